@@ -1,0 +1,30 @@
+"""The one error that npkd raises for bad input: one sentence that says who, what it got and what it needed."""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """An argument, a file or a setting that npkd cannot work with.
+
+    The message is one sentence of the form ``who: what it got, what it needed``. The command line prints it and ends with
+    exit code 2; in Python it is an ordinary ``ValueError``.
+    """
+
+
+class Diverged(ArithmeticError):
+    """A training run whose loss or parameters became NaN or infinite.
+
+    The message names the epoch, the layer and a remedy. The command line prints it and ends with exit code 2.
+    """
+
+
+def one_of(who: str, name: str, value: object, allowed: tuple[str, ...]) -> None:
+    """Raise InputError unless ``value`` is one of the ``allowed`` words."""
+    if value not in allowed:
+        raise InputError(f"{who}: {name} is {value!r}; it must be one of {', '.join(allowed)}")
+
+
+def positive(who: str, name: str, value: float, *, zero: bool = False) -> None:
+    """Raise InputError unless ``value`` is a finite number above zero (or not below it, with ``zero``)."""
+    if not (0 < value < float("inf") or (zero and value == 0)):
+        raise InputError(f"{who}: {name} is {value}; it must be finite and {'not negative' if zero else 'positive'}")

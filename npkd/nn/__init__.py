@@ -1,0 +1,1 @@
+"""Networks by hand: layers, losses, the network, its training."""

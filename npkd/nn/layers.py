@@ -1,0 +1,99 @@
+"""The layers of a multi-layer perceptron: dense, gate, dropout, flatten.
+
+Every op is one function, ``y, backward = op(x, *params, *, options)``, and ``backward(dy) -> (dx, *dparams)``. Forward and
+backward stand in one scope, so that a derivative is read right below the line that it differentiates. An op keeps the dtype it
+is given and changes none of its arguments. Derivations: docs/2-layers.md.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from npkd.arrays import Array, Backward, floats
+from npkd.errors import InputError
+
+
+def dense(x: Array, w: Array, b: Array) -> tuple[Array, Backward]:
+    """Every output neuron is a weighted sum of the inputs plus its bias.
+
+        y_no = b_o + Σ_i w_oi x_ni                                                    (D1)
+
+    x (N, I)   w (O, I)   b (O,)   ->   y (N, O);   floats. A neuron is a row of w (its incoming weights).
+    Raises InputError where the shapes do not fit. Source: Rumelhart, Hinton & Williams 1986.
+    """
+    floats("dense", x=x, w=w, b=b)
+    if x.ndim != 2 or w.ndim != 2 or x.shape[1] != w.shape[1]:
+        raise InputError(f"dense: x has shape {x.shape} and w has shape {w.shape}; x must be (N, I) and w (O, I)")
+    if b.shape != w.shape[:1]:
+        raise InputError(f"dense: b has shape {b.shape}; one bias for each row of w, so it must be {w.shape[:1]}")
+    y = x @ w.T + b                      # (D1)
+
+    def backward(dy: Array) -> tuple[Array, ...]:
+        dx = dy @ w                      # (D2)  x_ni meets w_oi in every y_no
+        dw = dy.T @ x                    # (D3)  w_oi meets x_ni in every example
+        db = dy.sum(axis=0)              # (D4)  b_o is added once an example
+        return dx, dw, db
+
+    return y, backward
+
+
+def gate(x: Array, g: Array) -> tuple[Array, Backward]:
+    """One factor a neuron: a gate at zero removes its neuron, so an l1 penalty on g is a penalty on whole neurons.
+
+        y_nj = g_j x_nj                                                               (G1)
+
+    x (N, J)   g (J,)   ->   y (N, J);   floats.
+    Raises InputError where the shapes do not fit. Source: network slimming, Liu et al. 2017 (there the factor of batch norm).
+    """
+    floats("gate", x=x, g=g)
+    if x.ndim != 2 or g.shape != x.shape[1:]:
+        raise InputError(f"gate: x has shape {x.shape} and g has shape {g.shape}; x must be (N, J) and g (J,)")
+    y = g * x                            # (G1)
+
+    def backward(dy: Array) -> tuple[Array, ...]:
+        dx = g * dy                      # (G2)
+        dg = (dy * x).sum(axis=0)        # (G3)  one factor, every example
+        return dx, dg
+
+    return y, backward
+
+
+def dropout(x: Array, *, rate: float, rng: np.random.Generator | None) -> tuple[Array, Backward]:
+    """While training, each value is kept with probability 1 − rate and divided by it, so that its mean stays what it was.
+
+        y_k = x_k m_k / (1 − rate),   m_k = 1 where u_k ≥ rate, else 0,   u_k uniform on [0, 1)      (O1)
+
+    x any shape -> y of the same shape; floats. ``rng`` draws u in float64, in the order of x; without one the op is the identity,
+    as it is when a network predicts.
+    Raises InputError unless 0 ≤ rate < 1. Source: Srivastava et al. 2014, section 10 ("inverted" scaling).
+    """
+    floats("dropout", x=x)
+    if not 0 <= rate < 1:
+        raise InputError(f"dropout: rate is {rate}; it must be at least 0 and below 1")
+    if rng is None or rate == 0:
+        return x.copy(), lambda dy: (dy.copy(),)
+    m = (rng.random(x.shape) >= rate).astype(x.dtype) / (1 - rate)
+    y = x * m                            # (O1)
+
+    def backward(dy: Array) -> tuple[Array, ...]:
+        return (dy * m,)                 # (O2)  the same draw
+
+    return y, backward
+
+
+def flatten(x: Array) -> tuple[Array, Backward]:
+    """All values of an example in one row, the last axis running fastest.
+
+        y_n,(i·J+j) = x_nij                                                           (F1)
+
+    x (N, ...) -> y (N, product of the rest); floats. Raises InputError where x has no axis of examples.
+    """
+    floats("flatten", x=x)
+    if x.ndim < 2:
+        raise InputError(f"flatten: x has shape {x.shape}; it must be (N, ...) with at least two axes")
+    y = x.reshape(len(x), -1).copy()     # (F1)
+
+    def backward(dy: Array) -> tuple[Array, ...]:
+        return (dy.reshape(x.shape).copy(),)     # (F2)
+
+    return y, backward

@@ -1,0 +1,75 @@
+"""Losses of a batch: the mean over the examples and the sum over everything else. ``value, d_prediction = loss(prediction, target)``.
+
+Derivations: docs/3-losses.md.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from npkd.arrays import Array, floats
+from npkd.errors import InputError
+
+
+def squared_error(prediction: Array, target: Array) -> tuple[float, Array]:
+    """Half the squared distance, the loss of the layer-wise problem.
+
+        L = 1/(2N) Σ_n Σ_o (p_no − t_no)²                                             (L1)
+
+    prediction (N, ...)   target the same shape   ->   value, d_prediction of the same shape; floats.
+    Raises InputError where the shapes differ. Divided by N alone: a mean over the outputs too (PyTorch's MSELoss) is 2/O of it.
+    """
+    floats("squared_error", prediction=prediction, target=target)
+    if prediction.shape != target.shape:
+        raise InputError(f"squared_error: prediction has shape {prediction.shape} but target has {target.shape}; they must agree")
+    if not prediction.size:
+        raise InputError(f"squared_error: prediction has shape {prediction.shape}; it must hold at least one value")
+    difference = prediction - target
+    value = float(np.vdot(difference, difference)) / (2 * len(prediction))     # (L1)
+    return value, difference / len(prediction)                                 # (L2)
+
+
+def log_softmax(z: Array) -> Array:
+    """The logarithm of softmax along the last axis, in the log-sum-exp form that overflows for no z.
+
+        log p_c = z_c − m − log Σ_k exp(z_k − m),   m = max_k z_k                      (L3)
+
+    z (..., C) -> (..., C); floats.
+    """
+    z = z - z.max(axis=-1, keepdims=True)
+    z -= np.log(np.exp(z).sum(axis=-1, keepdims=True))     # (L3)
+    return z
+
+
+def cross_entropy(prediction: Array, target: Array) -> tuple[float, Array]:
+    """Negative log-likelihood of the target under softmax of the logits.
+
+        L = −1/N Σ_n Σ_c t_nc log p_nc,   p = softmax(logits)                         (L4)
+
+    prediction (N, C) logits   target (N,) integer classes, or (N, C) probabilities (rows of t sum to 1)   ->   value, d (N, C).
+    Raises InputError where shapes do not fit or a class is outside 0 … C − 1.
+    """
+    floats("cross_entropy", prediction=prediction)
+    if prediction.ndim != 2 or not prediction.size:
+        raise InputError(f"cross_entropy: prediction has shape {prediction.shape}; it must be (N, C) with at least one example")
+    n, classes = prediction.shape
+    log_p = log_softmax(prediction)
+    d = np.exp(log_p)                                      # p
+    if np.issubdtype(target.dtype, np.integer):
+        if target.shape != (n,):
+            raise InputError(f"cross_entropy: target has shape {target.shape}; it must be ({n},), a class for each example")
+        if target.min() < 0 or target.max() >= classes:
+            raise InputError(
+                f"cross_entropy: target has classes {target.min()} … {target.max()}; they must lie in 0 … {classes - 1}"
+            )
+        rows = np.arange(n)
+        value = -float(log_p[rows, target].sum()) / n      # (L4)  t is one at the class
+        d[rows, target] -= 1
+    else:
+        if target.shape != prediction.shape:
+            raise InputError(f"cross_entropy: target has shape {target.shape}; it must be ({n},) or {prediction.shape}")
+        value = -float(np.vdot(target, log_p)) / n         # (L4)
+        d *= target.sum(axis=1, keepdims=True)             # one, where the target is a distribution
+        d -= target
+    d /= n                                                 # (L5)  p − t
+    return value, d

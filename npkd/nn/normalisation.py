@@ -1,0 +1,54 @@
+"""Batch normalisation: each neuron is centred and scaled by its own mean and variance.
+
+Form and conventions as in layers.py. Derivation: docs/2-layers.md.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from npkd.arrays import Array, Backward, floats
+from npkd.errors import InputError, positive
+
+
+def moments(x: Array) -> tuple[Array, Array]:
+    """Mean and variance (divided by N, not N − 1) of every neuron over the examples: x (N, J) -> (J,), (J,)."""
+    return x.mean(axis=0), x.var(axis=0)
+
+
+def batch_norm(
+    x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5, running: tuple[Array, Array] | None = None
+) -> tuple[Array, Backward]:
+    """Centre and scale each neuron over the batch, then give it a mean and a deviation of its own.
+
+        m_j = Σ_n x_nj / N,   v_j = Σ_n (x_nj − m_j)² / N                             (B1)
+        y_nj = γ_j (x_nj − m_j) / √(v_j + ε) + β_j                                    (B2)
+
+    x (N, J)   gamma (J,)   beta (J,)   ->   y (N, J); floats. With ``running=(mean, variance)``, each (J,), these numbers take the
+    place of (B1): the op is then affine in x, as it is when a network predicts.
+    Raises InputError where shapes do not fit, or where a batch of one example has no variance.
+    Source: Ioffe & Szegedy 2015, algorithm 1.
+    """
+    floats("batch_norm", x=x, gamma=gamma, beta=beta)
+    positive("batch_norm", "eps", eps)
+    if x.ndim != 2 or not gamma.shape == beta.shape == x.shape[1:]:
+        raise InputError(
+            f"batch_norm: x has shape {x.shape}, gamma {gamma.shape}, beta {beta.shape}; x must be (N, J), the others (J,)"
+        )
+    if running is None and len(x) < 2:
+        raise InputError("batch_norm: x has one example, which has no variance; a batch must hold at least two")
+    mean, variance = moments(x) if running is None else running     # (B1)
+    scale = 1 / np.sqrt(variance + eps)
+    standard = (x - mean) * scale
+    y = gamma * standard + beta          # (B2)
+
+    def backward(dy: Array) -> tuple[Array, ...]:
+        dgamma = (dy * standard).sum(axis=0)          # (B3)
+        dbeta = dy.sum(axis=0)                        # (B4)
+        if running is not None:
+            return gamma * scale * dy, dgamma, dbeta  # (B5)  the moments are constants
+        # (B6)  what the batch's own mean and variance take away
+        dx = gamma * scale * (dy - dbeta / len(x) - standard * dgamma / len(x))
+        return dx, dgamma, dbeta
+
+    return y, backward

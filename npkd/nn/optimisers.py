@@ -1,0 +1,176 @@
+"""Optimisers: how a gradient becomes a step. Each works on the one vector of all parameters that a Workspace holds.
+
+An optimiser is a frozen description; ``begin`` gives the state of a run. After each update it says the step size that a proximal step
+has to use: one number for SGD, one for each parameter for Adam. Derivations: docs/4-training.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from scipy.linalg import blas
+
+from npkd.arrays import Array
+from npkd.errors import InputError, positive
+
+
+class State(Protocol):
+    """The state of an optimiser during a run."""
+
+    beta: float
+    """What the workspace keeps of the last gradient: gradient ← new + beta · gradient."""
+
+    def update(self, parameters: Array, gradient: Array, rate: float) -> float | Array:
+        """Change ``parameters`` in place and return the step size for the proximal step: a number or one for each parameter."""
+        ...
+
+
+class Optimiser(Protocol):
+    """What ``train`` needs of an optimiser."""
+
+    @property
+    def rate(self) -> float:
+        """The learning rate, before the schedule."""
+        ...
+
+    def begin(self, parameters: Array, *, separate: bool = False) -> State:
+        """State for a run. ``separate`` asks for the plain gradient in the workspace, as clipping needs it."""
+        ...
+
+
+def add(target: Array, a: float, x: Array) -> None:
+    """target ← target + a · x in place, one pass of BLAS."""
+    (blas.saxpy if target.dtype == np.float32 else blas.daxpy)(x, target, a=a)
+
+
+def not_negative(who: str, **numbers: float) -> None:
+    """Raise InputError for a number below zero or not finite."""
+    for name, value in numbers.items():
+        positive(who, name, value, zero=True)
+
+
+def below_one(who: str, **numbers: float) -> None:
+    """Raise InputError unless 0 ≤ number < 1."""
+    for name, value in numbers.items():
+        if not 0 <= value < 1:
+            raise InputError(f"{who}: {name} is {value}; it must be at least 0 and below 1")
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Stochastic gradient descent with momentum, in PyTorch's form.
+
+        g ← ∇L + λ θ                                                                  (T1)
+        v ← μ v + g                                                                   (T2)
+        θ ← θ − η v,    Nesterov: θ ← θ − η (g + μ v)                                  (T3)
+
+    rate η > 0, momentum 0 ≤ μ < 1, decay λ ≥ 0. The proximal step that follows has step size η.
+    Source: Polyak 1964; Nesterov 1983 in the form of Sutskever et al. 2013.
+    """
+
+    rate: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = False
+    decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        positive("SGD", "rate", self.rate)
+        below_one("SGD", momentum=self.momentum)
+        not_negative("SGD", decay=self.decay)
+
+    def begin(self, parameters: Array, *, separate: bool = False) -> State:
+        """State of a run; without ``separate`` and Nesterov the workspace's gradient is itself the velocity."""
+        return SGDState(self, np.zeros_like(parameters) if separate or self.nesterov else None)
+
+
+class SGDState:
+    """The velocity of a run."""
+
+    def __init__(self, settings: SGD, velocity: Array | None) -> None:
+        self.settings, self.velocity = settings, velocity
+        self.beta = settings.momentum if velocity is None else 0.0     # (T2)  gemm's β does it
+
+    def update(self, parameters: Array, gradient: Array, rate: float) -> float:
+        """See SGD."""
+        if self.settings.decay:
+            add(gradient, self.settings.decay, parameters)             # (T1)
+        if self.velocity is None:
+            add(parameters, -rate, gradient)                           # (T3)  gradient is v
+            return rate
+        self.velocity *= self.settings.momentum
+        self.velocity += gradient                                      # (T2)
+        if self.settings.nesterov:
+            add(parameters, -rate, gradient)
+            add(parameters, -rate * self.settings.momentum, self.velocity)     # (T3)
+        else:
+            add(parameters, -rate, self.velocity)                      # (T3)
+        return rate
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam, and AdamW with ``decoupled`` weight decay.
+
+        m ← β₁ m + (1 − β₁) g,   s ← β₂ s + (1 − β₂) g²                                (T4)
+        D = √(s / (1 − β₂ᵗ)) + ε,   θ ← θ − η D⁻¹ m / (1 − β₁ᵗ)                         (T5)
+        Adam: g = ∇L + λ θ;   AdamW: θ ← (1 − η λ) θ beforehand                        (T6)
+
+    The proximal step that follows is taken in the metric D that the step itself was taken in: the step size of parameter i
+    is η / D_i (docs/4-training.md says why a common η would be wrong).
+    Source: Kingma & Ba 2015, algorithm 1; Loshchilov & Hutter 2019, algorithm 2; the metric: Yun, Lozano & Yang 2021.
+    """
+
+    rate: float = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    decay: float = 0.0
+    decoupled: bool = False
+
+    def __post_init__(self) -> None:
+        positive("Adam", "rate", self.rate)
+        positive("Adam", "eps", self.eps)
+        below_one("Adam", beta1=self.beta1, beta2=self.beta2)
+        not_negative("Adam", decay=self.decay)
+
+    def begin(self, parameters: Array, *, separate: bool = False) -> State:
+        """State of a run, all zero."""
+        return AdamState(self, parameters)
+
+
+def AdamW(rate: float = 1e-3, decay: float = 1e-2) -> Adam:     # noqa: N802  (it makes an Adam)
+    """Adam with decoupled weight decay."""
+    return Adam(rate, decay=decay, decoupled=True)
+
+
+class AdamState:
+    """The two running moments of a run."""
+
+    beta = 0.0
+
+    def __init__(self, settings: Adam, parameters: Array) -> None:
+        self.settings, self.t = settings, 0
+        self.m, self.s = np.zeros_like(parameters), np.zeros_like(parameters)
+        self.metric, self.scratch = np.empty_like(parameters), np.empty_like(parameters)
+
+    def update(self, parameters: Array, gradient: Array, rate: float) -> Array:
+        """See Adam."""
+        c, self.t = self.settings, self.t + 1
+        if c.decay and c.decoupled:
+            parameters *= 1 - rate * c.decay                           # (T6)
+        elif c.decay:
+            add(gradient, c.decay, parameters)                         # (T6)
+        self.m *= c.beta1
+        add(self.m, 1 - c.beta1, gradient)                             # (T4)
+        np.multiply(gradient, gradient, out=self.scratch)
+        self.s *= c.beta2
+        add(self.s, 1 - c.beta2, self.scratch)                         # (T4)
+        np.multiply(self.s, 1 / (1 - c.beta2 ** self.t), out=self.metric)
+        np.sqrt(self.metric, out=self.metric)
+        self.metric += c.eps
+        np.divide(rate, self.metric, out=self.metric)                  # η / D, what the proximal step asks for
+        np.multiply(self.metric, self.m, out=self.scratch)
+        add(parameters, -1 / (1 - c.beta1 ** self.t), self.scratch)    # (T5)
+        return self.metric

@@ -1,0 +1,23 @@
+"""Metadata and requirements; tools are set in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name="npkd",
+    version="0.1.0",
+    description="Sparse neural networks by knowledge distillation, written by hand in NumPy",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.11",
+    packages=find_packages(include=["npkd", "npkd.*"]),
+    package_data={"npkd": ["digits.npz", "py.typed"]},
+    install_requires=["numpy>=2.0", "scipy>=1.13", "matplotlib>=3.8", "tqdm>=4.66"],
+    extras_require={
+        "test": ["pytest>=8", "pytest-cov>=5", "hypothesis>=6.100", "ruff>=0.6", "mypy>=1.11"],
+        "peers": ["torch>=2.3", "jax>=0.4.30", "scikit-learn>=1.5"],
+    },
+    entry_points={"console_scripts": ["npkd = npkd.cli:main"]},
+)
