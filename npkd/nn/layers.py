@@ -1,4 +1,4 @@
-"""The layers of a multi-layer perceptron: dense, gate, dropout, flatten.
+"""The layers of a multi-layer perceptron: dense, gate, select, dropout, flatten.
 
 Every op is one function, ``y, backward = op(x, *params, *, options)``, and ``backward(dy) -> (dx, *dparams)``. Forward and
 backward stand in one scope, so that a derivative is read right below the line that it differentiates. An op keeps the dtype it
@@ -6,6 +6,8 @@ is given and changes none of its arguments. Derivations: docs/2-layers.md.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -54,6 +56,29 @@ def gate(x: Array, g: Array) -> tuple[Array, Backward]:
         dx = g * dy                      # (G2)
         dg = (dy * x).sum(axis=0)        # (G3)  one factor, every example
         return dx, dg
+
+    return y, backward
+
+
+def select(x: Array, *, kept: Sequence[int]) -> tuple[Array, Backward]:
+    """Some of the inputs, in the given order: how a network that needs fewer input pixels still takes whole images.
+
+        y_nk = x_n,kept(k)                                                            (E1)
+
+    x (N, I) -> y (N, K); floats; K = len(kept). Raises InputError unless kept holds distinct indices of 0 … I − 1, at least one.
+    """
+    floats("select", x=x)
+    index = np.asarray(kept, np.intp)
+    if x.ndim != 2 or index.ndim != 1 or not index.size or index.min() < 0 or index.max() >= x.shape[1]:
+        raise InputError(f"select: x has shape {x.shape} and kept {index.size} entries; x must be (N, I), kept indices in 0 … I − 1")
+    if len(np.unique(index)) != len(index):
+        raise InputError("select: kept names an input twice; each may be kept once")
+    y = x[:, index]                      # (E1)
+
+    def backward(dy: Array) -> tuple[Array, ...]:
+        dx = np.zeros_like(x)
+        dx[:, index] = dy                # (E2)  an input that is not kept is not felt
+        return (dx,)
 
     return y, backward
 

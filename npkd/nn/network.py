@@ -16,11 +16,11 @@ import numpy as np
 from npkd.arrays import Array, Backward
 from npkd.errors import InputError
 from npkd.nn.activations import maxout, relu, sigmoid, tanh
-from npkd.nn.layers import dense, dropout, flatten, gate
+from npkd.nn.layers import dense, dropout, flatten, gate, select
 from npkd.nn.normalisation import batch_norm, moments
 
 OPS: Mapping[str, Callable[..., tuple[Array, Backward]]] = {
-    op.__name__: op for op in (dense, relu, tanh, sigmoid, maxout, gate, dropout, flatten, batch_norm)
+    op.__name__: op for op in (dense, relu, tanh, sigmoid, maxout, gate, select, dropout, flatten, batch_norm)
 }
 """The ops a network may be made of, by the name under which a file stores them."""
 

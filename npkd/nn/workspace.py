@@ -140,6 +140,7 @@ class Workspace:
                 self.steps.append(Plain(layers[-1], gradient))
         self.network = Network(layers)
         self.activations: list[Array] = []
+        self.rows = rows
 
     def forward(self, x: Array, rng: np.random.Generator | None = None) -> list[Array]:
         """Activations as from ``network(x, rng)``, in buffers that the next call overwrites. x (n, ...), contiguous, n ≤ rows."""
@@ -170,3 +171,11 @@ class Workspace:
         for step, layer in zip(self.steps, network.layers, strict=True):
             if isinstance(step, Plain):
                 step.layer = layer
+
+
+def predict(network: Network, x: Array, rows: int = 4096) -> Array:
+    """The last activation for every example, as ``network.predict``, computed in a workspace: x (N, I) -> (N, C)."""
+    if not len(x):
+        raise InputError("predict: x has no examples; it needs at least one")
+    space = Workspace(network, min(rows, len(x)))
+    return np.concatenate([space.forward(np.ascontiguousarray(x[i:i + rows]))[-1].copy() for i in range(0, len(x), rows)])

@@ -1,0 +1,67 @@
+"""The objective of distillation: labels, soft targets and hints in one sum."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from npkd.arrays import Array
+from npkd.distillation.response import soft_targets
+from npkd.errors import InputError, positive
+from npkd.nn.losses import cross_entropy, squared_error
+from npkd.nn.training import Batch
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """What a student learns from; an instance is an ``Objective`` of npkd.nn.training.
+
+        L = a · cross_entropy(z, y) + b · soft_targets(z, v; T) + Σ_h c_h · squared_error(x_h, hint_h)        (K5)
+
+    labels        a ≥ 0; where it is not 0 the batch holds "y"
+    soft          b ≥ 0; where it is not 0 the batch holds the teacher's logits, "teacher"
+    temperature   T > 0
+    hints         {index of an activation: weight c_h ≥ 0}; the batch holds what it should be, "hint<index>"
+
+    Raises InputError for negative weights, and for an objective that asks for nothing. Source: Hinton, Vinyals & Dean 2015; hints: Romero et
+    al. 2015, (2), here without a regressor since a pruned layer keeps its teacher's coordinates.
+    """
+
+    labels: float = 0.0
+    soft: float = 1.0
+    temperature: float = 4.0
+    hints: Mapping[int, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        positive("Distillation", "labels", self.labels, zero=True)
+        positive("Distillation", "soft", self.soft, zero=True)
+        positive("Distillation", "temperature", self.temperature)
+        for index, weight in self.hints.items():
+            positive("Distillation", f"weight of hint {index}", weight, zero=True)
+        if not (self.labels or self.soft or any(self.hints.values())):
+            raise InputError("Distillation: labels, soft and hints are all 0; the student needs something to learn from")
+
+    def __call__(self, activations: list[Array], batch: Batch) -> tuple[float, Mapping[int, Array]]:
+        """Value and sensitivities of the activations of a batch, (K5)."""
+        last = len(activations) - 1
+        value, sensitivities = 0.0, dict[int, Array]()
+
+        def add(index: int, weight: float, part: tuple[float, Array]) -> None:
+            nonlocal value
+            value += weight * part[0]                                                 # (K5)
+            sensitivities[index] = sensitivities[index] + weight * part[1] if index in sensitivities else weight * part[1]
+
+        if self.labels:
+            add(last, self.labels, cross_entropy(activations[last], held(batch, "y")))
+        if self.soft:
+            add(last, self.soft, soft_targets(activations[last], held(batch, "teacher"), temperature=self.temperature))
+        for index, weight in self.hints.items():
+            add(index, weight, squared_error(activations[index], held(batch, f"hint{index}")))
+        return value, sensitivities
+
+
+def held(batch: Batch, name: str) -> Array:
+    """An array of the batch, or an InputError that says what it has."""
+    if name not in batch:
+        raise InputError(f"Distillation: the batch holds {', '.join(sorted(batch))}; the objective needs {name!r} too")
+    return batch[name]

@@ -1,0 +1,77 @@
+"""Budgets: how many neurons each layer may keep, shared by what a neuron costs and what its loss costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from npkd.arrays import Array
+from npkd.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """Neurons kept -> relative error of the layer, for one junction: falling, one point for each width that the path visited.
+
+    kept (P,)    increasing, at least 1; the last is all of them
+    error (P,)   relative error with so many kept, after the refit
+    """
+
+    kept: Array
+    error: Array
+
+    def hull(self) -> Curve:
+        """The lower convex hull of the points: the widths worth stopping at."""
+        points: list[tuple[float, float]] = []
+        for k, e in sorted(zip(self.kept.tolist(), np.minimum.accumulate(self.error).tolist(), strict=True)):
+            while len(points) >= 2:
+                (k0, e0), (k1, e1) = points[-2], points[-1]
+                if (e1 - e0) * (k - k0) < (e - e0) * (k1 - k0):
+                    break
+                points.pop()
+            points.append((k, e))
+        return Curve(np.array([int(k) for k, _ in points]), np.array([e for _, e in points]))
+
+    def at(self, kept: float) -> float:
+        """The error on the hull, between its points linear."""
+        return float(np.interp(kept, self.kept, self.error))
+
+
+def share(curves: Sequence[Curve], size: Callable[[Sequence[int]], float], budget: float, keep_inputs: bool = False) -> list[int]:
+    """Widths within a budget: again and again the step down that costs the least error for what it saves.
+
+        next = argmin_k  (e_k(step down) − e_k(now)) / (size(now) − size(step down))   (W10)
+
+    curves        one for each junction, inputs first
+    size          widths -> what the budget counts: multiply-accumulates, neurons, parameters or bytes
+    Returns one width a junction, size(widths) ≤ budget. Steps go down the convex hulls, at most a twentieth of the width at once; what is then
+    left of the budget is given back where it helps most.
+    Raises InputError where one neuron a layer is still too large, naming the smallest possible size.
+    """
+    hulls = [curve.hull() for curve in curves]
+    widths = [int(h.kept[-1]) for h in hulls]
+    movable = [k for k in range(len(widths)) if not (keep_inputs and k == 0)]
+    smallest = size([1 if k in movable else w for k, w in enumerate(widths)])
+    if smallest > budget:
+        raise InputError(f"budget: target is {budget:g}; the smallest that this network can be is {smallest:g}, one neuron a layer")
+
+    def moved(k: int, by: int) -> list[int]:
+        return [w + by if i == k else w for i, w in enumerate(widths)]
+
+    while size(widths) > budget:
+        now, prices = size(widths), []
+        for k in movable:
+            if widths[k] > 1:
+                by = -max(1, widths[k] // 20)
+                rise = hulls[k].at(widths[k] + by) - hulls[k].at(widths[k])
+                prices.append((rise / max(now - size(moved(k, by)), 1e-300), k, by))                   # (W10)
+        _, k, by = min(prices)
+        widths = moved(k, by)
+    while True:                                          # give back what the last step took too much of
+        gains = [(hulls[k].at(widths[k]) - hulls[k].at(widths[k] + 1), k) for k in movable
+                 if widths[k] < hulls[k].kept[-1] and size(moved(k, 1)) <= budget]
+        if not gains:
+            return widths
+        widths = moved(max(gains)[1], 1)

@@ -1,0 +1,111 @@
+"""How the layer-wise problem is descended: block coordinate steps that find which neurons are zero, Newton steps for the rest.
+
+    F(v) = ½⟨v, A v⟩ − ⟨v, C⟩ + Σ_j κ_j ‖v_j‖,    v (k, m), a row for each neuron, A_jj = 1
+
+Both steps lower F, so that their alternation does. Alone each is slow: coordinate steps creep along correlated neurons, and Newton's
+method cannot leave or enter zero, where F has a kink. Derivation and measurement: docs/6-layer-wise.md.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy.linalg import lapack
+
+from npkd.arrays import Array
+from npkd.blas import inner_product, product
+
+
+BLOCK = 32
+"""Rows whose steps are gathered before the other rows hear of them: one product instead of many rank-one updates."""
+
+
+def sweep(A: Array, kappa: Array, v: Array, gradient: Array) -> None:
+    """One exact minimisation over each row in turn, in place; ``gradient`` G = C − A v is kept up to date.
+
+        v_j ← max(1 − κ_j/‖u_j‖, 0) · u_j,   u_j = v_j + G_j                          (W8)
+
+    A (k, k)   kappa (k,)   v (k, m)   gradient (k, m), contiguous float64.
+    Source: Yuan & Lin 2006, whose closed form holds because the quadratic in one row is A_jj ‖·‖².
+    """
+    for start in range(0, len(v), BLOCK):
+        rows = slice(start, start + BLOCK)
+        before, local, inner = v[rows].copy(), gradient[rows].copy(), A[rows, rows]
+        moved = False
+        for j in range(len(before)):
+            v_j = v[start + j]
+            u = v_j + local[j]
+            size, bound = math.sqrt(u @ u), kappa[start + j]
+            if size > bound:
+                u *= 1 - bound / size                                                 # (W8)
+            elif v_j.any():
+                u[:] = 0
+            else:
+                continue
+            local -= inner[j, :, None] * (u - v_j)
+            v_j[:] = u
+            moved = True
+        if moved:
+            gradient -= product(A[:, rows], v[rows] - before)
+
+
+def newton(A: Array, kappa: Array, v: Array, gradient: Array, conjugate_steps: int = 12) -> None:
+    """One Newton step over the rows of v, all different from zero, in place; ``gradient`` G = C − A v is kept up to date.
+
+        H[d] = A d + κ_j/‖v_j‖ (d_j − v̂_j ⟨v̂_j, d_j⟩),   H[d] = G_j − κ_j v̂_j,   v̂ = v_j/‖v_j‖        (W9)
+
+    The system is solved by conjugate gradients, preconditioned by A + diag(κ_j/‖v_j‖), which differs from H by one direction in m for each
+    row; then F is minimised along d (by halving), which costs O(k) an evaluation.
+    """
+    norms = np.sqrt(np.einsum("ij,ij->i", v, v))
+    unit, bend = v / norms[:, None], kappa / norms
+    inverse = inverse_of(A + np.diag(bend))
+
+    def hessian(d: Array) -> tuple[Array, Array]:
+        Ad = product(A, d)
+        return Ad, Ad + bend[:, None] * (d - unit * np.einsum("ij,ij->i", unit, d)[:, None])
+
+    residual = gradient - kappa[:, None] * unit
+    d, Ad = np.zeros_like(v), np.zeros_like(v)
+    z = product(inverse, residual)
+    p, rz = z, inner_product(residual, z)
+    enough = 1e-2 * rz
+    for _ in range(conjugate_steps):
+        if rz <= enough or rz <= 0:
+            break
+        Ap, Hp = hessian(p)
+        alpha = rz / inner_product(p, Hp)
+        d, Ad, residual = d + alpha * p, Ad + alpha * Ap, residual - alpha * Hp
+        z = product(inverse, residual)
+        rz, before = inner_product(residual, z), rz
+        p = z + (rz / before) * p
+    alpha = line_minimum(kappa, v, d, norms, inner_product(d, gradient), inner_product(d, Ad))
+    v += alpha * d
+    gradient -= alpha * Ad
+
+
+def inverse_of(M: Array) -> Array:
+    """The inverse of a positive definite M (k, k), by Cholesky: many products with it follow, which are faster than many solves."""
+    factor, fault = lapack.dpotrf(M, lower=1)
+    if fault:
+        raise np.linalg.LinAlgError("descent: the layer's second moments are not positive definite")
+    half = np.tril(lapack.dpotri(factor, lower=1)[0])
+    return half + np.tril(half, -1).T
+
+
+def line_minimum(kappa: Array, v: Array, d: Array, norms: Array, slope: float, curvature: float) -> float:
+    """The first of 1, ½, ¼, … at which F falls by a ten-thousandth of what its slope promises; 0 if none of thirty does.
+
+        F(v + αd) − F(v) = −α⟨d, G⟩ + ½α²⟨d, A d⟩ + Σ κ_j (‖v_j + αd_j‖ − ‖v_j‖)
+    """
+    vd, dd = np.einsum("ij,ij->i", v, d), np.einsum("ij,ij->i", d, d)
+    promised = -slope + float((kappa * vd / norms).sum())
+    alpha = 1.0
+    for _ in range(30):
+        there = np.sqrt(np.maximum(norms ** 2 + 2 * alpha * vd + alpha ** 2 * dd, 0))
+        change = -alpha * slope + 0.5 * alpha ** 2 * curvature + float((kappa * (there - norms)).sum())
+        if change <= 1e-4 * alpha * promised:
+            return alpha
+        alpha /= 2
+    return 0.0

@@ -1,0 +1,194 @@
+"""The layer-wise problem, solved from statistics alone, with a certificate for every solution.
+
+    min_{W,b}  1/(2N) ‖Z − 1bᵀ − H Wᵀ‖²_F  +  λ Σ_j c_j ‖W_{:,j}‖₂                    (W1)
+
+One group for each input neuron j: all weights that leave it. With the bias eliminated it is, in centred and normalised statistics,
+
+    P(W) = ½ r²(W) + λ Σ_j c_j ‖W_{:,j}‖₂,   r² = t − 2⟨W, Cᵀ⟩ + ⟨W, W A⟩             (W2)
+
+and needs no data any more. Derivation: docs/6-layer-wise.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import linalg
+
+from npkd.arrays import Array
+from npkd.blas import inner_product, product
+from npkd.errors import InputError, positive
+from npkd.sparsity.descent import newton, sweep
+from npkd.sparsity.statistics import Statistics
+
+TOLERANCE = 1e-6
+"""Relative duality gap at which a solution counts as solved."""
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """A certified solution of (W1).
+
+    lam         λ
+    w (m, d)    weights, float64, removed neurons exactly zero;   b (m,)  their best bias
+    kept (k,)   indices of the neurons that stay
+    proved (d,) True where the certificate itself proves the neuron zero at the exact optimum, (W6)
+    gap         duality gap divided by the objective at W = 0
+    error       relative error r²/t
+    iterations  pairs of a sweep and a Newton step
+    """
+
+    lam: float
+    w: Array
+    b: Array
+    kept: Array
+    proved: Array
+    gap: float
+    error: float
+    iterations: int
+
+
+class Problem:
+    """(W1) for given statistics and costs, ready for any λ.
+
+    statistics    of the layer
+    cost          c_j > 0: one number or (d,)
+
+    Inputs are scaled to unit variance inside (with costs c_j/σ_j that is the same problem), since a common step length for neurons of very
+    different variance is a slow one; constant inputs have no say and stay zero. Raises InputError for costs that do not fit.
+    """
+
+    def __init__(self, statistics: Statistics, cost: float | Array = 1.0) -> None:
+        A, C, self.t = statistics.normalised()
+        d = len(A)
+        cost = np.broadcast_to(np.asarray(cost, np.float64), np.shape(cost) or (d,))
+        if cost.shape != (d,) or not (cost > 0).all() or not np.isfinite(cost).all():
+            raise InputError(f"group lasso: cost has shape {cost.shape}, smallest {cost.min()}; it needs {d} positive numbers")
+        self.statistics = statistics
+        variance = np.diag(A)
+        self.alive = np.flatnonzero(variance > 1e-12 * max(float(variance.max()), 1e-300))     # constant inputs have no say
+        self.sigma = np.sqrt(variance[self.alive])
+        self.A = A[np.ix_(self.alive, self.alive)] / np.outer(self.sigma, self.sigma)
+        self.C = C[self.alive] / self.sigma[:, None]
+        self.cost = cost[self.alive] / self.sigma
+        self.d, self.m = d, C.shape[1]
+
+    @property
+    def lambda_max(self) -> float:
+        """The smallest λ at which nothing is kept: max_j ‖C_j‖/c_j."""
+        return float((np.linalg.norm(self.C, axis=1) / self.cost).max(initial=0.0))                     # (W3)
+
+    def certificate(self, v: Array, gradient: Array, lam: float) -> tuple[float, Array]:
+        """Duality gap relative to P(0), and which groups it proves zero. v (d', m) is Wᵀ, gradient G = C − A v.
+
+            s = clip(r_y/r², ± min_j λc_j/‖G_j‖),   D = s r_y − ½ s² r²,   gap = P − D        (W4)
+            r_y = t − ⟨W, Cᵀ⟩,   r² = r_y − ⟨W, Gᵀ⟩                                           (W5)
+            s‖G_j‖ + √(2 gap A_jj) < λc_j   ⇒   neuron j is zero at the optimum               (W6)
+
+        Source of the screening rule (W6): Ndiaye, Fercoq, Gramfort & Salmon 2017, here from statistics.
+        """
+        size = np.linalg.norm(gradient, axis=1)
+        r_y = self.t - inner_product(v, self.C)
+        r2 = max(r_y - inner_product(v, gradient), 1e-300)                                             # (W5)
+        penalty = lam * float((self.cost * np.linalg.norm(v, axis=1)).sum())
+        bound = float((lam * self.cost / np.maximum(size, 1e-300)).min(initial=np.inf))
+        s = float(np.clip(r_y / r2, -bound, bound))                                                     # (W4)
+        gap = max(0.5 * r2 + penalty - (s * r_y - 0.5 * s * s * r2), 0.0)                               # (W4)
+        proved = abs(s) * size + np.sqrt(2 * gap) < lam * self.cost                                     # (W6), A_jj = 1
+        return gap / (0.5 * self.t) if self.t > 0 else 0.0, proved
+
+    def solve(self, lam: float, start: Array | None = None, *, tolerance: float = TOLERANCE, iterations: int = 300) -> Solution:
+        """The solution at λ ≥ 0, from ``start`` (m, d) or from zero.
+
+        Coordinate sweeps and Newton steps in turn (descent.py), on a working set: neurons that are not zero, and those that the gradient
+        calls for. Outside of it the solution is checked, not assumed: the gap is that of the whole problem.
+        Raises InputError for λ < 0; ends at ``iterations`` with the gap it has.
+        """
+        positive("group lasso", "lambda", lam, zero=True)
+        v = np.zeros((len(self.alive), self.m))
+        if start is not None:
+            v[:] = start.T[self.alive] * self.sigma[:, None]
+        done, gradient, kappa = 0, self.C - product(self.A, v), lam * self.cost
+        while True:
+            gap, proved = self.certificate(v, gradient, lam)
+            if gap <= tolerance or done >= iterations:
+                break
+            working = np.flatnonzero(v.any(axis=1) | (np.linalg.norm(gradient, axis=1) > kappa * (1 - 1e-3)))
+            inner, v_w, g_w = self.A[np.ix_(working, working)], v[working], gradient[working]
+            for _ in range(3):
+                sweep(inner, kappa[working], v_w, g_w)
+                on = np.flatnonzero(v_w.any(axis=1))
+                if len(on):
+                    v_on, g_on = v_w[on], g_w[on]
+                    newton(inner[np.ix_(on, on)], kappa[working][on], v_on, g_on)
+                    v_w[on] = v_on
+                    g_w = self.C[working] - product(inner, v_w)
+                done += 1
+            v[working] = v_w
+            gradient = self.C - product(self.A, v)
+        w = np.zeros((self.m, self.d))
+        w[:, self.alive] = (v / self.sigma[:, None]).T
+        all_proved = np.ones(self.d, bool)
+        all_proved[self.alive] = proved
+        return Solution(lam, w, self.statistics.intercept(w), np.flatnonzero(w.any(axis=0)), all_proved, gap,
+                        self.statistics.error(w), done)
+
+    def path(self, lambdas: Array, *, tolerance: float = TOLERANCE) -> Iterator[Solution]:
+        """Solutions for a falling sequence of λ, each started from the one before."""
+        w = None
+        for lam in lambdas:
+            solution = self.solve(float(lam), w, tolerance=tolerance)
+            w = solution.w
+            yield solution
+
+    def keep(self, neurons: int, path: list[Solution], *, tolerance: float = TOLERANCE) -> Solution:
+        """The solution with as many neurons as possible, but not more than ``neurons``, by bisection of λ between those of ``path``.
+
+        ``path`` falls in λ. Raises InputError where not even one neuron may stay.
+        """
+        if neurons < 1:
+            raise InputError(f"group lasso: {neurons} neurons may stay; a layer needs at least one")
+        fitting = [s for s in path if len(s.kept) <= neurons]
+        best = fitting[-1] if fitting else self.solve(self.lambda_max, tolerance=tolerance)
+        above = [s for s in path if len(s.kept) > neurons]
+        low = above[0].lam if above else 0.0
+        if not above and len(best.kept) == neurons:
+            return best
+        high = best.lam
+        for _ in range(30):
+            if len(best.kept) == neurons or high - low <= 1e-9 * high:
+                break
+            middle = float(np.sqrt(low * high)) if low > 0 else high / 10
+            trial = self.solve(middle, best.w, tolerance=tolerance)
+            if len(trial.kept) <= neurons:
+                best, high = trial, middle
+                if low == 0 and middle < 1e-8 * self.lambda_max:
+                    break
+            else:
+                low = middle
+        return best
+
+
+def lambdas(lambda_max: float, count: int, ratio: float) -> Array:
+    """``count`` values from λ_max down to ratio · λ_max, equally spaced in the logarithm."""
+    if count < 1 or not 0 < ratio <= 1:
+        raise InputError(f"lambdas: count is {count} and ratio {ratio}; count must be at least 1, 0 < ratio ≤ 1")
+    return np.geomspace(lambda_max, ratio * lambda_max, count)
+
+
+def refit(statistics: Statistics, kept: Array, ridge: float = 1e-6) -> tuple[Array, Array]:
+    """Least squares on the kept neurons: the shrinkage that the penalty caused is undone.
+
+        W_S = Cᵀ_S (A_SS + ρ tr(A_SS)/|S| · I)⁻¹                                      (W7)
+
+    kept (k,) indices -> w (m, d), zero outside of them, and b (m,). ρ = ``ridge`` keeps duplicates from dividing by zero.
+    """
+    A, C, _ = statistics.normalised()
+    w = np.zeros((C.shape[1], len(A)))
+    if len(kept):
+        inner = A[np.ix_(kept, kept)]
+        inner = inner + np.eye(len(kept)) * (ridge * float(np.trace(inner)) / len(kept) + 1e-300)
+        w[:, kept] = linalg.solve(inner, C[kept], assume_a="pos").T                   # (W7)
+    return w, statistics.intercept(w)

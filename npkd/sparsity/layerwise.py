@@ -1,0 +1,186 @@
+"""Layer-by-layer distillation: a network loses neurons layer after layer while every layer goes on imitating what it was.
+
+    1. statistics   one pass over the data, for all layers at once
+    2. share        curves "neurons kept -> error of the layer" from the paths; a budget shared over them
+    3. choose       from the last layer to the first: the group lasso (W1) keeps so many neurons, imitating those that the
+                    layer behind has kept; each choice with its certificate
+    4. refit        from the first layer to the last: least squares (W7) of the original pre-activations on the student's *own*
+                    activations, so that a layer repairs what the ones before it lost
+    5. remove       exact surgery; the difference it makes is measured
+
+No labels are needed. Derivation and the bound on the error that is passed on: docs/6-layer-wise.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from npkd.arrays import Array
+from npkd.errors import InputError
+from npkd.nn.network import Network
+from npkd.nn.workspace import Workspace
+from npkd.sparsity.budget import Curve, share
+from npkd.sparsity.group_lasso import TOLERANCE, Problem, Solution, lambdas, refit
+from npkd.sparsity.statistics import Statistics, merge
+from npkd.sparsity.surgery import Removal, difference, junctions, remove
+
+Progress = Callable[[str], None]
+"""Called with a few words whenever a step is done; what to show is the caller's business."""
+
+
+@dataclass(frozen=True, eq=False)
+class LayerReport:
+    """What happened to the neurons that one dense layer reads.
+
+    layer            index of the dense layer among the dense ones, from 0 (0 reads the inputs)
+    kept, of         neurons kept, and how many there were
+    lam              λ at which the choice was made;   lambda_max  from which on nothing is kept
+    duality_gap      of that solution, relative to the objective at W = 0
+    proved           neurons that the certificate proves zero at the exact optimum
+    penalised_error  relative error of the penalised solution;   relative_error  after the refit on the student's own activations
+    curve            neurons kept -> relative error, for the whole path
+    """
+
+    layer: int
+    kept: int
+    of: int
+    lam: float
+    lambda_max: float
+    duality_gap: float
+    proved: int
+    penalised_error: float
+    relative_error: float
+    curve: Curve
+
+
+@dataclass(frozen=True, eq=False)
+class Distilled:
+    """A smaller network and its proof.
+
+    student       the network after removal
+    layers        one report a dense layer
+    removals      every neuron that was cut out, and why it could be
+    difference    largest absolute difference of the outputs that the cutting made, on the first batch (float32 of the network)
+    difference64  the same with both networks in float64
+    """
+
+    student: Network
+    layers: list[LayerReport]
+    removals: list[Removal]
+    difference: float
+    difference64: float
+
+
+def distil(
+    teacher: Network, batches: Callable[[], Iterable[Array]], widths: Callable[[Sequence[Curve]], list[int]], *,
+    points: int = 30, ridge: float = 1e-4, progress: Progress = lambda words: None,
+) -> Distilled:
+    """Remove neurons of ``teacher`` and inputs it reads, layer by layer.
+
+    teacher     a perceptron: dense layers with per-neuron layers between them (see surgery.PER_NEURON)
+    batches     called for every pass over the data: an iterable of x (N, I) of the network's dtype; no labels
+    widths      curves (one a junction, inputs first) -> neurons to keep: ``within(...)`` shares a budget, ``exactly([...])`` fixes them
+    points      values of λ on each path;   ridge  of the refit, relative to the mean second moment
+
+    Raises InputError for other networks, empty data, widths that do not fit.
+    """
+    places = junctions(teacher)
+    consumers = [place.consumer for place in places]
+    statistics = gather(teacher, teacher, batches, consumers)
+    progress("statistics")
+    curves = []
+    for layer, s in enumerate(statistics):
+        curves.append(curve_of(s, points, ridge))
+        progress(f"path of layer {layer}")
+    wanted = widths(curves)
+    check_widths(wanted, curves)
+    chosen = choose(statistics, wanted, points, progress)
+    student = teacher
+    refitted: list[float] = []
+    for k, consumer in enumerate(consumers):
+        # the teacher's activations are the student's own until the first layer has changed
+        own = statistics[k] if k == 0 else gather(student, teacher, batches, [consumer])[0]
+        w, b = refit(own, chosen[k].kept, ridge)
+        refitted.append(own.error(w))
+        old = teacher.layers[consumer].params
+        params = (w.astype(old[0].dtype), b.astype(old[1].dtype))
+        student = student.replace({consumer: replace(student.layers[consumer], params=params)})
+        progress(f"refit of layer {k}")
+    smaller, removals = remove(student)
+    first = next(iter(batches()))
+    reports = [
+        LayerReport(k, len(s.kept), len(s.proved), s.lam, top, s.gap, int(s.proved.sum()), s.error, error, curve)
+        for k, ((s, top), error, curve) in enumerate(zip(((c, Problem(t).lambda_max) for c, t in zip(chosen, statistics, strict=True)),
+                                                         refitted, curves, strict=True))
+    ]
+    return Distilled(smaller, reports, removals, difference(student, smaller, first),
+                     difference(student.astype(np.float64), smaller.astype(np.float64), first.astype(np.float64)))
+
+
+def gather(student: Network, teacher: Network, batches: Callable[[], Iterable[Array]], consumers: Sequence[int]) -> list[Statistics]:
+    """Statistics of dense layers: what the student feeds each of them, against what each gives in the teacher. One pass."""
+    parts: list[list[Statistics]] = [[] for _ in consumers]
+    spaces: tuple[Workspace, Workspace] | None = None
+    for x in batches():
+        if spaces is None or len(x) > spaces[0].rows:
+            spaces = Workspace(student, len(x)), Workspace(teacher, len(x))
+        own = spaces[0].forward(x)
+        target = own if student is teacher else spaces[1].forward(x)
+        for held, i in zip(parts, consumers, strict=True):
+            held[:] = [merge([*held, Statistics.of(own[i], target[i + 1])])]
+    if spaces is None:
+        raise InputError("distil: the data has no batches; it needs at least one")
+    return [held[0] for held in parts]
+
+
+def curve_of(statistics: Statistics, points: int, ridge: float) -> Curve:
+    """Neurons kept -> relative error after a refit, along the path (solved loosely: it only guides the sharing)."""
+    problem = Problem(statistics)
+    kept, error = [0], [1.0]
+    for solution in problem.path(lambdas(problem.lambda_max, points, 1e-3), tolerance=1e-3):
+        if len(solution.kept) > kept[-1]:
+            kept.append(len(solution.kept))
+            error.append(statistics.error(refit(statistics, solution.kept, ridge)[0]))
+    everything = np.arange(len(statistics.mean_h))
+    if kept[-1] < len(everything):
+        kept.append(len(everything))
+        error.append(statistics.error(refit(statistics, everything, ridge)[0]))
+    return Curve(np.array(kept), np.array(error))
+
+
+def choose(statistics: Sequence[Statistics], wanted: Sequence[int], points: int, progress: Progress) -> list[Solution]:
+    """From the last layer to the first, the certified solution with as many neurons as wanted, imitating the neurons kept behind it."""
+    chosen: list[Solution] = []
+    for k in reversed(range(len(statistics))):
+        s = statistics[k] if not chosen else statistics[k].targets(chosen[0].kept)
+        problem = Problem(s)
+        path: list[Solution] = []
+        for solution in problem.path(lambdas(problem.lambda_max, points, 1e-3), tolerance=TOLERANCE):
+            path.append(solution)
+            if len(solution.kept) >= wanted[k]:
+                break
+        chosen.insert(0, problem.keep(wanted[k], path))
+        progress(f"choice in layer {k}")
+    return chosen
+
+
+def check_widths(wanted: Sequence[int], curves: Sequence[Curve]) -> None:
+    """Raise InputError unless there is one width a junction, each from 1 to what there is."""
+    most = [int(c.kept[-1]) for c in curves]
+    if len(wanted) != len(most) or any(not 1 <= w <= m for w, m in zip(wanted, most, strict=False)):
+        raise InputError(f"distil: widths are {list(wanted)}; one is needed for each of {most}, between 1 and that")
+
+
+def exactly(widths: Sequence[int]) -> Callable[[Sequence[Curve]], list[int]]:
+    """Widths that are given: neurons to keep at each junction, inputs first."""
+    return lambda curves: list(widths)
+
+
+def within(
+    size: Callable[[Sequence[int]], float], budget: float, *, keep_inputs: bool = False
+) -> Callable[[Sequence[Curve]], list[int]]:
+    """Widths shared from a budget by marginal cost: see npkd.sparsity.budget.share."""
+    return lambda curves: share(curves, size, budget, keep_inputs)

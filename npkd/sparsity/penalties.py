@@ -1,0 +1,213 @@
+"""Penalties that make weights and whole neurons exactly zero: value, proximal step and dual norm.
+
+λ is part of a penalty Ω, the step of a proximal step is not. A step may be an array of the shape of v: then the proximal step is
+taken in the metric 1/step, argmin_u ½ Σ_i (u_i − v_i)²/t_i + Ω(u), as Adam needs it. Derivations: docs/5-proximal.md.
+
+The dual norm gives λ_max: the solution of min f(w) + λ·Ω₁(w) is w = 0 exactly when λ ≥ λ_max = Ω₁°(∇f(0)), Ω₁ being Ω at λ = 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from npkd.arrays import Array
+from npkd.errors import InputError, positive
+from npkd.sparsity.proximal import soft_threshold
+
+
+def over_groups(w: Array, axis: int) -> tuple[int, ...]:
+    """The axes within a group, when groups are the slices along ``axis``."""
+    if not 0 <= axis < w.ndim:
+        raise InputError(f"groups: axis is {axis}; an array of shape {w.shape} has axes 0 … {w.ndim - 1}")
+    return tuple(i for i in range(w.ndim) if i != axis)
+
+
+def group_norms(w: Array, axis: int) -> Array:
+    """‖w_j‖₂ of each slice along ``axis``; as many axes as w, so that it broadcasts against w."""
+    return np.asarray(np.sqrt((w * w).sum(axis=over_groups(w, axis), keepdims=True)))
+
+
+def along(cost: float | Array, w: Array, axis: int) -> float | Array:
+    """The costs of the groups, shaped to broadcast against w, in its dtype."""
+    if np.ndim(cost) == 0:
+        return float(cost)
+    cost = np.asarray(cost)
+    if cost.shape != (w.shape[axis],):
+        raise InputError(f"groups: cost has shape {cost.shape}; w of shape {w.shape} has {w.shape[axis]} groups along axis {axis}")
+    return cost.reshape([-1 if i == axis else 1 for i in range(w.ndim)]).astype(w.dtype)
+
+
+def shrink_groups(v: Array, kappa: float | Array, t: float | Array, axis: int) -> Array:
+    """Proximal step of Σ_j κ_j ‖w_j‖₂ with step t, a number or an array of the shape of v.
+
+        p_j = max(1 − t κ_j/‖v_j‖, 0) · v_j                          t a number        (P5)
+        p_i = v_i θ/(θ + κ_j t_i),  Σ_{i∈j} v_i²/(θ + κ_j t_i)² = 1    t_i an array      (P10)
+
+    In (P10), θ = ‖p_j‖, and p_j = 0 where Σ v_i²/t_i² ≤ κ_j². The left side to the power −½ is increasing and concave in θ, so Newton's
+    method from θ = 0 climbs to the root without a step too far.
+    """
+    if np.ndim(t) == 0:
+        norms = group_norms(v, axis)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            factor = np.where(norms > 0, np.maximum(1 - t * kappa / norms, 0), 0)     # (P5)
+        return np.asarray(v * factor.astype(v.dtype) + 0.0)                           # + 0.0 turns −0.0 into 0.0
+    inner, t64, v64 = over_groups(v, axis), np.asarray(t, np.float64), v.astype(np.float64)
+    kt = np.broadcast_to(kappa * t64, v.shape)
+    size = np.sqrt(((v64 / t64) ** 2).sum(axis=inner, keepdims=True))
+    alive = size > kappa
+    theta = np.zeros_like(size)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for _ in range(60):
+            ratio = np.where(kt + theta > 0, v64 / (kt + theta), 0)
+            h = (ratio ** 2).sum(axis=inner, keepdims=True)
+            slope = np.where(kt + theta > 0, ratio ** 2 / (kt + theta), 0).sum(axis=inner, keepdims=True)
+            climb = np.where(alive, h * (np.sqrt(h) - 1) / slope, 0)                  # Newton on h^(−½) = 1
+            climb = np.where(np.isfinite(climb), climb, 0)
+            theta = theta + climb
+            if not (np.abs(climb) > 1e-14 * theta).any():
+                break
+        p = np.where(alive & (theta > 0), v64 * (theta / (theta + kt)), 0)            # (P10)
+    free = np.broadcast_to(np.asarray(kappa) == 0, p.shape)
+    return np.where(free, v64, p).astype(v.dtype) + v.dtype.type(0)
+
+
+@dataclass(frozen=True)
+class L1:
+    """The l1 norm: single weights become zero.
+
+        Ω(w) = λ Σ_i |w_i|                                                            (P2)
+        prox(v, t) = S_{tλ}(v)                                                        (P3)
+
+    w any shape. Raises InputError unless λ ≥ 0 is finite. Source: Tibshirani 1996.
+    """
+
+    lam: float
+
+    def __post_init__(self) -> None:
+        positive("L1", "lam", self.lam, zero=True)
+
+    def value(self, w: Array) -> float:
+        """Ω(w), (P2)."""
+        return self.lam * float(np.abs(w).sum())                                      # (P2)
+
+    def prox(self, v: Array, step: float | Array) -> Array:
+        """The proximal step (P3)."""
+        return soft_threshold(v, step * self.lam).astype(v.dtype)                     # (P3)
+
+    def dual_norm(self, g: Array) -> float:
+        """Ω₁°(g) = max_i |g_i|."""
+        return float(np.abs(g).max())                                                 # (P11)
+
+
+@dataclass(frozen=True, eq=False)
+class NeuronGroups:
+    """The group l2 norm: whole neurons become zero.
+
+        Ω(w) = λ Σ_j c_j ‖w_j‖₂                                                       (P4)
+
+    A group w_j is a slice along ``axis``: of dense weights (O, I), axis 0 takes the incoming weights of each output neuron, axis 1 the
+    outgoing weights of each input neuron. ``cost`` c > 0: one number, or one for each group (what a neuron costs differs by
+    layer and by what it is connected to). Proximal step: (P5), in a metric (P10).
+    Raises InputError unless λ ≥ 0 and c > 0. Source: Yuan & Lin 2006; for networks Scardapane et al. 2017, Alvarez & Salzmann 2016.
+    """
+
+    lam: float
+    axis: int = 0
+    cost: float | Array = 1.0
+
+    def __post_init__(self) -> None:
+        positive("NeuronGroups", "lam", self.lam, zero=True)
+        positive("NeuronGroups", "smallest cost", float(np.min(self.cost)))
+
+    def value(self, w: Array) -> float:
+        """Ω(w), (P4)."""
+        return self.lam * float((along(self.cost, w, self.axis) * group_norms(w, self.axis)).sum())     # (P4)
+
+    def prox(self, v: Array, step: float | Array) -> Array:
+        """The proximal step (P5), (P10)."""
+        return shrink_groups(v, self.lam * along(self.cost, v, self.axis), step, self.axis)
+
+    def dual_norm(self, g: Array) -> float:
+        """Ω₁°(g) = max_j ‖g_j‖₂/c_j."""
+        return float((group_norms(g, self.axis) / along(self.cost, g, self.axis)).max())                # (P12)
+
+
+@dataclass(frozen=True, eq=False)
+class SparseGroups:
+    """Whole neurons become zero, and single weights of those that stay.
+
+        Ω(w) = λ [ α Σ_i |w_i| + (1 − α) Σ_j c_j ‖w_j‖₂ ]                             (P6)
+        prox(v, t) = shrink_groups(S_{tαλ}(v))                                        (P7)
+
+    Groups and costs as in NeuronGroups; 0 ≤ α ≤ 1. (P7) holds in a diagonal metric too, since shrinking keeps every sign.
+    Raises InputError for λ < 0, c ≤ 0, α outside [0, 1]. Source: Simon et al. 2013; for networks Alvarez & Salzmann 2016.
+    """
+
+    lam: float
+    axis: int = 0
+    alpha: float = 0.5
+    cost: float | Array = 1.0
+
+    def __post_init__(self) -> None:
+        positive("SparseGroups", "lam", self.lam, zero=True)
+        positive("SparseGroups", "smallest cost", float(np.min(self.cost)))
+        if not 0 <= self.alpha <= 1:
+            raise InputError(f"SparseGroups: alpha is {self.alpha}; it must lie between 0 (groups alone) and 1 (single weights alone)")
+
+    def value(self, w: Array) -> float:
+        """Ω(w), (P6)."""
+        groups = float((along(self.cost, w, self.axis) * group_norms(w, self.axis)).sum())
+        return self.lam * (self.alpha * float(np.abs(w).sum()) + (1 - self.alpha) * groups)             # (P6)
+
+    def prox(self, v: Array, step: float | Array) -> Array:
+        """The proximal step (P7)."""
+        soft = soft_threshold(v, step * (self.alpha * self.lam)).astype(v.dtype)
+        return shrink_groups(soft, self.lam * (1 - self.alpha) * along(self.cost, v, self.axis), step, self.axis)     # (P7)
+
+    def dual_norm(self, g: Array) -> float:
+        """The smallest λ with ‖S_{αλ}(g_j)‖₂ ≤ (1 − α) λ c_j for every group, by bisection to machine precision."""
+        cost, low = along(self.cost, g, self.axis), 0.0
+        high = float(np.linalg.norm(g)) / min(1.0, float(np.min(self.cost)))
+        high = 2 * high if high > 0 else 0.0
+        while high - low > 1e-15 * high:
+            middle = (low + high) / 2
+            if middle in (low, high):
+                break
+            rest = group_norms(soft_threshold(g, self.alpha * middle), self.axis)
+            if (rest <= (1 - self.alpha) * middle * cost).all():                      # (P13)
+                high = middle
+            else:
+                low = middle
+        return high
+
+
+@dataclass(frozen=True)
+class MaxNorm:
+    """A bound on the norm of every neuron's weights: the indicator of {‖w_j‖₂ ≤ bound}; its proximal step is the projection.
+
+        Ω(w) = 0 where all ‖w_j‖₂ ≤ r, else ∞                                         (P8)
+        prox(v, t)_j = v_j · min(1, r/‖v_j‖₂)                                         (P9)
+
+    Groups as in NeuronGroups. The projection is the Euclidean one: with an array of steps it is refused. A bound has no λ, so no dual norm.
+    Raises InputError unless r > 0. Source: Srebro & Shraibman 2005; with dropout Srivastava et al. 2014.
+    """
+
+    bound: float
+    axis: int = 0
+
+    def __post_init__(self) -> None:
+        positive("MaxNorm", "bound", self.bound)
+
+    def value(self, w: Array) -> float:
+        """Ω(w), (P8); a rounding error beyond the bound counts as within."""
+        inside = (group_norms(w, self.axis) <= self.bound * (1 + 8 * np.finfo(w.dtype).eps)).all()
+        return 0.0 if inside else float("inf")                                        # (P8)
+
+    def prox(self, v: Array, step: float | Array) -> Array:
+        """The projection (P9)."""
+        if np.ndim(step):
+            raise InputError("MaxNorm: step is an array; the projection is Euclidean and needs one number (use SGD, not Adam)")
+        norms = np.maximum(group_norms(v, self.axis), np.finfo(v.dtype).tiny)
+        return v * np.minimum(1, self.bound / norms).astype(v.dtype)                  # (P9)

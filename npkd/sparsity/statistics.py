@@ -1,0 +1,98 @@
+"""Sufficient statistics of a layer: all that the layer-wise problem needs to know of the data, in one pass, additive.
+
+Derivation: docs/6-layer-wise.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import reduce
+
+import numpy as np
+
+from npkd.arrays import Array, finite, floats
+from npkd.blas import gram, inner_product, product
+from npkd.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Centred second moments of inputs H (N, d) and targets Z (N, m), as sums.
+
+        A = Σ_n (h_n − h̄)(h_n − h̄)ᵀ,   C = Σ_n (h_n − h̄)(z_n − z̄)ᵀ,   t = Σ_n ‖z_n − z̄‖²         (S1)
+
+    count           N
+    mean_h (d,)     h̄;   mean_z (m,)  z̄
+    A (d, d), C (d, m), t (m,)      float64, whatever the dtype of the data; t by target, its sum is the t of the formulas
+
+    Statistics of parts add up, so batches, files and machines merge; memory is O(d² + dm) for any N:
+
+        A = A₁ + A₂ + δ δᵀ N₁N₂/N,   δ = h̄₂ − h̄₁,   and C, t likewise                  (S2)
+
+    Source of (S2): Chan, Golub & LeVeque 1983, here for matrices.
+    """
+
+    count: int
+    mean_h: Array
+    mean_z: Array
+    A: Array
+    C: Array
+    t: Array
+
+    @staticmethod
+    def of(h: Array, z: Array) -> Statistics:
+        """Statistics of a batch: h (N, d), z (N, m), floats, N ≥ 1. Raises InputError for other shapes, NaN or infinity."""
+        floats("Statistics", h=h, z=z)
+        if h.ndim != 2 or z.ndim != 2 or len(h) != len(z) or not len(h):
+            raise InputError(f"Statistics: h has shape {h.shape} and z {z.shape}; they must be (N, d) and (N, m) with N ≥ 1")
+        finite("Statistics", h=h, z=z)
+        mean_h, mean_z = h.mean(axis=0, dtype=np.float64), z.mean(axis=0, dtype=np.float64)
+        hc, zc = h - mean_h, z - mean_z                                # float64 from here on
+        return Statistics(len(h), mean_h, mean_z, gram(hc), product(hc.T, zc), (zc * zc).sum(axis=0))     # (S1)
+
+    def __add__(self, other: Statistics) -> Statistics:
+        """Statistics of both parts together, (S2)."""
+        if self.C.shape != other.C.shape:
+            raise InputError(f"Statistics: parts of {self.C.shape} and {other.C.shape} cannot be added; d and m must agree")
+        count = self.count + other.count
+        dh, dz = other.mean_h - self.mean_h, other.mean_z - self.mean_z
+        weight, part = self.count * other.count / count, other.count / count
+        return Statistics(
+            count, self.mean_h + part * dh, self.mean_z + part * dz,
+            self.A + other.A + weight * np.outer(dh, dh),              # (S2)
+            self.C + other.C + weight * np.outer(dh, dz),              # (S2)
+            self.t + other.t + weight * dz * dz,                       # (S2)
+        )
+
+    def normalised(self) -> tuple[Array, Array, float]:
+        """A/N, C/N and t/N: what the problem (W1) is written in."""
+        return self.A / self.count, self.C / self.count, float(self.t.sum()) / self.count
+
+    def intercept(self, w: Array) -> Array:
+        """The best bias for given weights w (m, d): b = z̄ − W h̄, (m,)."""
+        return self.mean_z - w @ self.mean_h                           # (S3)
+
+    def error(self, w: Array) -> float:
+        """Relative error of weights w (m, d) with their best bias: ‖Z − 1bᵀ − HWᵀ‖²_F / ‖Z − 1z̄ᵀ‖²_F; 0 where t is 0.
+
+            r²/t,   r² = t − 2⟨W, Cᵀ⟩ + ⟨W, W A⟩                                       (S4)
+        """
+        t = float(self.t.sum())
+        if t == 0:
+            return 0.0
+        return max(0.0, 1 + (inner_product(w, product(w, self.A)) - 2 * inner_product(w, self.C.T)) / t)     # (S4)
+
+    def targets(self, kept: Array) -> Statistics:
+        """The statistics for some of the targets alone: kept indices of 0 … m − 1."""
+        return replace(self, mean_z=self.mean_z[kept], C=np.ascontiguousarray(self.C[:, kept]), t=self.t[kept])
+
+    def inputs(self, kept: Array) -> Statistics:
+        """The statistics for some of the inputs alone: kept indices of 0 … d − 1."""
+        return replace(self, mean_h=self.mean_h[kept], A=np.ascontiguousarray(self.A[np.ix_(kept, kept)]), C=self.C[kept])
+
+
+def merge(parts: list[Statistics]) -> Statistics:
+    """The statistics of all parts together, (S2). Raises InputError for an empty list."""
+    if not parts:
+        raise InputError("merge: got no statistics; it needs at least one part")
+    return reduce(Statistics.__add__, parts)

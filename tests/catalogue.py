@@ -1,0 +1,196 @@
+"""Every public op, loss and penalty of npkd, with arguments, kinks and wrong arguments: for the tests and for ``npkd check``.
+
+A case is complete when its arguments are small, of order one, away from kinks, and when its gradients would change if they were
+transposed. What must be refused stands beside it, with words that the error has to contain.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from npkd.check import Case, Wrong
+from npkd.distillation.response import logit_matching, soft_targets
+from npkd.nn.activations import maxout, relu, sigmoid, tanh
+from npkd.nn.layers import dense, dropout, flatten, gate
+from npkd.nn.losses import cross_entropy, squared_error
+from npkd.nn.normalisation import batch_norm
+from npkd.sparsity.penalties import L1, MaxNorm, NeuronGroups, SparseGroups
+
+RNG = np.random.default_rng(2024)
+
+
+def normal(*shape: int) -> np.ndarray:
+    return RNG.standard_normal(shape)
+
+
+def positive(*shape: int) -> np.ndarray:
+    return RNG.uniform(0.5, 2.0, shape)
+
+
+def off_zero(*shape: int) -> np.ndarray:
+    x = normal(*shape)
+    return x + np.where(x > 0, 0.2, -0.2)
+
+
+def apart(*shape: int) -> np.ndarray:
+    """Values that all differ by at least 0.25, in any order: no two are near a tie."""
+    return RNG.permutation(np.arange(np.prod(shape)) * 0.25 - 2).reshape(shape)
+
+
+def probabilities(*shape: int) -> np.ndarray:
+    p = positive(*shape)
+    return p / p.sum(axis=-1, keepdims=True)
+
+
+X, WHOLE = normal(4, 3), np.ones((4, 3), np.int64)
+
+OPS = [
+    Case("dense", dense, (normal(4, 3), normal(2, 3), normal(2)), linear=True, wrong=(
+        Wrong((X, normal(2, 4), normal(2)), ("dense", "(4, 3)", "(2, 4)", "must be (N, I)")),
+        Wrong((X[0], normal(2, 3), normal(2)), ("dense", "(3,)", "(N, I)")),
+        Wrong((X, normal(3), normal(2)), ("dense", "(3,)", "(O, I)")),
+        Wrong((X, normal(2, 3), normal(3)), ("dense", "b has shape (3,)", "(2,)")),
+        Wrong((X, normal(2, 3), normal(2, 1)), ("dense", "b has shape (2, 1)", "(2,)")),
+        Wrong((WHOLE, normal(2, 3), normal(2)), ("dense", "x is int64", "floating-point")),
+        Wrong((X, np.ones((2, 3), int), normal(2)), ("dense", "w is int64", "floating-point")),
+        Wrong((X.tolist(), normal(2, 3), normal(2)), ("dense", "x is list", "floating-point")),
+    )),
+    Case("dense, square", dense, (normal(3, 3), normal(3, 3), normal(3)), linear=True),
+    Case("dense, one example, one neuron", dense, (normal(1, 2), normal(1, 2), normal(1)), linear=True),
+    Case("gate", gate, (normal(4, 3), off_zero(3)), linear=True, wrong=(
+        Wrong((X, normal(4)), ("gate", "(4, 3)", "(4,)", "g (J,)")),
+        Wrong((X, normal(1)), ("gate", "(4, 3)", "(1,)", "g (J,)")),
+        Wrong((X[0], normal(3)), ("gate", "(3,)", "(N, J)")),
+        Wrong((WHOLE, normal(3)), ("gate", "x is int64", "floating-point")),
+    )),
+    Case("gate, square", gate, (normal(3, 3), off_zero(3)), linear=True),
+    Case("dropout", dropout, (normal(4, 4),), {"rate": 0.4, "rng": np.random.default_rng(5)}, linear=True, wrong=(
+        Wrong((X,), ("dropout", "rate is 1.0", "below 1"), {"rate": 1.0, "rng": None}),
+        Wrong((X,), ("dropout", "rate is -0.1", "at least 0"), {"rate": -0.1, "rng": None}),
+        Wrong((X,), ("dropout", "rate is nan"), {"rate": float("nan"), "rng": None}),
+        Wrong((WHOLE,), ("dropout", "x is int64", "floating-point"), {"rate": 0.5, "rng": None}),
+    )),
+    Case("dropout, image", dropout, (normal(2, 3, 2),), {"rate": 0.5, "rng": np.random.default_rng(6)}, linear=True),
+    Case("dropout, predicting", dropout, (normal(3, 2),), {"rate": 0.4, "rng": None}, linear=True),
+    Case("flatten", flatten, (normal(2, 3, 2),), linear=True, wrong=(
+        Wrong((X[0],), ("flatten", "(3,)", "(N, ...)")),
+        Wrong((WHOLE,), ("flatten", "x is int64", "floating-point")),
+    )),
+    Case("flatten, square", flatten, (normal(3, 3),), linear=True),
+    Case("relu", relu, (off_zero(4, 4),), kinks=((np.array([[0.0, 1.0], [-1.0, 0.0]]),), (np.array([-0.0, 2.0]),)), wrong=(
+        Wrong((WHOLE,), ("relu", "x is int64", "floating-point")),
+    )),
+    Case("tanh", tanh, (normal(4, 4),), wrong=(Wrong((WHOLE,), ("tanh", "x is int64", "floating-point")),)),
+    Case("sigmoid", sigmoid, (3 * normal(4, 4),), wrong=(Wrong((WHOLE,), ("sigmoid", "x is int64", "floating-point")),)),
+    Case("maxout", maxout, (apart(4, 4),), {"pieces": 2}, kinks=((np.array([[1.0, 1, 0, 2]]),), (np.zeros((2, 4)),)), wrong=(
+        Wrong((X,), ("maxout", "(4, 3)", "pieces is 2", "(N, J·pieces)"), {"pieces": 2}),
+        Wrong((X,), ("maxout", "pieces is 0"), {"pieces": 0}),
+        Wrong((X[0],), ("maxout", "(3,)", "(N, J·pieces)"), {"pieces": 3}),
+        Wrong((WHOLE,), ("maxout", "x is int64", "floating-point"), {"pieces": 3}),
+    )),
+    Case("maxout, three pieces", maxout, (apart(3, 6),), {"pieces": 3}, kinks=((np.array([[1.0, 0.0, 1.0, 2.0, 2.0, 2.0]]),),)),
+    Case("batch_norm", batch_norm, (normal(5, 3), off_zero(3), normal(3)), wrong=(
+        Wrong((X, normal(4), normal(3)), ("batch_norm", "(4, 3)", "gamma (4,)", "(J,)")),
+        Wrong((X, normal(3), normal(1)), ("batch_norm", "(4, 3)", "beta (1,)", "(J,)")),
+        Wrong((X[0], normal(3), normal(3)), ("batch_norm", "(3,)", "(N, J)")),
+        Wrong((X[:1], normal(3), normal(3)), ("batch_norm", "one example", "at least two")),
+        Wrong((X, normal(3), normal(3)), ("batch_norm", "eps is 0", "positive"), {"eps": 0.0}),
+        Wrong((X, normal(3), normal(3)), ("batch_norm", "eps is -1", "positive"), {"eps": -1.0}),
+        Wrong((X, normal(3), normal(3)), ("batch_norm", "running", "(2,)"), {"running": (normal(2), positive(2))}),
+        Wrong((X, normal(3), normal(3)), ("batch_norm", "running", "(1,)"), {"running": (normal(1), positive(1))}),
+        Wrong((WHOLE, normal(3), normal(3)), ("batch_norm", "x is int64", "floating-point")),
+    )),
+    Case("batch_norm, square", batch_norm, (normal(4, 4), off_zero(4), normal(4)), {"eps": 0.1}),
+    Case("batch_norm, predicting", batch_norm, (normal(4, 3), off_zero(3), normal(3)), {"running": (normal(3), positive(3))},
+         linear=True),
+    Case("batch_norm, predicting one", batch_norm, (normal(1, 2), off_zero(2), normal(2)), {"running": (normal(2), positive(2))},
+         linear=True),
+]
+
+LOGITS, NONE = normal(4, 3), np.zeros((0, 3))
+
+LOSSES = [
+    Case("squared_error", squared_error, (normal(4, 3), normal(4, 3)), wrong=(
+        Wrong((X, normal(4, 2)), ("squared_error", "(4, 3)", "(4, 2)", "agree")),
+        Wrong((X, normal(4, 1)), ("squared_error", "(4, 3)", "(4, 1)", "agree")),
+        Wrong((NONE, NONE), ("squared_error", "(0, 3)", "at least one")),
+        Wrong((X, WHOLE), ("squared_error", "target is int64", "floating-point")),
+    )),
+    Case("squared_error, square", squared_error, (normal(3, 3), normal(3, 3))),
+    Case("squared_error, image", squared_error, (normal(2, 3, 2), normal(2, 3, 2))),
+    Case("cross_entropy", cross_entropy, (normal(4, 3), np.array([2, 0, 1, 1])), wrong=(
+        Wrong((LOGITS, np.array([0, 1])), ("cross_entropy", "(2,)", "(4,)")),
+        Wrong((LOGITS, np.array([0, 1, 2, 3])), ("cross_entropy", "classes 0 … 3", "0 … 2")),
+        Wrong((LOGITS, np.array([0, 1, -1, 2])), ("cross_entropy", "classes -1 … 2", "0 … 2")),
+        Wrong((LOGITS, np.array([0.0, 1.0, 2.0, 0.0])), ("cross_entropy", "target", "integer")),
+        Wrong((LOGITS, probabilities(4, 2)), ("cross_entropy", "(4, 2)", "(4, 3)")),
+        Wrong((LOGITS[0], np.array([0, 1, 2])), ("cross_entropy", "prediction has shape (3,)", "(N, C)")),
+        Wrong((NONE, np.array([], int)), ("cross_entropy", "(0, 3)", "at least one")),
+        Wrong((WHOLE, np.array([0, 1, 2, 0])), ("cross_entropy", "prediction is int64", "floating-point")),
+    )),
+    Case("cross_entropy, probabilities", cross_entropy, (normal(3, 3), probabilities(3, 3))),
+    Case("cross_entropy, unnormalised", cross_entropy, (normal(4, 3), positive(4, 3))),
+    Case("soft_targets", soft_targets, (2 * normal(4, 3), 2 * normal(4, 3)), {"temperature": 4.0}, wrong=(
+        Wrong((LOGITS, normal(4, 2)), ("soft_targets", "(4, 3)", "(4, 2)"), {"temperature": 4.0}),
+        Wrong((LOGITS, normal(4, 1)), ("soft_targets", "(4, 3)", "(4, 1)"), {"temperature": 4.0}),
+        Wrong((LOGITS, normal(4, 3)), ("soft_targets", "temperature is 0", "positive"), {"temperature": 0.0}),
+        Wrong((LOGITS, normal(4, 3)), ("soft_targets", "temperature is -1", "positive"), {"temperature": -1.0}),
+        Wrong((WHOLE, normal(4, 3)), ("soft_targets", "int64", "floating-point"), {"temperature": 4.0}),
+        Wrong((NONE, NONE), ("soft_targets", "(0, 3)"), {"temperature": 4.0}),
+    )),
+    Case("soft_targets, square, T = 1", soft_targets, (normal(3, 3), normal(3, 3)), {"temperature": 1.0}),
+    Case("logit_matching", logit_matching, (normal(4, 3), normal(4, 3)), wrong=(
+        Wrong((LOGITS, normal(4, 2)), ("logit_matching", "(4, 3)", "(4, 2)")),
+        Wrong((LOGITS, normal(1, 3)), ("logit_matching", "(4, 3)", "(1, 3)")),
+        Wrong((LOGITS, WHOLE), ("logit_matching", "int64", "floating-point")),
+        Wrong((NONE, NONE), ("logit_matching", "(0, 3)")),
+    )),
+    Case("logit_matching, square", logit_matching, (normal(3, 3), normal(3, 3))),
+]
+
+V = normal(4, 3) * np.array([[0.05], [1.0], [2.0], [1.0]])
+V[2, 1] = 0.0
+SQUARE = normal(3, 3) * np.array([0.1, 1.0, 2.0])
+
+PENALTIES = [
+    Case("L1", L1, (V,), {"lam": 0.3}, steps=(0.7, positive(4, 3)), zeros=True, wrong=(
+        Wrong((), ("L1", "lam is -0.1", "not negative"), {"lam": -0.1}),
+        Wrong((), ("L1", "lam is nan"), {"lam": float("nan")}),
+        Wrong((), ("L1", "lam is inf"), {"lam": float("inf")}),
+    )),
+    Case("L1, one axis", L1, (np.array([0.05, -1.0, 2.0, 0.0, 0.7]),), {"lam": 0.4}, steps=(0.9, positive(5)), zeros=True),
+    Case("L1, square", L1, (SQUARE,), {"lam": 0.3}, steps=(1.0, positive(3, 3)), zeros=True),
+    Case("L1, λ = 0", L1, (V,), {"lam": 0.0}, steps=(0.7, positive(4, 3))),
+    Case("NeuronGroups", NeuronGroups, (V,), {"lam": 0.8, "axis": 0}, steps=(0.7, positive(4, 3)), zeros=True, wrong=(
+        Wrong((), ("NeuronGroups", "lam is -1", "not negative"), {"lam": -1.0}),
+        Wrong((), ("NeuronGroups", "cost", "positive"), {"lam": 1.0, "cost": 0.0}),
+        Wrong((), ("NeuronGroups", "cost", "positive"), {"lam": 1.0, "cost": np.array([1.0, -1.0])}),
+        Wrong((V, 0.1), ("axis is 2", "0 … 1"), {"lam": 1.0, "axis": 2}),
+        Wrong((V, 0.1), ("axis is -1", "0 … 1"), {"lam": 1.0, "axis": -1}),
+        Wrong((V, 0.1), ("cost has shape (3,)", "4 groups"), {"lam": 1.0, "axis": 0, "cost": np.ones(3)}),
+    )),
+    Case("NeuronGroups, outgoing, costs", NeuronGroups, (SQUARE,), {"lam": 0.8, "axis": 1, "cost": np.array([1.0, 0.5, 2.0])},
+         steps=(0.7, positive(3, 3)), zeros=True),
+    Case("NeuronGroups, kernels", NeuronGroups, (normal(2, 3, 2) * np.array([[[0.1], [1.0], [2.0]]]),), {"lam": 0.8, "axis": 1},
+         steps=(0.7, positive(2, 3, 2)), zeros=True),
+    Case("SparseGroups", SparseGroups, (V,), {"lam": 0.5, "alpha": 0.4}, steps=(0.7, positive(4, 3)), zeros=True, wrong=(
+        Wrong((), ("SparseGroups", "lam is -1", "not negative"), {"lam": -1.0}),
+        Wrong((), ("SparseGroups", "alpha is 1.5", "between 0"), {"lam": 1.0, "alpha": 1.5}),
+        Wrong((), ("SparseGroups", "alpha is -0.5", "between 0"), {"lam": 1.0, "alpha": -0.5}),
+        Wrong((), ("SparseGroups", "cost", "positive"), {"lam": 1.0, "cost": 0.0}),
+        Wrong((V, 0.1), ("axis is 5", "0 … 1"), {"lam": 1.0, "axis": 5}),
+    )),
+    Case("SparseGroups, outgoing, costs", SparseGroups, (SQUARE,),
+         {"lam": 0.4, "axis": 1, "alpha": 0.7, "cost": np.array([1.0, 0.5, 3.0])}, steps=(0.7, positive(3, 3)), zeros=True),
+    Case("SparseGroups, weights alone", SparseGroups, (V,), {"lam": 0.5, "alpha": 1.0}, steps=(0.7, positive(4, 3)), zeros=True),
+    Case("SparseGroups, groups alone", SparseGroups, (V,), {"lam": 0.8, "alpha": 0.0}, steps=(0.7, positive(4, 3)), zeros=True),
+    Case("MaxNorm", MaxNorm, (V,), {"bound": 0.8, "axis": 0}, steps=(0.7, 1.0), wrong=(
+        Wrong((), ("MaxNorm", "bound is 0", "positive"), {"bound": 0.0}),
+        Wrong((), ("MaxNorm", "bound is -1", "positive"), {"bound": -1.0}),
+        Wrong((V, np.ones((4, 3))), ("MaxNorm", "step is an array", "one number"), {"bound": 1.0}),
+        Wrong((V, 0.1), ("axis is 2", "0 … 1"), {"bound": 1.0, "axis": 2}),
+    )),
+    Case("MaxNorm, outgoing", MaxNorm, (SQUARE,), {"bound": 1.0, "axis": 1}, steps=(0.7,)),
+]
+
+CASES = [*OPS, *LOSSES, *PENALTIES]
