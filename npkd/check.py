@@ -26,6 +26,7 @@ import npkd
 from npkd.arrays import Array, Backward
 from npkd.differences import SPOILS, check, check_kink, check_loss, relative_error
 from npkd.errors import InputError
+from npkd.nn.network import OPS
 
 ROOMS: Mapping[str, tuple[str, ...]] = {
     "op": ("npkd.nn",), "loss": ("npkd.nn", "npkd.distillation"), "penalty": ("npkd.sparsity",),
@@ -93,13 +94,15 @@ class Row:
 
 
 def kind_of(thing: object) -> str | None:
-    """"op", "loss" or "penalty" by the annotations; None for everything else."""
+    """"op" (what a network may be made of, or what returns as an op does), "loss" or "penalty"; None for everything else."""
     if inspect.isclass(thing):
         return "penalty" if dataclasses.is_dataclass(thing) and hasattr(thing, "value") and hasattr(thing, "prox") else None
     if not inspect.isfunction(thing):
         return None
     result = typing.get_type_hints(thing).get("return")
-    return "op" if result == tuple[Array, Backward] else "loss" if result == tuple[float, Array] else None
+    if result == tuple[Array, Backward] or thing in OPS.values():
+        return "op"
+    return "loss" if result == tuple[float, Array] else None
 
 
 def public() -> Iterator[tuple[str, Callable[..., Any]]]:

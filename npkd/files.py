@@ -98,7 +98,8 @@ def write_json(path: NewPath, value: Any) -> None:
 def write_npz(path: NewPath, header: Mapping[str, Any], arrays: Mapping[str, Array], *, compress: bool = False) -> None:
     """Write arrays with a header as an .npz: whole or not at all, without pickle, the same bytes for the same content.
 
-    header      JSON values; must hold "format": "npkd-…" and "version": VERSION. Stored as the array "header", uint8, UTF-8 JSON.
+    header      JSON values; must hold "format": "npkd-…" and "version": VERSION. Stored as the array "header", uint8, JSON, with
+                the names of the arrays under "arrays", so that one that was lost is missed
     arrays      by name, any shape, no objects; the order of the names does not matter
     compress    smaller and slower; the bytes then also depend on the zlib at hand
 
@@ -107,10 +108,10 @@ def write_npz(path: NewPath, header: Mapping[str, Any], arrays: Mapping[str, Arr
     who = f"write: {path}"
     if not str(header.get("format", "")).startswith("npkd-") or header.get("version") != VERSION:
         raise InputError(f"{who}: header is {dict(header)}; it needs \"format\": \"npkd-…\" and \"version\": {VERSION}")
-    if "header" in arrays:
-        raise InputError(f"{who}: an array is called header; that name is taken")
+    if "header" in arrays or "arrays" in header:
+        raise InputError(f"{who}: an array is called header or a key of the header arrays; these names are taken")
     try:
-        text = json.dumps(header, sort_keys=True, allow_nan=False)
+        text = json.dumps({**header, "arrays": sorted(arrays)}, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InputError(f"{who}: header: {error}; it must hold finite numbers, words, lists and tables") from error
     content = {"header": np.frombuffer(text.encode(), np.uint8), **{name: arrays[name] for name in sorted(arrays)}}
@@ -165,7 +166,7 @@ def read_npz(path: NewPath, kind: str) -> tuple[dict[str, Any], dict[str, Array]
     """Header and arrays of a file that ``write_npz`` wrote with "format": "npkd-<kind>".
 
     Raises InputError as ``read_arrays``, and where the file has no header (it is not npkd's), a header that is no JSON, another
-    kind, or a version newer than VERSION.
+    kind, or a version newer than VERSION, or arrays that are not the ones written.
     """
     arrays = read_arrays(path)
     who, need = f"read: {path}", f"it must be an npkd-{kind} file"
@@ -182,4 +183,6 @@ def read_npz(path: NewPath, kind: str) -> tuple[dict[str, Any], dict[str, Array]
     version = header.get("version")
     if type(version) is not int or not 1 <= version <= VERSION:
         raise InputError(f"{who} has version {version!r}; this npkd reads versions up to {VERSION}")
+    if header.pop("arrays", None) != sorted(arrays):
+        raise InputError(f"{who} is damaged: it does not hold the arrays that its header names; {need}")
     return header, arrays

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,6 +24,14 @@ def gate(x: Array, g: Array) -> Array:
     for n in range(N):
         for j in range(J):
             y[n, j] = g[j] * x[n, j]     # (G1)
+    return y
+
+
+def select(x: Array, kept: Sequence[int]) -> Array:
+    y = np.zeros((len(x), len(kept)))
+    for n in range(len(x)):
+        for k in range(len(kept)):
+            y[n, k] = x[n, kept[k]]     # (E1)
     return y
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from npkd.check import Case, Wrong
 from npkd.distillation.response import logit_matching, soft_targets
 from npkd.nn.activations import maxout, relu, sigmoid, tanh
-from npkd.nn.layers import dense, dropout, flatten, gate
+from npkd.nn.layers import dense, dropout, flatten, gate, select
 from npkd.nn.losses import cross_entropy, squared_error
 from npkd.nn.normalisation import batch_norm
 from npkd.sparsity.penalties import L1, MaxNorm, NeuronGroups, SparseGroups
@@ -64,6 +64,16 @@ OPS = [
         Wrong((WHOLE, normal(3)), ("gate", "x is int64", "floating-point")),
     )),
     Case("gate, square", gate, (normal(3, 3), off_zero(3)), linear=True),
+    Case("select", select, (normal(4, 5),), {"kept": (3, 0, 4)}, linear=True, wrong=(
+        Wrong((X,), ("select", "(4, 3)", "0 … I − 1"), {"kept": (0, 3)}),
+        Wrong((X,), ("select", "(4, 3)", "0 … I − 1"), {"kept": (-1, 1)}),
+        Wrong((X,), ("select", "0 entries"), {"kept": ()}),
+        Wrong((X,), ("select", "twice"), {"kept": (1, 2, 1)}),
+        Wrong((X,), ("select", "kept"), {"kept": (0.7, 1.2)}),
+        Wrong((X[0],), ("select", "(3,)", "(N, I)"), {"kept": (0,)}),
+        Wrong((WHOLE,), ("select", "x is int64", "floating-point"), {"kept": (0,)}),
+    )),
+    Case("select, square", select, (normal(3, 3),), {"kept": [2, 0]}, linear=True),
     Case("dropout", dropout, (normal(4, 4),), {"rate": 0.4, "rng": np.random.default_rng(5)}, linear=True, wrong=(
         Wrong((X,), ("dropout", "rate is 1.0", "below 1"), {"rate": 1.0, "rng": None}),
         Wrong((X,), ("dropout", "rate is -0.1", "at least 0"), {"rate": -0.1, "rng": None}),
@@ -150,6 +160,8 @@ LOSSES = [
 
 V = normal(4, 3) * np.array([[0.05], [1.0], [2.0], [1.0]])
 V[2, 1] = 0.0
+STEPS = positive(2, 3)
+AT_THRESHOLD = STEPS * 0.8 * np.array([[1 + 1e-4], [1 - 1e-4]]) * np.array([0.6, 0.0, -0.8])     # ‖v_j/t‖ just beside λ
 SQUARE = normal(3, 3) * np.array([0.1, 1.0, 2.0])
 
 PENALTIES = [
@@ -173,6 +185,7 @@ PENALTIES = [
          steps=(0.7, positive(3, 3)), zeros=True),
     Case("NeuronGroups, kernels", NeuronGroups, (normal(2, 3, 2) * np.array([[[0.1], [1.0], [2.0]]]),), {"lam": 0.8, "axis": 1},
          steps=(0.7, positive(2, 3, 2)), zeros=True),
+    Case("NeuronGroups, at the threshold", NeuronGroups, (AT_THRESHOLD,), {"lam": 0.8}, steps=(STEPS,), zeros=True),
     Case("SparseGroups", SparseGroups, (V,), {"lam": 0.5, "alpha": 0.4}, steps=(0.7, positive(4, 3)), zeros=True, wrong=(
         Wrong((), ("SparseGroups", "lam is -1", "not negative"), {"lam": -1.0}),
         Wrong((), ("SparseGroups", "alpha is 1.5", "between 0"), {"lam": 1.0, "alpha": 1.5}),

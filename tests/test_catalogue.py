@@ -55,12 +55,12 @@ def cast(value, dtype):
     return value.astype(dtype) if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value
 
 
-# ---- what each case must satisfy ------------------------------------------------------------------------------------------------
+# ---- what each case must satisfy -----------------------------------------------------------------------------------------------
 
 
 @over(CASES)
 def test_row(case):
-    """Value equal to the definition, whole Jacobian equal to differences of it, everything spoiled caught; penalties: their law."""
+    """Value equal to the definition, whole Jacobian to differences of it, everything spoiled caught; of penalties: their law."""
     row = check.check_case(case)
     assert row.passed, row
     assert row.error <= 1e-7
@@ -157,11 +157,15 @@ def test_conventions_on_kinks():
 @pytest.mark.parametrize(("case", "wrong"), REFUSALS, ids=[f"{case.name}: {', '.join(w.words)}" for case, w in REFUSALS])
 def test_wrong_arguments_are_refused_in_one_sentence(case, wrong):
     options = wrong.options or {}
-    with pytest.raises(InputError) as error:
+
+    def attempt():
         if check.kind_of(case.what) == "penalty":
             case.what(**options).prox(*wrong.arguments)
         else:
             case.what(*wrong.arguments, **options)
+
+    with pytest.raises(InputError) as error:
+        attempt()
     sentence = str(error.value)
     for word in wrong.words:
         assert word in sentence
@@ -173,7 +177,7 @@ def test_every_op_and_loss_refuses_something(case):
     assert case.wrong
 
 
-# ---- penalties ------------------------------------------------------------------------------------------------------------------
+# ---- penalties -----------------------------------------------------------------------------------------------------------------
 
 
 @over(PENALTY_CASES)
@@ -216,6 +220,16 @@ def test_nothing_stays_nothing(case):
         assert not np.signbit(p).any()
 
 
+def test_the_row_of_a_penalty_notices_changed_arguments(monkeypatch):
+    def in_place(self, v, step):
+        v -= 1e-3
+        return right(self, v, step)
+    right = penalties.L1.prox
+    monkeypatch.setattr(penalties.L1, "prox", in_place)
+    case = next(case for case in CASES if case.name == "L1")
+    assert "changes its arguments" in check.check_case(replace(case, arguments=copy.deepcopy(case.arguments))).note
+
+
 @pytest.mark.parametrize("spoil", [
     lambda p: np.where(p == 0, -0.0, p),
     lambda p: np.where(p == 0, 1e-13, p),
@@ -232,7 +246,7 @@ def test_the_row_of_a_penalty_notices_a_wrong_value(monkeypatch):
     assert "value differs" in check.check_case(next(case for case in CASES if case.name == "L1")).note
 
 
-# ---- the helpers that are no ops ------------------------------------------------------------------------------------------------
+# ---- the helpers that are no ops -----------------------------------------------------------------------------------------------
 
 
 def test_moments_and_log_softmax_equal_their_definitions():
@@ -278,7 +292,7 @@ def test_any_shape_equals_the_definition(n, i, o, pieces, seed):
         )
 
 
-# ---- completeness ---------------------------------------------------------------------------------------------------------------
+# ---- completeness --------------------------------------------------------------------------------------------------------------
 
 
 def test_names_are_unique_and_say_what_they_are_about():
@@ -349,6 +363,31 @@ def test_a_wrong_gradient_fails_the_table(monkeypatch):
     assert row.error == pytest.approx(1e-6, rel=1e-3)
 
 
+def test_a_slope_outside_a_kink_fails_the_table():
+    def steep(x: Array) -> tuple[Array, Backward]:
+        y, backward = activations.relu(x)
+        return y, lambda dy: (np.where(x == 0, 2 * dy, backward(dy)[0]),)
+    steep.__name__, steep.__module__ = "relu", activations.__name__
+    case = check.Case("relu", steep, (np.array([[0.3, -0.2], [1.0, 0.7]]),), kinks=((np.zeros((1, 2)),),))
+    row = check.check_case(case)
+    assert row.error <= 1e-12
+    assert not row.passed
+    assert "kink" in row.note
+
+
+def test_a_room_without_definitions_is_said_and_its_own_errors_are_not_hidden(monkeypatch):
+    monkeypatch.setattr(doubled, "__module__", "npkd.nn.attic")
+    assert check.definition_of(doubled) is None
+    row = check.check_case(check.Case("doubled", doubled, (np.ones((2, 3)),)))
+    assert "npkd.nn.attic" in row.note
+
+    def broken(name):
+        raise ModuleNotFoundError("no numpy here", name="numpy")
+    monkeypatch.setattr(check.importlib, "import_module", broken)
+    with pytest.raises(ModuleNotFoundError, match="numpy"):
+        check.definition_of(doubled)
+
+
 def test_main_prints_the_table_and_returns_the_exit_code(capsys, monkeypatch):
     assert check.main() == 0
     text = capsys.readouterr().out
@@ -367,7 +406,8 @@ def test_a_checkout_is_found_and_its_absence_said(tmp_path, monkeypatch):
         check.load([tmp_path])
 
 
-def test_what_is_no_op_is_said(monkeypatch):
+def test_what_is_no_op_is_said():
+    assert check.kind_of(3.0) is None
     row = check.check_case(check.Case("log_softmax", log_softmax, (np.ones((2, 2)),)))
     assert not row.passed
     assert "no op, loss or penalty" in row.note

@@ -25,6 +25,7 @@ def network_of_everything(rng):
         Layer("dropout", options={"rate": 0.3}),
         dense_layer(3, 3, rng, np.float64),
         Layer("sigmoid"),
+        Layer("select", options={"kept": (2, 0, 1)}),
         dense_layer(3, 4, rng, np.float64),
         Layer("relu"),
         dense_layer(4, 2, rng, np.float64),
@@ -81,7 +82,7 @@ def test_forward_is_the_chain_of_the_definitions(seed):
 
 
 @pytest.mark.parametrize("seed", [None, 3], ids=["predicting", "training"])
-@pytest.mark.parametrize("places", [(13,), (0, 4, 9, 13), (6, 7), (2,)], ids=str)
+@pytest.mark.parametrize("places", [(14,), (0, 4, 9, 14), (6, 7), (2,)], ids=str)
 def test_sensitivities_at_any_layers_against_differences_of_the_chain(places, seed):
     rng = np.random.default_rng(1)
     network, x = network_of_everything(rng), rng.standard_normal((3, 2, 3))
@@ -112,7 +113,7 @@ def test_the_given_sensitivities_and_parameters_are_not_changed():
     network = network_of_everything(rng)
     before = [p.copy() for layer in network.layers for p in layer.params]
     activations, backward = network(rng.standard_normal((3, 2, 3)), np.random.default_rng(0))
-    given = {i: rng.standard_normal(activations[i].shape) for i in (1, 4, 13)}
+    given = {i: rng.standard_normal(activations[i].shape) for i in (1, 4, 14)}
     kept = {i: d.copy() for i, d in given.items()}
     first, second = backward(given), backward(given)
     assert all(np.array_equal(given[i], kept[i]) for i in given)
@@ -122,9 +123,9 @@ def test_the_given_sensitivities_and_parameters_are_not_changed():
 
 @pytest.mark.parametrize(("sensitivities", "words"), [
     ({}, ("no sensitivities",)),
-    ({14: np.zeros((3, 2))}, ("sensitivity at 14", "0 … 13")),
-    ({-1: np.zeros((3, 2))}, ("sensitivity at -1", "0 … 13")),
-    ({13: np.zeros((3, 3))}, ("sensitivity 13", "(3, 3)", "(3, 2)")),
+    ({15: np.zeros((3, 2))}, ("sensitivity at 15", "0 … 14")),
+    ({-1: np.zeros((3, 2))}, ("sensitivity at -1", "0 … 14")),
+    ({14: np.zeros((3, 3))}, ("sensitivity 14", "(3, 3)", "(3, 2)")),
 ])
 def test_sensitivities_that_do_not_fit_are_refused(sensitivities, words):
     rng = np.random.default_rng(0)
@@ -177,7 +178,7 @@ def test_widths_parameters_and_copies():
     rng = np.random.default_rng(7)
     network = network_of_everything(rng)
     assert network.widths == [6, 4, 6, 3, 4, 2]
-    assert network.dense_layers == [1, 5, 8, 10, 12]
+    assert network.dense_layers == [1, 5, 8, 11, 13]
     assert Network([Layer("relu")]).widths == []
     assert parameters_of("dense") == ("w", "b")
     assert parameters_of("batch_norm") == ("gamma", "beta")
@@ -224,6 +225,7 @@ def test_perceptron():
     (lambda rng: Layer("dense", (np.ones((2, 2)), np.ones(2)), {"w": np.ones((2, 2))}), ("Layer", "dense has no option 'w'")),
     (lambda rng: Layer("dropout"), ("Layer", "dropout", "rate")),
     (lambda rng: Layer("maxout"), ("Layer", "maxout", "pieces")),
+    (lambda rng: Layer("select"), ("Layer", "select", "kept")),
 ])
 def test_refusals(make, words):
     with pytest.raises(InputError) as error:

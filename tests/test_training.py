@@ -1,6 +1,7 @@
-"""The training loop against a plain loop written from its formulas, and what it promises: records, seeds, stopping, clear errors."""
+"""The training loop against a plain loop written from its formulas, and what it promises: records, seeds, stopping, errors."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ class Shrink:
 
 
 def naive(network, data, epochs, rng, optimiser, schedule, penalties, clip):
-    """The loop of ``train`` with the plain network: shuffle, gradient, (T10), (T1) … (T6), (T9), for each parameter on its own."""
+    """The loop of ``train`` with the plain network: shuffle, gradient, (T10), (T1) … (T6), (T9), each parameter on its own."""
     layers = [Layer(a.op, tuple(p.copy() for p in a.params), a.options, a.running) for a in network.layers]
     memory = {}
     starts = range(0, len(data["x"]), BATCH)
@@ -96,17 +97,17 @@ def naive(network, data, epochs, rng, optimiser, schedule, penalties, clip):
     return Network(layers), losses
 
 
-@pytest.mark.parametrize("penalties", [{}, {0: Shrink(0.02), 3: Shrink(0.01)}], ids=["smooth", "proximal"])
+@pytest.mark.parametrize("penalties", [{}, {0: Shrink(0.1), 3: Shrink(0.05)}], ids=["smooth", "proximal"])
 @pytest.mark.parametrize("clip", [None, 0.3], ids=["free", "clipped"])
 @pytest.mark.parametrize("optimiser", [
     SGD(0.2, 0.9), SGD(0.2, 0.9, nesterov=True, decay=0.01), SGD(0.3, 0.0, decay=0.02), SGD(0.2, 0.5, decay=0.01),
     Adam(0.02), Adam(0.02, decay=0.05), AdamW(0.02, 0.3),
 ], ids=str)
 def test_equal_to_a_plain_loop(optimiser, clip, penalties):
-    network, data = small_network(), problem()
+    network, data, schedule = small_network(), problem(), cosine(warm_up=0.3, floor=0.1)
     record = last(train(network, data, epochs=3, rng=np.random.default_rng(1), batch=BATCH, optimiser=optimiser,
-                        schedule=cosine(warm_up=0.3, floor=0.1), penalties=penalties, clip=clip))
-    expected, losses = naive(network, data, 3, np.random.default_rng(1), optimiser, cosine(warm_up=0.3, floor=0.1), penalties, clip)
+                        schedule=schedule, penalties=penalties, clip=clip))
+    expected, losses = naive(network, data, 3, np.random.default_rng(1), optimiser, schedule, penalties, clip)
     assert record.loss == pytest.approx(losses[-1], rel=1e-9)
     for p, q in zip(parameters(record.network), parameters(expected), strict=True):
         np.testing.assert_allclose(p, q, rtol=1e-8, atol=1e-10)
@@ -133,7 +134,7 @@ def test_nothing_given_is_changed_and_records_are_copies():
     assert all(np.array_equal(p, q) for p, q in zip(parameters(network), before, strict=True))
     assert np.array_equal(data["x"], x)
     assert np.array_equal(data["y"], y)
-    for a, b in zip(records[:-1], records[1:], strict=True):
+    for a, b in pairwise(records):
         for p, q in zip(parameters(a.network), parameters(b.network), strict=True):
             assert not np.shares_memory(p, q)
             assert not np.array_equal(p, q)
@@ -145,7 +146,7 @@ def test_records_say_what_happened():
     assert [r.epoch for r in records] == [1, 2, 3, 4]
     assert [r.rate for r in records] == pytest.approx([0.1, 0.1, 0.01, 0.01])
     assert [r.validation for r in records] == [6.0] * 4
-    assert all(a.seconds <= b.seconds for a, b in zip(records[:-1], records[1:], strict=True))
+    assert all(a.seconds <= b.seconds for a, b in pairwise(records))
     assert all(r.penalty == 0 for r in records)
     assert all(r.best is records[0].network for r in records)                # never smaller again
     plain = list(train(small_network(), problem(), epochs=2, rng=np.random.default_rng(0), batch=BATCH))
@@ -190,7 +191,8 @@ def test_a_batch_of_one_is_left_out_at_the_end_of_an_epoch():
     assert len(set(seen[:16])) == len(set(seen[16:])) == 16
     assert seen[:16] != seen[16:]                                            # a new order each epoch
     sizes.clear()
-    list(train(small_network(), problem(n=1) | {"number": np.arange(1)}, objective, epochs=1, rng=np.random.default_rng(0), batch=8))
+    data = problem(n=1) | {"number": np.arange(1)}
+    list(train(small_network(), data, objective, epochs=1, rng=np.random.default_rng(0), batch=8))
     assert sizes == [1]                                                      # all there is
     sizes.clear()
     data = problem(n=3) | {"number": np.arange(3)}
@@ -225,7 +227,8 @@ def test_sensitivities_may_enter_anywhere():
 
 def test_running_moments_follow_the_batches():
     rng = np.random.default_rng(0)
-    network = Network([dense_layer(4, 5, rng, np.float64), Layer("batch_norm", (np.ones(5), np.zeros(5))), dense_layer(5, 3, rng, np.float64)])
+    norm = Layer("batch_norm", (np.ones(5), np.zeros(5)))
+    network = Network([dense_layer(4, 5, rng, np.float64), norm, dense_layer(5, 3, rng, np.float64)])
     x = problem()["x"][:16]
     step = Step(network, 8, SGD(1e-12), {}, None)
     expected = network
@@ -258,11 +261,11 @@ def test_an_augmentation_sees_every_batch_and_may_add_to_it():
     assert np.array_equal(data["x"], before)
 
 
-@pytest.mark.parametrize("optimiser", [SGD(1e200, 0.0), SGD(1e30), Adam(1e300)], ids=str)
+@pytest.mark.parametrize("optimiser", [SGD(1e20, 0.0), SGD(1e30), Adam(1e25)], ids=str)
 def test_divergence_is_said_with_epoch_layer_and_remedy(optimiser):
     with np.errstate(all="ignore"), pytest.raises(Diverged) as error:
-        list(train(small_network(), problem(), epochs=50, rng=np.random.default_rng(0), batch=BATCH, optimiser=optimiser,
-                   schedule=constant))
+        list(train(perceptron([4, 7, 5, 3], np.random.default_rng(0)), problem(np.float32), epochs=50, batch=BATCH,
+                   rng=np.random.default_rng(0), optimiser=optimiser, schedule=constant))
     sentence = str(error.value)
     for word in ("epoch", "layer", "dense", "learning rate", f"{optimiser.rate:g}"):
         assert word in sentence

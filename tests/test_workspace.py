@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from npkd.errors import InputError
-from npkd.nn.network import Layer, Network, dense_layer
+from npkd.nn.network import OPS, Layer, Network, dense_layer
 from npkd.nn.workspace import Workspace
 
 TOLERANCE = {np.float64: 1e-12, np.float32: 1e-5}
@@ -15,7 +15,7 @@ def random_network(rng, dtype):
     width = inputs = int(rng.integers(1, 9))
     layers = []
     for _ in range(int(rng.integers(1, 9))):
-        op = str(rng.choice(["dense", "dense", "relu", "tanh", "sigmoid", "maxout", "gate", "batch_norm", "dropout", "flatten"]))
+        op = str(rng.choice(["dense", "dense", *OPS]))
         if op == "dense":
             outputs = int(rng.integers(1, 13))
             layers.append(dense_layer(width, outputs, rng, dtype))
@@ -29,6 +29,10 @@ def random_network(rng, dtype):
         elif op == "maxout" and width % 2 == 0:
             layers.append(Layer("maxout", options={"pieces": 2}))
             width //= 2
+        elif op == "select":
+            kept = rng.permutation(width)[:int(rng.integers(1, width + 1))]
+            layers.append(Layer("select", options={"kept": tuple(int(k) for k in kept)}))
+            width = len(kept)
         elif op == "dropout":
             layers.append(Layer("dropout", options={"rate": 0.3}))
         elif op != "maxout":
@@ -47,7 +51,7 @@ def close(got, expected, dtype):
 
 
 def gradients_of(workspace):
-    """The workspace's gradient in the shapes of the parameters. Where a number stands is found out, not assumed: by numbering all."""
+    """The gradient in the shapes of the parameters. Where a number stands is found out, not assumed: by numbering all."""
     held = workspace.parameters.copy()
     workspace.parameters[:] = np.arange(held.size)
     gradients = [workspace.gradient[p.astype(int)] for p in parameters(workspace.network)]
@@ -79,7 +83,8 @@ def test_equal_to_the_plain_network(seed, dtype):
         workspace.backward(sensitivities, beta)
         assert all(np.array_equal(sensitivities[i], given[i]) for i in places)
         _, gradients = backward(sensitivities)
-        accumulated = [g + dtype(beta) * old for g, old in zip((g for layer in gradients for g in layer), accumulated, strict=True)]
+        new = [g for layer in gradients for g in layer]
+        accumulated = [g + dtype(beta) * old for g, old in zip(new, accumulated, strict=True)]
         for a, b in zip(gradients_of(workspace), accumulated, strict=True):
             assert a.dtype == dtype
             close(a, b, dtype)
@@ -92,7 +97,8 @@ def test_equal_to_the_plain_network(seed, dtype):
 @pytest.mark.parametrize("shape", [(3, 8), (8, 3), (5, 5), (1, 6), (6, 1), (1, 1)], ids=str)
 def test_parameters_are_views_of_one_vector_in_either_layout(shape):
     rng = np.random.default_rng(0)
-    network = Network([dense_layer(shape[1], shape[0], rng, np.float64), Layer("relu"), dense_layer(shape[0], 2, rng, np.float64)])
+    first, second = dense_layer(shape[1], shape[0], rng, np.float64), dense_layer(shape[0], 2, rng, np.float64)
+    network = Network([first, Layer("relu"), second])
     workspace = Workspace(network, 4)
     assert workspace.parameters.size == sum(p.size for p in parameters(network))
     for p, q in zip(parameters(workspace.network), parameters(network), strict=True):

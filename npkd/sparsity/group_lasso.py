@@ -11,6 +11,7 @@ and needs no data any more. Derivation: docs/6-layer-wise.md.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -25,6 +26,9 @@ from npkd.sparsity.statistics import Statistics
 
 TOLERANCE = 1e-6
 """Relative duality gap at which a solution counts as solved."""
+
+LOOSE = 1e-3
+"""Relative duality gap that is enough to see which way to go."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,31 +148,29 @@ class Problem:
             yield solution
 
     def keep(self, neurons: int, path: list[Solution], *, tolerance: float = TOLERANCE) -> Solution:
-        """The solution with as many neurons as possible, but not more than ``neurons``, by bisection of λ between those of ``path``.
+        """The certified solution with as many neurons as possible, but not more than ``neurons``.
 
-        ``path`` falls in λ. Raises InputError where not even one neuron may stay.
+        λ is found by bisection between those of ``path`` (falling in λ, solved loosely), then solved to ``tolerance``; where that brings a
+        neuron too many, λ is raised a little. Raises InputError where not even one neuron may stay.
         """
         if neurons < 1:
             raise InputError(f"group lasso: {neurons} neurons may stay; a layer needs at least one")
         fitting = [s for s in path if len(s.kept) <= neurons]
         best = fitting[-1] if fitting else self.solve(self.lambda_max, tolerance=tolerance)
-        above = [s for s in path if len(s.kept) > neurons]
-        low = above[0].lam if above else 0.0
-        if not above and len(best.kept) == neurons:
-            return best
-        high = best.lam
-        for _ in range(30):
-            if len(best.kept) == neurons or high - low <= 1e-9 * high:
+        low, high = next((s.lam for s in path if len(s.kept) > neurons), 0.0), best.lam
+        for _ in range(25):
+            if len(best.kept) == neurons or high - low <= 1e-6 * high or high < 1e-9 * self.lambda_max:
                 break
-            middle = float(np.sqrt(low * high)) if low > 0 else high / 10
-            trial = self.solve(middle, best.w, tolerance=tolerance)
+            middle = math.sqrt(low * high) if low > 0 else high / 10
+            trial = self.solve(middle, best.w, tolerance=LOOSE)
             if len(trial.kept) <= neurons:
                 best, high = trial, middle
-                if low == 0 and middle < 1e-8 * self.lambda_max:
-                    break
             else:
                 low = middle
-        return best
+        certified = self.solve(best.lam, best.w, tolerance=tolerance)
+        while len(certified.kept) > neurons:
+            certified = self.solve(certified.lam * 1.002, certified.w, tolerance=tolerance)
+        return certified
 
 
 def lambdas(lambda_max: float, count: int, ratio: float) -> Array:

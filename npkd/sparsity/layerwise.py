@@ -23,7 +23,7 @@ from npkd.errors import InputError
 from npkd.nn.network import Network
 from npkd.nn.workspace import Workspace
 from npkd.sparsity.budget import Curve, share
-from npkd.sparsity.group_lasso import TOLERANCE, Problem, Solution, lambdas, refit
+from npkd.sparsity.group_lasso import LOOSE, Problem, Solution, lambdas, refit
 from npkd.sparsity.statistics import Statistics, merge
 from npkd.sparsity.surgery import Removal, difference, junctions, remove
 
@@ -140,10 +140,12 @@ def curve_of(statistics: Statistics, points: int, ridge: float) -> Curve:
     """Neurons kept -> relative error after a refit, along the path (solved loosely: it only guides the sharing)."""
     problem = Problem(statistics)
     kept, error = [0], [1.0]
-    for solution in problem.path(lambdas(problem.lambda_max, points, 1e-3), tolerance=1e-3):
+    for solution in problem.path(lambdas(problem.lambda_max, points, 1e-3), tolerance=LOOSE):
         if len(solution.kept) > kept[-1]:
             kept.append(len(solution.kept))
             error.append(statistics.error(refit(statistics, solution.kept, ridge)[0]))
+            if error[-1] < 1e-3:                             # flat from here on
+                break
     everything = np.arange(len(statistics.mean_h))
     if kept[-1] < len(everything):
         kept.append(len(everything))
@@ -158,7 +160,7 @@ def choose(statistics: Sequence[Statistics], wanted: Sequence[int], points: int,
         s = statistics[k] if not chosen else statistics[k].targets(chosen[0].kept)
         problem = Problem(s)
         path: list[Solution] = []
-        for solution in problem.path(lambdas(problem.lambda_max, points, 1e-3), tolerance=TOLERANCE):
+        for solution in problem.path(lambdas(problem.lambda_max, points, 1e-3), tolerance=LOOSE):
             path.append(solution)
             if len(solution.kept) >= wanted[k]:
                 break

@@ -1,0 +1,212 @@
+"""The main job: a teacher, rounds of layer-by-layer distillation, a last distillation end to end, one look at the test part.
+
+Prints nothing: a ``Watch`` is told what happens. Files are the business of npkd.job.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from npkd import cost
+from npkd.arrays import Array
+from npkd.data import Data
+from npkd.distillation.objective import Distillation
+from npkd.distillation.transfer import Noise, Transfer
+from npkd.errors import InputError
+from npkd.nn.network import Network, perceptron
+from npkd.nn.optimisers import SGD
+from npkd.nn.training import Record, train
+from npkd.nn.workspace import predict
+from npkd.recipe import Recipe
+from npkd.sparsity.layerwise import Distilled, distil, within
+from npkd.target import Target
+
+ROWS = 10_000
+"""Examples in a batch of the statistics: enough to keep the products large, few enough to keep memory small."""
+
+
+class Watch(Protocol):
+    """Told what a run does, for progress bars and the history."""
+
+    def begin(self, stage: str, steps: int) -> None:
+        """A stage of so many steps begins: "teacher", "round 2 of 5: layers", "round 2 of 5: distillation", "final distillation"."""
+        ...
+
+    def step(self, note: str, record: dict[str, Any] | None = None) -> None:
+        """One step is done; ``record`` is a line of the history."""
+        ...
+
+
+class Silent:
+    """A watch that looks away."""
+
+    def begin(self, stage: str, steps: int) -> None:
+        """Nothing."""
+
+    def step(self, note: str, record: dict[str, Any] | None = None) -> None:
+        """Nothing."""
+
+
+@dataclass(eq=False)
+class State:
+    """What a run has so far; usable at any moment, also after an interrupt.
+
+    teacher, student    the newest networks, None before there is one
+    rounds              reports of the rounds of removal, in order
+    """
+
+    teacher: Network | None = None
+    student: Network | None = None
+    rounds: list[Distilled] = field(default_factory=list)
+
+
+def error_rate(network: Network, x: Array, y: Array) -> float:
+    """Fraction of examples x (N, I) that the network does not put into their class y (N,)."""
+    return float((predict(network, x).argmax(axis=1) != y).mean())
+
+
+def train_teacher(data: Data, recipe: Recipe, rng: np.random.Generator, watch: Watch, state: State) -> Network:
+    """A network trained on the labels: SGD with momentum, cosine schedule. The newest state is in ``state.teacher`` all along."""
+    start = perceptron([data.x_train.shape[1], *recipe.hidden, data.classes], rng)
+    state.teacher = start
+    run = train(start, {"x": data.x_train, "y": data.y_train}, epochs=recipe.teacher_epochs, rng=rng, batch=recipe.batch,
+                optimiser=SGD(recipe.rate / 2, decay=recipe.decay), augment=Noise(recipe.noise),
+                validate=lambda network: error_rate(network, data.x_validation, data.y_validation))
+    watch.begin("teacher", recipe.teacher_epochs)
+    for record in run:
+        state.teacher = record.network
+        watch.step(note(record), line("teacher", record))
+    return state.teacher
+
+
+def note(record: Record) -> str:
+    """The words beside a progress bar."""
+    return f"loss {record.loss:.4f}" + ("" if record.validation is None else f", validation error {record.validation:.2%}")
+
+
+def line(stage: str, record: Record) -> dict[str, Any]:
+    """An epoch as a line of the history."""
+    return {"stage": stage, "epoch": record.epoch, "loss": record.loss, "validation_error": record.validation, "rate": record.rate,
+            "widths": record.network.widths, "seconds": round(record.seconds, 3)}
+
+
+def imitate(
+    student: Network, teacher: Network, data: Data, recipe: Recipe, epochs: int, rate: float, rng: np.random.Generator, watch: Watch,
+    stage: str, state: State,
+) -> Network:
+    """Distil end to end on a fixed support: the student learns the teacher's logits on the transfer set. No labels."""
+    transfer = Transfer(teacher, recipe.batch, noise=recipe.noise, mix=recipe.mix)
+    run = train(student, {"x": data.x_train}, Distillation(temperature=recipe.temperature), epochs=epochs, rng=rng, batch=recipe.batch,
+                optimiser=SGD(rate, decay=recipe.decay), augment=transfer, clip=10.0,
+                validate=lambda network: error_rate(network, data.x_validation, data.y_validation))
+    watch.begin(stage, epochs)
+    for record in run:
+        state.student = record.network
+        watch.step(note(record), line(stage, record))
+    assert state.student is not None
+    return state.student
+
+
+def batches_of(x: Array) -> Callable[[], Iterator[Array]]:
+    """Passes over x (N, I) in batches of ROWS."""
+    return lambda: (x[i:i + ROWS] for i in range(0, len(x), ROWS))
+
+
+def remove_round(
+    network: Network, data: Data, target: Target, budget: float, keep_inputs: bool, watch: Watch, stage: str
+) -> Distilled:
+    """One round: the network loses neurons, layer by layer, until it is within the budget; it is its own teacher in this."""
+    layers = len(network.dense_layers)
+    watch.begin(stage, 3 * layers + 1)
+
+    def size(widths: Sequence[int]) -> float:
+        return target.size([*widths, data.classes])
+
+    return distil(network, batches_of(data.x_train), within(size, budget, keep_inputs=keep_inputs), progress=watch.step)
+
+
+def compress(
+    data: Data, target: Target, recipe: Recipe, rng: np.random.Generator, *, teacher: Network, keep_inputs: bool = False,
+    watch: Watch | None = None, state: State | None = None,
+) -> State:
+    """Compress a teacher to the target.
+
+        budget_r = size(teacher)^(1 − r/R) · target^(r/R)                             (W11)
+
+    For a target of size, R rounds with budgets (W11), each followed by a distillation; the last one is the long one. For a target of error,
+    rounds that halve the multiply-accumulates go on as long as the validation error stays within the bound; the last student that did
+    is distilled to the end. The test part is not touched here.
+
+    Raises InputError where the target cannot be reached.
+    """
+    watch, state = watch or Silent(), state or State()
+    state.teacher, state.student = teacher, teacher
+    if target.kind == "error":
+        return compress_to_error(data, target, recipe, rng, teacher, keep_inputs, watch, state)
+    whole = target.size(teacher.widths)
+    for r in range(1, recipe.rounds + 1):
+        budget = whole * (target.bound / whole) ** (r / recipe.rounds) if r < recipe.rounds else target.bound        # (W11)
+        name = f"round {r} of {recipe.rounds}"
+        out = remove_round(state.student, data, target, budget, keep_inputs, watch, f"{name}: layers")
+        state.rounds.append(out)
+        state.student = out.student
+        if r < recipe.rounds and recipe.round_epochs:
+            imitate(state.student, teacher, data, recipe, recipe.round_epochs, recipe.rate / 4, rng, watch, f"{name}: distillation", state)
+    imitate(state.student, teacher, data, recipe, recipe.final_epochs, recipe.rate, rng, watch, "final distillation", state)
+    return state
+
+
+def compress_to_error(
+    data: Data, target: Target, recipe: Recipe, rng: np.random.Generator, teacher: Network, keep_inputs: bool, watch: Watch, state: State
+) -> State:
+    """The smallest student of a falling sequence whose validation error stays within the bound."""
+    bound = error_rate(teacher, data.x_validation, data.y_validation) + target.bound / 100
+    kept, held = teacher, list[Distilled]()
+    for r in range(1, 20):
+        assert state.student is not None
+        try:
+            out = remove_round(state.student, data, target, target.size(state.student.widths) / 2, keep_inputs, watch, f"round {r}: layers")
+        except InputError:                                   # it cannot become smaller
+            break
+        state.rounds.append(out)
+        final = imitate(out.student, teacher, data, recipe, max(recipe.round_epochs, recipe.final_epochs // 2), recipe.rate / 2, rng, watch,
+                        f"round {r}: distillation", state)
+        if error_rate(final, data.x_validation, data.y_validation) > bound:
+            break
+        kept, held = final, list(state.rounds)
+    state.student, state.rounds = kept, held
+    return state
+
+
+def side(network: Network, test_error: float) -> dict[str, Any]:
+    """What the summary says of a network."""
+    c = cost.of(network)
+    return {"widths": network.widths, "test_error": test_error, "macs": c.macs, "parameters": c.parameters, "bytes": c.bytes}
+
+
+def layers_of(rounds: Sequence[Distilled]) -> list[dict[str, Any]]:
+    """What the summary says of the layers: the numbers of the last round, against the widths of the teacher.
+
+    duality_gap is the largest over all rounds.
+    """
+    if not rounds:
+        return []
+    return [
+        {"kept": last.kept, "of": first.of, "lambda": last.lam, "lambda_max": last.lambda_max,
+         "duality_gap": max(r.layers[k].duality_gap for r in rounds), "relative_error": last.relative_error,
+         "penalised_error": last.penalised_error, "proved": last.proved}
+        for k, (first, last) in enumerate(zip(rounds[0].layers, rounds[-1].layers, strict=True))
+    ]
+
+
+def started(seconds: float) -> float:
+    """Seconds since a moment of ``time.perf_counter``."""
+    return round(time.perf_counter() - seconds, 3)
+
+
+__all__ = ["Silent", "State", "Watch", "compress", "error_rate", "layers_of", "side", "started", "train_teacher", "replace"]

@@ -1,0 +1,58 @@
+"""The recipe of a run: every number that is not measured, in one place, with a default by the size of the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from npkd.errors import InputError, positive
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of ``npkd compress`` and ``npkd train``.
+
+    hidden          hidden widths of a teacher that is trained here
+    teacher_epochs  passes over the training part for it
+    rounds          how often neurons are removed; the budget falls by the same factor each time
+    round_epochs    distillation after each round but the last;   final_epochs  after the last
+    batch, rate, decay      of momentum SGD, for teacher and student; cosine schedule
+    temperature     of the soft targets
+    noise, mix      what teacher and student are shown: see distillation.transfer (the teacher: noise alone)
+    """
+
+    hidden: tuple[int, ...] = (300, 100)
+    teacher_epochs: int = 60
+    rounds: int = 5
+    round_epochs: int = 10
+    final_epochs: int = 60
+    batch: int = 128
+    rate: float = 0.1
+    decay: float = 1e-4
+    temperature: float = 4.0
+    noise: float = 0.0
+    mix: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("teacher_epochs", "rounds", "final_epochs", "batch"):
+            if getattr(self, name) < 1:
+                raise InputError(f"recipe: {name} is {getattr(self, name)}; it must be at least 1")
+        if not self.hidden or min(self.hidden) < 1:
+            raise InputError(f"recipe: hidden widths are {self.hidden}; at least one is needed, all positive")
+        positive("recipe", "rate", self.rate)
+
+
+def for_examples(examples: int, epochs: int | None = None) -> Recipe:
+    """The default recipe for a training part of so many examples: small sets get more epochs, smaller batches, and noise.
+
+    ``epochs`` sets the final distillation, and the other stages in proportion.
+    """
+    small = examples < 20_000
+    base = (Recipe(teacher_epochs=80, round_epochs=12, final_epochs=80, batch=64, rate=0.05, noise=0.15) if small
+            else Recipe(teacher_epochs=30, round_epochs=4, final_epochs=40, batch=128, rate=0.1, mix=1.0))
+    if epochs is None:
+        return base
+    if epochs < 1:
+        raise InputError(f"recipe: epochs is {epochs}; it must be at least 1")
+    scale = epochs / base.final_epochs
+    return replace(base, teacher_epochs=max(1, round(base.teacher_epochs * scale)), final_epochs=epochs,
+                   round_epochs=max(1, round(base.round_epochs * scale)))
