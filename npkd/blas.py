@@ -1,8 +1,9 @@
 """Matrix products through one BLAS.
 
 NumPy and SciPy carry an OpenBLAS each, with a pool of threads each. While one pool works, the idle threads of the other still
-spin, and on a few cores a loop that alternates between the two runs several times slower than either alone. Hot loops therefore take
-all their products from SciPy, of which these are the thin forms: rows first, as everywhere in npkd.
+spin, and on a few cores a loop that alternates between the two runs several times slower than either alone. npkd therefore takes
+all its products from SciPy, of which these are the thin forms: rows first, as everywhere in npkd. (NumPy's ``@`` also looks at the
+processor's floating-point flags afterwards and may warn of invalid values where there are none but in the padding of a kernel.)
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from npkd.arrays import Array
 
 def product(a: Array, b: Array) -> Array:
     """a @ b for matrices (n, k) and (k, m) of one dtype, float32 or float64, in rows or in columns: (n, m), contiguous."""
+    if not (a.size and b.size):
+        return np.zeros((len(a), b.shape[1]), a.dtype)
     gemm = blas.sgemm if a.dtype == np.float32 else blas.dgemm
     rows_a, rows_b = not a.flags.f_contiguous, not b.flags.f_contiguous
     # BLAS counts columns first: (a b)ᵀ = bᵀ aᵀ, and what lies in rows for us is transposed for it
@@ -25,7 +28,7 @@ def product(a: Array, b: Array) -> Array:
 def gram(a: Array) -> Array:
     """aᵀ a for a (n, d) float64, contiguous: (d, d), symmetric, at half the work of a product."""
     upper = np.triu(blas.dsyrk(1.0, a.T))
-    return upper + np.triu(upper, 1).T
+    return np.asarray(upper + np.triu(upper, 1).T)
 
 
 def inner_product(a: Array, b: Array) -> float:

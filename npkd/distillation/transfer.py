@@ -17,7 +17,7 @@ from npkd.nn.workspace import Workspace
 
 def blur(x: Array, noise: float, rng: np.random.Generator) -> Array:
     """Gaussian noise on every input: x + σ ε, ε ~ N(0, 1), in the dtype of x."""
-    return x + x.dtype.type(noise) * rng.standard_normal(x.shape, dtype=x.dtype)                       # (K6)
+    return np.asarray(x + x.dtype.type(noise) * rng.standard_normal(x.shape, dtype=x.dtype))            # (K6)
 
 
 class Noise:

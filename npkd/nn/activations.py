@@ -71,7 +71,7 @@ def maxout(x: Array, *, pieces: int) -> tuple[Array, Backward]:
     floats("maxout", x=x)
     if x.ndim != 2 or pieces < 1 or x.shape[1] % pieces:
         raise InputError(f"maxout: x has shape {x.shape} and pieces is {pieces}; x must be (N, J·pieces)")
-    parts = x.reshape(len(x), -1, pieces)
+    parts = x.reshape(len(x), x.shape[1] // pieces, pieces)
     winner = parts.argmax(axis=2)[:, :, None]
     y = np.take_along_axis(parts, winner, axis=2)[:, :, 0]     # (A7)
 

@@ -7,11 +7,13 @@ is given and changes none of its arguments. Derivations: docs/2-layers.md.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from npkd.arrays import Array, Backward, floats
+from npkd.blas import product
 from npkd.errors import InputError
 
 
@@ -28,11 +30,11 @@ def dense(x: Array, w: Array, b: Array) -> tuple[Array, Backward]:
         raise InputError(f"dense: x has shape {x.shape} and w has shape {w.shape}; x must be (N, I) and w (O, I)")
     if b.shape != w.shape[:1]:
         raise InputError(f"dense: b has shape {b.shape}; one bias for each row of w, so it must be {w.shape[:1]}")
-    y = x @ w.T + b                      # (D1)
+    y = product(x, w.T) + b              # (D1)
 
     def backward(dy: Array) -> tuple[Array, ...]:
-        dx = dy @ w                      # (D2)  x_ni meets w_oi in every y_no
-        dw = dy.T @ x                    # (D3)  w_oi meets x_ni in every example
+        dx = product(dy, w)              # (D2)  x_ni meets w_oi in every y_no
+        dw = product(dy.T, x)            # (D3)  w_oi meets x_ni in every example
         db = dy.sum(axis=0)              # (D4)  b_o is added once an example
         return dx, dw, db
 
@@ -68,7 +70,9 @@ def select(x: Array, *, kept: Sequence[int]) -> tuple[Array, Backward]:
     x (N, I) -> y (N, K); floats; K = len(kept). Raises InputError unless kept holds distinct indices of 0 … I − 1, at least one.
     """
     floats("select", x=x)
-    index = np.asarray(kept, np.intp)
+    index = np.asarray(kept)
+    if index.size and not np.issubdtype(index.dtype, np.integer):
+        raise InputError(f"select: kept holds {index.dtype}; they must be integer indices")
     if x.ndim != 2 or index.ndim != 1 or not index.size or index.min() < 0 or index.max() >= x.shape[1]:
         raise InputError(f"select: x has shape {x.shape} and kept {index.size} entries; x must be (N, I), kept indices in 0 … I − 1")
     if len(np.unique(index)) != len(index):
@@ -97,7 +101,7 @@ def dropout(x: Array, *, rate: float, rng: np.random.Generator | None) -> tuple[
         raise InputError(f"dropout: rate is {rate}; it must be at least 0 and below 1")
     if rng is None or rate == 0:
         return x.copy(), lambda dy: (dy.copy(),)
-    m = (rng.random(x.shape) >= rate).astype(x.dtype) / (1 - rate)
+    m = (rng.random(x.shape) >= rate).astype(x.dtype) / float(1 - rate)
     y = x * m                            # (O1)
 
     def backward(dy: Array) -> tuple[Array, ...]:
@@ -116,7 +120,7 @@ def flatten(x: Array) -> tuple[Array, Backward]:
     floats("flatten", x=x)
     if x.ndim < 2:
         raise InputError(f"flatten: x has shape {x.shape}; it must be (N, ...) with at least two axes")
-    y = x.reshape(len(x), -1).copy()     # (F1)
+    y = x.reshape(len(x), math.prod(x.shape[1:])).copy()     # (F1)
 
     def backward(dy: Array) -> tuple[Array, ...]:
         return (dy.reshape(x.shape).copy(),)     # (F2)

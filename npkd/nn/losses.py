@@ -67,7 +67,10 @@ def cross_entropy(prediction: Array, target: Array) -> tuple[float, Array]:
         d[rows, target] -= 1
     else:
         if target.shape != prediction.shape:
-            raise InputError(f"cross_entropy: target has shape {target.shape}; it must be ({n},) or {prediction.shape}")
+            raise InputError(
+                f"cross_entropy: target has shape {target.shape} and is {target.dtype}; it must be ({n},) integer classes, "
+                f"or {prediction.shape} probabilities"
+            )
         value = -float(np.vdot(target, log_p)) / n         # (L4)
         d *= target.sum(axis=1, keepdims=True)             # one, where the target is a distribution
         d -= target

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from npkd.arrays import Array, Backward
-from npkd.errors import InputError
+from npkd.errors import InputError, one_of
 from npkd.nn.activations import maxout, relu, sigmoid, tanh
 from npkd.nn.layers import dense, dropout, flatten, gate, select
 from npkd.nn.normalisation import batch_norm, moments
@@ -57,9 +57,14 @@ class Layer:
         names = parameters_of(self.op)
         if len(self.params) != len(names):
             raise InputError(f"Layer: {self.op} got {len(self.params)} parameters; it needs {len(names)}: {', '.join(names)}")
-        unknown = set(self.options) - set(inspect.signature(OPS[self.op]).parameters) | set(self.options) & {"rng", "running"}
+        known = {a.name: a for a in inspect.signature(OPS[self.op]).parameters.values()
+                 if a.kind is a.KEYWORD_ONLY and a.name not in ("rng", "running")}
+        unknown = sorted(set(self.options) - set(known))
         if unknown:
-            raise InputError(f"Layer: {self.op} has no option {sorted(unknown)[0]!r}")
+            raise InputError(f"Layer: {self.op} has no option {unknown[0]!r}")
+        missing = [name for name, a in known.items() if a.default is a.empty and name not in self.options]
+        if missing:
+            raise InputError(f"Layer: {self.op} needs the option {missing[0]!r}")
 
     def forward(self, x: Array, rng: np.random.Generator | None) -> tuple[Array, Backward]:
         """The op on x. With ``rng`` as in training: dropout draws from it and batch_norm uses the batch's own moments."""
@@ -180,6 +185,7 @@ def perceptron(
     """
     if len(widths) < 2 or min(widths) < 1:
         raise InputError(f"perceptron: widths is {list(widths)}; it needs two or more positive numbers")
+    one_of("perceptron", "activation", activation, ("relu", "tanh", "sigmoid"))
     if dropout_rates and len(dropout_rates) != len(widths) - 1:
         raise InputError(f"perceptron: got {len(dropout_rates)} dropout rates; {len(widths) - 1} are needed, inputs first")
     layers: list[Layer] = []

@@ -37,6 +37,10 @@ def batch_norm(
         )
     if running is None and len(x) < 2:
         raise InputError("batch_norm: x has one example, which has no variance; a batch must hold at least two")
+    if running is not None and not running[0].shape == running[1].shape == gamma.shape:
+        raise InputError(
+            f"batch_norm: running has shapes {running[0].shape} and {running[1].shape}; mean and variance must be {gamma.shape}"
+        )
     mean, variance = moments(x) if running is None else running     # (B1)
     scale = 1 / np.sqrt(variance + eps)
     standard = (x - mean) * scale

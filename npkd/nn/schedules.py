@@ -42,6 +42,9 @@ def steps(at: Sequence[float], factor: float = 0.1, *, warm_up: float = 0.0) -> 
     if any(not 0 <= moment <= 1 for moment in at):
         raise InputError(f"steps: at is {tuple(at)}; moments are parts of the run, between 0 and 1")
 
+    if not 0 <= warm_up < 1:
+        raise InputError(f"steps: warm_up is {warm_up}; it is a part of the run, at least 0 and below 1")
+
     def schedule(progress: float) -> float:
         rise = min(1.0, progress / warm_up) if warm_up else 1.0
         return rise * factor ** sum(progress >= moment for moment in at)     # (T8)

@@ -20,7 +20,7 @@ from npkd.nn.losses import cross_entropy
 from npkd.nn.network import Network, observe
 from npkd.nn.optimisers import SGD, Optimiser
 from npkd.nn.schedules import Schedule, cosine
-from npkd.nn.workspace import Workspace
+from npkd.nn.workspace import Workspace, shaped
 
 Batch = Mapping[str, Array]
 """Arrays of equal length by name: "x" the inputs, "y" the labels, and whatever the objective asks for."""
@@ -69,6 +69,8 @@ class Record:
 
 def classification(activations: list[Array], batch: Batch) -> tuple[float, Mapping[int, Array]]:
     """The objective of plain training: cross-entropy of the last activation with the labels batch["y"]."""
+    if "y" not in batch:
+        raise InputError(f"classification: data holds {', '.join(sorted(batch))}; it needs the labels 'y' too")
     value, d = cross_entropy(activations[-1], batch["y"])
     return value, {len(activations) - 1: d}
 
@@ -96,6 +98,8 @@ class Step:
         space = self.workspace
         activations = space.forward(batch["x"], rng)
         value, sensitivities = objective(activations, batch)
+        if not math.isfinite(value):        # before it spreads to every parameter: the caller says where it began
+            return value
         space.backward(sensitivities, self.state.beta)
         if self.clip is not None:
             norm = float(np.sqrt(np.vdot(space.gradient, space.gradient)))
@@ -104,7 +108,7 @@ class Step:
         step = self.state.update(space.parameters, space.gradient, rate)
         for i, penalty in self.penalties.items():
             w, place = space.network.layers[i].params[0], space.layout[i][0]
-            w[...] = penalty.prox(w, step if isinstance(step, float) else step[place].reshape(w.shape))      # (T9)
+            w[...] = penalty.prox(w, step if isinstance(step, float) else shaped(step[place], w.shape))       # (T9)
         if self.observes:
             space.adopt(observe(space.network, activations))
         return value
@@ -144,6 +148,8 @@ def train(
         positive("train", "clip", clip)
     if patience is not None and validate is None:
         raise InputError("train: patience is set but validate is not; early stopping needs a validation part")
+    if patience is not None and patience < 1:
+        raise InputError(f"train: patience is {patience}; it must be at least 1 epoch")
     for i in penalties or {}:
         if not 0 <= i < len(network.layers) or not network.layers[i].params:
             raise InputError(f"train: penalties names layer {i}, which has no parameters")
@@ -173,11 +179,11 @@ def epochs_of(
 ) -> Iterator[Record]:
     """The loop of ``train``."""
     started = time.perf_counter()
-    cuts = list(range(0, n, batch)) + [n]
-    if len(cuts) > 2 and cuts[-1] - cuts[-2] == 1:      # a batch of one has no variance: it joins nothing, it is left out
+    cuts = [*range(0, n, batch), n]
+    if batch > 1 and len(cuts) > 2 and cuts[-1] - cuts[-2] == 1:      # a batch of one has no variance: it joins nothing, it is left out
         cuts.pop()
     held = {name: np.empty((batch, *a.shape[1:]), a.dtype) for name, a in data.items()}
-    best, smallest, best_epoch = step.workspace.network, math.inf, 0
+    best, smallest, best_epoch = step.workspace.network.copy(), math.inf, 0
     for epoch in range(1, epochs + 1):
         order, total, factor = rng.permutation(n), 0.0, 1.0
         for k, (start, end) in enumerate(zip(cuts[:-1], cuts[1:], strict=True)):

@@ -35,6 +35,7 @@ class Dense:
         self.ones = np.ones(rows, self.w.dtype)
 
     def forward(self, x: Array) -> Array:
+        """y in this layer's buffer; x is kept for the backward half."""
         self.x, y = x, self.y[:len(x)]
         y[:] = self.b                                                                      # (D1)  y ← b, then
         if self.by_columns:
@@ -44,6 +45,7 @@ class Dense:
         return y
 
     def backward(self, dy: Array, beta: float, needs_dx: bool) -> Array:
+        """dx, and gradient ← new + beta · gradient."""
         dx = self.dx[:len(dy)]
         if self.by_columns:
             if needs_dx:
@@ -64,11 +66,13 @@ class Relu:
         self.y = self.dx = self.on = np.empty(0)
 
     def forward(self, x: Array) -> Array:
+        """y in this layer's buffer; x is kept for the backward half."""
         if self.y.shape[1:] != x.shape[1:] or len(self.y) < len(x):
             self.y, self.dx, self.on = np.empty_like(x), np.empty_like(x), np.empty(x.shape, bool)
         return np.maximum(x, 0, out=self.y[:len(x)])                                       # (A1)
 
     def backward(self, dy: Array, beta: float, needs_dx: bool) -> Array:
+        """dx, and gradient ← new + beta · gradient."""
         n = len(dy)
         on = np.greater(self.y[:n], 0, out=self.on[:n])
         return np.multiply(dy, on, out=self.dx[:n])                                        # (A2)
@@ -82,14 +86,15 @@ class Plain:
         self.closure: Backward
 
     def forward(self, x: Array, rng: np.random.Generator | None) -> Array:
+        """y as the op gives it."""
         y, self.closure = self.layer.forward(x, rng)
         return y
 
     def backward(self, dy: Array, beta: float, needs_dx: bool) -> Array:
+        """dx, and gradient ← new + beta · gradient."""
         dx, *dparams = self.closure(dy)
         for held, new in zip(self.gradient, dparams, strict=True):
-            held *= beta
-            held += new
+            held[...] = new + beta * held if beta else new     # with β = 0 what stood there does not count, not even NaN
         return np.ascontiguousarray(dx)
 
 
@@ -157,7 +162,7 @@ class Workspace:
         last = max(sensitivities)
         for layout in self.layout[last:]:                       # not reached by any sensitivity
             for s in layout:
-                self.gradient[s] *= beta
+                self.gradient[s] = beta * self.gradient[s] if beta else 0
         first = next(i for i, layer in enumerate(self.network.layers) if layer.params)
         d = sensitivities[last]
         for i in reversed(range(first, last)):

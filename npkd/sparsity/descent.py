@@ -16,7 +16,6 @@ from scipy.linalg import lapack
 from npkd.arrays import Array
 from npkd.blas import inner_product, product
 
-
 BLOCK = 32
 """Rows whose steps are gathered before the other rows hear of them: one product instead of many rank-one updates."""
 
@@ -91,7 +90,7 @@ def inverse_of(M: Array) -> Array:
     if fault:
         raise np.linalg.LinAlgError("descent: the layer's second moments are not positive definite")
     half = np.tril(lapack.dpotri(factor, lower=1)[0])
-    return half + np.tril(half, -1).T
+    return np.asarray(half + np.tril(half, -1).T)
 
 
 def line_minimum(kappa: Array, v: Array, d: Array, norms: Array, slope: float, curvature: float) -> float:

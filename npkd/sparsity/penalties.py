@@ -70,7 +70,7 @@ def shrink_groups(v: Array, kappa: float | Array, t: float | Array, axis: int) -
                 break
         p = np.where(alive & (theta > 0), v64 * (theta / (theta + kt)), 0)            # (P10)
     free = np.broadcast_to(np.asarray(kappa) == 0, p.shape)
-    return np.where(free, v64, p).astype(v.dtype) + v.dtype.type(0)
+    return np.asarray(np.where(free, v64, p).astype(v.dtype) + v.dtype.type(0))
 
 
 @dataclass(frozen=True)
@@ -210,4 +210,4 @@ class MaxNorm:
         if np.ndim(step):
             raise InputError("MaxNorm: step is an array; the projection is Euclidean and needs one number (use SGD, not Adam)")
         norms = np.maximum(group_norms(v, self.axis), np.finfo(v.dtype).tiny)
-        return v * np.minimum(1, self.bound / norms).astype(v.dtype)                  # (P9)
+        return np.asarray(v * np.minimum(1, self.bound / norms).astype(v.dtype) + v.dtype.type(0))     # (P9)

@@ -94,13 +94,14 @@ def constants(network: Network, place: Junction) -> tuple[Array, Array]:
         width = network.layers[place.consumer].params[0].shape[1]
         return np.zeros(width, bool), np.zeros(width)
     w, b = network.layers[place.producer].params
-    constant, value = ~w.any(axis=1), b[None].astype(np.float64)
+    value = b[None].astype(np.float64)
+    constant = np.asarray(~w.any(axis=1))
     for layer in network.astype(np.float64).layers[place.producer + 1:place.consumer]:
         value = layer.forward(value, None)[0]
         if layer.op == "maxout":
             constant = constant.reshape(-1, layer.options["pieces"]).all(axis=1)
         elif layer.op == "gate":
-            constant = constant | (layer.params[0] == 0)                 # a shut gate
+            constant = np.asarray(constant | (layer.params[0] == 0))                 # a shut gate
     return constant, value[0]
 
 

@@ -67,7 +67,7 @@ def torch_step(widths: list[int], batch: int) -> Callable[[], object]:
 
     def step() -> None:
         optimiser.zero_grad(set_to_none=True)
-        torch.nn.functional.cross_entropy(net(x), y).backward()
+        torch.nn.functional.cross_entropy(net(x), y).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
 
     return step
@@ -156,8 +156,8 @@ def main() -> int:
               + ", ".join(words))
         rows.append({"widths": widths, "batch": batch, "microseconds": micro, "ratios": ratios, "bars": bars})
     if options.json:
-        command = "python -m reference.peers.train_step"
-        options.json.write_text(json.dumps({"command": command, "threads": THREADS, "rounds": options.rounds, "rows": rows}, indent=1))
+        command = f"python -m reference.peers.train_step --rounds {options.rounds}"
+        options.json.write_text(json.dumps({"command": command, "threads": THREADS, "rows": rows}, indent=1) + "\n")
     return int(options.check and missed > 0)
 
 
