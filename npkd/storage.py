@@ -72,7 +72,7 @@ def load(path: NewPath) -> Model:
         width = len(scaling.offset) if scaling else input_width(network)
         network(np.zeros((1, width), first.dtype))                    # shapes that do not follow one another show here
     except (KeyError, TypeError, AttributeError, StopIteration, InputError) as error:
-        raise InputError(f"read: {path} does not hold a network that this npkd can run ({error!r:.120}); it needs one that npkd saved") from error
+        raise InputError(f"read: {path} does not hold a network that this npkd can run ({error!r:.120}); give one that npkd saved") from error
     return Model(network, scaling, header["about"])
 
 

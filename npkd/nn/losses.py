@@ -25,7 +25,7 @@ def squared_error(prediction: Array, target: Array) -> tuple[float, Array]:
     if not prediction.size:
         raise InputError(f"squared_error: prediction has shape {prediction.shape}; it must hold at least one value")
     difference = prediction - target
-    value = float(np.vdot(difference, difference)) / (2 * len(prediction))     # (L1)
+    value = float((difference * difference).sum()) / (2 * len(prediction))     # (L1)
     return value, difference / len(prediction)                                 # (L2)
 
 
@@ -53,8 +53,11 @@ def cross_entropy(prediction: Array, target: Array) -> tuple[float, Array]:
     if prediction.ndim != 2 or not prediction.size:
         raise InputError(f"cross_entropy: prediction has shape {prediction.shape}; it must be (N, C) with at least one example")
     n, classes = prediction.shape
-    log_p = log_softmax(prediction)
-    d = np.exp(log_p)                                      # p
+    z = prediction - prediction.max(axis=1, keepdims=True)
+    d = np.exp(z)
+    total = d.sum(axis=1, keepdims=True)
+    d /= total                                             # p
+    log_total = np.log(total)                              # log p = z − log Σ exp z: (L3), with one exp for value and slope
     if np.issubdtype(target.dtype, np.integer):
         if target.shape != (n,):
             raise InputError(f"cross_entropy: target has shape {target.shape}; it must be ({n},), a class for each example")
@@ -63,7 +66,7 @@ def cross_entropy(prediction: Array, target: Array) -> tuple[float, Array]:
                 f"cross_entropy: target has classes {target.min()} … {target.max()}; they must lie in 0 … {classes - 1}"
             )
         rows = np.arange(n)
-        value = -float(log_p[rows, target].sum()) / n      # (L4)  t is one at the class
+        value = float(log_total.sum() - z[rows, target].sum()) / n       # (L4)  t is one at the class
         d[rows, target] -= 1
     else:
         if target.shape != prediction.shape:
@@ -71,7 +74,7 @@ def cross_entropy(prediction: Array, target: Array) -> tuple[float, Array]:
                 f"cross_entropy: target has shape {target.shape} and is {target.dtype}; it must be ({n},) integer classes, "
                 f"or {prediction.shape} probabilities"
             )
-        value = -float(np.vdot(target, log_p)) / n         # (L4)
+        value = float((target * (log_total - z)).sum()) / n     # (L4)
         d *= target.sum(axis=1, keepdims=True)             # one, where the target is a distribution
         d -= target
     d /= n                                                 # (L5)  p − t

@@ -84,6 +84,11 @@ class Problem:
         """The smallest λ at which nothing is kept: max_j ‖C_j‖/c_j."""
         return float((np.linalg.norm(self.C, axis=1) / self.cost).max(initial=0.0))                     # (W3)
 
+    def gradient(self, v: Array) -> Array:
+        """G = C − A v, at the cost of the rows of v (d', m) that are not zero."""
+        on = np.flatnonzero(v.any(axis=1))
+        return np.asarray(self.C - product(self.A[on].T, v[on]) if len(on) else self.C.copy())
+
     def certificate(self, v: Array, gradient: Array, lam: float) -> tuple[float, Array]:
         """Duality gap relative to P(0), and which groups it proves zero. v (d', m) is Wᵀ, gradient G = C − A v.
 
@@ -114,30 +119,26 @@ class Problem:
         v = np.zeros((len(self.alive), self.m))
         if start is not None:
             v[:] = start.T[self.alive] * self.sigma[:, None]
-        done, gradient, kappa = 0, self.C - product(self.A, v), lam * self.cost
+        kappa, pairs = lam * self.cost, 0
         while True:
+            gradient = self.gradient(v)
             gap, proved = self.certificate(v, gradient, lam)
-            if gap <= tolerance or done >= iterations:
+            if gap <= tolerance or pairs >= iterations:
                 break
             working = np.flatnonzero(v.any(axis=1) | (np.linalg.norm(gradient, axis=1) > kappa * (1 - 1e-3)))
-            inner, v_w, g_w = self.A[np.ix_(working, working)], v[working], gradient[working]
-            for _ in range(3):
-                sweep(inner, kappa[working], v_w, g_w)
-                on = np.flatnonzero(v_w.any(axis=1))
-                if len(on):
-                    v_on, g_on = v_w[on], g_w[on]
-                    newton(inner[np.ix_(on, on)], kappa[working][on], v_on, g_on)
-                    v_w[on] = v_on
-                    g_w = self.C[working] - product(inner, v_w)
-                done += 1
-            v[working] = v_w
-            gradient = self.C - product(self.A, v)
+            near, v_near, g_near = self.A[np.ix_(working, working)], v[working], gradient[working]
+            sweep(near, kappa[working], v_near, g_near)
+            on = np.flatnonzero(v_near.any(axis=1))
+            if len(on):
+                v_near[on] = newton(near[np.ix_(on, on)], kappa[working[on]], v_near[on], g_near[on])
+            v[working] = v_near
+            pairs += 1
         w = np.zeros((self.m, self.d))
         w[:, self.alive] = (v / self.sigma[:, None]).T
         all_proved = np.ones(self.d, bool)
         all_proved[self.alive] = proved
         return Solution(lam, w, self.statistics.intercept(w), np.flatnonzero(w.any(axis=0)), all_proved, gap,
-                        self.statistics.error(w), done)
+                        self.statistics.error(w), pairs)
 
     def path(self, lambdas: Array, *, tolerance: float = TOLERANCE) -> Iterator[Solution]:
         """Solutions for a falling sequence of λ, each started from the one before."""

@@ -95,11 +95,11 @@ def constants(network: Network, place: Junction) -> tuple[Array, Array]:
         return np.zeros(width, bool), np.zeros(width)
     w, b = network.layers[place.producer].params
     value = b[None].astype(np.float64)
-    constant = np.asarray(~w.any(axis=1))
+    constant: Array = np.asarray(~w.any(axis=1))
     for layer in network.astype(np.float64).layers[place.producer + 1:place.consumer]:
         value = layer.forward(value, None)[0]
         if layer.op == "maxout":
-            constant = constant.reshape(-1, layer.options["pieces"]).all(axis=1)
+            constant = np.asarray(constant.reshape(-1, layer.options["pieces"]).all(axis=1))
         elif layer.op == "gate":
             constant = np.asarray(constant | (layer.params[0] == 0))                 # a shut gate
     return constant, value[0]

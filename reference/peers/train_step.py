@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 THREADS = 2
 BARS: list[tuple[list[int], int, dict[str, float]]] = [
@@ -31,7 +32,7 @@ BARS: list[tuple[list[int], int, dict[str, float]]] = [
 ]
 
 
-def data(widths: list[int], batch: int):  # type: ignore[no-untyped-def]
+def data(widths: list[int], batch: int) -> Any:
     """One batch of noise and labels, the same for everybody."""
     import numpy as np
 
@@ -67,7 +68,8 @@ def torch_step(widths: list[int], batch: int) -> Callable[[], object]:
 
     def step() -> None:
         optimiser.zero_grad(set_to_none=True)
-        torch.nn.functional.cross_entropy(net(x), y).backward()  # type: ignore[no-untyped-call]
+        loss: Any = torch.nn.functional.cross_entropy(net(x), y)
+        loss.backward()
         optimiser.step()
 
     return step
@@ -84,13 +86,13 @@ def jax_step(widths: list[int], batch: int) -> Callable[[], object]:
               for k, i, o in zip(keys, widths[:-1], widths[1:], strict=True)]
     velocity = jax.tree.map(jnp.zeros_like, params)
 
-    def loss(params, x, y):  # type: ignore[no-untyped-def]
+    def loss(params: Any, x: Any, y: Any) -> Any:
         for w, b in params[:-1]:
             x = jax.nn.relu(x @ w + b)
         w, b = params[-1]
         return -jnp.take_along_axis(jax.nn.log_softmax(x @ w + b), y[:, None], 1).mean()
 
-    def update(params, velocity, x, y):  # type: ignore[no-untyped-def]
+    def update(params: Any, velocity: Any, x: Any, y: Any) -> Any:
         value, g = jax.value_and_grad(loss)(params, x, y)
         velocity = jax.tree.map(lambda v, d: 0.9 * v + d, velocity, g)
         return jax.tree.map(lambda p, v: p - 0.01 * v, params, velocity), velocity, value
