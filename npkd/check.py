@@ -1,7 +1,7 @@
 """``npkd check``: every public op, loss and penalty, held against its definition, in one table.
 
 A catalogue (tests/catalogue.py) lists cases; reference/ holds the definitions under the same names. By reflection everything
-public must have both: what lacks one is a row that fails. Method and tolerances: docs/9-evidence.md.
+public must have both: what lacks one is a row that fails. Method and tolerances: docs/8-evidence.md.
 """
 
 from __future__ import annotations

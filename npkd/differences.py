@@ -8,7 +8,7 @@
     True
 
 Everything runs in float64. The whole Jacobian is compared, one column for each entry of each argument: give small arrays.
-Method: docs/9-evidence.md.
+Method: docs/8-evidence.md.
 """
 
 from __future__ import annotations

@@ -75,7 +75,8 @@ def train_teacher(data: Data, recipe: Recipe, rng: np.random.Generator, watch: W
     start = perceptron([data.x_train.shape[1], *recipe.hidden, data.classes], rng)
     state.teacher = start
     run = train(start, {"x": data.x_train, "y": data.y_train}, epochs=recipe.teacher_epochs, rng=rng, batch=recipe.batch,
-                optimiser=SGD(recipe.rate / 2, decay=recipe.decay), augment=Noise(recipe.noise),
+                optimiser=SGD(recipe.rate, decay=recipe.decay),
+                augment=Noise(recipe.noise, reach=recipe.jitter, shape=data.shape),
                 validate=lambda network: error_rate(network, data.x_validation, data.y_validation))
     watch.begin("teacher", recipe.teacher_epochs)
     for record in run:
@@ -100,16 +101,26 @@ def imitate(
     stage: str, state: State,
 ) -> Network:
     """Distil end to end on a fixed support: the student learns the teacher's logits on the transfer set. No labels."""
-    transfer = Transfer(teacher, recipe.batch, noise=recipe.noise, mix=recipe.mix)
-    run = train(student, {"x": data.x_train}, Distillation(temperature=recipe.temperature), epochs=epochs, rng=rng, batch=recipe.batch,
-                optimiser=SGD(rate, decay=recipe.decay), augment=transfer, clip=10.0,
-                validate=lambda network: error_rate(network, data.x_validation, data.y_validation))
+    seen, body = open_front(student)
+    transfer = Transfer(teacher, ROWS, noise=recipe.noise, mix=recipe.mix, reach=recipe.jitter, shape=data.shape, seen=seen)
+    x_validation = data.x_validation if seen is None else np.take(data.x_validation, seen, axis=1)
+    run = train(body, {"x": data.x_train}, Distillation(temperature=recipe.temperature), epochs=epochs, rng=rng, batch=recipe.batch,
+                optimiser=SGD(rate, decay=recipe.student_decay), augment=transfer, refresh=recipe.refresh, clip=recipe.clip,
+                validate=lambda network: error_rate(network, x_validation, data.y_validation))
     watch.begin(stage, epochs)
     for record in run:
-        state.student = record.network
+        state.student = record.network if seen is None else Network([student.layers[0], *record.network.layers])
         watch.step(note(record), line(stage, record))
     assert state.student is not None
     return state.student
+
+
+def open_front(network: Network) -> tuple[Array | None, Network]:
+    """The inputs that a network selects, and the network behind: selecting once for all is cheaper than in every step."""
+    front = network.layers[0]
+    if front.op != "select":
+        return None, network
+    return np.asarray(front.options["kept"]), Network(network.layers[1:])
 
 
 def batches_of(x: Array) -> Callable[[], Iterator[Array]]:
@@ -156,8 +167,8 @@ def compress(
         state.rounds.append(out)
         state.student = out.student
         if r < recipe.rounds and recipe.round_epochs:
-            imitate(state.student, teacher, data, recipe, recipe.round_epochs, recipe.rate / 4, rng, watch, f"{name}: distillation", state)
-    imitate(state.student, teacher, data, recipe, recipe.final_epochs, recipe.rate, rng, watch, "final distillation", state)
+            imitate(state.student, teacher, data, recipe, recipe.round_epochs, recipe.student_rate / 2, rng, watch, f"{name}: distillation", state)
+    imitate(state.student, teacher, data, recipe, recipe.final_epochs, recipe.student_rate, rng, watch, "final distillation", state)
     return state
 
 
@@ -174,7 +185,7 @@ def compress_to_error(
         except InputError:                                   # it cannot become smaller
             break
         state.rounds.append(out)
-        final = imitate(out.student, teacher, data, recipe, max(recipe.round_epochs, recipe.final_epochs // 2), recipe.rate / 2, rng, watch,
+        final = imitate(out.student, teacher, data, recipe, max(recipe.round_epochs, recipe.final_epochs // 2), recipe.student_rate, rng, watch,
                         f"round {r}: distillation", state)
         if error_rate(final, data.x_validation, data.y_validation) > bound:
             break

@@ -15,9 +15,11 @@ class Recipe:
     teacher_epochs  passes over the training part for it
     rounds          how often neurons are removed; the budget falls by the same factor each time
     round_epochs    distillation after each round but the last;   final_epochs  after the last
-    batch, rate, decay      of momentum SGD, for teacher and student; cosine schedule
+    batch           examples in an update
+    rate, decay     of momentum SGD, cosine schedule, for the teacher;   student_rate, student_decay, clip  for the student
     temperature     of the soft targets
-    noise, mix      what teacher and student are shown: see distillation.transfer (the teacher: noise alone)
+    noise, mix, jitter      what is shown: see distillation.transfer (mix: to the student alone);
+    refresh                 epochs after which the student is shown something new
     """
 
     hidden: tuple[int, ...] = (300, 100)
@@ -29,8 +31,13 @@ class Recipe:
     rate: float = 0.1
     decay: float = 1e-4
     temperature: float = 4.0
+    student_rate: float = 0.1
+    student_decay: float = 0.0
+    clip: float = 10.0
     noise: float = 0.0
     mix: float = 0.0
+    jitter: int = 0
+    refresh: int = 1
 
     def __post_init__(self) -> None:
         for name in ("teacher_epochs", "rounds", "final_epochs", "batch"):
@@ -47,8 +54,8 @@ def for_examples(examples: int, epochs: int | None = None) -> Recipe:
     ``epochs`` sets the final distillation, and the other stages in proportion.
     """
     small = examples < 20_000
-    base = (Recipe(teacher_epochs=80, round_epochs=12, final_epochs=80, batch=64, rate=0.05, noise=0.15) if small
-            else Recipe(teacher_epochs=30, round_epochs=4, final_epochs=40, batch=128, rate=0.1, mix=1.0))
+    base = (Recipe(teacher_epochs=80, round_epochs=12, final_epochs=80, batch=64, rate=0.025, decay=1e-4, student_rate=0.05, noise=0.15) if small
+            else Recipe(teacher_epochs=20, round_epochs=5, final_epochs=60, rate=0.1, decay=2e-4, student_rate=0.05, mix=1.0))
     if epochs is None:
         return base
     if epochs < 1:

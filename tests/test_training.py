@@ -66,7 +66,7 @@ def naive(network, data, epochs, rng, optimiser, schedule, penalties, clip):
         order, total = rng.permutation(len(data["x"])), 0.0
         for k, start in enumerate(starts):
             rows = order[start:start + BATCH]
-            rate = optimiser.rate * schedule((epoch + k / len(starts)) / epochs)
+            rate = optimiser.rate * schedule((epoch + (k + 0.5) / len(starts)) / epochs)
             t += 1
             activations, backward = Network(layers)(data["x"][rows], rng)
             value, d = cross_entropy(activations[-1], data["y"][rows])
@@ -80,7 +80,7 @@ def naive(network, data, epochs, rng, optimiser, schedule, penalties, clip):
                     m, s = memory.get((i, j), (np.zeros_like(p), np.zeros_like(p)))
                     if isinstance(optimiser, SGD):
                         m = optimiser.momentum * m + g + optimiser.decay * p
-                        step = rate
+                        step = rate / (1 - optimiser.momentum)
                         p = p - rate * (g + optimiser.decay * p + optimiser.momentum * m if optimiser.nesterov else m)
                     else:
                         g = g if optimiser.decoupled else g + optimiser.decay * p
@@ -242,7 +242,19 @@ def test_running_moments_follow_the_batches():
     assert record.network.predict(x[:1]).shape == (1, 3)                     # one example has no variance, but needs none
 
 
-def test_an_augmentation_sees_every_batch_and_may_add_to_it():
+@pytest.mark.parametrize(("epochs", "refresh", "calls"), [(5, 1, 5), (5, 2, 3), (4, 4, 1), (3, 9, 1)])
+def test_the_data_is_changed_again_after_so_many_epochs(epochs, refresh, calls):
+    seen = []
+
+    def augment(data, rng):
+        seen.append(len(data["x"]))
+        return {**data, "x": data["x"] + len(seen)}
+
+    list(train(small_network(), problem(), epochs=epochs, rng=np.random.default_rng(0), batch=BATCH, augment=augment, refresh=refresh))
+    assert seen == [len(problem()["x"])] * calls
+
+
+def test_an_augmentation_sees_the_data_and_may_add_to_it():
     def augment(batch, rng):
         return {"x": batch["x"] + 0.1 * rng.standard_normal(batch["x"].shape), "y": batch["y"], "clean": batch["x"].copy()}
 

@@ -6,6 +6,8 @@ for it. Derivation and measurement: docs/3-losses.md.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from npkd.arrays import Array
@@ -16,51 +18,97 @@ from npkd.nn.workspace import Workspace
 
 
 def blur(x: Array, noise: float, rng: np.random.Generator) -> Array:
-    """Gaussian noise on every input: x + σ ε, ε ~ N(0, 1), in the dtype of x."""
+    """Gaussian noise on every input, in the dtype of x.
+
+        x' = x + σ ε,   ε ~ N(0, 1)                                                   (K6)
+    """
     return np.asarray(x + x.dtype.type(noise) * rng.standard_normal(x.shape, dtype=x.dtype))            # (K6)
 
 
-class Noise:
-    """Augmentation of plain training: noise on the inputs, labels as they are.
+def jitter(x: Array, shape: Sequence[int], reach: int, rng: np.random.Generator) -> Array:
+    """Pictures moved by up to ``reach`` pixels in each direction, zero where nothing moves in.
 
-        x' = x + σ ε                                                                  (K6)
+        x'_n,r,c = x_n,(r−u_n),(c−v_n),   u_n, v_n uniform on {−reach, …, reach}          (K8)
+
+    x (N, H·W), shape (H, W) -> (N, H·W). Raises InputError where the shape is not that of a picture.
+    Source: Hinton, Vinyals & Dean 2015, section 3 ("jittered by up to two pixels").
+    """
+    if len(shape) != 2 or shape[0] * shape[1] != x.shape[1] or not 0 <= reach < min(shape):
+        raise InputError(f"jitter: shape is {tuple(shape)} and reach {reach}; x has {x.shape[1]} inputs, which must be H·W, reach below both")
+    pictures, moved = x.reshape(len(x), *shape), np.zeros((len(x), *shape), x.dtype)
+    moves = rng.integers(-reach, reach + 1, size=(len(x), 2))
+    for u in range(-reach, reach + 1):
+        for v in range(-reach, reach + 1):
+            here = np.flatnonzero((moves == (u, v)).all(axis=1))
+            to, of = [slice(max(m, 0), min(m, 0) or None) for m in (u, v)], [slice(max(-m, 0), min(-m, 0) or None) for m in (u, v)]
+            moved[here[:, None, None], np.arange(shape[0])[to[0], None], np.arange(shape[1])[to[1]]] = pictures[here][:, of[0], of[1]]     # (K8)
+    return moved.reshape(x.shape)
+
+
+def mixed(x: Array, alpha: float, rng: np.random.Generator) -> Array:
+    """Inputs mixed in pairs, each the larger part of its own.
+
+        x'_n = m_n x_n + (1 − m_n) x_π(n),   m_n ~ Beta(α, α) folded to [½, 1]        (K7)
+
+    Source: Zhang et al. 2018 (mixup); with a teacher's answers Beyer et al. 2022.
+    """
+    m = rng.beta(alpha, alpha, size=(len(x), 1)).astype(x.dtype)
+    m = np.maximum(m, 1 - m)
+    other = np.take(x, rng.permutation(len(x)), axis=0)
+    other -= x
+    other *= 1 - m
+    other += x                                                                        # (K7)  x + (1 − m)(x_π − x), in place
+    return other
+
+
+class Noise:
+    """Augmentation of plain training: pictures moved (K8), noise on the inputs (K6), labels as they are.
+
+    noise σ ≥ 0;   reach ≥ 0, where it is not 0 with the ``shape`` (H, W) of an example. Raises InputError for negative numbers.
     """
 
-    def __init__(self, noise: float) -> None:
+    def __init__(self, noise: float, *, reach: int = 0, shape: Sequence[int] = ()) -> None:
         positive("Noise", "noise", noise, zero=True)
-        self.noise = noise
+        positive("Noise", "reach", reach, zero=True)
+        self.noise, self.reach, self.shape = noise, reach, tuple(shape)
 
     def __call__(self, batch: Batch, rng: np.random.Generator) -> Batch:
-        """The batch with its "x" changed."""
-        return {**batch, "x": blur(batch["x"], self.noise, rng)} if self.noise else batch
+        """The examples with their "x" changed."""
+        x = batch["x"]
+        if self.reach:
+            x = jitter(x, self.shape, self.reach, rng)
+        return {**batch, "x": blur(x, self.noise, rng) if self.noise else x}
 
 
 class Transfer:
-    """The transfer set of a distillation: inputs mixed in pairs and with noise, logits from the teacher at the very same place.
+    """The transfer set of a distillation: moved (K8), mixed in pairs (K7), with noise (K6); logits from the teacher at the very same place.
 
-        x'_n = m_n x_n + (1 − m_n) x_π(n) + σ ε,   m_n ~ Beta(α, α) folded to [½, 1],   v'_n = teacher(x'_n)      (K7)
-
-    teacher    of the batch's "x"; its logits come as "teacher"
-    noise      σ ≥ 0
-    mix        α ≥ 0; 0 mixes nothing
-    Labels in the batch stay those of x_n, the larger part. Raises InputError for negative numbers. Source: Zhang et al. 2018 (mixup);
-    as a transfer set with the teacher's answers Beyer et al. 2022.
+    teacher        answers for the changed "x"; its logits come as "teacher"
+    rows           examples that it answers at once
+    noise, mix     σ ≥ 0 and α ≥ 0; 0 changes nothing
+    reach, shape   as in ``jitter``
+    seen           indices of the inputs that the student reads: "x" then holds those alone, since a student of a tenth of
+                   the inputs should not be slowed down by the others
+    Labels in the batch stay those of x_n, the larger part. Raises InputError for negative numbers.
     """
 
-    def __init__(self, teacher: Network, rows: int, *, noise: float = 0.0, mix: float = 0.0) -> None:
-        positive("Transfer", "noise", noise, zero=True)
+    def __init__(
+        self, teacher: Network, rows: int, *, noise: float = 0.0, mix: float = 0.0, reach: int = 0, shape: Sequence[int] = (),
+        seen: Array | None = None,
+    ) -> None:
         positive("Transfer", "mix", mix, zero=True)
         if rows < 1:
             raise InputError(f"Transfer: rows is {rows}; batches hold at least one example")
-        self.space, self.noise, self.mix = Workspace(teacher, rows), noise, mix
+        self.space, self.rows, self.mix, self.seen = Workspace(teacher, rows), rows, mix, seen
+        self.augment, self.noise = Noise(0.0, reach=reach, shape=shape), noise
+        positive("Transfer", "noise", noise, zero=True)
 
     def __call__(self, batch: Batch, rng: np.random.Generator) -> Batch:
-        """The batch with its "x" changed and the teacher's logits for it."""
-        x = batch["x"]
+        """The examples with their "x" changed and the teacher's logits for it."""
+        x = self.augment(batch, rng)["x"]
         if self.mix:
-            m = rng.beta(self.mix, self.mix, size=(len(x), 1)).astype(x.dtype)
-            m = np.maximum(m, 1 - m)
-            x = m * x + (1 - m) * x[rng.permutation(len(x))]                                           # (K7)
+            x = mixed(x, self.mix, rng)
         if self.noise:
             x = blur(x, self.noise, rng)
-        return {**batch, "x": x, "teacher": self.space.forward(x)[-1]}
+        logits = [self.space.forward(np.ascontiguousarray(x[i:i + self.rows]))[-1].copy() for i in range(0, len(x), self.rows)]
+        return {**batch, "x": x if self.seen is None else np.take(x, self.seen, axis=1), "teacher": np.concatenate(logits)}

@@ -66,7 +66,8 @@ class SGD:
         v ← μ v + g                                                                   (T2)
         θ ← θ − η v,    Nesterov: θ ← θ − η (g + μ v)                                  (T3)
 
-    rate η > 0, momentum 0 ≤ μ < 1, decay λ ≥ 0. The proximal step that follows has step size η.
+    rate η > 0, momentum 0 ≤ μ < 1, decay λ ≥ 0. The proximal step that follows has step size η/(1 − μ): v sums gradients up to ∇L/(1 − μ), and
+    only with the same factor before Ω does the iteration rest where ∇L + ∂Ω contains zero (docs/4-training.md).
     Source: Polyak 1964; Nesterov 1983 in the form of Sutskever et al. 2013.
     """
 
@@ -98,7 +99,7 @@ class SGDState:
             add(gradient, self.settings.decay, parameters)             # (T1)
         if self.velocity is None:
             add(parameters, -rate, gradient)                           # (T3)  gradient is v
-            return rate
+            return rate / (1 - self.settings.momentum)
         self.velocity *= self.settings.momentum
         self.velocity += gradient                                      # (T2)
         if self.settings.nesterov:
@@ -106,7 +107,7 @@ class SGDState:
             add(parameters, -rate * self.settings.momentum, self.velocity)     # (T3)
         else:
             add(parameters, -rate, self.velocity)                      # (T3)
-        return rate
+        return rate / (1 - self.settings.momentum)
 
 
 @dataclass(frozen=True)

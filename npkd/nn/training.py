@@ -29,7 +29,7 @@ Objective = Callable[[list[Array], Batch], tuple[float, Mapping[int, Array]]]
 """``objective(activations, batch) -> (value, {index: sensitivity})``."""
 
 Augment = Callable[[Batch, np.random.Generator], Batch]
-"""``augment(batch, rng) -> batch``: what a batch is turned into before the network sees it. It may add arrays."""
+"""``augment(data, rng) -> data``: what the examples are turned into before the network sees them. It may add arrays."""
 
 
 class Penalty(Protocol):
@@ -78,7 +78,7 @@ def classification(activations: list[Array], batch: Batch) -> tuple[float, Mappi
 class Step:
     """One update of a network: forward, objective, backward, optimiser, proximal step.
 
-        θ ← prox_{η Ω}(θ − η v)                                                       (T9)
+        θ ← prox_{s Ω}(θ − η v),   s the step size that the optimiser says             (T9)
 
     ``penalties`` maps the index of a layer to a penalty on its first parameter (the weights). ``clip`` bounds the norm of the gradient:
 
@@ -126,6 +126,7 @@ def train(
     schedule: Schedule | None = None,
     penalties: Mapping[int, Penalty] | None = None,
     augment: Augment | None = None,
+    refresh: int = 1,
     clip: float | None = None,
     validate: Callable[[Network], float] | None = None,
     patience: int | None = None,
@@ -137,6 +138,7 @@ def train(
     batch         examples in an update; the last batch of an epoch may hold fewer, but never a single one
     optimiser     SGD(0.1, momentum 0.9) unless told;  schedule: cosine() unless told
     penalties     {index of a layer: penalty on its weights}, applied by a proximal step after each update
+    augment       changes the whole data before the first epoch and again after every ``refresh`` epochs
     validate      network -> a number to be small, called after every epoch; with ``patience`` the run ends when the number has
                   not fallen for so many epochs. Model selection: give it validation data, never test data.
     rng           draws the order of the examples, dropout and the augmentation: the same seed gives the same network
@@ -155,7 +157,9 @@ def train(
             raise InputError(f"train: penalties names layer {i}, which has no parameters")
     optimiser, schedule = optimiser or SGD(), schedule or cosine()
     step = Step(network, batch, optimiser, penalties or {}, clip)
-    return epochs_of(step, data, n, objective, epochs, rng, batch, optimiser.rate, schedule, augment, validate, patience)
+    if refresh < 1:
+        raise InputError(f"train: refresh is {refresh}; it must be at least 1 epoch")
+    return epochs_of(step, data, n, objective, epochs, rng, batch, optimiser.rate, schedule, augment, refresh, validate, patience)
 
 
 def check_data(network: Network, data: Batch, epochs: int, batch: int) -> int:
@@ -175,23 +179,25 @@ def check_data(network: Network, data: Batch, epochs: int, batch: int) -> int:
 
 def epochs_of(
     step: Step, data: Batch, n: int, objective: Objective, epochs: int, rng: np.random.Generator, batch: int, rate: float,
-    schedule: Schedule, augment: Augment | None, validate: Callable[[Network], float] | None, patience: int | None,
+    schedule: Schedule, augment: Augment | None, refresh: int, validate: Callable[[Network], float] | None, patience: int | None,
 ) -> Iterator[Record]:
     """The loop of ``train``."""
     started = time.perf_counter()
     cuts = [*range(0, n, batch), n]
     if batch > 1 and len(cuts) > 2 and cuts[-1] - cuts[-2] == 1:      # a batch of one has no variance: it joins nothing, it is left out
         cuts.pop()
-    held = {name: np.empty((batch, *a.shape[1:]), a.dtype) for name, a in data.items()}
+    shown, held = data, dict[str, Array]()
     best, smallest, best_epoch = step.workspace.network.copy(), math.inf, 0
     for epoch in range(1, epochs + 1):
+        if augment is not None and (epoch - 1) % refresh == 0:
+            shown = {name: np.ascontiguousarray(a) for name, a in augment(data, rng).items()}     # take copies what is not
+        if not held:
+            held = {name: np.empty((batch, *a.shape[1:]), a.dtype) for name, a in shown.items()}
         order, total, factor = rng.permutation(n), 0.0, 1.0
         for k, (start, end) in enumerate(zip(cuts[:-1], cuts[1:], strict=True)):
             rows: Batch = {name: np.take(a, order[start:end], axis=0, out=held[name][:end - start], mode="clip")
-                           for name, a in data.items()}
-            if augment is not None:
-                rows = augment(rows, rng)
-            factor = schedule((epoch - 1 + k / (len(cuts) - 1)) / epochs)
+                           for name, a in shown.items()}
+            factor = schedule((epoch - 1 + (k + 0.5) / (len(cuts) - 1)) / epochs)     # the middle of the update: never 0
             value = step(rows, objective, rate * factor, rng)
             if not math.isfinite(value):
                 raise Diverged(describe_divergence(step.workspace, epoch, value, rate))

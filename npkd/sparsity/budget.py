@@ -15,7 +15,7 @@ from npkd.errors import InputError
 class Curve:
     """Neurons kept -> relative error of the layer, for one junction: falling, one point for each width that the path visited.
 
-    kept (P,)    increasing, at least 1; the last is all of them
+    kept (P,)    increasing; the first is 0, with error 1, the last is all of them
     error (P,)   relative error with so many kept, after the refit
     """
 

@@ -20,6 +20,10 @@ BLOCK = 32
 """Rows whose steps are gathered before the other rows hear of them: one product instead of many rank-one updates."""
 
 
+DAMPING = 1e-3
+"""What is added to a Newton system, relative to 1/β: where inputs depend on one another it is singular."""
+
+
 def sweep(A: Array, kappa: Array, v: Array, gradient: Array) -> None:
     """One exact minimisation over each row in turn, in place; ``gradient`` G = C − A v is kept up to date.
 
@@ -59,15 +63,15 @@ def newton(A: Array, kappa: Array, v: Array, gradient: Array) -> Array:
 
         K = diag(1/β) − M⁻¹ ∘ (v̂ v̂ᵀ),   K a = q,   d = M⁻¹ (r + diag(a) v̂)                                      (W12)
 
-    at the cost of a few products. Then F is lowered along d by halving, which costs O(k) an evaluation.
+    at the cost of a few products. How far to go along d costs O(k) an evaluation.
     """
     norms = np.sqrt(np.einsum("ij,ij->i", v, v))
     unit, beta = v / norms[:, None], kappa / norms
     inverse = inverse_of(A + np.diag(beta))
-    right = gradient - kappa[:, None] * unit                                          # −∇F
+    right = gradient - kappa[:, None] * unit                                          # (W9)  −∇F
     q = np.einsum("ij,ij->i", unit, product(inverse, right))
     K = -inverse * product(unit, unit.T)
-    K[np.diag_indices_from(K)] += (1 + 1e-12) / beta
+    K[np.diag_indices_from(K)] += (1 + DAMPING) / beta
     _, a, fault = lapack.dposv(K, q)                                                  # (W12)
     d = product(inverse, right + a[:, None] * unit if not fault else right)           # (W12); without a: M bounds H from above
     Ad = product(A, d)
@@ -85,17 +89,30 @@ def inverse_of(M: Array) -> Array:
 
 
 def line_minimum(kappa: Array, v: Array, d: Array, norms: Array, slope: float, curvature: float) -> float:
-    """The first of 1, ½, ¼, … at which F falls by a ten-thousandth of what its slope promises; 0 if none of thirty does.
+    """α > 0 at which F(v + αd) has lost nine tenths of its slope: 1 where that does, else by bisection, which finds a kink as well.
 
-        F(v + αd) − F(v) = −α⟨d, G⟩ + ½α²⟨d, A d⟩ + Σ κ_j (‖v_j + αd_j‖ − ‖v_j‖)
+        φ'(α) = −⟨d, G⟩ + α⟨d, A d⟩ + Σ_j κ_j ⟨d_j, v_j + αd_j⟩/‖v_j + αd_j‖          (W13)
+
+    ``slope`` is ⟨d, G⟩ and ``curvature`` ⟨d, A d⟩. F is convex along d, so φ' rises; 0 is returned where it does not start below zero.
     """
     vd, dd = np.einsum("ij,ij->i", v, d), np.einsum("ij,ij->i", d, d)
-    promised = -slope + float((kappa * vd / norms).sum())
-    alpha = 1.0
-    for _ in range(30):
-        there = np.sqrt(np.maximum(norms ** 2 + 2 * alpha * vd + alpha ** 2 * dd, 0))
-        change = -alpha * slope + 0.5 * alpha ** 2 * curvature + float((kappa * (there - norms)).sum())
-        if change <= 1e-4 * alpha * promised:
-            return alpha
-        alpha /= 2
-    return 0.0
+
+    def derivative(alpha: float) -> float:
+        there = np.sqrt(np.maximum(norms ** 2 + 2 * alpha * vd + alpha ** 2 * dd, 1e-300))
+        return -slope + alpha * curvature + float((kappa * (vd + alpha * dd) / there).sum())     # (W13)
+
+    low, high, start = 0.0, 1.0, derivative(0.0)
+    if start >= 0:
+        return 0.0
+    while derivative(high) < 0 and high < 1e6:
+        low, high = high, 2 * high
+    if low == 1.0 and derivative(1.0) > 0.1 * start:
+        return 1.0
+    alpha = high
+    for _ in range(60):
+        at = derivative(alpha)
+        if abs(at) <= -0.1 * start:
+            break
+        low, high = (alpha, high) if at < 0 else (low, alpha)
+        alpha = (low + high) / 2
+    return low if derivative(alpha) > 0 and low > 0 and alpha - low > 1e-12 * alpha else alpha

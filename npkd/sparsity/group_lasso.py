@@ -72,7 +72,8 @@ class Problem:
             raise InputError(f"group lasso: cost has shape {cost.shape}, smallest {cost.min()}; it needs {d} positive numbers")
         self.statistics = statistics
         variance = np.diag(A)
-        self.alive = np.flatnonzero(variance > 1e-12 * max(float(variance.max()), 1e-300))     # constant inputs have no say
+        moment = variance + statistics.mean_h ** 2
+        self.alive = np.flatnonzero(variance > 1e-12 * moment)      # constant inputs, up to rounding, have no say
         self.sigma = np.sqrt(variance[self.alive])
         self.A = A[np.ix_(self.alive, self.alive)] / np.outer(self.sigma, self.sigma)
         self.C = C[self.alive] / self.sigma[:, None]
@@ -94,7 +95,7 @@ class Problem:
 
             s = clip(r_y/r², ± min_j λc_j/‖G_j‖),   D = s r_y − ½ s² r²,   gap = P − D        (W4)
             r_y = t − ⟨W, Cᵀ⟩,   r² = r_y − ⟨W, Gᵀ⟩                                           (W5)
-            s‖G_j‖ + √(2 gap A_jj) < λc_j   ⇒   neuron j is zero at the optimum               (W6)
+            |s|‖G_j‖ + √(2 gap A_jj) < λc_j   ⇒   neuron j is zero at the optimum               (W6)
 
         Source of the screening rule (W6): Ndiaye, Fercoq, Gramfort & Salmon 2017, here from statistics.
         """
@@ -104,18 +105,18 @@ class Problem:
         penalty = lam * float((self.cost * np.linalg.norm(v, axis=1)).sum())
         bound = float((lam * self.cost / np.maximum(size, 1e-300)).min(initial=np.inf))
         s = float(np.clip(r_y / r2, -bound, bound))                                                     # (W4)
-        gap = max(0.5 * r2 + penalty - (s * r_y - 0.5 * s * s * r2), 0.0)                               # (W4)
+        gap = max(0.5 * r2 + penalty - (s * r_y - 0.5 * s * s * r2), 0.0)                               # (W2), (W4)
         proved = abs(s) * size + np.sqrt(2 * gap) < lam * self.cost                                     # (W6), A_jj = 1
         return gap / (0.5 * self.t) if self.t > 0 else 0.0, proved
 
     def solve(self, lam: float, start: Array | None = None, *, tolerance: float = TOLERANCE, iterations: int = 300) -> Solution:
-        """The solution at λ ≥ 0, from ``start`` (m, d) or from zero.
+        """The solution at λ > 0, from ``start`` (m, d) or from zero.
 
         Coordinate sweeps and Newton steps in turn (descent.py), on a working set: neurons that are not zero, and those that the gradient
         calls for. Outside of it the solution is checked, not assumed: the gap is that of the whole problem.
-        Raises InputError for λ < 0; ends at ``iterations`` with the gap it has.
+        Raises InputError for λ ≤ 0 (at 0 the refit is the solution); ends at ``iterations`` with the gap it has.
         """
-        positive("group lasso", "lambda", lam, zero=True)
+        positive("group lasso", "lambda", lam)
         v = np.zeros((len(self.alive), self.m))
         if start is not None:
             v[:] = start.T[self.alive] * self.sigma[:, None]
@@ -178,7 +179,8 @@ def lambdas(lambda_max: float, count: int, ratio: float) -> Array:
     """``count`` values from λ_max down to ratio · λ_max, equally spaced in the logarithm."""
     if count < 1 or not 0 < ratio <= 1:
         raise InputError(f"lambdas: count is {count} and ratio {ratio}; count must be at least 1, 0 < ratio ≤ 1")
-    return np.geomspace(lambda_max, ratio * lambda_max, count)
+    top = max(lambda_max, 1e-300)                # where nothing depends on the inputs any λ will do, but 0
+    return np.geomspace(top, ratio * top, count)
 
 
 def refit(statistics: Statistics, kept: Array, ridge: float = 1e-6) -> tuple[Array, Array]:

@@ -104,7 +104,8 @@ def distil(
         # the teacher's activations are the student's own until the first layer has changed
         own = statistics[k] if k == 0 else gather(student, teacher, batches, [consumer])[0]
         w, b = refit(own, chosen[k].kept, ridge)
-        refitted.append(own.error(w))
+        read = np.arange(len(b)) if k + 1 == len(consumers) else chosen[k + 1].kept
+        refitted.append(own.targets(read).error(w[read]))          # of what the layer behind still reads
         old = teacher.layers[consumer].params
         params = (w.astype(old[0].dtype), b.astype(old[1].dtype))
         student = student.replace({consumer: replace(student.layers[consumer], params=params)})

@@ -55,7 +55,8 @@ def shrink_groups(v: Array, kappa: float | Array, t: float | Array, axis: int) -
         return np.asarray(v * factor.astype(v.dtype) + 0.0)                           # + 0.0 turns −0.0 into 0.0
     inner, t64, v64 = over_groups(v, axis), np.asarray(t, np.float64), v.astype(np.float64)
     kt = np.broadcast_to(kappa * t64, v.shape)
-    size = np.sqrt(((v64 / t64) ** 2).sum(axis=inner, keepdims=True))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        size = np.sqrt(np.where(v64 == 0, 0, (v64 / t64) ** 2).sum(axis=inner, keepdims=True))
     alive = size > kappa
     theta = np.zeros_like(size)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -69,7 +70,7 @@ def shrink_groups(v: Array, kappa: float | Array, t: float | Array, axis: int) -
             if not (np.abs(climb) > 1e-14 * theta).any():
                 break
         p = np.where(alive & (theta > 0), v64 * (theta / (theta + kt)), 0)            # (P10)
-    free = np.broadcast_to(np.asarray(kappa) == 0, p.shape)
+    free = kt == 0                                                                    # no penalty, or no step at all
     return np.asarray(np.where(free, v64, p).astype(v.dtype) + v.dtype.type(0))
 
 

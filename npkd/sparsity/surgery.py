@@ -74,11 +74,12 @@ def keep(network: Network, place: Junction, kept: Array) -> Network:
     if place.producer is None:
         if len(kept) == consumer.params[0].shape[1]:
             return network
-        first = network.layers[0]
-        if first.op == "select":
-            chosen = np.asarray(first.options["kept"])[kept]
-            return network.replace(changed | {0: Layer("select", options={"kept": [int(i) for i in chosen]})})
-        return Network([Layer("select", options={"kept": [int(i) for i in kept]}), *network.replace(changed).layers])
+        front = next((i for i in range(place.consumer) if network.layers[i].op == "select"), None)
+        if front is not None:
+            kept = np.asarray(network.layers[front].options["kept"])[kept]
+            return network.replace(changed | {front: Layer("select", options={"kept": kept.tolist()})})
+        layers = network.replace(changed).layers
+        return Network([*layers[:place.consumer], Layer("select", options={"kept": kept.tolist()}), *layers[place.consumer:]])
     pieces = pieces_between(network, place)
     for i in range(place.producer, place.consumer):
         layer = network.layers[i]
@@ -97,16 +98,18 @@ def constants(network: Network, place: Junction) -> tuple[Array, Array]:
     value = b[None].astype(np.float64)
     constant: Array = np.asarray(~w.any(axis=1))
     for layer in network.astype(np.float64).layers[place.producer + 1:place.consumer]:
+        if layer.op == "batch_norm" and not layer.running:
+            raise InputError("surgery: a batch_norm has no running moments yet; train the network before neurons are removed")
         value = layer.forward(value, None)[0]
         if layer.op == "maxout":
             constant = np.asarray(constant.reshape(-1, layer.options["pieces"]).all(axis=1))
-        elif layer.op == "gate":
-            constant = np.asarray(constant | (layer.params[0] == 0))                 # a shut gate
+        elif layer.op in ("gate", "batch_norm"):
+            constant = np.asarray(constant | (layer.params[0] == 0))      # a shut gate, or a scale of zero
     return constant, value[0]
 
 
-def duplicates(network: Network, place: Junction) -> Array:
-    """For each neuron of a junction the first one that computes the same: (J,), itself where there is none."""
+def duplicates(network: Network, place: Junction, dead: Array) -> Array:
+    """For each neuron of a junction the first one that computes the same and is not ``dead`` (J,): (J,), itself where there is none."""
     width = network.layers[place.consumer].params[0].shape[1]
     if place.producer is None:
         return np.arange(width)
@@ -114,17 +117,18 @@ def duplicates(network: Network, place: Junction) -> Array:
                for a in (*layer.params, *layer.running)]
     rows = np.concatenate([c + 0.0 for c in columns], axis=1)             # + 0.0: −0.0 and 0.0 are one number
     seen: dict[bytes, int] = {}
-    return np.array([seen.setdefault(row.tobytes(), j) for j, row in enumerate(rows)])
+    return np.array([j if dead[j] else seen.setdefault(row.tobytes(), j) for j, row in enumerate(rows)])
 
 
 def once(network: Network, place: Junction) -> tuple[Network, list[tuple[int, str, int | None]]]:
     """One look at one junction: the network without what can go, and (neuron, reason, into) for each that went."""
     consumer = network.layers[place.consumer]
     w, b = consumer.params[0].astype(np.float64), consumer.params[1].astype(np.float64)
-    twin, (constant, value) = duplicates(network, place), constants(network, place)
+    (constant, value), dead = constants(network, place), ~w.any(axis=0)
+    twin = duplicates(network, place, dead)
     gone: list[tuple[int, str, int | None]] = []
     for j in range(w.shape[1]):
-        if not w[:, j].any():
+        if dead[j]:
             gone.append((j, "dead", None))
         elif constant[j]:
             b += w[:, j] * value[j]                                       # (U1)  b' = b + w_{:,j} φ(b_j)

@@ -1,0 +1,8 @@
+"""``python -m npkd`` is ``npkd``."""
+
+import sys
+
+from npkd.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,200 @@
+"""What a user asks for, made definite before anything is trained: data, teacher, target, recipe. What can be refused is refused here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from npkd import recipe, storage, target
+from npkd.arrays import Array
+from npkd.data import Data, Scaling
+from npkd.data import load as load_data
+from npkd.errors import InputError, one_of
+from npkd.nn.network import Network
+from npkd.nn.workspace import predict
+from npkd.pipeline import Watch
+from npkd.recipe import Recipe
+from npkd.sparsity.surgery import junctions
+from npkd.storage import Model
+from npkd.target import Target
+
+COMMANDS = ("compress", "train")
+ACTIVATIONS = ("relu", "tanh", "sigmoid")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a user asks for.
+
+    command         "compress" or "train"
+    data            "digits", "mnist", "fashion-mnist", or the path of an .npz or of a folder with IDX files
+    out             the folder that is written to, made where it is missing
+    seed            of the validation split and of everything that is drawn
+    epochs          compress: of the last distillation, the other stages in proportion; train: of the training. None: by the size of the data
+    hidden          hidden widths of the network that is trained; None: the recipe's
+    teacher         compress: the file of a trained network; None: one is trained
+    target          compress: how small, see npkd.target
+    keep_inputs     compress: no input is removed
+    dropout         train: rate behind each hidden layer;   activation  between the dense layers
+
+    Raises InputError for words that are not known and numbers out of range.
+    """
+
+    command: str = "compress"
+    data: str = "digits"
+    out: str = "npkd-out"
+    seed: int = 0
+    epochs: int | None = None
+    hidden: tuple[int, ...] | None = None
+    teacher: str | None = None
+    target: str = "macs=10%"
+    keep_inputs: bool = False
+    dropout: float = 0.0
+    activation: str = "relu"
+
+    def __post_init__(self) -> None:
+        one_of("settings", "command", self.command, COMMANDS)
+        one_of("settings", "activation", self.activation, ACTIVATIONS)
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"settings: dropout is {self.dropout}; it must be at least 0 and below 1")
+        if self.seed < 0:
+            raise InputError(f"settings: seed is {self.seed}; it must not be negative")
+        if self.teacher is not None and self.hidden is not None:
+            raise InputError("settings: got a teacher and hidden widths; give one of them, the widths are for a teacher that is trained here")
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Settings made definite, before anything is trained.
+
+    data        scaled as the teacher wants it
+    teacher     the given one, ready for this data; None where one is trained
+    about       what its file says of itself
+    target      None for "train"
+    split_seed  drew the validation part: the seed of the run, or the one that the given teacher was trained with
+    """
+
+    settings: Settings
+    data: Data
+    recipe: Recipe
+    teacher: Network | None
+    about: Mapping[str, Any]
+    target: Target | None
+    split_seed: int
+
+    @property
+    def split(self) -> dict[str, int]:
+        """Sizes of the three parts, and the seed."""
+        return {"seed": self.split_seed, **sizes(self.data)}
+
+
+def sizes(data: Data) -> dict[str, int]:
+    """Numbers of examples."""
+    return {"train": len(data.x_train), "validation": len(data.x_validation), "test": len(data.x_test)}
+
+
+def downloading(watch: Watch) -> Callable[[int, int], None]:
+    """Bytes of a download as a stage of a watch: one stage a file, one step a hundredth."""
+    last, shown = 1, 100
+
+    def progress(so_far: int, total: int) -> None:
+        nonlocal last, shown
+        percent = 100 * so_far // total if total else 0
+        if so_far < last or percent < shown:                  # another file
+            watch.begin("download", 100)
+            shown = 0
+        for _ in range(shown, percent):
+            watch.step(f"{so_far / 1e6:.1f} MB")
+        last, shown = so_far, percent
+
+    return progress
+
+
+def prepare(settings: Settings, watch: Watch) -> Plan:
+    """Load and check everything. Raises InputError for data, a teacher or a target that cannot be worked with."""
+    model = storage.load(settings.teacher) if settings.teacher is not None else None
+    data = load_data(settings.data, seed=settings.seed, progress=downloading(watch))
+    seed, network, about = settings.seed, None, dict[str, Any]()
+    if model is not None:
+        about = dict(model.about) if isinstance(model.about, Mapping) else {}
+        seed = split_seed(about, data, settings.seed)
+        if seed != settings.seed:
+            data = load_data(settings.data, seed=seed)
+        network = fitting(model, data, f"teacher: {settings.teacher}")
+        data = rescaled(data, model.scaling)
+    numbers = recipe.for_examples(len(data.x_train), settings.epochs if settings.command == "compress" else None)
+    if settings.hidden is not None:
+        numbers = replace(numbers, hidden=settings.hidden)
+    if settings.command == "train":
+        if settings.epochs is not None:
+            numbers = replace(numbers, teacher_epochs=settings.epochs)
+        return Plan(settings, data, numbers, None, about, None, seed)
+    widths = network.widths if network is not None else [data.x_train.shape[1], *numbers.hidden, data.classes]
+    goal = target.parse(settings.target, widths)
+    smallest = goal.size([widths[0] if settings.keep_inputs else 1, *[1] * (len(widths) - 2), data.classes])
+    if goal.kind != "error" and goal.bound < smallest:
+        raise InputError(f"target: {goal.kind} is {goal.bound:g}; the smallest that this network can be is {smallest:g}, one neuron a layer")
+    return Plan(settings, data, numbers, network, about, goal, seed)
+
+
+def split_seed(about: Mapping[str, Any], data: Data, seed: int) -> int:
+    """The seed that a teacher's validation part was drawn with, if it was trained on this data; else ``seed``.
+
+    With another split the teacher, and what imitates it, would be judged on examples that it was trained on.
+    """
+    split = about.get("split")
+    if about.get("data") != data.name or not isinstance(split, dict):
+        return seed
+    theirs = split.get("seed")
+    same = {key: split.get(key) for key in ("train", "validation", "test")} == sizes(data)
+    return theirs if same and type(theirs) is int and theirs >= 0 else seed
+
+
+def fitting(model: Model, data: Data, who: str) -> Network:
+    """The network of a model in float32, without its dropout layers (a small student needs none), checked against the data.
+
+    Raises InputError where inputs or classes differ, or where neurons of such a network cannot be removed.
+    """
+    with np.errstate(over="ignore"):
+        network = Network([layer for layer in model.network.layers if layer.op != "dropout"]).astype(np.float32)
+    if not all(np.isfinite(p).all() for layer in network.layers for p in layer.params):
+        raise InputError(f"{who} has weights beyond float32; they must be finite in it")
+    junctions(network)
+    if [network.layers[i].params[0].shape[1] for i in network.dense_layers] != network.widths[:-1]:
+        raise InputError(f"{who} has layers that take several outputs to one neuron (maxout); sizes are counted for plain perceptrons alone")
+    inputs, given = data.x_train.shape[1], len(model.scaling.offset) if model.scaling else storage.input_width(network)
+    if given > inputs or (given < inputs and (model.scaling or network.layers[0].op != "select")):
+        raise InputError(f"{who} takes {given} inputs, but {data.name} has {inputs}; they must agree")
+    classes = predict(network, np.zeros((1, inputs), np.float32)).shape[1]
+    if classes != data.classes:
+        raise InputError(f"{who} tells {classes} classes apart, but {data.name} has {data.classes}; they must agree")
+    return network
+
+
+def rescaled(data: Data, scaling: Scaling | None) -> Data:
+    """The data as another scaling gives it; the very same where the two are equal. Without a scaling: unscaled.
+
+        x' = x · f'/f + (o − o') · f'
+
+    Raises InputError where that is not finite in float32.
+    """
+    own, width = data.scaling, data.x_train.shape[1]
+    new = scaling or Scaling(np.zeros(width, np.float32), np.ones(width, np.float32))
+    if np.array_equal(own.offset, new.offset) and np.array_equal(own.factor, new.factor):
+        return data
+    ratio = new.factor.astype(np.float64) / own.factor
+    shift = (own.offset.astype(np.float64) - new.offset) * new.factor
+
+    def change(x: Array) -> Array:
+        out = np.empty_like(x)
+        with np.errstate(over="ignore"):
+            for i in range(0, len(x), 4096):                  # in float64, a part at a time
+                out[i:i + 4096] = x[i:i + 4096] * ratio + shift
+        if not np.isfinite(out).all():
+            raise InputError(f"teacher: its scaling takes {data.name} beyond float32; it needs a teacher for such inputs")
+        return out
+
+    return replace(data, x_train=change(data.x_train), x_validation=change(data.x_validation), x_test=change(data.x_test), scaling=new)

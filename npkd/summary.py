@@ -1,0 +1,134 @@
+"""What a run says of itself in numbers: the content of summary.json.
+
+No dates and no paths: the same seed gives the same summary, apart from "seconds". The test part is looked at here and nowhere else, once
+for each network.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy
+
+from npkd import __version__, pipeline
+from npkd.arrays import Array
+from npkd.data import Data
+from npkd.errors import InputError
+from npkd.files import reason
+from npkd.nn.network import Network
+from npkd.nn.workspace import predict
+from npkd.pipeline import State
+from npkd.plan import Plan, Settings
+from npkd.recipe import Recipe
+from npkd.sparsity.layerwise import Distilled
+from npkd.target import Target
+
+
+def augmentation(recipe: Recipe, *, compressed: bool) -> dict[str, str]:
+    """What the networks were shown besides the examples, in words."""
+    moved = f"pictures moved by up to {recipe.jitter} pixels" if recipe.jitter else ""
+    mixed = f"inputs mixed in pairs (share drawn from Beta({recipe.mix:g}, {recipe.mix:g})), labelled by the teacher" if recipe.mix else ""
+    noise = f"Gaussian noise of deviation {recipe.noise:g} on the scaled inputs" if recipe.noise else ""
+    words = {"teacher": "; ".join(filter(None, [moved, noise])) or "none"}
+    return words | {"student": "; ".join(filter(None, [moved, mixed, noise])) or "none"} if compressed else words
+
+
+def command(settings: Settings) -> str:
+    """What a shell would be told to do the same again; files by their own names."""
+    words = ["npkd", settings.command, "--data", Path(settings.data).name]
+    if settings.teacher is not None:
+        words += ["--teacher", Path(settings.teacher).name]
+    if settings.command == "compress":
+        words += ["--target", settings.target]
+    if settings.epochs is not None:
+        words += ["--epochs", str(settings.epochs)]
+    if settings.hidden is not None:
+        words += ["--hidden", ",".join(map(str, settings.hidden))]
+    words += ["--keep-inputs"] * settings.keep_inputs
+    words += ["--dropout", f"{settings.dropout:g}"] if settings.dropout else []
+    words += ["--activation", settings.activation] if settings.activation != "relu" else []
+    return shlex.join([*words, "--seed", str(settings.seed)])
+
+
+def general(plan: Plan) -> dict[str, Any]:
+    """What both commands say."""
+    settings, data = plan.settings, plan.data
+    return {
+        "command": command(settings),
+        "data": data.name, "classes": data.classes, "shape": list(data.shape), "seed": settings.seed, "seconds": 0.0,
+        "split": {**plan.split, "seed_from_teacher": plan.split_seed != settings.seed},
+        "recipe": asdict(plan.recipe),
+        "augmentation": augmentation(plan.recipe, compressed=settings.command == "compress"),
+        "versions": {"npkd": __version__, "numpy": np.__version__, "scipy": scipy.__version__},
+    }
+
+
+def judged(network: Network, data: Data) -> tuple[dict[str, Any], Array]:
+    """The numbers of a network, and the classes it gives the test examples."""
+    said = predict(network, data.x_test).argmax(axis=1)
+    numbers = pipeline.side(network, float((said != data.y_test).mean()))
+    return numbers | {"validation_error": pipeline.error_rate(network, data.x_validation, data.y_validation)}, said
+
+
+def of_training(plan: Plan, network: Network) -> dict[str, Any]:
+    """The summary of ``npkd train``."""
+    return general(plan) | {"model": judged(network, plan.data)[0]}
+
+
+def of_compression(plan: Plan, target: Target, state: State) -> dict[str, Any]:
+    """The summary of ``npkd compress``. The removal differences are the largest over all rounds."""
+    assert state.teacher is not None
+    assert state.student is not None
+    teacher, by_teacher = judged(state.teacher, plan.data)
+    student, by_student = judged(state.student, plan.data)
+    file = plan.settings.teacher
+    return general(plan) | {
+        "teacher_file": None if file is None else Path(file).name,
+        "target": {"words": plan.settings.target, "kind": target.kind, "bound": target.bound},
+        "teacher": teacher,
+        "student": student,
+        "agreement": float((by_teacher == by_student).mean()),
+        "layers": pipeline.layers_of(state.rounds),
+        "removal_difference": max((r.difference for r in state.rounds), default=0.0),
+        "removal_difference_float64": max((r.difference64 for r in state.rounds), default=0.0),
+        "removals": removals(state.rounds, len(state.teacher.dense_layers)),
+        "rounds": rounds(state.rounds, target, plan.recipe, state.teacher.widths),
+    }
+
+
+def removals(rounds: Sequence[Distilled], junctions: int) -> list[dict[str, int]]:
+    """For each junction, inputs first, how many neurons were cut out for which reason, all rounds together."""
+    found = Counter((removal.junction, removal.reason) for r in rounds for removal in r.removals)
+    return [{why: found[k, why] for why in ("dead", "constant", "duplicate")} for k in range(junctions)]
+
+
+def rounds(done: Sequence[Distilled], target: Target, recipe: Recipe, widths: Sequence[int]) -> list[dict[str, Any]]:
+    """Widths after each round, its budget (W11), and what it then measures."""
+    whole, lines = target.size(widths), list[dict[str, Any]]()
+    for r, one in enumerate(done, 1):
+        if target.kind == "error":
+            budget = target.size(widths if r == 1 else done[r - 2].student.widths) / 2
+        else:
+            budget = target.bound if r == recipe.rounds else whole * (target.bound / whole) ** (r / recipe.rounds)      # (W11)
+        lines.append({"widths": one.student.widths, "budget": budget, "size": target.size(one.student.widths)})
+    return lines
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The content of a summary.json. Raises InputError where it cannot be read or is no table."""
+    try:
+        found = json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"report: {path}: {reason(error)}; name a folder that npkd compress or npkd train wrote") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"report: {path} is no JSON ({error}); it must be the summary.json of a run") from error
+    if not isinstance(found, dict):
+        raise InputError(f"report: {path} holds no table; it must be the summary.json of a run")
+    return found

@@ -1,0 +1,301 @@
+"""docs/ and the code say the same: tags both ways, quoted source, examples that run, links, and everything that is named exists."""
+
+import ast
+import doctest
+import importlib
+import importlib.util
+import io
+import re
+import textwrap
+import tokenize
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from npkd.cli import COMMANDS
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+TEXTS = [ROOT / "README.md", *PAGES]
+CODE = sorted((ROOT / "npkd").rglob("*.py"))
+REFERENCE = sorted((ROOT / "reference").rglob("*.py"))
+EVIDENCE, SOURCES = ROOT / "docs" / "8-evidence.md", ROOT / "docs" / "9-sources.md"
+
+TAG = re.compile(r"\(([A-Z][0-9]+)\)")
+EXPLAINED = re.compile(r"\\tag\{([^}]*)\}")
+FENCE = re.compile(r"^(?:```|~~~).*?^(?:```|~~~)[^\n]*$", re.MULTILINE | re.DOTALL)
+
+STATEMENTS = {"W1": "the problem that is solved, which its minimiser never evaluates in this form"}
+"""Tags of what is stated in a docstring and computed by no line, with the reason."""
+
+
+def each(paths):
+    return pytest.mark.parametrize("path", paths, ids=lambda p: str(p.relative_to(ROOT)))
+
+
+def read(path):
+    return path.read_text(encoding="utf-8")
+
+
+def tags_of(source):
+    """Tags in the comments of Python source, and tags in its strings (docstrings among them)."""
+    comments, strings = set(), set()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            comments |= set(TAG.findall(token.string))
+        elif token.type == tokenize.STRING:
+            strings |= set(TAG.findall(token.string))
+    return comments, strings
+
+
+def explained_in(text):
+    """The tags of the displayed formulas of a page, with repetitions; fenced blocks are quotations and do not count."""
+    return EXPLAINED.findall(FENCE.sub("", text))
+
+
+def faults(comments, strings, explained, reference):
+    """What is wrong between the tags of the code's comments and strings, of the pages (a list), and of reference/."""
+    found = []
+    code = comments | strings
+    found += [f"({t}) is in npkd but explained nowhere" for t in sorted(code - set(explained))]
+    found += [f"({t}) is explained but not in npkd" for t in sorted(set(explained) - code)]
+    found += [f"({t}) is explained {n} times" for t, n in sorted(Counter(explained).items()) if n > 1]
+    found += [f"({t}) is in reference but explained nowhere" for t in sorted(reference - set(explained))]
+    found += [f"({t}) is stated, but no comment says which line computes it" for t in sorted(strings - comments - set(STATEMENTS))]
+    found += [f"({t}) is excepted as a statement, but a line computes it" for t in sorted(comments & set(STATEMENTS))]
+    return found
+
+
+def all_tags(paths):
+    pairs = [tags_of(read(path)) for path in paths]
+    return set().union(*(c for c, _ in pairs)), set().union(*(s for _, s in pairs))
+
+
+# --- tags ----------------------------------------------------------------------------------------------------------------
+
+
+def test_every_tag_of_the_code_is_explained_once():
+    comments, strings = all_tags(CODE)
+    explained = [tag for page in PAGES for tag in explained_in(read(page))]
+    assert len(explained) > 80
+    assert faults(comments, strings, explained, set().union(*all_tags(REFERENCE))) == []
+
+
+def test_the_collection_sees_what_is_wrong():
+    """The same functions on made-up text: every kind of fault is found, and nothing else."""
+    source = textwrap.dedent('''
+        def f(x):
+            """The double.
+
+                y = 2x         (Y1)
+                z = 3x         (Y2)
+            """
+            y = 2 * x          # (Y1)
+            return f"(Y3) {y}", y  # (Y4), (Y5)  and f(N) is no tag
+    ''')
+    comments, strings = tags_of(source)
+    assert comments == {"Y1", "Y4", "Y5"}
+    assert strings >= {"Y1", "Y2"}
+    page = "$$ y = 2x \\tag{Y1} $$\n```text\n\\tag{Y9}\n```\n$$ z \\tag{Y2} $$ and $$ \\tag{Y2} $$"
+    assert explained_in(page) == ["Y1", "Y2", "Y2"]
+    assert faults({"Y1"}, {"Y1"}, ["Y1"], {"Y1"}) == []
+    assert faults({"Y1", "Y4"}, {"Y1"}, ["Y1"], set()) == ["(Y4) is in npkd but explained nowhere"]
+    assert faults({"Y1"}, {"Y1"}, ["Y1", "Y5"], set()) == ["(Y5) is explained but not in npkd"]
+    assert faults({"Y1"}, {"Y1"}, ["Y1", "Y1"], set()) == ["(Y1) is explained 2 times"]
+    assert faults({"Y1"}, {"Y1"}, ["Y1"], {"Y6"}) == ["(Y6) is in reference but explained nowhere"]
+    assert faults({"Y1"}, {"Y1", "Y2"}, ["Y1", "Y2"], set()) == ["(Y2) is stated, but no comment says which line computes it"]
+    assert faults({"Y1"}, {"Y1", "W1"}, ["Y1", "W1"], set()) == []
+    assert faults({"W1"}, set(), ["W1"], set()) == ["(W1) is excepted as a statement, but a line computes it"]
+
+
+@each(TEXTS)
+def test_no_page_speaks_of_a_tag_that_does_not_exist(path):
+    known = {tag for page in PAGES for tag in explained_in(read(page))}
+    assert set(TAG.findall(read(path))) - known == set()
+
+
+@each(PAGES)
+def test_formulas_and_blocks_are_closed(path):
+    text = read(path)
+    assert len(re.findall(r"^```", text, re.MULTILINE)) % 2 == 0
+    plain = FENCE.sub("", text)
+    assert plain.count("$$") % 2 == 0
+    for display in plain.split("$$")[1::2]:
+        assert display.count("{") - display.count(r"\{") == display.count("}") - display.count(r"\}")
+        assert len(re.findall(r"\\left\b", display)) == len(re.findall(r"\\right\b", display))
+        assert "\n\n" not in display, "an empty line ends a formula"
+        assert len(EXPLAINED.findall(display)) <= 1
+    between = re.sub(r"`[^`\n]*`", "", "".join(plain.split("$$")[::2]))
+    for paragraph in re.split(r"\n\s*\n", between):
+        assert paragraph.count("$") % 2 == 0, paragraph
+
+
+# --- quoted source ---------------------------------------------------------------------------------------------------------
+
+
+def source_of(place):
+    """The source of ``path/to/file.py:name`` or ``…:Class.method``; of the whole file without a name."""
+    path, _, name = place.partition(":")
+    text = read(ROOT / path)
+    node = ast.parse(text)
+    for part in name.split(".") if name else []:
+        found = [n for n in node.body if getattr(n, "name", None) == part]
+        assert found, f"{place}: {part} is not there"
+        node = found[0]
+    return text if not name else textwrap.dedent("\n".join(text.splitlines()[node.lineno - 1:node.end_lineno]))
+
+
+def quotations(text):
+    """("source" or "part of", place, quoted text) of every quotation on a page."""
+    return re.findall(r"^<!-- (source|part of): (\S+) -->\n```python\n(.*?)\n```$", text, re.MULTILINE | re.DOTALL)
+
+
+def agrees(how, source, quoted):
+    """Is the quotation the source, or (part of) whole lines of it in a row, but for a common indent?"""
+    if how == "source":
+        return quoted == source
+    lines, wanted = source.splitlines(), quoted.splitlines()
+    runs = (textwrap.dedent("\n".join(lines[i:i + len(wanted)])) for i in range(len(lines)))
+    return textwrap.dedent(quoted) in runs
+
+
+@each(PAGES)
+def test_quoted_source_is_the_source(path):
+    text = read(path)
+    found = quotations(text)
+    assert len(found) == text.count("```python"), "a block of Python without a line that says where it is from"
+    for how, place, quoted in found:
+        assert agrees(how, source_of(place), quoted), f"{path.name}: the quotation of {place} is not what stands there"
+
+
+def test_a_changed_quotation_is_seen():
+    place = "npkd/sparsity/proximal.py:soft_threshold"
+    source = source_of(place)
+    assert source.startswith("def soft_threshold(")
+    assert agrees("source", source, source)
+    assert not agrees("source", source, source.replace("(P1)", "(P2)", 1))
+    assert not agrees("source", source, source.splitlines()[0])
+    last = source.splitlines()[-1]
+    assert agrees("part of", source, last.strip())
+    assert not agrees("part of", source, last.strip()[:-1])
+    assert quotations(f"<!-- part of: {place} -->\n```python\n{last}\n```\n") == [("part of", place, last)]
+    assert sum(len(quotations(read(page))) for page in PAGES) >= 3
+
+
+# --- examples ----------------------------------------------------------------------------------------------------------------
+
+
+@each(TEXTS)
+def test_examples_run(path):
+    example = doctest.DocTestParser().get_doctest(read(path), {}, path.name, str(path), 0)
+    report = []
+    result = doctest.DocTestRunner(verbose=False).run(example, out=report.append)
+    assert result.failed == 0, "".join(report)
+
+
+@pytest.mark.parametrize("path", [p for p in CODE if ">>>" in read(p)], ids=lambda p: str(p.relative_to(ROOT)))
+def test_examples_in_docstrings_run(path):
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    result = doctest.testmod(importlib.import_module(name))
+    assert result.attempted > 0
+    assert result.failed == 0
+
+
+def test_the_pages_have_examples():
+    assert sum(">>>" in read(page) for page in PAGES) >= 5
+
+
+# --- links and names ------------------------------------------------------------------------------------------------------------
+
+
+def anchors(text):
+    """The anchors of a page's headings, as the usual renderers make them."""
+    titles = re.findall(r"^#+ (.*)$", FENCE.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def broken_links(path, text):
+    """Relative links and pictures that lead nowhere, anchors that do not exist."""
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", text)):
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (path.parent / name).resolve() if name else path
+        here = target.exists() and target.is_relative_to(ROOT)
+        if not here or (anchor and anchor not in anchors(text if target == path else read(target))):
+            broken.append(link)
+    return broken
+
+
+@each(TEXTS)
+def test_links_lead_somewhere(path):
+    assert broken_links(path, read(path)) == []
+
+
+def test_broken_links_are_seen():
+    text = "# A b-c: d\n[good](1-notation.md) [bad](no.md) [up](../../x) [here](#a-b-c-d) [not](#a) [far](https://example.org/x)"
+    assert broken_links(ROOT / "docs" / "README.md", text) == ["no.md", "../../x", "#a"]
+
+
+def test_every_page_is_in_the_table_of_contents_in_order():
+    listed = re.findall(r"^\d+\. \[[^]]*\]\(([^)]+)\)", read(ROOT / "docs" / "README.md"), re.MULTILINE)
+    assert listed == [page.name for page in PAGES if page.name != "README.md"]
+    assert [int(name.split("-")[0]) for name in listed] == list(range(1, len(listed) + 1))
+
+
+@pytest.mark.parametrize("path", [p for p in [*CODE, *REFERENCE] if "docs/" in read(p)], ids=lambda p: str(p.relative_to(ROOT)))
+def test_pages_that_the_code_names_exist(path):
+    for name in re.findall(r"\bdocs/[\w.\-]+\.md\b", read(path)):
+        assert (ROOT / name).is_file(), f"{path.name} speaks of {name}"
+
+
+def missing_names(text):
+    """Tests, files, modules and commands that a text names and that do not exist."""
+    missing = []
+    for file, test in re.findall(r"\b((?:tests|reference|npkd)/[\w/]+\.\w+)(?:::(\w+))?", text):
+        if not (ROOT / file).is_file():
+            missing.append(file)
+        elif test and not re.search(rf"^def {test}\(", read(ROOT / file), re.MULTILINE):
+            missing.append(f"{file}::{test}")
+    for module, words in re.findall(r"python -m ([\w.]+)([^`\n]*)", text):
+        spec = importlib.util.find_spec(module)
+        if spec is None or spec.origin is None:
+            missing.append(module)
+        else:
+            missing += [f"{module} {word}" for word in words.split() if f'"{word}"' not in read(Path(spec.origin))]
+    return missing + [f"npkd {word}" for word in re.findall(r"`npkd (\w+)[^`]*`", text) if word not in COMMANDS]
+
+
+def test_the_proofs_exist():
+    text = read(EVIDENCE)
+    assert missing_names(text) == []
+    rows = [line.split("|") for line in text.splitlines() if line.startswith("| ") and not line.startswith("| claim")]
+    assert len(rows) > 30
+    for _, claim, _, proof, _ in rows:
+        assert "::" in proof or "`python -m " in proof or "`npkd " in proof, f"no proof of: {claim.strip()}"
+
+
+def test_missing_proofs_are_seen():
+    text = ("tests/test_docs.py::test_the_proofs_exist tests/test_docs.py::test_nothing tests/test_none.py `python -m reference.nothing` "
+            "`python -m reference.bars digits` `python -m reference.bars letters` `npkd check` `npkd fly`")
+    assert missing_names(text) == ["tests/test_docs.py::test_nothing", "tests/test_none.py", "reference.nothing",
+                                   "reference.bars letters", "npkd fly"]
+
+
+def test_tolerances_are_those_of_the_code():
+    found = re.findall(r"`([0-9.e\-]+)` \(`([\w.]+)\.([A-Z_]+)`\)", read(EVIDENCE))
+    assert len(found) >= 4
+    for number, module, name in found:
+        assert float(number) == getattr(importlib.import_module(module), name), f"{module}.{name}"
+
+
+# --- the map from formulas to code and papers ----------------------------------------------------------------------------------------
+
+
+def test_the_map_has_every_tag_once_and_points_to_it():
+    rows = re.findall(r"^\| \(([A-Z]\d+)\) \| ([^|]+) \| `([^`]+)` \| ([^|]+) \|([^|]*)\|$", read(SOURCES), re.MULTILINE)
+    assert sorted(tag for tag, *_ in rows) == sorted(tag for page in PAGES for tag in explained_in(read(page)))
+    for tag, _, place, _, _ in rows:
+        assert f"({tag})" in source_of(place), f"({tag}) is not in {place}"

@@ -1,0 +1,58 @@
+"""What the tests of the command line share: data that is learnt in a moment, and watches."""
+
+import numpy as np
+
+from npkd.cli import main
+
+
+def arrays(seed=0, shape=(4, 4), examples=120, tests=40):
+    """Three classes of little pictures of bytes, told apart by where they are bright."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(examples + tests) % 3
+    x = rng.integers(0, 120, (examples + tests, *shape)).astype(np.uint8)
+    flat = x.reshape(len(x), -1)
+    for n, label in enumerate(y):
+        flat[n, label * 4:label * 4 + 4] += 120
+    return {"x_train": x[:examples], "y_train": y[:examples], "x_test": x[examples:], "y_test": y[examples:]}
+
+
+def stored(path, changed=None, **options):
+    """An .npz with the arrays, some of them replaced (None: left out); returns its path as a word."""
+    content = arrays(**options) | (changed or {})
+    np.savez(path, **{key: a for key, a in content.items() if a is not None})
+    return str(path)
+
+
+def words(folder, *more, command="compress", data=None):
+    """Arguments of a quick run."""
+    data = data or stored(folder / "data.npz")
+    return [command, "--data", data, "--hidden", "8,6", "--epochs", "1", "--out", str(folder / "out"), "--quiet", "--target", "macs=40%"][
+        :None if command == "compress" else -2] + list(more)
+
+
+def quick(folder, *more, command="compress", data=None):
+    """A quick run; the exit code."""
+    return main(words(folder, *more, command=command, data=data))
+
+
+def tree(folder):
+    """Every file below a folder with its content."""
+    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in sorted(folder.rglob("*"))}
+
+
+class Stop:
+    """A watch that interrupts: at the so-manieth step of a stage whose name begins so (0: when it begins)."""
+
+    def __init__(self, stage, step):
+        self.wanted, self.left, self.on = stage, step, False
+
+    def begin(self, stage, steps):
+        self.on = stage.startswith(self.wanted)
+        if self.on and self.left == 0:
+            raise KeyboardInterrupt
+
+    def step(self, note, record=None):
+        if self.on:
+            self.left -= 1
+            if self.left == 0:
+                raise KeyboardInterrupt
