@@ -32,5 +32,5 @@ def of_widths(widths: Sequence[int], itemsize: int = 4) -> Cost:
 def of(network: Network) -> Cost:
     """Cost of a network as it stands; gates and batch norms count as parameters, not as multiply-accumulates (they fold into dense)."""
     arrays = [p for layer in network.layers for p in (*layer.params, *layer.running)]
-    plain = of_widths(network.widths)
-    return Cost(plain.macs, sum(a.size for a in arrays), sum(a.nbytes for a in arrays), plain.neurons)
+    weights = [network.layers[i].params[0] for i in network.dense_layers]
+    return Cost(sum(w.size for w in weights), sum(a.size for a in arrays), sum(a.nbytes for a in arrays), sum(w.shape[1] for w in weights))

@@ -16,12 +16,9 @@ from typing import Any
 import numpy as np
 
 from npkd import __version__, figures, pipeline, report, storage, summary
-from npkd.distillation.transfer import Noise
 from npkd.errors import InputError
 from npkd.files import make_folder, write_bytes, write_json, write_text
 from npkd.nn.network import Network, perceptron
-from npkd.nn.optimisers import SGD
-from npkd.nn.training import train
 from npkd.pipeline import State, Watch
 from npkd.plan import Plan, Settings, prepare
 from npkd.storage import Model
@@ -148,17 +145,10 @@ def train_one(plan: Plan, recorder: Recorder, rng: np.random.Generator) -> dict[
     """Plain training of one network; then the test part, once."""
     data, numbers, state, settings = plan.data, plan.recipe, recorder.state, plan.settings
     rates = (0.0, *[settings.dropout] * len(numbers.hidden)) if settings.dropout else ()
-    widths = [data.x_train.shape[1], *numbers.hidden, data.classes]
-    state.teacher = perceptron(widths, rng, activation=settings.activation, dropout_rates=rates)
-    training = train(state.teacher, {"x": data.x_train, "y": data.y_train}, epochs=numbers.teacher_epochs, rng=rng, batch=numbers.batch,
-                     optimiser=SGD(numbers.rate, decay=numbers.decay), augment=Noise(numbers.noise, reach=numbers.jitter, shape=data.shape),
-                     validate=lambda network: pipeline.error_rate(network, data.x_validation, data.y_validation))
-    recorder.begin("teacher", numbers.teacher_epochs)
-    for record in training:
-        state.teacher = record.network
-        recorder.step(pipeline.note(record), pipeline.line("teacher", record))
-    recorder.save("model", state.teacher)
-    return summary.of_training(plan, state.teacher)
+    start = perceptron([data.x_train.shape[1], *numbers.hidden, data.classes], rng, activation=settings.activation, dropout_rates=rates)
+    model = pipeline.train_teacher(data, numbers, rng, recorder, state, start)
+    recorder.save("model", model)
+    return summary.of_training(plan, model)
 
 
 def rebuild(folder: str | Path) -> Path:

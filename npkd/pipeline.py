@@ -5,9 +5,8 @@ Prints nothing: a ``Watch`` is told what happens. Files are the business of npkd
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -57,12 +56,13 @@ class State:
     """What a run has so far; usable at any moment, also after an interrupt.
 
     teacher, student    the newest networks, None before there is one
-    rounds              reports of the rounds of removal, in order
+    rounds              reports of the rounds of removal, in order;   budgets  what each had to be within
     """
 
     teacher: Network | None = None
     student: Network | None = None
     rounds: list[Distilled] = field(default_factory=list)
+    budgets: list[float] = field(default_factory=list)
 
 
 def error_rate(network: Network, x: Array, y: Array) -> float:
@@ -70,11 +70,15 @@ def error_rate(network: Network, x: Array, y: Array) -> float:
     return float((predict(network, x).argmax(axis=1) != y).mean())
 
 
-def train_teacher(data: Data, recipe: Recipe, rng: np.random.Generator, watch: Watch, state: State) -> Network:
-    """A network trained on the labels: SGD with momentum, cosine schedule. The newest state is in ``state.teacher`` all along."""
-    start = perceptron([data.x_train.shape[1], *recipe.hidden, data.classes], rng)
-    state.teacher = start
-    run = train(start, {"x": data.x_train, "y": data.y_train}, epochs=recipe.teacher_epochs, rng=rng, batch=recipe.batch,
+def train_teacher(
+    data: Data, recipe: Recipe, rng: np.random.Generator, watch: Watch, state: State, start: Network | None = None
+) -> Network:
+    """A network trained on the labels: SGD with momentum, cosine schedule. The newest state is in ``state.teacher`` all along.
+
+    ``start`` is a network to begin with; without it a perceptron with the recipe's widths is drawn.
+    """
+    state.teacher = start or perceptron([data.x_train.shape[1], *recipe.hidden, data.classes], rng)
+    run = train(state.teacher, {"x": data.x_train, "y": data.y_train}, epochs=recipe.teacher_epochs, rng=rng, batch=recipe.batch,
                 optimiser=SGD(recipe.rate, decay=recipe.decay),
                 augment=Noise(recipe.noise, reach=recipe.jitter, shape=data.shape),
                 validate=lambda network: error_rate(network, data.x_validation, data.y_validation))
@@ -150,8 +154,8 @@ def compress(
         budget_r = size(teacher)^(1 − r/R) · target^(r/R)                             (W11)
 
     For a target of size, R rounds with budgets (W11), each followed by a distillation; the last one is the long one. For a target of error,
-    rounds that halve the multiply-accumulates go on as long as the validation error stays within the bound; the last student that did
-    is distilled to the end. The test part is not touched here.
+    rounds that halve the multiply-accumulates, each with a distillation, go on as long as the validation error stays within the bound; the last
+    student that did is the result. The test part is not touched here.
 
     Raises InputError where the target cannot be reached.
     """
@@ -159,15 +163,22 @@ def compress(
     state.teacher, state.student = teacher, teacher
     if target.kind == "error":
         return compress_to_error(data, target, recipe, rng, teacher, keep_inputs, watch, state)
+    smallest = target.size([teacher.widths[0] if keep_inputs else 1, *[1] * (len(teacher.widths) - 2), data.classes])
+    if smallest > target.bound:
+        raise InputError(
+            f"target: {target.kind} is {target.bound:g}; the smallest that this network can be is {smallest:g}, one neuron a layer"
+        )
     whole = target.size(teacher.widths)
     for r in range(1, recipe.rounds + 1):
         budget = whole * (target.bound / whole) ** (r / recipe.rounds) if r < recipe.rounds else target.bound        # (W11)
         name = f"round {r} of {recipe.rounds}"
         out = remove_round(state.student, data, target, budget, keep_inputs, watch, f"{name}: layers")
         state.rounds.append(out)
+        state.budgets.append(budget)
         state.student = out.student
         if r < recipe.rounds and recipe.round_epochs:
-            imitate(state.student, teacher, data, recipe, recipe.round_epochs, recipe.student_rate / 2, rng, watch, f"{name}: distillation", state)
+            imitate(state.student, teacher, data, recipe, recipe.round_epochs, recipe.student_rate / 2, rng, watch,
+                    f"{name}: distillation", state)
     imitate(state.student, teacher, data, recipe, recipe.final_epochs, recipe.student_rate, rng, watch, "final distillation", state)
     return state
 
@@ -177,20 +188,23 @@ def compress_to_error(
 ) -> State:
     """The smallest student of a falling sequence whose validation error stays within the bound."""
     bound = error_rate(teacher, data.x_validation, data.y_validation) + target.bound / 100
-    kept, held = teacher, list[Distilled]()
+    kept, held = teacher, 0
     for r in range(1, 20):
         assert state.student is not None
+        budget = target.size(state.student.widths) / 2
         try:
-            out = remove_round(state.student, data, target, target.size(state.student.widths) / 2, keep_inputs, watch, f"round {r}: layers")
+            out = remove_round(state.student, data, target, budget, keep_inputs, watch, f"round {r}: layers")
         except InputError:                                   # it cannot become smaller
             break
         state.rounds.append(out)
+        state.budgets.append(budget)
         final = imitate(out.student, teacher, data, recipe, max(recipe.round_epochs, recipe.final_epochs // 2), recipe.student_rate, rng, watch,
                         f"round {r}: distillation", state)
         if error_rate(final, data.x_validation, data.y_validation) > bound:
             break
-        kept, held = final, list(state.rounds)
-    state.student, state.rounds = kept, held
+        kept, held = final, len(state.rounds)
+    state.student = kept
+    del state.rounds[held:], state.budgets[held:]
     return state
 
 
@@ -213,11 +227,3 @@ def layers_of(rounds: Sequence[Distilled]) -> list[dict[str, Any]]:
          "penalised_error": last.penalised_error, "proved": last.proved}
         for k, (first, last) in enumerate(zip(rounds[0].layers, rounds[-1].layers, strict=True))
     ]
-
-
-def started(seconds: float) -> float:
-    """Seconds since a moment of ``time.perf_counter``."""
-    return round(time.perf_counter() - seconds, 3)
-
-
-__all__ = ["Silent", "State", "Watch", "compress", "error_rate", "layers_of", "side", "started", "train_teacher", "replace"]

@@ -53,9 +53,9 @@ def for_examples(examples: int, epochs: int | None = None) -> Recipe:
 
     ``epochs`` sets the final distillation, and the other stages in proportion.
     """
-    small = examples < 20_000
-    base = (Recipe(teacher_epochs=80, round_epochs=12, final_epochs=80, batch=64, rate=0.025, decay=1e-4, student_rate=0.05, noise=0.15) if small
-            else Recipe(teacher_epochs=20, round_epochs=5, final_epochs=60, rate=0.1, decay=2e-4, student_rate=0.05, mix=1.0))
+    small = Recipe(teacher_epochs=80, round_epochs=12, final_epochs=80, batch=64, rate=0.025, decay=1e-4, student_rate=0.05, noise=0.15)
+    large = Recipe(teacher_epochs=20, round_epochs=5, final_epochs=60, rate=0.1, decay=2e-4, student_rate=0.05, mix=1.0)
+    base = small if examples < 20_000 else large
     if epochs is None:
         return base
     if epochs < 1:

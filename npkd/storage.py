@@ -69,11 +69,13 @@ def load(path: NewPath) -> Model:
         for name, a in arrays.items():
             if not np.isfinite(a).all():
                 raise InputError(f"array {name} is not finite")
-        width = len(scaling.offset) if scaling else input_width(network)
-        network(np.zeros((1, width), first.dtype))                    # shapes that do not follow one another show here
-    except (KeyError, TypeError, AttributeError, StopIteration, InputError) as error:
+        about = header["about"]
+        if network.dense_layers:
+            width = len(scaling.offset) if scaling else input_width(network)
+            network(np.zeros((2, width), first.dtype))                # shapes that do not follow one another show here
+    except (KeyError, TypeError, AttributeError, StopIteration, IndexError, ValueError) as error:
         raise InputError(f"read: {path} does not hold a network that this npkd can run ({error!r:.120}); give one that npkd saved") from error
-    return Model(network, scaling, header["about"])
+    return Model(network, scaling, about)
 
 
 def input_width(network: Network) -> int:

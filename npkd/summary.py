@@ -99,7 +99,8 @@ def of_compression(plan: Plan, target: Target, state: State) -> dict[str, Any]:
         "removal_difference": max((r.difference for r in state.rounds), default=0.0),
         "removal_difference_float64": max((r.difference64 for r in state.rounds), default=0.0),
         "removals": removals(state.rounds, len(state.teacher.dense_layers)),
-        "rounds": rounds(state.rounds, target, plan.recipe, state.teacher.widths),
+        "rounds": [{"widths": one.student.widths, "budget": budget, "size": target.size(one.student.widths)}
+                   for one, budget in zip(state.rounds, state.budgets, strict=False)],
     }
 
 
@@ -107,18 +108,6 @@ def removals(rounds: Sequence[Distilled], junctions: int) -> list[dict[str, int]
     """For each junction, inputs first, how many neurons were cut out for which reason, all rounds together."""
     found = Counter((removal.junction, removal.reason) for r in rounds for removal in r.removals)
     return [{why: found[k, why] for why in ("dead", "constant", "duplicate")} for k in range(junctions)]
-
-
-def rounds(done: Sequence[Distilled], target: Target, recipe: Recipe, widths: Sequence[int]) -> list[dict[str, Any]]:
-    """Widths after each round, its budget (W11), and what it then measures."""
-    whole, lines = target.size(widths), list[dict[str, Any]]()
-    for r, one in enumerate(done, 1):
-        if target.kind == "error":
-            budget = target.size(widths if r == 1 else done[r - 2].student.widths) / 2
-        else:
-            budget = target.bound if r == recipe.rounds else whole * (target.bound / whole) ** (r / recipe.rounds)      # (W11)
-        lines.append({"widths": one.student.widths, "budget": budget, "size": target.size(one.student.widths)})
-    return lines
 
 
 def read(path: Path) -> dict[str, Any]:

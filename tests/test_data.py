@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_idx import idx_bytes
+from tests.test_idx import idx_bytes
 
 from npkd.data import DIGITS, Scaling, find, from_arrays, load, read_idx, split
 from npkd.errors import InputError

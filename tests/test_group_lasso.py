@@ -376,10 +376,10 @@ def test_keep_finds_the_width_where_there_is_one(seed, n, neurons):
 
 
 def test_keep_with_neurons_that_enter_together():
-    """Two orthogonal inputs that explain the same amount: one alone is on no path, and two are not allowed."""
+    """Two orthogonal inputs that explain the same amount: one alone is on no path, and two are not allowed; the larger one stays."""
     h = np.array([[1.0, 1], [1, -1], [-1, 1], [-1, -1]])
     problem = Problem(Statistics.of(h, h.copy()))
-    assert len(problem.keep(1, []).kept) == 0
+    assert len(problem.keep(1, []).kept) == 1
     assert len(problem.keep(2, []).kept) == 2
 
 

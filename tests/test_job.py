@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -109,7 +110,7 @@ def test_the_summary_takes_the_largest_of_all_rounds(done):
     teacher = pipeline.train_teacher(plans.data, plans.recipe, np.random.default_rng(0), pipeline.Silent(), state)
     pipeline.compress(plans.data, plans.target, plans.recipe, np.random.default_rng(0), teacher=teacher, state=state)
     first, *others = state.rounds
-    state.rounds = [pipeline.replace(first, difference=0.25, difference64=0.125), *others]
+    state.rounds = [replace(first, difference=0.25, difference64=0.125), *others]
     found = summary.of_compression(plans, plans.target, state)
     assert found["removal_difference"] == 0.25
     assert found["removal_difference_float64"] == 0.125
@@ -440,12 +441,12 @@ def test_settings_refuse_nonsense(options, said):
 def test_augmentation_in_words(tmp_path):
     small = prepare(settings(tmp_path), pipeline.Silent()).recipe
     assert "0.15" in summary.augmentation(small, compressed=True)["student"]
-    large = pipeline.replace(small, noise=0.0, mix=0.5)
+    large = replace(small, noise=0.0, mix=0.5)
     assert summary.augmentation(large, compressed=True) == {
         "teacher": "none", "student": "inputs mixed in pairs (share drawn from Beta(0.5, 0.5)), labelled by the teacher"}
-    assert summary.augmentation(pipeline.replace(small, noise=0.0), compressed=True)["student"] == "none"
+    assert summary.augmentation(replace(small, noise=0.0), compressed=True)["student"] == "none"
     assert list(summary.augmentation(small, compressed=False)) == ["teacher"]
-    moved = summary.augmentation(pipeline.replace(small, noise=0.0, jitter=2), compressed=True)
+    moved = summary.augmentation(replace(small, noise=0.0, jitter=2), compressed=True)
     assert moved == {"teacher": "pictures moved by up to 2 pixels", "student": "pictures moved by up to 2 pixels"}
 
 

@@ -159,8 +159,8 @@ def test_the_refit_lowers_the_error(monkeypatch):
         unfitted = unfitted.replace({consumer: replace(layer, params=(layer.params[0] * mask, layer.params[1]))})
     shrunken = {}
 
-    def remembered(statistics, wanted, points, progress, choose=layerwise.choose):
-        shrunken["solutions"] = choose(statistics, wanted, points, progress)
+    def remembered(statistics, wanted, pieces, points, progress, choose=layerwise.choose):
+        shrunken["solutions"] = choose(statistics, wanted, pieces, points, progress)
         return shrunken["solutions"]
 
     monkeypatch.setattr(layerwise, "choose", remembered)
@@ -398,11 +398,16 @@ def test_widths_are_chosen_from_the_curves():
     assert [r.curve for r in out.layers] == seen
 
 
-@pytest.mark.parametrize("widths", [[6, 12], [6, 12, 8, 3], [0, 12, 8], [7, 12, 8], [6, -1, 8], []], ids=str)
+@pytest.mark.parametrize("widths", [[6, 12], [6, 12, 8, 3], [0, 12, 8], [6, -1, 8], []], ids=str)
 def test_widths_that_do_not_fit(widths):
     teacher, x = teacher_and_data(23, n=40)
     with pytest.raises(InputError, match="distil: widths are"):
         distil(teacher, batches(x, 20), exactly(widths))
+
+
+def test_widths_above_what_there_is_keep_all():
+    teacher, x = teacher_and_data(23, n=40)
+    assert all(layer.kept == layer.of for layer in distil(teacher, batches(x, 20), exactly([7, 99, 8])).layers)
 
 
 def test_no_data():

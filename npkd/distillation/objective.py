@@ -56,6 +56,10 @@ class Distillation:
         if self.soft:
             add(last, self.soft, soft_targets(activations[last], held(batch, "teacher"), temperature=self.temperature))
         for index, weight in self.hints.items():
+            if not weight:
+                continue
+            if not 0 <= index <= last:
+                raise InputError(f"Distillation: a hint is for activation {index}; the student has activations 0 … {last}")
             add(index, weight, squared_error(activations[index], held(batch, f"hint{index}")))
         return value, sensitivities
 

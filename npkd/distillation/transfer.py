@@ -6,6 +6,7 @@ for it. Derivation and measurement: docs/3-losses.md.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,6 +26,11 @@ def blur(x: Array, noise: float, rng: np.random.Generator) -> Array:
     return np.asarray(x + x.dtype.type(noise) * rng.standard_normal(x.shape, dtype=x.dtype))            # (K6)
 
 
+def onto(move: int) -> slice:
+    """Where a row or column that is moved so far comes to lie; with −move, the ones that stay in the picture."""
+    return slice(max(move, 0), min(move, 0) or None)
+
+
 def jitter(x: Array, shape: Sequence[int], reach: int, rng: np.random.Generator) -> Array:
     """Pictures moved by up to ``reach`` pixels in each direction, zero where nothing moves in.
 
@@ -37,11 +43,11 @@ def jitter(x: Array, shape: Sequence[int], reach: int, rng: np.random.Generator)
         raise InputError(f"jitter: shape is {tuple(shape)} and reach {reach}; x has {x.shape[1]} inputs, which must be H·W, reach below both")
     pictures, moved = x.reshape(len(x), *shape), np.zeros((len(x), *shape), x.dtype)
     moves = rng.integers(-reach, reach + 1, size=(len(x), 2))
-    for u in range(-reach, reach + 1):
-        for v in range(-reach, reach + 1):
-            here = np.flatnonzero((moves == (u, v)).all(axis=1))
-            to, of = [slice(max(m, 0), min(m, 0) or None) for m in (u, v)], [slice(max(-m, 0), min(-m, 0) or None) for m in (u, v)]
-            moved[here[:, None, None], np.arange(shape[0])[to[0], None], np.arange(shape[1])[to[1]]] = pictures[here][:, of[0], of[1]]     # (K8)
+    for u, v in itertools.product(range(-reach, reach + 1), repeat=2):
+        here = np.flatnonzero((moves == (u, v)).all(axis=1))
+        part = np.zeros((len(here), *shape), x.dtype)
+        part[:, onto(u), onto(v)] = pictures[here][:, onto(-u), onto(-v)]             # (K8)
+        moved[here] = part
     return moved.reshape(x.shape)
 
 

@@ -89,11 +89,12 @@ def inverse_of(M: Array) -> Array:
 
 
 def line_minimum(kappa: Array, v: Array, d: Array, norms: Array, slope: float, curvature: float) -> float:
-    """α > 0 at which F(v + αd) has lost nine tenths of its slope: 1 where that does, else by bisection, which finds a kink as well.
+    """A step α along d that lowers F, and by which most of the slope is used up; 0 where d does not lead down.
 
         φ'(α) = −⟨d, G⟩ + α⟨d, A d⟩ + Σ_j κ_j ⟨d_j, v_j + αd_j⟩/‖v_j + αd_j‖          (W13)
 
-    ``slope`` is ⟨d, G⟩ and ``curvature`` ⟨d, A d⟩. F is convex along d, so φ' rises; 0 is returned where it does not start below zero.
+    ``slope`` is ⟨d, G⟩, ``curvature`` ⟨d, A d⟩. From 1, α is doubled while more than a tenth of the slope is left. F is convex along d, so φ'
+    rises, and φ(α) − φ(0) ≤ ½α (φ'(α/2) + φ'(α)): α is halved until the right side is not above 0.
     """
     vd, dd = np.einsum("ij,ij->i", v, d), np.einsum("ij,ij->i", d, d)
 
@@ -101,18 +102,13 @@ def line_minimum(kappa: Array, v: Array, d: Array, norms: Array, slope: float, c
         there = np.sqrt(np.maximum(norms ** 2 + 2 * alpha * vd + alpha ** 2 * dd, 1e-300))
         return -slope + alpha * curvature + float((kappa * (vd + alpha * dd) / there).sum())     # (W13)
 
-    low, high, start = 0.0, 1.0, derivative(0.0)
+    alpha, start = 1.0, derivative(0.0)
     if start >= 0:
         return 0.0
-    while derivative(high) < 0 and high < 1e6:
-        low, high = high, 2 * high
-    if low == 1.0 and derivative(1.0) > 0.1 * start:
-        return 1.0
-    alpha = high
+    while derivative(alpha) < 0.1 * start and alpha < 1e6:
+        alpha *= 2
     for _ in range(60):
-        at = derivative(alpha)
-        if abs(at) <= -0.1 * start:
-            break
-        low, high = (alpha, high) if at < 0 else (low, alpha)
-        alpha = (low + high) / 2
-    return low if derivative(alpha) > 0 and low > 0 and alpha - low > 1e-12 * alpha else alpha
+        if derivative(alpha / 2) + derivative(alpha) <= 0:
+            return alpha
+        alpha /= 2
+    return 0.0

@@ -12,8 +12,8 @@ and needs no data any more. Derivation: docs/6-layer-wise.md.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import linalg
@@ -69,7 +69,8 @@ class Problem:
         d = len(A)
         cost = np.broadcast_to(np.asarray(cost, np.float64), np.shape(cost) or (d,))
         if cost.shape != (d,) or not (cost > 0).all() or not np.isfinite(cost).all():
-            raise InputError(f"group lasso: cost has shape {cost.shape}, smallest {cost.min()}; it needs {d} positive numbers")
+            raise InputError(f"group lasso: cost has shape {cost.shape}, values from {cost.min(initial=np.inf)} to "
+                             f"{cost.max(initial=-np.inf)}; it needs {d} positive numbers")
         self.statistics = statistics
         variance = np.diag(A)
         moment = variance + statistics.mean_h ** 2
@@ -106,7 +107,8 @@ class Problem:
         bound = float((lam * self.cost / np.maximum(size, 1e-300)).min(initial=np.inf))
         s = float(np.clip(r_y / r2, -bound, bound))                                                     # (W4)
         gap = max(0.5 * r2 + penalty - (s * r_y - 0.5 * s * s * r2), 0.0)                               # (W2), (W4)
-        proved = abs(s) * size + np.sqrt(2 * gap) < lam * self.cost                                     # (W6), A_jj = 1
+        radius = math.sqrt(2 * (gap + 1e-14 * self.t))                                                  # the gap, and its rounding
+        proved = abs(s) * size + radius < lam * self.cost                                               # (W6), A_jj = 1
         return gap / (0.5 * self.t) if self.t > 0 else 0.0, proved
 
     def solve(self, lam: float, start: Array | None = None, *, tolerance: float = TOLERANCE, iterations: int = 300) -> Solution:
@@ -149,30 +151,44 @@ class Problem:
             w = solution.w
             yield solution
 
-    def keep(self, neurons: int, path: list[Solution], *, tolerance: float = TOLERANCE) -> Solution:
+    def keep(self, neurons: int, path: Sequence[Solution] = (), *, tolerance: float = TOLERANCE) -> Solution:
         """The certified solution with as many neurons as possible, but not more than ``neurons``.
 
-        λ is found by bisection between those of ``path`` (falling in λ, solved loosely), then solved to ``tolerance``; where that brings a
-        neuron too many, λ is raised a little. Raises InputError where not even one neuron may stay.
+        λ is found by bisection; ``path`` (falling in λ, solved loosely) says where to begin. Neurons that can only enter together, and are
+        then too many, are told apart by the size of their weights: a layer never loses all its neurons. (The gap is then that of the solution
+        with all of them.)
+        Raises InputError where not even one neuron may stay.
         """
         if neurons < 1:
             raise InputError(f"group lasso: {neurons} neurons may stay; a layer needs at least one")
-        fitting = [s for s in path if len(s.kept) <= neurons]
-        best = fitting[-1] if fitting else self.solve(self.lambda_max, tolerance=tolerance)
-        low, high = next((s.lam for s in path if len(s.kept) > neurons), 0.0), best.lam
-        for _ in range(25):
-            if len(best.kept) == neurons or high - low <= 1e-6 * high or high < 1e-9 * self.lambda_max:
+        top = max(self.lambda_max, 1e-300)
+        near = next((s for s in reversed(path) if len(s.kept) <= neurons), None)
+        best = self.solve(top if near is None else near.lam, None if near is None else near.w, tolerance=tolerance)
+        while len(best.kept) > neurons:
+            best = self.solve(min(1.2 * best.lam, top), best.w, tolerance=tolerance)
+        low, over = next((s.lam for s in path if len(s.kept) > neurons and s.lam < best.lam), 0.0), None
+        for _ in range(40):
+            if len(best.kept) == neurons or best.lam - low <= 1e-7 * best.lam or best.lam < 1e-9 * top:
                 break
-            middle = math.sqrt(low * high) if low > 0 else high / 10
-            trial = self.solve(middle, best.w, tolerance=LOOSE)
+            trial = self.solve(math.sqrt(low * best.lam) if low > 0 else best.lam / 10, best.w, tolerance=tolerance)
             if len(trial.kept) <= neurons:
-                best, high = trial, middle
+                best = trial
             else:
-                low = middle
-        certified = self.solve(best.lam, best.w, tolerance=tolerance)
-        while len(certified.kept) > neurons:
-            certified = self.solve(certified.lam * 1.002, certified.w, tolerance=tolerance)
-        return certified
+                low, over = trial.lam, trial
+        if len(best.kept):
+            return best
+        if over is None:                                     # nothing depends on any input: one is as good as another
+            return replace(best, kept=np.arange(1))
+        kept = np.sort(np.argsort(-np.linalg.norm(over.w, axis=0), kind="stable")[:neurons])
+        w = np.zeros_like(over.w)
+        w[:, kept] = over.w[:, kept]
+        return replace(over, kept=kept, w=w, b=self.statistics.intercept(w), error=self.statistics.error(w))
+
+    def everything(self) -> Solution:
+        """All neurons stay: nothing to choose, nothing to prove; least squares, λ = 0."""
+        kept = np.arange(self.d)
+        w, b = refit(self.statistics, kept)
+        return Solution(0.0, w, b, kept, np.zeros(self.d, bool), 0.0, self.statistics.error(w), 0)
 
 
 def lambdas(lambda_max: float, count: int, ratio: float) -> Array:

@@ -25,7 +25,7 @@ from npkd.nn.workspace import Workspace
 from npkd.sparsity.budget import Curve, share
 from npkd.sparsity.group_lasso import LOOSE, Problem, Solution, lambdas, refit
 from npkd.sparsity.statistics import Statistics, merge
-from npkd.sparsity.surgery import Removal, difference, junctions, remove
+from npkd.sparsity.surgery import Removal, difference, junctions, pieces_between, remove
 
 Progress = Callable[[str], None]
 """Called with a few words whenever a step is done; what to show is the caller's business."""
@@ -87,7 +87,9 @@ def distil(
 
     Raises InputError for other networks, empty data, widths that do not fit.
     """
+    teacher, found = remove(teacher)                 # copies enter a solution together: they would crowd out others
     places = junctions(teacher)
+    pieces = [pieces_between(teacher, place) for place in places]
     consumers = [place.consumer for place in places]
     statistics = gather(teacher, teacher, batches, consumers)
     progress("statistics")
@@ -95,29 +97,28 @@ def distil(
     for layer, s in enumerate(statistics):
         curves.append(curve_of(s, points, ridge))
         progress(f"path of layer {layer}")
-    wanted = widths(curves)
-    check_widths(wanted, curves)
-    chosen = choose(statistics, wanted, points, progress)
+    wanted = fitting(widths(curves), curves)
+    chosen = choose(statistics, wanted, pieces, points, progress)
     student = teacher
     refitted: list[float] = []
     for k, consumer in enumerate(consumers):
         # the teacher's activations are the student's own until the first layer has changed
         own = statistics[k] if k == 0 else gather(student, teacher, batches, [consumer])[0]
         w, b = refit(own, chosen[k].kept, ridge)
-        read = np.arange(len(b)) if k + 1 == len(consumers) else chosen[k + 1].kept
+        read = np.arange(len(b)) if k + 1 == len(consumers) else outputs_of(chosen[k + 1].kept, pieces[k + 1])
         refitted.append(own.targets(read).error(w[read]))          # of what the layer behind still reads
         old = teacher.layers[consumer].params
         params = (w.astype(old[0].dtype), b.astype(old[1].dtype))
         student = student.replace({consumer: replace(student.layers[consumer], params=params)})
         progress(f"refit of layer {k}")
-    smaller, removals = remove(student)
+    smaller, removals = remove(student, inputs=wanted[0] < int(curves[0].kept[-1]))
     first = next(iter(batches()))
     reports = [
         LayerReport(k, len(s.kept), len(s.proved), s.lam, top, s.gap, int(s.proved.sum()), s.error, error, curve)
         for k, ((s, top), error, curve) in enumerate(zip(((c, Problem(t).lambda_max) for c, t in zip(chosen, statistics, strict=True)),
                                                          refitted, curves, strict=True))
     ]
-    return Distilled(smaller, reports, removals, difference(student, smaller, first),
+    return Distilled(smaller, reports, found + removals, difference(student, smaller, first),
                      difference(student.astype(np.float64), smaller.astype(np.float64), first.astype(np.float64)))
 
 
@@ -154,12 +155,23 @@ def curve_of(statistics: Statistics, points: int, ridge: float) -> Curve:
     return Curve(np.array(kept), np.array(error))
 
 
-def choose(statistics: Sequence[Statistics], wanted: Sequence[int], points: int, progress: Progress) -> list[Solution]:
+def outputs_of(neurons: Array, pieces: int) -> Array:
+    """The outputs of a dense layer that make these neurons: one each, behind maxout several."""
+    return np.asarray((neurons[:, None] * pieces + np.arange(pieces)).ravel())
+
+
+def choose(
+    statistics: Sequence[Statistics], wanted: Sequence[int], pieces: Sequence[int], points: int, progress: Progress
+) -> list[Solution]:
     """From the last layer to the first, the certified solution with as many neurons as wanted, imitating the neurons kept behind it."""
     chosen: list[Solution] = []
     for k in reversed(range(len(statistics))):
-        s = statistics[k] if not chosen else statistics[k].targets(chosen[0].kept)
+        s = statistics[k] if not chosen else statistics[k].targets(outputs_of(chosen[0].kept, pieces[k + 1]))
         problem = Problem(s)
+        if wanted[k] == problem.d:
+            chosen.insert(0, problem.everything())
+            progress(f"choice in layer {k}")
+            continue
         path: list[Solution] = []
         for solution in problem.path(lambdas(problem.lambda_max, points, 1e-3), tolerance=LOOSE):
             path.append(solution)
@@ -170,11 +182,12 @@ def choose(statistics: Sequence[Statistics], wanted: Sequence[int], points: int,
     return chosen
 
 
-def check_widths(wanted: Sequence[int], curves: Sequence[Curve]) -> None:
-    """Raise InputError unless there is one width a junction, each from 1 to what there is."""
+def fitting(wanted: Sequence[int], curves: Sequence[Curve]) -> list[int]:
+    """One width a junction, at most what there is (after exact removal there may be less). Raises InputError for others."""
     most = [int(c.kept[-1]) for c in curves]
-    if len(wanted) != len(most) or any(not 1 <= w <= m for w, m in zip(wanted, most, strict=False)):
-        raise InputError(f"distil: widths are {list(wanted)}; one is needed for each of {most}, between 1 and that")
+    if len(wanted) != len(most) or min(wanted) < 1:
+        raise InputError(f"distil: widths are {list(wanted)}; one is needed for each of {most}, at least 1")
+    return [min(w, m) for w, m in zip(wanted, most, strict=True)]
 
 
 def exactly(widths: Sequence[int]) -> Callable[[Sequence[Curve]], list[int]]:

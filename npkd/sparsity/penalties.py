@@ -120,7 +120,8 @@ class NeuronGroups:
 
     def __post_init__(self) -> None:
         positive("NeuronGroups", "lam", self.lam, zero=True)
-        positive("NeuronGroups", "smallest cost", float(np.min(self.cost)))
+        for name, cost in (("smallest cost", np.min(self.cost)), ("largest cost", np.max(self.cost))):
+            positive("NeuronGroups", name, float(cost))
 
     def value(self, w: Array) -> float:
         """Ω(w), (P4)."""
@@ -153,7 +154,8 @@ class SparseGroups:
 
     def __post_init__(self) -> None:
         positive("SparseGroups", "lam", self.lam, zero=True)
-        positive("SparseGroups", "smallest cost", float(np.min(self.cost)))
+        for name, cost in (("smallest cost", np.min(self.cost)), ("largest cost", np.max(self.cost))):
+            positive("SparseGroups", name, float(cost))
         if not 0 <= self.alpha <= 1:
             raise InputError(f"SparseGroups: alpha is {self.alpha}; it must lie between 0 (groups alone) and 1 (single weights alone)")
 

@@ -124,7 +124,7 @@ def once(network: Network, place: Junction) -> tuple[Network, list[tuple[int, st
     """One look at one junction: the network without what can go, and (neuron, reason, into) for each that went."""
     consumer = network.layers[place.consumer]
     w, b = consumer.params[0].astype(np.float64), consumer.params[1].astype(np.float64)
-    (constant, value), dead = constants(network, place), ~w.any(axis=0)
+    (constant, value), dead = constants(network, place), np.asarray(~w.any(axis=0))
     twin = duplicates(network, place, dead)
     gone: list[tuple[int, str, int | None]] = []
     for j in range(w.shape[1]):
@@ -144,8 +144,8 @@ def once(network: Network, place: Junction) -> tuple[Network, list[tuple[int, st
     return keep(network, place, left) if gone else network, gone
 
 
-def remove(network: Network) -> tuple[Network, list[Removal]]:
-    """Every neuron and input that provably changes nothing is removed, again and again until none is left.
+def remove(network: Network, *, inputs: bool = True) -> tuple[Network, list[Removal]]:
+    """Every neuron, and with ``inputs`` every input, that provably changes nothing is removed, again and again until none is left.
 
     Returns the smaller network and a record of each removal. A ``select`` layer in front takes whole inputs where some are not read.
     Raises InputError for networks with other layers than dense and per-neuron ones.
@@ -155,7 +155,7 @@ def remove(network: Network) -> tuple[Network, list[Removal]]:
     found = True
     while found:
         found = False
-        for k in reversed(range(len(names))):                             # back to front: the dead make others dead
+        for k in reversed(range(0 if inputs else 1, len(names))):                             # back to front: the dead make others dead
             place = junctions(network)[k]
             network, gone = once(network, place)
             for j, reason, into in gone:
