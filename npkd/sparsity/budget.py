@@ -17,10 +17,12 @@ class Curve:
 
     kept (P,)    increasing; the first is 0, with error 1, the last is all of them
     error (P,)   relative error with so many kept, after the refit
+    weight       what a relative error of this layer weighs beside those of the others
     """
 
     kept: Array
     error: Array
+    weight: float = 1.0
 
     def hull(self) -> Curve:
         """The lower convex hull of the points: the widths worth stopping at."""
@@ -32,11 +34,11 @@ class Curve:
                     break
                 points.pop()
             points.append((k, e))
-        return Curve(np.array([int(k) for k, _ in points]), np.array([e for _, e in points]))
+        return Curve(np.array([int(k) for k, _ in points]), np.array([e for _, e in points]), self.weight)
 
     def at(self, kept: float) -> float:
-        """The error on the hull, between its points linear."""
-        return float(np.interp(kept, self.kept, self.error))
+        """The weighted error, between the points linear."""
+        return self.weight * float(np.interp(kept, self.kept, self.error))
 
 
 def share(curves: Sequence[Curve], size: Callable[[Sequence[int]], float], budget: float, keep_inputs: bool = False) -> list[int]:

@@ -27,6 +27,9 @@ from npkd.sparsity.group_lasso import LOOSE, Problem, Solution, lambdas, refit
 from npkd.sparsity.statistics import Statistics, merge
 from npkd.sparsity.surgery import Removal, difference, junctions, pieces_between, remove
 
+SAMPLE = 2000
+"""Examples, the first ones, that the sensitivities and the difference are taken from."""
+
 Progress = Callable[[str], None]
 """Called with a few words whenever a step is done; what to show is the caller's business."""
 
@@ -42,6 +45,7 @@ class LayerReport:
     proved           neurons that the certificate proves zero at the exact optimum
     penalised_error  relative error of the penalised solution;   relative_error  after the refit on the student's own activations
     curve            neurons kept -> relative error, for the whole path
+    Errors are those of the outputs that the layer behind reads, weighted by what they do to the logits, (W14).
     """
 
     layer: int
@@ -63,7 +67,7 @@ class Distilled:
     student       the network after removal
     layers        one report a dense layer
     removals      every neuron that was cut out, and why it could be
-    difference    largest absolute difference of the outputs that the cutting made, on the first batch (float32 of the network)
+    difference    largest absolute difference of the outputs that the cutting made, on the first SAMPLE examples, in the network's dtype
     difference64  the same with both networks in float64
     """
 
@@ -91,11 +95,14 @@ def distil(
     places = junctions(teacher)
     pieces = [pieces_between(teacher, place) for place in places]
     consumers = [place.consumer for place in places]
-    statistics = gather(teacher, teacher, batches, consumers)
+    plain = gather(teacher, teacher, batches, consumers)
+    sample = leading(batches(), SAMPLE)
+    felt = sensitivities(teacher, sample, consumers)
+    statistics = [s.weighted(weight) for s, weight in zip(plain, felt, strict=True)]
     progress("statistics")
     curves = []
     for layer, s in enumerate(statistics):
-        curves.append(curve_of(s, points, ridge))
+        curves.append(curve_of(s, points, ridge, float(s.t.sum() / max(statistics[-1].t.sum(), 1e-300))))      # t of the last: the logits'
         progress(f"path of layer {layer}")
     wanted = fitting(widths(curves), curves)
     chosen = choose(statistics, wanted, pieces, points, progress)
@@ -103,23 +110,33 @@ def distil(
     refitted: list[float] = []
     for k, consumer in enumerate(consumers):
         # the teacher's activations are the student's own until the first layer has changed
-        own = statistics[k] if k == 0 else gather(student, teacher, batches, [consumer])[0]
+        own = plain[k] if k == 0 else gather(student, teacher, batches, [consumer])[0]
         w, b = refit(own, chosen[k].kept, ridge)
         read = np.arange(len(b)) if k + 1 == len(consumers) else outputs_of(chosen[k + 1].kept, pieces[k + 1])
-        refitted.append(own.targets(read).error(w[read]))          # of what the layer behind still reads
+        weight = felt[k][read]                                     # of what the layer behind still reads
+        refitted.append(own.targets(read).weighted(weight).error(w[read] * weight[:, None]))
         old = teacher.layers[consumer].params
         params = (w.astype(old[0].dtype), b.astype(old[1].dtype))
         student = student.replace({consumer: replace(student.layers[consumer], params=params)})
         progress(f"refit of layer {k}")
     smaller, removals = remove(student, inputs=wanted[0] < int(curves[0].kept[-1]))
-    first = next(iter(batches()))
     reports = [
         LayerReport(k, len(s.kept), len(s.proved), s.lam, top, s.gap, int(s.proved.sum()), s.error, error, curve)
         for k, ((s, top), error, curve) in enumerate(zip(((c, Problem(t).lambda_max) for c, t in zip(chosen, statistics, strict=True)),
                                                          refitted, curves, strict=True))
     ]
-    return Distilled(smaller, reports, found + removals, difference(student, smaller, first),
-                     difference(student.astype(np.float64), smaller.astype(np.float64), first.astype(np.float64)))
+    return Distilled(smaller, reports, found + removals, difference(student, smaller, sample),
+                     difference(student.astype(np.float64), smaller.astype(np.float64), sample.astype(np.float64)))
+
+
+def leading(batches: Iterable[Array], count: int) -> Array:
+    """The first ``count`` examples, or all where there are fewer, however they come in batches."""
+    parts: list[Array] = []
+    for x in batches:
+        parts.append(x[:count - sum(map(len, parts))])
+        if sum(map(len, parts)) >= count:
+            break
+    return np.concatenate(parts)
 
 
 def gather(student: Network, teacher: Network, batches: Callable[[], Iterable[Array]], consumers: Sequence[int]) -> list[Statistics]:
@@ -138,7 +155,32 @@ def gather(student: Network, teacher: Network, batches: Callable[[], Iterable[Ar
     return [held[0] for held in parts]
 
 
-def curve_of(statistics: Statistics, points: int, ridge: float) -> Curve:
+def sensitivities(network: Network, x: Array, consumers: Sequence[int]) -> list[Array]:
+    """What an error of each output of a dense layer weighs in the end.
+
+        s_o² = 1/N Σ_n Σ_c (∂ logit_c / ∂ z_no)²                                      (W14)
+
+    To first order, Σ_o s_o² (error of z_o)² is then the squared error of the logits, so that errors of all neurons and all layers are
+    in one unit. x (N, I) -> (m,) for each of the layers ``consumers``, positive (a neuron that nobody feels weighs a millionth of the others).
+    """
+    activations, _ = network(x)
+    weights = []
+    for i in consumers:
+        z = activations[i + 1]
+        total = np.zeros(z.shape[1])
+        if i + 1 == len(network.layers):
+            total += 1
+        else:
+            logits, backward = Network(network.layers[i + 1:])(z)
+            for c in range(logits[-1].shape[1]):
+                d = np.zeros_like(logits[-1])
+                d[:, c] = 1
+                total += (backward({len(logits) - 1: d})[0].astype(np.float64) ** 2).mean(axis=0)       # (W14)
+        weights.append(np.sqrt(np.maximum(total, 1e-12 * max(float(total.max()), 1e-300))))
+    return weights
+
+
+def curve_of(statistics: Statistics, points: int, ridge: float, weight: float = 1.0) -> Curve:
     """Neurons kept -> relative error after a refit, along the path (solved loosely: it only guides the sharing)."""
     problem = Problem(statistics)
     kept, error = [0], [1.0]
@@ -152,7 +194,7 @@ def curve_of(statistics: Statistics, points: int, ridge: float) -> Curve:
     if kept[-1] < len(everything):
         kept.append(len(everything))
         error.append(statistics.error(refit(statistics, everything, ridge)[0]))
-    return Curve(np.array(kept), np.array(error))
+    return Curve(np.array(kept), np.array(error), weight)
 
 
 def outputs_of(neurons: Array, pieces: int) -> Array:

@@ -86,6 +86,10 @@ class Statistics:
         """The statistics for some of the targets alone: kept indices of 0 … m − 1."""
         return replace(self, mean_z=self.mean_z[kept], C=np.ascontiguousarray(self.C[:, kept]), t=self.t[kept])
 
+    def weighted(self, s: Array) -> Statistics:
+        """The statistics of targets s_o z_no: s (m,) positive, what an error of each target weighs."""
+        return replace(self, mean_z=self.mean_z * s, C=self.C * s, t=self.t * s * s)
+
     def inputs(self, kept: Array) -> Statistics:
         """The statistics for some of the inputs alone: kept indices of 0 … d − 1."""
         return replace(self, mean_h=self.mean_h[kept], A=np.ascontiguousarray(self.A[np.ix_(kept, kept)]), C=self.C[kept])
