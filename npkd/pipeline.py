@@ -104,11 +104,12 @@ def imitate(
     student: Network, teacher: Network, data: Data, recipe: Recipe, epochs: int, rate: float, rng: np.random.Generator, watch: Watch,
     stage: str, state: State,
 ) -> Network:
-    """Distil end to end on a fixed support: the student learns the teacher's logits on the transfer set. No labels."""
+    """Distil end to end on a fixed support: the student learns the teacher's logits on the transfer set, and labels if weighed."""
     seen, body = open_front(student)
     transfer = Transfer(teacher, ROWS, noise=recipe.noise, mix=recipe.mix, reach=recipe.jitter, shape=data.shape, seen=seen)
     x_validation = data.x_validation if seen is None else np.take(data.x_validation, seen, axis=1)
-    run = train(body, {"x": data.x_train}, Distillation(temperature=recipe.temperature), epochs=epochs, rng=rng, batch=recipe.batch,
+    objective = Distillation(labels=recipe.labels, temperature=recipe.temperature)
+    run = train(body, {"x": data.x_train, "y": data.y_train}, objective, epochs=epochs, rng=rng, batch=recipe.batch,
                 optimiser=SGD(rate, decay=recipe.student_decay), augment=transfer, refresh=recipe.refresh, clip=recipe.clip,
                 validate=lambda network: error_rate(network, x_validation, data.y_validation))
     watch.begin(stage, epochs)

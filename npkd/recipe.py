@@ -17,7 +17,7 @@ class Recipe:
     round_epochs    distillation after each round but the last;   final_epochs  after the last
     batch           examples in an update
     rate, decay     of momentum SGD, cosine schedule, for the teacher;   student_rate, student_decay, clip  for the student
-    temperature     of the soft targets
+    temperature     of the soft targets;   labels  weight of the labels beside them, which weigh 1
     noise, mix, jitter      what is shown: see distillation.transfer (mix: to the student alone);
     refresh                 epochs after which the student is shown something new
     """
@@ -31,6 +31,7 @@ class Recipe:
     rate: float = 0.1
     decay: float = 1e-4
     temperature: float = 4.0
+    labels: float = 0.0
     student_rate: float = 0.1
     student_decay: float = 0.0
     clip: float = 10.0

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.test_idx import idx_bytes
 
 from npkd.data import DIGITS, Scaling, find, from_arrays, load, read_idx, split
 from npkd.errors import InputError
 from npkd.files import read_npz
 from npkd.idx import PARTS
 from reference import embed_digits
+from tests.test_idx import idx_bytes
 
 
 def local(name):
