@@ -125,10 +125,12 @@ def prepare(settings: Settings, watch: Watch) -> Plan:
             data = load_data(settings.data, seed=seed)
         network = fitting(model, data, f"teacher: {settings.teacher}")
         data = rescaled(data, model.scaling)
-    numbers = recipe.for_examples(len(data.x_train), settings.epochs if settings.command == "compress" else None)
+    epochs = settings.epochs if settings.command == "compress" else None
+    numbers = recipe.for_examples(len(data.x_train), epochs, data.shape)
     if settings.hidden is not None:
         numbers = replace(numbers, hidden=settings.hidden)
     if settings.command == "train":
+        numbers = recipe.plain(numbers)
         if settings.epochs is not None:
             numbers = replace(numbers, teacher_epochs=settings.epochs)
         return Plan(settings, data, numbers, None, about, None, seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from npkd.errors import InputError, positive
@@ -49,14 +50,17 @@ class Recipe:
         positive("recipe", "rate", self.rate)
 
 
-def for_examples(examples: int, epochs: int | None = None) -> Recipe:
-    """The default recipe for a training part of so many examples: small sets get more epochs, smaller batches, and noise.
+def for_examples(examples: int, epochs: int | None = None, shape: Sequence[int] = ()) -> Recipe:
+    """The default recipe for a training part of so many examples of a shape: small sets get more epochs, smaller batches, and noise; large sets
+    of pictures (H, W) are moved by a pixel, other large sets are mixed in pairs.
 
     ``epochs`` sets the final distillation, and the other stages in proportion.
     """
     small = Recipe(teacher_epochs=80, round_epochs=12, final_epochs=80, batch=64, rate=0.025, decay=1e-4, student_rate=0.05, noise=0.15)
-    large = Recipe(teacher_epochs=20, round_epochs=5, final_epochs=60, rate=0.1, decay=2e-4, student_rate=0.05, mix=1.0)
-    base = small if examples < 20_000 else large
+    large = Recipe(teacher_epochs=20, rounds=15, round_epochs=6, final_epochs=240, rate=0.1, decay=2e-4, student_rate=0.15, temperature=2.0,
+                   refresh=2)
+    pictures = len(shape) == 2 and min(shape) >= 16
+    base = small if examples < 20_000 else replace(large, jitter=1, teacher_epochs=30) if pictures else replace(large, mix=1.0)
     if epochs is None:
         return base
     if epochs < 1:
@@ -64,3 +68,8 @@ def for_examples(examples: int, epochs: int | None = None) -> Recipe:
     scale = epochs / base.final_epochs
     return replace(base, teacher_epochs=max(1, round(base.teacher_epochs * scale)), final_epochs=epochs,
                    round_epochs=max(1, round(base.round_epochs * scale)))
+
+
+def plain(recipe: Recipe) -> Recipe:
+    """The recipe for a plain network: pictures stay where they are, which needs fewer epochs."""
+    return replace(recipe, jitter=0, teacher_epochs=min(recipe.teacher_epochs, 20) if recipe.jitter else recipe.teacher_epochs)

@@ -197,6 +197,21 @@ def test_curves_fall_to_everything_kept():
         assert (np.diff(curve.error) <= 1e-9).all()
 
 
+def test_sensitivities_are_differences_of_the_logits():
+    """(W14) from centred differences of the rest of the network at each pre-activation."""
+    teacher, x = teacher_and_data(12, n=9)
+    places, step = teacher.dense_layers, 1e-6
+    found = layerwise.sensitivities(teacher, x, places)
+    activations, _ = teacher(x)
+    for weights, i in zip(found[:-1], places, strict=False):
+        rest, z = Network(teacher.layers[i + 1:]), activations[i + 1]
+        for o in range(z.shape[1]):
+            nudge = step * (np.arange(z.shape[1]) == o)
+            slope = (rest(z + nudge)[0][-1] - rest(z - nudge)[0][-1]) / (2 * step)
+            assert weights[o] ** 2 == pytest.approx((slope ** 2).sum(axis=1).mean(), rel=1e-6, abs=1e-9)
+    assert (found[-1] == 1).all()
+
+
 def test_gather_equals_the_activations_at_once():
     teacher, x = teacher_and_data(9)
     student, _ = teacher_and_data(10)
