@@ -1,0 +1,21 @@
+"""What the suite left out is said at its end: no test is skipped, but without the files some can only check what npkd says of that."""
+
+import os
+from pathlib import Path
+
+from npkd.errors import InputError
+from npkd.idx import find
+
+
+def pytest_terminal_summary(terminalreporter):
+    missing = []
+    try:
+        find("mnist", mirrors=())
+    except InputError:
+        missing.append("MNIST")
+    if not (Path(os.environ.get("NPKD_DATA") or "no folder") / "optdigits" / "optdigits.tra").is_file():
+        missing.append("the original optdigits files")
+    if missing:
+        what = " and ".join(missing)
+        terminalreporter.write_line(f"left out: tests on {what}, not at hand (NPKD_DATA names a folder with mnist/ and optdigits/); "
+                                    "what npkd says in that case was tested instead")
