@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import numpy as np
+
 from npkd import __version__
 from npkd.errors import Diverged, InputError
 
@@ -171,7 +173,8 @@ def printed(result: Mapping[str, Any], folder: Path) -> str:
         lines += ["", f"Both say the same on {report.percent(result['agreement'], 2)} of the test examples."]
     if result.get("layers"):
         gap, difference = max(layer["duality_gap"] for layer in result["layers"]), result["removal_difference"]
-        lines.append(f"Every layer is certified: relative duality gap at most {gap:.1e}.")
+        certified = "Every choice of neurons is certified" if gap <= 1e-6 else "Not every choice of neurons is certified to 1e-6"
+        lines.append(f"{certified}: relative duality gap at most {gap:.1e}.")
         lines.append(f"Cutting neurons out changed no output by more than {difference:.1e}.")
     lines += ["", f"Read {folder / 'report.html'} ({result['seconds']:.0f} s)"]
     return "\n".join(line.rstrip() for line in lines).replace("–", "-").replace("\N{NO-BREAK SPACE}", " ")
@@ -239,6 +242,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return code
     except (InputError, Diverged) as error:
         complain(error)
+        return 2
+    except np.linalg.LinAlgError as error:
+        complain(f"a layer's statistics cannot be solved ({error}); take more data, or inputs that differ")
         return 2
     except MemoryError as error:
         complain(f"not enough memory{f' ({error})' if str(error) else ''}; take a smaller network, or less data")

@@ -162,8 +162,8 @@ def from_arrays(
     arrays      x_train (N, ...), y_train (N,), x_test (M, ...), y_test (M,): x any real numbers, y integer classes from 0 on
     seed        draws the validation part from the training part, in the proportions of the classes
     validation  its fraction, above 0 and at most 0.5
-    limits      of all values, mapped to 0 … 1. Without them: smallest and largest value of the training part for integers, mean
-                and deviation of each feature there for floating-point numbers
+    limits      of all values, mapped to 0 … 1. Without them: smallest and largest value of the training part for bytes and for
+                integers in several axes (pictures), mean and deviation of each feature there for everything else (tables)
 
     Raises InputError for arrays that do not fit one another, NaN or infinity, labels out of range, one class only, too few
     examples.
@@ -187,7 +187,9 @@ def from_arrays(
         raise InputError(f"{name}: seed is {seed}; it must not be negative")
     training, held_out = split(y, validation, np.random.default_rng(seed))
     x_train = x[training]
-    if limits is None and np.issubdtype(x.dtype, np.integer):
+    if not len(held_out):
+        raise InputError(f"{name}: y_train has no class with two examples; no validation part can be split off")
+    if limits is None and np.issubdtype(x.dtype, np.integer) and (x.dtype == np.uint8 or x.ndim > 2):
         limits = int(x_train.min()), int(x_train.max())
     scaling = Scaling.range(*limits, math.prod(x.shape[1:])) if limits else Scaling.standard(x_train)
     return Data(

@@ -93,8 +93,14 @@ class Recorder:
         files = ", ".join(f"{key}.npz" for key in self.saved)
         planned = self.plan.recipe.teacher_epochs
         part = f" ({name} after {epochs} of {planned} epochs)" if self.plan.teacher is None and epochs < planned else ""
-        go_on = shlex.join(["npkd", "compress", "--data", self.plan.settings.data, "--teacher", f"{self.folder / name}.npz"])
-        return f"interrupted; {files} and history.jsonl are in {self.folder}{part}; to go on: {go_on}"
+        said = f"interrupted; {files} and history.jsonl are in {self.folder}{part}"
+        if name == "model" or part:
+            return f"{said}; to start over, give the same command again"
+        settings = self.plan.settings
+        words = ["npkd", "compress", "--data", settings.data, "--teacher", f"{self.folder / name}.npz", "--target", settings.target]
+        words += ["--epochs", str(settings.epochs)] if settings.epochs is not None else []
+        words += ["--keep-inputs"] * settings.keep_inputs
+        return f"{said}; to go on: {shlex.join([*words, '--seed', str(settings.seed), '--out', str(self.folder)])}"
 
 
 def run(settings: Settings, watch: Watch) -> dict[str, Any]:

@@ -143,7 +143,8 @@ def remove_round(
     def size(widths: Sequence[int]) -> float:
         return target.size([*widths, data.classes])
 
-    return distil(network, batches_of(data.x_train), within(size, budget, keep_inputs=keep_inputs), progress=watch.step)
+    return distil(network, batches_of(data.x_train), within(size, budget, keep_inputs=keep_inputs), inputs=not keep_inputs,
+                  progress=watch.step)
 
 
 def compress(
@@ -164,7 +165,7 @@ def compress(
     state.teacher, state.student = teacher, teacher
     if target.kind == "error":
         return compress_to_error(data, target, recipe, rng, teacher, keep_inputs, watch, state)
-    smallest = target.size([teacher.widths[0] if keep_inputs else 1, *[1] * (len(teacher.widths) - 2), data.classes])
+    smallest = smallest_size(target, teacher, data, keep_inputs)
     if smallest > target.bound:
         raise InputError(
             f"target: {target.kind} is {target.bound:g}; the smallest that this network can be is {smallest:g}, one neuron a layer"
@@ -184,24 +185,28 @@ def compress(
     return state
 
 
+def smallest_size(target: Target, teacher: Network, data: Data, keep_inputs: bool) -> float:
+    """What the target would count with one neuron a layer."""
+    return target.size([teacher.widths[0] if keep_inputs else 1, *[1] * (len(teacher.widths) - 2), data.classes])
+
+
 def compress_to_error(
     data: Data, target: Target, recipe: Recipe, rng: np.random.Generator, teacher: Network, keep_inputs: bool, watch: Watch, state: State
 ) -> State:
     """The smallest student of a falling sequence whose validation error stays within the bound."""
     bound = error_rate(teacher, data.x_validation, data.y_validation) + target.bound / 100
-    kept, held = teacher, 0
+    kept, held, smallest = teacher, 0, smallest_size(target, teacher, data, keep_inputs)
     for r in range(1, 20):
         assert state.student is not None
         budget = target.size(state.student.widths) / 2
-        try:
-            out = remove_round(state.student, data, target, budget, keep_inputs, watch, f"round {r}: layers")
-        except InputError:                                   # it cannot become smaller
+        if budget < smallest:
             break
+        out = remove_round(state.student, data, target, budget, keep_inputs, watch, f"round {r}: layers")
         state.rounds.append(out)
         state.budgets.append(budget)
         final = imitate(out.student, teacher, data, recipe, max(recipe.round_epochs, recipe.final_epochs // 2), recipe.student_rate, rng, watch,
                         f"round {r}: distillation", state)
-        if error_rate(final, data.x_validation, data.y_validation) > bound:
+        if error_rate(final, data.x_validation, data.y_validation) > bound + 1e-12:
             break
         kept, held = final, len(state.rounds)
     state.student = kept

@@ -126,7 +126,8 @@ def prepare(settings: Settings, watch: Watch) -> Plan:
         network = fitting(model, data, f"teacher: {settings.teacher}")
         data = rescaled(data, model.scaling)
     epochs = settings.epochs if settings.command == "compress" else None
-    numbers = recipe.for_examples(len(data.x_train), epochs, data.shape)
+    even = np.ptp(data.scaling.offset) == 0 and np.ptp(data.scaling.factor) == 0      # else a moved pixel would mean something else
+    numbers = recipe.for_examples(len(data.x_train), epochs, data.shape if even else ())
     if settings.hidden is not None:
         numbers = replace(numbers, hidden=settings.hidden)
     if settings.command == "train":
@@ -136,6 +137,8 @@ def prepare(settings: Settings, watch: Watch) -> Plan:
         return Plan(settings, data, numbers, None, about, None, seed)
     widths = network.widths if network is not None else [data.x_train.shape[1], *numbers.hidden, data.classes]
     goal = target.parse(settings.target, widths)
+    if goal.kind in ("parameters", "bytes") and network and any(layer.op in ("batch_norm", "gate") for layer in network.layers):
+        raise InputError(f"target: {goal.kind} counts plain perceptrons, and the teacher has layers of batch_norm or gate; use macs or neurons")
     smallest = goal.size([widths[0] if settings.keep_inputs else 1, *[1] * (len(widths) - 2), data.classes])
     if goal.kind != "error" and goal.bound < smallest:
         raise InputError(f"target: {goal.kind} is {goal.bound:g}; the smallest that this network can be is {smallest:g}, one neuron a layer")

@@ -24,7 +24,8 @@ MEANING = (
     ("λ", "Weight of the penalty in the layer's convex problem: the larger, the fewer neurons stay."),
     ("Duality gap", "Certificate of the solution: how far it can at most be from the best one, relative to the objective with nothing kept. "
                     "The largest over all rounds."),
-    ("Relative error", "Share of the variance of the next layer's inputs that the kept neurons do not reproduce, after the refit; last round."),
+    ("Relative error", "Share of the variance of what the layer gives on, weighted by its effect on the logits, that the kept neurons do not "
+                       "reproduce; after the refit, last round."),
     ("Proved", "Removed neurons that the certificate itself proves zero in the exact solution; last round."),
     ("Removal difference", "Largest change of an output when neurons that provably change nothing were cut out: rounding only."),
     ("Dead, constant, duplicate", "Why a neuron could be cut out: nobody reads it; its value never changes, so it moved into the next bias; "
@@ -143,8 +144,8 @@ def compression(summary: Mapping[str, Any]) -> list[str]:
     gap = max(a["duality_gap"] for a in summary["layers"])
     parts += [
         "<h2>Layers and their certificates</h2>",
-        f"<p>Which neurons stay is the solution of a convex problem, layer by layer. No other choice of weights is better by more than "
-        f"{power(gap)} of what the objective is with nothing kept.</p>",
+        f"<p>Which neurons stay is the solution of a convex problem, layer by layer. At its λ, before the refit, no other weights are better "
+        f"by more than {power(gap)} of what the objective is with nothing kept.</p>",
         table(["neurons", "kept", "λ", "duality gap", "relative error", "proved"], rows),
         "<h2>Removal</h2>",
         f"<p>Cutting the neurons out changed no output by more than {power(summary['removal_difference'])} "

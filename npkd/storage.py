@@ -32,7 +32,7 @@ class Model:
     def logits(self, x: Array) -> Array:
         """Logits of raw inputs x (N, ...), in any numeric dtype: (N, C)."""
         dtype = next(p.dtype for layer in self.network.layers for p in layer.params)
-        scaled = self.scaling.apply(x) if self.scaling else x
+        scaled = self.scaling.apply(x) if self.scaling else x if self.network.layers[0].op == "flatten" else x.reshape(len(x), -1)
         return predict(self.network, np.ascontiguousarray(scaled, dtype))
 
 

@@ -95,7 +95,8 @@ def of_compression(plan: Plan, target: Target, state: State) -> dict[str, Any]:
         "teacher": teacher,
         "student": student,
         "agreement": float((by_teacher == by_student).mean()),
-        "layers": pipeline.layers_of(state.rounds),
+        "layers": [layer | {"kept": kept, "of": of} for layer, kept, of in
+                   zip(pipeline.layers_of(state.rounds), student["widths"], teacher["widths"], strict=False)],
         "removal_difference": max((r.difference for r in state.rounds), default=0.0),
         "removal_difference_float64": max((r.difference64 for r in state.rounds), default=0.0),
         "removals": removals(state.rounds, len(state.teacher.dense_layers)),

@@ -155,8 +155,8 @@ class Problem:
         """The certified solution with as many neurons as possible, but not more than ``neurons``.
 
         λ is found by bisection; ``path`` (falling in λ, solved loosely) says where to begin. Neurons that can only enter together, and are
-        then too many, are told apart by the size of their weights: a layer never loses all its neurons. (The gap is then that of the solution
-        with all of them.)
+        then too many, are told apart by the size of their weights: a layer never loses all its neurons. The gap then says how far that
+        is from the solution, which has all of them.
         Raises InputError where not even one neuron may stay.
         """
         if neurons < 1:
@@ -182,7 +182,9 @@ class Problem:
         kept = np.sort(np.argsort(-np.linalg.norm(over.w, axis=0), kind="stable")[:neurons])
         w = np.zeros_like(over.w)
         w[:, kept] = over.w[:, kept]
-        return replace(over, kept=kept, w=w, b=self.statistics.intercept(w), error=self.statistics.error(w))
+        v = w.T[self.alive] * self.sigma[:, None]
+        gap, _ = self.certificate(v, self.gradient(v), over.lam)
+        return replace(over, kept=kept, w=w, b=self.statistics.intercept(w), error=self.statistics.error(w), gap=gap)
 
     def everything(self) -> Solution:
         """All neurons stay: nothing to choose, nothing to prove; least squares, λ = 0."""

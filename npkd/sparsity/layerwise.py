@@ -80,18 +80,19 @@ class Distilled:
 
 def distil(
     teacher: Network, batches: Callable[[], Iterable[Array]], widths: Callable[[Sequence[Curve]], list[int]], *,
-    points: int = 30, ridge: float = 1e-4, progress: Progress = lambda words: None,
+    inputs: bool = True, points: int = 30, ridge: float = 1e-4, progress: Progress = lambda words: None,
 ) -> Distilled:
     """Remove neurons of ``teacher`` and inputs it reads, layer by layer.
 
     teacher     a perceptron: dense layers with per-neuron layers between them (see surgery.PER_NEURON)
     batches     called for every pass over the data: an iterable of x (N, I) of the network's dtype; no labels
     widths      curves (one a junction, inputs first) -> neurons to keep: ``within(...)`` shares a budget, ``exactly([...])`` fixes them
+    inputs      may inputs be removed, where that changes nothing? Where ``widths`` asks for all of them they stay anyway
     points      values of λ on each path;   ridge  of the refit, relative to the mean second moment
 
     Raises InputError for other networks, empty data, widths that do not fit.
     """
-    teacher, found = remove(teacher)                 # copies enter a solution together: they would crowd out others
+    teacher, found = remove(teacher, inputs=inputs)  # copies enter a solution together: they would crowd out others
     places = junctions(teacher)
     pieces = [pieces_between(teacher, place) for place in places]
     consumers = [place.consumer for place in places]
@@ -119,7 +120,7 @@ def distil(
         params = (w.astype(old[0].dtype), b.astype(old[1].dtype))
         student = student.replace({consumer: replace(student.layers[consumer], params=params)})
         progress(f"refit of layer {k}")
-    smaller, removals = remove(student, inputs=wanted[0] < int(curves[0].kept[-1]))
+    smaller, removals = remove(student, inputs=inputs and wanted[0] < int(curves[0].kept[-1]))
     reports = [
         LayerReport(k, len(s.kept), len(s.proved), s.lam, top, s.gap, int(s.proved.sum()), s.error, error, curve)
         for k, ((s, top), error, curve) in enumerate(zip(((c, Problem(t).lambda_max) for c, t in zip(chosen, statistics, strict=True)),
@@ -233,7 +234,7 @@ def fitting(wanted: Sequence[int], curves: Sequence[Curve]) -> list[int]:
 
 
 def exactly(widths: Sequence[int]) -> Callable[[Sequence[Curve]], list[int]]:
-    """Widths that are given: neurons to keep at each junction, inputs first."""
+    """Widths that are given: neurons to keep at each junction at most, inputs first. Where fewer change nothing, fewer stay."""
     return lambda curves: list(widths)
 
 
