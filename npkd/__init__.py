@@ -1,3 +1,20 @@
 """npkd: sparse neural networks by knowledge distillation, written by hand in NumPy."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from npkd.own import Compressed, Layers, compress
+
+__all__ = ["Compressed", "Layers", "compress"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """``npkd.compress`` and what belongs to it are loaded when they are asked for: ``npkd --help`` answers at once."""
+    if name in __all__:
+        from npkd import own
+
+        return getattr(own, name)
+    raise AttributeError(f"module 'npkd' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The command line: npkd compress | train | check | report.
+"""The command line: npkd compress | train | check | reproduce | report.
 
 Whatever is wrong with what a user gave is one sentence on stderr and exit code 2. Exit code 1: a check failed; 130: interrupted.
 Heavy modules are imported when a command needs them, so that ``--help`` answers at once and Ctrl-C is quiet from the beginning.
@@ -26,7 +26,7 @@ from npkd.errors import Diverged, InputError
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-COMMANDS = ("compress", "train", "check", "report")
+COMMANDS = ("compress", "train", "check", "reproduce", "report")
 
 
 class Parser(argparse.ArgumentParser):
@@ -92,6 +92,15 @@ def parser() -> Parser:
 
     commands.add_parser("check", allow_abbrev=False, help="hold every op, loss and penalty against its definition",
                         description="Hold every op, loss and penalty against its definition. Needs a checkout.")
+    reproduce = commands.add_parser("reproduce", allow_abbrev=False, help="run an experiment of the docs again",
+                                    description="Run every method at equal cost, and the records. What is done is kept.")
+    reproduce.add_argument("name", choices=("lenet300",), help="lenet300: LeNet-300-100 on MNIST")
+    reproduce.add_argument("--quick", action="store_true", help="a few minutes: one budget, some methods, a part of the data")
+    reproduce.add_argument("--seeds", type=whole(1, 1000), metavar="K", help="seeds 0 … K − 1 (default: 5, quick: 2)")
+    reproduce.add_argument("--part", choices=("all", "comparison", "records"), default="all", help="what to run (default: all)")
+    reproduce.add_argument("--json", metavar="FILE", help="write the numbers to a file too")
+    reproduce.add_argument("--runs", default="npkd-runs", metavar="DIR", help="folder that keeps finished runs (default: npkd-runs)")
+    reproduce.add_argument("--jobs", type=whole(1, 256), default=2, metavar="J", help="runs at the same time, a thread each (default: 2)")
     again = commands.add_parser("report", allow_abbrev=False, help="write report.html of a finished run again",
                                 description="Write report.html again from the summary and the figures in a folder.")
     again.add_argument("folder", metavar="DIR", help="folder that npkd compress or npkd train wrote")
@@ -208,6 +217,10 @@ def command(arguments: Sequence[str]) -> int:
 
         print(f"Read {rebuild(found.folder)}")
         return 0
+    if found.command == "reproduce":
+        from npkd.experiments.command import reproduce
+
+        return reproduce(**{key: value for key, value in vars(found).items() if key != "command"})
     return work(found)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,6 +102,7 @@ class Data:
     classes         C, at least 2: one more than the largest label of the training and validation parts
     shape           of one example before it was flattened: (28, 28) for pictures
     scaling         what the inputs went through, learnt on x_train alone
+    stream          passes over all there is to learn from, in batches (n, I), where x_train is a sample of it; None: x_train is all
     """
 
     name: str
@@ -114,6 +115,7 @@ class Data:
     classes: int
     shape: tuple[int, ...]
     scaling: Scaling
+    stream: Callable[[], Iterator[Array]] | None = None
 
 
 def flat(who: str, x: Array) -> Array:

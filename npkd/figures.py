@@ -127,7 +127,7 @@ def kept(teacher: Sequence[int], student: Sequence[int]) -> Figure:
 
 
 def path(layers: Sequence[LayerReport]) -> Figure:
-    """Relative error of each layer against the neurons kept, along the path of λ; the choice is marked."""
+    """Relative error of each layer against the neurons kept, (W17); the choice is marked."""
     figure = canvas("What a layer loses by keeping fewer neurons (last round)", 4.6)
     axes = figure.subplots()
     for layer, name, colour in zip(layers, names(len(layers)), (BLUE, ORANGE, GREEN, PINK, SKY, RED) * len(layers), strict=False):

@@ -16,13 +16,12 @@ from npkd.arrays import Array
 from npkd.data import Data
 from npkd.distillation.objective import Distillation
 from npkd.distillation.transfer import Noise, Transfer
-from npkd.errors import InputError
 from npkd.nn.network import Network, perceptron
 from npkd.nn.optimisers import SGD
 from npkd.nn.training import Record, train
 from npkd.nn.workspace import predict
 from npkd.recipe import Recipe
-from npkd.sparsity.layerwise import Distilled, distil, within
+from npkd.sparsity.layerwise import Distilled, distil, exactly, within
 from npkd.target import Target
 
 ROWS = 10_000
@@ -102,15 +101,19 @@ def line(stage: str, record: Record) -> dict[str, Any]:
 
 def imitate(
     student: Network, teacher: Network, data: Data, recipe: Recipe, epochs: int, rate: float, rng: np.random.Generator, watch: Watch,
-    stage: str, state: State,
+    stage: str, state: State, transfer: Transfer | None = None,
 ) -> Network:
-    """Distil end to end on a fixed support: the student learns the teacher's logits on the transfer set, and labels if weighed."""
+    """Distil end to end on a fixed support: the student learns the teacher's logits on the transfer set, and labels if weighed.
+
+    ``transfer`` is the transfer set to go on with, which keeps answers of the teacher; without it a new one is made.
+    """
     seen, body = open_front(student)
-    transfer = Transfer(teacher, ROWS, noise=recipe.noise, mix=recipe.mix, reach=recipe.jitter, shape=data.shape, seen=seen)
+    transfer = transfer or transfer_set(teacher, data, recipe)
     x_validation = data.x_validation if seen is None else np.take(data.x_validation, seen, axis=1)
     objective = Distillation(labels=recipe.labels, temperature=recipe.temperature)
     run = train(body, {"x": data.x_train, "y": data.y_train}, objective, epochs=epochs, rng=rng, batch=recipe.batch,
-                optimiser=SGD(rate, decay=recipe.student_decay), augment=transfer, refresh=recipe.refresh, clip=recipe.clip,
+                optimiser=SGD(rate, decay=recipe.student_decay), clip=recipe.clip,
+                augment=lambda batch, rng: transfer(batch, rng, seen), refresh=recipe.refresh,
                 validate=lambda network: error_rate(network, x_validation, data.y_validation))
     watch.begin(stage, epochs)
     for record in run:
@@ -118,6 +121,11 @@ def imitate(
         watch.step(note(record), line(stage, record))
     assert state.student is not None
     return state.student
+
+
+def transfer_set(teacher: Network, data: Data, recipe: Recipe) -> Transfer:
+    """What the student is shown, as the recipe says, with the teacher's answers."""
+    return Transfer(lambda x: predict(teacher, x, ROWS), noise=recipe.noise, mix=recipe.mix, reach=recipe.jitter, shape=data.shape)
 
 
 def open_front(network: Network) -> tuple[Array | None, Network]:
@@ -136,15 +144,15 @@ def batches_of(x: Array) -> Callable[[], Iterator[Array]]:
 def remove_round(
     network: Network, data: Data, target: Target, budget: float, keep_inputs: bool, watch: Watch, stage: str
 ) -> Distilled:
-    """One round: the network loses neurons, layer by layer, until it is within the budget; it is its own teacher in this."""
+    """One round: the network loses neurons, layer by layer, until it is within the budget, or the target's widths; it is its own teacher."""
     layers = len(network.dense_layers)
-    watch.begin(stage, 3 * layers + 1)
+    watch.begin(stage, 2 * layers + 1)
 
     def size(widths: Sequence[int]) -> float:
         return target.size([*widths, data.classes])
 
-    return distil(network, batches_of(data.x_train), within(size, budget, keep_inputs=keep_inputs), inputs=not keep_inputs,
-                  progress=watch.step)
+    widths = exactly(target.widths) if target.widths else within(size, budget, keep_inputs=keep_inputs)
+    return distil(network, data.stream or batches_of(data.x_train), widths, inputs=not keep_inputs, progress=watch.step)
 
 
 def compress(
@@ -165,29 +173,25 @@ def compress(
     state.teacher, state.student = teacher, teacher
     if target.kind == "error":
         return compress_to_error(data, target, recipe, rng, teacher, keep_inputs, watch, state)
-    smallest = smallest_size(target, teacher, data, keep_inputs)
-    if smallest > target.bound:
-        raise InputError(
-            f"target: {target.kind} is {target.bound:g}; the smallest that this network can be is {smallest:g}, one neuron a layer"
-        )
-    whole = target.size(teacher.widths)
+    target.require(teacher.widths, keep_inputs)
+    transfer = transfer_set(teacher, data, recipe)
     for r in range(1, recipe.rounds + 1):
-        budget = whole * (target.bound / whole) ** (r / recipe.rounds) if r < recipe.rounds else target.bound        # (W11)
+        goal = target.after(r / recipe.rounds, teacher.widths)                      # (W11)
         name = f"round {r} of {recipe.rounds}"
-        out = remove_round(state.student, data, target, budget, keep_inputs, watch, f"{name}: layers")
+        out = remove_round(state.student, data, goal, goal.bound, keep_inputs, watch, f"{name}: layers")
         state.rounds.append(out)
-        state.budgets.append(budget)
+        state.budgets.append(goal.bound)
         state.student = out.student
         if r < recipe.rounds and recipe.round_epochs:
             imitate(state.student, teacher, data, recipe, recipe.round_epochs, recipe.student_rate / 2, rng, watch,
-                    f"{name}: distillation", state)
-    imitate(state.student, teacher, data, recipe, recipe.final_epochs, recipe.student_rate, rng, watch, "final distillation", state)
+                    f"{name}: distillation", state, transfer)
+    imitate(state.student, teacher, data, recipe, recipe.final_epochs, recipe.student_rate, rng, watch, "final distillation", state, transfer)
     return state
 
 
 def smallest_size(target: Target, teacher: Network, data: Data, keep_inputs: bool) -> float:
     """What the target would count with one neuron a layer."""
-    return target.size([teacher.widths[0] if keep_inputs else 1, *[1] * (len(teacher.widths) - 2), data.classes])
+    return target.smallest(teacher.widths, keep_inputs)
 
 
 def compress_to_error(
@@ -196,6 +200,7 @@ def compress_to_error(
     """The smallest student of a falling sequence whose validation error stays within the bound."""
     bound = error_rate(teacher, data.x_validation, data.y_validation) + target.bound / 100
     kept, held, smallest = teacher, 0, smallest_size(target, teacher, data, keep_inputs)
+    transfer = transfer_set(teacher, data, recipe)
     for r in range(1, 20):
         assert state.student is not None
         budget = target.size(state.student.widths) / 2
@@ -205,7 +210,7 @@ def compress_to_error(
         state.rounds.append(out)
         state.budgets.append(budget)
         final = imitate(out.student, teacher, data, recipe, max(recipe.round_epochs, recipe.final_epochs // 2), recipe.student_rate, rng, watch,
-                        f"round {r}: distillation", state)
+                        f"round {r}: distillation", state, transfer)
         if error_rate(final, data.x_validation, data.y_validation) > bound + 1e-12:
             break
         kept, held = final, len(state.rounds)

@@ -10,7 +10,7 @@ from typing import Any
 CAPTIONS: Mapping[str, tuple[str, str]] = {
     "training": ("Training", "Loss and validation error, epoch by epoch. A dotted line stands wherever neurons were removed."),
     "kept": ("Neurons kept", "How many of the teacher's inputs and neurons each layer of the student keeps."),
-    "path": ("The path", "For each layer the error that is left when only so many of its neurons stay, from the last round. "
+    "path": ("The path", "For each layer the part of its output that is lost when only so many of its neurons stay, from the last round. "
                          "Where a curve is flat, neurons cost nothing to remove; the budget is spent where it is steep."),
     "pixels": ("Inputs that survive", "Blue: pixels that the student reads. The others are never looked at again."),
     "weights": ("First-layer weights", "Each small picture is one neuron: what raises it (orange) and what lowers it (purple). "

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from npkd import cost
-from npkd.errors import InputError
+from npkd.errors import InputError, one_of, positive
 
 SIZES = ("macs", "parameters", "bytes", "neurons")
 
@@ -17,36 +18,98 @@ class Target:
     """A bound on the student.
 
     kind    "macs", "parameters", "bytes" or "neurons" (inputs read and hidden neurons): the bound is on that number;
-            "error": on the rise of the validation error over the teacher's, in percentage points
-    bound   the number
+            "widths": on the neurons of each layer; "error": on the rise of the validation error over the teacher's, in percentage points
+    bound   the number; for "widths" the multiply-accumulates that they make
+    widths  of "widths" alone: the most neurons of each layer, inputs first, the outputs left out
+
+    Raises InputError for other kinds and for numbers that are not finite and positive. What is possible depends on the teacher: ``require``.
     """
 
     kind: str
     bound: float
+    widths: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        one_of("target", "kind", self.kind, (*SIZES, "widths", "error"))
+        positive("target", "bound", self.bound, zero=self.kind == "widths")
+        if bool(self.widths) != (self.kind == "widths"):
+            raise InputError(f"target: kind is {self.kind} and widths are {self.widths}; widths belong to the kind widths, and to no other")
 
     def size(self, widths: Sequence[int]) -> float:
         """What the bound counts, for a perceptron with these widths, inputs and outputs included."""
-        return float(getattr(cost.of_widths(widths), "macs" if self.kind == "error" else self.kind))
+        return float(getattr(cost.of_widths(widths), self.kind if self.kind in SIZES else "macs"))
+
+    def smallest(self, teacher_widths: Sequence[int], keep_inputs: bool = False) -> float:
+        """What it counts with one neuron a layer, beside all inputs where they are kept: no layer is ever empty."""
+        return self.size([teacher_widths[0] if keep_inputs else 1, *[1] * (len(teacher_widths) - 2), teacher_widths[-1]])
+
+    def require(self, teacher_widths: Sequence[int], keep_inputs: bool = False) -> None:
+        """Raise InputError, which names the nearest possible target, unless a student of this teacher (outputs included) can be within it."""
+        if self.kind == "widths":
+            most = list(teacher_widths[:-1])
+            if len(self.widths) != len(most):
+                raise InputError(f"target: widths are {chain(self.widths)}; the teacher has {chain(most)}, and one is needed for each of them")
+            nearest = [min(max(w, 1), m) for w, m in zip(self.widths, most, strict=True)]
+            nearest[0] = most[0] if keep_inputs else nearest[0]
+            if nearest != list(self.widths):
+                inputs = ", and all inputs are to be kept" * keep_inputs
+                raise InputError(f"target: widths are {chain(self.widths)}, but the teacher has {chain(most)}{inputs}; "
+                                 f"the nearest possible are {chain(nearest)}")
+        elif self.kind != "error":
+            smallest, whole = self.smallest(teacher_widths, keep_inputs), self.size(teacher_widths)
+            if self.bound < smallest:
+                inputs = " and all inputs" * keep_inputs
+                raise InputError(f"target: {self.kind} is {self.bound:.12g}; the smallest that this network can be is {smallest:.12g}, "
+                                 f"one neuron a layer{inputs}")
+            if self.bound > whole:
+                raise InputError(f"target: {self.kind} is {self.bound:.12g}, but the teacher has {whole:.12g}; "
+                                 "the target must not be above that")
+
+    def after(self, done: float, teacher_widths: Sequence[int]) -> Target:
+        """The target of a round: of the way from the teacher (outputs included) to this target, the part ``done`` (0 < done ≤ 1).
+
+            budget_r = size(teacher)^(1 − r/R) · target^(r/R)                             (W11)
+
+        For widths (W11) holds for each of them. A target of error has no such parts and stays what it is.
+        """
+        if done == 1 or self.kind == "error":
+            return self
+        if self.kind == "widths":
+            rounds = tuple(max(w, int(m * (w / m) ** done)) for w, m in zip(self.widths, teacher_widths[:-1], strict=True))    # (W11)
+            return replace(self, widths=rounds, bound=self.size([*rounds, teacher_widths[-1]]))
+        whole = self.size(teacher_widths)
+        return replace(self, bound=whole * (self.bound / whole) ** done)                                                      # (W11)
 
 
-def parse(text: str, teacher_widths: Sequence[int]) -> Target:
-    """A target from words: ``macs=26620``, ``macs=10%`` (of the teacher's), ``neurons=120``, ``error=+0.5`` (points).
+def chain(widths: Sequence[int]) -> str:
+    """784-300-100."""
+    return "-".join(map(str, widths))
 
-    Raises InputError that says what can be written, for unknown words, numbers that are not positive, and a bound above the teacher's size.
+
+def parse(text: str, teacher_widths: Sequence[int], keep_inputs: bool = False) -> Target:
+    """A target from words: ``macs=26620``, ``macs=10%`` (of the teacher's), ``neurons=120``, ``widths=97-71-33``, ``error=+0.5`` (points).
+
+    Raises InputError that says what can be written, for unknown words and numbers that are not positive, and that names the nearest possible
+    target for one that no student of a teacher with these widths (outputs included) can be within.
     """
     kind, equals, number = text.partition("=")
-    if kind not in (*SIZES, "error") or not equals:
-        raise InputError(f"target: got {text!r}; write macs=N, parameters=N, bytes=N or neurons=N (or N%), or error=+POINTS")
+    if kind not in (*SIZES, "widths", "error") or not equals:
+        raise InputError(f"target: got {text!r}; write macs=N, parameters=N, bytes=N or neurons=N (or N%), widths=N-N, or error=+POINTS")
+    if kind == "widths":
+        if not re.fullmatch("[0-9]{1,9}(-[0-9]{1,9})*", number):
+            raise InputError(f"target: got {text!r}; after widths= it needs a number for each layer, inputs first, as in 97-71-33")
+        widths = tuple(map(int, number.split("-")))
+        target = Target(kind, float(cost.of_widths([*widths, teacher_widths[-1]]).macs), widths)
+        target.require(teacher_widths, keep_inputs)
+        return target
     try:
         value = float(number.removesuffix("%"))
     except ValueError:
         value = math.nan
     if not (math.isfinite(value) and value > 0) or (kind == "error" and number.endswith("%")):
         raise InputError(f"target: got {text!r}; after {kind}= it needs a positive number")
-    if kind == "error":
-        return Target(kind, value)
-    whole = getattr(cost.of_widths(teacher_widths), kind)
-    bound = value / 100 * whole if number.endswith("%") else value
-    if bound > whole:
-        raise InputError(f"target: {kind} is {bound:g}, but the teacher has {whole}; the target must not be above that")
-    return Target(kind, bound)
+    if number.endswith("%"):
+        value = min(value * float(getattr(cost.of_widths(teacher_widths), kind)) / 100, 1e300)
+    target = Target(kind, value)
+    target.require(teacher_widths, keep_inputs)
+    return target

@@ -4,6 +4,8 @@
     python -m reference.bars mnist-train       npkd train --data mnist, seeds 0..4: error, time
     python -m reference.bars mnist-compress    npkd compress --data mnist --target macs=26620, seeds 0..2: error, time
     python -m reference.bars repeat            the same seed twice: the same bytes
+    python -m reference.bars memory            the layer-wise step on 10 times the data: memory, and the same student
+    python -m reference.bars labelfree         npkd.compress on digits without labels: agreement, error; shuffled labels change nothing
 
 Exit code 1 where a bar is missed. ``--json FILE`` keeps the numbers with the command. Means and deviations are over seeds; the test part
 is looked at once in each run, by the run itself.
@@ -108,9 +110,81 @@ def repeat(bars: Bars) -> list[dict[str, Any]]:
     return found
 
 
+def memory(bars: Bars) -> list[dict[str, Any]]:
+    """The layer-wise step on shards of 50,000 examples and of ten copies of them, streamed; once all in memory as a comparison."""
+    found: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        def step(*arguments: str) -> str:
+            return subprocess.run([sys.executable, "-m", "reference.memory", *arguments], check=True, capture_output=True, text=True).stdout
+
+        for copies in (1, 10):
+            (Path(folder) / str(copies)).mkdir()
+            step("write", f"{folder}/{copies}", str(copies))
+            for how in ("streamed", "compressed", "whole")[:3 if copies == 1 else 2]:
+                said = json.loads(step(how, f"{folder}/{copies}", f"{folder}/{how}-{copies}.npz"))
+                found.append({"how": how, "copies": copies, **said})
+                print(f"{how}, {said['examples']:,} examples: {said['peak'] / 2 ** 20:.0f} MB", flush=True)
+        peaks = {(run["how"], run["copies"]): run["peak"] for run in found}
+        files = {key: Path(folder) / f"{key[0]}-{key[1]}.npz" for key in peaks}
+        apart = {key: difference(files["streamed", 1], file) for key, file in files.items() if key[0] != "compressed"}
+    found[0]["difference"] = {f"{how} {copies}": value for (how, copies), value in apart.items()}
+    bars("peak memory of the layer-wise step, 10 times the data to 1", peaks["streamed", 10] / peaks["streamed", 1], 1.1)
+    bars("the same for all of npkd.compress with one size of sample", peaks["compressed", 10] / peaks["compressed", 1], 1.1)
+    bars("largest relative difference of the students' weights, streamed to in memory", apart["whole", 1], 1e-9)
+    bars("the same, 1 to 10 copies, streamed", apart["streamed", 10], 1e-9)
+    return found
+
+
+def difference(one: Path, other: Path) -> float:
+    """Largest difference of the parameters of two stored networks, relative to the largest parameter of the layer; 1 where shapes differ."""
+    import numpy as np
+
+    from npkd.storage import load
+
+    a, b = (load(path).network for path in (one, other))
+    if a.widths != b.widths or a.layers[0].options != b.layers[0].options:
+        return 1.0
+    return max(float(np.abs(p - q).max() / max(np.abs(p).max(), 1e-300))
+               for x, y in zip(a.layers, b.layers, strict=True) for p, q in zip(x.params, y.params, strict=True))
+
+
+def labelfree(bars: Bars) -> list[dict[str, Any]]:
+    """npkd.compress on digits, seeds 0 … 2: without labels, and with labels that were shuffled, which must not matter."""
+    import numpy as np
+
+    import npkd
+    from npkd.data import load as load_data
+    from npkd.pipeline import Silent, State, error_rate, train_teacher
+    from npkd.recipe import for_examples
+
+    found: list[dict[str, Any]] = []
+    for seed in range(3):
+        data, rng = load_data("digits", seed=seed), np.random.default_rng(seed)
+        teacher = train_teacher(data, for_examples(len(data.x_train)), rng, Silent(), State())
+        out = npkd.compress(teacher, data.x_train, seed=seed)
+        shuffled = npkd.compress(teacher, data.x_train, labels=rng.permutation(data.y_train), seed=seed)
+        said = [network.predict(data.x_test).argmax(axis=1) for network in (teacher, out.student)]
+        pairs = zip(out.student.layers, shuffled.student.layers, strict=True)
+        found.append({
+            "seed": seed, "agreement": out.agreement, "held_out": out.held_out, "agreement_test": float((said[0] == said[1]).mean()),
+            "macs": out.macs, "teacher_test_error": error_rate(teacher, data.x_test, data.y_test),
+            "test_error": error_rate(out.student, data.x_test, data.y_test),
+            "differs_with_shuffled_labels": not all(np.array_equal(p, q) for a, b in pairs for p, q in zip(a.params, b.params, strict=True)),
+            "gap": max(layer.duality_gap for layer in out.layers)})
+        print(out, flush=True)
+    apart, above = [1 - run["agreement_test"] for run in found], [run["test_error"] - run["teacher_test_error"] for run in found]
+    bars("disagreement with the teacher, test part, mean", statistics.mean(apart), 0.02, spread(apart))
+    bars("student's test error above the teacher's, mean", statistics.mean(above), 0.005, spread(above))
+    bars("students that differ where shuffled labels are given", sum(run["differs_with_shuffled_labels"] for run in found), 0)
+    bars("multiply-accumulates, part of the teacher's", max(run["macs"][1] / run["macs"][0] for run in found), 0.10)
+    bars("largest relative duality gap", max(run["gap"] for run in found), 1e-6)
+    return found
+
+
 def main() -> int:
     """Run one of the commands above."""
-    commands = {"digits": digits, "mnist-train": mnist_train, "mnist-compress": mnist_compress, "repeat": repeat}
+    commands = {"digits": digits, "mnist-train": mnist_train, "mnist-compress": mnist_compress, "repeat": repeat,
+                "memory": memory, "labelfree": labelfree}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=commands)
     parser.add_argument("--json", type=Path, help="keep the numbers there")

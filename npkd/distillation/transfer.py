@@ -7,15 +7,14 @@ for it. Derivation and measurement: docs/3-losses.md.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from npkd.arrays import Array
+from npkd.distillation.album import LARGEST, Album
 from npkd.errors import InputError, positive
-from npkd.nn.network import Network
 from npkd.nn.training import Batch
-from npkd.nn.workspace import Workspace
 
 
 def blur(x: Array, noise: float, rng: np.random.Generator) -> Array:
@@ -87,34 +86,40 @@ class Noise:
 
 
 class Transfer:
-    """The transfer set of a distillation: moved (K8), mixed in pairs (K7), with noise (K6); logits from the teacher at the very same place.
+    """The transfer set of a distillation: moved (K8), mixed in pairs (K7), with noise (K6); the teacher's logits at the very same place.
 
-    teacher        answers for the changed "x"; its logits come as "teacher"
-    rows           examples that it answers at once
+    answer         the teacher: (n, I) -> (n, classes), asked about the changed "x"; its logits come as "teacher"
     noise, mix     σ ≥ 0 and α ≥ 0; 0 changes nothing
-    reach, shape   as in ``jitter``
-    seen           indices of the inputs that the student reads: "x" then holds those alone, since a student of a tenth of
-                   the inputs should not be slowed down by the others
+    reach, shape   as in ``jitter``. Pictures that are moved and nothing else have few forms: their answers are kept, see ``Album``. The
+                   batch must then be the same in every call
     Labels in the batch stay those of x_n, the larger part. Raises InputError for negative numbers.
     """
 
     def __init__(
-        self, teacher: Network, rows: int, *, noise: float = 0.0, mix: float = 0.0, reach: int = 0, shape: Sequence[int] = (),
-        seen: Array | None = None,
+        self, answer: Callable[[Array], Array], *, noise: float = 0.0, mix: float = 0.0, reach: int = 0, shape: Sequence[int] = ()
     ) -> None:
         positive("Transfer", "mix", mix, zero=True)
-        if rows < 1:
-            raise InputError(f"Transfer: rows is {rows}; batches hold at least one example")
-        self.space, self.rows, self.mix, self.seen = Workspace(teacher, rows), rows, mix, seen
-        self.augment, self.noise = Noise(0.0, reach=reach, shape=shape), noise
         positive("Transfer", "noise", noise, zero=True)
+        self.answer, self.mix, self.noise, self.shape, self.reach = answer, mix, noise, shape, reach
+        self.augment = Noise(0.0, reach=reach, shape=shape)
+        self.album: Album | None = None
 
-    def __call__(self, batch: Batch, rng: np.random.Generator) -> Batch:
-        """The examples with their "x" changed and the teacher's logits for it."""
+    def __call__(self, batch: Batch, rng: np.random.Generator, seen: Array | None = None) -> Batch:
+        """The examples with their "x" changed and the teacher's logits for it.
+
+        ``seen``: indices of the inputs that a student reads. "x" then holds those alone: a student of a tenth of the inputs should not be
+        slowed down by the others.
+        """
+        if self.reach and not (self.mix or self.noise) and (self.album or self.fits(batch["x"])):
+            self.album = self.album or Album(batch["x"], self.shape, self.reach, self.answer)
+            return self.album.draw(batch, rng, seen)
         x = self.augment(batch, rng)["x"]
         if self.mix:
             x = mixed(x, self.mix, rng)
         if self.noise:
             x = blur(x, self.noise, rng)
-        logits = [self.space.forward(np.ascontiguousarray(x[i:i + self.rows]))[-1].copy() for i in range(0, len(x), self.rows)]
-        return {**batch, "x": x if self.seen is None else np.take(x, self.seen, axis=1), "teacher": np.concatenate(logits)}
+        return {**batch, "x": x if seen is None else np.take(x, seen, axis=1), "teacher": self.answer(x)}
+
+    def fits(self, x: Array) -> bool:
+        """Whether the answers to all moved forms of x may be kept."""
+        return Album.size(x, self.reach, self.answer(x[:1])) <= LARGEST

@@ -57,7 +57,7 @@ def share(curves: Sequence[Curve], size: Callable[[Sequence[int]], float], budge
     movable = [k for k in range(len(widths)) if not (keep_inputs and k == 0)]
     smallest = size([1 if k in movable else w for k, w in enumerate(widths)])
     if smallest > budget:
-        raise InputError(f"budget: target is {budget:g}; the smallest that this network can be is {smallest:g}, one neuron a layer")
+        raise InputError(f"budget: target is {budget:.12g}; the smallest that this network can be is {smallest:.12g}, one neuron a layer")
 
     def moved(k: int, by: int) -> list[int]:
         return [w + by if i == k else w for i, w in enumerate(widths)]

@@ -1,9 +1,9 @@
 """Layer-by-layer distillation: a network loses neurons layer after layer while every layer goes on imitating what it was.
 
     1. statistics   one pass over the data, for all layers at once
-    2. share        curves "neurons kept -> error of the layer" from the paths; a budget shared over them
+    2. share        curves "neurons kept -> error of the layer" (W17); a budget shared over them
     3. choose       from the last layer to the first: the group lasso (W1) keeps so many neurons, imitating those that the
-                    layer behind has kept; each choice with its certificate
+                    layer behind has kept; inputs are chosen by one proximal step (W16); each choice with its certificate
     4. refit        from the first layer to the last: least squares (W7) of the original pre-activations on the student's *own*
                     activations, so that a layer repairs what the ones before it lost
     5. remove       exact surgery; the difference it makes is measured
@@ -26,6 +26,7 @@ from npkd.sparsity.budget import Curve, share
 from npkd.sparsity.group_lasso import LOOSE, Problem, Solution, lambdas, refit
 from npkd.sparsity.statistics import Statistics, merge
 from npkd.sparsity.surgery import Removal, difference, junctions, pieces_between, remove
+from npkd.sparsity.threshold import threshold
 
 SAMPLE = 2000
 """Examples, the first ones, that the sensitivities and the difference are taken from."""
@@ -92,6 +93,7 @@ def distil(
 
     Raises InputError for other networks, empty data, widths that do not fit.
     """
+    given = [teacher.layers[place.consumer].params[0].shape[1] for place in junctions(teacher)]
     teacher, found = remove(teacher, inputs=inputs)  # copies enter a solution together: they would crowd out others
     places = junctions(teacher)
     pieces = [pieces_between(teacher, place) for place in places]
@@ -100,20 +102,18 @@ def distil(
     sample = leading(batches(), SAMPLE)
     felt = sensitivities(teacher, sample, consumers)
     statistics = [s.weighted(weight) for s, weight in zip(plain, felt, strict=True)]
+    weights = [teacher.layers[i].params[0].astype(np.float64) * weight[:, None] for i, weight in zip(consumers, felt, strict=True)]
     progress("statistics")
-    curves = []
-    for layer, s in enumerate(statistics):
-        curves.append(curve_of(s, points, ridge, float(s.t.sum() / max(statistics[-1].t.sum(), 1e-300))))      # t of the last: the logits'
-        progress(f"path of layer {layer}")
+    curves = [curve_of(s, w, float(statistics[-1].t.sum())) for s, w in zip(statistics, weights, strict=True)]      # t of the last: the logits'
     wanted = fitting(widths(curves), curves)
-    chosen = choose(statistics, wanted, pieces, points, progress)
+    chosen = choose(statistics, weights, wanted, pieces, points, progress)
     student = teacher
     refitted: list[float] = []
     for k, consumer in enumerate(consumers):
         # the teacher's activations are the student's own until the first layer has changed
         own = plain[k] if k == 0 else gather(student, teacher, batches, [consumer])[0]
-        w, b = refit(own, chosen[k].kept, ridge)
-        read = np.arange(len(b)) if k + 1 == len(consumers) else outputs_of(chosen[k + 1].kept, pieces[k + 1])
+        w, b = refit(own, chosen[k][0].kept, ridge)
+        read = np.arange(len(b)) if k + 1 == len(consumers) else outputs_of(chosen[k + 1][0].kept, pieces[k + 1])
         weight = felt[k][read]                                     # of what the layer behind still reads
         refitted.append(own.targets(read).weighted(weight).error(w[read] * weight[:, None]))
         old = teacher.layers[consumer].params
@@ -121,13 +121,17 @@ def distil(
         student = student.replace({consumer: replace(student.layers[consumer], params=params)})
         progress(f"refit of layer {k}")
     smaller, removals = remove(student, inputs=inputs and wanted[0] < int(curves[0].kept[-1]))
-    reports = [
-        LayerReport(k, len(s.kept), len(s.proved), s.lam, top, s.gap, int(s.proved.sum()), s.error, error, curve)
-        for k, ((s, top), error, curve) in enumerate(zip(((c, Problem(t).lambda_max) for c, t in zip(chosen, statistics, strict=True)),
-                                                         refitted, curves, strict=True))
-    ]
-    return Distilled(smaller, reports, found + removals, difference(student, smaller, sample),
+    reports = [LayerReport(k, len(s.kept), len(s.proved), s.lam, top, s.gap, int(s.proved.sum()), s.error, error, curve)
+               for k, ((s, top), error, curve) in enumerate(zip(chosen, refitted, curves, strict=True))]
+    return Distilled(smaller, reports, found + renumbered(removals, found, given), difference(student, smaller, sample),
                      difference(student.astype(np.float64), smaller.astype(np.float64), sample.astype(np.float64)))
+
+
+def renumbered(removals: Sequence[Removal], found: Sequence[Removal], widths: Sequence[int]) -> list[Removal]:
+    """Removals that count what ``found`` had left, in the numbers of before: ``widths`` neurons a junction."""
+    names = [np.delete(np.arange(width), [r.neuron for r in found if r.junction == k]) for k, width in enumerate(widths)]
+    return [replace(r, neuron=int(names[r.junction][r.neuron]), into=None if r.into is None else int(names[r.junction][r.into]))
+            for r in removals]
 
 
 def leading(batches: Iterable[Array], count: int) -> Array:
@@ -181,21 +185,17 @@ def sensitivities(network: Network, x: Array, consumers: Sequence[int]) -> list[
     return weights
 
 
-def curve_of(statistics: Statistics, points: int, ridge: float, weight: float = 1.0) -> Curve:
-    """Neurons kept -> relative error after a refit, along the path (solved loosely: it only guides the sharing)."""
-    problem = Problem(statistics)
-    kept, error = [0], [1.0]
-    for solution in problem.path(lambdas(problem.lambda_max, points, 1e-3), tolerance=LOOSE):
-        if len(solution.kept) > kept[-1]:
-            kept.append(len(solution.kept))
-            error.append(statistics.error(refit(statistics, solution.kept, ridge)[0]))
-            if error[-1] < 1e-3:                             # flat from here on
-                break
-    everything = np.arange(len(statistics.mean_h))
-    if kept[-1] < len(everything):
-        kept.append(len(everything))
-        error.append(statistics.error(refit(statistics, everything, ridge)[0]))
-    return Curve(np.array(kept), np.array(error), weight)
+def curve_of(statistics: Statistics, w: Array, whole: float) -> Curve:
+    """Neurons kept -> relative error, were neurons independent: (W15), the smallest go first.
+
+        e(k) = Σ_{j not among the k largest} σ_j² ‖w_j‖² / Σ_j σ_j² ‖w_j‖²                (W17)
+
+    w (m, d) in the unit of the logits' error, which is ``whole`` in all. The curve is convex: every next neuron costs more than the one before.
+    """
+    harm = np.sort(np.diag(statistics.A) * (w ** 2).sum(axis=0))
+    total = float(harm.sum())
+    error = np.concatenate([np.cumsum(harm)[::-1], [0.0]]) / max(total, 1e-300)                          # (W17)
+    return Curve(np.arange(len(harm) + 1), error if total else np.r_[1.0, np.zeros(len(harm))], total / max(whole, 1e-300))
 
 
 def outputs_of(neurons: Array, pieces: int) -> Array:
@@ -204,23 +204,28 @@ def outputs_of(neurons: Array, pieces: int) -> Array:
 
 
 def choose(
-    statistics: Sequence[Statistics], wanted: Sequence[int], pieces: Sequence[int], points: int, progress: Progress
-) -> list[Solution]:
-    """From the last layer to the first, the certified solution with as many neurons as wanted, imitating the neurons kept behind it."""
-    chosen: list[Solution] = []
+    statistics: Sequence[Statistics], weights: Sequence[Array], wanted: Sequence[int], pieces: Sequence[int], points: int, progress: Progress
+) -> list[tuple[Solution, float]]:
+    """From the last layer to the first, the certified choice of as many neurons as wanted, imitating the neurons kept behind it, and its λ_max.
+
+    Hidden neurons are chosen by the group lasso (W1) with costs c_j = σ_j, inputs by one proximal step from the weights as they are, (W16).
+    """
+    chosen: list[tuple[Solution, float]] = []
     for k in reversed(range(len(statistics))):
-        s = statistics[k] if not chosen else statistics[k].targets(outputs_of(chosen[0].kept, pieces[k + 1]))
-        problem = Problem(s)
+        read = outputs_of(chosen[0][0].kept, pieces[k + 1]) if chosen else np.arange(statistics[k].C.shape[1])
+        s = statistics[k].targets(read)
+        problem = Problem(s, np.maximum(np.sqrt(np.diag(s.A) / s.count), 1e-300))
         if wanted[k] == problem.d:
-            chosen.insert(0, problem.everything())
-            progress(f"choice in layer {k}")
-            continue
-        path: list[Solution] = []
-        for solution in problem.path(lambdas(problem.lambda_max, points, 1e-3), tolerance=LOOSE):
-            path.append(solution)
-            if len(solution.kept) >= wanted[k]:
-                break
-        chosen.insert(0, problem.keep(wanted[k], path))
+            chosen.insert(0, (problem.everything(), problem.lambda_max))
+        elif k == 0:
+            chosen.insert(0, threshold(s, weights[k][read], wanted[k]))
+        else:
+            path: list[Solution] = []
+            for solution in problem.path(lambdas(problem.lambda_max, points, 1e-3), tolerance=LOOSE):
+                path.append(solution)
+                if len(solution.kept) >= wanted[k]:
+                    break
+            chosen.insert(0, (problem.keep(wanted[k], path), problem.lambda_max))
         progress(f"choice in layer {k}")
     return chosen
 

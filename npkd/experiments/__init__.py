@@ -1,0 +1,1 @@
+"""Experiments: the published tables again, and the methods of others on the same trainer, at equal cost."""

@@ -1,0 +1,117 @@
+"""LeNet-300-100 on MNIST, as data: the comparison of all methods at equal cost, and the settings of the records.
+
+Nothing here runs anything: functions give settings, which npkd.experiments.spread runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from npkd.experiments.setting import Setting, TeacherSetting
+from npkd.recipe import Recipe, for_examples, plain
+
+DATA, EXAMPLES, SHAPE = "mnist", 54_000, (28, 28)
+"""The data, about how much of it is left after the split, and what one example is."""
+
+BUDGETS = (26_620, 9_560, 4_800)
+"""Multiply-accumulates of the comparison."""
+
+SEEDS = 5
+"""Of the full comparison: 0, 1, …"""
+
+PICTURES = for_examples(EXAMPLES, shape=SHAPE)
+"""The default recipe for such data, which moves pictures by a pixel."""
+
+TEACHERS: dict[str, Recipe] = {
+    "plain": plain(PICTURES),
+    "moved": PICTURES,
+    "strong": replace(PICTURES, hidden=(800, 800), jitter=2, teacher_epochs=60),
+}
+"""Like for like: a 784-300-100 net without augmentation; the same with pictures moved by a pixel; a larger one, moved by up to two."""
+
+UNMOVED = for_examples(EXAMPLES)
+"""The default recipe for data that is no picture: inputs mixed in pairs, nothing moved."""
+
+COMPARISON = replace(UNMOVED, rounds=10, round_epochs=3, final_epochs=33)
+"""The distillation of the comparison: 60 epochs, 27 of them between removals."""
+
+ONE_SHOT = replace(COMPARISON, rounds=1, round_epochs=0, final_epochs=60)
+"""The same number of epochs, all after one removal. Networks from scratch have it too."""
+
+GRADUAL = ("random", "incoming weights", "outgoing weights", "activation", "taylor", "obs", "lasso", "thinet", "net-trim", "slimming")
+OWN_RULE = ("slimming in proportion",)
+SHORT = ("incoming weights", "outgoing weights")
+SCRATCH = ("scratch", "scratch with distillation")
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record to beat: at most ``bar`` % test error in the mean over seeds, at most ``setting.macs`` multiply-accumulates.
+
+    name        what it is;   teacher  a key of TEACHERS
+    """
+
+    name: str
+    teacher: str
+    macs: int
+    bar: float
+    recipe: Recipe
+    keep_inputs: bool = False
+
+
+RECORDS = (
+    Record("like for like, VIBNet's size", "plain", 9_560, 1.60, UNMOVED),
+    Record("like for like, L0's size", "plain", 69_266, 1.40, UNMOVED),
+    Record("best, VIBNet's size", "moved", 9_560, 1.30, PICTURES),
+    Record("best, smaller", "moved", 6_000, 1.60, PICTURES),
+    Record("best, a tenth", "moved", 27_000, 1.00, PICTURES),
+    Record("best, the size of RigL+ (moonshot)", "moved", 3_100, 1.60, PICTURES),
+    Record("all inputs kept", "moved", 60_000, 1.43, PICTURES, keep_inputs=True),
+)
+"""The bars; each recipe is the record's own."""
+
+
+def teacher(kind: str, seed: int) -> TeacherSetting:
+    """The teacher of a kind for a seed, on all of the data."""
+    return TeacherSetting(DATA, None, kind, TEACHERS[kind], seed)
+
+
+def ours(taught: TeacherSetting, macs: int, recipe: Recipe) -> Setting:
+    """Our method on a teacher."""
+    return Setting(taught, "ours", macs, recipe)
+
+
+def against(
+    taught: TeacherSetting, macs: int, recipe: Recipe, names: Sequence[str], short: Sequence[str] = (), own: Sequence[str] = ()
+) -> list[Setting]:
+    """Our method first, then the others on the same teacher: ``names`` with ``recipe``, ``short`` with one removal and as many epochs, each
+    with widths of its own rule, and with those that ours found; ``own`` with widths of their own rule alone.
+    """
+    first = ours(taught, macs, recipe)
+    once = replace(recipe, rounds=1, round_epochs=0, final_epochs=first.epochs)
+    found = [first]
+    for follow in (None, first):
+        for name in names:
+            found.append(Setting(taught, name, macs, once if name in SCRATCH else recipe, widths_of=follow))
+        found += [Setting(taught, name, macs, once, widths_of=follow) for name in short]
+    return found + [Setting(taught, name, macs, recipe) for name in own]
+
+
+def comparison(seeds: int) -> list[Setting]:
+    """Every method, budget and seed."""
+    return [s for macs in BUDGETS for seed in range(seeds)
+            for s in against(teacher("plain", seed), macs, COMPARISON, (*GRADUAL, *SCRATCH), SHORT, OWN_RULE)]
+
+
+def quick(seeds: int) -> list[Setting]:
+    """One budget, the cheap methods, a fifth of the data, a few epochs: to see that it runs, not who wins."""
+    taught = [TeacherSetting(DATA, 10_000, "plain", replace(TEACHERS["plain"], teacher_epochs=8), seed) for seed in range(seeds)]
+    recipe = replace(COMPARISON, rounds=4, round_epochs=2, final_epochs=10)
+    return [s for t in taught for s in against(t, BUDGETS[1], recipe, ("random", "outgoing weights", "activation", "obs", *SCRATCH))]
+
+
+def records(seeds: int) -> list[tuple[Record, list[Setting]]]:
+    """Every record with its run for each seed."""
+    return [(record, [Setting(teacher(record.teacher, seed), "ours", record.macs, record.recipe, record.keep_inputs) for seed in range(seeds)])
+            for record in RECORDS]

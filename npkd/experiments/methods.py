@@ -1,0 +1,181 @@
+"""The methods, and the one outer loop that they share: the budget falls round by round, each removal is followed by a distillation.
+
+What a method differs in is which neurons it removes and what it does to the weights that stay; teacher, data, epochs, learning rates, transfer
+set and the order of the examples are the same for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from npkd import pipeline
+from npkd.arrays import Array
+from npkd.data import Data
+from npkd.errors import InputError
+from npkd.experiments import net_trim, scores
+from npkd.experiments.channel_selection import lasso
+from npkd.experiments.obs import obs
+from npkd.experiments.reconstruct import by_rule
+from npkd.experiments.scores import best, by_score, cut
+from npkd.experiments.setting import Setting
+from npkd.experiments.slimming import slim
+from npkd.experiments.thinet import thinet
+from npkd.experiments.widths import by_scores, proportional
+from npkd.nn.network import Layer, Network, perceptron
+from npkd.pipeline import State, Watch
+from npkd.recipe import Recipe
+from npkd.target import Target
+
+Removal = Callable[[Network, Array, Array, Sequence[int], np.random.Generator], Network]
+"""``removal(network, x, y, widths, rng)``: the network with so many neurons at each junction, inputs first. x (N, I), y (N,): training part."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to remove neurons.
+
+    removal     see Removal
+    score       one that compares across layers, and so shares the budget (I8); None: every layer loses the same part of it (I7)
+    """
+
+    removal: Removal
+    score: scores.Score | None = None
+
+
+METHODS: Mapping[str, Method] = {
+    "random": Method(by_score(scores.chance)),
+    "incoming weights": Method(by_score(scores.incoming)),
+    "outgoing weights": Method(by_score(scores.outgoing)),
+    "activation": Method(by_score(scores.activation, fold=True)),
+    "taylor": Method(by_score(scores.taylor), scores.taylor),
+    "obs": Method(by_rule(obs)),
+    "lasso": Method(by_rule(lasso)),
+    "thinet": Method(by_rule(thinet)),
+    "net-trim": Method(net_trim.removal),
+}
+"""By the name that a setting gives."""
+
+NAMES = ("ours", *METHODS, "slimming", "slimming in proportion", "scratch", "scratch with distillation")
+"""All that a setting may name."""
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """student;   path  its widths after each removal, inputs first, outputs last."""
+
+    student: Network
+    path: list[list[int]]
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Of the run that ``widths_of`` names: its widths after each removal, outputs last, and the inputs that its student reads."""
+
+    path: list[list[int]]
+    inputs: list[int]
+
+
+def make(setting: Setting, data: Data, teacher: Network, given: Given | None, rng: np.random.Generator, watch: Watch) -> Made:
+    """The student of a setting. The test part of ``data`` is not looked at. Raises InputError for a method that is not known."""
+    state = State(teacher=teacher, student=teacher)
+    if setting.method == "ours":
+        if given is not None:
+            raise InputError("experiments: our method was given widths of another run; it finds its own")
+        pipeline.compress(data, Target("macs", setting.macs), setting.recipe, rng, teacher=teacher, keep_inputs=setting.keep_inputs,
+                          watch=watch, state=state)
+        assert state.student is not None
+        return Made(state.student, [out.student.widths for out in state.rounds])
+    if setting.method.startswith("slimming"):
+        return slimmed(setting, data, teacher, given, rng, watch, state)
+    if setting.method.startswith("scratch"):
+        return from_scratch(setting, data, teacher, given, rng, watch, state)
+    if setting.method not in METHODS:
+        raise InputError(f"experiments: method is {setting.method!r}; it must be one of {', '.join(NAMES)}")
+    return in_rounds(setting, data, teacher, given, rng, watch, state)
+
+
+def sizes(data: Data) -> Callable[[Sequence[int]], float]:
+    """Multiply-accumulates of widths without the outputs."""
+    return lambda widths: Target("macs", 1).size([*widths, data.classes])
+
+
+def shared(setting: Setting, network: Network, data: Data, budget: float, score: Sequence[Array] | None) -> list[int]:
+    """Widths within a budget, by scores or in proportion."""
+    if score is None:
+        return proportional(network.widths[:-1], sizes(data), budget, setting.keep_inputs)
+    return by_scores(score, sizes(data), budget, setting.keep_inputs)
+
+
+def asked(given: Given, r: int, rounds: int, network: Network) -> list[int]:
+    """The widths of round r (from 1) of the run that is followed; a run in one step takes its last ones."""
+    if rounds not in (1, len(given.path)):
+        raise InputError(f"experiments: rounds are {rounds}, of the run that gives the widths {len(given.path)}; they must agree, or be 1")
+    widths = given.path[-1] if rounds == 1 else given.path[r - 1]
+    return [min(w, most) for w, most in zip(widths[:-1], network.widths[:-1], strict=True)]
+
+
+def in_rounds(
+    setting: Setting, data: Data, teacher: Network, given: Given | None, rng: np.random.Generator, watch: Watch, state: State
+) -> Made:
+    """Removal and distillation in turns, the budgets as in pipeline.compress."""
+    recipe, method, student, path = setting.recipe, METHODS[setting.method], teacher, list[list[int]]()
+    whole = sizes(data)(teacher.widths[:-1])
+
+    def distil(network: Network, epochs: int, rate: float, stage: str) -> Network:
+        return pipeline.imitate(network, teacher, data, recipe, epochs, rate, rng, watch, stage, state)
+
+    for r in range(1, recipe.rounds + 1):
+        if given is not None:
+            widths = asked(given, r, recipe.rounds, student)
+        else:
+            score = method.score(student, data.x_train, data.y_train, rng) if method.score else None
+            budget = whole * (setting.macs / whole) ** (r / recipe.rounds) if r < recipe.rounds else setting.macs               # (W11)
+            widths = shared(setting, student, data, budget, score)
+        student = method.removal(student, data.x_train, data.y_train, widths, rng)
+        path.append(student.widths)
+        if r < recipe.rounds and recipe.round_epochs:
+            student = distil(student, recipe.round_epochs, recipe.student_rate / 2, f"round {r}")
+    return Made(distil(student, recipe.final_epochs, recipe.student_rate, "final distillation"), path)
+
+
+def slimmed(
+    setting: Setting, data: Data, teacher: Network, given: Given | None, rng: np.random.Generator, watch: Watch, state: State
+) -> Made:
+    """Gates made sparse in the epochs that others spend in rounds, one cut, the last distillation. With one round: half and half.
+
+    Gates compare across layers where batch normalisation fixes the scale of what they multiply, which nothing does here: so there is a second
+    form, in proportion.
+    """
+    recipe = setting.recipe
+    first = setting.epochs - recipe.final_epochs or setting.epochs // 2
+    student, score = slim(teacher, data, recipe, max(first, 1), rng, setting.keep_inputs)
+    across = score if setting.method == "slimming" else None
+    widths = shared(setting, student, data, setting.macs, across) if given is None else asked(given, 1, 1, student)
+    student = cut(student, [best(s, w) for s, w in zip(score, widths, strict=True)])
+    widths = student.widths
+    student = pipeline.imitate(student, teacher, data, recipe, max(setting.epochs - first, 1), recipe.student_rate, rng, watch,
+                               "final distillation", state)
+    return Made(student, [widths])
+
+
+def from_scratch(
+    setting: Setting, data: Data, teacher: Network, given: Given | None, rng: np.random.Generator, watch: Watch, state: State
+) -> Made:
+    """A small network that never was a large one: widths in proportion and the inputs that vary most, or both from the run that is followed."""
+    if given is None:
+        widths = proportional(teacher.widths[:-1], sizes(data), setting.macs, setting.keep_inputs)
+        inputs = best(data.x_train.var(axis=0, dtype=np.float64), widths[0]).tolist()
+    else:
+        widths, inputs = asked(given, 1, 1, teacher), given.inputs
+    body = perceptron([*widths, data.classes], rng)
+    student = Network([Layer("select", options={"kept": inputs}), *body.layers]) if len(inputs) < data.x_train.shape[1] else body
+    if setting.method == "scratch":
+        labelled: Recipe = replace(setting.recipe, teacher_epochs=setting.epochs)
+        student = pipeline.train_teacher(data, labelled, rng, watch, state, student)
+    else:
+        student = pipeline.imitate(student, teacher, data, setting.recipe, setting.epochs, setting.recipe.student_rate, rng, watch,
+                                   "distillation", state)
+    return Made(student, [student.widths])

@@ -1,0 +1,85 @@
+"""One unit of an experiment, from its setting to the file with its result. The test part is looked at once, when everything is decided."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from npkd import cost, pipeline, storage
+from npkd.data import Data
+from npkd.data import load as load_data
+from npkd.experiments.methods import Given, make
+from npkd.experiments.setting import Setting, TeacherSetting, Unit, path_of, read, write
+from npkd.nn.network import Network
+from npkd.pipeline import Silent, State, error_rate
+from npkd.storage import Model
+
+
+def blind(data: Data, examples: int | None) -> Data:
+    """The data as a method gets it: so many of the training examples, and no test part."""
+    return replace(data, x_train=data.x_train[:examples], y_train=data.y_train[:examples], x_test=data.x_test[:0], y_test=data.y_test[:0])
+
+
+def errors(network: Network, data: Data) -> dict[str, float]:
+    """Validation and test error: the one place where the test part is used."""
+    return {"validation_error": error_rate(network, data.x_validation, data.y_validation),
+            "test_error": error_rate(network, data.x_test, data.y_test)}
+
+
+def inputs_of(network: Network) -> list[int]:
+    """The inputs that a network reads."""
+    kept, body = pipeline.open_front(network)
+    return list(range(body.widths[0])) if kept is None else [int(i) for i in kept]
+
+
+def teacher_of(setting: TeacherSetting, folder: Path, data: Data) -> tuple[Network, dict[str, Any]]:
+    """The teacher and its result: from its files, or trained now."""
+    path = path_of(setting, folder).with_suffix(".npz")
+    found = read(setting, folder)
+    if found is not None:
+        return storage.load(path).network, found
+    began = time.perf_counter()
+    rng = np.random.default_rng([setting.seed, 0])
+    network = pipeline.train_teacher(blind(data, setting.examples), setting.recipe, rng, Silent(), State())
+    storage.save(path, Model(network, data.scaling, {"kind": setting.kind, "seed": setting.seed, "data": data.name}))
+    result = {**errors(network, data), "widths": network.widths, "macs": cost.of(network).macs,
+              "seconds": round(time.perf_counter() - began, 1)}
+    write(setting, result, folder)                                    # after the network: a result says that all is there
+    return network, result
+
+
+def finish(unit: Unit, folder: Path) -> dict[str, Any]:
+    """The result of a unit: from its file, or run now, with the teacher and the run that it follows where these are missing.
+
+    Keys: validation_error, test_error, widths, macs, seconds; of a run also path (widths after each removal), inputs, and the teacher's
+    test error.
+    """
+    found = read(unit, folder)
+    if found is not None:
+        return found
+    owner = unit if isinstance(unit, TeacherSetting) else unit.teacher
+    data = load_data(owner.data, seed=owner.seed)
+    teacher, about = teacher_of(owner, folder, data)
+    if isinstance(unit, TeacherSetting):
+        return about
+    given = None
+    if unit.widths_of is not None:
+        followed = finish(unit.widths_of, folder)
+        given = Given(followed["path"], followed["inputs"])
+    return run(unit, data, teacher, about, given, folder)
+
+
+def run(unit: Setting, data: Data, teacher: Network, about: dict[str, Any], given: Given | None, folder: Path) -> dict[str, Any]:
+    """Run a setting now and keep the result."""
+    began = time.perf_counter()
+    rng = np.random.default_rng([unit.teacher.seed, 1])
+    made = make(unit, blind(data, unit.teacher.examples), teacher, given, rng, Silent())
+    result = {**errors(made.student, data), "widths": made.student.widths, "macs": cost.of(made.student).macs, "path": made.path,
+              "inputs": inputs_of(made.student), "teacher_test_error": about["test_error"],
+              "seconds": round(time.perf_counter() - began, 1)}
+    write(unit, result, folder)
+    return result

@@ -1,0 +1,97 @@
+"""What a run is, in full, and where its result is kept: under the hash of everything that it depends on.
+
+An interrupted reproduction goes on where it stopped, since every finished run is a file that is written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from npkd.errors import InputError
+from npkd.files import reason, write_json
+from npkd.recipe import Recipe
+
+VERSION = 1
+"""Part of every hash: raised whenever the same setting would give another result."""
+
+
+@dataclass(frozen=True)
+class TeacherSetting:
+    """A teacher: it is trained once for each seed and shared by all methods.
+
+    data        a name or path for npkd.data.load
+    examples    of the training part that are used, the first ones after the split; None: all
+    kind        a word for tables: "plain", "moved", "strong"
+    recipe      hidden widths and how it is trained
+    seed        of the split and of the training
+    """
+
+    data: str
+    examples: int | None
+    kind: str
+    recipe: Recipe
+    seed: int
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A run: a method makes a student of at most ``macs`` multiply-accumulates.
+
+    method          a key of npkd.experiments.methods.METHODS, or another of its NAMES
+    recipe          rounds, their epochs, the last distillation, and how it is done
+    keep_inputs     no input is removed
+    widths_of       None: the method shares the budget over the layers itself. Else the run of our method whose widths, round by round, it gets;
+                    networks from scratch get its inputs too
+    """
+
+    teacher: TeacherSetting
+    method: str
+    macs: int
+    recipe: Recipe
+    keep_inputs: bool = False
+    widths_of: Setting | None = None
+
+    @property
+    def epochs(self) -> int:
+        """Passes over the data in all: rounds and the last distillation."""
+        return (self.recipe.rounds - 1) * self.recipe.round_epochs + self.recipe.final_epochs
+
+
+Unit = TeacherSetting | Setting
+
+
+def key(unit: Unit) -> str:
+    """SHA-256 of the setting as JSON with sorted keys, the kind of unit and VERSION beside it: 64 hexadecimal digits."""
+    text = json.dumps({"what": type(unit).__name__, "version": VERSION, "setting": asdict(unit)}, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def path_of(unit: Unit, folder: Path) -> Path:
+    """The file that says how a unit ended; a teacher's network lies beside it as an .npz of the same name."""
+    return folder / f"{'teacher-' if isinstance(unit, TeacherSetting) else ''}{key(unit)}.json"
+
+
+def write(unit: Unit, result: dict[str, Any], folder: Path) -> None:
+    """Keep the result of a unit with its setting. Raises InputError where the system refuses to write."""
+    write_json(path_of(unit, folder), {"format": "npkd-run", "version": VERSION, "setting": asdict(unit), "result": result})
+
+
+def read(unit: Unit, folder: Path) -> dict[str, Any] | None:
+    """The result of a unit, None where it has not been run. Raises InputError for a file that is damaged or tells of something else."""
+    path = path_of(unit, folder)
+    try:
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InputError(f"runs: {path}: {reason(error)}; it must be a file that can be read") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"runs: {path} is no JSON ({error}); remove it, and the run is done again") from error
+    same = isinstance(found, dict) and found.get("setting") == json.loads(json.dumps(asdict(unit)))
+    if not same or not isinstance(found.get("result"), dict):
+        raise InputError(f"runs: {path} is not the run of its name; remove it, and the run is done again")
+    return dict(found["result"])

@@ -1,0 +1,104 @@
+"""Many units over several processes, one thread of linear algebra each: the same numbers however many there are."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tqdm import tqdm
+
+from npkd.errors import Diverged, InputError
+from npkd.experiments.runs import finish
+from npkd.experiments.setting import Setting, TeacherSetting, Unit, read
+from npkd.files import make_folder
+
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+"""What the libraries of linear algebra look at when they are loaded, and never again."""
+
+
+def waves(settings: Sequence[Setting]) -> list[list[Unit]]:
+    """All units in the order of what they need: teachers, runs of their own, runs that follow others. Each once."""
+    def once(units: Sequence[Unit]) -> list[Unit]:
+        return list(dict.fromkeys(units))
+
+    followed = [s.widths_of for s in settings if s.widths_of is not None]
+    own = [s for s in settings if s.widths_of is None]
+    return [once([s.teacher for s in settings]), once([*followed, *own]), once([s for s in settings if s.widths_of is not None])]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Processes that are started here take one thread each; afterwards the environment is what it was."""
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def quiet() -> None:
+    """What a process does first: an interrupt is the parent's business, and so is what floating point warns of."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    warnings.simplefilter("ignore", RuntimeWarning)
+
+
+def work(job: tuple[Unit, Path]) -> tuple[Unit, str | None]:
+    """Finish one unit: it, and the words of the error if there was one."""
+    unit, folder = job
+    try:
+        finish(unit, folder)
+    except (InputError, Diverged) as error:
+        return unit, str(error)
+    return unit, None
+
+
+def words(unit: Unit) -> str:
+    """A unit in a line."""
+    if isinstance(unit, TeacherSetting):
+        return f"teacher {unit.kind}, seed {unit.seed}"
+    return f"{unit.method}{' at our widths' if unit.widths_of else ''}, {unit.macs} MACs, seed {unit.teacher.seed}"
+
+
+def run_all(settings: Sequence[Setting], folder: Path, jobs: int) -> int:
+    """Finish every setting, and what it needs, in ``jobs`` processes; returns how many units were run now.
+
+    Progress goes to stderr: a bar on a terminal, else a line a unit. Raises InputError where a unit cannot be run, and KeyboardInterrupt, which
+    says what is kept, when it is interrupted.
+    """
+    make_folder(folder)
+    todo = [[unit for unit in wave if read(unit, folder) is None] for wave in waves(settings)]
+    count = sum(map(len, todo))
+    if not count:
+        return 0
+    terminal = sys.stderr.isatty()
+    context = multiprocessing.get_context("spawn")
+    with one_thread(), context.Pool(min(jobs, max(map(len, todo))), quiet) as pool, \
+            tqdm(total=count, desc="runs", file=sys.stderr, dynamic_ncols=True, disable=not terminal) as bar:
+        done = 0
+        try:
+            for wave in todo:
+                for unit, fault in pool.imap_unordered(work, [(unit, folder) for unit in wave]):
+                    if fault is not None:
+                        raise InputError(f"{words(unit)}: {fault}")
+                    done += 1
+                    bar.set_postfix_str(words(unit), refresh=False)
+                    bar.update()
+                    if not terminal:
+                        print(f"{done} of {count}: {words(unit)}", file=sys.stderr, flush=True)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"interrupted; {done} of {count} runs are done and kept in {folder}; the same command goes on") from None
+        finally:
+            pool.terminate()
+            pool.join()
+    return count

@@ -1,0 +1,126 @@
+"""The tables of an experiment: from settings with their results to numbers, and from numbers to text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from npkd.errors import InputError
+from npkd.experiments.compare import Spread, paired, spread
+from npkd.experiments.lenet300 import Record
+from npkd.experiments.published import PUBLISHED
+from npkd.experiments.setting import Setting, read
+
+Row = Mapping[str, Any]
+"""A row of a table: JSON values."""
+
+
+def label(setting: Setting) -> str:
+    """A method in words."""
+    short = setting.recipe.rounds == 1 and not setting.method.startswith("scratch")
+    return setting.method + (", one shot" if short else "") + (" (our widths)" if setting.widths_of else "")
+
+
+def result_of(setting: Setting, folder: Path) -> dict[str, Any]:
+    """The kept result. Raises InputError where there is none."""
+    found = read(setting, folder)
+    if found is None:
+        raise InputError(f"runs: {folder} has no result of {label(setting)}; it must be run first")
+    return found
+
+
+def summed(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a row says of the runs of one method: lists by seed, means and deviations, errors as fractions."""
+    row: dict[str, Any] = {"mean_widths": [round(sum(w) / len(w)) for w in zip(*(r["widths"] for r in results), strict=True)]}
+    for name in ("validation_error", "test_error", "teacher_test_error", "macs", "seconds"):
+        values = [r[name] for r in results]
+        found = spread(values)
+        row[name] = {"by_seed": values, "mean": found.mean, "deviation": found.deviation}
+    return row
+
+
+def comparison_rows(settings: Sequence[Setting], folder: Path) -> list[dict[str, Any]]:
+    """One row a budget and method, ours first in each budget, with the paired difference to ours (theirs − ours, by seed)."""
+    groups: dict[tuple[int, str], dict[int, Setting]] = {}
+    for s in settings:
+        groups.setdefault((s.macs, label(s)), {})[s.teacher.seed] = s
+    rows = list[dict[str, Any]]()
+    for (macs, name), by_seed in groups.items():
+        row: dict[str, Any] = {"macs_allowed": macs, "method": name, "seeds": sorted(by_seed), "epochs": next(iter(by_seed.values())).epochs}
+        row |= summed([result_of(by_seed[seed], folder) for seed in sorted(by_seed)])
+        mine = groups[macs, "ours"]
+        if name != "ours":
+            reference = [result_of(mine[seed], folder)["test_error"] for seed in sorted(by_seed)]
+            found = paired(row["test_error"]["by_seed"], reference)
+            row["minus_ours"] = {"mean": found.mean, "interval": found.interval, "verdict": found.verdict}
+        rows.append(row)
+    return rows
+
+
+def record_rows(found: Sequence[tuple[Record, list[Setting]]], folder: Path) -> list[dict[str, Any]]:
+    """One row a record."""
+    rows = list[dict[str, Any]]()
+    for record, settings in found:
+        row: dict[str, Any] = {"record": record.name, "teacher": record.teacher, "macs_allowed": record.macs, "keep_inputs": record.keep_inputs,
+               "bar": record.bar / 100, "seeds": [s.teacher.seed for s in settings], "epochs": settings[0].epochs}
+        row |= summed([result_of(s, folder) for s in settings])
+        rows.append(row | {"holds": bool(row["test_error"]["mean"] <= record.bar / 100)})
+    return rows
+
+
+def percent(value: Row) -> str:
+    """1.234 ± 0.056."""
+    found = Spread(value["mean"], value["deviation"])
+    return f"{100 * found.mean:.3f}" + ("" if found.deviation is None else f" ± {100 * found.deviation:.3f}")
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Columns under one another: the first to the left, the others to the right."""
+    wide = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    return "\n".join(f"{row[0]:{wide[0]}}" + "".join(f"  {cell:>{w}}" for cell, w in zip(row[1:], wide[1:], strict=True)) for row in rows)
+
+
+def chain(widths: Sequence[int]) -> str:
+    """97-71-33: the outputs are left out."""
+    return "-".join(str(w) for w in widths[:-1])
+
+
+def comparison_text(rows: Sequence[Row]) -> str:
+    """A table a budget. The verdict is ours: "win" where the other method's error is higher all over the interval."""
+    parts = []
+    for macs in dict.fromkeys(row["macs_allowed"] for row in rows):
+        here = [row for row in rows if row["macs_allowed"] == macs]
+        lines = [["method", "widths", "validation %", "test %", "minus ours", "95 % interval", "ours"]]
+        for row in here:
+            difference = row.get("minus_ours")
+            interval = difference["interval"] if difference else None
+            lines.append([row["method"], chain(row["mean_widths"]), percent(row["validation_error"]), percent(row["test_error"]),
+                          f"{100 * difference['mean']:+.3f}" if difference else "",
+                          f"{100 * interval[0]:+.3f} … {100 * interval[1]:+.3f}" if interval else "",
+                          difference["verdict"] if difference else ""])
+        verdicts = [row["minus_ours"]["verdict"] for row in here if "minus_ours" in row]
+        behind = [row["method"] for row in here if "minus_ours" in row and row["minus_ours"]["mean"] <= 0]
+        parts.append(
+            f"At most {macs:,} multiply-accumulates, {here[0]['epochs']} epochs a run, seeds {here[0]['seeds']}, "
+            f"teacher {percent(here[0]['teacher_test_error'])} %\n\n{aligned(lines)}\n\n"
+            f"Ours: {verdicts.count('win')} wins, {verdicts.count('tie')} ties, {verdicts.count('loss')} losses; "
+            f"{'in the mean better than every other' if not behind else 'not better in the mean than: ' + ', '.join(behind)}."
+        )
+    return "\n\n".join(parts)
+
+
+def records_text(rows: Sequence[Row]) -> str:
+    """The records against their bars."""
+    lines = [["record", "teacher", "allowed", "widths", "validation %", "test %", "teacher %", "bar %", "", "seconds"]]
+    lines += [[row["record"], row["teacher"], f"{row['macs_allowed']:,}", chain(row["mean_widths"]), percent(row["validation_error"]),
+               percent(row["test_error"]), percent(row["teacher_test_error"]), f"{100 * row['bar']:.2f}", "holds" if row["holds"] else "MISSED",
+               f"{row['seconds']['mean']:.0f}"] for row in rows]
+    return aligned(lines)
+
+
+def published_text() -> str:
+    """What others report."""
+    lines = [["published", "widths", "MACs", "test %", "known"]]
+    lines += [[p.method, "-".join(map(str, p.widths)), f"{p.macs:,}", f"{p.test_error:.2f}", p.sureness] for p in PUBLISHED]
+    return aligned(lines) + "\n\nNearly all of them single runs, many chosen on the test set; \"recalled\" is not verified."

@@ -1,0 +1,187 @@
+"""Bring your own: any trained perceptron and any unlabelled examples in, a smaller network with its certificates out.
+
+Derivation of what is done, and what is promised: docs/12-own-networks.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from npkd import __version__, cost, pipeline, recipe, storage
+from npkd.arrays import Array
+from npkd.data import Data, Scaling
+from npkd.errors import InputError
+from npkd.files import NewPath
+from npkd.nn.network import Network
+from npkd.nn.workspace import predict
+from npkd.pipeline import ROWS, Silent, State, Watch
+from npkd.plan import fitting
+from npkd.sampling import learnt_from, samples, survey
+from npkd.sparsity.layerwise import Distilled, LayerReport
+from npkd.storage import Model
+from npkd.stream import Passes, passes_over
+from npkd.target import parse
+from npkd.teachers import Layers as Layers
+from npkd.teachers import Teacher, agreeing, scaled, taken, unit_of
+
+PROBE = 1000
+"""Examples, the first ones, on which that is looked at."""
+
+
+@dataclass(frozen=True, eq=False)
+class Compressed:
+    """A smaller network, and what is known of it.
+
+    student, teacher    networks: x (N, I) float32 -> logits (N, C), I the features of an example, flattened
+    scaling             of a teacher that came with one; it goes in front of both
+    rounds              the rounds of removal, in order, as distil reports them: reports of the layers, every removal (numbered as in the
+                        network of its round), the paths
+    examples, seen      how many examples the statistics were gathered from, and how many of them the last distillation was shown
+    held_out            examples that neither was given; what follows was measured on them
+    agreement           fraction to which student and teacher give the same class
+    labelled            were there labels? Then teacher_error and student_error are errors; without, the teacher's own classes are the labels:
+                        teacher_error is 0 and student_error = 1 − agreement
+    """
+
+    student: Network
+    teacher: Network
+    scaling: Scaling | None
+    rounds: Sequence[Distilled]
+    examples: int
+    seen: int
+    held_out: int
+    agreement: float
+    labelled: bool
+    teacher_error: float
+    student_error: float
+
+    @property
+    def layers(self) -> list[LayerReport]:
+        """A report a dense layer: the last round's, against the widths of the teacher, with the largest duality gap of all rounds."""
+        return [replace(last, of=of, duality_gap=max(r.layers[k].duality_gap for r in self.rounds))
+                for k, (last, of) in enumerate(zip(self.rounds[-1].layers if self.rounds else [], self.teacher.widths, strict=False))]
+
+    @property
+    def removals(self) -> int:
+        """Neurons and inputs that were cut out."""
+        return sum(len(r.removals) for r in self.rounds)
+
+    @property
+    def difference(self) -> float:
+        """Largest difference of the outputs that the cutting made in any round, float32; what was *chosen* is another matter."""
+        return max((r.difference for r in self.rounds), default=0.0)
+
+    @property
+    def macs(self) -> tuple[int, int]:
+        """Multiply-accumulates an example of the teacher and of the student."""
+        return cost.of(self.teacher).macs, cost.of(self.student).macs
+
+    def logits(self, x: Array) -> Array:
+        """The student's logits (N, C) of examples x (N, ...) as they were given."""
+        return Model(self.student, self.scaling).logits(x)
+
+    def save(self, path: NewPath) -> None:
+        """Write the student as npkd stores networks, readable by npkd.storage.load. Raises InputError where the system refuses."""
+        storage.save(path, Model(self.student, self.scaling, {"npkd": __version__, "made_by": "npkd.compress"}))
+
+    def __str__(self) -> str:
+        before, after = self.macs
+        widths = ["-".join(map(str, network.widths)) for network in (self.teacher, self.student)]
+        wide = max(len(widths[0]), 12)
+        rows = [("", "teacher", "student"), ("widths", *widths), ("multiply-accumulates", f"{before:,}", f"{after:,}")]
+        if self.labelled:
+            rows.append(("error, held out", f"{self.teacher_error:.2%}", f"{self.student_error:.2%}"))
+        lines = [f"{name:22}{a:>{wide}}  {b:>{wide}}".rstrip() for name, a, b in rows]
+        gap = max((layer.duality_gap for layer in self.layers), default=0.0)
+        return "\n".join([
+            *lines, "",
+            f"{after / before:.1%} of the multiply-accumulates; the same class as the teacher for {self.agreement:.2%} of "
+            f"{self.held_out:,} examples held out.",
+            f"Statistics of {self.examples:,} examples, {self.seen:,} of them in the distillation end to end"
+            f"{'' if self.labelled else '; no labels'}.",
+            f"Relative duality gap of every choice of neurons at most {gap:.1e}; cutting out changed no output by more than "
+            f"{self.difference:.1e}."])
+
+
+def compress(
+    teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any = None, keep_inputs: bool = False, epochs: int | None = None,
+    seed: int = 0, validation: float = 0.1, watch: Watch | None = None, sample: int = 60_000,
+) -> Compressed:
+    """A smaller network that imitates ``teacher`` on examples ``x``; labels are not needed.
+
+    teacher     a Network, a Model (a network with its scaling), the dense layers [(w, b), …] of a network with relu between them, or Layers
+    x           examples as the teacher takes them: an array (N, ...), a folder of .npz shards (arrays x and, if there are labels, y), a
+                function that gives a new iterator of batches for every pass, something that can be iterated again and again, or an iterator,
+                which is copied to a temporary file; a batch is an array (n, ...) or a pair with its labels
+    target      how small: "macs=10%", "macs=26620", "parameters=", "bytes=", "neurons=", "widths=97-71-33", or "error=+0.5": points of error on
+                the examples held out; without labels of disagreement with the teacher
+    labels      (N,) integer classes in the order of x: errors are then measured with them; the student does not learn from them
+    keep_inputs no input is removed;   epochs  of the last distillation, the other stages in proportion; None: by the number of examples
+    seed        of all that is drawn: the same examples in the same order give the same student, in whatever batches they come
+    validation  the part of the different examples that is held out, above 0 and at most 0.5
+    watch       is told of every step (npkd.pipeline.Watch)
+    sample      the distillation end to end sees a uniform sample of at most so many examples; the layer-wise statistics are of all
+
+    Memory: the sample, one batch, and O(d²) for the statistics, whatever the number of examples.
+    Raises InputError in one sentence for anything that cannot be worked with.
+    """
+    if not 0 < validation <= 0.5:
+        raise InputError(f"compress: validation is {validation}; it must be above 0 and at most 0.5")
+    if seed < 0 or sample < 1:
+        raise InputError(f"compress: seed is {seed} and sample {sample}; the seed must not be negative, the sample at least 1")
+    model = taken(teacher)
+    watch = watch or Silent()
+    with ExitStack() as stack:
+        classes = len(model.network.layers[model.network.dense_layers[-1]].params[0])
+        passes = passes_over(x, labels, classes, model.scaling.apply if model.scaling else None, stack)
+        first = leading(passes)
+        network = fitting(model, described(first, classes, passes, model.scaling), "compress: the teacher")
+        goal = parse(target, network.widths, keep_inputs)
+        if goal.kind in ("parameters", "bytes") and any(layer.op in ("batch_norm", "gate") for layer in network.layers):
+            raise InputError(f"compress: {goal.kind} counts plain perceptrons, and the teacher has batch_norm or gate; use macs or neurons")
+        if isinstance(teacher, Layers) and teacher.answers is not None:
+            agreeing(teacher.answers, network, first.reshape(len(first), *(passes.shape or ())))
+        watch.begin("reading the examples", 2)
+        found = survey(passes, validation, seed)
+        watch.step(f"{found.examples} examples")
+        unit = unit_of(found.level)
+        inner = scaled(network, unit)
+        drawn = samples(passes, found, sample, max(1, round(validation * sample)), seed)
+        watch.step(f"{len(drawn.x)} drawn for the distillation, {len(drawn.x_held)} held out")
+        for part, y in ((drawn.x, drawn.y), (drawn.x_held, drawn.y_held)):
+            part /= np.float32(unit)
+            if not found.labelled:
+                y[:] = predict(inner, part).argmax(axis=1)
+        stream = learnt_from(passes, found, 1 / unit, ROWS)
+        data = replace(described(drawn.x, classes, passes, model.scaling), y_train=drawn.y, x_validation=drawn.x_held,
+                       y_validation=drawn.y_held, stream=stream)
+        even = model.scaling is None or np.ptp(model.scaling.offset) == 0 == np.ptp(model.scaling.factor)
+        numbers = replace(recipe.for_examples(len(drawn.x), epochs, data.shape if even else ()), labels=0.0)
+        if numbers.noise:                                     # mixing in pairs asks for no scale, noise for that of every feature
+            numbers = replace(numbers, noise=0.0, mix=1.0)
+        state = State()
+        pipeline.compress(data, goal, numbers, np.random.default_rng(seed), teacher=inner, keep_inputs=keep_inputs, watch=watch, state=state)
+    assert state.student is not None
+    by_teacher, by_student = (predict(one, drawn.x_held).argmax(axis=1) for one in (inner, state.student))
+    return Compressed(
+        scaled(state.student, 1 / unit), network, model.scaling, state.rounds, drawn.learnt_from, len(drawn.x), len(drawn.x_held),
+        float((by_teacher == by_student).mean()), found.labelled,
+        float((by_teacher != drawn.y_held).mean()), float((by_student != drawn.y_held).mean()))
+
+
+def leading(passes: Passes) -> Array:
+    """The first examples, at most PROBE: (n, I)."""
+    pieces: Iterator[tuple[Array, Array | None]] = passes()
+    return next(pieces)[0][:PROBE].copy()
+
+
+def described(x: Array, classes: int, passes: Passes, scaling: Scaling | None) -> Data:
+    """The examples as a run takes them: without labels, held-out and test part yet."""
+    none, width = np.zeros(0, np.int64), x.shape[1]
+    return Data("x", x, np.zeros(len(x), np.int64), x[:0], none, x[:0], none, classes, passes.shape or (width,),
+                scaling or Scaling(np.zeros(width, np.float32), np.ones(width, np.float32)))

@@ -1,0 +1,134 @@
+"""Teachers of any origin as networks of npkd: their dense layers, checked; and a change of units of what they read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from npkd.arrays import Array
+from npkd.errors import InputError, one_of
+from npkd.nn.network import Layer, Network
+from npkd.nn.workspace import predict
+from npkd.storage import Model
+from npkd.stream import plain
+
+AGREEMENT = 1e-3
+"""How far the answers of a function may be from those of the layers given with it, relative to the largest logit."""
+
+@dataclass(frozen=True, eq=False)
+class Layers:
+    """A network of another library: its dense layers, and the function that it is, to prove that they were taken over rightly.
+
+    layers      (w, b) for each dense layer in order, w (O, I), b (O,) or None: arrays, or whatever NumPy can read as arrays
+    answers     x (n, ...) float32, in the shape in which examples are given, -> (n, C): logits, or their softmax or log-softmax;
+                None: nothing is checked
+    activation  between the layers: "relu", "tanh" or "sigmoid"
+    """
+
+    layers: Sequence[tuple[Any, Any]]
+    answers: Callable[[Array], Any] | None = None
+    activation: str = "relu"
+
+
+Teacher = Network | Model | Layers | Sequence[tuple[Any, Any]]
+"""What can be compressed: npkd's own network, with its scaling or without, or the dense layers of any other."""
+
+
+def taken(teacher: Teacher) -> Model:
+    """The teacher as a network, with its scaling if it has one. Raises InputError for what is no classifier made of dense layers."""
+    if isinstance(teacher, Model):
+        model = teacher
+    elif isinstance(teacher, Network):
+        model = Model(teacher)
+    elif isinstance(teacher, Layers):
+        model = Model(from_layers(teacher.layers, teacher.activation))
+    elif isinstance(teacher, (list, tuple)):
+        model = Model(from_layers(teacher, "relu"))
+    else:
+        more = "; a function alone does not show its layers: give npkd.Layers(layers, answers=function)" if callable(teacher) else ""
+        raise InputError(f"compress: the teacher is of type {type(teacher).__name__}; "
+                         f"it must be a network of npkd, a list of (w, b), or Layers{more}")
+    layers = [layer for layer in model.network.layers if layer.op != "flatten"]           # examples come flat
+    if not any(layer.op == "dense" for layer in layers):
+        raise InputError("compress: the teacher has no dense layer; its neurons are what is removed")
+    network = Network(layers)
+    if network.widths[-1] < 2:
+        raise InputError("compress: the teacher has a single output; it must tell at least two classes apart, one logit for each")
+    return Model(network, model.scaling, model.about)
+
+
+def from_layers(layers: Sequence[tuple[Any, Any]], activation: str) -> Network:
+    """A perceptron with the given dense layers (w (O, I), b (O,) or None), float32.
+
+    Raises InputError where shapes do not follow one another.
+    """
+    one_of("compress", "activation", activation, ("relu", "tanh", "sigmoid"))
+    made: list[Layer] = []
+    need = ("each layer must be a pair (w, b), w (O, I) with the outputs of the layer before as I, b (O,); "
+            "a w that is stored as (I, O) is given as w.T")
+    for k, pair in enumerate(layers):
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise InputError(f"compress: layer {k} of the teacher is {type(pair).__name__}, not a pair; {need}")
+        w = plain(pair[0])
+        b = np.zeros(w.shape[:1]) if pair[1] is None else plain(pair[1])
+        before = made[-1].params[0].shape[0] if made else None
+        if w.ndim != 2 or not w.size or b.shape != w.shape[:1] or (before is not None and w.shape[1] != before):
+            follows = "" if before is None else f" behind {before} outputs"
+            raise InputError(f"compress: layer {k} of the teacher has w {w.shape} and b {b.shape}{follows}; {need}")
+        if not (np.issubdtype(w.dtype, np.number) and np.issubdtype(b.dtype, np.number)):
+            raise InputError(f"compress: layer {k} of the teacher is of {w.dtype} and {b.dtype}; w and b must hold numbers")
+        with np.errstate(over="ignore"):
+            params = np.ascontiguousarray(w, np.float32), np.ascontiguousarray(b, np.float32)
+        made += [Layer(activation)] * bool(made) + [Layer("dense", params)]
+    if not made:
+        raise InputError(f"compress: the teacher has no layers; {need}")
+    return Network(made)
+
+
+def agreeing(answers: Callable[[Array], Any], network: Network, x: Array) -> None:
+    """Raise InputError unless a function gives, on x (n, ...), the logits, softmax or log-softmax that the network gives on the rows."""
+    z = predict(network, x.reshape(len(x), -1)).astype(np.float64)
+    got = plain(answers(x))
+    if got.shape != z.shape or not np.issubdtype(got.dtype, np.floating) or not np.isfinite(got).all():
+        raise InputError(f"compress: the function answers {len(x)} examples with {got.dtype} of shape {got.shape}; "
+                         f"it must give finite logits {z.shape}")
+    largest = max(1.0, float(np.abs(z).max()))
+    centred = [a - a.mean(axis=1, keepdims=True) for a in (got.astype(np.float64), z)]    # a log-softmax is logits minus a number an example
+    soft = np.exp(z - z.max(axis=1, keepdims=True))
+    soft /= soft.sum(axis=1, keepdims=True)
+    off = np.minimum(np.abs(centred[0] - centred[1]).max() / largest, np.abs(got - soft).max())
+    if off > AGREEMENT:
+        n = int(np.abs(centred[0] - centred[1]).max(axis=1).argmax())
+        raise InputError(
+            f"compress: the function and the layers given with it do not compute the same: on example {n} it says {shown(got[n])}, they say "
+            f"{shown(z[n])}; look at the order of the layers, w as (O, I), the activation between them, and the scaling of x")
+
+
+def shown(a: Array) -> str:
+    """The first numbers of a vector."""
+    return "(" + ", ".join(f"{value:.3g}" for value in a[:3]) + (", …)" if len(a) > 3 else ")")
+
+
+def unit_of(root_mean_square: float) -> float:
+    """A power of two by which x is divided while it is learnt from, so that the steps fit: 1 where it has the size of ordinary inputs."""
+    if root_mean_square == 0 or 0.1 <= root_mean_square <= 4:
+        return 1.0
+    return 2.0 ** min(max(round(math.log2(root_mean_square)), -100), 100)
+
+
+def scaled(network: Network, factor: float) -> Network:
+    """The network that gives on x / factor what ``network`` gives on x. A power of two makes that exact, bit for bit (but for denormals).
+
+    Raises InputError where that is beyond float32.
+    """
+    k = network.dense_layers[0]
+    w, b = network.layers[k].params
+    with np.errstate(over="ignore"):
+        w = w * w.dtype.type(factor)
+    if not np.isfinite(w).all():
+        raise InputError(f"compress: the first layer times {factor:g}, the size of the inputs, is beyond float32; rescale x")
+    return network.replace({k: replace(network.layers[k], params=(w, b))})

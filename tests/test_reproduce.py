@@ -1,0 +1,319 @@
+"""``npkd reproduce``: settings and their hashes, runs that are kept and never run twice, the test part, intervals, tables, the command."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import ttest_rel
+
+from npkd import cost
+from npkd.cli import main
+from npkd.errors import InputError
+from npkd.experiments import command, lenet300, runs, spread, tables
+from npkd.experiments.compare import paired
+from npkd.experiments.methods import METHODS, NAMES
+from npkd.experiments.published import PUBLISHED
+from npkd.experiments.setting import Setting, TeacherSetting, key, path_of, read, write
+from npkd.recipe import Recipe
+from tests.tiny import arrays
+
+ROOT = Path(__file__).resolve().parent.parent
+RECIPE = Recipe(hidden=(8, 6), teacher_epochs=1, rounds=2, round_epochs=1, final_epochs=1, batch=16, rate=0.02, student_rate=0.02)
+
+
+def taught(folder, seed=0, **changed):
+    path = folder / "data.npz"
+    if not path.exists():
+        np.savez(path, **arrays())
+    return TeacherSetting(str(path), None, "plain", replace(RECIPE, **changed), seed)
+
+
+def tiny(folder, seeds=2, names=("random", "obs", "scratch")):
+    return [s for seed in range(seeds) for s in lenet300.against(taught(folder, seed), 90, RECIPE, names, ("outgoing weights",))]
+
+
+# ---- settings ------------------------------------------------------------------------------------------------------------------
+
+
+def test_every_field_of_a_setting_is_in_its_hash(tmp_path):
+    """Recipes too, and the run that is followed; equal settings have one hash."""
+    teacher = taught(tmp_path)
+    one = Setting(teacher, "obs", 90, RECIPE)
+    others = [replace(one, teacher=replace(teacher, seed=1)), replace(one, teacher=replace(teacher, kind="moved")),
+              replace(one, teacher=replace(teacher, examples=50)), replace(one, teacher=replace(teacher, data="digits")),
+              replace(one, method="random"), replace(one, macs=91), replace(one, keep_inputs=True), replace(one, widths_of=one),
+              replace(one, widths_of=replace(one, macs=91))]
+    for field in fields(Recipe):
+        value = getattr(RECIPE, field.name)
+        other = (7,) if field.name == "hidden" else value + 1
+        others += [replace(one, recipe=replace(RECIPE, **{field.name: other})),
+                   replace(one, teacher=replace(teacher, recipe=replace(RECIPE, **{field.name: other})))]
+    hashes = [key(s) for s in [one, *others, teacher]]
+    assert len(set(hashes)) == len(hashes)
+    assert key(Setting(taught(tmp_path), "obs", 90, replace(RECIPE))) == hashes[0]
+    assert all(len(h) == 64 for h in hashes)
+
+
+def test_results_are_read_as_they_were_written_and_damage_is_named(tmp_path):
+    unit, result = Setting(taught(tmp_path), "obs", 90, RECIPE), {"test_error": 0.1, "path": [[1, 2, 3]]}
+    assert read(unit, tmp_path) is None
+    write(unit, result, tmp_path)
+    assert read(unit, tmp_path) == result
+    path = path_of(unit, tmp_path)
+    whole = path.read_bytes()
+    for damaged, words in ((whole[:-20], "no JSON"), (b"[]", "not the run"), (whole.replace(b'"obs"', b'"abs"'), "not the run")):
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=words):
+            read(unit, tmp_path)
+
+
+# ---- runs ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_finished_is_not_run_again(tmp_path, monkeypatch):
+    settings = tiny(tmp_path, seeds=1)
+    first = [runs.finish(s, tmp_path) for s in settings]
+
+    def never(*arguments):
+        raise AssertionError("it was run again")
+
+    for name in ("make", "load_data"):
+        monkeypatch.setattr(runs, name, never)
+    assert [runs.finish(s, tmp_path) for s in settings] == first
+    assert runs.finish(settings[0].teacher, tmp_path)["test_error"] == first[0]["teacher_test_error"]
+
+
+def test_a_run_that_is_broken_off_leaves_the_others_and_is_run_then(tmp_path, monkeypatch):
+    settings, count, make = tiny(tmp_path, seeds=1), [], runs.make
+
+    def counted(*arguments):
+        count.append(arguments)
+        if len(count) == 3:
+            raise KeyboardInterrupt
+        return make(*arguments)
+
+    monkeypatch.setattr(runs, "make", counted)
+    for s in settings[:2]:
+        runs.finish(s, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        runs.finish(settings[2], tmp_path)
+    assert [read(s, tmp_path) is not None for s in settings[:4]] == [True, True, False, False]
+    for s in settings:
+        runs.finish(s, tmp_path)
+    assert len(count) == len(settings) + 1                            # the one that was broken off, twice
+
+
+def test_the_same_setting_gives_the_same_result(tmp_path):
+    def without_time(result):
+        return {k: v for k, v in result.items() if k != "seconds"}
+
+    for s in tiny(tmp_path, seeds=1):
+        one, two = (without_time(runs.finish(s, spread.make_folder(tmp_path / name))) for name in "ab")
+        assert one == two
+
+
+def test_methods_and_teachers_are_given_no_test_part(tmp_path, monkeypatch):
+    seen, make, train = [], runs.make, runs.pipeline.train_teacher
+
+    def watched(setting, data, *rest):
+        seen.append(data)
+        return make(setting, data, *rest)
+
+    def watched_too(data, *rest):
+        seen.append(data)
+        return train(data, *rest)
+
+    monkeypatch.setattr(runs, "make", watched)
+    monkeypatch.setattr(runs.pipeline, "train_teacher", watched_too)
+    result = runs.finish(Setting(replace(taught(tmp_path), examples=70), "obs", 90, RECIPE), tmp_path)
+    assert len(seen) == 2
+    assert all(len(d.x_test) == len(d.y_test) == 0 and len(d.x_train) == len(d.y_train) == 70 for d in seen)
+    assert 0 <= result["test_error"] <= 1
+
+
+def test_runs_follow_ours_where_they_are_told_to(tmp_path):
+    settings = tiny(tmp_path, seeds=1)
+    first = runs.finish(settings[0], tmp_path)
+    for s in settings:
+        found = runs.finish(s, tmp_path)
+        assert found["macs"] <= 90
+        assert found["macs"] == cost.of_widths(found["widths"]).macs
+        if s.widths_of is not None:
+            assert s.widths_of == settings[0]
+            assert found["widths"] == first["widths"]
+            assert s.method != "scratch" or found["inputs"] == first["inputs"]
+
+
+def test_processes_do_what_one_does_and_the_second_time_nothing(tmp_path, capfd):
+    settings = tiny(tmp_path, names=("obs",))
+    before = dict(os.environ)
+    alone, together = spread.make_folder(tmp_path / "alone"), tmp_path / "together"
+    count = spread.run_all(settings, together, 2)
+    assert count == len({s.teacher for s in settings}) + len(settings)
+    assert dict(os.environ) == before
+    said = capfd.readouterr().err
+    assert f"{count} of {count}: " in said
+    assert spread.run_all(settings, together, 2) == 0
+    for s in settings:
+        assert read(s, together)["widths"] == runs.finish(s, alone)["widths"]
+
+
+def test_processes_take_one_thread_each():
+    """The variables that count are set when a process starts, and then are what they were."""
+    name = "OPENBLAS_NUM_THREADS"
+    before = os.environ.get(name)
+    with spread.one_thread():
+        told = subprocess.run([sys.executable, "-c", f"import os; print(os.environ['{name}'])"], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "1"
+    assert os.environ.get(name) == before
+
+
+def test_a_run_that_cannot_be_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"obs, 4 MACs, seed 0: .*smallest"):
+        spread.run_all([Setting(taught(tmp_path), "obs", 4, RECIPE)], tmp_path / "runs", 1)
+
+
+def test_units_come_after_what_they_need(tmp_path):
+    settings = tiny(tmp_path)
+    teachers, own, following = spread.waves(list(reversed(settings)))
+    assert set(teachers) == {s.teacher for s in settings}
+    assert set(own) | set(following) == set(settings)
+    assert all(s.widths_of in own for s in following)
+    assert len(own) + len(following) == len(settings)
+
+
+# ---- numbers -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_intervals_are_those_of_the_paired_t_test(seed):
+    rng = np.random.default_rng(seed)
+    ours = rng.random(5)
+    theirs = ours + rng.normal(0.3, 0.3, 5)
+    found, other = paired(theirs.tolist(), ours.tolist()), ttest_rel(theirs, ours)
+    interval = other.confidence_interval(0.95)
+    assert found.interval == pytest.approx((interval.low, interval.high), rel=1e-9)
+    assert found.mean == pytest.approx((theirs - ours).mean())
+    assert (found.verdict == "tie") == (other.pvalue > 0.05)
+
+
+def test_verdicts():
+    assert paired([0.3, 0.31, 0.32], [0.1, 0.11, 0.13]).verdict == "win"
+    assert paired([0.1, 0.11, 0.13], [0.3, 0.31, 0.32]).verdict == "loss"
+    assert paired([0.1, 0.3, 0.2], [0.2, 0.1, 0.25]).verdict == "tie"
+    assert paired([0.1, 0.1], [0.1, 0.1]).verdict == "tie"
+    assert paired([0.1], [0.2]).verdict == "open"
+    assert paired([0.1], [0.2]).interval is None
+
+
+# ---- LeNet-300-100 -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_comparison_is_at_equal_cost():
+    """The methods of the issue; one teacher a seed; 60 epochs for everyone; each method with widths of its own and with ours."""
+    settings = lenet300.comparison(5)
+    assert len(set(settings)) == len(settings)
+    assert {s.epochs for s in settings} == {60}
+    assert {s.macs for s in settings} == {26_620, 9_560, 4_800}
+    assert {s.teacher for s in settings} == {lenet300.teacher("plain", seed) for seed in range(5)}
+    assert {s.method for s in settings} == set(NAMES)
+    learnt = {replace(s.recipe, rounds=1, round_epochs=0, final_epochs=1) for s in settings}
+    assert len(learnt) == 1                                           # rates, batches, transfer set, temperature
+    assert lenet300.TEACHERS["plain"].jitter == next(iter(learnt)).jitter == 0      # like for like: nothing is moved
+    for macs in (26_620, 9_560, 4_800):
+        for seed in range(5):
+            here = [s for s in settings if s.macs == macs and s.teacher.seed == seed]
+            mine = [s for s in here if s.method == "ours"]
+            assert len(mine) == 1
+            own, followed = ({tables.label(s).removesuffix(" (our widths)") for s in here if bool(s.widths_of) == follow} for follow in (0, 1))
+            assert followed == own - {"ours", "slimming in proportion"}
+            assert {"outgoing weights", "outgoing weights, one shot", "incoming weights, one shot"} < own
+            assert set(METHODS) < own
+            assert {s.widths_of for s in here} == {None, mine[0]}
+
+
+def test_the_records_are_the_bars():
+    found = {(r.teacher != "plain", r.macs, r.keep_inputs): r.bar for r in lenet300.RECORDS}
+    assert found == {(False, 9_560, False): 1.60, (False, 69_266, False): 1.40, (True, 9_560, False): 1.30, (True, 6_000, False): 1.60,
+                     (True, 27_000, False): 1.00, (True, 3_100, False): 1.60, (True, 60_000, True): 1.43}
+    for record, settings in lenet300.records(3):
+        assert [s.teacher.seed for s in settings] == [0, 1, 2]
+        assert all(s.method == "ours" and s.macs == record.macs and s.recipe == record.recipe for s in settings)
+        assert record.teacher != "plain" or record.recipe.jitter == settings[0].teacher.recipe.jitter == 0
+    assert all(recipe.hidden == (300, 100) for kind, recipe in lenet300.TEACHERS.items() if kind != "strong")
+
+
+def test_published_rows_are_those_of_the_table():
+    with open(ROOT / "reference" / "published" / "lenet300.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["sureness"] for row in rows} == {"read", "recalled", "recomputed"}
+    assert all(row["source"] for row in rows)
+    single = {row["method"]: row for row in rows if row["kept"] and "ensemble" not in row["method"] and "unstructured" not in row["method"]}
+    assert {p.method for p in PUBLISHED} == set(single)
+    for p in PUBLISHED:
+        row = single[p.method]
+        assert (row["kept"], float(row["test_error"]), int(row["macs"]), row["sureness"], row["inputs_removed"]) == (
+            "-".join(map(str, p.widths)), p.test_error, p.macs, p.sureness, "yes" if p.inputs_removed else "no")
+    for row in rows:
+        if row["kept"] and "unstructured" not in row["method"]:
+            assert int(row["macs"]) == cost.of_widths([*map(int, row["kept"].split("-")), 10]).macs
+
+
+# ---- the command ---------------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_prints_tables_and_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):
+    settings = tiny(tmp_path, names=("obs",))
+    monkeypatch.setattr(lenet300, "quick", lambda seeds: [s for s in settings if s.teacher.seed < seeds])
+    words = ["reproduce", "lenet300", "--quick", "--runs", str(tmp_path / "runs"), "--jobs", "1"]
+    assert main([*words, "--seeds", "1"]) == 0
+    once = capsys.readouterr().out
+    assert "6 runs in" in once                                        # a teacher, ours, two methods, each with two widths
+    assert main([*words, "--json", str(tmp_path / "out.json")]) == 0
+    text = capsys.readouterr().out
+    assert "6 runs in" in text                                        # those of the other seed
+    assert "VIBNet" in text
+    stored = json.loads((tmp_path / "out.json").read_text())
+    assert stored["command"] == "npkd reproduce lenet300 --quick --seeds 2"
+    by_label = {row["method"]: row for row in stored["comparison"]}
+    assert list(by_label) == ["ours", "obs", "outgoing weights, one shot", "obs (our widths)", "outgoing weights, one shot (our widths)"]
+    for name, row in by_label.items():
+        mine = [read(s, tmp_path / "runs")["test_error"] for s in settings if tables.label(s) == name]
+        ours = [read(s, tmp_path / "runs")["test_error"] for s in settings if s.method == "ours"]
+        assert row["test_error"]["by_seed"] == mine
+        assert row["test_error"]["mean"] == pytest.approx(np.mean(mine))
+        assert row["test_error"]["deviation"] == pytest.approx(np.std(mine, ddof=1))
+        if name != "ours":
+            assert row["minus_ours"]["mean"] == pytest.approx(np.mean(mine) - np.mean(ours))
+            assert f"{100 * row['minus_ours']['mean']:+.3f}" in text
+
+
+def test_records_are_judged_by_their_mean(tmp_path):
+    settings = [Setting(taught(tmp_path, seed), "ours", 90, RECIPE) for seed in range(2)]
+    errors = [runs.finish(s, tmp_path)["test_error"] for s in settings]
+    for bar, holds in ((100 * np.mean(errors) + 1e-6, True), (100 * np.mean(errors) - 1e-6, False)):
+        record = lenet300.Record("one", "plain", 90, bar, RECIPE)
+        row, = tables.record_rows([(record, settings)], tmp_path)
+        assert row["holds"] is holds
+        assert ("MISSED" in tables.records_text([row])) is not holds
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["lenet301"], "lenet301"), ([], "name"), (["lenet300", "--seeds", "0"], "at least 1"), (["lenet300", "--jobs", "none"], "whole number"),
+    (["lenet300", "--quick", "--part", "records"], "no records"), (["lenet300", "--json", "no/such/folder/x.json"], "in no folder")])
+def test_wrong_words_are_refused(words, said, capsys):
+    assert main(["reproduce", *words]) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_the_command_knows_what_the_parser_offers():
+    assert command.NAMES == ("lenet300",)
+    assert command.PARTS == ("all", "comparison", "records")
