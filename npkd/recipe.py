@@ -57,8 +57,7 @@ def for_examples(examples: int, epochs: int | None = None, shape: Sequence[int] 
     ``epochs`` sets the final distillation, and the other stages in proportion.
     """
     small = Recipe(teacher_epochs=80, round_epochs=12, final_epochs=80, batch=64, rate=0.025, decay=1e-4, student_rate=0.05, noise=0.15)
-    large = Recipe(teacher_epochs=20, rounds=15, round_epochs=6, final_epochs=240, rate=0.1, decay=2e-4, student_rate=0.15, temperature=2.0,
-                   refresh=2)
+    large = Recipe(teacher_epochs=20, rounds=40, round_epochs=1, final_epochs=200, rate=0.1, decay=2e-4, student_rate=0.1, temperature=2.0)
     pictures = len(shape) == 2 and min(shape) >= 16
     base = small if examples < 20_000 else replace(large, jitter=1, teacher_epochs=30) if pictures else replace(large, mix=1.0)
     if epochs is None:
