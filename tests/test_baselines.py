@@ -239,6 +239,14 @@ def test_lasso_keeps_as_many_as_asked_and_refits():
         assert (bias == expected[1]).all()
 
 
+def test_lasso_does_not_care_how_large_a_column_is():
+    """A factor times a column of norm 1: a neuron whose weights are twice as large is no other choice. Without the norms it would be."""
+    h, w, b, z = layer_data(6, n=80, d=9)
+    s, scale = Statistics.of(h, z), np.geomspace(0.1, 10, 9)
+    for count in (2, 4, 6):
+        assert channel_selection.lasso(s, w * scale, b, count)[0].tolist() == channel_selection.lasso(s, w, b, count)[0].tolist()
+
+
 # ---- ThiNet --------------------------------------------------------------------------------------------------------------------
 
 
@@ -395,6 +403,7 @@ def test_every_method_takes_widths_that_are_given(method):
     made = make(setting(method, recipe, widths_of=first), data, teacher, given, RNG(0), Silent())
     assert made.student.widths == [6, 5, 4, 3]
     for one, wanted in zip(made.path, given.path if method in METHODS else given.path[-1:], strict=True):
+        assert one == wanted or method == "lasso"
         assert all(a <= b for a, b in zip(one, wanted, strict=True))  # fewer where the LASSO finds one without any use
     if method.startswith("scratch"):
         assert made.student.layers[0].options["kept"] == given.inputs

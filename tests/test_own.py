@@ -224,13 +224,14 @@ def test_labels_are_measured_with_and_change_nothing_else(result, tmp_path):
     assert quick(batches(50), labels=Y).student_error == true.student_error
 
 
-def test_a_teacher_of_shuffled_labels_is_imitated():
-    """Nothing true is to be learnt; the student still does what the teacher does, more often than labels or chance would."""
-    y = np.random.default_rng(3).permutation(Y)
-    teacher = trained(y, epochs=60, widths=(WIDTH, 40, 30, 3))
-    out = npkd.compress(teacher, X, "macs=40%", epochs=30)
-    by_chance = max(np.bincount(teacher.predict(X).argmax(axis=1))) / N
-    assert out.agreement > by_chance + 0.1
+@pytest.mark.parametrize("seed", range(3))
+def test_a_teacher_that_nothing_was_taught_is_imitated(seed):
+    """There are no true labels at all: what counts is what the teacher does, and the student does it more often than chance would."""
+    teacher = perceptron([WIDTH, 40, 30, 3], np.random.default_rng(seed))
+    x = np.random.default_rng(10 + seed).standard_normal((2000, WIDTH)).astype(np.float32)
+    out = npkd.compress(teacher, x, "macs=40%", epochs=10)
+    by_chance = max(np.bincount(teacher.predict(x).argmax(axis=1))) / len(x)
+    assert out.agreement > by_chance + 0.5 * (1 - by_chance)
 
 
 def test_a_target_of_error_without_labels_bounds_the_disagreement():

@@ -175,7 +175,7 @@ def test_a_watch_is_told_of_every_step(data):
     assert [stage for stage, _ in watch.begun] == [
         "teacher", "round 1 of 2: layers", "round 1 of 2: distillation", "round 2 of 2: layers", "final distillation"]
     assert [len(steps) for steps in watch.steps] == [steps for _, steps in watch.begun]
-    assert [steps for _, steps in watch.begun] == [12, 10, 1, 10, 3]
+    assert [steps for _, steps in watch.begun] == [12, 7, 1, 7, 3]
     lines = [record for steps in watch.steps for _, record in steps if record]
     assert [(r["stage"], r["epoch"]) for r in lines] == [
         *(("teacher", e) for e in range(1, 13)), ("round 1 of 2: distillation", 1), *(("final distillation", e) for e in range(1, 4))]

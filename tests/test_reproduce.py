@@ -186,6 +186,8 @@ def test_units_come_after_what_they_need(tmp_path):
     assert set(own) | set(following) == set(settings)
     assert all(s.widths_of in own for s in following)
     assert len(own) + len(following) == len(settings)
+    alone = [s for s in settings if s.widths_of]
+    assert spread.waves(alone)[1] == list(dict.fromkeys(s.widths_of for s in alone))      # also where nobody asked for it
 
 
 # ---- numbers -------------------------------------------------------------------------------------------------------------------
@@ -221,11 +223,14 @@ def test_the_comparison_is_at_equal_cost():
     assert len(set(settings)) == len(settings)
     assert {s.epochs for s in settings} == {60}
     assert {s.macs for s in settings} == {26_620, 9_560, 4_800}
-    assert {s.teacher for s in settings} == {lenet300.teacher("plain", seed) for seed in range(5)}
+    teachers = {s.teacher for s in settings}
+    assert sorted(t.seed for t in teachers) == [0, 1, 2, 3, 4]
+    assert teachers <= {lenet300.teacher(kind, seed) for kind in ("plain", "moved") for seed in range(5)}
+    assert len({t.kind for t in teachers}) == 1
     assert {s.method for s in settings} == set(NAMES)
     learnt = {replace(s.recipe, rounds=1, round_epochs=0, final_epochs=1) for s in settings}
     assert len(learnt) == 1                                           # rates, batches, transfer set, temperature
-    assert lenet300.TEACHERS["plain"].jitter == next(iter(learnt)).jitter == 0      # like for like: nothing is moved
+    assert {t.recipe.jitter for t in teachers} == {recipe.jitter for recipe in learnt}      # moved for both, or for neither
     for macs in (26_620, 9_560, 4_800):
         for seed in range(5):
             here = [s for s in settings if s.macs == macs and s.teacher.seed == seed]

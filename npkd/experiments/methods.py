@@ -122,10 +122,10 @@ def in_rounds(
 ) -> Made:
     """Removal and distillation in turns, the budgets as in pipeline.compress."""
     recipe, method, student, path = setting.recipe, METHODS[setting.method], teacher, list[list[int]]()
-    whole = sizes(data)(teacher.widths[:-1])
+    whole, transfer = sizes(data)(teacher.widths[:-1]), pipeline.transfer_set(teacher, data, recipe)
 
     def distil(network: Network, epochs: int, rate: float, stage: str) -> Network:
-        return pipeline.imitate(network, teacher, data, recipe, epochs, rate, rng, watch, stage, state)
+        return pipeline.imitate(network, teacher, data, recipe, epochs, rate, rng, watch, stage, state, transfer)
 
     for r in range(1, recipe.rounds + 1):
         if given is not None:
