@@ -148,8 +148,8 @@ def file_above(folder):
 RNG = np.random.default_rng(0)
 WRONG = {
     # commands and options
-    "no command": (lambda folder: [], "compress, train, check, report"),
-    "unknown command": (lambda folder: ["distil"], "compress, train, check, report"),
+    "no command": (lambda folder: [], "compress, train, check, reproduce, report"),
+    "unknown command": (lambda folder: ["distil"], "compress, train, check, reproduce, report"),
     "an option for a command": (lambda folder: ["--seed", "3"], "--help"),
     "unknown option": (option("--lambda", "3"), "--lambda"),
     "one word too many": (option("digits"), "digits"),
@@ -413,7 +413,7 @@ def test_bars_where_it_is_one(tmp_path, capsys, monkeypatch):
     for stage in ("teacher", "round 1 of 5: layers", "round 4 of 5: distillation", "final distillation", "figures and report"):
         assert stage in err
     assert "1/1" in err
-    assert "10/10" in err
+    assert "7/7" in err
     assert err.endswith("\n")
     assert "\r" not in out
 

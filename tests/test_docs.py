@@ -16,7 +16,7 @@ import pytest
 from npkd.cli import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+PAGES = sorted((ROOT / "docs").glob("*.md"), key=lambda page: (int(page.name.split("-")[0]) if "-" in page.name else 0, page.name))
 TEXTS = [ROOT / "README.md", *PAGES]
 CODE = sorted((ROOT / "npkd").rglob("*.py"))
 REFERENCE = sorted((ROOT / "reference").rglob("*.py"))

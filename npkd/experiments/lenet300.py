@@ -107,7 +107,7 @@ def quick(seeds: int) -> list[Setting]:
     """One budget, the cheap methods, a fifth of the data, a few epochs: to see that it runs, not who wins."""
     taught = [TeacherSetting(DATA, 10_000, "moved", replace(TEACHERS["moved"], teacher_epochs=8), seed) for seed in range(seeds)]
     recipe = replace(COMPARISON, rounds=4, round_epochs=2, final_epochs=10)
-    return [s for t in taught for s in against(t, BUDGETS[1], recipe, ("random", "outgoing weights", "activation", "obs", *SCRATCH))]
+    return [s for t in taught for s in against(t, BUDGETS[0], recipe, ("random", "outgoing weights", "activation", "obs", *SCRATCH))]
 
 
 def records(seeds: int) -> list[tuple[Record, list[Setting]]]:
