@@ -38,10 +38,12 @@ COMPARISON = replace(PICTURES, rounds=31, round_epochs=1, final_epochs=30)
 ONE_SHOT = replace(COMPARISON, rounds=1, round_epochs=0, final_epochs=60)
 """The same number of epochs, all after one removal. Networks from scratch have it too."""
 
-GRADUAL = ("random", "incoming weights", "outgoing weights", "activation", "taylor", "obs", "lasso", "thinet", "net-trim", "slimming")
-OWN_RULE = ("slimming in proportion",)
+GRADUAL = ("random", "incoming weights", "outgoing weights", "activation", "taylor", "obs", "lasso", "thinet", "net-trim", "slimming",
+           "slimming in proportion")
 SHORT = ("incoming weights", "outgoing weights")
 SCRATCH = ("scratch", "scratch with distillation")
+FOLLOWING = ("random", "activation", "obs", "lasso", "thinet", *SCRATCH)
+"""Those that are also run with the widths that ours found."""
 
 
 @dataclass(frozen=True)
@@ -82,32 +84,32 @@ def ours(taught: TeacherSetting, macs: int, recipe: Recipe) -> Setting:
 
 
 def against(
-    taught: TeacherSetting, macs: int, recipe: Recipe, names: Sequence[str], short: Sequence[str] = (), own: Sequence[str] = ()
+    taught: TeacherSetting, macs: int, recipe: Recipe, names: Sequence[str], short: Sequence[str], following: Sequence[str]
 ) -> list[Setting]:
-    """Our method first, then the others on the same teacher: ``names`` with ``recipe``, ``short`` with one removal and as many epochs, each
-    with widths of its own rule, and with those that ours found; ``own`` with widths of their own rule alone.
+    """Our method first, then the others on the same teacher: ``names`` with ``recipe``, ``short`` with one removal and as many epochs, with
+    widths of their own rule; then ``following`` with the widths that ours found.
     """
     first = ours(taught, macs, recipe)
     once = replace(recipe, rounds=1, round_epochs=0, final_epochs=first.epochs)
-    found = [first]
-    for follow in (None, first):
-        for name in names:
-            found.append(Setting(taught, name, macs, once if name in SCRATCH else recipe, widths_of=follow))
-        found += [Setting(taught, name, macs, once, widths_of=follow) for name in short]
-    return found + [Setting(taught, name, macs, recipe) for name in own]
+
+    def other(name: str, follow: Setting | None = None) -> Setting:
+        return Setting(taught, name, macs, once if name in SCRATCH else recipe, widths_of=follow)
+
+    return [first, *map(other, names), *(Setting(taught, name, macs, once) for name in short), *(other(name, first) for name in following)]
 
 
 def comparison(seeds: int) -> list[Setting]:
     """Every method, budget and seed."""
     return [s for macs in BUDGETS for seed in range(seeds)
-            for s in against(teacher("moved", seed), macs, COMPARISON, (*GRADUAL, *SCRATCH), SHORT, OWN_RULE)]
+            for s in against(teacher("moved", seed), macs, COMPARISON, (*GRADUAL, *SCRATCH), SHORT, FOLLOWING)]
 
 
 def quick(seeds: int) -> list[Setting]:
     """One budget, the cheap methods, a fifth of the data, a few epochs: to see that it runs, not who wins."""
     taught = [TeacherSetting(DATA, 10_000, "moved", replace(TEACHERS["moved"], teacher_epochs=8), seed) for seed in range(seeds)]
     recipe = replace(COMPARISON, rounds=4, round_epochs=2, final_epochs=10)
-    return [s for t in taught for s in against(t, BUDGETS[0], recipe, ("random", "outgoing weights", "activation", "obs", *SCRATCH))]
+    names = ("random", "outgoing weights", "activation", "obs", *SCRATCH)
+    return [s for t in taught for s in against(t, BUDGETS[0], recipe, names, (), names[2:])]
 
 
 def records(seeds: int) -> list[tuple[Record, list[Setting]]]:

@@ -25,7 +25,7 @@ class TeacherSetting:
 
     data        a name or path for npkd.data.load
     examples    of the training part that are used, the first ones after the split; None: all
-    kind        a word for tables: "plain", "moved", "strong"
+    kind        a word for tables: "plain", "moved"
     recipe      hidden widths and how it is trained
     seed        of the split and of the training
     """
