@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.collections import PathCollection
 from scipy.stats import ttest_rel
 
 from npkd import cost
@@ -18,6 +19,7 @@ from npkd.errors import InputError
 from npkd.experiments import command, lenet300, runs, spread, tables
 from npkd.experiments.compare import paired
 from npkd.experiments.methods import METHODS, NAMES
+from npkd.experiments.picture import pareto
 from npkd.experiments.published import PUBLISHED
 from npkd.experiments.setting import Setting, TeacherSetting, key, path_of, read, write
 from npkd.recipe import Recipe
@@ -282,12 +284,12 @@ def test_the_command_prints_tables_and_goes_on_where_it_stopped(tmp_path, monkey
     assert "5 runs in" in once                      # a teacher, ours, two methods, one of them also with our widths
     assert main([*words, "--json", str(tmp_path / "out.json")]) == 0
     text = capsys.readouterr().out
-    assert "6 runs in" in text                                        # those of the other seed
+    assert "5 runs in" in text                                        # those of the other seed
     assert "VIBNet" in text
     stored = json.loads((tmp_path / "out.json").read_text())
     assert stored["command"] == "npkd reproduce lenet300 --quick --seeds 2"
     by_label = {row["method"]: row for row in stored["comparison"]}
-    assert list(by_label) == ["ours", "obs", "outgoing weights, one shot", "obs (our widths)", "outgoing weights, one shot (our widths)"]
+    assert list(by_label) == ["ours", "obs", "outgoing weights, one shot", "obs (our widths)"]
     for name, row in by_label.items():
         mine = [read(s, tmp_path / "runs")["test_error"] for s in settings if tables.label(s) == name]
         ours = [read(s, tmp_path / "runs")["test_error"] for s in settings if s.method == "ours"]
@@ -297,6 +299,25 @@ def test_the_command_prints_tables_and_goes_on_where_it_stopped(tmp_path, monkey
         if name != "ours":
             assert row["minus_ours"]["mean"] == pytest.approx(np.mean(mine) - np.mean(ours))
             assert f"{100 * row['minus_ours']['mean']:+.3f}" in text
+
+
+def test_the_picture_holds_every_point():
+    """Published rows by sureness, other methods up to 4 %, ours with its deviation; what is left out is counted in words."""
+    def row(name, macs, error, **more):
+        return {"method": name, "macs": {"mean": macs}, "test_error": {"mean": error, "deviation": 0.001}, **more}
+
+    comparison = [row("ours", 9000, 0.015), row("obs", 9100, 0.016), row("random", 9200, 0.045)]
+    figure = pareto(comparison, [row("", 9000, 0.013, teacher="moved"), row("", 9000, 0.019, teacher="plain")])
+    axes = figure.axes[0]
+    drawn = [tuple(point) for c in axes.collections if isinstance(c, PathCollection)
+             for point in np.asarray(c.get_offsets())]
+    assert {(p.macs, p.test_error) for p in PUBLISHED} | {(9100, 1.6)} == set(drawn)
+    lines = {(float(x), round(float(y), 9)) for line in axes.lines for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)}
+    assert {(9000, 1.5), (9000, 1.3), (9000, 1.9)} <= lines
+    assert "1 points above 4 % are left out" in axes.get_xlabel()
+    words = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert "ours, records, like for like" in words
+    assert len(words) == len(set(words))
 
 
 def test_records_are_judged_by_their_mean(tmp_path):
