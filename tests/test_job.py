@@ -178,7 +178,8 @@ def test_the_test_part_is_looked_at_once_and_last(tmp_path, monkeypatch):
     used, predict = [], summary.predict
     plans = prepare(settings(tmp_path), pipeline.Silent())
     monkeypatch.setattr(summary, "predict", lambda network, x: (used.append(np.array_equal(x, plans.data.x_test)), predict(network, x))[1])
-    monkeypatch.setattr(pipeline, "predict", lambda network, x: (used.append(np.array_equal(x, plans.data.x_test)), predict(network, x))[1])
+    monkeypatch.setattr(pipeline, "predict",
+                        lambda network, x, *rows: (used.append(np.array_equal(x, plans.data.x_test)), predict(network, x, *rows))[1])
     job.run(settings(tmp_path), Noting())
     assert used.count(True) == len(calls) == 2
     assert events[-3:] == ["judged", "judged", "figures and report"]
