@@ -82,7 +82,8 @@ def parser() -> Parser:
                                    description="Train a teacher, or take one, and distil it into a smaller network.")
     compress.add_argument("--teacher", metavar="FILE", help="a network that npkd saved; without it one is trained")
     compress.add_argument("--target", default="macs=10%", metavar="KIND=NUMBER",
-                          help="macs=N, neurons=N, parameters=N or bytes=N (N%%: of the teacher's), or error=+POINTS (default: macs=10%%)")
+                          help="macs=N, neurons=N, parameters=N or bytes=N (N%%: of the teacher's), widths=N-N (neurons a layer, inputs "
+                               "first), or error=+POINTS (default: macs=10%%)")
     compress.add_argument("--keep-inputs", action="store_true", help="remove no input")
 
     train = commands.add_parser("train", parents=[shared], allow_abbrev=False, help="train a plain network",

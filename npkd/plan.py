@@ -136,12 +136,9 @@ def prepare(settings: Settings, watch: Watch) -> Plan:
             numbers = replace(numbers, teacher_epochs=settings.epochs)
         return Plan(settings, data, numbers, None, about, None, seed)
     widths = network.widths if network is not None else [data.x_train.shape[1], *numbers.hidden, data.classes]
-    goal = target.parse(settings.target, widths)
+    goal = target.parse(settings.target, widths, settings.keep_inputs)
     if goal.kind in ("parameters", "bytes") and network and any(layer.op in ("batch_norm", "gate") for layer in network.layers):
         raise InputError(f"target: {goal.kind} counts plain perceptrons, and the teacher has layers of batch_norm or gate; use macs or neurons")
-    smallest = goal.size([widths[0] if settings.keep_inputs else 1, *[1] * (len(widths) - 2), data.classes])
-    if goal.kind != "error" and goal.bound < smallest:
-        raise InputError(f"target: {goal.kind} is {goal.bound:g}; the smallest that this network can be is {smallest:g}, one neuron a layer")
     return Plan(settings, data, numbers, network, about, goal, seed)
 
 

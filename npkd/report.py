@@ -171,6 +171,7 @@ def settings(summary: Mapping[str, Any]) -> list[list[str]]:
     if "target" in summary:
         target = summary["target"]
         bound = f"validation error at most {target['bound']:g} points above the teacher's" if target["kind"] == "error" else (
+            "at most so many neurons a layer, inputs first" if target["kind"] == "widths" else
             f"at most {number(target['bound'])} {target['kind']}")
         rows.append(["target", f"{target['words']}: {bound}"])
         rows.append(["teacher", f"from the file {summary['teacher_file']}" if summary["teacher_file"] else "trained in this run"])

@@ -181,7 +181,7 @@ def sensitivities(network: Network, x: Array, consumers: Sequence[int]) -> list[
                 d = np.zeros_like(logits[-1])
                 d[:, c] = 1
                 total += (backward({len(logits) - 1: d})[0].astype(np.float64) ** 2).mean(axis=0)       # (W14)
-        weights.append(np.sqrt(np.maximum(total, 1e-12 * max(float(total.max()), 1e-300))))
+        weights.append(np.sqrt(np.maximum(total, 1e-12 * (float(total.max()) or 1.0))))
     return weights
 
 
