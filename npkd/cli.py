@@ -99,6 +99,7 @@ def parser() -> Parser:
     reproduce.add_argument("--quick", action="store_true", help="a few minutes: one budget, some methods, a part of the data")
     reproduce.add_argument("--seeds", type=whole(1, 1000), metavar="K", help="seeds 0 … K − 1 (default: 5, quick: 2)")
     reproduce.add_argument("--part", choices=("all", "comparison", "records"), default="all", help="what to run (default: all)")
+    reproduce.add_argument("--stored", action="store_true", help="run nothing: the tables of what is finished so far")
     reproduce.add_argument("--json", metavar="FILE", help="write the numbers to a file too")
     reproduce.add_argument("--runs", default="npkd-runs", metavar="DIR", help="folder that keeps finished runs (default: npkd-runs)")
     reproduce.add_argument("--jobs", type=whole(1, 256), default=2, metavar="J", help="runs at the same time, a thread each (default: 2)")

@@ -22,10 +22,11 @@ def outgoing(w: Array, j: int) -> float:
     return math.sqrt(sum(float(w[k, j]) ** 2 for k in range(len(w))))
 
 
-def objective(h: Array, z: Array, w: Array, lam: float, cost: Array) -> float:
-    """The penalised objective, with the best bias."""
+def objective(h: Array, z: Array, w: Array, lam: float, cost: Array, rho: float = 0.0) -> float:
+    """The penalised objective, with the best bias, and the elastic term ½ ρ Σ_j ‖W_{:,j}‖²."""
     penalty = sum(cost[j] * outgoing(w, j) for j in range(w.shape[1]))
-    return square(residual(h, z, w)) / (2 * len(h)) + lam * float(penalty)     # (W1)
+    elastic = rho / 2 * sum(outgoing(w, j) ** 2 for j in range(w.shape[1]))     # (W22)
+    return square(residual(h, z, w)) / (2 * len(h)) + lam * float(penalty) + elastic     # (W1)
 
 
 def correlations(h: Array, r: Array) -> list[float]:

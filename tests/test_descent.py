@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from npkd.sparsity import descent
-from npkd.sparsity.descent import BLOCK, inverse_of, line_minimum, newton, sweep
+from npkd.sparsity.descent import BLOCK, inverse_of, newton, step_length, sweep, threshold
 from reference.group_lasso import quadratic
 
 QUICK = settings(derandomize=True, deadline=None, max_examples=80)
@@ -98,7 +98,7 @@ def test_newton_is_fast_near_the_solution():
         return np.linalg.norm(C - A @ v - kappa[:, None] * v / np.linalg.norm(v, axis=1)[:, None])
 
     first = residual()
-    for _ in range(6):
+    for _ in range(3):
         v = newton(A, kappa, v, C - A @ v)
     assert residual() < 1e-8 * first
 
@@ -125,22 +125,51 @@ def test_both_in_turn_lower_f_all_the_way(seed, k, m, singular):
 
 @QUICK
 @given(seed=st.integers(0, 10 ** 6))
-def test_the_line_minimum_falls(seed):
-    """F falls along a direction downhill, by a good part of what it can fall there; one uphill is not taken."""
+def test_the_step_length(seed):
+    """F falls along a direction downhill by a part of what its slope promises, and would not at twice the step; one uphill is not taken."""
     A, C, kappa, v = problem(seed, 5, 2)
     v += 0.1
     rng = np.random.default_rng(seed)
-    gradient, norms = C - A @ v, np.linalg.norm(v, axis=1)
-    slope = gradient - kappa[:, None] * v / norms[:, None]
-    for d in (slope * rng.uniform(0.1, 30), -slope):
-        alpha = line_minimum(kappa, v, d, norms, float((d * gradient).sum()), float((d * (A @ d)).sum()))
-        before = value(A, C, kappa, v)
-        if (d * slope).sum() < 0:
+    gradient, before = C - A @ v, value(A, C, kappa, v)
+    downhill = gradient - kappa[:, None] * v / np.linalg.norm(v, axis=1)[:, None]
+    for d in (downhill * rng.uniform(0.1, 30), -downhill):
+        promised = (d * downhill).sum()
+        alpha = step_length(kappa, v, d, float((d * gradient).sum()), float((d * (A @ d)).sum()))
+        if promised < 0:
             assert alpha == 0
         else:
-            assert alpha > 0
-            possible = before - min(value(A, C, kappa, v + a * d) for a in np.geomspace(1e-4, 1e4, 300))
-            assert before - value(A, C, kappa, v + alpha * d) >= 0.1 * possible
+            assert 0 < alpha <= 1
+            assert before - value(A, C, kappa, v + alpha * d) >= 0.9e-3 * alpha * promised
+            if alpha < 1:
+                assert before - value(A, C, kappa, v + 2 * alpha * d) < 1.1e-3 * 2 * alpha * promised
+
+
+@QUICK
+@given(seed=st.integers(0, 10 ** 6), k=st.integers(1, 5), m=st.integers(1, 3))
+def test_threshold_minimises_what_it_should(seed, k, m):
+    """½‖v − u‖² + Σ κ_j ‖v_j‖ is nowhere smaller: in other rows, near the result, on the way to u; rows within κ_j are exactly zero."""
+    rng = np.random.default_rng(seed)
+    u, kappa = rng.standard_normal((k, m)), rng.uniform(0.1, 2, k)
+    v = threshold(u, kappa)
+
+    def aim(v):
+        return 0.5 * ((v - u) ** 2).sum() + (kappa * np.linalg.norm(v, axis=1)).sum()
+
+    assert all(aim(v) <= aim(v + e) + 1e-15 for e in 10.0 ** -rng.integers(0, 6, (100, 1, 1)) * rng.standard_normal((100, k, m)))
+    assert all(aim(v) <= aim(s * u) + 1e-12 for s in np.linspace(0, 1, 50))
+    assert np.array_equal(v.any(axis=1), np.linalg.norm(u, axis=1) > kappa)
+    assert not threshold(np.zeros((k, m)), kappa).any()
+
+
+def test_a_newton_step_lets_a_row_vanish():
+    """Two orthogonal rows, of which one is zero at the solution C_j − κ_j C_j/‖C_j‖: a few steps, and it is exactly zero."""
+    A, C, kappa = np.eye(2), np.array([[2.0, 1.0], [0.3, 0.4]]), np.array([1.0, 0.6])
+    v = np.array([[1.0, 1.0], [0.2, 0.1]])
+    for _ in range(6):
+        on = np.flatnonzero(v.any(axis=1))
+        v[on] = newton(A[np.ix_(on, on)], kappa[on], v[on], (C - A @ v)[on])
+    assert not v[1].any()
+    np.testing.assert_allclose(v[0], C[0] * (1 - 1 / np.sqrt(5)), rtol=1e-12)
 
 
 def test_the_inverse():

@@ -241,6 +241,78 @@ def test_shifted_inputs_and_targets_change_the_bias_alone(seed, fraction):
     np.testing.assert_allclose(other.b, one.b + shift_z - one.w @ shift_h, atol=1e-5)
 
 
+# ---- the path and the ridge ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)], ids=["falling", "rising"])
+def test_a_path_follows_its_lambdas(order):
+    """In any order, with repetitions, from a single value to many: each solution is certified for its own λ, and is the one found alone."""
+    h, z, cost = data(4, 40, 8, 3)
+    problem = Problem(Statistics.of(h, z), cost)
+    values = np.repeat(lambdas(1.1 * problem.lambda_max, 9, 1e-2), 2)[order]
+    path = list(problem.path(values, tolerance=1e-12))
+    assert [s.lam for s in path] == values.tolist()
+    for solution in path:
+        assert defined.gap(h, z, solution.w, solution.lam, cost) <= 1e-11
+        np.testing.assert_allclose(solution.w, problem.solve(solution.lam, tolerance=1e-12).w, atol=1e-5)
+    with pytest.raises(InputError, match="lambda is"):
+        list(problem.path(np.array([1.0, 0.0])))
+
+
+def test_following_the_path_saves_steps():
+    """Neurons as a network has them: from where the last two solutions lead, two Newton steps are left at each λ, fewer than from the last."""
+    rng = np.random.default_rng(0)
+    h = np.maximum(rng.standard_normal((400, 12)) @ rng.standard_normal((12, 40)) + rng.standard_normal(40), 0)
+    problem = Problem(Statistics.of(h, h @ rng.standard_normal((40, 10))))
+    values = lambdas(problem.lambda_max, 100, 1e-3)
+    along = sum(s.iterations for s in problem.path(values))
+    warm, w = 0, None
+    for lam in values:
+        solution = problem.solve(lam, w)
+        warm, w = warm + solution.iterations, solution.w
+    assert along <= 2 * len(values)
+    assert along < warm
+
+
+def with_ridge(h, z, rho):
+    """Data without means whose plain problem is the elastic one: two examples ±e_j for each weight, and numbers scaled to the larger N."""
+    (n, d), m = h.shape, z.shape[1]
+    rows = np.sqrt(n * rho / 2) * np.eye(d)
+    scale = np.sqrt((n + 2 * d) / n)
+    return (scale * np.vstack([h - h.mean(axis=0), rows, -rows]), scale * np.vstack([z - z.mean(axis=0), np.zeros((2 * d, m))]))
+
+
+@QUICK
+@given(seed=st.integers(0, 10 ** 6), ridge=st.sampled_from([1e-4, 1e-2, 1.0, 30.0]), fraction=st.floats(0.01, 0.9))
+def test_the_ridge(seed, ridge, fraction):
+    """Solution, gap and proofs are those of raw data with the ridge as examples; error and bias those of the data without."""
+    h, z, cost = data(seed, 15, 4, 2)
+    problem = Problem(Statistics.of(h, z), cost, ridge)
+    rho = ridge * h.var(axis=0).mean()
+    raw_h, raw_z = with_ridge(h, z, rho)
+    assert problem.lambda_max == pytest.approx(defined.lambda_max(h, z, cost), rel=1e-11)
+    lam = fraction * problem.lambda_max
+    solution, exact = problem.solve(lam, tolerance=1e-12), ista(raw_h, raw_z, lam, cost)
+    np.testing.assert_allclose(solution.w, exact, atol=1e-4)
+    assert not exact[:, solution.proved].any()
+    best = defined.objective(h, z, solution.w, lam, cost, rho)
+    assert best == pytest.approx(defined.objective(raw_h, raw_z, solution.w, lam, cost), rel=1e-10)
+    assert all(best <= defined.objective(h, z, solution.w + 1e-2 * e, lam, cost, rho)
+               for e in np.random.default_rng(seed).standard_normal((5, 2, 4)))
+    for tolerance in (1e-1, 1e-3):
+        rough = problem.solve(lam, tolerance=tolerance)
+        assert rough.gap == pytest.approx(defined.gap(raw_h, raw_z, rough.w, lam, cost), rel=1e-7, abs=1e-11)
+        assert rough.error == pytest.approx(Statistics.of(h, z).error(rough.w), rel=1e-9, abs=1e-12)
+        np.testing.assert_allclose(rough.b, z.mean(axis=0) - rough.w @ h.mean(axis=0), atol=1e-12)
+
+
+@pytest.mark.parametrize("ridge", [-1e-9, np.nan, np.inf])
+def test_a_ridge_that_is_none_is_refused(ridge):
+    h, z, cost = data(0)
+    with pytest.raises(InputError, match="ridge is"):
+        Problem(Statistics.of(h, z), cost, ridge)
+
+
 # ---- awkward data -----------------------------------------------------------------------------------------------------------------
 
 

@@ -301,6 +301,22 @@ def test_the_command_prints_tables_and_goes_on_where_it_stopped(tmp_path, monkey
             assert f"{100 * row['minus_ours']['mean']:+.3f}" in text
 
 
+def test_what_is_stored_is_shown_and_nothing_run(tmp_path, monkeypatch, capsys):
+    settings = tiny(tmp_path, names=("obs",))
+    monkeypatch.setattr(lenet300, "quick", lambda seeds: settings)
+    folder = tmp_path / "runs"
+    first = [s for s in settings if s.teacher.seed == 0]
+    spread.run_all(first[:2], folder, 1)                               # ours and obs of seed 0
+    runs.finish(settings[-1].teacher, folder)
+    runs.finish(next(s for s in settings if s.teacher.seed == 1 and s.method == "obs" and s.widths_of is None), folder)
+    monkeypatch.setattr(command, "run_all", lambda *given: pytest.fail("something was run"))
+    assert main(["reproduce", "lenet300", "--quick", "--stored", "--runs", str(folder), "--json", str(tmp_path / "out.json")]) == 0
+    stored = json.loads((tmp_path / "out.json").read_text())
+    assert [(row["method"], row["seeds"]) for row in stored["comparison"]] == [("ours", [0]), ("obs", [0])]     # seed 1 has no pair
+    assert stored["command"].endswith("--stored")
+    assert "0 runs" in capsys.readouterr().out
+
+
 def test_the_picture_holds_every_point():
     """Published rows by sureness, other methods up to 4 %, ours with its deviation; what is left out is counted in words."""
     def row(name, macs, error, **more):

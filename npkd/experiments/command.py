@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from npkd import __version__
 from npkd.errors import InputError
 from npkd.experiments import lenet300, tables
-from npkd.experiments.setting import VERSION
+from npkd.experiments.setting import VERSION, Setting, read
 from npkd.experiments.spread import run_all
 from npkd.files import write_json
 
@@ -19,8 +20,19 @@ NAMES = ("lenet300",)
 PARTS = ("all", "comparison", "records")
 
 
-def reproduce(name: str, *, quick: bool, seeds: int | None, json: str | None, runs: str, jobs: int, part: str) -> int:
+def finished(settings: Sequence[Setting], folder: Path) -> list[Setting]:
+    """Those that have been run, where ours has been run for the same teacher and budget."""
+    done = [s for s in settings if read(s, folder) is not None]
+    held = {(s.teacher, s.macs) for s in done if s.method == "ours"}
+    return [s for s in done if (s.teacher, s.macs) in held]
+
+
+def reproduce(
+    name: str, *, quick: bool, seeds: int | None, json: str | None, runs: str, jobs: int, part: str, stored: bool = False
+) -> int:
     """Run what is missing in the folder ``runs``, print the tables, write them to the file ``json``; the exit code, 0.
+
+    With ``stored`` nothing is run, and the tables are of what is finished.
 
     Raises InputError for what cannot be run or written.
     """
@@ -32,12 +44,16 @@ def reproduce(name: str, *, quick: bool, seeds: int | None, json: str | None, ru
         raise InputError("reproduce: quick runs have no records; leave out --quick, or --part records")
     compared = [] if part == "records" else lenet300.quick(count) if quick else lenet300.comparison(count)
     beaten = [] if quick or part == "comparison" else lenet300.records(count)
-    done = run_all([*compared, *(s for _, settings in beaten for s in settings)], folder, jobs)
+    if stored:
+        compared = finished(compared, folder)
+        beaten = [(record, some) for record, settings in beaten if (some := finished(settings, folder))]
+    done = 0 if stored else run_all([*compared, *(s for _, settings in beaten for s in settings)], folder, jobs)
     rows, records = tables.comparison_rows(compared, folder), tables.record_rows(beaten, folder)
     texts = [tables.comparison_text(rows)] if rows else []
     texts += [tables.records_text(records)] if records else []
     print("\n\n".join([*texts, tables.published_text(), f"{done} runs in {time.perf_counter() - began:.0f} s; all are kept in {folder}"]))
     if json is not None:
-        words = ["npkd", "reproduce", name, *["--quick"] * quick, "--seeds", str(count), *(["--part", part] if part != "all" else [])]
+        parts = ["--part", part] if part != "all" else []
+        words = ["npkd", "reproduce", name, *["--quick"] * quick, "--seeds", str(count), *parts, *["--stored"] * stored]
         write_json(json, {"command": shlex.join(words), "npkd": __version__, "version": VERSION, "comparison": rows, "records": records})
     return 0

@@ -2,16 +2,14 @@
 
     F(v) = ½⟨v, A v⟩ − ⟨v, C⟩ + Σ_j κ_j ‖v_j‖,    v (k, m), a row for each neuron, A_jj = 1
 
-Both steps lower F, so that their alternation does. Alone each is slow: coordinate steps creep along correlated neurons, and Newton's
-method cannot leave or enter zero, where F has a kink. Derivation and measurement: docs/6-layer-wise.md.
+Neither step raises F. Alone each is slow: coordinate steps creep along correlated neurons, and Newton's method cannot leave zero,
+where F has a kink. Derivation and measurement: docs/6-layer-wise.md.
 """
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
-from scipy.linalg import lapack
+from scipy.linalg import blas, lapack
 
 from npkd.arrays import Array
 from npkd.blas import inner_product, product
@@ -20,8 +18,8 @@ BLOCK = 32
 """Rows whose steps are gathered before the other rows hear of them: one product instead of many rank-one updates."""
 
 
-DAMPING = 1e-3
-"""What is added to a Newton system, relative to 1/β: where inputs depend on one another it is singular."""
+DAMPING = 1e-8
+"""The least that a Newton step adds to the curvature of F along each row, where A_jj = 1."""
 
 
 def sweep(A: Array, kappa: Array, v: Array, gradient: Array) -> None:
@@ -39,22 +37,22 @@ def sweep(A: Array, kappa: Array, v: Array, gradient: Array) -> None:
         for j in range(len(before)):
             v_j = v[start + j]
             u = v_j + local[j]
-            size, bound = math.sqrt(u @ u), kappa[start + j]
+            size, bound = blas.dnrm2(u), kappa[start + j]
             if size > bound:
                 u *= 1 - bound / size                                                 # (W8)
             elif v_j.any():
                 u[:] = 0
             else:
                 continue
-            local -= inner[j, :, None] * (u - v_j)
+            blas.dger(-1.0, u - v_j, inner[j], a=local.T, overwrite_a=1)              # in place: local_k −= A_jk (u − v_j)
             v_j[:] = u
             moved = True
         if moved:
             gradient -= product(A[:, rows], v[rows] - before)
 
 
-def newton(A: Array, kappa: Array, v: Array, gradient: Array) -> Array:
-    """v after one Newton step over its rows, all different from zero; ``gradient`` is G = C − A v.
+def newton(A: Array, kappa: Array, v: Array, gradient: Array, damping: float = 0.0) -> Array:
+    """v after one Newton step over its rows, all different from zero; ``gradient`` is G = C − A v. Rows may become zero.
 
         H[d]_j = (A d)_j + β_j (d_j − v̂_j ⟨v̂_j, d_j⟩) = G_j − κ_j v̂_j,   β_j = κ_j/‖v_j‖,   v̂_j = v_j/‖v_j‖       (W9)
 
@@ -63,20 +61,38 @@ def newton(A: Array, kappa: Array, v: Array, gradient: Array) -> Array:
 
         K = diag(1/β) − M⁻¹ ∘ (v̂ v̂ᵀ),   K a = q,   d = M⁻¹ (r + diag(a) v̂)                                      (W12)
 
-    at the cost of a few products. How far to go along d costs O(k) an evaluation.
+    at the cost of a few products. ``damping`` is added to the curvature along every v̂_j: where neurons depend on one another there is none.
+    The step is not taken in v, where the norm has a kink at zero, but in the point u whose soft threshold v is. There a row turns, and
+    vanishes, as it should:
+
+        u_j = v_j + κ_j v̂_j + d_j + β_j (d_j − v̂_j ⟨v̂_j, d_j⟩),   v_j ← max(1 − κ_j/‖u_j‖, 0) u_j                 (W20)
+
+    Source of (W20): Robinson 1992, whose normal map this is Newton's method on.
     """
-    norms = np.sqrt(np.einsum("ij,ij->i", v, v))
+    norms = np.sqrt(row_products(v, v))
     unit, beta = v / norms[:, None], kappa / norms
     inverse = inverse_of(A + np.diag(beta))
     right = gradient - kappa[:, None] * unit                                          # (W9)  −∇F
-    q = np.einsum("ij,ij->i", unit, product(inverse, right))
+    q = row_products(unit, product(inverse, right))
     K = -inverse * product(unit, unit.T)
-    K[np.diag_indices_from(K)] += (1 + DAMPING) / beta
+    K[np.diag_indices_from(K)] += (1 + max(damping, DAMPING) / beta) / beta
     _, a, fault = lapack.dposv(K, q)                                                  # (W12)
     d = product(inverse, right + a[:, None] * unit if not fault else right)           # (W12); without a: M bounds H from above
-    Ad = product(A, d)
-    alpha = line_minimum(kappa, v, d, norms, inner_product(d, gradient), inner_product(d, Ad))
-    return v + alpha * d
+    u = v + d + kappa[:, None] * unit + beta[:, None] * (d - row_products(unit, d)[:, None] * unit)
+    there = threshold(u, kappa)                                                       # (W20)
+    d = there - v
+    alpha = step_length(kappa, v, d, inner_product(d, gradient), inner_product(d, product(A, d)))
+    return there if alpha == 1 else v + alpha * d
+
+
+def threshold(u: Array, kappa: Array) -> Array:
+    """max(1 − κ_j/‖u_j‖, 0) u_j for every row j of u (k, m): the proximal step (P5) of Σ_j κ_j ‖u_j‖."""
+    return np.asarray(u * np.maximum(1 - kappa / np.sqrt(np.maximum(row_products(u, u), 1e-300)), 0)[:, None])
+
+
+def row_products(a: Array, b: Array) -> Array:
+    """⟨a_j, b_j⟩ for every row j of two matrices of one shape."""
+    return np.asarray(np.einsum("ij,ij->i", a, b))
 
 
 def inverse_of(M: Array) -> Array:
@@ -88,27 +104,24 @@ def inverse_of(M: Array) -> Array:
     return np.asarray(half + np.tril(half, -1).T)
 
 
-def line_minimum(kappa: Array, v: Array, d: Array, norms: Array, slope: float, curvature: float) -> float:
-    """A step α along d that lowers F, and by which most of the slope is used up; 0 where d does not lead down.
+def step_length(kappa: Array, v: Array, d: Array, slope: float, curvature: float) -> float:
+    """The largest of 1, ½, ¼, … by which v + αd lowers F by a part of what its slope promises; 0 where d does not lead down.
 
-        φ'(α) = −⟨d, G⟩ + α⟨d, A d⟩ + Σ_j κ_j ⟨d_j, v_j + αd_j⟩/‖v_j + αd_j‖          (W13)
+        φ(α) − φ(0) = −α⟨d, G⟩ + ½α²⟨d, A d⟩ + Σ_j κ_j (2α⟨v_j, d_j⟩ + α²‖d_j‖²)/(‖v_j + αd_j‖ + ‖v_j‖)
+                    ≤ 10⁻³ α φ'(0)                                                    (W13)
 
-    ``slope`` is ⟨d, G⟩, ``curvature`` ⟨d, A d⟩. From 1, α is doubled while more than a tenth of the slope is left. F is convex along d, so φ'
-    rises, and φ(α) − φ(0) ≤ ½α (φ'(α/2) + φ'(α)): α is halved until the right side is not above 0.
+    ``slope`` is ⟨d, G⟩, ``curvature`` ⟨d, A d⟩; the rows of v are not zero. O(k) an evaluation, once ⟨v_j, d_j⟩ and ‖d_j‖² are there.
+    Source: Armijo 1966.
     """
-    vd, dd = np.einsum("ij,ij->i", v, d), np.einsum("ij,ij->i", d, d)
-
-    def derivative(alpha: float) -> float:
-        there = np.sqrt(np.maximum(norms ** 2 + 2 * alpha * vd + alpha ** 2 * dd, 1e-300))
-        return -slope + alpha * curvature + float((kappa * (vd + alpha * dd) / there).sum())     # (W13)
-
-    alpha, start = 1.0, derivative(0.0)
+    norms, vd, dd = np.sqrt(row_products(v, v)), row_products(v, d), row_products(d, d)
+    start = float((kappa * vd / norms).sum()) - slope
     if start >= 0:
         return 0.0
-    while derivative(alpha) < 0.1 * start and alpha < 1e6:
-        alpha *= 2
+    alpha = 1.0
     for _ in range(60):
-        if derivative(alpha / 2) + derivative(alpha) <= 0:
+        more = 2 * alpha * vd + alpha ** 2 * dd
+        change = (kappa * more / (np.sqrt(np.maximum(norms ** 2 + more, 0)) + norms)).sum()
+        if -alpha * slope + 0.5 * alpha ** 2 * curvature + float(change) <= 1e-3 * alpha * start:                  # (W13)
             return alpha
         alpha /= 2
     return 0.0

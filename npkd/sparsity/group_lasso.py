@@ -21,7 +21,7 @@ from scipy import linalg
 from npkd.arrays import Array
 from npkd.blas import inner_product, product
 from npkd.errors import InputError, positive
-from npkd.sparsity.descent import newton, sweep
+from npkd.sparsity.descent import newton, row_products, sweep, threshold
 from npkd.sparsity.statistics import Statistics
 
 TOLERANCE = 1e-6
@@ -41,7 +41,7 @@ class Solution:
     proved (d,) True where the certificate itself proves the neuron zero at the exact optimum, (W6)
     gap         duality gap divided by the objective at W = 0
     error       relative error r²/t
-    iterations  pairs of a sweep and a Newton step
+    iterations  Newton steps
     """
 
     lam: float
@@ -59,12 +59,19 @@ class Problem:
 
     statistics    of the layer
     cost          c_j > 0: one number or (d,)
+    ridge         ρ ≥ 0, relative to the mean variance of the inputs: (W1) with the elastic term
+
+        + ½ ρ (tr A/d) Σ_j ‖W_{:,j}‖²                                                  (W22)
+
+    The ridge is one of the statistics, A + ρ (tr A/d) I: all that follows, the certificate too, is that of the elastic problem.
 
     Inputs are scaled to unit variance inside (with costs c_j/σ_j that is the same problem), since a common step length for neurons of very
-    different variance is a slow one; constant inputs have no say and stay zero. Raises InputError for costs that do not fit.
+    different variance is a slow one; constant inputs have no say and stay zero. Raises InputError for costs that do not fit
+    and a negative ridge.
     """
 
-    def __init__(self, statistics: Statistics, cost: float | Array = 1.0) -> None:
+    def __init__(self, statistics: Statistics, cost: float | Array = 1.0, ridge: float = 0.0) -> None:
+        positive("group lasso", "ridge", ridge, zero=True)
         A, C, self.t = statistics.normalised()
         d = len(A)
         cost = np.broadcast_to(np.asarray(cost, np.float64), np.shape(cost) or (d,))
@@ -75,8 +82,10 @@ class Problem:
         variance = np.diag(A)
         moment = variance + statistics.mean_h ** 2
         self.alive = np.flatnonzero(variance > 1e-12 * moment)      # constant inputs, up to rounding, have no say
-        self.sigma = np.sqrt(variance[self.alive])
+        self.rho = ridge * float(variance.mean())
+        self.sigma = np.sqrt(variance[self.alive] + self.rho)
         self.A = A[np.ix_(self.alive, self.alive)] / np.outer(self.sigma, self.sigma)
+        np.fill_diagonal(self.A, 1.0)                                                 # with the ridge: (A_jj + ρ)/σ_j², (W22)
         self.C = C[self.alive] / self.sigma[:, None]
         self.cost = cost[self.alive] / self.sigma
         self.d, self.m = d, C.shape[1]
@@ -114,41 +123,61 @@ class Problem:
     def solve(self, lam: float, start: Array | None = None, *, tolerance: float = TOLERANCE, iterations: int = 300) -> Solution:
         """The solution at λ > 0, from ``start`` (m, d) or from zero.
 
-        Coordinate sweeps and Newton steps in turn (descent.py), on a working set: neurons that are not zero, and those that the gradient
-        calls for. Outside of it the solution is checked, not assumed: the gap is that of the whole problem.
         Raises InputError for λ ≤ 0 (at 0 the refit is the solution); ends at ``iterations`` with the gap it has.
         """
         positive("group lasso", "lambda", lam)
         v = np.zeros((len(self.alive), self.m))
         if start is not None:
             v[:] = start.T[self.alive] * self.sigma[:, None]
-        kappa, pairs = lam * self.cost, 0
+        return self.descend(lam, v, tolerance, iterations)[0]
+
+    def descend(self, lam: float, v: Array, tolerance: float, iterations: int = 300) -> tuple[Solution, Array]:
+        """The solution from v (d', m), and the point u = v + G (W8) whose soft threshold it is.
+
+        Newton steps over the neurons that are not zero; before one, a sweep, wherever the gradient calls for more neurons or the gap has
+        not fallen to a tenth. The gap damps the Newton steps, the less the nearer they are.
+        """
+        kappa, last, steps = lam * self.cost, np.inf, 0
         while True:
             gradient = self.gradient(v)
             gap, proved = self.certificate(v, gradient, lam)
-            if gap <= tolerance or pairs >= iterations:
+            if gap <= tolerance or steps >= iterations:
                 break
-            working = np.flatnonzero(v.any(axis=1) | (np.linalg.norm(gradient, axis=1) > kappa * (1 - 1e-3)))
+            called = ~v.any(axis=1) & (row_products(gradient, gradient) > kappa ** 2)
+            working = np.flatnonzero(v.any(axis=1) | called)
             near, v_near, g_near = self.A[np.ix_(working, working)], v[working], gradient[working]
-            sweep(near, kappa[working], v_near, g_near)
+            if called.any() or gap > 0.1 * last:
+                sweep(near, kappa[working], v_near, g_near)
             on = np.flatnonzero(v_near.any(axis=1))
             if len(on):
-                v_near[on] = newton(near[np.ix_(on, on)], kappa[working[on]], v_near[on], g_near[on])
+                v_near[on] = newton(near[np.ix_(on, on)], kappa[working[on]], v_near[on], g_near[on], gap)
+            v = np.zeros_like(v)
             v[working] = v_near
-            pairs += 1
+            last, steps = gap, steps + 1
         w = np.zeros((self.m, self.d))
         w[:, self.alive] = (v / self.sigma[:, None]).T
         all_proved = np.ones(self.d, bool)
         all_proved[self.alive] = proved
-        return Solution(lam, w, self.statistics.intercept(w), np.flatnonzero(w.any(axis=0)), all_proved, gap,
-                        self.statistics.error(w), pairs)
+        r2 = self.t - inner_product(v, self.C + gradient) - self.rho * inner_product(w, w)                    # (W5), without the ridge
+        error = max(r2 / self.t, 0.0) if self.t > 0 else 0.0
+        kept = np.flatnonzero(w.any(axis=0))
+        return Solution(lam, w, self.statistics.intercept(w), kept, all_proved, gap, error, steps), v + gradient
 
     def path(self, lambdas: Array, *, tolerance: float = TOLERANCE) -> Iterator[Solution]:
-        """Solutions for a falling sequence of λ, each started from the one before."""
-        w = None
-        for lam in lambdas:
-            solution = self.solve(float(lam), w, tolerance=tolerance)
-            w = solution.w
+        """Solutions for a falling sequence of λ, each started from where the last two lead, λ₁ the latest:
+
+            u = u(λ₁) + (λ − λ₁)/(λ₁ − λ₂) (u(λ₁) − u(λ₂)),   v_j = max(1 − λc_j/‖u_j‖, 0) u_j               (W21)
+        """
+        before: list[tuple[float, Array]] = []
+        v = np.zeros((len(self.alive), self.m))
+        for lam in map(float, lambdas):
+            positive("group lasso", "lambda", lam)
+            if len(before) == 2 and before[1][0] != before[0][0]:
+                (old, u_old), (new, u) = before
+                v = threshold(u + (lam - new) / (new - old) * (u - u_old), lam * self.cost)                   # (W21)
+            solution, u = self.descend(lam, v, tolerance)
+            v = threshold(u, lam * self.cost)
+            before = [*before[-1:], (lam, u)]
             yield solution
 
     def keep(self, neurons: int, path: Sequence[Solution] = (), *, tolerance: float = TOLERANCE) -> Solution:

@@ -70,7 +70,7 @@ class Statistics:
 
     def intercept(self, w: Array) -> Array:
         """The best bias for given weights w (m, d): b = z̄ − W h̄, (m,)."""
-        return np.asarray(self.mean_z - w @ self.mean_h)                           # (S3)
+        return np.asarray(self.mean_z - product(w, self.mean_h[:, None])[:, 0])                           # (S3)
 
     def error(self, w: Array) -> float:
         """Relative error of weights w (m, d) with their best bias: ‖Z − 1bᵀ − HWᵀ‖²_F / ‖Z − 1z̄ᵀ‖²_F; 0 where t is 0.
