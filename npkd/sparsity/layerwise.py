@@ -195,7 +195,7 @@ def curve_of(statistics: Statistics, w: Array, whole: float) -> Curve:
     harm = np.sort(np.diag(statistics.A) * (w ** 2).sum(axis=0))
     total = float(harm.sum())
     error = np.concatenate([np.cumsum(harm)[::-1], [0.0]]) / max(total, 1e-300)                          # (W17)
-    return Curve(np.arange(len(harm) + 1), error if total else np.r_[1.0, np.zeros(len(harm))], total / max(whole, 1e-300))
+    return Curve(np.arange(len(harm) + 1), error if total else np.r_[1.0, np.zeros(len(harm))], total / (whole or 1.0))
 
 
 def outputs_of(neurons: Array, pieces: int) -> Array:
