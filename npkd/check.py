@@ -7,6 +7,7 @@ public must have both: what lacks one is a row that fails. Method and tolerances
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import inspect
 import math
@@ -173,7 +174,7 @@ def check_penalty(case: Case, definition: Callable[..., float]) -> Row:
     for step in case.steps:
         before, given = v.copy(), np.array(step)
         p = penalty.prox(v, step)
-        points = candidates(value, lambda u, step=step: penalty.prox(u, step), p, v)     # type: ignore[misc]
+        points = candidates(value, functools.partial(penalty.prox, step=step), p, v)
         worst = float(np.maximum(worst, violation(value, points, p, v, step)))
         for what, spoil in SPOILS.items():
             if what != "transposed" or (v.ndim == 2 and v.shape[0] == v.shape[1]):

@@ -14,7 +14,7 @@ import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -38,6 +38,19 @@ BROKEN = (
     RuntimeError, MemoryError,
 )
 """What reading a damaged or foreign zip archive may raise, apart from OSError."""
+
+
+@contextlib.contextmanager
+def reading(who: str, need: str) -> Iterator[None]:
+    """What goes wrong while an .npz is read, as InputError: ``who`` names the file, ``need`` what it must be."""
+    try:
+        yield
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(f"{who}: {reason(error)}; {need}") from error
+    except BROKEN as error:
+        raise InputError(f"{who} is damaged, truncated or no .npz file ({error}); {need}") from error
 
 
 def reason(error: OSError) -> str:
@@ -135,21 +148,14 @@ def read_arrays(path: NewPath, names: tuple[str, ...] | None = None) -> dict[str
     Raises InputError where the file is missing, truncated, damaged or not an .npz, or an array holds objects (never unpickled).
     """
     arrays = {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for member in archive.namelist():
-                name = member.removesuffix(".npy")
-                if name != member and (names is None or name in names):
-                    data = io.BytesIO(archive.read(member))     # all of it, so that its sum is checked before it is parsed
-                    if objects(data):
-                        raise InputError(f"read: {path}: array {name} holds objects; it must hold numbers")
-                    arrays[name] = np.lib.format.read_array(data, allow_pickle=False)
-    except InputError:
-        raise
-    except OSError as error:
-        raise InputError(f"read: {path}: {reason(error)}; it must be an .npz file that can be read") from error
-    except BROKEN as error:
-        raise InputError(f"read: {path} is damaged, truncated or no .npz file ({error}); it must be an undamaged .npz") from error
+    with reading(f"read: {path}", "it must be an undamaged .npz file that can be read"), zipfile.ZipFile(path) as archive:
+        for member in archive.namelist():
+            name = member.removesuffix(".npy")
+            if name != member and (names is None or name in names):
+                data = io.BytesIO(archive.read(member))     # all of it, so that its sum is checked before it is parsed
+                if objects(data):
+                    raise InputError(f"read: {path}: array {name} holds objects; it must hold numbers")
+                arrays[name] = np.lib.format.read_array(data, allow_pickle=False)
     return arrays
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from npkd.arrays import Array
 from npkd.errors import InputError
-from npkd.files import BROKEN, NewPath, reason
+from npkd.files import NewPath, reading
 
 Pair = tuple[Array, Array | None]
 """Some examples (n, ...) and, where there are any, their labels (n,)."""
@@ -51,17 +51,11 @@ class Shards:
         Memory: one slice of so many rows (a shard that was stored by columns is read whole). Raises InputError for damaged shards.
         """
         for path in self.files:
-            try:
-                with zipfile.ZipFile(path) as archive, ExitStack() as stack:
-                    parts = [slices(stack.enter_context(archive.open(f"{name}.npy")), rows) for name in ("x", "y")[:1 + self.labelled]]
-                    for part in zip(*parts, strict=True):
-                        yield part[0], part[1] if self.labelled else None
-            except InputError:
-                raise
-            except OSError as error:
-                raise InputError(f"shards: {path}: {reason(error)}; it must be an .npz file that can be read") from error
-            except BROKEN as error:
-                raise InputError(f"shards: {path} is damaged or truncated ({error}); it must be an undamaged .npz") from error
+            with reading(f"shards: {path}", "it must be an undamaged .npz file that can be read"), \
+                    zipfile.ZipFile(path) as archive, ExitStack() as stack:
+                parts = [slices(stack.enter_context(archive.open(f"{name}.npy")), rows) for name in ("x", "y")[:1 + self.labelled]]
+                for part in zip(*parts, strict=True):
+                    yield part[0], part[1] if self.labelled else None
 
 
 def header(stream: IO[bytes]) -> Member:
@@ -94,17 +88,12 @@ def slices(stream: IO[bytes], rows: int) -> Iterator[Array]:
 def members(path: Path) -> dict[str, Member]:
     """The headers of x and y in a shard. Raises InputError where it is no shard."""
     need = "a shard is an .npz with an array x (n, ...) and, for labels, y (n,)"
-    try:
-        with zipfile.ZipFile(path) as archive:
-            found = {}
-            for name in ("x", "y"):
-                if f"{name}.npy" in archive.namelist():
-                    with archive.open(f"{name}.npy") as stream:
-                        found[name] = header(stream)
-    except OSError as error:
-        raise InputError(f"shards: {path}: {reason(error)}; {need}") from error
-    except BROKEN as error:
-        raise InputError(f"shards: {path} is damaged or no .npz file ({error}); {need}") from error
+    with reading(f"shards: {path}", need), zipfile.ZipFile(path) as archive:
+        found = {}
+        for name in ("x", "y"):
+            if f"{name}.npy" in archive.namelist():
+                with archive.open(f"{name}.npy") as stream:
+                    found[name] = header(stream)
     if "x" not in found:
         raise InputError(f"shards: {path} has no array x; {need}")
     for name, member in found.items():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from npkd.sparsity import descent
-from npkd.sparsity.descent import BLOCK, inverse_of, newton, step_length, sweep, threshold
+from npkd.sparsity.descent import BLOCK, group_threshold, inverse_of, newton, step_length, sweep
 from reference.group_lasso import quadratic
 
 QUICK = settings(derandomize=True, deadline=None, max_examples=80)
@@ -150,7 +150,7 @@ def test_threshold_minimises_what_it_should(seed, k, m):
     """½‖v − u‖² + Σ κ_j ‖v_j‖ is nowhere smaller: in other rows, near the result, on the way to u; rows within κ_j are exactly zero."""
     rng = np.random.default_rng(seed)
     u, kappa = rng.standard_normal((k, m)), rng.uniform(0.1, 2, k)
-    v = threshold(u, kappa)
+    v = group_threshold(u, kappa)
 
     def aim(v):
         return 0.5 * ((v - u) ** 2).sum() + (kappa * np.linalg.norm(v, axis=1)).sum()
@@ -158,7 +158,7 @@ def test_threshold_minimises_what_it_should(seed, k, m):
     assert all(aim(v) <= aim(v + e) + 1e-15 for e in 10.0 ** -rng.integers(0, 6, (100, 1, 1)) * rng.standard_normal((100, k, m)))
     assert all(aim(v) <= aim(s * u) + 1e-12 for s in np.linspace(0, 1, 50))
     assert np.array_equal(v.any(axis=1), np.linalg.norm(u, axis=1) > kappa)
-    assert not threshold(np.zeros((k, m)), kappa).any()
+    assert not group_threshold(np.zeros((k, m)), kappa).any()
 
 
 @pytest.mark.parametrize("length", [1.0, 1e-2, 1e-4])

@@ -10,6 +10,7 @@ from npkd.errors import InputError
 from npkd.sparsity.group_lasso import Problem, lambdas, refit
 from npkd.sparsity.statistics import Statistics
 from reference import group_lasso as defined
+from tests.tiny import ista
 
 QUICK = settings(derandomize=True, deadline=None, max_examples=40)
 
@@ -20,19 +21,6 @@ def data(seed, n=20, d=5, m=3, sparse=True):
     h = rng.standard_normal((n, d)) @ (np.eye(d) + 0.4 * rng.standard_normal((d, d))) + rng.standard_normal(d)
     w = rng.standard_normal((m, d)) * (rng.random(d) < (0.6 if sparse else 2))
     return h, h @ w.T + 0.3 * rng.standard_normal((n, m)) + rng.standard_normal(m), rng.uniform(0.5, 2, d)
-
-
-def ista(h, z, lam, cost, steps=20_000):
-    """The exact solution by plain proximal gradient descent on centred raw data; nothing of npkd."""
-    h, z, n = h - h.mean(axis=0), z - z.mean(axis=0), len(h)
-    step, w = n / np.linalg.norm(h, 2) ** 2, np.zeros((z.shape[1], h.shape[1]))
-    for _ in range(steps):
-        u = w - step * (w @ h.T - z.T) @ h / n
-        new = u * np.maximum(1 - step * lam * cost / np.maximum(np.linalg.norm(u, axis=0), 1e-300), 0)
-        if np.abs(new - w).max() < 1e-15:
-            break
-        w = new
-    return w
 
 
 # ---- the certificate --------------------------------------------------------------------------------------------------------------

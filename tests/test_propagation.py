@@ -22,6 +22,7 @@ from npkd.sparsity.statistics import Statistics
 from reference import group_lasso as group
 from reference import propagation as defined
 from reference import statistics as raw
+from tests.tiny import ista
 
 QUICK = settings(derandomize=True, deadline=None, max_examples=60)
 BETWEEN = ["relu", "tanh", "sigmoid", "maxout", "gate", "batch_norm", "dropout"]
@@ -341,19 +342,6 @@ def layer_data(seed, n=20, d=6, m=2):
     return h, h @ w.T + 0.3 * rng.standard_normal((n, m)), rng.uniform(0.5, 2, d)
 
 
-def plain_descent(h, z, lam, cost, steps=20_000):
-    """Proximal gradient descent on centred raw data; nothing of npkd."""
-    h, z, n = h - h.mean(axis=0), z - z.mean(axis=0), len(h)
-    step, w = n / np.linalg.norm(h, 2) ** 2, np.zeros((z.shape[1], h.shape[1]))
-    for _ in range(steps):
-        u = w - step * (w @ h.T - z.T) @ h / n
-        new = u * np.maximum(1 - step * lam * cost / np.maximum(np.linalg.norm(u, axis=0), 1e-300), 0)
-        if np.abs(new - w).max() < 1e-15:
-            break
-        w = new
-    return w
-
-
 def correlation(h, z, w):
     """‖G_j‖ for each input."""
     return np.array(group.correlations(h, raw.residual(h, z, w)))
@@ -386,7 +374,7 @@ def test_the_objective_never_rises_and_the_gap_falls_below_any_tolerance(seed, f
     assert states[0].gap > 1e-3
     for tolerance in (1e-3, 1e-6, 1e-12):
         assert min(s.gap for s in states) <= tolerance
-    assert values[-1] <= group.objective(h, z, plain_descent(h, z, lam, cost), lam, cost) + 1e-12 * values[0]
+    assert values[-1] <= group.objective(h, z, ista(h, z, lam, cost), lam, cost) + 1e-12 * values[0]
 
 
 def test_zeros_become_exact_after_finitely_many_steps_and_stay():
@@ -396,7 +384,7 @@ def test_zeros_become_exact_after_finitely_many_steps_and_stay():
         h, z, cost = layer_data(seed)
         problem = Problem(Statistics.of(h, z), cost)
         lam = 0.15 * problem.lambda_max
-        exact = plain_descent(h, z, lam, cost)
+        exact = ista(h, z, lam, cost)
         strict = correlation(h, z, exact) < lam * cost * (1 - 1e-3)
         zero = np.array([not problem.solve(lam, tolerance=1e-14, iterations=k).w.any(axis=0)[strict].any() for k in range(1, 25)])
         first = int(np.argmin(zero[::-1])) if not zero.all() else len(zero)
@@ -412,9 +400,9 @@ def test_the_certificate_proves_a_zero_as_soon_as_the_gap_is_small_enough():
         h, z, cost = layer_data(seed)
         problem = Problem(Statistics.of(h, z), cost)
         lam, variance = 0.3 * problem.lambda_max, h.var(axis=0)
-        slack = lam * cost - correlation(h, z, plain_descent(h, z, lam, cost))
+        slack = lam * cost - correlation(h, z, ista(h, z, lam, cost))
         for steps in (0, 2, 5, 20, 100):
-            v = (plain_descent(h, z, lam, cost, steps) * problem.sigma).T
+            v = (ista(h, z, lam, cost, steps) * problem.sigma).T
             relative, proved = problem.certificate(v, problem.C - problem.A @ v, lam)
             gap = relative * problem.t / 2
             must = (slack > 1e-9) & (gap + 1e-13 * problem.t < slack ** 2 / (8 * variance))

@@ -348,7 +348,9 @@ def test_records_are_judged_by_their_mean(tmp_path):
 
 @pytest.mark.parametrize(("words", "said"), [
     (["lenet301"], "lenet301"), ([], "name"), (["lenet300", "--seeds", "0"], "at least 1"), (["lenet300", "--jobs", "none"], "whole number"),
-    (["lenet300", "--quick", "--part", "records"], "no records"), (["lenet300", "--json", "no/such/folder/x.json"], "in no folder")])
+    (["lenet300", "--quick", "--part", "records"], "no records"), (["lenet300", "--runs", __file__], "which is a file"),
+    (["lenet300", "--stored", "--runs", "no/such/runs"], "holds no finished run of lenet300"),
+    (["lenet300", "--json", "no/such/folder/x.json"], "in no folder")])
 def test_wrong_words_are_refused(words, said, capsys):
     assert main(["reproduce", *words]) == 2
     err = capsys.readouterr().err

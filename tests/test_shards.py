@@ -101,7 +101,7 @@ def test_places_without_shards_are_refused(tmp_path):
             open_shards(tmp_path / name)
     for content in (b"", b"plain text", b"PK\x03\x04 and no more"):
         (tmp_path / "a.npz").write_bytes(content)
-        with pytest.raises(InputError, match=r"damaged or no \.npz"):
+        with pytest.raises(InputError, match=r"damaged, truncated or no \.npz"):
             open_shards(tmp_path)
 
 
@@ -125,7 +125,7 @@ def damaged(path, how):
 def test_damage_is_seen_while_it_is_read(tmp_path, how):
     damaged(tmp_path / "a.npz", how)
     shards = open_shards(tmp_path)
-    with pytest.raises(InputError, match="is damaged or truncated"):
+    with pytest.raises(InputError, match="is damaged, truncated"):
         list(shards.batches(64))
 
 

@@ -42,11 +42,15 @@ def reproduce(
         raise InputError(f"reproduce: {json} is in no folder that exists; name a file that can be written")    # before hours of work
     if quick and part == "records":
         raise InputError("reproduce: quick runs have no records; leave out --quick, or --part records")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"reproduce: --runs is {folder}, which is a file; it must be a folder, or be free")
     compared = [] if part == "records" else lenet300.quick(count) if quick else lenet300.comparison(count)
     beaten = [] if quick or part == "comparison" else lenet300.records(count)
     if stored:
         compared = finished(compared, folder)
         beaten = [(record, some) for record, settings in beaten if (some := finished(settings, folder))]
+        if not compared and not beaten:
+            raise InputError(f"reproduce: {folder} holds no finished run of {name}; give the folder of an earlier run with --runs")
     done = 0 if stored else run_all([*compared, *(s for _, settings in beaten for s in settings)], folder, jobs)
     rows, records = tables.comparison_rows(compared, folder), tables.record_rows(beaten, folder)
     texts = [tables.comparison_text(rows)] if rows else []

@@ -122,7 +122,7 @@ def in_rounds(
 ) -> Made:
     """Removal and distillation in turns, the budgets as in pipeline.compress."""
     recipe, method, student, path = setting.recipe, METHODS[setting.method], teacher, list[list[int]]()
-    whole, transfer = sizes(data)(teacher.widths[:-1]), pipeline.transfer_set(teacher, data, recipe)
+    target, transfer = Target("macs", setting.macs), pipeline.transfer_set(teacher, data, recipe)
 
     def distil(network: Network, epochs: int, rate: float, stage: str) -> Network:
         return pipeline.imitate(network, teacher, data, recipe, epochs, rate, rng, watch, stage, state, transfer)
@@ -132,7 +132,7 @@ def in_rounds(
             widths = asked(given, r, recipe.rounds, student)
         else:
             score = method.score(student, data.x_train, data.y_train, rng) if method.score else None
-            budget = whole * (setting.macs / whole) ** (r / recipe.rounds) if r < recipe.rounds else setting.macs               # (W11)
+            budget = target.after(r / recipe.rounds, teacher.widths).bound                                          # (W11)
             widths = shared(setting, student, data, budget, score)
         student = method.removal(student, data.x_train, data.y_train, widths, rng)
         path.append(student.widths)

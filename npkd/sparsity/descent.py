@@ -79,13 +79,13 @@ def newton(A: Array, kappa: Array, v: Array, gradient: Array, damping: float = 0
     _, a, fault = lapack.dposv(K, q)                                                  # (W12)
     d = product(inverse, right + a[:, None] * unit if not fault else right)           # (W12); without a: M bounds H from above
     u = v + d + kappa[:, None] * unit + beta[:, None] * (d - row_products(unit, d)[:, None] * unit)
-    there = threshold(u, kappa)                                                       # (W20)
+    there = group_threshold(u, kappa)                                                       # (W20)
     d = there - v
     alpha = step_length(kappa, v, d, inner_product(d, gradient), inner_product(d, product(A, d)))
     return there if alpha == 1 else v + alpha * d
 
 
-def threshold(u: Array, kappa: Array) -> Array:
+def group_threshold(u: Array, kappa: Array) -> Array:
     """max(1 − κ_j/‖u_j‖, 0) u_j for every row j of u (k, m): the proximal step (P5) of Σ_j κ_j ‖u_j‖."""
     return np.asarray(u * np.maximum(1 - kappa / np.sqrt(np.maximum(row_products(u, u), 1e-300)), 0)[:, None])
 

@@ -21,7 +21,7 @@ from scipy import linalg
 from npkd.arrays import Array
 from npkd.blas import inner_product, product
 from npkd.errors import InputError, positive
-from npkd.sparsity.descent import newton, row_products, sweep, threshold
+from npkd.sparsity.descent import group_threshold, newton, row_products, sweep
 from npkd.sparsity.statistics import Statistics
 
 TOLERANCE = 1e-6
@@ -174,9 +174,9 @@ class Problem:
             positive("group lasso", "lambda", lam)
             if len(before) == 2 and before[1][0] != before[0][0]:
                 (old, u_old), (new, u) = before
-                v = threshold(u + (lam - new) / (new - old) * (u - u_old), lam * self.cost)                   # (W21)
+                v = group_threshold(u + (lam - new) / (new - old) * (u - u_old), lam * self.cost)                   # (W21)
             solution, u = self.descend(lam, v, tolerance)
-            v = threshold(u, lam * self.cost)
+            v = group_threshold(u, lam * self.cost)
             before = [*before[-1:], (lam, u)]
             yield solution
 
