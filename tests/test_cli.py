@@ -525,7 +525,7 @@ def test_a_wrong_word_in_a_process(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_leave_a_usable_state(tmp_path, number):
     arguments = with_teacher(tmp_path, teacher(tmp_path), "--target", "macs=40%", "--epochs", "100000")
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)     # whoever runs the tests in the background has it ignored, and so had we
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)     # tests that run in the background have it ignored
     try:
         running = process(*arguments)
     finally:
