@@ -1,0 +1,80 @@
+"""Backward elimination: of all neurons or channels the one goes whose loss does least harm, and the others make up for it; then the next.
+
+What the adaptive group lasso (harm.py) does at once, neuron by neuron; and for channels, which layers read through several columns each, and
+perhaps several layers, where it has no closed form. Derivation: docs/6-layer-wise.md, docs/11-baselines.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import linalg
+
+from npkd.arrays import Array
+from npkd.blas import inner_product, product
+from npkd.sparsity.group_lasso import refit
+from npkd.sparsity.statistics import Statistics
+
+
+@dataclass(eq=False)
+class Reader:
+    """A layer that reads neurons, while they go.
+
+    inverse (d, d)   A⁻¹ of the columns that are left, zero elsewhere;   w (m, d)  the least squares on them;   unit (d,)  whose columns these are
+    """
+
+    inverse: Array
+    w: Array
+    unit: Array
+
+    @staticmethod
+    def of(statistics: Statistics, unit: Array, ridge: float) -> Reader:
+        """The least squares on all columns; ``ridge`` is added to A, relative to the mean variance."""
+        A = statistics.normalised()[0]
+        A = A + np.eye(len(A)) * (ridge * float(np.trace(A)) / len(A) + 1e-300)
+        return Reader(np.ascontiguousarray(linalg.inv(A)), refit(statistics, np.arange(len(A)), ridge)[0], np.asarray(unit))
+
+    def harm(self, u: int) -> float:
+        """By how much the error rises without unit u.
+
+            E_u = ½ tr( W_{:,u} ([A⁻¹]_uu)⁻¹ W_{:,u}ᵀ )                                (I9)
+        """
+        at = np.flatnonzero(self.unit == u)
+        return 0.5 * inner_product(self.w[:, at], linalg.solve(self.inverse[np.ix_(at, at)], self.w[:, at].T, assume_a="pos").T)  # (I9)
+
+    def harms(self, left: Sequence[int] | Array) -> Array:
+        """``harm`` of the units that are left."""
+        if len(np.unique(self.unit)) == len(self.unit):              # one column each: the trace is a square
+            place = np.argsort(self.unit)[list(left)]
+            return np.asarray(0.5 * (self.w[:, place] ** 2).sum(axis=0) / np.diag(self.inverse)[place])           # (I9)
+        return np.array([self.harm(u) for u in left])
+
+    def lose(self, u: int) -> None:
+        """Unit u goes.
+
+            W ← W − W_{:,u} ([A⁻¹]_uu)⁻¹ [A⁻¹]_{u,:}                                    (I10)
+            A⁻¹ ← A⁻¹ − [A⁻¹]_{:,u} ([A⁻¹]_uu)⁻¹ [A⁻¹]_{u,:}                            (I11)
+        """
+        at = np.flatnonzero(self.unit == u)
+        share = linalg.solve(self.inverse[np.ix_(at, at)], self.inverse[at], assume_a="pos")
+        self.w -= product(np.ascontiguousarray(self.w[:, at]), share)                                           # (I10)
+        self.inverse -= product(np.ascontiguousarray(self.inverse[:, at]), share)                               # (I11)
+        self.w[:, at] = self.inverse[at] = self.inverse[:, at] = 0.0    # exactly, so that what is gone stays gone
+
+
+def eliminate(readers: Sequence[Reader], units: int, count: int) -> tuple[Array, Array]:
+    """Units go until ``count`` of 0 … units − 1 are left; the readers are changed with them.
+
+    What all readers lose together decides, in whatever unit their targets are. Of equals the first goes.
+    Returns kept (count,) ascending, and the rises of the error (units − count,), in the order of the losses.
+    """
+    left, rises = list(range(units)), list[float]()
+    while len(left) > count:
+        harm = np.sum([reader.harms(left) for reader in readers], axis=0)
+        u = left.pop(int(harm.argmin()))
+        rises.append(float(harm.min()))
+        for reader in readers:
+            reader.lose(u)
+    return np.array(left), np.array(rises)
