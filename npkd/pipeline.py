@@ -6,7 +6,7 @@ Prints nothing: a ``Watch`` is told what happens. Files are the business of npkd
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -142,16 +142,19 @@ def batches_of(x: Array) -> Callable[[], Iterator[Array]]:
 
 
 def remove_round(
-    network: Network, data: Data, target: Target, budget: float, keep_inputs: bool, watch: Watch, stage: str
+    network: Network, data: Data, target: Target, budget: float, keep_inputs: bool, watch: Watch, stage: str, whole: Sequence[int]
 ) -> Distilled:
-    """One round: the network loses neurons, layer by layer, until it is within the budget, or the target's widths; it is its own teacher."""
+    """One round: the network loses neurons, layer by layer, until it is within the budget, or the target's widths; it is its own teacher.
+
+    ``whole``: the widths of the first teacher.
+    """
     layers = len(network.dense_layers)
     watch.begin(stage, 2 * layers + 1)
 
     def size(widths: Sequence[int]) -> float:
         return target.size([*widths, data.classes])
 
-    widths = exactly(target.widths) if target.widths else within(size, budget, keep_inputs=keep_inputs)
+    widths = exactly(target.widths) if target.widths else within(size, budget, keep_inputs=keep_inputs, whole=whole[:-1])
     return distil(network, data.stream or batches_of(data.x_train), widths, inputs=not keep_inputs, progress=watch.step)
 
 
@@ -178,15 +181,22 @@ def compress(
     for r in range(1, recipe.rounds + 1):
         goal = target.after(r / recipe.rounds, teacher.widths)                      # (W11)
         name = f"round {r} of {recipe.rounds}"
-        out = remove_round(state.student, data, goal, goal.bound, keep_inputs, watch, f"{name}: layers")
+        out = remove_round(state.student, data, goal, goal.bound, keep_inputs, watch, f"{name}: layers", teacher.widths)
         state.rounds.append(out)
         state.budgets.append(goal.bound)
         state.student = out.student
         if r < recipe.rounds and recipe.round_epochs:
             imitate(state.student, teacher, data, recipe, recipe.round_epochs, recipe.student_rate / 2, rng, watch,
                     f"{name}: distillation", state, transfer)
+    if recipe.all_at_last:
+        data, transfer = everything(data), transfer_set(teacher, data, recipe)
     imitate(state.student, teacher, data, recipe, recipe.final_epochs, recipe.student_rate, rng, watch, "final distillation", state, transfer)
     return state
+
+
+def everything(data: Data) -> Data:
+    """The data with the validation part as a part of the training part too."""
+    return replace(data, x_train=np.concatenate([data.x_train, data.x_validation]), y_train=np.concatenate([data.y_train, data.y_validation]))
 
 
 def smallest_size(target: Target, teacher: Network, data: Data, keep_inputs: bool) -> float:
@@ -206,7 +216,7 @@ def compress_to_error(
         budget = target.size(state.student.widths) / 2
         if budget < smallest:
             break
-        out = remove_round(state.student, data, target, budget, keep_inputs, watch, f"round {r}: layers")
+        out = remove_round(state.student, data, target, budget, keep_inputs, watch, f"round {r}: layers", teacher.widths)
         state.rounds.append(out)
         state.budgets.append(budget)
         final = imitate(out.student, teacher, data, recipe, max(recipe.round_epochs, recipe.final_epochs // 2), recipe.student_rate, rng, watch,

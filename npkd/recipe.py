@@ -21,6 +21,8 @@ class Recipe:
     temperature     of the soft targets;   labels  weight of the labels beside them, which weigh 1
     noise, mix, jitter      what is shown: see distillation.transfer (mix: to the student alone);
     refresh                 epochs after which the student is shown something new
+    all_at_last     the last distillation is shown the validation part too, when nothing is left to be chosen; what is then said of the
+                    validation part is said of examples that the student knows
     """
 
     hidden: tuple[int, ...] = (300, 100)
@@ -40,6 +42,7 @@ class Recipe:
     mix: float = 0.0
     jitter: int = 0
     refresh: int = 1
+    all_at_last: bool = False
 
     def __post_init__(self) -> None:
         for name in ("teacher_epochs", "rounds", "final_epochs", "batch"):

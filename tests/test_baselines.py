@@ -18,6 +18,7 @@ from npkd.nn.network import Layer, Network, perceptron
 from npkd.nn.workspace import predict
 from npkd.pipeline import Silent
 from npkd.recipe import Recipe
+from npkd.sparsity.elimination import Reader, eliminate
 from npkd.sparsity.group_lasso import Problem, refit
 from npkd.sparsity.statistics import Statistics
 from reference import baselines as defined
@@ -184,12 +185,16 @@ def test_obs_prices_are_the_rises_of_a_refit_and_its_choice_is_backward_eliminat
     start = ridge_fit(h, z, left, rho)
     rises = [defined.ridge_objective(h, z, ridge_fit(h, z, [j for j in left if j != q], rho), rho) - defined.ridge_objective(h, z, start, rho)
              for q in left]
-    inverse = np.linalg.inv(A)
-    assert 0.5 * (start ** 2).sum(axis=0) / np.diag(inverse) == pytest.approx(rises, rel=1e-9)
+    def reader():
+        return Reader(np.linalg.inv(A), start.copy(), np.arange(d))
+
+    assert reader().harms(range(d)) == pytest.approx(rises, rel=1e-9)
     for count in range(d - 1, 0, -1):
         refits = {q: ridge_fit(h, z, [j for j in left if j != q], rho) for q in left}
         left.remove(min(left, key=lambda q: defined.ridge_objective(h, z, refits[q], rho)))
-        kept, w = obs.eliminate(A, start, count)
+        fitted = reader()
+        kept, _ = eliminate([fitted], d, count)
+        w = fitted.w
         assert kept.tolist() == left
         assert w == pytest.approx(ridge_fit(h, z, left, rho), abs=1e-9)
         assert not w[:, [j for j in range(d) if j not in left]].any()

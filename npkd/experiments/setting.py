@@ -15,7 +15,7 @@ from npkd.errors import InputError
 from npkd.files import reason, write_json
 from npkd.recipe import Recipe
 
-VERSION = 1
+VERSION = 2
 """Part of every hash: raised whenever the same setting would give another result."""
 
 

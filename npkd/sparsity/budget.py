@@ -10,9 +10,6 @@ import numpy as np
 from npkd.arrays import Array
 from npkd.errors import InputError
 
-POWER = 1.5
-"""p of (W10), chosen on validation data: docs/6-layer-wise.md."""
-
 
 @dataclass(frozen=True, eq=False)
 class Curve:
@@ -45,16 +42,17 @@ class Curve:
 
 
 def share(
-    curves: Sequence[Curve], size: Callable[[Sequence[int]], float], budget: float, keep_inputs: bool = False, power: float = POWER
+    curves: Sequence[Curve], size: Callable[[Sequence[int]], float], budget: float, keep_inputs: bool = False,
+    whole: Sequence[int] = (),
 ) -> list[int]:
     """Widths within a budget: again and again the step down that costs the least error for what it saves.
 
-        next = argmin_k  (Δe_k/n_k)^p / (Δsize_k/n_k)                                  (W10)
+        next = argmin_k  Δe_k/Δsize_k · w'_k/w_k                                      (W10)
 
     curves        one for each junction, inputs first
     size          widths -> what the budget counts: multiply-accumulates, neurons, parameters or bytes
-    power         p > 0: with 1 the error is what counts for what is saved; above, large errors count for more
-    A step down of junction k takes n_k neurons, raises its error by Δe_k and saves Δsize_k.
+    whole         w'_k, how many neurons there once were: a layer that has lost much is spared. Without it the last factor is 1
+    A step down of junction k raises its error by Δe_k and saves Δsize_k.
     Returns one width a junction, size(widths) ≤ budget. Steps go down the convex hulls, at most a twentieth of the width at once; what is then
     left of the budget is given back where it helps most.
     Raises InputError where one neuron a layer is still too large, naming the smallest possible size.
@@ -75,7 +73,8 @@ def share(
             if widths[k] > 1:
                 by = -max(1, widths[k] // 20)
                 rise = hulls[k].at(widths[k] + by) - hulls[k].at(widths[k])
-                prices.append(((rise / -by) ** power * -by / max(now - size(moved(k, by)), 1e-300), k, by))         # (W10)
+                spared = whole[k] / widths[k] if whole else 1.0
+                prices.append((rise / max(now - size(moved(k, by)), 1e-300) * spared, k, by))         # (W10)
         _, k, by = min(prices)
         widths = moved(k, by)
     while True:                                          # give back what the last step took too much of

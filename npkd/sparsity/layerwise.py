@@ -3,7 +3,7 @@
     1. statistics   one pass over the data, for all layers at once
     2. share        curves "neurons kept -> error of the layer" (W17); a budget shared over them
     3. choose       from the last layer to the first: the group lasso (W1) keeps so many neurons, imitating those that the
-                    layer behind has kept; inputs are chosen by one proximal step (W16); each choice with its certificate
+                    layer behind has kept, with costs that spare the useful (W16); each choice with its certificate
     4. refit        from the first layer to the last: least squares (W7) of the original pre-activations on the student's *own*
                     activations, so that a layer repairs what the ones before it lost
     5. remove       exact surgery; the difference it makes is measured
@@ -23,10 +23,10 @@ from npkd.errors import InputError
 from npkd.nn.network import Network
 from npkd.nn.workspace import Workspace
 from npkd.sparsity.budget import Curve, share
-from npkd.sparsity.group_lasso import LOOSE, Problem, Solution, lambdas, refit
+from npkd.sparsity.group_lasso import Solution, refit
+from npkd.sparsity.harm import most_useful
 from npkd.sparsity.statistics import Statistics, merge
 from npkd.sparsity.surgery import Removal, difference, junctions, pieces_between, remove
-from npkd.sparsity.threshold import threshold
 
 SAMPLE = 2000
 """Examples, the first ones, that the sensitivities and the difference are taken from."""
@@ -81,7 +81,7 @@ class Distilled:
 
 def distil(
     teacher: Network, batches: Callable[[], Iterable[Array]], widths: Callable[[Sequence[Curve]], list[int]], *,
-    inputs: bool = True, points: int = 30, ridge: float = 1e-4, progress: Progress = lambda words: None,
+    inputs: bool = True, ridge: float = 1e-4, progress: Progress = lambda words: None,
 ) -> Distilled:
     """Remove neurons of ``teacher`` and inputs it reads, layer by layer.
 
@@ -89,7 +89,7 @@ def distil(
     batches     called for every pass over the data: an iterable of x (N, I) of the network's dtype; no labels
     widths      curves (one a junction, inputs first) -> neurons to keep: ``within(...)`` shares a budget, ``exactly([...])`` fixes them
     inputs      may inputs be removed, where that changes nothing? Where ``widths`` asks for all of them they stay anyway
-    points      values of λ on each path;   ridge  of the refit, relative to the mean second moment
+    ridge       of the least squares, relative to the mean variance
 
     Raises InputError for other networks, empty data, widths that do not fit.
     """
@@ -106,7 +106,7 @@ def distil(
     progress("statistics")
     curves = [curve_of(s, w, float(statistics[-1].t.sum())) for s, w in zip(statistics, weights, strict=True)]      # t of the last: the logits'
     wanted = fitting(widths(curves), curves)
-    chosen = choose(statistics, weights, wanted, pieces, points, progress)
+    chosen = choose(statistics, wanted, pieces, ridge, progress)
     student = teacher
     refitted: list[float] = []
     for k, consumer in enumerate(consumers):
@@ -204,28 +204,13 @@ def outputs_of(neurons: Array, pieces: int) -> Array:
 
 
 def choose(
-    statistics: Sequence[Statistics], weights: Sequence[Array], wanted: Sequence[int], pieces: Sequence[int], points: int, progress: Progress
+    statistics: Sequence[Statistics], wanted: Sequence[int], pieces: Sequence[int], ridge: float, progress: Progress
 ) -> list[tuple[Solution, float]]:
-    """From the last layer to the first, the certified choice of as many neurons as wanted, imitating the neurons kept behind it, and its λ_max.
-
-    Hidden neurons are chosen by the group lasso (W1) with costs c_j = σ_j, inputs by one proximal step from the weights as they are, (W16).
-    """
+    """From the last layer to the first, the certified choice of as many neurons as wanted, imitating the neurons kept behind it, and its λ_max."""
     chosen: list[tuple[Solution, float]] = []
     for k in reversed(range(len(statistics))):
         read = outputs_of(chosen[0][0].kept, pieces[k + 1]) if chosen else np.arange(statistics[k].C.shape[1])
-        s = statistics[k].targets(read)
-        problem = Problem(s, np.maximum(np.sqrt(np.diag(s.A) / s.count), 1e-300))
-        if wanted[k] == problem.d:
-            chosen.insert(0, (problem.everything(), problem.lambda_max))
-        elif k == 0:
-            chosen.insert(0, threshold(s, weights[k][read], wanted[k]))
-        else:
-            path: list[Solution] = []
-            for solution in problem.path(lambdas(problem.lambda_max, points, 1e-3), tolerance=LOOSE):
-                path.append(solution)
-                if len(solution.kept) >= wanted[k]:
-                    break
-            chosen.insert(0, (problem.keep(wanted[k], path), problem.lambda_max))
+        chosen.insert(0, most_useful(statistics[k].targets(read), wanted[k], ridge))
         progress(f"choice in layer {k}")
     return chosen
 
@@ -244,7 +229,7 @@ def exactly(widths: Sequence[int]) -> Callable[[Sequence[Curve]], list[int]]:
 
 
 def within(
-    size: Callable[[Sequence[int]], float], budget: float, *, keep_inputs: bool = False
+    size: Callable[[Sequence[int]], float], budget: float, *, keep_inputs: bool = False, whole: Sequence[int] = ()
 ) -> Callable[[Sequence[Curve]], list[int]]:
     """Widths shared from a budget by marginal cost: see npkd.sparsity.budget.share."""
-    return lambda curves: share(curves, size, budget, keep_inputs)
+    return lambda curves: share(curves, size, budget, keep_inputs, whole=whole)
