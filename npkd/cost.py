@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
+
+from npkd.errors import InputError
 from npkd.nn.network import Network
 
 
 @dataclass(frozen=True)
 class Cost:
     """macs: multiply-accumulates an example, biases not counted; parameters: weights and biases; bytes: of the parameters, 4 each in float32;
-    neurons: inputs read and hidden neurons."""
+    neurons: inputs and hidden neurons or channels, as many as each layer of weights reads."""
 
     macs: int
     parameters: int
@@ -19,18 +22,103 @@ class Cost:
     neurons: int
 
 
-def of_widths(widths: Sequence[int], itemsize: int = 4) -> Cost:
-    """Cost of a plain perceptron with these widths, inputs first.
+@dataclass(frozen=True)
+class Geometry:
+    """How the layers of weights of a chain meet its widths.
 
-        macs = Σ_l I_l O_l,   parameters = Σ_l (I_l + 1) O_l                           (C1)
+    columns     of layer l: through how many weights it reads each of its neurons or channels: 1 in a perceptron, kh·kw in a convolution, P·Q
+                behind flatten
+    positions   of layer l: at how many places: P·Q in a convolution, else 1
+    """
+
+    columns: tuple[int, ...]
+    positions: tuple[int, ...]
+
+
+def of_widths(widths: Sequence[int], itemsize: int = 4, geometry: Geometry | None = None) -> Cost:
+    """Cost of a chain of dense layers and convolutions with these widths, inputs first.
+
+        macs = Σ_l P_l K_l I_l O_l,   parameters = Σ_l (K_l I_l + 1) O_l               (C1)
+
+    K_l and P_l are the columns and positions of the ``geometry``; without one all are 1: a plain perceptron.
     """
     pairs = list(zip(widths[:-1], widths[1:], strict=True))
-    parameters = sum((i + 1) * o for i, o in pairs)                                    # (C1)
-    return Cost(sum(i * o for i, o in pairs), parameters, parameters * itemsize, sum(widths[:-1]))      # (C1)
+    K, P = (geometry.columns, geometry.positions) if geometry else ((1,) * len(pairs), (1,) * len(pairs))
+    parameters = sum((k * i + 1) * o for k, (i, o) in zip(K, pairs, strict=True))                       # (C1)
+    macs = sum(p * k * i * o for p, k, (i, o) in zip(P, K, pairs, strict=True))                         # (C1)
+    return Cost(macs, parameters, parameters * itemsize, sum(widths[:-1]))
 
 
-def of(network: Network) -> Cost:
-    """Cost of a network as it stands; gates and batch norms count as parameters, not as multiply-accumulates (they fold into dense)."""
+def geometry(network: Network) -> Geometry | None:
+    """The geometry of a network that is a chain; None of a perceptron.
+
+    Raises InputError for networks with additions, grouped convolutions or layers of several outputs to a neuron, whose cost does not follow
+    from one width a layer.
+    """
+    layers = [layer for layer in network.layers if layer.op in ("dense", "conv2d")]
+    if any(layer.op == "add" or layer.options.get("groups", 1) != 1 or layer.op == "maxout" for layer in network.layers):
+        raise InputError("cost: the network adds paths, groups channels or has maxout; sizes follow from widths in plain chains alone")
+    if all(layer.op == "dense" for layer in layers):
+        return None
+    sizes = shapes(network)
+    widths = network.widths
+    places = [int(np.prod(sizes[i + 1][:-1])) for i, layer in enumerate(network.layers) if layer.op in ("dense", "conv2d")]
+    return Geometry(tuple(layer.params[0][0].size // w for layer, w in zip(layers, widths[:-1], strict=True)), tuple(places))
+
+
+def of(network: Network, shape: Sequence[int] | None = None) -> Cost:
+    """Cost of a network as it stands. A convolution meets each of its weights once at every position of its output, P×Q of them:
+
+        macs = Σ_dense I O + Σ_conv P Q F kh kw C/G                                    (C2)
+
+    Everything else counts as parameters, not as multiply-accumulates (gates and batch norms fold into the weights, see sparsity/folding.py).
+    ``shape``: of one example, see ``shapes``; a perceptron needs none. Raises InputError as ``shapes``.
+    """
     arrays = [p for layer in network.layers for p in (*layer.params, *layer.running)]
-    weights = [network.layers[i].params[0] for i in network.dense_layers]
-    return Cost(sum(w.size for w in weights), sum(a.size for a in arrays), sum(a.nbytes for a in arrays), sum(w.shape[1] for w in weights))
+    weights = {i: layer.params[0] for i, layer in enumerate(network.layers) if layer.op in ("dense", "conv2d")}
+    sizes = shapes(network, shape) if any(w.ndim == 4 for w in weights.values()) else []
+    macs = sum(w.size * (sizes[i + 1][0] * sizes[i + 1][1] if w.ndim == 4 else 1) for i, w in weights.items())          # (C2)
+    return Cost(macs, sum(a.size for a in arrays), sum(a.nbytes for a in arrays), sum(read(network, sizes)))
+
+
+def read(network: Network, sizes: Sequence[tuple[int, ...]]) -> list[int]:
+    """How many neurons or channels each layer of weights reads: behind flatten a channel is one, at however many positions it is read."""
+    found, channel = [], np.arange(0)                # of every entry of the last axis, the number of its channel; empty: itself
+    for i, layer in enumerate(network.layers):
+        if layer.op in ("dense", "conv2d"):
+            found.append(len(np.unique(channel)) or layer.params[0].shape[-1] * layer.options.get("groups", 1))
+            channel = np.arange(0)
+        elif layer.op == "flatten" and sizes and len(sizes[i]) == 3 and found:
+            channel = np.arange(np.prod(sizes[i])) % sizes[i][2]
+        elif layer.op == "select" and len(channel):
+            channel = channel[np.asarray(layer.options["kept"])]
+        elif layer.op == "maxout" and len(channel):
+            channel = channel[::layer.options["pieces"]]
+    return found
+
+
+def shapes(network: Network, shape: Sequence[int] | None = None) -> list[tuple[int, ...]]:
+    """The shape of every activation of one example, that of the input first: the network is run on a batch of none.
+
+    ``shape``: of one example. What begins with a dense layer or an ``unflatten`` tells it by itself, also behind select, flatten, dropout and
+    per-neuron layers. Raises InputError where it is needed and not given.
+    """
+    given = input_shape(network) if shape is None else tuple(shape)
+    dtype = next((p.dtype for layer in network.layers for p in layer.params), np.dtype(np.float64))
+    norms = {i: replace(layer, running=(np.ones_like(layer.params[0]),) * 2)                      # those of a batch of none there are not
+             for i, layer in enumerate(network.layers) if layer.op == "batch_norm"}
+    return [a.shape[1:] for a in network.replace(norms)(np.zeros((0, *given), dtype))[0]]
+
+
+def input_shape(network: Network) -> tuple[int, ...]:
+    """The shape of one example, where the first layers tell it. Raises InputError where they do not."""
+    for layer in network.layers:
+        if layer.op == "select":
+            return (int(max(layer.options["kept"])) + 1,)
+        if layer.op == "unflatten":
+            return (int(np.prod(layer.options["shape"])),)
+        if layer.params and layer.op != "conv2d":
+            return (layer.params[0].shape[-1],)      # dense (O, I), gate and batch norm (I,)
+        if layer.op not in ("flatten", "dropout", "relu", "tanh", "sigmoid"):
+            break
+    raise InputError("shapes: the network reads maps and does not say of which size; begin it with unflatten, or give the shape of one example")

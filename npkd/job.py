@@ -151,7 +151,9 @@ def train_one(plan: Plan, recorder: Recorder, rng: np.random.Generator) -> dict[
     """Plain training of one network; then the test part, once."""
     data, numbers, state, settings = plan.data, plan.recipe, recorder.state, plan.settings
     rates = (0.0, *[settings.dropout] * len(numbers.hidden)) if settings.dropout else ()
-    start = perceptron([data.x_train.shape[1], *numbers.hidden, data.classes], rng, activation=settings.activation, dropout_rates=rates)
+    start = None
+    if numbers.network == "perceptron":
+        start = perceptron([data.x_train.shape[1], *numbers.hidden, data.classes], rng, activation=settings.activation, dropout_rates=rates)
     model = pipeline.train_teacher(data, numbers, rng, recorder, state, start)
     recorder.save("model", model)
     return summary.of_training(plan, model)

@@ -19,7 +19,7 @@ from npkd.errors import InputError
 from npkd.files import NewPath
 from npkd.nn.network import Network
 from npkd.nn.workspace import predict
-from npkd.pipeline import ROWS, Silent, State, Watch
+from npkd.pipeline import ROWS, Silent, State, Watch, largest
 from npkd.plan import fitting
 from npkd.sampling import learnt_from, samples, survey
 from npkd.sparsity.layerwise import Distilled, LayerReport
@@ -63,7 +63,7 @@ class Compressed:
     @property
     def layers(self) -> list[LayerReport]:
         """A report a dense layer: the last round's, against the widths of the teacher, with the largest duality gap of all rounds."""
-        return [replace(last, of=of, duality_gap=max(r.layers[k].duality_gap for r in self.rounds))
+        return [replace(last, of=of, duality_gap=largest([r.layers[k].duality_gap for r in self.rounds]))
                 for k, (last, of) in enumerate(zip(self.rounds[-1].layers if self.rounds else [], self.teacher.widths, strict=False))]
 
     @property
@@ -97,7 +97,7 @@ class Compressed:
         if self.labelled:
             rows.append(("error, held out", f"{self.teacher_error:.2%}", f"{self.student_error:.2%}"))
         lines = [f"{name:22}{a:>{wide}}  {b:>{wide}}".rstrip() for name, a, b in rows]
-        gap = max((layer.duality_gap for layer in self.layers), default=0.0)
+        gap = largest([layer.duality_gap for layer in self.layers]) or 0.0
         return "\n".join([
             *lines, "",
             f"{after / before:.1%} of the multiply-accumulates; the same class as the teacher for {self.agreement:.2%} of "

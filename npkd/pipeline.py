@@ -16,6 +16,8 @@ from npkd.arrays import Array
 from npkd.data import Data
 from npkd.distillation.objective import Distillation
 from npkd.distillation.transfer import Noise, Transfer
+from npkd.errors import InputError
+from npkd.nn.architectures import lenet5
 from npkd.nn.network import Network, perceptron
 from npkd.nn.optimisers import SGD
 from npkd.nn.training import Record, train
@@ -26,6 +28,10 @@ from npkd.target import Target
 
 ROWS = 10_000
 """Examples in a batch of the statistics: enough to keep the products large, few enough to keep memory small."""
+
+
+MAPS = 500
+"""The same of networks whose activations are maps."""
 
 
 class Watch(Protocol):
@@ -74,9 +80,9 @@ def train_teacher(
 ) -> Network:
     """A network trained on the labels: SGD with momentum, cosine schedule. The newest state is in ``state.teacher`` all along.
 
-    ``start`` is a network to begin with; without it a perceptron with the recipe's widths is drawn.
+    ``start`` is a network to begin with; without it the recipe's is drawn.
     """
-    state.teacher = start or perceptron([data.x_train.shape[1], *recipe.hidden, data.classes], rng)
+    state.teacher = start or fresh(recipe, data, rng)
     run = train(state.teacher, {"x": data.x_train, "y": data.y_train}, epochs=recipe.teacher_epochs, rng=rng, batch=recipe.batch,
                 optimiser=SGD(recipe.rate, decay=recipe.decay),
                 augment=Noise(recipe.noise, reach=recipe.jitter, shape=data.shape),
@@ -86,6 +92,15 @@ def train_teacher(
         state.teacher = record.network
         watch.step(note(record), line("teacher", record))
     return state.teacher
+
+
+def fresh(recipe: Recipe, data: Data, rng: np.random.Generator) -> Network:
+    """An untrained network for the data, as the recipe names it. Raises InputError where the examples are no pictures and it needs some."""
+    if recipe.network == "lenet5":
+        if len(data.shape) not in (2, 3):
+            raise InputError(f"lenet5: {data.name} has examples of shape {data.shape}; it needs pictures, (H, W) or (H, W, C)")
+        return lenet5(rng, shape=(*data.shape, 1)[:3], classes=data.classes)
+    return perceptron([data.x_train.shape[1], *recipe.hidden, data.classes], rng)
 
 
 def note(record: Record) -> str:
@@ -136,26 +151,29 @@ def open_front(network: Network) -> tuple[Array | None, Network]:
     return np.asarray(front.options["kept"]), Network(network.layers[1:])
 
 
-def batches_of(x: Array) -> Callable[[], Iterator[Array]]:
-    """Passes over x (N, I) in batches of ROWS."""
-    return lambda: (x[i:i + ROWS] for i in range(0, len(x), ROWS))
+def batches_of(x: Array, rows: int | None = None) -> Callable[[], Iterator[Array]]:
+    """Passes over x (N, I) in batches of ``rows``, or ROWS."""
+    each = rows or ROWS
+    return lambda: (x[i:i + each] for i in range(0, len(x), each))
 
 
 def remove_round(
-    network: Network, data: Data, target: Target, budget: float, keep_inputs: bool, watch: Watch, stage: str, whole: Sequence[int]
+    network: Network, data: Data, target: Target, budget: float, keep_inputs: bool, watch: Watch, stage: str, whole: Sequence[int],
+    examples: int = 0,
 ) -> Distilled:
     """One round: the network loses neurons, layer by layer, until it is within the budget, or the target's widths; it is its own teacher.
 
-    ``whole``: the widths of the first teacher.
+    ``whole``: the widths of the first teacher;   ``examples``: the first ones, that the statistics are taken from, 0: all.
     """
-    layers = len(network.dense_layers)
+    layers = len(network.widths) - 1
     watch.begin(stage, 2 * layers + 1)
 
     def size(widths: Sequence[int]) -> float:
         return target.size([*widths, data.classes])
 
     widths = exactly(target.widths) if target.widths else within(size, budget, keep_inputs=keep_inputs, whole=whole[:-1])
-    return distil(network, data.stream or batches_of(data.x_train), widths, inputs=not keep_inputs, progress=watch.step)
+    passes = data.stream or batches_of(data.x_train[:examples or None], MAPS if target.geometry else None)
+    return distil(network, passes, widths, inputs=not keep_inputs, progress=watch.step)
 
 
 def compress(
@@ -181,7 +199,8 @@ def compress(
     for r in range(1, recipe.rounds + 1):
         goal = target.after(r / recipe.rounds, teacher.widths)                      # (W11)
         name = f"round {r} of {recipe.rounds}"
-        out = remove_round(state.student, data, goal, goal.bound, keep_inputs, watch, f"{name}: layers", teacher.widths)
+        out = remove_round(state.student, data, goal, goal.bound, keep_inputs, watch, f"{name}: layers", teacher.widths,
+                           recipe.statistics)
         state.rounds.append(out)
         state.budgets.append(goal.bound)
         state.student = out.student
@@ -216,7 +235,7 @@ def compress_to_error(
         budget = target.size(state.student.widths) / 2
         if budget < smallest:
             break
-        out = remove_round(state.student, data, target, budget, keep_inputs, watch, f"round {r}: layers", teacher.widths)
+        out = remove_round(state.student, data, target, budget, keep_inputs, watch, f"round {r}: layers", teacher.widths, recipe.statistics)
         state.rounds.append(out)
         state.budgets.append(budget)
         final = imitate(out.student, teacher, data, recipe, max(recipe.round_epochs, recipe.final_epochs // 2), recipe.student_rate, rng, watch,
@@ -235,16 +254,21 @@ def side(network: Network, test_error: float) -> dict[str, Any]:
     return {"widths": network.widths, "test_error": test_error, "macs": c.macs, "parameters": c.parameters, "bytes": c.bytes}
 
 
+def largest(gaps: Sequence[float | None]) -> float | None:
+    """The largest duality gap, None where there is none."""
+    return max((gap for gap in gaps if gap is not None), default=None)
+
+
 def layers_of(rounds: Sequence[Distilled]) -> list[dict[str, Any]]:
     """What the summary says of the layers: the numbers of the last round, against the widths of the teacher.
 
-    duality_gap is the largest over all rounds.
+    duality_gap is the largest over all rounds, None where channels were eliminated without one.
     """
     if not rounds:
         return []
     return [
         {"kept": last.kept, "of": first.of, "lambda": last.lam, "lambda_max": last.lambda_max,
-         "duality_gap": max(r.layers[k].duality_gap for r in rounds), "relative_error": last.relative_error,
+         "duality_gap": largest([r.layers[k].duality_gap for r in rounds]), "relative_error": last.relative_error,
          "penalised_error": last.penalised_error, "proved": last.proved}
         for k, (first, last) in enumerate(zip(rounds[0].layers, rounds[-1].layers, strict=True))
     ]

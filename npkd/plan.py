@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from npkd import recipe, storage, target
+from npkd import cost, pipeline, recipe, storage, target
 from npkd.arrays import Array
 from npkd.data import Data, Scaling
 from npkd.data import load as load_data
@@ -34,7 +34,7 @@ class Settings:
     out             the folder that is written to, made where it is missing
     seed            of the validation split and of everything that is drawn
     epochs          compress: of the last distillation, the other stages in proportion; train: of the training. None: by the size of the data
-    hidden          hidden widths of the network that is trained; None: the recipe's
+    network         what is trained: "perceptron" or "lenet5";   hidden  the perceptron's hidden widths, None: the recipe's
     teacher         compress: the file of a trained network; None: one is trained
     target          compress: how small, see npkd.target
     keep_inputs     compress: no input is removed
@@ -48,6 +48,7 @@ class Settings:
     out: str = "npkd-out"
     seed: int = 0
     epochs: int | None = None
+    network: str = "perceptron"
     hidden: tuple[int, ...] | None = None
     teacher: str | None = None
     target: str = "macs=10%"
@@ -58,6 +59,12 @@ class Settings:
     def __post_init__(self) -> None:
         one_of("settings", "command", self.command, COMMANDS)
         one_of("settings", "activation", self.activation, ACTIVATIONS)
+        one_of("settings", "network", self.network, recipe.NETWORKS)
+        if self.network != "perceptron" and (self.hidden is not None or self.dropout or self.activation != "relu"):
+            raise InputError(f"settings: got the network {self.network} with hidden widths, dropout or an activation; those are a perceptron's")
+        if self.network != "perceptron" and self.teacher is not None:
+            raise InputError(f"settings: got a teacher and the network {self.network}; give one of them, the network is for a teacher that is "
+                             "trained here")
         if not 0 <= self.dropout < 1:
             raise InputError(f"settings: dropout is {self.dropout}; it must be at least 0 and below 1")
         if self.seed < 0:
@@ -130,13 +137,15 @@ def prepare(settings: Settings, watch: Watch) -> Plan:
     numbers = recipe.for_examples(len(data.x_train), epochs, data.shape if even else ())
     if settings.hidden is not None:
         numbers = replace(numbers, hidden=settings.hidden)
+    if settings.network == "lenet5" or (network is not None and cost.geometry(network) is not None):
+        numbers = recipe.convolutional(numbers)
     if settings.command == "train":
         numbers = recipe.plain(numbers)
         if settings.epochs is not None:
             numbers = replace(numbers, teacher_epochs=settings.epochs)
         return Plan(settings, data, numbers, None, about, None, seed)
-    widths = network.widths if network is not None else [data.x_train.shape[1], *numbers.hidden, data.classes]
-    goal = target.parse(settings.target, widths, settings.keep_inputs)
+    model_of = network or pipeline.fresh(numbers, data, np.random.default_rng(0))
+    goal = target.parse(settings.target, model_of.widths, settings.keep_inputs, cost.geometry(model_of))
     if goal.kind in ("parameters", "bytes") and network and any(layer.op in ("batch_norm", "gate") for layer in network.layers):
         raise InputError(f"target: {goal.kind} counts plain perceptrons, and the teacher has layers of batch_norm or gate; use macs or neurons")
     return Plan(settings, data, numbers, network, about, goal, seed)
@@ -165,7 +174,8 @@ def fitting(model: Model, data: Data, who: str) -> Network:
     if not all(np.isfinite(p).all() for layer in network.layers for p in layer.params):
         raise InputError(f"{who} has weights beyond float32; they must be finite in it")
     junctions(network)
-    if [network.layers[i].params[0].shape[1] for i in network.dense_layers] != network.widths[:-1]:
+    flat = [layer.params[0] for layer in network.layers if layer.op == "dense"]
+    if len(flat) == len(network.widths) - 1 and [w.shape[1] for w in flat] != network.widths[:-1]:
         raise InputError(f"{who} has layers that take several outputs to one neuron (maxout); sizes are counted for plain perceptrons alone")
     inputs, given = data.x_train.shape[1], len(model.scaling.offset) if model.scaling else storage.input_width(network)
     if given > inputs or (given < inputs and (model.scaling or network.layers[0].op != "select")):

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from npkd.errors import InputError, positive
+from npkd.errors import InputError, one_of, positive
+
+NETWORKS = ("perceptron", "lenet5")
+"""What may be trained here."""
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Settings of ``npkd compress`` and ``npkd train``.
 
-    hidden          hidden widths of a teacher that is trained here
+    network         what a teacher is that is trained here: "perceptron" or "lenet5";   hidden  the perceptron's hidden widths
     teacher_epochs  passes over the training part for it
     rounds          how often neurons are removed; the budget falls by the same factor each time
     round_epochs    distillation after each round but the last;   final_epochs  after the last
@@ -21,10 +24,12 @@ class Recipe:
     temperature     of the soft targets;   labels  weight of the labels beside them, which weigh 1
     noise, mix, jitter      what is shown: see distillation.transfer (mix: to the student alone);
     refresh                 epochs after which the student is shown something new
+    statistics      the first examples of the training part that the statistics of a round are taken from; 0: all
     all_at_last     the last distillation is shown the validation part too, when nothing is left to be chosen; what is then said of the
                     validation part is said of examples that the student knows
     """
 
+    network: str = "perceptron"
     hidden: tuple[int, ...] = (300, 100)
     teacher_epochs: int = 60
     rounds: int = 5
@@ -42,6 +47,7 @@ class Recipe:
     mix: float = 0.0
     jitter: int = 0
     refresh: int = 1
+    statistics: int = 0
     all_at_last: bool = False
 
     def __post_init__(self) -> None:
@@ -51,6 +57,7 @@ class Recipe:
         if not self.hidden or min(self.hidden) < 1:
             raise InputError(f"recipe: hidden widths are {self.hidden}; at least one is needed, all positive")
         positive("recipe", "rate", self.rate)
+        one_of("recipe", "network", self.network, NETWORKS)
 
 
 def for_examples(examples: int, epochs: int | None = None, shape: Sequence[int] = ()) -> Recipe:
@@ -70,6 +77,13 @@ def for_examples(examples: int, epochs: int | None = None, shape: Sequence[int] 
     scale = epochs / base.final_epochs
     return replace(base, teacher_epochs=max(1, round(base.teacher_epochs * scale)), final_epochs=epochs,
                    round_epochs=max(1, round(base.round_epochs * scale)))
+
+
+def convolutional(recipe: Recipe) -> Recipe:
+    """The recipe with LeNet-5 in the place of the perceptron: fewer passes, since each costs ten times as much."""
+    return replace(
+        recipe, network="lenet5", teacher_epochs=min(recipe.teacher_epochs, 10), batch=64, rate=0.02, decay=5e-4, rounds=min(recipe.rounds, 12),
+        round_epochs=1, final_epochs=min(recipe.final_epochs, 15), student_rate=0.02, noise=0.0, mix=0.0, temperature=2.0, statistics=5000)
 
 
 def plain(recipe: Recipe) -> Recipe:

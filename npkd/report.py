@@ -129,6 +129,21 @@ def compared(teacher: Mapping[str, Any], student: Mapping[str, Any]) -> list[lis
     return rows + [[words, number(teacher[k]), number(student[k]), percent(student[k] / teacher[k])] for k, words in names.items()]
 
 
+def setting(value: Any) -> str:
+    """A number, a word, a yes or no, or widths, as a reader likes it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value if isinstance(value, str) else f"{value:g}" if isinstance(value, int | float) else chain(value)
+
+
+def certificate(layer: Mapping[str, Any]) -> list[str]:
+    """λ, duality gap, relative error and neurons proved, of a layer; dashes where channels were eliminated without a λ."""
+    dash, error = "\N{EN DASH}", power(layer["relative_error"])
+    if layer["duality_gap"] is None:
+        return [dash, dash, error, dash]
+    return [power(layer["lambda"]), power(layer["duality_gap"]), error, str(layer["proved"])]
+
+
 def compression(summary: Mapping[str, Any]) -> list[str]:
     """The sections that only a compression has."""
     parts = [
@@ -138,14 +153,15 @@ def compression(summary: Mapping[str, Any]) -> list[str]:
     ]
     if not summary["layers"]:
         return [*parts, "<p>Nothing was removed: every smaller network was worse than the target allows.</p>"]
-    columns = ("lambda", "duality_gap", "relative_error")
-    rows = [[junction(k), f"{a['kept']}\N{NO-BREAK SPACE}of\N{NO-BREAK SPACE}{a['of']}", *(power(a[c]) for c in columns), str(a["proved"])]
+    rows = [[junction(k), f"{a['kept']}\N{NO-BREAK SPACE}of\N{NO-BREAK SPACE}{a['of']}", *certificate(a)]
             for k, a in enumerate(summary["layers"])]
-    gap = max(a["duality_gap"] for a in summary["layers"])
+    gap = max((a["duality_gap"] for a in summary["layers"] if a["duality_gap"] is not None), default=0.0)
+    eliminated = any(a["duality_gap"] is None for a in summary["layers"])
     parts += [
         "<h2>Layers and their certificates</h2>",
         f"<p>Which neurons stay is the solution of a convex problem, layer by layer. At its λ, before the refit, no other weights are better "
-        f"by more than {power(gap)} of what the objective is with nothing kept.</p>",
+        f"by more than {power(gap)} of what the objective is with nothing kept."
+        f"{' Channels, which are read through several weights each, are eliminated one after the other.' * eliminated}</p>",
         table(["neurons", "kept", "λ", "duality gap", "relative error", "proved"], rows),
         "<h2>Removal</h2>",
         f"<p>Cutting the neurons out changed no output by more than {power(summary['removal_difference'])} "
@@ -176,7 +192,7 @@ def settings(summary: Mapping[str, Any]) -> list[list[str]]:
         rows.append(["target", f"{target['words']}: {bound}"])
         rows.append(["teacher", f"from the file {summary['teacher_file']}" if summary["teacher_file"] else "trained in this run"])
     rows += [[f"shown to the {who}" if "target" in summary else "augmentation", str(words)] for who, words in summary["augmentation"].items()]
-    rows += [[key.replace("_", " "), f"{value:g}" if isinstance(value, int | float) else chain(value)] for key, value in recipe.items()]
+    rows += [[key.replace("_", " "), setting(value)] for key, value in recipe.items()]
     rows.append(["versions", ", ".join(f"{name} {version}" for name, version in summary["versions"].items())])
     rows.append(["time", f"{summary['seconds']:.0f} seconds"])
     return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,7 +71,7 @@ def load(path: NewPath) -> Model:
             if not np.isfinite(a).all():
                 raise InputError(f"array {name} is not finite")
         about = header["about"]
-        if network.dense_layers:
+        if network.widths:
             width = len(scaling.offset) if scaling else input_width(network)
             network(np.zeros((2, width), first.dtype))                # shapes that do not follow one another show here
     except (KeyError, TypeError, AttributeError, StopIteration, IndexError, ValueError) as error:
@@ -79,7 +80,9 @@ def load(path: NewPath) -> Model:
 
 
 def input_width(network: Network) -> int:
-    """Number of inputs of a perceptron: of the first dense layer, or what its ``select`` must at least have."""
+    """How many values a row holds that the network takes: what its first layer reads, or what its ``select`` must at least have."""
     if network.layers[0].op == "select":
         return int(max(network.layers[0].options["kept"])) + 1
+    if network.layers[0].op == "unflatten":
+        return math.prod(network.layers[0].options["shape"])
     return network.widths[0]

@@ -49,6 +49,7 @@ def command(settings: Settings) -> str:
         words += ["--target", settings.target]
     if settings.epochs is not None:
         words += ["--epochs", str(settings.epochs)]
+    words += ["--network", settings.network] if settings.network != "perceptron" else []
     if settings.hidden is not None:
         words += ["--hidden", ",".join(map(str, settings.hidden))]
     words += ["--keep-inputs"] * settings.keep_inputs
@@ -99,7 +100,7 @@ def of_compression(plan: Plan, target: Target, state: State) -> dict[str, Any]:
                    zip(pipeline.layers_of(state.rounds), student["widths"], teacher["widths"], strict=False)],
         "removal_difference": max((r.difference for r in state.rounds), default=0.0),
         "removal_difference_float64": max((r.difference64 for r in state.rounds), default=0.0),
-        "removals": removals(state.rounds, len(state.teacher.dense_layers)),
+        "removals": removals(state.rounds, len(state.teacher.widths) - 1),
         "rounds": [{"widths": one.student.widths, "budget": budget, "size": target.size(one.student.widths)}
                    for one, budget in zip(state.rounds, state.budgets, strict=False)],
     }
@@ -107,7 +108,7 @@ def of_compression(plan: Plan, target: Target, state: State) -> dict[str, Any]:
 
 def removals(rounds: Sequence[Distilled], junctions: int) -> list[dict[str, int]]:
     """For each junction, inputs first, how many neurons were cut out for which reason, all rounds together."""
-    found = Counter((removal.junction, removal.reason) for r in rounds for removal in r.removals)
+    found = Counter((removal.junction, removal.reason) for r in rounds for removal in r.removals if removal.position is None)
     return [{why: found[k, why] for why in ("dead", "constant", "duplicate")} for k in range(junctions)]
 
 

@@ -21,6 +21,7 @@ class Target:
             "widths": on the neurons of each layer; "error": on the rise of the validation error over the teacher's, in percentage points
     bound   the number; for "widths" the multiply-accumulates that they make
     widths  of "widths" alone: the most neurons of each layer, inputs first, the outputs left out
+    geometry    of a chain with convolutions, whose channels of inputs always stay; None: of a perceptron
 
     Raises InputError for other kinds and for numbers that are not finite and positive. What is possible depends on the teacher: ``require``.
     """
@@ -28,6 +29,7 @@ class Target:
     kind: str
     bound: float
     widths: tuple[int, ...] = ()
+    geometry: cost.Geometry | None = None
 
     def __post_init__(self) -> None:
         one_of("target", "kind", self.kind, (*SIZES, "widths", "error"))
@@ -36,12 +38,12 @@ class Target:
             raise InputError(f"target: kind is {self.kind} and widths are {self.widths}; widths belong to the kind widths, and to no other")
 
     def size(self, widths: Sequence[int]) -> float:
-        """What the bound counts, for a perceptron with these widths, inputs and outputs included."""
-        return float(getattr(cost.of_widths(widths), self.kind if self.kind in SIZES else "macs"))
+        """What the bound counts, for a network with these widths, inputs and outputs included."""
+        return float(getattr(cost.of_widths(widths, geometry=self.geometry), self.kind if self.kind in SIZES else "macs"))
 
     def smallest(self, teacher_widths: Sequence[int], keep_inputs: bool = False) -> float:
         """What it counts with one neuron a layer, beside all inputs where they are kept: no layer is ever empty."""
-        return self.size([teacher_widths[0] if keep_inputs else 1, *[1] * (len(teacher_widths) - 2), teacher_widths[-1]])
+        return self.size([teacher_widths[0] if keep_inputs or self.geometry else 1, *[1] * (len(teacher_widths) - 2), teacher_widths[-1]])
 
     def require(self, teacher_widths: Sequence[int], keep_inputs: bool = False) -> None:
         """Raise InputError, which names the nearest possible target, unless a student of this teacher (outputs included) can be within it."""
@@ -50,7 +52,7 @@ class Target:
             if len(self.widths) != len(most):
                 raise InputError(f"target: widths are {chain(self.widths)}; the teacher has {chain(most)}, and one is needed for each of them")
             nearest = [min(max(w, 1), m) for w, m in zip(self.widths, most, strict=True)]
-            nearest[0] = most[0] if keep_inputs else nearest[0]
+            nearest[0] = most[0] if keep_inputs or self.geometry else nearest[0]
             if nearest != list(self.widths):
                 inputs = ", and all inputs are to be kept" * keep_inputs
                 raise InputError(f"target: widths are {chain(self.widths)}, but the teacher has {chain(most)}{inputs}; "
@@ -86,7 +88,7 @@ def chain(widths: Sequence[int]) -> str:
     return "-".join(map(str, widths))
 
 
-def parse(text: str, teacher_widths: Sequence[int], keep_inputs: bool = False) -> Target:
+def parse(text: str, teacher_widths: Sequence[int], keep_inputs: bool = False, geometry: cost.Geometry | None = None) -> Target:
     """A target from words: ``macs=26620``, ``macs=10%`` (of the teacher's), ``neurons=120``, ``widths=97-71-33``, ``error=+0.5`` (points).
 
     Raises InputError that says what can be written, for unknown words and numbers that are not positive, and that names the nearest possible
@@ -99,7 +101,9 @@ def parse(text: str, teacher_widths: Sequence[int], keep_inputs: bool = False) -
         if not re.fullmatch("[0-9]{1,9}(-[0-9]{1,9})*", number):
             raise InputError(f"target: got {text!r}; after widths= it needs a number for each layer, inputs first, as in 97-71-33")
         widths = tuple(map(int, number.split("-")))
-        target = Target(kind, float(cost.of_widths([*widths, teacher_widths[-1]]).macs), widths)
+        one_each = len(widths) == len(teacher_widths) - 1            # else it is refused at once
+        size = float(cost.of_widths([*widths, teacher_widths[-1]], geometry=geometry).macs) if one_each else 0.0
+        target = Target(kind, size, widths, geometry)
         target.require(teacher_widths, keep_inputs)
         return target
     try:
@@ -109,7 +113,7 @@ def parse(text: str, teacher_widths: Sequence[int], keep_inputs: bool = False) -
     if not (math.isfinite(value) and value > 0) or (kind == "error" and number.endswith("%")):
         raise InputError(f"target: got {text!r}; after {kind}= it needs a positive number")
     if number.endswith("%"):
-        value = min(value * float(getattr(cost.of_widths(teacher_widths), kind)) / 100, 1e300)
-    target = Target(kind, value)
+        value = min(value * float(getattr(cost.of_widths(teacher_widths, geometry=geometry), kind)) / 100, 1e300)
+    target = Target(kind, value, geometry=geometry)
     target.require(teacher_widths, keep_inputs)
     return target

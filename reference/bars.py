@@ -154,7 +154,7 @@ def labelfree(bars: Bars) -> list[dict[str, Any]]:
 
     import npkd
     from npkd.data import load as load_data
-    from npkd.pipeline import Silent, State, error_rate, train_teacher
+    from npkd.pipeline import Silent, State, error_rate, largest, train_teacher
     from npkd.recipe import for_examples
 
     found: list[dict[str, Any]] = []
@@ -170,7 +170,7 @@ def labelfree(bars: Bars) -> list[dict[str, Any]]:
             "macs": out.macs, "teacher_test_error": error_rate(teacher, data.x_test, data.y_test),
             "test_error": error_rate(out.student, data.x_test, data.y_test),
             "differs_with_shuffled_labels": not all(np.array_equal(p, q) for a, b in pairs for p, q in zip(a.params, b.params, strict=True)),
-            "gap": max(layer.duality_gap for layer in out.layers)})
+            "gap": largest([layer.duality_gap for layer in out.layers])})
         print(out, flush=True)
     apart, above = [1 - run["agreement_test"] for run in found], [run["test_error"] - run["teacher_test_error"] for run in found]
     bars("disagreement with the teacher, test part, mean", statistics.mean(apart), 0.02, spread(apart))

@@ -1,19 +1,26 @@
-"""Pictures of the documentation, from files that commands have written.
+"""Pictures of the documentation, from files that commands have written, or from a small example.
 
     python -m reference.figures main-job npkd-out docs/figures/main-job.png
     python -m reference.figures lenet300 reference/measured/lenet300.json docs/figures/lenet300.png
+    python -m reference.figures patches docs/figures/patches.png
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from matplotlib.patches import Rectangle
 
+from npkd.arrays import Array
 from npkd.experiments.picture import pareto
+from npkd.nn.convolution import im2col
 
 
 def main_job(run: Path) -> Figure:
@@ -34,5 +41,43 @@ def lenet300(measured: Path) -> Figure:
     return pareto(found["comparison"], found["records"])
 
 
+def cells(axes: Axes, numbers: Array, grey: Array, title: str) -> None:
+    """A table of whole numbers, the ``grey`` ones on grey."""
+    axes.imshow(np.where(grey, 0.85, 1.0), cmap="gray", vmin=0, vmax=1)
+    for (r, s), number in np.ndenumerate(numbers):
+        axes.text(s, r, f"{number:.0f}", ha="center", va="center", fontsize=10, color="dimgray" if grey[r, s] else "black")
+    axes.set_xticks(np.arange(-0.5, numbers.shape[1]), [])
+    axes.set_yticks(np.arange(-0.5, numbers.shape[0]), [])
+    axes.grid(color="silver", linewidth=0.8)
+    axes.tick_params(length=0)
+    axes.set_title(title, fontsize=10)
+
+
+def patches() -> Figure:
+    """im2col of a small map: two windows and the rows that they become, and in how many windows each entry lies."""
+    H, W, padding, stride = 4, 5, 1, 2
+    x, options = np.arange(1.0, H * W + 1).reshape(1, H, W, 1), {"kernel": 3, "stride": stride, "padding": padding}
+    columns, backward = im2col(x, **options)
+    P, Q = columns.shape[1:3]
+    around = np.pad(x[0, :, :, 0], padding)
+    figure = Figure(figsize=(12, 3.7))
+    parts = figure.subplots(1, 3, width_ratios=[7, 9, 5])
+    cells(parts[0], around, around == 0, "map 4×5, padding 1 (grey), kernel 3×3, stride 2")
+    rows = columns.reshape(P * Q, -1)
+    cells(parts[1], rows, rows == 0, "im2col: a row for each of the 2×3 positions")
+    parts[1].set_yticks(range(P * Q), [f"({p}, {q})" for p in range(P) for q in range(Q)], fontsize=9)
+    parts[1].set_xticks(range(9), [f"{i},{j}" for i in range(3) for j in range(3)], fontsize=9)
+    parts[1].set_xlabel("place i, j in the kernel", fontsize=9)
+    parts[1].grid(False)
+    cells(parts[2], backward(np.ones_like(columns))[0][0, :, :, 0], np.zeros((H, W), bool), "col2im of ones: windows\nthat each entry lies in")
+    for (p, q), colour in (((0, 1), "tab:blue"), ((1, 2), "tab:red")):
+        parts[0].add_patch(Rectangle((q * stride - 0.45, p * stride - 0.45), 2.9, 2.9, fill=False, edgecolor=colour, linewidth=2.5))
+        parts[1].add_patch(Rectangle((-0.45, p * Q + q - 0.42), 8.9, 0.84, fill=False, edgecolor=colour, linewidth=2.5))
+    figure.subplots_adjust(0.01, 0.1, 0.99, 0.88, 0.12)
+    return figure
+
+
+PICTURES: dict[str, Callable[..., Figure]] = {"main-job": main_job, "lenet300": lenet300, "patches": patches}
+
 if __name__ == "__main__":
-    {"main-job": main_job, "lenet300": lenet300}[sys.argv[1]](Path(sys.argv[2])).savefig(sys.argv[3], dpi=110)
+    PICTURES[sys.argv[1]](*map(Path, sys.argv[2:-1])).savefig(sys.argv[-1], dpi=110)

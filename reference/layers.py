@@ -19,11 +19,9 @@ def dense(x: Array, w: Array, b: Array) -> Array:
 
 
 def gate(x: Array, g: Array) -> Array:
-    N, J = x.shape
-    y = np.zeros((N, J))
-    for n in range(N):
-        for j in range(J):
-            y[n, j] = g[j] * x[n, j]     # (G1)
+    y = np.zeros(x.shape)
+    for k in np.ndindex(x.shape):
+        y[k] = g[k[-1]] * x[k]     # (G1)
     return y
 
 
@@ -47,3 +45,26 @@ def dropout(x: Array, rate: float, rng: np.random.Generator | None) -> Array:
 
 def flatten(x: Array) -> Array:
     return np.array([[x[n][rest] for rest in np.ndindex(x.shape[1:])] for n in range(len(x))])     # (F1)
+
+
+def unflatten(x: Array, shape: Sequence[int]) -> Array:
+    y = np.zeros((len(x), *shape))
+    for n in range(len(x)):
+        for i, rest in enumerate(np.ndindex(*shape)):
+            y[n][rest] = x[n, i]     # (F3)
+    return y
+
+
+def add(x: Array, skip: Array) -> Array:
+    y = np.zeros(x.shape)
+    for k in np.ndindex(x.shape):
+        y[k] = x[k] + skip[k]     # (H1)
+    return y
+
+
+def offset(x: Array, m: Array) -> Array:
+    y = np.zeros(x.shape)
+    for n in range(len(x)):
+        for k in np.ndindex(m.shape):
+            y[(n, *k)] = x[(n, *k)] + m[k]     # (U4)
+    return y

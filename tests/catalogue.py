@@ -11,9 +11,11 @@ import numpy as np
 from npkd.check import Case, Wrong
 from npkd.distillation.response import logit_matching, soft_targets
 from npkd.nn.activations import maxout, relu, sigmoid, tanh
-from npkd.nn.layers import dense, dropout, flatten, gate, select
+from npkd.nn.convolution import conv2d, im2col
+from npkd.nn.layers import add, dense, dropout, flatten, gate, offset, select, unflatten
 from npkd.nn.losses import cross_entropy, squared_error
 from npkd.nn.normalisation import batch_norm
+from npkd.nn.pooling import average_pool, global_average_pool, max_pool
 from npkd.sparsity.penalties import L1, MaxNorm, NeuronGroups, SparseGroups
 
 RNG = np.random.default_rng(2024)
@@ -60,10 +62,12 @@ OPS = [
     Case("gate", gate, (normal(4, 3), off_zero(3)), linear=True, wrong=(
         Wrong((X, normal(4)), ("gate", "(4, 3)", "(4,)", "g (J,)")),
         Wrong((X, normal(1)), ("gate", "(4, 3)", "(1,)", "g (J,)")),
-        Wrong((X[0], normal(3)), ("gate", "(3,)", "(N, J)")),
+        Wrong((X[0], normal(3)), ("gate", "(3,)", "(N, ..., J)")),
+        Wrong((normal(2, 3, 3, 2), normal(3)), ("gate", "(2, 3, 3, 2)", "(3,)", "g (J,)")),
         Wrong((WHOLE, normal(3)), ("gate", "x is int64", "floating-point")),
     )),
     Case("gate, square", gate, (normal(3, 3), off_zero(3)), linear=True),
+    Case("gate, channels", gate, (normal(2, 3, 2, 2), off_zero(2)), linear=True),
     Case("select", select, (normal(4, 5),), {"kept": (3, 0, 4)}, linear=True, wrong=(
         Wrong((X,), ("select", "(4, 3)", "0 … I − 1"), {"kept": (0, 3)}),
         Wrong((X,), ("select", "(4, 3)", "0 … I − 1"), {"kept": (-1, 1)}),
@@ -87,6 +91,32 @@ OPS = [
         Wrong((WHOLE,), ("flatten", "x is int64", "floating-point")),
     )),
     Case("flatten, square", flatten, (normal(3, 3),), linear=True),
+    Case("unflatten", unflatten, (normal(2, 12),), {"shape": [3, 2, 2]}, linear=True, wrong=(
+        Wrong((X,), ("unflatten", "(4, 3)", "[2, 2]", "product"), {"shape": [2, 2]}),
+        Wrong((X,), ("unflatten", "(4, 3)", "[3, 0]", "positive"), {"shape": [3, 0]}),
+        Wrong((X,), ("unflatten", "(4, 3)", "[-3, -1]", "positive"), {"shape": [-3, -1]}),
+        Wrong((X,), ("unflatten", "(4, 3)", "[1.5, 2]", "whole"), {"shape": [1.5, 2]}),
+        Wrong((X,), ("unflatten", "(4, 3)", "()", "whole"), {"shape": ()}),
+        Wrong((X,), ("unflatten", "(4, 3)", "shape is 3", "whole"), {"shape": 3}),
+        Wrong((X[0],), ("unflatten", "(3,)", "(N, I)"), {"shape": [3]}),
+        Wrong((WHOLE,), ("unflatten", "x is int64", "floating-point"), {"shape": [3, 1]}),
+    )),
+    Case("unflatten, square", unflatten, (normal(3, 3),), {"shape": (3,)}, linear=True),
+    Case("add", add, (normal(2, 3, 2, 2), normal(2, 3, 2, 2)), linear=True, wrong=(
+        Wrong((X, normal(4, 2)), ("add", "(4, 3)", "(4, 2)", "agree")),
+        Wrong((X, normal(1, 3)), ("add", "(4, 3)", "(1, 3)", "agree")),
+        Wrong((X, X[0]), ("add", "(4, 3)", "(3,)", "agree")),
+        Wrong((X, WHOLE), ("add", "skip is int64", "floating-point")),
+    )),
+    Case("add, square", add, (normal(3, 3), normal(3, 3)), linear=True),
+    Case("offset", offset, (normal(3, 2, 3, 2), normal(2, 3, 2)), linear=True, wrong=(
+        Wrong((X, normal(4)), ("offset", "(4, 3)", "(4,)", "one example")),
+        Wrong((X, normal(1)), ("offset", "(4, 3)", "(1,)", "one example")),
+        Wrong((X, X), ("offset", "m has shape (4, 3)", "one example")),
+        Wrong((np.array(1.0), np.array(1.0)), ("offset", "()", "one example")),
+        Wrong((X, np.ones(3, int)), ("offset", "m is int64", "floating-point")),
+    )),
+    Case("offset, square", offset, (normal(3, 3), normal(3)), linear=True),
     Case("relu", relu, (off_zero(4, 4),), kinks=((np.array([[0.0, 1.0], [-1.0, 0.0]]),), (np.array([-0.0, 2.0]),)), wrong=(
         Wrong((WHOLE,), ("relu", "x is int64", "floating-point")),
     )),
@@ -102,8 +132,11 @@ OPS = [
     Case("batch_norm", batch_norm, (normal(5, 3), off_zero(3), normal(3)), wrong=(
         Wrong((X, normal(4), normal(3)), ("batch_norm", "(4, 3)", "gamma (4,)", "(J,)")),
         Wrong((X, normal(3), normal(1)), ("batch_norm", "(4, 3)", "beta (1,)", "(J,)")),
-        Wrong((X[0], normal(3), normal(3)), ("batch_norm", "(3,)", "(N, J)")),
-        Wrong((X[:1], normal(3), normal(3)), ("batch_norm", "one example", "at least two")),
+        Wrong((X[0], normal(3), normal(3)), ("batch_norm", "(3,)", "(N, ..., J)")),
+        Wrong((normal(2, 3, 3, 2), normal(3), normal(3)), ("batch_norm", "(2, 3, 3, 2)", "gamma (3,)", "(J,)")),
+        Wrong((X[:1], normal(3), normal(3)), ("batch_norm", "(1, 3)", "at least two")),
+        Wrong((X[:0], normal(3), normal(3)), ("batch_norm", "(0, 3)", "at least two")),
+        Wrong((normal(1, 1, 1, 3), normal(3), normal(3)), ("batch_norm", "(1, 1, 1, 3)", "at least two")),
         Wrong((X, normal(3), normal(3)), ("batch_norm", "eps is 0", "positive"), {"eps": 0.0}),
         Wrong((X, normal(3), normal(3)), ("batch_norm", "eps is -1", "positive"), {"eps": -1.0}),
         Wrong((X, normal(3), normal(3)), ("batch_norm", "running", "(2,)"), {"running": (normal(2), positive(2))}),
@@ -115,6 +148,102 @@ OPS = [
          linear=True),
     Case("batch_norm, predicting one", batch_norm, (normal(1, 2), off_zero(2), normal(2)), {"running": (normal(2), positive(2))},
          linear=True),
+    Case("batch_norm, channels", batch_norm, (normal(2, 3, 2, 2), off_zero(2), normal(2))),
+    Case("batch_norm, channels of one example", batch_norm, (normal(1, 3, 2, 2), off_zero(2), normal(2)), {"eps": 0.1}),
+    Case("batch_norm, channels, predicting", batch_norm, (normal(2, 3, 2, 2), off_zero(2), normal(2)),
+         {"running": (normal(2), positive(2))}, linear=True),
+]
+
+MAPS, W = normal(2, 5, 4, 2), normal(3, 3, 2, 2)
+NO_MAPS = (
+    (MAPS[0], ("(5, 4, 2)", "(N, H, W, C)")),
+    (normal(2, 5, 4, 0), ("(2, 5, 4, 0)", "at least one position and channel")),
+    (normal(2, 0, 4, 2), ("(2, 0, 4, 2)", "at least one position and channel")),
+    (np.ones((2, 5, 4, 2), int), ("x is int64", "floating-point")),
+)
+"""What no op on maps may take, with words of the error."""
+
+MAP_OPS = [
+    Case("im2col", im2col, (normal(2, 5, 4, 2),), {"kernel": (3, 2), "stride": (2, 1), "padding": (1, 0)}, linear=True, wrong=(
+        *(Wrong((x,), ("im2col", *words), {"kernel": 2}) for x, words in NO_MAPS),
+        Wrong((MAPS,), ("im2col", "6×6", "5×4", "smaller"), {"kernel": 6}),
+        Wrong((MAPS,), ("im2col", "5×5", "5×4"), {"kernel": 3, "dilation": 2}),
+        Wrong((MAPS,), ("im2col", "7×1", "5×6", "padding included"), {"kernel": (7, 1), "padding": (0, 1)}),
+        Wrong((MAPS,), ("im2col", "kernel is 0", "at least 1"), {"kernel": 0}),
+        Wrong((MAPS,), ("im2col", "kernel is (2, 2, 2)", "two of them"), {"kernel": (2, 2, 2)}),
+        Wrong((MAPS,), ("im2col", "kernel is 1.5", "whole number"), {"kernel": 1.5}),
+        Wrong((MAPS,), ("im2col", "kernel is True", "whole number"), {"kernel": True}),
+        Wrong((MAPS,), ("im2col", "stride is 0", "at least 1"), {"kernel": 2, "stride": 0}),
+        Wrong((MAPS,), ("im2col", "stride is (1, -1)", "at least 1"), {"kernel": 2, "stride": (1, -1)}),
+        Wrong((MAPS,), ("im2col", "padding is -1", "at least 0"), {"kernel": 2, "padding": -1}),
+        Wrong((MAPS,), ("im2col", "dilation is 0", "at least 1"), {"kernel": 2, "dilation": 0}),
+    )),
+    Case("im2col, dilation, stride that does not divide", im2col, (normal(1, 6, 7, 1),), {"kernel": 2, "stride": 3, "dilation": (3, 2)},
+         linear=True),
+    Case("im2col, padding wider than the map", im2col, (normal(2, 1, 2, 2),), {"kernel": (2, 3), "padding": (2, 3)}, linear=True),
+    Case("conv2d", conv2d, (normal(2, 4, 3, 2), normal(3, 3, 2, 2), normal(3)), linear=True, wrong=(
+        *(Wrong((x, W, normal(3)), ("conv2d", *words)) for x, words in NO_MAPS),
+        Wrong((MAPS, normal(3, 2, 3, 3), normal(3)), ("conv2d", "(3, 2, 3, 3)", "2 channels", "must be (F, kh, kw, 2)")),
+        Wrong((MAPS, normal(3, 2, 3), normal(3)), ("conv2d", "(3, 2, 3)", "(F, kh, kw, 2)")),
+        Wrong((MAPS, np.array(1.0), normal(3)), ("conv2d", "shape ()", "(F, kh, kw, 2)")),
+        Wrong((MAPS, normal(0, 3, 2, 2), normal(0)), ("conv2d", "(0, 3, 2, 2)", "(F, kh, kw, 2)")),
+        Wrong((MAPS, normal(3, 0, 2, 2), normal(3)), ("conv2d", "kernel is (0, 2)", "at least 1")),
+        Wrong((MAPS, W, normal(2)), ("conv2d", "b has shape (2,)", "(3,)")),
+        Wrong((MAPS, W, normal(3, 1)), ("conv2d", "b has shape (3, 1)", "(3,)")),
+        Wrong((MAPS, W, normal(3)), ("conv2d", "groups is 2", "2 channels", "makes 3", "divides both"), {"groups": 2}),
+        Wrong((MAPS, normal(3, 3, 2, 1), normal(3)), ("conv2d", "groups is 3", "2 channels", "divides both"), {"groups": 3}),
+        Wrong((MAPS, W, normal(3)), ("conv2d", "groups is 0", "whole number"), {"groups": 0}),
+        Wrong((MAPS, W, normal(3)), ("conv2d", "groups is 1.0", "whole number"), {"groups": 1.0}),
+        Wrong((MAPS, normal(2, 3, 2, 2), normal(2)), ("conv2d", "(2, 3, 2, 2)", "groups of 1", "(F, kh, kw, 1)"), {"groups": 2}),
+        Wrong((MAPS, normal(3, 6, 2, 2), normal(3)), ("conv2d", "6×2", "5×4", "smaller")),
+        Wrong((MAPS, W, normal(3)), ("conv2d", "3×6", "5×4", "smaller"), {"dilation": (1, 5)}),
+        Wrong((MAPS, W, normal(3)), ("conv2d", "stride is 1.5", "whole number"), {"stride": 1.5}),
+        Wrong((MAPS, W, normal(3)), ("conv2d", "padding is (1,)", "two of them"), {"padding": (1,)}),
+        Wrong((MAPS, np.ones((3, 3, 2, 2), int), normal(3)), ("conv2d", "w is int64", "floating-point")),
+        Wrong((MAPS, W, np.ones(3, int)), ("conv2d", "b is int64", "floating-point")),
+    )),
+    Case("conv2d, stride that does not divide, padding", conv2d, (normal(2, 4, 6, 1), normal(2, 2, 3, 1), normal(2)),
+         {"stride": (3, 2), "padding": (1, 2)}, linear=True),
+    Case("conv2d, dilation", conv2d, (normal(1, 6, 5, 2), normal(2, 3, 2, 2), normal(2)), {"dilation": (2, 3), "padding": (0, 1)},
+         linear=True),
+    Case("conv2d, groups", conv2d, (normal(2, 2, 3, 4), normal(4, 2, 2, 2), normal(4)), {"groups": 2}, linear=True),
+    Case("conv2d, every channel for itself", conv2d, (normal(2, 4, 3, 3), normal(3, 3, 3, 1), normal(3)),
+         {"groups": 3, "stride": 2, "padding": 1, "dilation": (1, 2)}, linear=True),
+    Case("conv2d, one position", conv2d, (normal(2, 3, 2, 2), normal(2, 3, 2, 2), normal(2)), {"stride": 9}, linear=True),
+    Case("conv2d, kernel of one", conv2d, (normal(2, 2, 3, 3), normal(2, 1, 1, 3), normal(2)), linear=True),
+    Case("max_pool", max_pool, (apart(2, 5, 4, 2),), {"size": 2}, wrong=(
+        *(Wrong((x,), ("max_pool", *words), {"size": 2}) for x, words in NO_MAPS),
+        Wrong((MAPS,), ("max_pool", "6×6", "5×4", "smaller"), {"size": 6}),
+        Wrong((MAPS,), ("max_pool", "size is 0", "at least 1"), {"size": 0}),
+        Wrong((MAPS,), ("max_pool", "size is (2,)", "two of them"), {"size": (2,)}),
+        Wrong((MAPS,), ("max_pool", "stride is 0", "at least 1"), {"size": 2, "stride": 0}),
+        Wrong((MAPS,), ("max_pool", "padding is -1", "at least 0"), {"size": 2, "padding": -1}),
+        Wrong((MAPS,), ("max_pool", "padding is 2 and size 3", "at most half"), {"size": 3, "padding": 2}),
+        Wrong((MAPS,), ("max_pool", "padding is (0, 1)", "at most half"), {"size": (2, 1), "padding": (0, 1)}),
+    ), kinks=(
+        (np.zeros((1, 3, 3, 2)),),
+        (np.array([[[1.0, 1, 0], [1, 1, 0], [0, 2, 2]]])[..., None],),
+    )),
+    Case("max_pool, overlapping, padding", max_pool, (apart(2, 4, 5, 2),), {"size": 3, "stride": (2, 1), "padding": 1}, kinks=(
+        (np.full((1, 4, 4, 1), -1.0),),
+        (np.array([[[1.0, 1, 2, 2], [1, 1, 2, 0], [3, 3, 0, 3], [0, 3, 3, 0]]])[..., None],),
+    )),
+    Case("max_pool, gaps, not square", max_pool, (apart(2, 5, 7, 1) - 20,), {"size": (1, 2), "stride": (2, 3), "padding": (0, 1)}),
+    Case("average_pool", average_pool, (normal(2, 5, 4, 2),), {"size": 2}, linear=True, wrong=(
+        *(Wrong((x,), ("average_pool", *words), {"size": 2}) for x, words in NO_MAPS),
+        Wrong((MAPS,), ("average_pool", "6×6", "5×4", "smaller"), {"size": 6}),
+        Wrong((MAPS,), ("average_pool", "size is -1", "at least 1"), {"size": -1}),
+        Wrong((MAPS,), ("average_pool", "stride is (1, 0)", "at least 1"), {"size": 2, "stride": (1, 0)}),
+        Wrong((MAPS,), ("average_pool", "padding is 2 and size 3", "at most half"), {"size": 3, "padding": 2}),
+    )),
+    Case("average_pool, overlapping, padding", average_pool, (normal(2, 4, 5, 2),), {"size": 3, "stride": (2, 1), "padding": 1},
+         linear=True),
+    Case("average_pool, gaps, not square", average_pool, (normal(2, 5, 7, 1),), {"size": (1, 2), "stride": (2, 3), "padding": (0, 1)},
+         linear=True),
+    Case("global_average_pool", global_average_pool, (normal(2, 3, 4, 2),), linear=True, wrong=tuple(
+        Wrong((x,), ("global_average_pool", *words)) for x, words in NO_MAPS
+    )),
+    Case("global_average_pool, one position", global_average_pool, (normal(2, 1, 1, 3),), linear=True),
 ]
 
 LOGITS, NONE = normal(4, 3), np.zeros((0, 3))
@@ -206,4 +335,4 @@ PENALTIES = [
     Case("MaxNorm, outgoing", MaxNorm, (SQUARE,), {"bound": 1.0, "axis": 1}, steps=(0.7,)),
 ]
 
-CASES = [*OPS, *LOSSES, *PENALTIES]
+CASES = [*OPS, *MAP_OPS, *LOSSES, *PENALTIES]

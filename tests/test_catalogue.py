@@ -19,7 +19,7 @@ from npkd import check
 from npkd.arrays import Array, Backward
 from npkd.differences import check_kink
 from npkd.errors import InputError
-from npkd.nn import activations, layers
+from npkd.nn import activations, convolution, layers, pooling
 from npkd.nn.activations import maxout
 from npkd.nn.layers import dense
 from npkd.nn.losses import cross_entropy, log_softmax
@@ -152,6 +152,10 @@ def test_conventions_on_kinks():
     assert (backward(np.ones_like(y))[0] == 0).all()
     _, backward = maxout(np.array([[3.0, 3.0, 1.0, 1.0]]), pieces=2)
     assert backward(np.array([[5.0, 7.0]]))[0].tolist() == [[5.0, 0.0, 7.0, 0.0]]
+    _, backward = pooling.max_pool(np.array([[[1.0, 1.0, 0.0], [2.0, 0.0, 2.0]]])[..., None], size=(2, 2), stride=1)
+    assert backward(np.array([[[[5.0], [7.0]]]]))[0][0, :, :, 0].tolist() == [[0.0, 0.0, 0.0], [5.0, 0.0, 7.0]]
+    _, backward = pooling.max_pool(np.ones((1, 2, 2, 1)), size=2)
+    assert backward(np.array([[[[5.0]]]]))[0][0, :, :, 0].tolist() == [[5.0, 0.0], [0.0, 0.0]]
 
 
 @pytest.mark.parametrize(("case", "wrong"), REFUSALS, ids=[f"{case.name}: {', '.join(w.words)}" for case, w in REFUSALS])
@@ -251,8 +255,10 @@ def test_the_row_of_a_penalty_notices_a_wrong_value(monkeypatch):
 
 def test_moments_and_log_softmax_equal_their_definitions():
     x = np.random.default_rng(2).standard_normal((5, 3))
-    for got, expected in zip(moments(x), reference.normalisation.moments(x), strict=True):
-        np.testing.assert_allclose(got, expected, rtol=1e-12)
+    for values in (x, np.random.default_rng(3).standard_normal((2, 3, 4, 5))):
+        for got, expected in zip(moments(values), reference.normalisation.moments(values), strict=True):
+            assert got.shape == values.shape[-1:]
+            np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(log_softmax(x), reference.losses.log_softmax(x), rtol=1e-12)
     np.testing.assert_allclose(log_softmax(x[0]), reference.losses.log_softmax(x[0]), rtol=1e-12)
 
@@ -309,6 +315,11 @@ def test_everything_public_is_there():
     assert {what for _, what in check.public()} == {case.what for case in CASES}
     for _, what in check.public():
         assert check.definition_of(what) is not None, what
+
+
+def test_helpers_beside_the_ops_are_no_ops():
+    for module, ops in ((convolution, {"im2col", "conv2d"}), (pooling, {"max_pool", "average_pool", "global_average_pool"})):
+        assert {what.__name__ for _, what in check.public() if what.__module__ == module.__name__} == ops
 
 
 def test_definitions_have_the_names_of_the_arguments():

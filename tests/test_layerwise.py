@@ -8,11 +8,13 @@ import pytest
 from npkd import cost
 from npkd.errors import InputError
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
-from npkd.sparsity import layerwise
+from npkd.sparsity import gathering, layerwise
 from npkd.sparsity.budget import Curve
+from npkd.sparsity.gathering import gather
 from npkd.sparsity.harm import adaptive
-from npkd.sparsity.layerwise import curve_of, distil, exactly, gather, within
+from npkd.sparsity.layerwise import curve_of, distil, exactly, within
 from npkd.sparsity.statistics import Statistics
+from npkd.sparsity.streams import junctions
 from npkd.sparsity.surgery import difference
 from reference import statistics as raw
 
@@ -112,7 +114,7 @@ def test_errors_and_gaps_are_those_of_raw_data():
     assert [len(kept[k]) for k in range(3)] == [4, 5, 3]
     student, _ = out.student(x)
     shift = len(out.student.layers) - len(teacher.layers)                    # a select in front
-    for k, (consumer, report) in enumerate(zip(teacher.dense_layers, out.layers, strict=True)):
+    for k, consumer in enumerate(teacher.dense_layers):
         wanted = own[consumer + 1]
         if k < 2:                                                            # the choice imitates the neurons kept behind it
             chosen = wanted[:, kept[k + 1]]
@@ -149,7 +151,9 @@ def test_a_layer_alone_from_raw_data():
 
 
 def test_the_refit_lowers_the_error():
-    """Against the same choice with the teacher's own weights left on the support; of the first layer, whose inputs are the teacher's own, also with the penalised weights."""
+    """Against the same choice with the teacher's own weights left on the support; of the first layer, which reads what the teacher reads, also
+    with the penalised weights.
+    """
     teacher, x = teacher_and_data(6)
     widths, rows = exactly([5, 6, 4]), batches(x, 100)
     out = distil(teacher, rows, widths)
@@ -177,16 +181,18 @@ def test_the_refit_repairs_what_earlier_layers_lost(monkeypatch):
 def test_curves_are_what_the_smallest_neurons_carry():
     """e(k): what is lost of Σ σ_j² ‖w_j‖² when the k largest terms stay, by counting; convex; its weight that sum in the unit of ``whole``."""
     teacher, x = teacher_and_data(8)
-    for s, i in zip(gather(teacher, teacher, batches(x, 100), teacher.dense_layers), teacher.dense_layers, strict=True):
+    places = junctions(teacher)
+    for s, place in zip(gather(teacher, teacher, batches(x, 100), teacher.dense_layers), places, strict=True):
+        i = place.consumer
         w = teacher.layers[i].params[0]
-        curve, h = curve_of(s, w, 7.0), teacher(x)[0][i]
-        carried = [float(((h[:, j] - h[:, j].mean()) ** 2).sum() * (w[:, j] ** 2).sum()) for j in range(w.shape[1])]
+        curve, h = curve_of(teacher, place, {i: s}, {i: w}, 7.0), teacher(x)[0][i]
+        carried = [float(((h[:, j] - h[:, j].mean()) ** 2).mean() * (w[:, j] ** 2).sum()) for j in range(w.shape[1])]
         assert curve.kept.tolist() == list(range(w.shape[1] + 1))
         for k in range(w.shape[1] + 1):
             assert curve.error[k] == pytest.approx(sum(sorted(carried)[:len(carried) - k]) / sum(carried), abs=1e-12)
         assert curve.weight == pytest.approx(sum(carried) / 7.0, rel=1e-12)
         assert (np.diff(curve.error, 2) >= -1e-12).all()
-    dead = curve_of(s, np.zeros_like(w), 7.0)
+    dead = curve_of(teacher, place, {i: s}, {i: np.zeros_like(w)}, 7.0)
     assert dead.error[0] == 1
     assert not dead.error[1:].any()
     assert dead.weight == 0
@@ -196,7 +202,7 @@ def test_sensitivities_are_differences_of_the_logits():
     """(W14) from centred differences of the rest of the network at each pre-activation."""
     teacher, x = teacher_and_data(12, n=9)
     places, step = teacher.dense_layers, 1e-6
-    found = layerwise.sensitivities(teacher, x, places)
+    found = gathering.sensitivities(teacher, x, places)
     activations, _ = teacher(x)
     for weights, i in zip(found[:-1], places, strict=False):
         rest, z = Network(teacher.layers[i + 1:]), activations[i + 1]

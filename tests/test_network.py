@@ -32,12 +32,47 @@ def network_of_everything(rng):
     ])
 
 
+def convolutional(rng):
+    """Every op on maps, float64, and two additions, with running moments."""
+    def normal(*shape):
+        return rng.standard_normal(shape)
+    return Network([
+        Layer("unflatten", options={"shape": [3, 4, 1]}),
+        Layer("conv2d", (normal(2, 3, 3, 1), normal(2)), {"padding": 1}),
+        Layer("gate", (rng.uniform(0.5, 2, 2),)),
+        Layer("tanh"),
+        Layer("conv2d", (normal(2, 2, 3, 1), normal(2)), {"padding": [1, 2], "dilation": 2, "groups": 2}),
+        Layer("add", options={"back": 1}),
+        Layer("relu"),
+        Layer("max_pool", options={"size": 2}),
+        Layer("batch_norm", (rng.uniform(0.5, 2, 2), normal(2)), {"eps": 1e-3}, (normal(2), rng.uniform(0.5, 2, 2))),
+        Layer("offset", (normal(1, 2, 2),)),
+        Layer("add", options={"back": 2}),
+        Layer("average_pool", options={"size": (1, 2), "stride": 1, "padding": (0, 1)}),
+        Layer("global_average_pool"),
+        dense_layer(2, 3, rng, np.float64),
+    ])
+
+
+NETWORKS = {network_of_everything: (2, 3), convolutional: (12,)}
+"""Both, with the shape of an example; each has 14 layers."""
+
+both = pytest.mark.parametrize("make", NETWORKS)
+
+
+def test_the_networks_have_every_op():
+    assert {layer.op for make in NETWORKS for layer in make(np.random.default_rng(0)).layers} == set(OPS)
+
+
 def naive(network, x, seed):
     """The activations by the definitions; ``seed`` is None where the network predicts."""
     rng = None if seed is None else np.random.default_rng(seed)
     activations = [x]
-    for layer in network.layers:
+    for i, layer in enumerate(network.layers):
         options = dict(layer.options)
+        if layer.op == "add":
+            activations.append(definition_of(OPS["add"])(activations[i], activations[i - options["back"]]))
+            continue
         if layer.op == "dropout":
             options["rng"] = rng
         if layer.op == "batch_norm" and seed is None:
@@ -71,10 +106,11 @@ def as_op(network, places, seed):
     return op
 
 
+@both
 @pytest.mark.parametrize("seed", [None, 3], ids=["predicting", "training"])
-def test_forward_is_the_chain_of_the_definitions(seed):
+def test_forward_is_the_chain_of_the_definitions(make, seed):
     rng = np.random.default_rng(0)
-    network, x = network_of_everything(rng), rng.standard_normal((4, 2, 3))
+    network, x = make(rng), rng.standard_normal((4, *NETWORKS[make]))
     activations, _ = network(x, None if seed is None else np.random.default_rng(seed))
     assert activations[0] is x
     for got, expected in zip(activations, naive(network, x, seed), strict=True):
@@ -83,9 +119,10 @@ def test_forward_is_the_chain_of_the_definitions(seed):
 
 @pytest.mark.parametrize("seed", [None, 3], ids=["predicting", "training"])
 @pytest.mark.parametrize("places", [(14,), (0, 4, 9, 14), (6, 7), (2,)], ids=str)
-def test_sensitivities_at_any_layers_against_differences_of_the_chain(places, seed):
+@both
+def test_sensitivities_at_any_layers_against_differences_of_the_chain(make, places, seed):
     rng = np.random.default_rng(1)
-    network, x = network_of_everything(rng), rng.standard_normal((3, 2, 3))
+    network, x = make(rng), rng.standard_normal((3, *NETWORKS[make]))
     params = [p for layer in network.layers for p in layer.params]
 
     def definition(x, *params):
@@ -97,23 +134,25 @@ def test_sensitivities_at_any_layers_against_differences_of_the_chain(places, se
     assert report.worst <= 1e-8, report
 
 
-def test_layers_that_no_sensitivity_reaches_get_zeros_of_their_shapes():
+@both
+def test_layers_that_no_sensitivity_reaches_get_zeros_of_their_shapes(make):
     rng = np.random.default_rng(2)
-    network = network_of_everything(rng)
-    activations, backward = network(rng.standard_normal((3, 2, 3)))
+    network = make(rng)
+    activations, backward = network(rng.standard_normal((3, *NETWORKS[make])))
     dx, gradients = backward({2: np.ones_like(activations[2])})
-    assert dx.shape == (3, 2, 3)
+    assert dx.shape == activations[0].shape
     for i, layer in enumerate(network.layers):
         assert [g.shape for g in gradients[i]] == [p.shape for p in layer.params]
         assert all((g == 0).all() for g in gradients[i]) == (i != 1)
 
 
-def test_the_given_sensitivities_and_parameters_are_not_changed():
+@both
+def test_the_given_sensitivities_and_parameters_are_not_changed(make):
     rng = np.random.default_rng(3)
-    network = network_of_everything(rng)
+    network = make(rng)
     before = [p.copy() for layer in network.layers for p in layer.params]
-    activations, backward = network(rng.standard_normal((3, 2, 3)), np.random.default_rng(0))
-    given = {i: rng.standard_normal(activations[i].shape) for i in (1, 4, 14)}
+    activations, backward = network(rng.standard_normal((3, *NETWORKS[make])), np.random.default_rng(0))
+    given = {i: rng.standard_normal(activations[i].shape) for i in (1, 4, 8, 14)}
     kept = {i: d.copy() for i, d in given.items()}
     first, second = backward(given), backward(given)
     assert all(np.array_equal(given[i], kept[i]) for i in given)
@@ -136,13 +175,14 @@ def test_sensitivities_that_do_not_fit_are_refused(sensitivities, words):
         assert word in str(error.value)
 
 
-def test_predict_is_the_last_activation_in_pieces_of_any_size():
+@both
+def test_predict_is_the_last_activation_in_pieces_of_any_size(make):
     rng = np.random.default_rng(4)
-    network, x = network_of_everything(rng), rng.standard_normal((7, 2, 3))
+    network, x = make(rng), rng.standard_normal((7, *NETWORKS[make]))
     expected = naive(network, x, None)[-1]
     for rows in (1, 3, 7, 100):
         np.testing.assert_allclose(network.predict(x, rows), expected, rtol=1e-11)
-    assert network.predict(x[:0]).shape == (0, 2)
+    assert network.predict(x[:0]).shape == (0, expected.shape[1])
 
 
 def test_a_layer_uses_batch_moments_until_it_has_seen_some():
@@ -174,6 +214,33 @@ def test_observe_equals_its_definition():
     assert [r.dtype for r in single.layers[1].running] == [np.float32, np.float32]
 
 
+def test_observe_counts_every_position():
+    rng = np.random.default_rng(8)
+    network = Network([Layer("unflatten", options={"shape": (2, 3, 2)}), Layer("batch_norm", (np.ones(2), np.zeros(2)))])
+    first, _ = network(rng.standard_normal((4, 12)))
+    second, _ = network(rng.standard_normal((5, 12)))
+    observed = observe(observe(network, first), second)
+    expected = reference.normalisation.observe(reference.normalisation.moments(first[1]), second[1])
+    for got, wanted in zip(observed.layers[1].running, expected, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-12)
+
+
+def test_an_activation_that_is_added_twice_feels_both():
+    """y = ((x + x) + x) + (x + x): each entry of x counts five times."""
+    network = Network([Layer("dropout", options={"rate": 0.0}), *(Layer("add", options={"back": k}) for k in (1, 2, 2))])
+    x = np.arange(6.0).reshape(2, 3)
+    activations, backward = network(x)
+    assert [a.tolist() for a in activations] == [(k * x).tolist() for k in (1, 1, 2, 3, 4)]
+    dx, _ = backward({4: np.ones((2, 3)), 1: np.full((2, 3), 10.0)})
+    assert (dx == 14).all()
+
+
+def test_paths_that_do_not_fit_are_refused():
+    network = Network([dense_layer(3, 2, np.random.default_rng(0), np.float64), Layer("add", options={"back": 1})])
+    with pytest.raises(InputError, match=r"add: x has shape \(4, 2\) and skip has shape \(4, 3\)"):
+        network(np.ones((4, 3)))
+
+
 def test_widths_parameters_and_copies():
     rng = np.random.default_rng(7)
     network = network_of_everything(rng)
@@ -182,7 +249,8 @@ def test_widths_parameters_and_copies():
     assert Network([Layer("relu")]).widths == []
     assert parameters_of("dense") == ("w", "b")
     assert parameters_of("batch_norm") == ("gamma", "beta")
-    assert parameters_of("dropout") == ()
+    assert parameters_of("dropout") == parameters_of("add") == ()
+    assert parameters_of("conv2d") == ("w", "b")
     copy = network.copy()
     single = network.astype(np.float32)
     for a, b, c in zip(network.layers, copy.layers, single.layers, strict=True):
@@ -226,6 +294,16 @@ def test_perceptron():
     (lambda rng: Layer("dropout"), ("Layer", "dropout", "rate")),
     (lambda rng: Layer("maxout"), ("Layer", "maxout", "pieces")),
     (lambda rng: Layer("select"), ("Layer", "select", "kept")),
+    (lambda rng: Layer("conv2d", (np.ones((2, 3, 3, 1)),)), ("Layer", "conv2d got 1 parameters", "2: w, b")),
+    (lambda rng: Layer("conv2d", (np.ones((2, 3, 3, 1)), np.ones(2)), {"strides": 2}), ("Layer", "conv2d has no option 'strides'")),
+    (lambda rng: Layer("max_pool"), ("Layer", "max_pool", "size")),
+    (lambda rng: Layer("unflatten"), ("Layer", "unflatten", "shape")),
+    (lambda rng: Layer("add"), ("Layer", "add", "back")),
+    (lambda rng: Layer("add", options={"skip": 1}), ("Layer", "add has no option 'skip'")),
+    (lambda rng: Layer("add", options={"back": 0}), ("Layer", "back 0", "at least 1")),
+    (lambda rng: Layer("add", options={"back": True}), ("Layer", "back True", "whole number")),
+    (lambda rng: Layer("add", options={"back": 1.0}), ("Layer", "back 1.0", "whole number")),
+    (lambda rng: Network([Layer("relu"), Layer("add", options={"back": 2})]), ("Network", "layer 1", "2 before its input", "1 activation")),
 ])
 def test_refusals(make, words):
     with pytest.raises(InputError) as error:

@@ -33,6 +33,16 @@ def everything(dtype=np.float32):
     return Network(layers).astype(dtype)
 
 
+def with_maps(dtype=np.float32):
+    """A network with every op that maps need, and takes as many values."""
+    return Network([
+        Layer("unflatten", options={"shape": [5, 1, 1]}), Layer("conv2d", (normal(3, 3, 1, 1), normal(3)), {"padding": [1, 0]}),
+        Layer("offset", (normal(5, 1, 3),)), Layer("conv2d", (normal(3, 1, 1, 3), normal(3))), Layer("add", options={"back": 1}),
+        Layer("average_pool", options={"size": [2, 1], "stride": 1}), Layer("max_pool", options={"size": [2, 1]}),
+        Layer("global_average_pool"), Layer("dense", (normal(2, 3), normal(2))),
+    ]).astype(dtype)
+
+
 def same(one, other):
     assert len(one.layers) == len(other.layers)
     for a, b in zip(one.layers, other.layers, strict=True):
@@ -50,9 +60,10 @@ def runnable(network):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_every_op_comes_back(tmp_path, dtype):
-    network = runnable(everything(dtype))
-    assert {layer.op for layer in network.layers} == set(OPS)
+@pytest.mark.parametrize("made", [everything, with_maps])
+def test_every_op_comes_back(tmp_path, dtype, made):
+    network = runnable(made(dtype))
+    assert {layer.op for layer in everything().layers + with_maps().layers} == set(OPS)
     about = {"data": "digits", "seed": 3, "nested": {"ä": [1, 2.5, None, True]}}
     scaling = Scaling(normal(5), np.abs(normal(5)) + np.float32(0.1))
     save(tmp_path / "a.npz", Model(network, scaling, about))

@@ -14,8 +14,8 @@ from npkd.errors import InputError
 from npkd.files import VERSION, write_npz
 from npkd.nn.network import perceptron
 from npkd.sparsity import saved
+from npkd.sparsity.gathering import gather
 from npkd.sparsity.group_lasso import Problem
-from npkd.sparsity.layerwise import gather
 from npkd.sparsity.statistics import Statistics, merge
 from reference import statistics as definitions
 from tests.test_statistics import close, data
@@ -131,7 +131,7 @@ def test_merged_across_processes(tmp_path):
 import sys, numpy as np
 from npkd.nn.network import Layer, Network
 from npkd.sparsity import saved
-from npkd.sparsity.layerwise import gather
+from npkd.sparsity.gathering import gather
 stored, x, out = np.load(sys.argv[1]), np.load(sys.argv[2]), sys.argv[3]
 w, b, v, c = (stored[name] for name in stored.files)
 network = Network([Layer("dense", (w, b)), Layer("relu"), Layer("dense", (v, c))])

@@ -306,15 +306,16 @@ def test_the_parts_of_maxout_go_together():
 def test_keep_cuts_and_nothing_else():
     network = perceptron([4, 5, 3], np.random.default_rng(0), dtype=np.float64)
     place = junctions(network)[1]
-    assert place == Junction(1, 0, 2)
-    smaller = keep(network, place, np.array([3, 0]))
+    assert place == Junction(1, (0,), (2,), 5)
+    assert (place.producer, place.consumer) == (0, 2)
+    smaller = keep(network, place, np.array([0, 3]))
     w, b = network.layers[0].params
-    assert np.array_equal(smaller.layers[0].params[0], w[[3, 0]])
-    assert np.array_equal(smaller.layers[0].params[1], b[[3, 0]])
-    assert np.array_equal(smaller.layers[2].params[0], network.layers[2].params[0][:, [3, 0]])
-    chosen = keep(network, junctions(network)[0], np.array([2, 1]))
+    assert np.array_equal(smaller.layers[0].params[0], w[[0, 3]])
+    assert np.array_equal(smaller.layers[0].params[1], b[[0, 3]])
+    assert np.array_equal(smaller.layers[2].params[0], network.layers[2].params[0][:, [0, 3]])
+    chosen = keep(network, junctions(network)[0], np.array([1, 2]))
     x = np.random.default_rng(1).standard_normal((5, 4))
-    np.testing.assert_allclose(chosen(x)[0][2], x[:, [2, 1]] @ w[:, [2, 1]].T + b)
+    np.testing.assert_allclose(chosen(x)[0][2], x[:, [1, 2]] @ w[:, [1, 2]].T + b)
 
 
 def test_the_difference_is_the_largest_of_all_examples():

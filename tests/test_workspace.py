@@ -1,13 +1,23 @@
 """The workspace computes what the plain network computes: the same activations, the same gradients, in its own memory."""
 
+import math
+
 import numpy as np
 import pytest
 
 from npkd.errors import InputError
+from npkd.nn import workspace_maps, workspace_products, workspace_threads
 from npkd.nn.network import OPS, Layer, Network, dense_layer
-from npkd.nn.workspace import Workspace
+from npkd.nn.workspace import Workspace, predict
+from npkd.nn.workspace_maps import Conv, MaxPool
+from npkd.nn.workspace_products import Positions, Rows
+from npkd.nn.workspace_steps import Plain
 
 TOLERANCE = {np.float64: 1e-12, np.float32: 1e-5}
+
+
+MAPS = ("unflatten", "conv2d", "max_pool", "average_pool", "global_average_pool", "add", "offset")
+FLAT = [op for op in OPS if op not in MAPS[:-1]]
 
 
 def random_network(rng, dtype):
@@ -15,7 +25,7 @@ def random_network(rng, dtype):
     width = inputs = int(rng.integers(1, 9))
     layers = []
     for _ in range(int(rng.integers(1, 9))):
-        op = str(rng.choice(["dense", "dense", *OPS]))
+        op = str(rng.choice(["dense", "dense", *FLAT]))
         if op == "dense":
             outputs = int(rng.integers(1, 13))
             layers.append(dense_layer(width, outputs, rng, dtype))
@@ -23,6 +33,8 @@ def random_network(rng, dtype):
             width = outputs
         elif op == "gate":
             layers.append(Layer("gate", (rng.uniform(0.5, 2, width).astype(dtype),)))
+        elif op == "offset":
+            layers.append(Layer("offset", (rng.standard_normal(width).astype(dtype),)))
         elif op == "batch_norm":
             params = tuple(rng.uniform(0.5, 2, width).astype(dtype) for _ in range(2))
             layers.append(Layer("batch_norm", params, {"eps": 0.1}, (np.zeros(width, dtype), np.ones(width, dtype))))
@@ -41,13 +53,62 @@ def random_network(rng, dtype):
     return Network(layers), inputs
 
 
+def output_of(layers, shape):
+    """The shape of one example behind the layers: asked of the network itself, on one example in float64."""
+    return Network(layers).astype(np.float64)(np.zeros((1, math.prod(shape))))[0][-1].shape[1:]
+
+
+def random_maps(rng, dtype):
+    """Maps through layers drawn at random, strides, paddings, dilations and groups with them; then flattened or averaged, and a dense layer."""
+    shape = tuple(int(n) for n in (*rng.integers(5, 10, 2), rng.integers(1, 5)))
+    layers, inside = [Layer("unflatten", options={"shape": list(shape)})], shape
+    for _ in range(int(rng.integers(1, 6))):
+        h, w, channels = inside
+        op = str(rng.choice(["conv2d", "conv2d", "conv2d", "max_pool", "max_pool", "average_pool", "relu", "gate", "batch_norm", "tanh",
+                             "dropout", "add", "offset"]))
+        if op == "conv2d":
+            groups = int(rng.choice([g for g in range(1, channels + 1) if channels % g == 0])) if rng.random() < 0.3 else 1
+            padding = [int(p) for p in rng.integers(0, 3, 2)]
+            kernel = [int(rng.integers(1, min(4, n + 2 * p + 1))) for n, p in zip((h, w), padding, strict=True)]
+            dilation = [int(rng.integers(1, 1 + max(1, (n + 2 * p - 1) // max(1, k - 1)))) if rng.random() < 0.4 else 1
+                        for n, p, k in zip((h, w), padding, kernel, strict=True)]
+            made = groups * int(rng.integers(1, 5))
+            params = ((rng.standard_normal((made, *kernel, channels // groups)) / math.prod(kernel)).astype(dtype),
+                      rng.standard_normal(made).astype(dtype))
+            layers.append(Layer("conv2d", params, {"stride": [int(v) for v in rng.integers(1, 3, 2)], "padding": padding,
+                                                   "dilation": [min(d, 3) for d in dilation], "groups": groups}))
+        elif op in ("max_pool", "average_pool"):
+            size = [int(rng.integers(1, min(4, n + 1))) for n in (h, w)]
+            options = {"size": size}
+            if rng.random() < 0.3:
+                options |= {"stride": [int(v) for v in rng.integers(1, 4, 2)], "padding": [int(rng.integers(0, k // 2 + 1)) for k in size]}
+            layers.append(Layer(op, options=options))
+        elif op == "gate":
+            layers.append(Layer("gate", (rng.uniform(0.5, 2, channels).astype(dtype),)))
+        elif op == "offset":
+            layers.append(Layer("offset", (rng.standard_normal(inside).astype(dtype),)))
+        elif op == "batch_norm":
+            params = tuple(rng.uniform(0.5, 2, channels).astype(dtype) for _ in range(2))
+            layers.append(Layer("batch_norm", params, {"eps": 0.1}, (np.zeros(channels, dtype), np.ones(channels, dtype))))
+        elif op == "add":
+            same = [k for k in range(1, len(layers)) if output_of(layers[:len(layers) - k], shape) == inside]
+            if same:
+                layers.append(Layer("add", options={"back": int(rng.choice(same))}))
+        else:
+            layers.append(Layer(op, options={"rate": 0.3} if op == "dropout" else {}))
+        inside = output_of(layers, shape)
+    layers.append(Layer(str(rng.choice(["flatten", "global_average_pool"]))))
+    layers.append(dense_layer(math.prod(output_of(layers, shape)), int(rng.integers(1, 6)), rng, dtype))
+    return Network(layers), math.prod(shape)
+
+
 def parameters(network):
     return [p for layer in network.layers for p in layer.params]
 
 
-def close(got, expected, dtype):
+def close(got, expected, dtype, cancel=1):
     """Relative to the largest value: single precision rounds sums of either sign."""
-    np.testing.assert_allclose(got, expected, rtol=0, atol=TOLERANCE[dtype] * max(1.0, np.abs(expected).max(initial=0)))
+    np.testing.assert_allclose(got, expected, rtol=0, atol=cancel * TOLERANCE[dtype] * max(1.0, np.abs(expected).max(initial=0)))
 
 
 def gradients_of(workspace):
@@ -59,16 +120,16 @@ def gradients_of(workspace):
     return gradients
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
-@pytest.mark.parametrize("seed", range(40))
-def test_equal_to_the_plain_network(seed, dtype):
-    """Batches of several sizes through one workspace, sensitivities at random places, β from 0 to 1, training and predicting."""
-    rng = np.random.default_rng(seed)
-    network, inputs = random_network(rng, dtype)
+def hold_equal(rng, network, inputs, dtype, sizes, cancel=1):
+    """Batches of several sizes through one workspace, sensitivities at random places, β from 0 to 1, training and predicting.
+
+    ``cancel``: how much more the sums over positions may cancel; the gradient of a bias in front of batch_norm is zero.
+    """
     kept = [p.copy() for p in parameters(network)]
-    workspace = Workspace(network, 7)
+    workspace = Workspace(network, max(sizes))
     accumulated = [np.zeros_like(p) for p in parameters(network)]
-    for n, beta in ((7, 0.0), (4, 0.9), (7, 0.5), (2, 1.0), (7, 0.0)):
+    workspace.gradient.fill(np.nan)                                         # with β = 0 what stood there does not count
+    for n, beta in zip(sizes, (0.0, 0.9, 0.5, 1.0, 0.0), strict=True):
         x = rng.standard_normal((n, inputs)).astype(dtype)
         draw = int(rng.integers(99)) if rng.random() < 0.7 else None
         plain, backward = network(x, None if draw is None else np.random.default_rng(draw))
@@ -87,11 +148,146 @@ def test_equal_to_the_plain_network(seed, dtype):
         accumulated = [g + dtype(beta) * old for g, old in zip(new, accumulated, strict=True)]
         for a, b in zip(gradients_of(workspace), accumulated, strict=True):
             assert a.dtype == dtype
-            close(a, b, dtype)
+            close(a, b, dtype, cancel)
     for p, old in zip(parameters(network), kept, strict=True):
         assert np.array_equal(p, old)                                       # the given network is not changed
     for p, old in zip(parameters(workspace.network), kept, strict=True):
         assert np.array_equal(p, old)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize("seed", range(40))
+def test_equal_to_the_plain_network(seed, dtype):
+    rng = np.random.default_rng(seed)
+    hold_equal(rng, *random_network(rng, dtype), dtype, (7, 4, 7, 2, 7))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize("seed", range(60))
+def test_equal_to_the_plain_network_of_maps(seed, dtype, monkeypatch):
+    """The limits that choose between the forms of a product are drawn too, so that each form meets each setting; so is the second thread."""
+    rng = np.random.default_rng(1000 + seed)
+    for module, limits in ((workspace_products, {"BLOCK": (5, 8, 64), "SMALL": (1, 3000, 10**6), "WORTH": (0, 10**9)}),
+                           (workspace_maps, {"FEW": (1, 6), "NARROW": (0, 8, 1000), "MANY": (0, 10**9)})):
+        for name, values in limits.items():
+            monkeypatch.setattr(module, name, int(rng.choice(values)))
+    monkeypatch.setattr(workspace_threads, "threads", lambda: 2)
+    hold_equal(rng, *random_maps(rng, dtype), dtype, (13, 4, 13, 2, 16), cancel=30)
+
+
+def test_random_networks_of_maps_meet_every_op_and_every_form(monkeypatch):
+    """What the test above rests on: counted, not hoped for."""
+    met, forms = set(), []
+    monkeypatch.setattr(Positions, "__init__", counted(Positions, forms))
+    monkeypatch.setattr(Rows, "__init__", counted(Rows, forms))
+    for seed in range(60):
+        rng = np.random.default_rng(1000 + seed)
+        monkeypatch.setattr(workspace_maps, "NARROW", int(rng.choice((0, 1000))))
+        network, inputs = random_maps(rng, np.float64)
+        met |= {layer.op for layer in network.layers}
+        workspace = Workspace(network, 12)
+        workspace.forward(rng.standard_normal((12, inputs)))
+        forms += [type(step) for step in workspace.steps if isinstance(step, (Conv, MaxPool, Plain))]
+    assert met >= set(MAPS)
+    assert {form for form in (Positions, Rows, Conv, MaxPool, Plain) if forms.count(form) < 10} == set()
+
+
+def counted(kind, forms):
+    """The constructor of ``kind``, which notes each call."""
+    begin = kind.__init__
+
+    def init(self, *arguments):
+        forms.append(kind)
+        begin(self, *arguments)
+
+    return init
+
+
+def lenet(rng, dtype=np.float32):
+    """A small LeNet-5, with all its kinds of layers."""
+    def conv(made, read):
+        return Layer("conv2d", ((rng.standard_normal((made, 5, 5, read)) / 5).astype(dtype), rng.standard_normal(made).astype(dtype)))
+    return Network([Layer("unflatten", options={"shape": [28, 28, 1]}), conv(4, 1), Layer("max_pool", options={"size": 2}), conv(6, 4),
+                    Layer("max_pool", options={"size": 2}), Layer("flatten"), dense_layer(96, 12, rng, dtype), Layer("relu"),
+                    dense_layer(12, 10, rng, dtype)])
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
+def test_lenet_equals_the_plain_network(dtype):
+    """As training runs it: no limit changed, blocks of a whole size and of another."""
+    rng = np.random.default_rng(5)
+    hold_equal(rng, lenet(rng, dtype), 784, dtype, (70, 64, 70, 1, 40))
+
+
+def test_one_thread_and_two_give_the_same_bytes(monkeypatch):
+    rng = np.random.default_rng(6)
+    network, x, d = lenet(rng), rng.standard_normal((64, 784)).astype(np.float32), rng.standard_normal((64, 10)).astype(np.float32)
+    monkeypatch.setattr(workspace_products, "WORTH", 0)
+    monkeypatch.setattr(workspace_maps, "MANY", 0)
+    results = []
+    for threads in (1, 2):
+        monkeypatch.setattr(workspace_threads, "threads", lambda threads=threads: threads)
+        space = Workspace(network, 64)
+        y = space.forward(x)[-1].copy()
+        space.backward({9: d})
+        results.append((y, space.gradient.copy()))
+    assert np.array_equal(results[0][0], results[1][0])
+    assert np.array_equal(results[0][1], results[1][1])
+
+
+def test_the_second_thread_hands_on_what_is_raised_there():
+    pair = workspace_threads.Pair()
+
+    def fails():
+        raise InputError("from the other side")
+    with pytest.raises(InputError, match="other side"):
+        pair.both(lambda: None, fails)
+
+
+@pytest.mark.parametrize(("said", "expected"), [("1", 1), ("2", 2), ("64", 2), ("", 2), ("many", 2)])
+def test_threads_are_as_many_as_blas_may_have(said, expected, monkeypatch):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", said)
+    monkeypatch.setattr(workspace_threads.os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
+    assert workspace_threads.threads() == expected
+    monkeypatch.setattr(workspace_threads.os, "sched_getaffinity", lambda _: {0}, raising=False)
+    assert workspace_threads.threads() == 1
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize("turned", [(False, False), (True, False), (False, True), (True, True)], ids=str)
+def test_product_on_parts_of_matrices(dtype, turned):
+    """Equal to a sum over indices; nothing beside the part is touched."""
+    rng = np.random.default_rng(7)
+    a, b, out = (rng.standard_normal(shape).astype(dtype) for shape in ((9, 11), (10, 12), (8, 13)))
+    n, k, m = 3, 5, 4
+    part_a = a[1:1 + (k if turned[0] else n), 2:2 + (n if turned[0] else k)]
+    part_b = b[2:2 + (m if turned[1] else k), 1:1 + (k if turned[1] else m)]
+    expected = out.copy()
+    expected[1:1 + n, 3:3 + m] += np.einsum("ki,kj->ij" if turned[0] else "ik,kj->ij", part_a, part_b.T if turned[1] else part_b)
+    product = workspace_threads.Product(np.dtype(dtype), (n, k, m), (11, 12, 13), turned)
+    product(*(workspace_products.address(part) for part in (part_a, part_b, out[1:, 3:])))
+    close(out, expected, dtype)
+
+
+@pytest.mark.parametrize("n", [1, 11, 65, 300])
+def test_predict_takes_rows_of_pixels(n):
+    rng = np.random.default_rng(8)
+    network, x = lenet(rng, np.float64), rng.standard_normal((n, 784))
+    close(predict(network, x), network.predict(x), np.float64)
+
+
+def test_maps_that_do_not_fit_are_refused_as_by_the_ops():
+    """Also with enough examples for the fast forms."""
+    rng = np.random.default_rng(9)
+    x = np.zeros((20, 16))
+    for layer, words in ((Layer("conv2d", (np.zeros((2, 5, 5, 1)), np.zeros(2))), "does not fit"),
+                         (Layer("conv2d", (np.zeros((2, 3, 3, 2)), np.zeros(2))), "channels"),
+                         (Layer("max_pool", options={"size": 5}), "does not fit")):
+        network = Network([Layer("unflatten", options={"shape": [4, 4, 1]}), layer, dense_layer(1, 1, rng, np.float64)])
+        with pytest.raises(InputError, match=words):
+            Workspace(network, 20).forward(x)
+    with pytest.raises(InputError, match="unflatten"):
+        Workspace(Network([Layer("unflatten", options={"shape": [4, 5]}), dense_layer(1, 1, rng, np.float64)]), 20).forward(x)
 
 
 @pytest.mark.parametrize("shape", [(3, 8), (8, 3), (5, 5), (1, 6), (6, 1), (1, 1)], ids=str)

@@ -5,9 +5,12 @@ Nothing here runs anything: functions give settings, which npkd.experiments.spre
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from npkd.experiments import published
+from npkd.experiments.experiment import SCRATCH, Record, against
+from npkd.experiments.published import Published
 from npkd.experiments.setting import Setting, TeacherSetting
 from npkd.recipe import Recipe, for_examples, plain
 
@@ -17,8 +20,12 @@ DATA, EXAMPLES, SHAPE = "mnist", 54_000, (28, 28)
 BUDGETS = (9_560, 26_620, 4_800)
 """Multiply-accumulates of the comparison."""
 
-SEEDS = 5
-"""Of the full comparison: 0, 1, …"""
+SEEDS = RECORD_SEEDS = 5
+"""Of the full comparison and of the records: 0, 1, …"""
+
+PUBLISHED: Sequence[Published] = published.LENET300
+
+TEACHER_BARS: Mapping[str, float] = {}
 
 PICTURES = for_examples(EXAMPLES, shape=SHAPE)
 """The default recipe for such data, which moves pictures by a pixel."""
@@ -35,30 +42,11 @@ UNMOVED = for_examples(EXAMPLES)
 COMPARISON = replace(PICTURES, rounds=31, round_epochs=1, final_epochs=30, student_rate=0.05)
 """The distillation of the comparison: 60 epochs, 30 of them between removals; a lower rate suits so few, for all methods (validation data)."""
 
-ONE_SHOT = replace(COMPARISON, rounds=1, round_epochs=0, final_epochs=60)
-"""The same number of epochs, all after one removal. Networks from scratch have it too."""
-
 GRADUAL = ("random", "incoming weights", "outgoing weights", "activation", "taylor", "obs", "lasso", "thinet", "net-trim", "slimming",
            "slimming in proportion")
 SHORT = ("incoming weights", "outgoing weights")
-SCRATCH = ("scratch", "scratch with distillation")
 FOLLOWING = ("random", "activation", "obs", "lasso", "thinet", *SCRATCH)
 """Those that are also run with the widths that ours found."""
-
-
-@dataclass(frozen=True)
-class Record:
-    """A record to beat: at most ``bar`` % test error in the mean over seeds, at most ``setting.macs`` multiply-accumulates.
-
-    name        what it is;   teacher  a key of TEACHERS
-    """
-
-    name: str
-    teacher: str
-    macs: int
-    bar: float
-    recipe: Recipe
-    keep_inputs: bool = False
 
 
 AT_LAST = replace(PICTURES, all_at_last=True)
@@ -81,26 +69,6 @@ def teacher(kind: str, seed: int) -> TeacherSetting:
     return TeacherSetting(DATA, None, kind, TEACHERS[kind], seed)
 
 
-def ours(taught: TeacherSetting, macs: int, recipe: Recipe) -> Setting:
-    """Our method on a teacher."""
-    return Setting(taught, "ours", macs, recipe)
-
-
-def against(
-    taught: TeacherSetting, macs: int, recipe: Recipe, names: Sequence[str], short: Sequence[str], following: Sequence[str]
-) -> list[Setting]:
-    """Our method first, then the others on the same teacher: ``names`` with ``recipe``, ``short`` with one removal and as many epochs, with
-    widths of their own rule; then ``following`` with the widths that ours found.
-    """
-    first = ours(taught, macs, recipe)
-    once = replace(recipe, rounds=1, round_epochs=0, final_epochs=first.epochs)
-
-    def other(name: str, follow: Setting | None = None) -> Setting:
-        return Setting(taught, name, macs, once if name in SCRATCH else recipe, widths_of=follow)
-
-    return [first, *map(other, names), *(Setting(taught, name, macs, once) for name in short), *(other(name, first) for name in following)]
-
-
 def comparison(seeds: int) -> list[Setting]:
     """Every method, budget and seed."""
     return [s for macs in BUDGETS for seed in range(seeds)
@@ -117,5 +85,4 @@ def quick(seeds: int) -> list[Setting]:
 
 def records(seeds: int) -> list[tuple[Record, list[Setting]]]:
     """Every record with its run for each seed."""
-    return [(record, [Setting(teacher(record.teacher, seed), "ours", record.macs, record.recipe, record.keep_inputs) for seed in range(seeds)])
-            for record in RECORDS]
+    return [(record, [record.run(teacher(record.teacher, seed)) for seed in range(seeds)]) for record in RECORDS]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ from npkd.recipe import Recipe
 
 VERSION = 2
 """Part of every hash: raised whenever the same setting would give another result."""
+
+LATER = ("network", "statistics", "kind")
+"""Fields that came later than the first runs: where they have their defaults they are left out of the hash, so that older runs keep their names."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +42,14 @@ class TeacherSetting:
 
 @dataclass(frozen=True)
 class Setting:
-    """A run: a method makes a student of at most ``macs`` multiply-accumulates.
+    """A run: a method makes a student of at most ``macs`` multiply-accumulates, or of at most so many of another ``kind``.
 
     method          a key of npkd.experiments.methods.METHODS, or another of its NAMES
     recipe          rounds, their epochs, the last distillation, and how it is done
     keep_inputs     no input is removed
     widths_of       None: the method shares the budget over the layers itself. Else the run of our method whose widths, round by round, it gets;
                     networks from scratch get its inputs too
+    kind            what is counted: "macs", "parameters" (weights and biases), or another of target.SIZES
     """
 
     teacher: TeacherSetting
@@ -54,6 +58,7 @@ class Setting:
     recipe: Recipe
     keep_inputs: bool = False
     widths_of: Setting | None = None
+    kind: str = "macs"
 
     @property
     def epochs(self) -> int:
@@ -64,9 +69,15 @@ class Setting:
 Unit = TeacherSetting | Setting
 
 
+def named(unit: Unit | Recipe) -> dict[str, Any]:
+    """All fields of a setting, those of what it holds too, without those of LATER that have their defaults."""
+    found = {field.name: getattr(unit, field.name) for field in fields(unit) if field.name not in LATER or getattr(unit, field.name) != field.default}
+    return {name: named(value) if is_dataclass(value) else value for name, value in found.items()}
+
+
 def key(unit: Unit) -> str:
     """SHA-256 of the setting as JSON with sorted keys, the kind of unit and VERSION beside it: 64 hexadecimal digits."""
-    text = json.dumps({"what": type(unit).__name__, "version": VERSION, "setting": asdict(unit)}, sort_keys=True, allow_nan=False)
+    text = json.dumps({"what": type(unit).__name__, "version": VERSION, "setting": named(unit)}, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -77,7 +88,7 @@ def path_of(unit: Unit, folder: Path) -> Path:
 
 def write(unit: Unit, result: dict[str, Any], folder: Path) -> None:
     """Keep the result of a unit with its setting. Raises InputError where the system refuses to write."""
-    write_json(path_of(unit, folder), {"format": "npkd-run", "version": VERSION, "setting": asdict(unit), "result": result})
+    write_json(path_of(unit, folder), {"format": "npkd-run", "version": VERSION, "setting": named(unit), "result": result})
 
 
 def read(unit: Unit, folder: Path) -> dict[str, Any] | None:
@@ -91,7 +102,7 @@ def read(unit: Unit, folder: Path) -> dict[str, Any] | None:
         raise InputError(f"runs: {path}: {reason(error)}; it must be a file that can be read") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"runs: {path} is no JSON ({error}); remove it, and the run is done again") from error
-    same = isinstance(found, dict) and found.get("setting") == json.loads(json.dumps(asdict(unit)))
+    same = isinstance(found, dict) and found.get("setting") == json.loads(json.dumps(named(unit)))
     if not same or not isinstance(found.get("result"), dict):
         raise InputError(f"runs: {path} is not the run of its name; remove it, and the run is done again")
     return dict(found["result"])

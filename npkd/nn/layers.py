@@ -1,4 +1,4 @@
-"""The layers of a multi-layer perceptron: dense, gate, select, dropout, flatten.
+"""The layers that need no neighbours: dense, gate, select, dropout, flatten and its inverse, and the addition of two paths.
 
 Every op is one function, ``y, backward = op(x, *params, *, options)``, and ``backward(dy) -> (dx, *dparams)``. Forward and
 backward stand in one scope, so that a derivative is read right below the line that it differentiates. An op keeps the dtype it
@@ -46,17 +46,18 @@ def gate(x: Array, g: Array) -> tuple[Array, Backward]:
 
         y_nj = g_j x_nj                                                               (G1)
 
-    x (N, J)   g (J,)   ->   y (N, J);   floats.
+    x (N, ..., J)   g (J,)   ->   y (N, ..., J);   floats. Of maps (N, H, W, C) a channel is a neuron at many positions, and n counts
+    them all.
     Raises InputError where the shapes do not fit. Source: network slimming, Liu et al. 2017 (there the factor of batch norm).
     """
     floats("gate", x=x, g=g)
-    if x.ndim != 2 or g.shape != x.shape[1:]:
-        raise InputError(f"gate: x has shape {x.shape} and g has shape {g.shape}; x must be (N, J) and g (J,)")
+    if x.ndim < 2 or g.shape != x.shape[-1:]:
+        raise InputError(f"gate: x has shape {x.shape} and g has shape {g.shape}; x must be (N, ..., J) and g (J,)")
     y = g * x                            # (G1)
 
     def backward(dy: Array) -> tuple[Array, ...]:
         dx = g * dy                      # (G2)
-        dg = (dy * x).sum(axis=0)        # (G3)  one factor, every example
+        dg = (dy * x).sum(axis=tuple(range(x.ndim - 1)))   # (G3)  one factor for every example and position
         return dx, dg
 
     return y, backward
@@ -124,5 +125,64 @@ def flatten(x: Array) -> tuple[Array, Backward]:
 
     def backward(dy: Array) -> tuple[Array, ...]:
         return (dy.reshape(x.shape).copy(),)     # (F2)
+
+    return y, backward
+
+
+def unflatten(x: Array, *, shape: Sequence[int]) -> tuple[Array, Backward]:
+    """Rows of values as arrays of a shape, the inverse of flatten: how a network that reads maps takes pictures as rows.
+
+        y_nij = x_n,(i·J+j)                                                           (F3)
+
+    x (N, product of shape) -> y (N, *shape); floats. A grey picture of H×W pixels has the shape (H, W, 1).
+    Raises InputError unless shape holds positive whole numbers whose product is the width of x.
+    """
+    floats("unflatten", x=x)
+    sides = list(shape) if isinstance(shape, (list, tuple)) else []
+    whole = sides and all(isinstance(s, (int, np.integer)) and not isinstance(s, bool) and s > 0 for s in sides)
+    if x.ndim != 2 or not whole or math.prod(sides) != x.shape[1]:
+        raise InputError(f"unflatten: x has shape {x.shape} and shape is {shape!r}; x must be (N, I), I the product of positive whole numbers")
+    y = x.reshape(len(x), *sides).copy()     # (F3)
+
+    def backward(dy: Array) -> tuple[Array, ...]:
+        return (dy.reshape(x.shape).copy(),)     # (F4)
+
+    return y, backward
+
+
+def add(x: Array, skip: Array) -> tuple[Array, Backward]:
+    """Two paths meet: what a residual network does.
+
+        y = x + s                                                                     (H1)
+
+    x and skip of one shape -> y of that shape; floats. In a Network the skip is an earlier activation.
+    Raises InputError where the shapes differ. Source: He et al. 2016.
+    """
+    floats("add", x=x, skip=skip)
+    if x.shape != skip.shape:
+        raise InputError(f"add: x has shape {x.shape} and skip has shape {skip.shape}; they must agree")
+    y = x + skip                         # (H1)
+
+    def backward(dy: Array) -> tuple[Array, ...]:
+        return dy.copy(), dy.copy()      # (H2)  both paths feel it
+
+    return y, backward
+
+
+def offset(x: Array, m: Array) -> tuple[Array, Backward]:
+    """A number of its own for every entry of an example: a bias that differs from position to position.
+
+        y_n... = x_n... + m_...                                                       (U4)
+
+    x (N, ...)   m (...)   ->   y (N, ...);   floats. Surgery leaves it behind a convolution where a constant channel met the padding.
+    Raises InputError where the shapes do not fit.
+    """
+    floats("offset", x=x, m=m)
+    if not x.ndim or m.shape != x.shape[1:]:
+        raise InputError(f"offset: x has shape {x.shape} and m has shape {m.shape}; m must have the shape of one example")
+    y = x + m                            # (U4)
+
+    def backward(dy: Array) -> tuple[Array, ...]:
+        return dy.copy(), dy.sum(axis=0)     # (U5)  m is added once an example
 
     return y, backward

@@ -16,11 +16,14 @@ import numpy as np
 from npkd.arrays import Array, Backward
 from npkd.errors import InputError, one_of
 from npkd.nn.activations import maxout, relu, sigmoid, tanh
-from npkd.nn.layers import dense, dropout, flatten, gate, select
+from npkd.nn.convolution import conv2d
+from npkd.nn.layers import add, dense, dropout, flatten, gate, offset, select, unflatten
 from npkd.nn.normalisation import batch_norm, moments
+from npkd.nn.pooling import average_pool, global_average_pool, max_pool
 
 OPS: Mapping[str, Callable[..., tuple[Array, Backward]]] = {
-    op.__name__: op for op in (dense, relu, tanh, sigmoid, maxout, gate, select, dropout, flatten, batch_norm)
+    op.__name__: op for op in (dense, relu, tanh, sigmoid, maxout, gate, select, dropout, flatten, unflatten, batch_norm,
+                               conv2d, max_pool, average_pool, global_average_pool, add, offset)
 }
 """The ops a network may be made of, by the name under which a file stores them."""
 
@@ -29,9 +32,9 @@ Gradients = list[tuple[Array, ...]]
 
 
 def parameters_of(op: str) -> tuple[str, ...]:
-    """Names of the parameters of an op, in order: its positional arguments after x. ``parameters_of("dense") == ("w", "b")``."""
+    """Names of the parameters of an op, in order: its positional arguments after x (and skip). ``parameters_of("dense") == ("w", "b")``."""
     arguments = inspect.signature(OPS[op]).parameters.values()
-    return tuple(a.name for a in arguments if a.kind is a.POSITIONAL_OR_KEYWORD)[1:]
+    return tuple(a.name for a in arguments if a.kind is a.POSITIONAL_OR_KEYWORD and a.name not in ("x", "skip"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +43,8 @@ class Layer:
 
     op          name of the op: a key of OPS
     params      its trained arrays, in the order of its arguments: dense (w, b), gate (g,), batch_norm (gamma, beta)
-    options     its static options: dropout {"rate": 0.5}, maxout {"pieces": 2}
+    options     its static options: dropout {"rate": 0.5}, maxout {"pieces": 2}; add {"back": k}: it adds the activation that stands k
+                before its own input
     running     batch_norm alone: mean and variance (J,) that stand in for the batch's own when the network predicts
 
     Raises InputError for an unknown op, a wrong number of parameters, or an option the op does not have.
@@ -59,15 +63,29 @@ class Layer:
             raise InputError(f"Layer: {self.op} got {len(self.params)} parameters; it needs {len(names)}: {', '.join(names)}")
         known = {a.name: a for a in inspect.signature(OPS[self.op]).parameters.values()
                  if a.kind is a.KEYWORD_ONLY and a.name not in ("rng", "running")}
+        if self.op == "add":
+            known = {"back": inspect.Parameter("back", inspect.Parameter.KEYWORD_ONLY)}
         unknown = sorted(set(self.options) - set(known))
         if unknown:
             raise InputError(f"Layer: {self.op} has no option {unknown[0]!r}")
         missing = [name for name, a in known.items() if a.default is a.empty and name not in self.options]
         if missing:
             raise InputError(f"Layer: {self.op} needs the option {missing[0]!r}")
+        if self.op == "add" and (not isinstance(self.back, int) or isinstance(self.back, bool) or self.back < 1):
+            raise InputError(f"Layer: add got back {self.back!r}; it must be a whole number, at least 1")
 
-    def forward(self, x: Array, rng: np.random.Generator | None) -> tuple[Array, Backward]:
-        """The op on x. With ``rng`` as in training: dropout draws from it and batch_norm uses the batch's own moments."""
+    @property
+    def back(self) -> int:
+        """Of add, how many layers before its own input the activation stands that it adds; 0 of all others."""
+        return self.options["back"] if self.op == "add" else 0
+
+    def forward(self, x: Array, rng: np.random.Generator | None, skip: Array | None = None) -> tuple[Array, Backward]:
+        """The op on x. With ``rng`` as in training: dropout draws from it and batch_norm uses the batch's own moments.
+
+        ``skip``: of add, the earlier activation; its backward then gives two sensitivities.
+        """
+        if skip is not None:
+            return add(x, skip)
         if self.op == "dropout":
             return dropout(x, rng=rng, **self.options)
         if self.op == "batch_norm" and rng is None and self.running:
@@ -92,6 +110,9 @@ class Network:
         if not layers:
             raise InputError("Network: got no layers; it needs at least one")
         self.layers = tuple(layers)
+        for i, layer in enumerate(self.layers):
+            if layer.back > i:
+                raise InputError(f"Network: layer {i} adds what stands {layer.back} before its input; there are only {i} activations before it")
 
     def __call__(
         self, x: Array, rng: np.random.Generator | None = None
@@ -103,8 +124,8 @@ class Network:
         With ``rng`` the network computes as in training (see Layer.forward).
         """
         activations, backwards = [x], []
-        for layer in self.layers:
-            y, layer_backward = layer.forward(activations[-1], rng)
+        for i, layer in enumerate(self.layers):
+            y, layer_backward = layer.forward(activations[-1], rng, activations[i - layer.back] if layer.back else None)
             activations.append(y)
             backwards.append(layer_backward)
 
@@ -112,12 +133,16 @@ class Network:
             check_sensitivities(sensitivities, activations)
             gradients: Gradients = [tuple(np.zeros_like(p) for p in layer.params) for layer in self.layers]
             last = max(sensitivities)                       # nothing behind it is reached
-            d = sensitivities[last]
+            entering = dict(sensitivities)                  # those that do not come from the layer right behind
+            d = entering[last]
             for i in reversed(range(last)):
                 d, *dparams = backwards[i](d)
+                if back := self.layers[i].back:             # a skip is one more sensitivity at an earlier activation
+                    dskip, dparams = dparams[0], dparams[1:]
+                    entering[i - back] = entering[i - back] + dskip if i - back in entering else dskip
                 gradients[i] = tuple(dparams)
-                if i in sensitivities:
-                    d = d + sensitivities[i]
+                if i in entering:
+                    d = d + entering[i]
             return d, gradients
 
         return activations, backward
@@ -133,9 +158,9 @@ class Network:
 
     @property
     def widths(self) -> list[int]:
-        """Number of inputs, then of outputs of each dense layer: [784, 300, 100, 10]."""
-        w = [self.layers[i].params[0] for i in self.dense_layers]
-        return [w[0].shape[1], *(len(a) for a in w)] if w else []
+        """Number of inputs, then of outputs of each layer of weights: [784, 300, 100, 10]; of LeNet-5, in channels, [1, 20, 50, 500, 10]."""
+        w = [layer.params[0] for layer in self.layers if layer.op in ("dense", "conv2d")]
+        return [w[0].shape[-1], *(len(a) for a in w)] if w else []
 
     def replace(self, changed: Mapping[int, Layer]) -> Network:
         """A network with some layers changed, the others shared with this one."""

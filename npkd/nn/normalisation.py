@@ -1,9 +1,11 @@
-"""Batch normalisation: each neuron is centred and scaled by its own mean and variance.
+"""Batch normalisation: each neuron is centred and scaled by its own mean and variance; a channel is a neuron at many positions.
 
-Form and conventions as in layers.py. Derivation: docs/2-layers.md.
+Form and conventions as in layers.py. Derivations: docs/2-layers.md and, for channels, docs/13-convolution.md.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
@@ -12,8 +14,9 @@ from npkd.errors import InputError, positive
 
 
 def moments(x: Array) -> tuple[Array, Array]:
-    """Mean and variance (divided by N, not N − 1) of every neuron over the examples: x (N, J) -> (J,), (J,)."""
-    return x.mean(axis=0), x.var(axis=0)
+    """Mean and variance (divided by N, not N − 1) of every neuron over examples and positions: x (N, ..., J) -> (J,), (J,)."""
+    every = tuple(range(x.ndim - 1))
+    return x.mean(axis=every), x.var(axis=every)
 
 
 def batch_norm(
@@ -24,19 +27,21 @@ def batch_norm(
         m_j = Σ_n x_nj / N,   v_j = Σ_n (x_nj − m_j)² / N                             (B1)
         y_nj = γ_j (x_nj − m_j) / √(v_j + ε) + β_j                                    (B2)
 
-    x (N, J)   gamma (J,)   beta (J,)   ->   y (N, J); floats. With ``running=(mean, variance)``, each (J,), these numbers take the
-    place of (B1): the op is then affine in x, as it is when a network predicts.
-    Raises InputError where shapes do not fit, or where a batch of one example has no variance.
+    x (N, ..., J)   gamma (J,)   beta (J,)   ->   y (N, ..., J); floats. Of maps (N, H, W, C) a channel is a neuron; n then counts its
+    positions in all examples, and N is their number. With ``running=(mean, variance)``, each (J,), these numbers take the place of
+    (B1): the op is then affine in x, as it is when a network predicts.
+    Raises InputError where shapes do not fit, or where a neuron has a single value in the batch, which has no variance.
     Source: Ioffe & Szegedy 2015, algorithm 1.
     """
     floats("batch_norm", x=x, gamma=gamma, beta=beta)
     positive("batch_norm", "eps", eps)
-    if x.ndim != 2 or not gamma.shape == beta.shape == x.shape[1:]:
+    if x.ndim < 2 or not gamma.shape == beta.shape == x.shape[-1:]:
         raise InputError(
-            f"batch_norm: x has shape {x.shape}, gamma {gamma.shape}, beta {beta.shape}; x must be (N, J), the others (J,)"
+            f"batch_norm: x has shape {x.shape}, gamma {gamma.shape}, beta {beta.shape}; x must be (N, ..., J), the others (J,)"
         )
-    if running is None and len(x) < 2:
-        raise InputError("batch_norm: x has one example, which has no variance; a batch must hold at least two")
+    N, every = math.prod(x.shape[:-1]), tuple(range(x.ndim - 1))
+    if running is None and N < 2:
+        raise InputError(f"batch_norm: x has shape {x.shape}, fewer than two values a neuron; their variance needs at least two")
     if running is not None and not running[0].shape == running[1].shape == gamma.shape:
         raise InputError(
             f"batch_norm: running has shapes {running[0].shape} and {running[1].shape}; mean and variance must be {gamma.shape}"
@@ -47,12 +52,12 @@ def batch_norm(
     y = gamma * standard + beta          # (B2)
 
     def backward(dy: Array) -> tuple[Array, ...]:
-        dgamma = (dy * standard).sum(axis=0)          # (B3)
-        dbeta = dy.sum(axis=0)                        # (B4)
+        dgamma = (dy * standard).sum(axis=every)      # (B3)
+        dbeta = dy.sum(axis=every)                    # (B4)
         if running is not None:
             return gamma * scale * dy, dgamma, dbeta  # (B5)  the moments are constants
         # (B6)  what the batch's own mean and variance take away
-        dx = gamma * scale * (dy - dbeta / len(x) - standard * dgamma / len(x))
+        dx = gamma * scale * (dy - dbeta / N - standard * dgamma / N)
         return dx, dgamma, dbeta
 
     return y, backward

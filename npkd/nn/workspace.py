@@ -15,94 +15,45 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy.linalg import blas
 
-from npkd.arrays import Array, Backward
+from npkd.arrays import Array
 from npkd.errors import InputError
+from npkd.nn.convolution import pair
 from npkd.nn.network import Layer, Network, check_sensitivities
+from npkd.nn.workspace_maps import Conv, MaxPool
+from npkd.nn.workspace_steps import Dense, Plain, Relu, Reshape
+from npkd.nn.workspace_threads import Pair
 
-
-class Dense:
-    """dense in place. Formulas (D1) … (D4) of layers.py; BLAS counts columns first, so it sees every array transposed."""
-
-    def __init__(self, params: Sequence[Array], gradient: Sequence[Array], rows: int) -> None:
-        (self.w, self.b), (self.dw, self.db) = params, gradient
-        self.by_columns = not self.w.flags.c_contiguous
-        self.gemm = blas.sgemm if self.w.dtype == np.float32 else blas.dgemm
-        self.gemv = blas.sgemv if self.w.dtype == np.float32 else blas.dgemv
-        self.y = np.empty((rows, self.w.shape[0]), self.w.dtype)
-        self.dx = np.empty((rows, self.w.shape[1]), self.w.dtype)
-        self.ones = np.ones(rows, self.w.dtype)
-
-    def forward(self, x: Array) -> Array:
-        """y in this layer's buffer; x is kept for the backward half."""
-        self.x, y = x, self.y[:len(x)]
-        y[:] = self.b                                                                      # (D1)  y ← b, then
-        if self.by_columns:
-            self.gemm(1.0, self.w, x.T, 1.0, y.T, overwrite_c=1)                           # (D1)  y ← x wᵀ + 1 · y
-        else:
-            self.gemm(1.0, self.w.T, x.T, 1.0, y.T, trans_a=1, overwrite_c=1)              # (D1)  the same, w by rows
-        return y
-
-    def backward(self, dy: Array, beta: float, needs_dx: bool) -> Array:
-        """dx, and gradient ← new + beta · gradient."""
-        dx = self.dx[:len(dy)]
-        if self.by_columns:
-            if needs_dx:
-                self.gemm(1.0, self.w, dy.T, 0.0, dx.T, trans_a=1, overwrite_c=1)          # (D2)
-            self.gemm(1.0, dy.T, self.x.T, beta, self.dw, trans_b=1, overwrite_c=1)        # (D3)
-        else:
-            if needs_dx:
-                self.gemm(1.0, self.w.T, dy.T, 0.0, dx.T, overwrite_c=1)                   # (D2)
-            self.gemm(1.0, self.x.T, dy.T, beta, self.dw.T, trans_b=1, overwrite_c=1)      # (D3)
-        self.gemv(1.0, dy.T, self.ones[:len(dy)], beta, self.db, overwrite_y=1)            # (D4)
-        return dx
-
-
-class Relu:
-    """relu in place. Formulas (A1), (A2) of activations.py."""
-
-    def __init__(self) -> None:
-        self.y = self.dx = self.on = np.empty(0)
-
-    def forward(self, x: Array) -> Array:
-        """y in this layer's buffer; x is kept for the backward half."""
-        if self.y.shape[1:] != x.shape[1:] or len(self.y) < len(x):
-            self.y, self.dx, self.on = np.empty_like(x), np.empty_like(x), np.empty(x.shape, bool)
-        return np.maximum(x, 0, out=self.y[:len(x)])                                       # (A1)
-
-    def backward(self, dy: Array, beta: float, needs_dx: bool) -> Array:
-        """dx, and gradient ← new + beta · gradient."""
-        n = len(dy)
-        on = np.greater(self.y[:n], 0, out=self.on[:n])
-        return np.multiply(dy, on, out=self.dx[:n])                                        # (A2)
-
-
-class Plain:
-    """Any other op: its plain form, and its gradients added to what stands there."""
-
-    def __init__(self, layer: Layer, gradient: Sequence[Array]) -> None:
-        self.layer, self.gradient = layer, gradient
-        self.closure: Backward
-
-    def forward(self, x: Array, rng: np.random.Generator | None) -> Array:
-        """y as the op gives it."""
-        y, self.closure = self.layer.forward(x, rng)
-        return y
-
-    def backward(self, dy: Array, beta: float, needs_dx: bool) -> Array:
-        """dx, and gradient ← new + beta · gradient."""
-        dx, *dparams = self.closure(dy)
-        for held, new in zip(self.gradient, dparams, strict=True):
-            held[...] = new + beta * held if beta else new     # with β = 0 what stood there does not count, not even NaN
-        return np.ascontiguousarray(dx)
+Step = Dense | Relu | Reshape | Conv | MaxPool | Plain
 
 
 def shaped(part: Array, shape: tuple[int, ...]) -> Array:
-    """A view of ``part`` with that shape. Of a matrix the shorter axis runs fastest: gemm then shares its work out better."""
+    """A view of ``part`` with that shape. Of a matrix the shorter axis runs fastest: gemm then shares its work out better. Of the weights of a
+    convolution it is the output channel, so that what one row of the kernel weighs is a matrix (kw·C, F).
+    """
     if len(shape) == 2 and shape[0] < shape[1]:
         return part.reshape(shape[::-1]).T
+    if len(shape) == 4:
+        return part.reshape(*shape[1:], shape[0]).transpose(3, 0, 1, 2)
     return part.reshape(shape)
+
+
+def step_of(layer: Layer, gradient: Sequence[Array], rows: int, two: Pair) -> Step:
+    """The fastest step there is for a layer; the last resort is its plain form."""
+    if layer.op == "dense":
+        return Dense(layer.params, gradient, rows)
+    if layer.op == "conv2d":
+        return Conv(layer, gradient, two)
+    if layer.op == "relu":
+        return Relu()
+    if layer.op in ("flatten", "unflatten"):
+        return Reshape(layer)
+    if layer.op == "max_pool":
+        size, stride, padding = layer.options["size"], layer.options.get("stride"), layer.options.get("padding", 0)
+        sides = pair("max_pool", "size", size, 1)
+        if (stride is None or pair("max_pool", "stride", stride, 1) == sides) and pair("max_pool", "padding", padding, 0) == (0, 0):
+            return MaxPool(sides, two)
+    return Plain(layer, gradient)
 
 
 class Workspace:
@@ -124,8 +75,8 @@ class Workspace:
         self.parameters = np.empty(sum(a.size for a in arrays), dtypes.pop())
         self.gradient = np.zeros_like(self.parameters)
         self.layout: list[list[slice]] = []
-        self.steps: list[Dense | Relu | Plain] = []
-        layers, start = [], 0
+        self.steps: list[Step] = []
+        layers, start, two = [], 0, Pair()
         for layer in network.layers:
             self.layout.append([])
             for p in layer.params:
@@ -137,12 +88,7 @@ class Workspace:
             for view, p in zip(views, layer.params, strict=True):
                 view[...] = p
             layers.append(replace(layer, params=views))
-            if layer.op == "dense":
-                self.steps.append(Dense(views, gradient, rows))
-            elif layer.op == "relu":
-                self.steps.append(Relu())
-            else:
-                self.steps.append(Plain(layers[-1], gradient))
+            self.steps.append(step_of(layers[-1], gradient, rows, two))
         self.network = Network(layers)
         self.activations: list[Array] = []
         self.rows = rows
@@ -150,8 +96,11 @@ class Workspace:
     def forward(self, x: Array, rng: np.random.Generator | None = None) -> list[Array]:
         """Activations as from ``network(x, rng)``, in buffers that the next call overwrites. x (n, ...), contiguous, n ≤ rows."""
         activations = [x]
-        for step in self.steps:
-            y = step.forward(activations[-1], rng) if isinstance(step, Plain) else step.forward(activations[-1])
+        for i, step in enumerate(self.steps):
+            if isinstance(step, Plain):
+                y = step.forward(activations[-1], rng, activations[i - step.layer.back] if step.layer.back else None)
+            else:
+                y = step.forward(activations[-1])
             activations.append(y)
         self.activations = activations
         return activations
@@ -164,11 +113,15 @@ class Workspace:
             for s in layout:
                 self.gradient[s] = beta * self.gradient[s] if beta else 0
         first = next(i for i, layer in enumerate(self.network.layers) if layer.params)
-        d = sensitivities[last]
+        entering, d = dict(sensitivities), sensitivities[last]  # those that do not come from the layer right behind
         for i in reversed(range(first, last)):
-            d = self.steps[i].backward(d, beta, needs_dx=i > first)
-            if i in sensitivities:
-                d += sensitivities[i]
+            step = self.steps[i]
+            d = step.backward(d, beta, needs_dx=i > first)
+            if isinstance(step, Plain) and step.layer.back:
+                at = i - step.layer.back
+                entering[at] = entering[at] + step.dskip if at in entering else step.dskip
+            if i in entering and i > first:
+                d = d + entering[i]                             # not in place: d may be a view of what the caller gave
 
     def adopt(self, network: Network) -> None:
         """Take over the running moments of ``network``, which is this workspace's own with nothing else changed."""
@@ -179,8 +132,13 @@ class Workspace:
 
 
 def predict(network: Network, x: Array, rows: int = 4096) -> Array:
-    """The last activation for every example, as ``network.predict``, computed in a workspace: x (N, I) -> (N, C)."""
+    """The last activation for every example, as ``network.predict``, computed in a workspace: x (N, I) -> (N, C).
+
+    ``rows`` at a time, and fewer where there are maps, which are large.
+    """
     if not len(x):
         raise InputError("predict: x has no examples; it needs at least one")
+    if any(layer.op == "conv2d" for layer in network.layers):
+        rows = min(rows, 256)
     space = Workspace(network, min(rows, len(x)))
     return np.concatenate([space.forward(np.ascontiguousarray(x[i:i + rows]))[-1].copy() for i in range(0, len(x), rows)])

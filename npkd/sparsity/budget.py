@@ -18,11 +18,13 @@ class Curve:
     kept (P,)    increasing; the first is 0, with error 1, the last is all of them
     error (P,)   relative error with so many kept, after the refit
     weight       what a relative error of this layer weighs beside those of the others
+    fixed        all of the junction's neurons must stay
     """
 
     kept: Array
     error: Array
     weight: float = 1.0
+    fixed: bool = False
 
     def hull(self) -> Curve:
         """The lower convex hull of the points: the widths worth stopping at."""
@@ -34,7 +36,7 @@ class Curve:
                     break
                 points.pop()
             points.append((k, e))
-        return Curve(np.array([int(k) for k, _ in points]), np.array([e for _, e in points]), self.weight)
+        return Curve(np.array([int(k) for k, _ in points]), np.array([e for _, e in points]), self.weight, self.fixed)
 
     def at(self, kept: float) -> float:
         """The weighted error, between the points linear."""
@@ -59,7 +61,7 @@ def share(
     """
     hulls = [curve.hull() for curve in curves]
     widths = [int(h.kept[-1]) for h in hulls]
-    movable = [k for k in range(len(widths)) if not (keep_inputs and k == 0)]
+    movable = [k for k in range(len(widths)) if not ((keep_inputs and k == 0) or hulls[k].fixed)]
     smallest = size([1 if k in movable else w for k, w in enumerate(widths)])
     if smallest > budget:
         raise InputError(f"budget: target is {budget:.12g}; the smallest that this network can be is {smallest:.12g}, one neuron a layer")

@@ -22,7 +22,8 @@ from npkd.sparsity.statistics import Statistics
 class Reader:
     """A layer that reads neurons, while they go.
 
-    inverse (d, d)   A⁻¹ of the columns that are left, zero elsewhere;   w (m, d)  the least squares on them;   unit (d,)  whose columns these are
+    inverse (d, d)   A⁻¹ of the columns that are left, zero elsewhere
+    w (m, d)         the least squares on them;   unit (d,)  whose columns these are
     """
 
     inverse: Array

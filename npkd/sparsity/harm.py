@@ -1,7 +1,7 @@
 """What the loss of a neuron costs its layer when the others make up for it, and the penalty that follows from it: the adaptive group lasso.
 
-The plain group lasso (W1) shrinks what it keeps, the more the larger its penalty must be to get rid of the rest, and of inputs that go together it
-keeps a thin grid. A neuron that carries much should feel little of the penalty. Derivation and measurement: docs/6-layer-wise.md.
+The plain group lasso (W1) shrinks what it keeps, the more the larger its penalty must be to get rid of the rest, and of inputs that go together
+it keeps a thin grid. A neuron that carries much should feel little of the penalty. Derivation and measurement: docs/6-layer-wise.md.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ def most_useful(statistics: Statistics, neurons: int, ridge: float) -> tuple[Sol
 
 
 def around(problem: Problem, neurons: int, ridge: float) -> list[Solution]:
-    """Loose solutions, falling in λ, on both sides of where so many neurons stay: a search that begins at the least squares is short, since most
-    rounds keep nearly all.
+    """Loose solutions, falling in λ, on both sides of where so many neurons stay.
 
-    The first λ is the one at which so many would stay if each neuron was alone with what the others do not explain of it: E_j ≤ ½ λ c_j ‖W_{:,j}‖.
+    The search begins at the least squares, since most rounds keep nearly all, with the λ at which so many would stay if each neuron was alone
+    with what the others do not explain of it: E_j ≤ ½ λ c_j ‖W_{:,j}‖.
     """
     w, _ = refit(problem.statistics, np.arange(problem.d), ridge)
     weight = np.linalg.norm(w[:, problem.alive], axis=0) * problem.cost * problem.sigma

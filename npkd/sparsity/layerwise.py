@@ -1,9 +1,10 @@
-"""Layer-by-layer distillation: a network loses neurons layer after layer while every layer goes on imitating what it was.
+"""Layer-by-layer distillation: a network loses neurons and channels layer after layer while every layer goes on imitating what it was.
 
     1. statistics   one pass over the data, for all layers at once
     2. share        curves "neurons kept -> error of the layer" (W17); a budget shared over them
-    3. choose       from the last layer to the first: the group lasso (W1) keeps so many neurons, imitating those that the
-                    layer behind has kept, with costs that spare the useful (W16); each choice with its certificate
+    3. choose       from the last junction to the first: the group lasso (W1) keeps so many neurons, imitating those that the
+                    layer behind has kept, with costs that spare the useful (W16), each choice with its certificate; channels, which
+                    are read through several columns or by several layers, are eliminated one after the other (I9)
     4. refit        from the first layer to the last: least squares (W7) of the original pre-activations on the student's *own*
                     activations, so that a layer repairs what the ones before it lost
     5. remove       exact surgery; the difference it makes is measured
@@ -13,7 +14,7 @@ No labels are needed. Derivation and the bound on the error that is passed on: d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,15 +22,17 @@ import numpy as np
 from npkd.arrays import Array
 from npkd.errors import InputError
 from npkd.nn.network import Network
-from npkd.nn.workspace import Workspace
 from npkd.sparsity.budget import Curve, share
-from npkd.sparsity.group_lasso import Solution, refit
+from npkd.sparsity.elimination import Reader, eliminate
+from npkd.sparsity.gathering import columns_of, gather, matrix, readers, sensitivities
+from npkd.sparsity.group_lasso import refit
 from npkd.sparsity.harm import most_useful
-from npkd.sparsity.statistics import Statistics, merge
-from npkd.sparsity.surgery import Removal, difference, junctions, pieces_between, remove
+from npkd.sparsity.statistics import Statistics
+from npkd.sparsity.streams import Junction, junctions
+from npkd.sparsity.surgery import Removal, difference, remove
 
-SAMPLE = 2000
-"""Examples, the first ones, that the sensitivities and the difference are taken from."""
+SAMPLE, FEW = 2000, 100
+"""Examples, the first ones, that the sensitivities and the difference are taken from; fewer where they are maps."""
 
 Progress = Callable[[str], None]
 """Called with a few words whenever a step is done; what to show is the caller's business."""
@@ -37,16 +40,16 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, eq=False)
 class LayerReport:
-    """What happened to the neurons that one dense layer reads.
+    """What happened to the neurons or channels of one junction.
 
-    layer            index of the dense layer among the dense ones, from 0 (0 reads the inputs)
+    layer            number of the junction, from 0, the inputs; in a perceptron also that of the dense layer that reads it
     kept, of         neurons kept, and how many there were
     lam              λ at which the choice was made;   lambda_max  from which on nothing is kept
-    duality_gap      of that solution, relative to the objective at W = 0
+    duality_gap      of that solution, relative to the objective at W = 0; None where channels were eliminated: there is no λ then
     proved           neurons that the certificate proves zero at the exact optimum
     penalised_error  relative error of the penalised solution;   relative_error  after the refit on the student's own activations
     curve            neurons kept -> relative error, for the whole path
-    Errors are those of the outputs that the layer behind reads, weighted by what they do to the logits, (W14).
+    Errors are those of the outputs that the layers behind read, weighted by what they do to the logits, (W14).
     """
 
     layer: int
@@ -54,7 +57,7 @@ class LayerReport:
     of: int
     lam: float
     lambda_max: float
-    duality_gap: float
+    duality_gap: float | None
     proved: int
     penalised_error: float
     relative_error: float
@@ -66,7 +69,7 @@ class Distilled:
     """A smaller network and its proof.
 
     student       the network after removal
-    layers        one report a dense layer
+    layers        one report a junction
     removals      every neuron that was cut out, and why it could be
     difference    largest absolute difference of the outputs that the cutting made, on the first SAMPLE examples, in the network's dtype
     difference64  the same with both networks in float64
@@ -79,57 +82,82 @@ class Distilled:
     difference64: float
 
 
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """kept (k,) neurons of a junction;   the rest as in LayerReport."""
+
+    kept: Array
+    lam: float
+    lambda_max: float
+    gap: float | None
+    proved: int
+    error: float
+
+
 def distil(
     teacher: Network, batches: Callable[[], Iterable[Array]], widths: Callable[[Sequence[Curve]], list[int]], *,
     inputs: bool = True, ridge: float = 1e-4, progress: Progress = lambda words: None,
 ) -> Distilled:
-    """Remove neurons of ``teacher`` and inputs it reads, layer by layer.
+    """Remove neurons and channels of ``teacher``, and inputs it reads, layer by layer.
 
-    teacher     a perceptron: dense layers with per-neuron layers between them (see surgery.PER_NEURON)
-    batches     called for every pass over the data: an iterable of x (N, I) of the network's dtype; no labels
+    teacher     a network that removal knows: see streams.junctions
+    batches     called for every pass over the data: an iterable of x (N, ...) of the network's dtype; no labels
     widths      curves (one a junction, inputs first) -> neurons to keep: ``within(...)`` shares a budget, ``exactly([...])`` fixes them
     inputs      may inputs be removed, where that changes nothing? Where ``widths`` asks for all of them they stay anyway
     ridge       of the least squares, relative to the mean variance
 
     Raises InputError for other networks, empty data, widths that do not fit.
     """
-    given = [teacher.layers[place.consumer].params[0].shape[1] for place in junctions(teacher)]
+    given = [place.width for place in junctions(teacher)]
     teacher, found = remove(teacher, inputs=inputs)  # copies enter a solution together: they would crowd out others
-    places = junctions(teacher)
-    pieces = [pieces_between(teacher, place) for place in places]
-    consumers = [place.consumer for place in places]
-    plain = gather(teacher, teacher, batches, consumers)
-    sample = leading(batches(), SAMPLE)
-    felt = sensitivities(teacher, sample, consumers)
-    statistics = [s.weighted(weight) for s, weight in zip(plain, felt, strict=True)]
-    weights = [teacher.layers[i].params[0].astype(np.float64) * weight[:, None] for i, weight in zip(consumers, felt, strict=True)]
+    places, layers = junctions(teacher), readers(teacher)
+    plain = dict(zip(layers, gather(teacher, teacher, batches, layers), strict=True))
+    sample = leading(batches(), SAMPLE if all(teacher.layers[i].op == "dense" for i in layers) else FEW)
+    felt = dict(zip(layers, sensitivities(teacher, sample, layers), strict=True))
     progress("statistics")
-    curves = [curve_of(s, w, float(statistics[-1].t.sum())) for s, w in zip(statistics, weights, strict=True)]      # t of the last: the logits'
+    statistics = {i: plain[i].weighted(felt[i]) for i in layers}
+    weights = {i: matrix(teacher.layers[i]) * felt[i][:, None] for i in layers}
+    whole = statistics[layers[-1]].normalised()[2]                     # of the last: the logits'
+    curves = [curve_of(teacher, place, statistics, weights, whole) for place in places]
     wanted = fitting(widths(curves), curves)
-    chosen = choose(statistics, wanted, pieces, ridge, progress)
+    chosen: dict[int, Choice] = {}
+    for k in reversed(range(len(places))):
+        chosen[k] = choose(teacher, places, k, statistics, wanted[k], chosen, ridge)
+        progress(f"choice in layer {k}")
     student = teacher
-    refitted: list[float] = []
-    for k, consumer in enumerate(consumers):
+    lost: list[tuple[float, float]] = []                               # of each layer: what is left of its error, and what there was
+    for i in layers:
         # the teacher's activations are the student's own until the first layer has changed
-        own = plain[k] if k == 0 else gather(student, teacher, batches, [consumer])[0]
-        w, b = refit(own, chosen[k][0].kept, ridge)
-        read = np.arange(len(b)) if k + 1 == len(consumers) else outputs_of(chosen[k + 1][0].kept, pieces[k + 1])
-        weight = felt[k][read]                                     # of what the layer behind still reads
-        refitted.append(own.targets(read).weighted(weight).error(w[read] * weight[:, None]))
-        old = teacher.layers[consumer].params
-        params = (w.astype(old[0].dtype), b.astype(old[1].dtype))
-        student = student.replace({consumer: replace(student.layers[consumer], params=params)})
-        progress(f"refit of layer {k}")
+        own = plain[i] if i == layers[0] else gather(student, teacher, batches, [i])[0]
+        layer, k = teacher.layers[i], next(k for k, place in enumerate(places) if i in place.consumers)
+        w, b = refit(own, np.flatnonzero(np.isin(columns_of(layer, places[k].units[i]), chosen[k].kept)), ridge)
+        read = outputs_read(teacher, i, places, chosen)
+        heard = own.targets(read).weighted(felt[i][read])              # of what the layers behind still read
+        lost.append((heard.error(w[read] * felt[i][read][:, None]) * heard.normalised()[2], heard.normalised()[2]))
+        params = (w.reshape(layer.params[0].shape).astype(layer.params[0].dtype), b.astype(layer.params[1].dtype))
+        student = student.replace({i: replace(student.layers[i], params=params)})
+        progress(f"refit of layer {len(lost) - 1}")
     smaller, removals = remove(student, inputs=inputs and wanted[0] < int(curves[0].kept[-1]))
-    reports = [LayerReport(k, len(s.kept), len(s.proved), s.lam, top, s.gap, int(s.proved.sum()), s.error, error, curve)
-               for k, ((s, top), error, curve) in enumerate(zip(chosen, refitted, curves, strict=True))]
+    reports = []
+    for k, (place, curve) in enumerate(zip(places, curves, strict=True)):
+        left, there = (sum(lost[layers.index(i)][side] for i in place.consumers) for side in (0, 1))
+        c, error = chosen[k], left / there if there else 0.0
+        reports.append(LayerReport(k, len(c.kept), place.width, c.lam, c.lambda_max, c.gap, c.proved, c.error, error, curve))
     return Distilled(smaller, reports, found + renumbered(removals, found, given), difference(student, smaller, sample),
                      difference(student.astype(np.float64), smaller.astype(np.float64), sample.astype(np.float64)))
 
 
+def outputs_read(network: Network, i: int, places: Sequence[Junction], chosen: Mapping[int, Choice]) -> Array:
+    """The outputs of layer i that make neurons which are kept, as far as that is decided."""
+    for k, choice in chosen.items():
+        if i in places[k].producers:
+            return np.flatnonzero(np.isin(places[k].units[i + 1], choice.kept))
+    return np.arange(len(network.layers[i].params[0]))
+
+
 def renumbered(removals: Sequence[Removal], found: Sequence[Removal], widths: Sequence[int]) -> list[Removal]:
     """Removals that count what ``found`` had left, in the numbers of before: ``widths`` neurons a junction."""
-    names = [np.delete(np.arange(width), [r.neuron for r in found if r.junction == k]) for k, width in enumerate(widths)]
+    names = [np.delete(np.arange(width), [r.neuron for r in found if r.junction == k and r.position is None]) for k, width in enumerate(widths)]
     return [replace(r, neuron=int(names[r.junction][r.neuron]), into=None if r.into is None else int(names[r.junction][r.into]))
             for r in removals]
 
@@ -144,75 +172,42 @@ def leading(batches: Iterable[Array], count: int) -> Array:
     return np.concatenate(parts)
 
 
-def gather(student: Network, teacher: Network, batches: Callable[[], Iterable[Array]], consumers: Sequence[int]) -> list[Statistics]:
-    """Statistics of dense layers: what the student feeds each of them, against what each gives in the teacher. One pass."""
-    parts: list[list[Statistics]] = [[] for _ in consumers]
-    spaces: tuple[Workspace, Workspace] | None = None
-    for x in batches():
-        if spaces is None or len(x) > spaces[0].rows:
-            spaces = Workspace(student, len(x)), Workspace(teacher, len(x))
-        own = spaces[0].forward(x)
-        target = own if student is teacher else spaces[1].forward(x)
-        for held, i in zip(parts, consumers, strict=True):
-            held[:] = [merge([*held, Statistics.of(own[i], target[i + 1])])]
-    if spaces is None:
-        raise InputError("distil: the data has no batches; it needs at least one")
-    return [held[0] for held in parts]
+def curve_of(
+    network: Network, place: Junction, statistics: Mapping[int, Statistics], weights: Mapping[int, Array], whole: float
+) -> Curve:
+    """Neurons kept -> relative error of all that read a junction, were its neurons independent: the smallest go first.
 
+        e(k) = Σ_{j not among the k largest} Σ_i σ_i² ‖w_i‖² / Σ_j Σ_i σ_i² ‖w_i‖²,   i the columns that read neuron j         (W17)
 
-def sensitivities(network: Network, x: Array, consumers: Sequence[int]) -> list[Array]:
-    """What an error of each output of a dense layer weighs in the end.
-
-        s_o² = 1/N Σ_n Σ_c (∂ logit_c / ∂ z_no)²                                      (W14)
-
-    To first order, Σ_o s_o² (error of z_o)² is then the squared error of the logits, so that errors of all neurons and all layers are
-    in one unit. x (N, I) -> (m,) for each of the layers ``consumers``, positive (a neuron that nobody feels weighs a millionth of the others).
+    ``statistics`` and ``weights`` (O, d) of each layer in the unit of the logits' error, which is ``whole`` in all. The curve is convex: every
+    next neuron costs more than the one before.
     """
-    activations, _ = network(x)
-    weights = []
-    for i in consumers:
-        z = activations[i + 1]
-        total = np.zeros(z.shape[1])
-        if i + 1 == len(network.layers):
-            total += 1
-        else:
-            logits, backward = Network(network.layers[i + 1:])(z)
-            for c in range(logits[-1].shape[1]):
-                d = np.zeros_like(logits[-1])
-                d[:, c] = 1
-                total += (backward({len(logits) - 1: d})[0].astype(np.float64) ** 2).mean(axis=0)       # (W14)
-        weights.append(np.sqrt(np.maximum(total, 1e-12 * (float(total.max()) or 1.0))))
-    return weights
-
-
-def curve_of(statistics: Statistics, w: Array, whole: float) -> Curve:
-    """Neurons kept -> relative error, were neurons independent: (W15), the smallest go first.
-
-        e(k) = Σ_{j not among the k largest} σ_j² ‖w_j‖² / Σ_j σ_j² ‖w_j‖²                (W17)
-
-    w (m, d) in the unit of the logits' error, which is ``whole`` in all. The curve is convex: every next neuron costs more than the one before.
-    """
-    harm = np.sort(np.diag(statistics.A) * (w ** 2).sum(axis=0))
+    harm = np.zeros(place.width)
+    for i in place.consumers:
+        parts = np.diag(statistics[i].A) / statistics[i].count * (weights[i] ** 2).sum(axis=0)
+        harm += np.bincount(columns_of(network.layers[i], place.units[i]), parts, minlength=place.width)
     total = float(harm.sum())
-    error = np.concatenate([np.cumsum(harm)[::-1], [0.0]]) / max(total, 1e-300)                          # (W17)
-    return Curve(np.arange(len(harm) + 1), error if total else np.r_[1.0, np.zeros(len(harm))], total / (whole or 1.0))
-
-
-def outputs_of(neurons: Array, pieces: int) -> Array:
-    """The outputs of a dense layer that make these neurons: one each, behind maxout several."""
-    return np.asarray((neurons[:, None] * pieces + np.arange(pieces)).ravel())
+    error = np.concatenate([np.cumsum(np.sort(harm))[::-1], [0.0]]) / max(total, 1e-300)                  # (W17)
+    error = error if total else np.r_[1.0, np.zeros(len(harm))]
+    return Curve(np.arange(len(harm) + 1), error, total / (whole or 1.0), place.fixed)
 
 
 def choose(
-    statistics: Sequence[Statistics], wanted: Sequence[int], pieces: Sequence[int], ridge: float, progress: Progress
-) -> list[tuple[Solution, float]]:
-    """From the last layer to the first, the certified choice of as many neurons as wanted, imitating the neurons kept behind it, and its λ_max."""
-    chosen: list[tuple[Solution, float]] = []
-    for k in reversed(range(len(statistics))):
-        read = outputs_of(chosen[0][0].kept, pieces[k + 1]) if chosen else np.arange(statistics[k].C.shape[1])
-        chosen.insert(0, most_useful(statistics[k].targets(read), wanted[k], ridge))
-        progress(f"choice in layer {k}")
-    return chosen
+    network: Network, places: Sequence[Junction], k: int, statistics: Mapping[int, Statistics], wanted: int, chosen: Mapping[int, Choice],
+    ridge: float,
+) -> Choice:
+    """Which neurons of junction k stay, as many as wanted, when its readers imitate what is kept behind them."""
+    place = places[k]
+    units = {i: columns_of(network.layers[i], place.units[i]) for i in place.consumers}
+    heard = {i: statistics[i].targets(outputs_read(network, i, places, chosen)) for i in place.consumers}
+    if len(units) == 1 and len(next(iter(units.values()))) == place.width:
+        solution, top = most_useful(next(iter(heard.values())), wanted, ridge)
+        return Choice(solution.kept, solution.lam, top, solution.gap, int(solution.proved.sum()), solution.error)
+    systems = {i: Reader.of(heard[i], unit, ridge) for i, unit in units.items()}
+    kept, _ = eliminate(list(systems.values()), place.width, wanted)
+    there = {i: heard[i].normalised()[2] for i in units}
+    left = sum(heard[i].error(system.w) * there[i] for i, system in systems.items())
+    return Choice(kept, 0.0, 0.0, None, 0, left / (sum(there.values()) or 1.0))
 
 
 def fitting(wanted: Sequence[int], curves: Sequence[Curve]) -> list[int]:
@@ -220,7 +215,7 @@ def fitting(wanted: Sequence[int], curves: Sequence[Curve]) -> list[int]:
     most = [int(c.kept[-1]) for c in curves]
     if len(wanted) != len(most) or min(wanted) < 1:
         raise InputError(f"distil: widths are {list(wanted)}; one is needed for each of {most}, at least 1")
-    return [min(w, m) for w, m in zip(wanted, most, strict=True)]
+    return [m if c.fixed else min(w, m) for w, m, c in zip(wanted, most, curves, strict=True)]
 
 
 def exactly(widths: Sequence[int]) -> Callable[[Sequence[Curve]], list[int]]:

@@ -1,10 +1,11 @@
 """One train step, side by side with PyTorch (fused SGD) and JAX (jit): momentum SGD, float32, 2 threads.
 
-    python -m reference.peers.train_step [--check] [--rounds 3] [--json FILE]
+    python -m reference.peers.train_step [--network lenet5] [--check] [--rounds 3] [--threads 2] [--json FILE]
 
 Each library runs in a process of its own, so that no thread pool disturbs another; the processes take turns, round by round, and a
 ratio is the median over rounds of (npkd / other) within a round. npkd's step is ``npkd.nn.training.Step``, which ``train`` calls for
-every batch. Needs the extra ``peers``.
+every batch. Perceptrons stand here; with ``--network lenet5`` it is the network of lenet5.py, and its inference and its memory are
+measured too. Needs the extra ``peers``.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-THREADS = 2
+from reference.peers.lenet5 import MAKERS, memory
+
 BARS: list[tuple[list[int], int, dict[str, float]]] = [
     ([784, 300, 100, 10], 32, {"torch": 0.6, "jax": 0.6}),
     ([784, 300, 100, 10], 128, {"torch": 0.75, "jax": 0.75}),
@@ -54,11 +57,11 @@ def npkd_step(widths: list[int], batch: int) -> Callable[[], object]:
     return lambda: step(rows, classification, 0.01)
 
 
-def torch_step(widths: list[int], batch: int) -> Callable[[], object]:
+def torch_step(widths: list[int], batch: int, threads: int) -> Callable[[], object]:
     """PyTorch, eager, with its fused SGD."""
     import torch
 
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(threads)
     layers: list[torch.nn.Module] = []
     for i, o in zip(widths[:-1], widths[1:], strict=True):
         layers += [torch.nn.Linear(i, o), torch.nn.ReLU()]
@@ -120,46 +123,86 @@ def median_seconds(step: Callable[[], object], budget: float = 1.2) -> float:
     return statistics.median(times)
 
 
-def child(library: str) -> None:
-    """Time every setting with one library and print the medians as JSON."""
-    make = {"npkd": npkd_step, "torch": torch_step, "jax": jax_step}[library]
-    print(json.dumps([median_seconds(make(widths, batch)) for widths, batch, _ in BARS]))
+def perceptrons(library: str, threads: int) -> list[float]:
+    """Seconds of a step in each setting of BARS."""
+    make: Any = {"npkd": npkd_step, "torch": torch_step, "jax": jax_step}[library]
+    return [median_seconds(make(widths, batch, threads) if library == "torch" else make(widths, batch)) for widths, batch, _ in BARS]
+
+
+def lenet5(library: str, threads: int) -> list[float]:
+    """Seconds of a step and of an inference at either size of a batch."""
+    return [median_seconds(job) for batch in (64, 256) for job in MAKERS[library](batch, threads)]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: what is measured, its unit (of how many of what ``child`` prints), and the bars."""
+
+    name: str
+    unit: str
+    scale: float
+    bars: dict[str, float]
+
+
+def rows_of(network: str) -> tuple[list[str], list[Row]]:
+    """The libraries, npkd first, and the lines of a network's table."""
+    if network == "mlp":
+        return ["npkd", "torch", "jax"], [Row(f"{'-'.join(map(str, w))}, batch {n}", "µs", 1e6, bars) for w, n, bars in BARS]
+    timed = {"step": {"torch": 1.0, "torch-last": 1.5, "jax": 0.75}, "inference": {"torch": 1.0}}
+    return list(MAKERS), [
+        *(Row(f"{what}, batch {n}", "ms", 1e3, bars) for n in (64, 256) for what, bars in timed.items()),
+        *(Row(f"peak memory of a step, batch {n}", "MB", 1, {"torch": 2.0}) for n in (64, 256)),
+    ]
+
+
+def child(library: str, network: str, threads: int, batch: int | None) -> None:
+    """Measure every setting with one library, or its memory with ``batch``, and print the numbers as JSON."""
+    if batch is not None:
+        print(json.dumps([memory(library, batch, threads)]))
+    else:
+        print(json.dumps(lenet5(library, threads) if network == "lenet5" else perceptrons(library, threads)))
+
+
+def measured(library: str, network: str, threads: int) -> list[float]:
+    """What the children of one library print, in the order of the table."""
+    limits = {name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    command = [sys.executable, "-m", "reference.peers.train_step", "--child", library, "--network", network, "--threads", str(threads)]
+    numbers: list[float] = []
+    for more in ([], ["--memory", "64"], ["--memory", "256"]) if network == "lenet5" else ([],):
+        done = subprocess.run([*command, *more], env={**os.environ, **limits, "JAX_PLATFORMS": "cpu"}, check=True, capture_output=True, text=True)
+        numbers += json.loads(done.stdout)
+    return numbers
 
 
 def main() -> int:
     """Rounds of processes, a table of medians and ratios; exit code 1 with --check where a ratio is above its bar."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", choices=["mlp", "lenet5"], default="mlp")
     parser.add_argument("--check", action="store_true", help="exit 1 where a ratio is above its bar")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, help="write the numbers there")
     parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--memory", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        child(options.child)
+        child(options.child, options.network, options.threads, options.memory)
         return 0
-    threads = {name: str(THREADS) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
-    environment = {**os.environ, **threads, "JAX_PLATFORMS": "cpu"}
-    rounds: list[dict[str, list[float]]] = []
-    for _ in range(options.rounds):
-        rounds.append({
-            library: json.loads(subprocess.run([sys.executable, "-m", "reference.peers.train_step", "--child", library],
-                                               env=environment, check=True, capture_output=True, text=True).stdout)
-            for library in ("npkd", "torch", "jax")
-        })
+    libraries, table = rows_of(options.network)
+    rounds = [{name: measured(name, options.network, options.threads) for name in libraries} for _ in range(options.rounds)]
     missed, rows = 0, []
-    print(f"{'network':>20} {'batch':>5} {'npkd µs':>9} {'torch µs':>9} {'jax µs':>9}   ratio to torch, to jax (bar)")
-    for k, (widths, batch, bars) in enumerate(BARS):
-        micro = {name: statistics.median(r[name][k] for r in rounds) * 1e6 for name in ("npkd", "torch", "jax")}
-        ratios = {name: statistics.median(r["npkd"][k] / r[name][k] for r in rounds) for name in ("torch", "jax")}
-        words = [f"{ratios[name]:.2f} ({bars[name]})" + ("" if ratios[name] <= bars[name] else " MISSED") if name in bars
-                 else f"{ratios[name]:.2f}" for name in ratios]
-        missed += sum(ratios[name] > bar for name, bar in bars.items())
-        print(f"{'-'.join(map(str, widths)):>20} {batch:>5} {micro['npkd']:9.0f} {micro['torch']:9.0f} {micro['jax']:9.0f}   "
-              + ", ".join(words))
-        rows.append({"widths": widths, "batch": batch, "microseconds": micro, "ratios": ratios, "bars": bars})
+    print(f"{'':>34} " + " ".join(f"{name:>10}" for name in libraries) + "   ratio of npkd to each other (bar)")
+    for k, row in enumerate(table):
+        values = {name: statistics.median(r[name][k] for r in rounds) * row.scale for name in libraries}
+        ratios = {name: statistics.median(r["npkd"][k] / r[name][k] for r in rounds) for name in libraries[1:]}
+        words = [f"{name} {ratio:.2f}" + (f" ({row.bars[name]})" + " MISSED" * (ratio > row.bars[name]) if name in row.bars else "")
+                 for name, ratio in ratios.items()]
+        missed += sum(ratios[name] > bar for name, bar in row.bars.items())
+        print(f"{row.name:>34} " + " ".join(f"{value:>10.4g}" for value in values.values()) + f" {row.unit}  " + ", ".join(words))
+        rows.append({"what": row.name, "unit": row.unit, "values": values, "ratios": ratios, "bars": row.bars})
     if options.json:
-        command = f"python -m reference.peers.train_step --rounds {options.rounds}"
-        options.json.write_text(json.dumps({"command": command, "threads": THREADS, "rows": rows}, indent=1) + "\n")
+        command = f"python -m reference.peers.train_step --network {options.network} --rounds {options.rounds} --threads {options.threads}"
+        options.json.write_text(json.dumps({"command": command, "threads": options.threads, "rows": rows}, indent=1) + "\n")
     return int(options.check and missed > 0)
 
 

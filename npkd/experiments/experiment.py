@@ -1,0 +1,75 @@
+"""What an experiment is: settings to run, bars to hold, published results to stand beside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from npkd.experiments.published import Published
+from npkd.experiments.setting import Setting, TeacherSetting
+from npkd.recipe import Recipe
+
+SCRATCH = ("scratch", "scratch with distillation")
+"""Methods whose network never was a large one."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record to beat: at most ``bar`` % test error in the mean over seeds, with at most ``macs`` of a ``kind``, see Setting.
+
+    name        what it is;   teacher  a key of the experiment's TEACHERS
+    """
+
+    name: str
+    teacher: str
+    macs: int
+    bar: float
+    recipe: Recipe
+    keep_inputs: bool = False
+    kind: str = "macs"
+
+    def run(self, taught: TeacherSetting) -> Setting:
+        """The run that is held against it."""
+        return Setting(taught, "ours", self.macs, self.recipe, self.keep_inputs, kind=self.kind)
+
+
+class Experiment(Protocol):
+    """A module with these names is an experiment.
+
+    SEEDS           of the comparison, RECORD_SEEDS of the records: 0, 1, …, where nobody says how many
+    TEACHER_BARS    kinds of teachers that have a bar of their own, and it: % test error in the mean
+    PUBLISHED       what others report
+    """
+
+    SEEDS: int
+    RECORD_SEEDS: int
+    TEACHER_BARS: Mapping[str, float]
+    PUBLISHED: Sequence[Published]
+
+    def comparison(self, seeds: int) -> list[Setting]:
+        """Every method, budget and seed."""
+        ...
+
+    def quick(self, seeds: int) -> list[Setting]:
+        """A few minutes: to see that it runs, not who wins."""
+        ...
+
+    def records(self, seeds: int) -> list[tuple[Record, list[Setting]]]:
+        """Every record with its run for each seed."""
+        ...
+
+
+def against(
+    taught: TeacherSetting, macs: int, recipe: Recipe, names: Sequence[str], short: Sequence[str], following: Sequence[str]
+) -> list[Setting]:
+    """Ours, and the named methods on the same teacher with as many multiply-accumulates and epochs; ``short`` ones also with one removal,
+    ``following`` ones also with our widths.
+    """
+    first = Setting(taught, "ours", macs, recipe)
+    once = replace(recipe, rounds=1, round_epochs=0, final_epochs=first.epochs)
+
+    def other(name: str, follow: Setting | None = None) -> Setting:
+        return Setting(taught, name, macs, once if name in SCRATCH else recipe, widths_of=follow)
+
+    return [first, *map(other, names), *(Setting(taught, name, macs, once) for name in short), *(other(name, first) for name in following)]
