@@ -173,10 +173,20 @@ def pixels(mean: Array, reads: Array, shape: tuple[int, int]) -> Figure:
     return figure
 
 
+def first_weights(network: Network) -> Array:
+    """The weights of the first layer that has some: (O, I) or (F, kh, kw, C)."""
+    return next(layer.params[0] for layer in network.layers if layer.op in ("dense", "conv2d"))
+
+
 def strongest(network: Network, shape: tuple[int, int], count: int = ROWS * COLUMNS) -> Array:
-    """Weights of the first-layer neurons with the largest norms, as pictures (n, H, W), by falling norm; NaN where a pixel is not read."""
-    w = network.layers[network.dense_layers[0]].params[0].astype(np.float64)
-    order = np.argsort(-np.linalg.norm(w, axis=1), kind="stable")[:count]
+    """Weights of the first-layer neurons with the largest norms, as pictures (n, H, W), by falling norm; NaN where a pixel is not read.
+
+    Of a convolution the kernels (n, kh, kw), their mean over the channels they read.
+    """
+    w = first_weights(network).astype(np.float64)
+    order = np.argsort(-np.linalg.norm(w.reshape(len(w), -1), axis=1), kind="stable")[:count]
+    if w.ndim == 4:
+        return np.asarray(w[order].mean(axis=3))
     pictures = np.full((len(order), shape[0] * shape[1]), np.nan)
     pictures[:, inputs_of(network, pictures.shape[1])] = w[order]
     return pictures.reshape(-1, *shape)
@@ -190,17 +200,18 @@ def weights(teacher: Network, student: Network, shape: tuple[int, int]) -> Figur
     colours = colormaps["PuOr_r"]
     for axes, network, words in zip(figure.subplots(2, 1), (teacher, student), ("teacher", "student"), strict=True):
         pictures = strongest(network, shape)
-        pad = max(1, round(min(shape) / 14))
-        sheet = np.ones((ROWS * (shape[0] + pad) - pad, COLUMNS * (shape[1] + pad) - pad, 4))
+        high, wide = pictures.shape[1:]
+        pad = max(1, round(min(high, wide) / 14))
+        sheet = np.ones((ROWS * (high + pad) - pad, COLUMNS * (wide + pad) - pad, 4))
         for k, picture in enumerate(pictures):
-            top, side = (k // COLUMNS) * (shape[0] + pad), (k % COLUMNS) * (shape[1] + pad)
+            top, side = (k // COLUMNS) * (high + pad), (k % COLUMNS) * (wide + pad)
             largest = max(float(np.nanmax(np.abs(picture))), 1e-30)
             tile = np.asarray(colours(0.5 + 0.5 * np.nan_to_num(picture) / largest))
             tile[np.isnan(picture)] = (0.78, 0.78, 0.78, 1)
-            sheet[top:top + shape[0], side:side + shape[1]] = tile
+            sheet[top:top + high, side:side + wide] = tile
         axes.imshow(sheet, interpolation="nearest")
         axes.set_axis_off()
-        many = len(network.layers[network.dense_layers[0]].params[0])
+        many = len(first_weights(network))
         axes.set_title(f"{words}: {len(pictures)} of {many} neurons", fontsize=MEDIUM, color=INK)
     return figure
 
@@ -215,6 +226,7 @@ def draw(data: Data, state: State, history: Sequence[Mapping[str, Any]]) -> dict
             drawn["path"] = path(state.rounds[-1].layers)
         if shape is not None:
             mean = data.x_train.mean(axis=0, dtype=np.float64) / data.scaling.factor + data.scaling.offset
-            drawn["pixels"] = pixels(mean, inputs_of(student, len(mean)), shape)
+            if first_weights(student).ndim == 2:
+                drawn["pixels"] = pixels(mean, inputs_of(student, len(mean)), shape)
             drawn["weights"] = weights(teacher, student, shape)
     return {name: png(figure) for name, figure in drawn.items()}

@@ -134,11 +134,10 @@ def prepare(settings: Settings, watch: Watch) -> Plan:
         data = rescaled(data, model.scaling)
     epochs = settings.epochs if settings.command == "compress" else None
     even = np.ptp(data.scaling.offset) == 0 and np.ptp(data.scaling.factor) == 0      # else a moved pixel would mean something else
-    numbers = recipe.for_examples(len(data.x_train), epochs, data.shape if even else ())
+    maps = network is not None and cost.geometry(network) is not None
+    numbers = recipe.for_examples(len(data.x_train), epochs, data.shape if even else (), "lenet5" if maps else settings.network)
     if settings.hidden is not None:
         numbers = replace(numbers, hidden=settings.hidden)
-    if settings.network == "lenet5" or (network is not None and cost.geometry(network) is not None):
-        numbers = recipe.convolutional(numbers)
     if settings.command == "train":
         numbers = recipe.plain(numbers)
         if settings.epochs is not None:

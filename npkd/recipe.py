@@ -60,16 +60,19 @@ class Recipe:
         one_of("recipe", "network", self.network, NETWORKS)
 
 
-def for_examples(examples: int, epochs: int | None = None, shape: Sequence[int] = ()) -> Recipe:
+def for_examples(examples: int, epochs: int | None = None, shape: Sequence[int] = (), network: str = "perceptron") -> Recipe:
     """The default recipe for a training part of so many examples of a shape: small sets get more epochs, smaller batches, and noise; large sets
     of pictures (H, W) are moved by a pixel, other large sets are mixed in pairs.
 
-    ``epochs`` sets the final distillation, and the other stages in proportion.
+    ``epochs`` sets the final distillation, and the other stages in proportion. LeNet-5 gets fewer passes: each costs ten times as much.
     """
     small = Recipe(teacher_epochs=80, round_epochs=12, final_epochs=80, batch=64, rate=0.025, decay=1e-4, student_rate=0.05, noise=0.15)
     large = Recipe(teacher_epochs=20, rounds=40, round_epochs=1, final_epochs=200, rate=0.1, decay=2e-4, student_rate=0.1, temperature=2.0)
     pictures = len(shape) == 2 and min(shape) >= 16
     base = small if examples < 20_000 else replace(large, jitter=1, teacher_epochs=30) if pictures else replace(large, mix=1.0)
+    if network == "lenet5":
+        base = replace(base, network=network, teacher_epochs=10, batch=64, rate=0.02, decay=5e-4, rounds=12, round_epochs=1, final_epochs=40,
+                       student_rate=0.02, temperature=2.0, noise=0.0, mix=0.0, statistics=5000)
     if epochs is None:
         return base
     if epochs < 1:
@@ -79,13 +82,8 @@ def for_examples(examples: int, epochs: int | None = None, shape: Sequence[int] 
                    round_epochs=max(1, round(base.round_epochs * scale)))
 
 
-def convolutional(recipe: Recipe) -> Recipe:
-    """The recipe with LeNet-5 in the place of the perceptron: fewer passes, since each costs ten times as much."""
-    return replace(
-        recipe, network="lenet5", teacher_epochs=min(recipe.teacher_epochs, 10), batch=64, rate=0.02, decay=5e-4, rounds=min(recipe.rounds, 12),
-        round_epochs=1, final_epochs=min(recipe.final_epochs, 15), student_rate=0.02, noise=0.0, mix=0.0, temperature=2.0, statistics=5000)
-
-
 def plain(recipe: Recipe) -> Recipe:
-    """The recipe for a plain network: pictures stay where they are; small batches then work against overfitting."""
+    """The recipe for a plain network: pictures stay where they are; small batches then work against overfitting of a perceptron."""
+    if recipe.network != "perceptron":
+        return replace(recipe, jitter=0)
     return replace(recipe, jitter=0, teacher_epochs=20, batch=32, rate=0.05, decay=1e-4) if recipe.jitter else recipe

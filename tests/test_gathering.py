@@ -23,8 +23,8 @@ def small(seed=0, dtype=np.float64):
     """Two convolutions, padded and strided, with pooling, behind them two dense layers."""
     rng = np.random.default_rng(seed)
     return shaken(Network([
-        Layer("unflatten", options={"shape": [8, 8, 1]}), conv_layer(1, 5, 3, rng, dtype, padding=1), Layer("relu"), Layer("max_pool", options={"size": 2}),
-        conv_layer(5, 6, 3, rng, dtype, stride=1), Layer("relu"), Layer("flatten"), dense_layer(24, 9, rng, dtype), Layer("relu"),
+        Layer("unflatten", options={"shape": [8, 8, 1]}), conv_layer(1, 5, 3, rng, dtype, padding=1), Layer("relu"),
+        Layer("max_pool", options={"size": 2}), conv_layer(5, 6, 3, rng, dtype, stride=1), Layer("relu"), Layer("flatten"), dense_layer(24, 9, rng, dtype), Layer("relu"),
         dense_layer(9, 3, rng, dtype)]), rng)
 
 

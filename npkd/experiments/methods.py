@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from npkd import pipeline
+from npkd import cost, pipeline
 from npkd.arrays import Array
 from npkd.data import Data
 from npkd.errors import InputError
@@ -24,13 +24,16 @@ from npkd.experiments.setting import Setting
 from npkd.experiments.slimming import slim
 from npkd.experiments.thinet import thinet
 from npkd.experiments.widths import by_scores, proportional
+from npkd.nn.architectures import lenet5
 from npkd.nn.network import Layer, Network, perceptron
 from npkd.pipeline import State, Watch
 from npkd.recipe import Recipe
+from npkd.sparsity.streams import junctions
 from npkd.target import Target
 
 Removal = Callable[[Network, Array, Array, Sequence[int], np.random.Generator], Network]
-"""``removal(network, x, y, widths, rng)``: the network with so many neurons at each junction, inputs first. x (N, I), y (N,): training part."""
+"""``removal(network, x, y, widths, rng)``: the network with so many neurons at each junction, inputs first. x (N, I), y (N,): of the training part
+what the recipe takes statistics from."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ def make(setting: Setting, data: Data, teacher: Network, given: Given | None, rn
     if setting.method == "ours":
         if given is not None:
             raise InputError("experiments: our method was given widths of another run; it finds its own")
-        pipeline.compress(data, Target("macs", setting.macs), setting.recipe, rng, teacher=teacher, keep_inputs=setting.keep_inputs,
+        pipeline.compress(data, goal(setting, teacher), setting.recipe, rng, teacher=teacher, keep_inputs=setting.keep_inputs,
                           watch=watch, state=state)
         assert state.student is not None
         return Made(state.student, [out.student.widths for out in state.rounds])
@@ -97,16 +100,23 @@ def make(setting: Setting, data: Data, teacher: Network, given: Given | None, rn
     return in_rounds(setting, data, teacher, given, rng, watch, state)
 
 
-def sizes(data: Data) -> Callable[[Sequence[int]], float]:
-    """Multiply-accumulates of widths without the outputs."""
-    return lambda widths: Target("macs", 1).size([*widths, data.classes])
+def goal(setting: Setting, teacher: Network) -> Target:
+    """What the setting allows, counted as a chain like the teacher counts it."""
+    return Target(setting.kind, setting.macs, geometry=cost.geometry(teacher))
+
+
+def sizes(setting: Setting, network: Network, data: Data) -> Callable[[Sequence[int]], float]:
+    """What widths without the outputs count, of a chain like the network."""
+    target = goal(setting, network)
+    return lambda widths: target.size([*widths, data.classes])
 
 
 def shared(setting: Setting, network: Network, data: Data, budget: float, score: Sequence[Array] | None) -> list[int]:
-    """Widths within a budget, by scores or in proportion."""
+    """Widths within a budget, by scores or in proportion. Inputs that cannot be removed stay."""
+    size, whole = sizes(setting, network, data), setting.keep_inputs or junctions(network)[0].fixed
     if score is None:
-        return proportional(network.widths[:-1], sizes(data), budget, setting.keep_inputs)
-    return by_scores(score, sizes(data), budget, setting.keep_inputs)
+        return proportional(network.widths[:-1], size, budget, whole)
+    return by_scores(score, size, budget, whole)
 
 
 def asked(given: Given, r: int, rounds: int, network: Network) -> list[int]:
@@ -122,7 +132,8 @@ def in_rounds(
 ) -> Made:
     """Removal and distillation in turns, the budgets as in pipeline.compress."""
     recipe, method, student, path = setting.recipe, METHODS[setting.method], teacher, list[list[int]]()
-    target, transfer = Target("macs", setting.macs), pipeline.transfer_set(teacher, data, recipe)
+    target, transfer = goal(setting, teacher), pipeline.transfer_set(teacher, data, recipe)
+    x, y = data.x_train[:recipe.statistics or None], data.y_train[:recipe.statistics or None]
 
     def distil(network: Network, epochs: int, rate: float, stage: str) -> Network:
         return pipeline.imitate(network, teacher, data, recipe, epochs, rate, rng, watch, stage, state, transfer)
@@ -131,10 +142,10 @@ def in_rounds(
         if given is not None:
             widths = asked(given, r, recipe.rounds, student)
         else:
-            score = method.score(student, data.x_train, data.y_train, rng) if method.score else None
+            score = method.score(student, x, y, rng) if method.score else None
             budget = target.after(r / recipe.rounds, teacher.widths).bound                                          # (W11)
             widths = shared(setting, student, data, budget, score)
-        student = method.removal(student, data.x_train, data.y_train, widths, rng)
+        student = method.removal(student, x, y, widths, rng)
         path.append(student.widths)
         if r < recipe.rounds and recipe.round_epochs:
             student = distil(student, recipe.round_epochs, recipe.student_rate / 2, f"round {r}")
@@ -164,14 +175,16 @@ def slimmed(
 def from_scratch(
     setting: Setting, data: Data, teacher: Network, given: Given | None, rng: np.random.Generator, watch: Watch, state: State
 ) -> Made:
-    """A small network that never was a large one: widths in proportion and the inputs that vary most, or both from the run that is followed."""
-    if given is None:
-        widths = proportional(teacher.widths[:-1], sizes(data), setting.macs, setting.keep_inputs)
-        inputs = best(data.x_train.var(axis=0, dtype=np.float64), widths[0]).tolist()
+    """A small network that never was a large one: widths in proportion, and for a perceptron the inputs that vary most; or both from the run that is
+    followed.
+    """
+    widths = shared(setting, teacher, data, setting.macs, None) if given is None else asked(given, 1, 1, teacher)
+    if setting.teacher.recipe.network == "lenet5":
+        student = lenet5(rng, channels=(widths[1], widths[2]), hidden=widths[3], shape=(*data.shape, 1)[:3], classes=data.classes)
     else:
-        widths, inputs = asked(given, 1, 1, teacher), given.inputs
-    body = perceptron([*widths, data.classes], rng)
-    student = Network([Layer("select", options={"kept": inputs}), *body.layers]) if len(inputs) < data.x_train.shape[1] else body
+        inputs = best(data.x_train.var(axis=0, dtype=np.float64), widths[0]).tolist() if given is None else given.inputs
+        body = perceptron([*widths, data.classes], rng)
+        student = Network([Layer("select", options={"kept": inputs}), *body.layers]) if len(inputs) < data.x_train.shape[1] else body
     if setting.method == "scratch":
         labelled: Recipe = replace(setting.recipe, teacher_epochs=setting.epochs)
         student = pipeline.train_teacher(data, labelled, rng, watch, state, student)

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from npkd.arrays import Array
+from npkd.errors import InputError
 from npkd.experiments.scores import cut
 from npkd.nn.network import Network
 from npkd.nn.workspace import Workspace
@@ -44,7 +45,12 @@ def statistics(student: Network, teacher: Network, x: Array, layer: int) -> Stat
 
 
 def layer_by_layer(network: Network, widths: Sequence[int], choose: Choose) -> Network:
-    """The network with so many neurons at each junction (inputs first): a layer that may go on reading everything is left as it is."""
+    """The network with so many neurons at each junction (inputs first): a layer that may go on reading everything is left as it is.
+
+    Raises InputError for convolutions, whose channels are read through several columns each.
+    """
+    if any(layer.op == "conv2d" for layer in network.layers):
+        raise InputError("experiments: the network has convolutions; obs, lasso, thinet and net-trim choose neurons of perceptrons alone")
     student, kept = network, list[Array]()
     for place, count in zip(junctions(network), widths, strict=True):
         layer = student.layers[place.consumer]

@@ -1,4 +1,4 @@
-"""Network slimming: a gate behind every hidden neuron and every input, made sparse by an l1 penalty while the network learns; then one cut.
+"""Network slimming: a gate behind every neuron, channel and input, made sparse by an l1 penalty while the network learns; then one cut.
 
 Source: Liu et al. 2017, there with the factors of batch normalisation for gates and the labels' loss; here distilled, as everything else is.
 """
@@ -6,7 +6,6 @@ Source: Liu et al. 2017, there with the factors of batch normalisation for gates
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -19,41 +18,50 @@ from npkd.nn.optimisers import SGD
 from npkd.nn.training import Batch, train
 from npkd.nn.workspace import predict
 from npkd.recipe import Recipe
+from npkd.sparsity.folding import inserted, into_reader
 from npkd.sparsity.penalties import L1
-from npkd.sparsity.surgery import junctions
+from npkd.sparsity.streams import Junction, junctions
 
 STRENGTH = 1e-4
 """λ of the penalty on the gates: with it they spread over [0, 1] in the epochs that there are."""
 
 
 def gated(network: Network, keep_inputs: bool = False) -> tuple[Network, list[int]]:
-    """The network with a gate, all ones, in front of every dense layer, and the indices of the gates.
+    """The network with a gate, all ones, in front of every layer of weights, and the indices of the gates.
 
-        h'_j = g_j h_j,   g_j = 1 at first                                            (I22)
+        h'_pj = g_j h_pj,   g_j = 1 at first                                          (I22)
 
-    With ``keep_inputs`` there is none in front of the first.
+    A channel has one gate for all its positions p: in front of a flatten, not behind. With ``keep_inputs`` there is none in front of the first
+    layer, nor where inputs cannot be removed.
     """
-    layers: list[Layer] = []
     places = []
-    for i, layer in enumerate(network.layers):
-        if layer.op == "dense" and not (keep_inputs and i == network.dense_layers[0]):
-            places.append(len(layers))
-            layers.append(Layer("gate", (np.ones(layer.params[0].shape[1], layer.params[0].dtype),)))            # (I22)
-        layers.append(layer)
-    return Network(layers), places
+    for place in reversed(junctions(network)):
+        if not still(place, keep_inputs):
+            at = place.consumer
+            while len(place.units[at]) > place.width:
+                at -= 1
+            ones = np.ones(place.width, network.layers[place.consumer].params[0].dtype)
+            network = inserted(network, at, Layer("gate", (ones,)))                                              # (I22)
+            places = [at, *(i + 1 for i in places)]
+    return network, places
+
+
+def still(place: Junction, keep_inputs: bool) -> bool:
+    """Does a junction stay as it is?"""
+    return place.fixed or (keep_inputs and place.number == 0)
 
 
 def opened(network: Network, gates: Sequence[int]) -> tuple[Network, list[Array]]:
     """The network without its gates, which are multiplied into the layers that read them, and their sizes |g|, the inputs' first.
 
-        W'_{:,j} = g_j W_{:,j}                                                        (I23)
+        W'_{:,pj} = g_j W_{:,pj}                                                      (I23)
     """
-    layers, sizes = list(network.layers), []
-    for i in gates:
-        g, (w, b) = layers[i].params[0], layers[i + 1].params
-        layers[i + 1] = replace(layers[i + 1], params=(w * g, b))                                                # (I23)
-        sizes.append(np.abs(g).astype(np.float64))
-    return Network([layer for i, layer in enumerate(layers) if i not in gates]), sizes
+    sizes = [np.abs(network.layers[i].params[0]).astype(np.float64) for i in gates]
+    for i in reversed(gates):
+        folded = into_reader(network, i)                                                                         # (I23)
+        assert folded is not None                                     # the layer that reads it stands right behind, or behind a flatten
+        network = folded
+    return network, sizes
 
 
 def slim(
@@ -81,6 +89,5 @@ def slim(
                         penalties=dict.fromkeys(gates, L1(STRENGTH))):                                            # (I24)
         network = record.network
     plain, sizes = opened(network, gates)
-    if keep_inputs:
-        sizes.insert(0, np.ones(plain.layers[junctions(plain)[0].consumer].params[0].shape[1]))
-    return plain, sizes
+    first = junctions(plain)[0]
+    return plain, [np.ones(first.width), *sizes] if still(first, keep_inputs) else sizes

@@ -1,0 +1,97 @@
+"""LeNet-5 through the whole of npkd: trained, compressed, stored, reported, and taken again as a teacher; what it cannot be is said clearly."""
+
+import json
+
+import numpy as np
+import pytest
+
+from npkd import cost, recipe
+from npkd.cli import main
+from npkd.errors import InputError
+from npkd.nn.architectures import lenet5
+from npkd.plan import Settings
+from npkd.storage import load
+from tests.tiny import stored
+
+RNG = np.random.default_rng(0)
+
+
+def run(folder, *more, data=None, command="compress"):
+    """A run on pictures of 20×20, as short as can be; the exit code."""
+    data = data or stored(folder / "data.npz", shape=(20, 20))
+    return main([command, "--data", data, "--network", "lenet5", "--epochs", "1", "--out", str(folder / "out"), "--quiet", *more])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("lenet5")
+    assert run(path, "--target", "macs=20%") == 0
+    return path
+
+
+def test_the_shape_and_cost_of_the_original():
+    network = lenet5(RNG)
+    assert network.widths == [1, 20, 50, 500, 10]
+    assert cost.of(network).macs == 24 * 24 * 25 * 20 + 8 * 8 * 25 * 20 * 50 + 800 * 500 + 500 * 10
+    assert network.predict(RNG.standard_normal((2, 784)).astype(np.float32)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("wrong", [{"shape": (15, 28, 1)}, {"channels": (0, 5)}, {"hidden": 0}, {"shape": (28, 28)}])
+def test_what_it_cannot_be(wrong):
+    with pytest.raises(InputError, match=r"lenet5: channels are .* all must be positive"):
+        lenet5(RNG, **wrong)
+
+
+def test_a_run_keeps_its_target_and_writes_everything(folder):
+    found = json.loads((folder / "out" / "summary.json").read_text())
+    teacher, student = (load(folder / "out" / f"{name}.npz").network for name in ("teacher", "student"))
+    assert cost.of(student).macs == found["student"]["macs"] <= 0.2 * cost.of(teacher).macs
+    assert found["student"]["widths"] == student.widths
+    assert student.widths[0] == 1
+    assert "--network lenet5" in found["command"]
+    assert found["removal_difference_float64"] <= 1e-9
+    gaps = [layer["duality_gap"] for layer in found["layers"]]
+    assert gaps[:3] == [None, None, None]
+    assert gaps[3] <= 1e-6
+    page = (folder / "out" / "report.html").read_text()
+    assert "Channels, which are read through several weights each, are eliminated one after the other." in page
+    assert main(["report", str(folder / "out")]) == 0
+
+
+def test_the_teacher_is_taken_again(folder, tmp_path, capsys):
+    data = str(folder / "data.npz")
+    teacher = str(folder / "out" / "teacher.npz")
+    words = ["--data", data, "--teacher", teacher, "--target", "widths=1-3-4-20", "--epochs", "1", "--out", str(tmp_path), "--quiet"]
+    assert main(["compress", *words]) == 0
+    assert load(tmp_path / "student.npz").network.widths == [1, 3, 4, 20, 3]
+    assert "channels are eliminated one by one" in capsys.readouterr().out
+
+
+def test_plain_training_too(tmp_path):
+    assert run(tmp_path, command="train") == 0
+    assert load(tmp_path / "out" / "model.npz").network.widths == [1, 20, 50, 500, 3]
+
+
+def test_the_recipe_is_shorter_and_plain_only_stops_moving():
+    long = recipe.for_examples(54_000, shape=(28, 28), network="lenet5")
+    assert (long.network, long.jitter) == ("lenet5", 1)
+    assert recipe.plain(long).jitter == 0
+    assert recipe.plain(long).batch == long.batch
+    assert recipe.for_examples(54_000, 4, (28, 28), "lenet5").teacher_epochs == 1
+
+
+@pytest.mark.parametrize(("more", "words"), [
+    ({"hidden": (3,)}, "those are a perceptron's"), ({"dropout": 0.5}, "those are a perceptron's"),
+    ({"activation": "tanh"}, "those are a perceptron's"),
+    ({"teacher": "x.npz"}, "give one of them"), ({"network": "alexnet"}, "network is 'alexnet'; it must be one of perceptron, lenet5"),
+])
+def test_settings_that_contradict(more, words):
+    with pytest.raises(InputError, match=words):
+        Settings(**{"network": "lenet5", **more})
+
+
+@pytest.mark.parametrize(("shape", "words"), [((12, 12), "pictures 16×16 at least"), ((20,), "it needs pictures")])
+def test_data_that_does_not_suit(tmp_path, capsys, shape, words):
+    assert run(tmp_path, data=stored(tmp_path / "d.npz", shape=shape)) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out" / "summary.json").exists()
