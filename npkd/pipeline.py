@@ -158,12 +158,12 @@ def batches_of(x: Array, rows: int | None = None) -> Callable[[], Iterator[Array
 
 
 def remove_round(
-    network: Network, data: Data, target: Target, budget: float, keep_inputs: bool, watch: Watch, stage: str, whole: Sequence[int],
-    examples: int = 0,
+    network: Network, data: Data, target: Target, budget: float, recipe: Recipe, keep_inputs: bool, watch: Watch, stage: str,
+    whole: Sequence[int],
 ) -> Distilled:
     """One round: the network loses neurons, layer by layer, until it is within the budget, or the target's widths; it is its own teacher.
 
-    ``whole``: the widths of the first teacher;   ``examples``: the first ones, that the statistics are taken from, 0: all.
+    ``whole``: the widths of the first teacher.
     """
     layers = len(network.widths) - 1
     watch.begin(stage, 2 * layers + 1)
@@ -171,8 +171,9 @@ def remove_round(
     def size(widths: Sequence[int]) -> float:
         return target.size([*widths, data.classes])
 
-    widths = exactly(target.widths) if target.widths else within(size, budget, keep_inputs=keep_inputs, whole=whole[:-1])
-    passes = data.stream or batches_of(data.x_train[:examples or None], MAPS if target.geometry else None)
+    widths = exactly(target.widths) if target.widths else within(size, budget, keep_inputs=keep_inputs, whole=whole[:-1],
+                                                                          spare=recipe.spare)
+    passes = data.stream or batches_of(data.x_train[:recipe.statistics or None], MAPS if target.geometry else None)
     return distil(network, passes, widths, inputs=not keep_inputs, progress=watch.step)
 
 
@@ -199,8 +200,7 @@ def compress(
     for r in range(1, recipe.rounds + 1):
         goal = target.after(r / recipe.rounds, teacher.widths)                      # (W11)
         name = f"round {r} of {recipe.rounds}"
-        out = remove_round(state.student, data, goal, goal.bound, keep_inputs, watch, f"{name}: layers", teacher.widths,
-                           recipe.statistics)
+        out = remove_round(state.student, data, goal, goal.bound, recipe, keep_inputs, watch, f"{name}: layers", teacher.widths)
         state.rounds.append(out)
         state.budgets.append(goal.bound)
         state.student = out.student
@@ -235,7 +235,7 @@ def compress_to_error(
         budget = target.size(state.student.widths) / 2
         if budget < smallest:
             break
-        out = remove_round(state.student, data, target, budget, keep_inputs, watch, f"round {r}: layers", teacher.widths, recipe.statistics)
+        out = remove_round(state.student, data, target, budget, recipe, keep_inputs, watch, f"round {r}: layers", teacher.widths)
         state.rounds.append(out)
         state.budgets.append(budget)
         final = imitate(out.student, teacher, data, recipe, max(recipe.round_epochs, recipe.final_epochs // 2), recipe.student_rate, rng, watch,

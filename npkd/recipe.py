@@ -24,6 +24,7 @@ class Recipe:
     temperature     of the soft targets;   labels  weight of the labels beside them, which weigh 1
     noise, mix, jitter      what is shown: see distillation.transfer (mix: to the student alone);
     refresh                 epochs after which the student is shown something new
+    spare           how much a layer that has lost much is spared when a budget is shared, q of (W10)
     statistics      the first examples of the training part that the statistics of a round are taken from; 0: all
     all_at_last     the last distillation is shown the validation part too, when nothing is left to be chosen; what is then said of the
                     validation part is said of examples that the student knows
@@ -47,6 +48,7 @@ class Recipe:
     mix: float = 0.0
     jitter: int = 0
     refresh: int = 1
+    spare: float = 0.0
     statistics: int = 0
     all_at_last: bool = False
 
@@ -67,12 +69,13 @@ def for_examples(examples: int, epochs: int | None = None, shape: Sequence[int] 
     ``epochs`` sets the final distillation, and the other stages in proportion. LeNet-5 gets fewer passes: each costs ten times as much.
     """
     small = Recipe(teacher_epochs=80, round_epochs=12, final_epochs=80, batch=64, rate=0.025, decay=1e-4, student_rate=0.05, noise=0.15)
-    large = Recipe(teacher_epochs=20, rounds=40, round_epochs=1, final_epochs=200, rate=0.1, decay=2e-4, student_rate=0.1, temperature=2.0)
+    large = Recipe(teacher_epochs=20, rounds=40, round_epochs=1, final_epochs=200, rate=0.1, decay=2e-4, student_rate=0.1, temperature=2.0,
+                   spare=1.0)
     pictures = len(shape) == 2 and min(shape) >= 16
     base = small if examples < 20_000 else replace(large, jitter=1, teacher_epochs=30) if pictures else replace(large, mix=1.0)
     if network == "lenet5":
         base = replace(base, network=network, teacher_epochs=10, batch=64, rate=0.02, decay=5e-4, rounds=12, round_epochs=1, final_epochs=40,
-                       student_rate=0.02, temperature=2.0, noise=0.0, mix=0.0, statistics=5000)
+                       student_rate=0.02, temperature=2.0, noise=0.0, mix=0.0, spare=1.0, statistics=5000)
     if epochs is None:
         return base
     if epochs < 1:

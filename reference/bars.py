@@ -3,6 +3,9 @@
     python -m reference.bars digits            npkd compress, seeds 0..4: errors, size, certificates, removal, time
     python -m reference.bars mnist-train       npkd train --data mnist, seeds 0..4: error, time
     python -m reference.bars mnist-compress    npkd compress --data mnist --target macs=26620, seeds 0..2: error, time
+    python -m reference.bars lenet5-train      npkd train --data mnist --network lenet5, seeds 0..4: error, time
+    python -m reference.bars lenet5-compress   npkd compress --data mnist --network lenet5 --target macs=93000, seeds 0..4: error, size, time
+    python -m reference.bars lenet5-latency    time of LeNet-5 and of one of 93,000 multiply-accumulates, batches of 1 and 256
     python -m reference.bars repeat            the same seed twice: the same bytes
     python -m reference.bars memory            the layer-wise step on 10 times the data: memory, and the same student
     python -m reference.bars labelfree         npkd.compress on digits without labels: agreement, error; shuffled labels change nothing
@@ -97,6 +100,53 @@ def mnist_compress(bars: Bars) -> list[dict[str, Any]]:
     return found
 
 
+def lenet5_train(bars: Bars) -> list[dict[str, Any]]:
+    """Plain training of LeNet-5 on MNIST."""
+    found = over_seeds(5, "train", "--data", "mnist", "--network", "lenet5")
+    errors = [s["model"]["test_error"] for s in found]
+    bars("test error of LeNet-5, mean", statistics.mean(errors), 0.009, spread(errors))
+    bars("longest run in seconds", max(s["process_seconds"] for s in found), 300)
+    return found
+
+
+def lenet5_compress(bars: Bars) -> list[dict[str, Any]]:
+    """A twenty-fifth of LeNet-5's multiply-accumulates on MNIST, with nothing else said."""
+    found = over_seeds(5, "compress", "--data", "mnist", "--network", "lenet5", "--target", "macs=93000")
+    teacher, student = ([s[who]["test_error"] for s in found] for who in ("teacher", "student"))
+    bars("student's test error, mean", statistics.mean(student), 0.0085, f"{spread(student)}, teacher {spread(teacher)}")
+    bars("multiply-accumulates", max(s["student"]["macs"] for s in found), 93000)
+    bars("longest run in seconds", max(s["process_seconds"] for s in found), 900)
+    return found
+
+
+def lenet5_latency(bars: Bars) -> list[dict[str, Any]]:
+    """How much sooner a small LeNet-5 answers. Weights are random: time does not depend on them. In turns, medians."""
+    import numpy as np
+
+    from npkd import cost
+    from npkd.nn.architectures import lenet5
+    from npkd.nn.workspace import Workspace
+
+    rng, found = np.random.default_rng(0), list[dict[str, Any]]()
+    networks = lenet5(rng), lenet5(rng, channels=(2, 10), hidden=178)
+    macs = [cost.of(network).macs for network in networks]
+    bars("multiply-accumulates of the small one", macs[1], 93000)
+    for batch, repeats in ((1, 2000), (256, 60)):
+        x = rng.random((batch, 784), np.float32)
+        spaces = [Workspace(network, batch) for network in networks]
+        times: tuple[list[float], list[float]] = ([], [])
+        for _ in range(repeats):
+            for space, held in zip(spaces, times, strict=True):
+                begin = time.perf_counter()
+                space.forward(x)
+                held.append(time.perf_counter() - begin)
+        large, small = map(statistics.median, times)
+        shown = f"1/{large / small:.1f}: {small * 1e6:.0f} µs against {large * 1e6:.0f} µs; multiply-accumulates 1/{macs[0] / macs[1]:.1f}"
+        bars(f"time of the small one at batch {batch}, of the large one's", small / large, 1 / 3, shown)
+        found.append({"batch": batch, "macs": macs, "seconds": [large, small]})
+    return found
+
+
 def repeat(bars: Bars) -> list[dict[str, Any]]:
     """The same seed twice, on digits, a shorter run."""
     with tempfile.TemporaryDirectory() as folder:
@@ -183,7 +233,8 @@ def labelfree(bars: Bars) -> list[dict[str, Any]]:
 
 def main() -> int:
     """Run one of the commands above."""
-    commands = {"digits": digits, "mnist-train": mnist_train, "mnist-compress": mnist_compress, "repeat": repeat,
+    commands = {"digits": digits, "mnist-train": mnist_train, "mnist-compress": mnist_compress,
+                "lenet5-train": lenet5_train, "lenet5-compress": lenet5_compress, "lenet5-latency": lenet5_latency, "repeat": repeat,
                 "memory": memory, "labelfree": labelfree}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=commands)

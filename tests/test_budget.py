@@ -129,15 +129,16 @@ def test_every_step_is_the_one_with_the_lowest_price(seed):
         return float(a @ np.array(widths))
 
     now = [int(c.kept[-1]) for c in curves]
+    spare = float(rng.choice([0.0, 0.5, 1.0]))
     once = [int(w) * int(rng.integers(1, 9)) for w in now] if seed % 2 else []
     while min(now) > 1:
-        prices = [(h.at(w - 1) - h.at(w)) / a[k] * (once[k] / w if once else 1)
+        prices = [(h.at(w - 1) - h.at(w)) / a[k] * ((once[k] / w) ** spare if once else 1)
                   for k, (h, w) in enumerate(zip(hulls, now, strict=True))]
         k = int(np.argmin(prices))
         now[k] -= 1
         if sum(p < prices[k] * (1 + 1e-9) for p in prices) > 1:                  # a tie: either is right
             return
-        assert share(curves, size, size(now), whole=once) == now
+        assert share(curves, size, size(now), whole=once, spare=spare) == now
 
 
 def test_a_layer_that_does_not_matter_gives_first():

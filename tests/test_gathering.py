@@ -1,4 +1,4 @@
-"""What layer-by-layer distillation asks of convolutional and residual networks: rows are patches, sensitivities are slopes; and what it makes of them."""
+"""Layer-by-layer distillation of convolutional and residual networks: rows are patches, sensitivities are slopes; what comes of them."""
 
 from dataclasses import replace
 
@@ -24,8 +24,8 @@ def small(seed=0, dtype=np.float64):
     rng = np.random.default_rng(seed)
     return shaken(Network([
         Layer("unflatten", options={"shape": [8, 8, 1]}), conv_layer(1, 5, 3, rng, dtype, padding=1), Layer("relu"),
-        Layer("max_pool", options={"size": 2}), conv_layer(5, 6, 3, rng, dtype, stride=1), Layer("relu"), Layer("flatten"), dense_layer(24, 9, rng, dtype), Layer("relu"),
-        dense_layer(9, 3, rng, dtype)]), rng)
+        Layer("max_pool", options={"size": 2}), conv_layer(5, 6, 3, rng, dtype, stride=1), Layer("relu"), Layer("flatten"),
+        dense_layer(24, 9, rng, dtype), Layer("relu"), dense_layer(9, 3, rng, dtype)]), rng)
 
 
 def residual(seed=0, dtype=np.float64):
@@ -33,8 +33,8 @@ def residual(seed=0, dtype=np.float64):
     rng = np.random.default_rng(seed)
     return shaken(Network([
         Layer("unflatten", options={"shape": [6, 6, 1]}), conv_layer(1, 7, 3, rng, dtype, padding=1), Layer("relu"),
-        conv_layer(7, 6, 3, rng, dtype, padding=1), Layer("relu"), conv_layer(6, 7, 3, rng, dtype, padding=1), Layer("add", options={"back": 3}),
-        Layer("relu"), Layer("global_average_pool"), dense_layer(7, 4, rng, dtype)]), rng)
+        conv_layer(7, 6, 3, rng, dtype, padding=1), Layer("relu"), conv_layer(6, 7, 3, rng, dtype, padding=1),
+        Layer("add", options={"back": 3}), Layer("relu"), Layer("global_average_pool"), dense_layer(7, 4, rng, dtype)]), rng)
 
 
 def shaken(network, rng):

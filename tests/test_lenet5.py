@@ -90,7 +90,7 @@ def test_settings_that_contradict(more, words):
         Settings(**{"network": "lenet5", **more})
 
 
-@pytest.mark.parametrize(("shape", "words"), [((12, 12), "pictures 16×16 at least"), ((20,), "it needs pictures")])
+@pytest.mark.parametrize(("shape", "words"), [((12, 12), "pictures at least 16×16"), ((20,), "it needs pictures")])
 def test_data_that_does_not_suit(tmp_path, capsys, shape, words):
     assert run(tmp_path, data=stored(tmp_path / "d.npz", shape=shape)) == 2
     assert words in capsys.readouterr().err

@@ -36,7 +36,8 @@ def lenet5(
     """
     sides = [((n - 4) // 2 - 4) // 2 for n in shape[:2]]
     if len(shape) != 3 or min(*channels, hidden, classes, *shape, *sides) < 1:
-        raise InputError(f"lenet5: channels are {channels}, hidden {hidden}, shape {tuple(shape)}; all must be positive, pictures 16×16 at least")
+        raise InputError(f"lenet5: channels are {channels}, hidden {hidden}, shape {tuple(shape)}; "
+                         "all must be positive, pictures at least 16×16")
     pool = Layer("max_pool", options={"size": 2})
     return Network([
         Layer("unflatten", options={"shape": list(shape)}),

@@ -45,15 +45,16 @@ class Curve:
 
 def share(
     curves: Sequence[Curve], size: Callable[[Sequence[int]], float], budget: float, keep_inputs: bool = False,
-    whole: Sequence[int] = (),
+    whole: Sequence[int] = (), spare: float = 1.0,
 ) -> list[int]:
     """Widths within a budget: again and again the step down that costs the least error for what it saves.
 
-        next = argmin_k  Δe_k/Δsize_k · w'_k/w_k                                      (W10)
+        next = argmin_k  Δe_k/Δsize_k · (w'_k/w_k)^q                                  (W10)
 
     curves        one for each junction, inputs first
     size          widths -> what the budget counts: multiply-accumulates, neurons, parameters or bytes
-    whole         w'_k, how many neurons there once were: a layer that has lost much is spared. Without it the last factor is 1
+    whole         w'_k, how many neurons there once were: a layer that has lost much is spared, the more the larger ``spare``, q;
+                  without them the last factor is 1
     A step down of junction k raises its error by Δe_k and saves Δsize_k.
     Returns one width a junction, size(widths) ≤ budget. Steps go down the convex hulls, at most a twentieth of the width at once; what is then
     left of the budget is given back where it helps most.
@@ -75,7 +76,7 @@ def share(
             if widths[k] > 1:
                 by = -max(1, widths[k] // 20)
                 rise = hulls[k].at(widths[k] + by) - hulls[k].at(widths[k])
-                spared = whole[k] / widths[k] if whole else 1.0
+                spared = (whole[k] / widths[k]) ** spare if whole else 1.0
                 prices.append((rise / max(now - size(moved(k, by)), 1e-300) * spared, k, by))         # (W10)
         _, k, by = min(prices)
         widths = moved(k, by)

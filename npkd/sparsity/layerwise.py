@@ -224,7 +224,7 @@ def exactly(widths: Sequence[int]) -> Callable[[Sequence[Curve]], list[int]]:
 
 
 def within(
-    size: Callable[[Sequence[int]], float], budget: float, *, keep_inputs: bool = False, whole: Sequence[int] = ()
+    size: Callable[[Sequence[int]], float], budget: float, *, keep_inputs: bool = False, whole: Sequence[int] = (), spare: float = 1.0
 ) -> Callable[[Sequence[Curve]], list[int]]:
     """Widths shared from a budget by marginal cost: see npkd.sparsity.budget.share."""
-    return lambda curves: share(curves, size, budget, keep_inputs, whole=whole)
+    return lambda curves: share(curves, size, budget, keep_inputs, whole=whole, spare=spare)
