@@ -14,12 +14,12 @@ from npkd.arrays import Array, Backward
 from npkd.nn.convolution import Grid, conv2d
 from npkd.nn.network import Layer
 from npkd.nn.pooling import max_pool
-from npkd.nn.workspace_products import Positions, Rows
+from npkd.nn.workspace_products import Patches, Positions, Rows
 from npkd.nn.workspace_steps import renew
 from npkd.nn.workspace_threads import Pair
 
 FEW = 12
-"""With fewer examples than these a product for each position has too little to do: the plain form is faster."""
+"""With fewer examples than these a product for each position has too little to do: all patches are laid out at once."""
 NARROW = 16
 """With fewer values than these in a row of the kernel (kw·C) the patches are laid out."""
 MANY = 100_000
@@ -41,12 +41,13 @@ class Conv:
         options = self.layer.options
         conv2d(x[:0], *self.layer.params, **options)
         grid = Grid("conv2d", x.shape[1:3], self.w.shape[:2], options.get("stride", 1), options.get("padding", 0), options.get("dilation", 1))
-        rows = grid.dilation[1] > 1 or self.w.shape[1] * self.w.shape[2] < NARROW
-        self.shape, self.products = x.shape, (Rows if rows else Positions)(grid, self.w, len(x), self.pair)
+        narrow = grid.dilation[1] > 1 or self.w.shape[1] * self.w.shape[2] < NARROW
+        kind = Patches if len(x) < FEW else Rows if narrow else Positions
+        self.shape, self.products = x.shape, kind(grid, self.w, len(x), self.pair)
 
     def forward(self, x: Array) -> Array:
         """y, seen as (n, P, Q, F)."""
-        if len(x) < FEW or self.layer.options.get("groups", 1) != 1:
+        if self.layer.options.get("groups", 1) != 1:
             y, self.plain = conv2d(x, *self.layer.params, **self.layer.options)
             return y
         self.plain = None
@@ -93,9 +94,13 @@ class MaxPool:
         self.pair.halves(lambda rows: self.forward_rows(parts, rows), len(self.y), x.size >= MANY)
         return self.y.transpose(3, 0, 1, 2)
 
+    def lines(self, rows: range) -> Sequence[int | slice]:
+        """Rows of positions, one at a time, so that they stay in cache; all at once where they fit into it anyway."""
+        return rows if self.x.size >= MANY else [slice(rows.start, rows.stop)]
+
     def forward_rows(self, parts: list[Array], rows: range) -> None:
-        """Some rows of positions of y, few at a time, so that they stay in cache."""
-        for p in rows:
+        """Some rows of positions of y."""
+        for p in self.lines(rows):
             y = self.y[p]
             np.copyto(y, parts[0][p])
             for part in parts[1:]:
@@ -111,7 +116,7 @@ class MaxPool:
 
     def backward_rows(self, parts: list[Array], dparts: list[Array], dy: Array, rows: range) -> None:
         """Some rows of positions of dx."""
-        for p in rows:
+        for p in self.lines(rows):
             y, d, left, won = self.y[p], dy[p], self.left[p], self.won[p]
             left.fill(True)
             for part, dpart in zip(parts[:-1], dparts[:-1], strict=True):

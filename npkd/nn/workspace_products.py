@@ -23,6 +23,7 @@ import numpy as np
 
 from npkd.arrays import Array
 from npkd.nn.convolution import Grid
+from npkd.nn.workspace_steps import accumulate, routines
 from npkd.nn.workspace_threads import Pair, Product
 
 BLOCK = 128
@@ -232,3 +233,51 @@ class Rows:
                 for i, j, row, column in self.grid.offsets():
                     met = self.dx[row.start + p * self.grid.stride[0], column][q]
                     met += patches[i, j].transpose(1, 0, 2)                                                    # (V4)
+
+
+class Patches:
+    """The products of a few examples: all their patches laid out by one copy, then one product. No groups.
+
+    x, dx (n, H + 2π, W + 2π, C), the padding of x zero;   columns (n·P·Q, kh·kw·C);   y (n, P, Q, F): examples first, as few of them come.
+    """
+
+    def __init__(self, grid: Grid, w: Array, n: int, pair: Pair) -> None:
+        self.grid = grid
+        (P, Q), (sh, sw), (dh, dw), (a, b), (h, width) = grid.positions, grid.stride, grid.dilation, grid.padding, grid.size
+        kh, kw, C, F = w.shape
+        self.gemm, _ = routines(w.dtype)
+        self.x, self.dx = (np.zeros((n, h + 2 * a, width + 2 * b, C), w.dtype) for _ in range(2))
+        self.inner, self.dx_inner = (maps[:, a:a + h, b:b + width] for maps in (self.x, self.dx))
+        each, down, right, deep = self.x.strides
+        self.windows = np.lib.stride_tricks.as_strided(self.x, (n, P, Q, kh, kw, C), (each, sh * down, sw * right, dh * down, dw * right, deep),
+                                                       writeable=False)
+        self.columns, self.y = np.empty(self.windows.shape, w.dtype), np.empty((n, P, Q, F), w.dtype)
+
+    def output(self) -> Array:
+        """y (n, P, Q, F)."""
+        return self.y
+
+    def forward(self, x: Array, w: Array, b: Array) -> None:
+        """y from x (n, H, W, C), w (kh, kw, C, F) and b (F,)."""
+        np.copyto(self.inner, x)
+        np.copyto(self.columns, self.windows)                                                                  # (V3)
+        self.y[...] = b
+        columns, y = self.columns.reshape(-1, w[..., 0].size), self.y.reshape(-1, len(b))
+        accumulate(self.gemm, y, columns, w.reshape(-1, len(b)), 1.0)                                          # (V5)
+
+    def backward(self, dy: Array, w: Array, dw: Array, needs_dx: bool) -> Array:
+        """dw ← dw + new, and dx (n, H, W, C), from dy (n, P, Q, F)."""
+        F = w.shape[3]
+        self.dz = np.ascontiguousarray(dy).reshape(-1, F)
+        columns = self.columns.reshape(len(self.dz), -1)
+        accumulate(self.gemm, dw.reshape(-1, F), columns.T, self.dz, 1.0)                                      # (V7)
+        if needs_dx:
+            accumulate(self.gemm, columns, self.dz, w.reshape(-1, F).T, 0.0)                                   # (V6)  in the place of the patches
+            self.dx.fill(0)
+            for i, j, row, column in self.grid.offsets():
+                self.dx[:, row, column] += self.columns[:, :, :, i, j]                                         # (V4)
+        return self.dx_inner
+
+    def summed(self) -> Array:
+        """db (V8)."""
+        return np.asarray(self.dz.sum(axis=0))

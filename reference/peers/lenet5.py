@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 Jobs = tuple[Callable[[], object], Callable[[], object]]
-SHAPES = (((20, 5, 5, 1), 20), ((50, 5, 5, 20), 50), ((500, 800), 500), ((10, 500), 10))
 
 
 def data(batch: int) -> Any:
@@ -27,18 +26,13 @@ def npkd_jobs(batch: int, threads: int) -> Jobs:
     """The step that ``npkd.nn.training.train`` takes, and the forward half of its workspace, which ``predict`` is."""
     import numpy as np
 
-    from npkd.nn.network import Layer, Network
+    from npkd.nn.architectures import lenet5
     from npkd.nn.optimisers import SGD
     from npkd.nn.training import Step, classification
 
-    rng, x_y = np.random.default_rng(0), data(batch)
-    first, second, third, fourth = (
-        ((rng.standard_normal(shape) * (2 / np.prod(shape[1:])) ** 0.5).astype("float32"), np.zeros(n, "float32")) for shape, n in SHAPES)
-    network = Network([Layer("unflatten", options={"shape": [28, 28, 1]}), Layer("conv2d", first), Layer("max_pool", options={"size": 2}),
-                       Layer("conv2d", second), Layer("max_pool", options={"size": 2}), Layer("flatten"), Layer("dense", third),
-                       Layer("relu"), Layer("dense", fourth)])
-    step = Step(network, batch, SGD(0.01, 0.9), {}, None)
-    rows = {"x": x_y[0], "y": x_y[1]}
+    x, y = data(batch)
+    step = Step(lenet5(np.random.default_rng(0)), batch, SGD(0.01, 0.9), {}, None)
+    rows = {"x": x, "y": y}
     return lambda: step(rows, classification, 0.01), lambda: step.workspace.forward(rows["x"])
 
 
@@ -49,8 +43,9 @@ def torch_jobs(batch: int, threads: int, last: bool = False) -> Jobs:
     torch.set_num_threads(threads)
     layout = torch.channels_last if last else torch.contiguous_format
     nn = torch.nn
-    net = nn.Sequential(nn.Conv2d(1, 20, 5), nn.MaxPool2d(2), nn.Conv2d(20, 50, 5), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(800, 500),
-                        nn.ReLU(), nn.Linear(500, 10)).to(memory_format=layout)
+    net: Any = nn.Sequential(nn.Conv2d(1, 20, 5), nn.MaxPool2d(2), nn.Conv2d(20, 50, 5), nn.MaxPool2d(2), nn.Flatten(),
+                             nn.Linear(800, 500), nn.ReLU(), nn.Linear(500, 10))
+    net = net.to(memory_format=layout)
     optimiser = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, fused=True)
     x, y = map(torch.from_numpy, data(batch))
     x = x.reshape(batch, 1, 28, 28).contiguous(memory_format=layout)

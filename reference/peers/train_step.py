@@ -169,7 +169,8 @@ def measured(library: str, network: str, threads: int) -> list[float]:
     command = [sys.executable, "-m", "reference.peers.train_step", "--child", library, "--network", network, "--threads", str(threads)]
     numbers: list[float] = []
     for more in ([], ["--memory", "64"], ["--memory", "256"]) if network == "lenet5" else ([],):
-        done = subprocess.run([*command, *more], env={**os.environ, **limits, "JAX_PLATFORMS": "cpu"}, check=True, capture_output=True, text=True)
+        environment = {**os.environ, **limits, "JAX_PLATFORMS": "cpu"}
+        done = subprocess.run([*command, *more], env=environment, check=True, capture_output=True, text=True)
         numbers += json.loads(done.stdout)
     return numbers
 
