@@ -253,3 +253,22 @@ def test_a_silent_watch_says_nothing(data, teacher, capsys):
     run(data, teacher, Target("macs", 40))
     captured = capsys.readouterr()
     assert captured.out == captured.err == ""
+
+
+def test_the_last_distillation_may_see_everything_and_no_other_one(teacher, monkeypatch):
+    """Rounds see the training part; with ``all_at_last`` the last stage sees the validation part too, and never the test part."""
+    seen, data = [], tiny()
+
+    def watched(student, teacher, data, *rest, imitate=pipeline.imitate):
+        seen.append((rest[5], len(data.x_train), data.x_train))
+        return imitate(student, teacher, data, *rest)
+
+    monkeypatch.setattr(pipeline, "imitate", watched)
+    recipe = Recipe(hidden=(10, 8), rounds=3, round_epochs=1, final_epochs=1, batch=32, all_at_last=True)
+    run(data, teacher, Target("macs", 20), recipe)
+    *rounds, (stage, count, x) = seen
+    assert stage == "final distillation"
+    assert count == len(data.x_train) + len(data.x_validation)
+    np.testing.assert_array_equal(x, np.concatenate([data.x_train, data.x_validation]))
+    assert rounds
+    assert {n for _, n, _ in rounds} == {len(data.x_train)}
