@@ -42,8 +42,13 @@ class Conv:
         conv2d(x[:0], *self.layer.params, **options)
         grid = Grid("conv2d", x.shape[1:3], self.w.shape[:2], options.get("stride", 1), options.get("padding", 0), options.get("dilation", 1))
         narrow = grid.dilation[1] > 1 or self.w.shape[1] * self.w.shape[2] < NARROW
-        kind = Patches if len(x) < FEW else Rows if narrow else Positions
-        self.shape, self.products = x.shape, kind(grid, self.w, len(x), self.pair)
+        self.shape, self.products = x.shape, self.of(grid, len(x), narrow)
+
+    def of(self, grid: Grid, n: int, narrow: bool) -> Positions | Rows | Patches:
+        """The products for n examples."""
+        if n < FEW:
+            return Patches(grid, self.w, n, narrow)
+        return (Rows if narrow else Positions)(grid, self.w, n, self.pair)
 
     def forward(self, x: Array) -> Array:
         """y, seen as (n, P, Q, F)."""
@@ -101,9 +106,9 @@ class MaxPool:
     def forward_rows(self, parts: list[Array], rows: range) -> None:
         """Some rows of positions of y."""
         for p in self.lines(rows):
-            y = self.y[p]
-            np.copyto(y, parts[0][p])
-            for part in parts[1:]:
+            y, first = self.y[p], parts[0][p]
+            np.maximum(first, parts[-1][p], out=y)                                                  # (M1)
+            for part in parts[1:-1]:
                 np.maximum(y, part[p], out=y)                                                       # (M1)
 
     def backward(self, dy: Array, beta: float, needs_dx: bool) -> Array:

@@ -238,10 +238,11 @@ class Rows:
 class Patches:
     """The products of a few examples: all their patches laid out by one copy, then one product. No groups.
 
-    x, dx (n, H + 2π, W + 2π, C), the padding of x zero;   columns (n·P·Q, kh·kw·C);   y (n, P, Q, F): examples first, as few of them come.
+    x, dx (n, H + 2π, W + 2π, C), the padding of x zero;   y (n, P, Q, F);   columns (n, P, Q, kh, kw, C), of which ``matrix``
+    (n·P·Q, kh·kw·C) is a view. In memory the longer run is the faster one: the values of a patch or, with ``narrow``, the positions.
     """
 
-    def __init__(self, grid: Grid, w: Array, n: int, pair: Pair) -> None:
+    def __init__(self, grid: Grid, w: Array, n: int, narrow: bool) -> None:
         self.grid = grid
         (P, Q), (sh, sw), (dh, dw), (a, b), (h, width) = grid.positions, grid.stride, grid.dilation, grid.padding, grid.size
         kh, kw, C, F = w.shape
@@ -251,7 +252,15 @@ class Patches:
         each, down, right, deep = self.x.strides
         self.windows = np.lib.stride_tricks.as_strided(self.x, (n, P, Q, kh, kw, C), (each, sh * down, sw * right, dh * down, dw * right, deep),
                                                        writeable=False)
-        self.columns, self.y = np.empty(self.windows.shape, w.dtype), np.empty((n, P, Q, F), w.dtype)
+        many, deep = n * P * Q, kh * kw * C
+        if narrow:
+            self.columns = np.empty((kh, kw, C, n, P, Q), w.dtype).transpose(3, 4, 5, 0, 1, 2)
+            self.matrix = self.columns.transpose(3, 4, 5, 0, 1, 2).reshape(deep, many).T
+            self.y = np.empty((F, n, P, Q), w.dtype).transpose(1, 2, 3, 0)
+            self.rows = self.y.transpose(3, 0, 1, 2).reshape(F, many).T
+        else:
+            self.columns, self.y = np.empty(self.windows.shape, w.dtype), np.empty((n, P, Q, F), w.dtype)
+            self.matrix, self.rows = self.columns.reshape(many, deep), self.y.reshape(many, F)
 
     def output(self) -> Array:
         """y (n, P, Q, F)."""
@@ -261,18 +270,16 @@ class Patches:
         """y from x (n, H, W, C), w (kh, kw, C, F) and b (F,)."""
         np.copyto(self.inner, x)
         np.copyto(self.columns, self.windows)                                                                  # (V3)
-        self.y[...] = b
-        columns, y = self.columns.reshape(-1, w[..., 0].size), self.y.reshape(-1, len(b))
-        accumulate(self.gemm, y, columns, w.reshape(-1, len(b)), 1.0)                                          # (V5)
+        self.rows[...] = b
+        accumulate(self.gemm, self.rows, self.matrix, w.reshape(-1, len(b)), 1.0)                              # (V5)
 
     def backward(self, dy: Array, w: Array, dw: Array, needs_dx: bool) -> Array:
         """dw ← dw + new, and dx (n, H, W, C), from dy (n, P, Q, F)."""
         F = w.shape[3]
         self.dz = np.ascontiguousarray(dy).reshape(-1, F)
-        columns = self.columns.reshape(len(self.dz), -1)
-        accumulate(self.gemm, dw.reshape(-1, F), columns.T, self.dz, 1.0)                                      # (V7)
+        accumulate(self.gemm, dw.reshape(-1, F), self.matrix.T, self.dz, 1.0)                                  # (V7)
         if needs_dx:
-            accumulate(self.gemm, columns, self.dz, w.reshape(-1, F).T, 0.0)                                   # (V6)  in the place of the patches
+            accumulate(self.gemm, self.matrix, self.dz, w.reshape(-1, F).T, 0.0)                               # (V6)  in their place
             self.dx.fill(0)
             for i, j, row, column in self.grid.offsets():
                 self.dx[:, row, column] += self.columns[:, :, :, i, j]                                         # (V4)
