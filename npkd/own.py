@@ -19,7 +19,7 @@ from npkd.errors import InputError
 from npkd.files import NewPath
 from npkd.nn.network import Network
 from npkd.nn.workspace import predict
-from npkd.pipeline import ROWS, Silent, State, Watch, largest
+from npkd.pipeline import MAPS, ROWS, Silent, State, Watch, largest
 from npkd.plan import fitting
 from npkd.sampling import learnt_from, samples, survey
 from npkd.sparsity.layerwise import Distilled, LayerReport
@@ -137,11 +137,12 @@ def compress(
     model = taken(teacher)
     watch = watch or Silent()
     with ExitStack() as stack:
-        classes = len(model.network.layers[model.network.dense_layers[-1]].params[0])
+        classes = model.network.widths[-1]
         passes = passes_over(x, labels, classes, model.scaling.apply if model.scaling else None, stack)
         first = leading(passes)
         network = fitting(model, described(first, classes, passes, model.scaling), "compress: the teacher")
-        goal = parse(target, network.widths, keep_inputs)
+        maps = cost.geometry(network)
+        goal = parse(target, network.widths, keep_inputs, maps)
         if goal.kind in ("parameters", "bytes") and any(layer.op in ("batch_norm", "gate") for layer in network.layers):
             raise InputError(f"compress: {goal.kind} counts plain perceptrons, and the teacher has batch_norm or gate; use macs or neurons")
         if isinstance(teacher, Layers) and teacher.answers is not None:
@@ -157,11 +158,11 @@ def compress(
             part /= np.float32(unit)
             if not found.labelled:
                 y[:] = predict(inner, part).argmax(axis=1)
-        stream = learnt_from(passes, found, 1 / unit, ROWS)
+        stream = learnt_from(passes, found, 1 / unit, MAPS if maps else ROWS)
         data = replace(described(drawn.x, classes, passes, model.scaling), y_train=drawn.y, x_validation=drawn.x_held,
                        y_validation=drawn.y_held, stream=stream)
         even = model.scaling is None or np.ptp(model.scaling.offset) == 0 == np.ptp(model.scaling.factor)
-        numbers = replace(recipe.for_examples(len(drawn.x), epochs, data.shape if even else ()), labels=0.0)
+        numbers = replace(recipe.for_examples(len(drawn.x), epochs, data.shape if even else (), "lenet5" if maps else "perceptron"), labels=0.0)
         if numbers.noise:                                     # mixing in pairs asks for no scale, noise for that of every feature
             numbers = replace(numbers, noise=0.0, mix=1.0)
         state = State()

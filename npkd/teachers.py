@@ -13,6 +13,7 @@ from npkd.arrays import Array
 from npkd.errors import InputError, one_of
 from npkd.nn.network import Layer, Network
 from npkd.nn.workspace import predict
+from npkd.sparsity.streams import WEIGHTS
 from npkd.storage import Model
 from npkd.stream import plain
 
@@ -39,7 +40,7 @@ Teacher = Network | Model | Layers | Sequence[tuple[Any, Any]]
 
 
 def taken(teacher: Teacher) -> Model:
-    """The teacher as a network, with its scaling if it has one. Raises InputError for what is no classifier made of dense layers."""
+    """The teacher as a network, with its scaling if it has one. Raises InputError for what is no classifier with layers of weights."""
     if isinstance(teacher, Model):
         model = teacher
     elif isinstance(teacher, Network):
@@ -52,8 +53,10 @@ def taken(teacher: Teacher) -> Model:
         more = "; a function alone does not show its layers: give npkd.Layers(layers, answers=function)" if callable(teacher) else ""
         raise InputError(f"compress: the teacher is of type {type(teacher).__name__}; "
                          f"it must be a network of npkd, a list of (w, b), or Layers{more}")
-    layers = [layer for layer in model.network.layers if layer.op != "flatten"]           # examples come flat
-    if not any(layer.op == "dense" for layer in layers):
+    layers = list(model.network.layers)
+    while layers and layers[0].op == "flatten":
+        del layers[0]                                                 # examples come flat
+    if not any(layer.op in WEIGHTS for layer in layers):
         raise InputError("compress: the teacher has no dense layer; its neurons are what is removed")
     network = Network(layers)
     if network.widths[-1] < 2:
@@ -125,7 +128,7 @@ def scaled(network: Network, factor: float) -> Network:
 
     Raises InputError where that is beyond float32.
     """
-    k = network.dense_layers[0]
+    k = next(i for i, layer in enumerate(network.layers) if layer.op in WEIGHTS)
     w, b = network.layers[k].params
     with np.errstate(over="ignore"):
         w = w * w.dtype.type(factor)

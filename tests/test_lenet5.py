@@ -5,12 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from npkd import cost, recipe
+from npkd import compress, cost, recipe
 from npkd.cli import main
 from npkd.errors import InputError
 from npkd.nn.architectures import lenet5
 from npkd.plan import Settings
 from npkd.storage import load
+from npkd.teachers import scaled
 from tests.tiny import stored
 
 RNG = np.random.default_rng(0)
@@ -95,3 +96,17 @@ def test_data_that_does_not_suit(tmp_path, capsys, shape, words):
     assert run(tmp_path, data=stored(tmp_path / "d.npz", shape=shape)) == 2
     assert words in capsys.readouterr().err
     assert not (tmp_path / "out" / "summary.json").exists()
+
+
+def test_a_network_of_ones_own_with_convolutions():
+    """npkd.compress on rows of pixels, without labels: the target holds in real multiply-accumulates; inputs may be of another size."""
+    rng = np.random.default_rng(5)
+    teacher = lenet5(rng, channels=(4, 6), hidden=12, shape=(16, 16, 1), classes=3)
+    x = rng.standard_normal((150, 256)).astype(np.float32)
+    out = compress(teacher, x, target="macs=40%", epochs=1)
+    assert out.macs[0] == cost.of(teacher).macs
+    assert cost.of(out.student).macs == out.macs[1] <= 0.4 * out.macs[0]
+    large = compress(scaled(teacher, 1 / 64), x * 64, target="macs=40%", epochs=1)
+    assert np.array_equal(scaled(teacher, 1 / 64).predict(x * 64), teacher.predict(x))
+    assert large.macs[1] <= 0.4 * large.macs[0]
+    assert np.isfinite(large.student.predict(x * 64)).all()
