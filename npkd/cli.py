@@ -96,9 +96,9 @@ def parser() -> Parser:
                         description="Hold every op, loss and penalty against its definition. Needs a checkout.")
     reproduce = commands.add_parser("reproduce", allow_abbrev=False, help="run an experiment of the docs again",
                                     description="Run every method at equal cost, and the records. What is done is kept.")
-    reproduce.add_argument("name", choices=("lenet300",), help="lenet300: LeNet-300-100 on MNIST")
+    reproduce.add_argument("name", choices=("lenet300", "lenet5"), help="LeNet-300-100 or LeNet-5, on MNIST")
     reproduce.add_argument("--quick", action="store_true", help="a few minutes: one budget, some methods, a part of the data")
-    reproduce.add_argument("--seeds", type=whole(1, 1000), metavar="K", help="seeds 0 … K − 1 (default: 5, quick: 2)")
+    reproduce.add_argument("--seeds", type=whole(1, 1000), metavar="K", help="seeds 0 … K − 1 (default: 5, comparison of lenet5: 3, quick: 2)")
     reproduce.add_argument("--part", choices=("all", "comparison", "records"), default="all", help="what to run (default: all)")
     reproduce.add_argument("--stored", action="store_true", help="run nothing: the tables of what is finished so far")
     reproduce.add_argument("--json", metavar="FILE", help="write the numbers to a file too")

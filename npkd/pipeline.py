@@ -166,6 +166,7 @@ def remove_round(
     ``whole``: the widths of the first teacher.
     """
     layers = len(network.widths) - 1
+    keep_inputs = keep_inputs or target.geometry is not None            # a convolution reads every pixel, in all its colours
     watch.begin(stage, 2 * layers + 1)
 
     def size(widths: Sequence[int]) -> float:

@@ -1,6 +1,7 @@
 """The definitions of npkd/experiments: what other methods score, choose and solve, on raw data, by loops and sums.
 
     h (N, d) what a layer reads   w (m, d) its weights   z (N, m) what it is to give
+    Of a layer that reads channels: h (N, P, C) at P positions, w (m, K C), the channels running fastest
 """
 
 from __future__ import annotations
@@ -17,13 +18,17 @@ from reference.statistics import means, residual, square
 Array = NDArray[np.float64]
 
 
-def column(w: Array, j: int) -> float:
-    """‖W_{:,j}‖₂: of the outgoing weights of neuron j."""
-    return math.sqrt(sum(float(w[o, j]) ** 2 for o in range(len(w))))     # (I3)
+def column(w: Array, j: int, channels: int | None = None) -> float:
+    """Norm of the outgoing weights of neuron j, w (m, d); of channel j of so many, of the columns j, j + channels, j + 2 channels, …"""
+    total = 0.0
+    for o in range(len(w)):
+        for i in range(j, w.shape[1], channels or w.shape[1]):
+            total += float(w[o, i]) ** 2
+    return math.sqrt(total)     # (I3)
 
 
 def row(w: Array, j: int) -> float:
-    """‖w_j‖₂: of the incoming weights of neuron j."""
+    """Norm of the incoming weights of neuron j, w (m, d)."""
     return math.sqrt(sum(float(v) ** 2 for v in w[j]))     # (I2)
 
 
@@ -36,15 +41,34 @@ def activation(h: Array, w: Array, j: int) -> float:
     return math.sqrt(total / len(h))     # (I4)
 
 
+def map_activation(h: Array, w: Array, j: int) -> float:
+    """The same of channel j, h (N, P, C), w (m, K C): deviation over examples and positions, times the norm of its columns."""
+    N, P, C = h.shape
+    mean = sum(float(h[n, p, j]) for n in range(N) for p in range(P)) / (N * P)
+    total = sum((float(h[n, p, j]) - mean) ** 2 for n in range(N) for p in range(P))
+    return column(w, j, C) * math.sqrt(total / (N * P))     # (I4)
+
+
 def taylor(loss: Callable[[Array, int], float], h: Array, j: int, step: float = 1e-6) -> float:
-    """Mean over examples of |h_nj · slope|, the slope of ``loss(h_n, n)`` by a centred difference."""
+    """Mean over examples of how ``loss(h_n, n)`` changes as h_nj shrinks, of a map all of it, by a centred difference: h (N, ..., d)."""
     total = 0.0
     for n in range(len(h)):
         up, down = h[n].copy(), h[n].copy()
-        up[j] += step
-        down[j] -= step
-        total += abs(h[n, j] * (loss(up, n) - loss(down, n)) / (2 * step))
+        up[..., j] *= 1 + step
+        down[..., j] *= 1 - step
+        total += abs((loss(up, n) - loss(down, n)) / (2 * step))
     return total / len(h)     # (I5)
+
+
+def mean_left(w: Array, b: Array, h: Array, gone: Sequence[int]) -> Array:
+    """The biases that take over the mean values of the channels that are gone: w (m, K C), b (m,), h (N, P, C)."""
+    N, P, C = h.shape
+    out = b.copy()
+    for o, j in itertools.product(range(len(b)), gone):
+        mean = sum(float(h[n, p, j]) for n in range(N) for p in range(P)) / (N * P)
+        for i in range(j, w.shape[1], C):
+            out[o] += w[o, i] * mean
+    return out     # (I6)
 
 
 def ridge_objective(h: Array, z: Array, w: Array, rho: float) -> float:

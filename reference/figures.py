@@ -2,6 +2,7 @@
 
     python -m reference.figures main-job npkd-out docs/figures/main-job.png
     python -m reference.figures lenet300 reference/measured/lenet300.json docs/figures/lenet300.png
+    python -m reference.figures lenet5 reference/measured/lenet5.json docs/figures/lenet5.png
     python -m reference.figures patches docs/figures/patches.png
 """
 
@@ -19,7 +20,7 @@ from matplotlib.image import imread
 from matplotlib.patches import Rectangle
 
 from npkd.arrays import Array
-from npkd.experiments.picture import pareto
+from npkd.experiments.picture import CONVOLUTIONS, pareto
 from npkd.nn.convolution import im2col
 
 
@@ -39,6 +40,12 @@ def lenet300(measured: Path) -> Figure:
     """All methods and the published points, from the file that ``npkd reproduce lenet300 --json`` has written."""
     found = json.loads(measured.read_text())
     return pareto(found["comparison"], found["records"])
+
+
+def lenet5(measured: Path) -> Figure:
+    """The same for LeNet-5."""
+    found = json.loads(measured.read_text())
+    return pareto(found["comparison"], found["records"], CONVOLUTIONS)
 
 
 def cells(axes: Axes, numbers: Array, grey: Array, title: str) -> None:
@@ -77,7 +84,7 @@ def patches() -> Figure:
     return figure
 
 
-PICTURES: dict[str, Callable[..., Figure]] = {"main-job": main_job, "lenet300": lenet300, "patches": patches}
+PICTURES: dict[str, Callable[..., Figure]] = {"main-job": main_job, "lenet300": lenet300, "lenet5": lenet5, "patches": patches}
 
 if __name__ == "__main__":
     PICTURES[sys.argv[1]](*map(Path, sys.argv[2:-1])).savefig(sys.argv[-1], dpi=110)

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
+from npkd import cost
 from npkd.data import from_arrays
 from npkd.errors import InputError
 from npkd.experiments import channel_selection, net_trim, obs, scores, slimming, thinet, widths
 from npkd.experiments.methods import METHODS, NAMES, Given, make
 from npkd.experiments.reconstruct import RIDGE, by_rule, statistics
 from npkd.experiments.setting import Setting, TeacherSetting
-from npkd.nn.network import Layer, Network, perceptron
+from npkd.nn.architectures import conv_layer, lenet5
+from npkd.nn.network import Layer, Network, dense_layer, perceptron
 from npkd.nn.workspace import predict
 from npkd.pipeline import Silent
 from npkd.recipe import Recipe
@@ -444,3 +446,164 @@ def test_a_layer_by_layer_choice_sees_what_the_student_feeds_it():
     assert np.allclose(second.A, expected.A, rtol=1e-10)
     assert np.allclose(second.C, expected.C, rtol=1e-10)
     assert statistics(net, net, x, 0).mean_h == pytest.approx(x.mean(axis=0))
+
+
+# ---- convolutions ---------------------------------------------------------------------------------------------------------------
+
+
+def convolutions(seed=0):
+    """Two convolutions, with padding, stride and an odd pooling between, and two dense layers; float64, biases that are not zero."""
+    rng = RNG(seed)
+    drawn = Network([Layer("unflatten", options={"shape": [7, 6, 2]}), conv_layer(2, 3, 3, rng, np.float64, padding=1), Layer("tanh"),
+                     Layer("max_pool", options={"size": 2}), conv_layer(3, 4, 2, rng, np.float64), Layer("relu"), Layer("flatten"),
+                     dense_layer(16, 5, rng, np.float64), Layer("relu"), dense_layer(5, 3, rng, np.float64)])
+    return drawn.replace({i: replace(layer, params=(layer.params[0], 0.3 * rng.standard_normal(len(layer.params[1]))))
+                          for i, layer in enumerate(drawn.layers) if layer.params})
+
+
+MAPS_AT = (1, 4, 6, 9)
+"""The activations of ``convolutions`` at which each junction's channels are not yet flattened."""
+
+READERS = (1, 4, 7, 9)
+
+
+def flat_weights(net, i):
+    return net.layers[i].params[0].reshape(len(net.layers[i].params[0]), -1)
+
+
+def positions(a):
+    """(N, P, C) of a map or of neurons."""
+    return a.reshape(len(a), -1, a.shape[-1])
+
+
+def test_scores_of_channels_are_those_of_the_definition(monkeypatch):
+    net, (x, y) = convolutions(), examples(n=11, d=84)
+    monkeypatch.setattr(scores, "MAPS", 4)                            # several batches, the last one smaller
+    into, out, moved, slope = (rule(net, x, y, RNG(0)) for rule in (scores.incoming, scores.outgoing, scores.activation, scores.taylor))
+    values = net(x)[0]
+    for k, (at, reader) in enumerate(zip(MAPS_AT, READERS, strict=True)):
+        h, w, rest = values[at], flat_weights(net, reader), Network(net.layers[at:])
+        channels = range(h.shape[-1])
+        assert len(channels) == net.widths[k]
+
+        def loss(one, n, rest=rest):
+            z = rest(one[None])[0][-1][0]
+            return float(np.log(np.exp(z).sum()) - z[y[n]])
+
+        assert out[k] == pytest.approx([defined.column(w, j, len(channels)) for j in channels], rel=1e-13)
+        assert into[k] == pytest.approx([defined.row(flat_weights(net, READERS[k - 1]), j) for j in channels] if k else out[0], rel=1e-13)
+        assert moved[k] == pytest.approx([defined.map_activation(positions(h), w, j) for j in channels], rel=1e-10)
+        assert slope[k] == pytest.approx([defined.taylor(loss, h, j) for j in channels], rel=1e-5, abs=1e-9)
+    assert [len(s) for s in scores.chance(net, x, y, RNG(0))] == net.widths[:-1]
+
+
+def test_definitions_of_maps_with_one_position_are_those_of_neurons():
+    h, w, *_ = layer_data()
+    for j in range(h.shape[1]):
+        assert defined.map_activation(h[:, None], w, j) == pytest.approx(defined.activation(h, w, j), rel=1e-12)
+        assert defined.column(w, j) == defined.column(w, j, h.shape[1])
+
+
+def test_folding_leaves_the_mean_of_a_channel():
+    """As defined; and where channels are constant nothing is lost, behind flatten and in a convolution, while plain removal loses it."""
+    net, (x, y) = convolutions(), examples(n=9, d=84)
+    values, kept = net(x)[0], [[0, 1], [0, 2], [1, 2], [0, 1, 2, 3, 4]]
+    for count, (at, reader, gone) in enumerate(((4, 4, [1]), (6, 7, [0, 3])), 1):
+        wanted = [len(k) if i == count else n for i, (k, n) in enumerate(zip(kept, net.widths, strict=False))]
+        order = np.isin(np.arange(values[at].shape[-1]), gone, invert=True).astype(float)
+
+        def score(*given, order=order, count=count):
+            return [order if k == count else np.ones(n) for k, n in enumerate(net.widths[:-1])]
+
+        smaller = scores.by_score(score, fold=True)(net, x, y, wanted, RNG(0))
+        expected = defined.mean_left(flat_weights(net, reader), net.layers[reader].params[1], positions(values[at]), gone)
+        assert smaller.layers[reader].params[1] == pytest.approx(expected, rel=1e-12)
+    rigid = convolutions()
+    for i, j in ((1, 2), (4, 1), (4, 2)):
+        w, b = (p.copy() for p in rigid.layers[i].params)
+        w[j], b[j] = 0, 0.7
+        rigid = rigid.replace({i: replace(rigid.layers[i], params=(w, b))})
+    wanted, before = [2, 2, 2, 5], predict(rigid, x)
+    folded = scores.by_score(scores.activation, fold=True)(rigid, x, y, wanted, RNG(0))
+    assert folded.widths == [*wanted, 3]
+    assert predict(folded, x) == pytest.approx(before, abs=1e-12)
+    assert np.abs(predict(scores.by_score(scores.activation)(rigid, x, y, wanted, RNG(0)), x) - before).max() > 0.05
+
+
+def test_a_channel_has_one_gate_for_all_its_positions():
+    net, (x, _) = convolutions(), examples(d=84)
+    gated, places = slimming.gated(net)
+    assert [gated.layers[i + 1].op for i in places] == ["conv2d", "flatten", "dense"]       # none in front of the inputs, which stay
+    assert [len(gated.layers[i].params[0]) for i in places] == net.widths[1:-1]
+    assert (predict(gated, x) == predict(net, x)).all()
+    values = [RNG(k).standard_normal(len(gated.layers[i].params[0])) for k, i in enumerate(places)]
+    changed = gated.replace({i: Layer("gate", (g,)) for i, g in zip(places, values, strict=True)})
+    plain, sizes = slimming.opened(changed, places)
+    assert [layer.op for layer in plain.layers] == [layer.op for layer in net.layers]
+    assert predict(plain, x) == pytest.approx(predict(changed, x), abs=1e-12)
+    assert np.abs(predict(plain, x) - predict(net, x)).max() > 0.1
+    assert all((s == np.abs(g)).all() for s, g in zip(sizes, values, strict=True))
+
+
+def tiny_convolutions():
+    """Little pictures, a small LeNet-5 and a recipe of a few epochs."""
+    parts = arrays(shape=(16, 16))
+    data = from_arrays("tiny", [parts[key] for key in ("x_train", "y_train", "x_test", "y_test")], seed=0)
+    teacher = lenet5(RNG(0), channels=(4, 6), hidden=8, shape=(16, 16, 1), classes=3)
+    recipe = Recipe(network="lenet5", teacher_epochs=1, rounds=3, round_epochs=1, final_epochs=1, batch=16, student_rate=0.01, jitter=1,
+                    statistics=50)
+    return data, teacher, recipe
+
+
+DENSE_ALONE = ("obs", "lasso", "thinet", "net-trim")
+
+
+@pytest.mark.parametrize("kind", ["macs", "parameters"])
+@pytest.mark.parametrize("method", [name for name in NAMES if name not in DENSE_ALONE])
+def test_every_method_makes_a_small_convolutional_network(method, kind):
+    """Within the budget as the student itself counts, in one step of the path after the other, without the test part."""
+    data, teacher, recipe = tiny_convolutions()
+    blind = replace(data, x_test=data.x_test[:0], y_test=data.y_test[:0])
+    budget = {"macs": 9_000, "parameters": 300}[kind]
+    made = make(replace(setting(method, recipe, kind=kind), macs=budget), blind, teacher, None, RNG(3), Silent())
+    size = cost.of(made.student)
+    assert {"macs": size.macs, "parameters": size.parameters}[kind] <= budget < {"macs": 24_000, "parameters": 700}[kind]
+    assert made.student.widths[0] == 1
+    assert made.path[-1] == made.student.widths
+    assert all(a >= b for before, after in itertools.pairwise([teacher.widths, *made.path]) for a, b in zip(before, after, strict=True))
+    assert np.isfinite(predict(made.student, data.x_validation)).all()
+
+
+def test_statistics_come_from_as_many_examples_as_the_recipe_says(monkeypatch):
+    data, teacher, recipe = tiny_convolutions()
+    seen, moments = [], scores.moments
+    monkeypatch.setattr(scores, "moments", lambda network, x: seen.append(len(x)) or moments(network, x))
+    make(replace(setting("activation", recipe), macs=9_000), data, teacher, None, RNG(3), Silent())
+    assert set(seen) == {50}
+
+
+@pytest.mark.parametrize("method", DENSE_ALONE)
+def test_methods_for_dense_layers_refuse_convolutions(method):
+    data, teacher, recipe = tiny_convolutions()
+    with pytest.raises(InputError, match=r"the network has convolutions; obs, lasso, thinet and net-trim"):
+        make(replace(setting(method, recipe), macs=9_000), data, teacher, None, RNG(3), Silent())
+
+
+def test_small_networks_from_scratch_follow_widths():
+    data, teacher, recipe = tiny_convolutions()
+    first = setting("ours", recipe)
+    given = Given([[1, 3, 5, 7, 3], [1, 3, 4, 6, 3], [1, 2, 4, 5, 3]], [0])
+    for method in ("scratch", "random"):
+        made = make(setting(method, recipe, widths_of=first), data, teacher, given, RNG(0), Silent())
+        assert made.student.widths == [1, 2, 4, 5, 3]
+
+
+@pytest.mark.parametrize("method", ["random", "taylor", "slimming", "slimming in proportion", "scratch"])
+def test_all_colours_of_pictures_stay(method):
+    parts = arrays(shape=(16, 16, 3))
+    data = from_arrays("tiny", [parts[key] for key in ("x_train", "y_train", "x_test", "y_test")], seed=0)
+    teacher = lenet5(RNG(0), channels=(4, 6), hidden=8, shape=(16, 16, 3), classes=3)
+    recipe = Recipe(network="lenet5", teacher_epochs=1, rounds=2, round_epochs=1, final_epochs=1, batch=16, student_rate=0.01)
+    made = make(replace(setting(method, recipe), macs=14_000), data, teacher, None, RNG(3), Silent())
+    assert made.student.widths[0] == 3
+    assert cost.of(made.student).macs <= 14_000

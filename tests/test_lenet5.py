@@ -110,3 +110,12 @@ def test_a_network_of_ones_own_with_convolutions():
     assert np.array_equal(scaled(teacher, 1 / 64).predict(x * 64), teacher.predict(x))
     assert large.macs[1] <= 0.4 * large.macs[0]
     assert np.isfinite(large.student.predict(x * 64)).all()
+
+
+def test_all_colours_are_read():
+    """The channels of the inputs stay, whatever the target asks for."""
+    rng = np.random.default_rng(6)
+    teacher = lenet5(rng, channels=(4, 6), hidden=12, shape=(16, 16, 3), classes=3)
+    out = compress(teacher, rng.standard_normal((120, 768)).astype(np.float32), target="macs=20%", epochs=1)
+    assert out.student.widths[0] == 3
+    assert cost.of(out.student).macs <= 0.2 * cost.of(teacher).macs

@@ -1,27 +1,28 @@
 """``npkd reproduce``: settings and their hashes, runs that are kept and never run twice, the test part, intervals, tables, the command."""
 
 import csv
+import hashlib
 import json
 import os
 import subprocess
 import sys
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.collections import PathCollection
+from matplotlib.collections import LineCollection, PathCollection
 from scipy.stats import ttest_rel
 
 from npkd import cost
-from npkd.cli import main
+from npkd.cli import main, parser
 from npkd.errors import InputError
-from npkd.experiments import command, lenet300, runs, spread, tables
+from npkd.experiments import command, lenet5, lenet300, picture, runs, spread, tables
 from npkd.experiments.compare import paired
+from npkd.experiments.experiment import SCRATCH, Record, against
 from npkd.experiments.methods import METHODS, NAMES
 from npkd.experiments.picture import pareto
-from npkd.experiments.published import PUBLISHED
-from npkd.experiments.setting import Setting, TeacherSetting, key, path_of, read, write
+from npkd.experiments.setting import LATER, VERSION, Setting, TeacherSetting, key, path_of, read, write
 from npkd.recipe import Recipe
 from tests.tiny import arrays
 
@@ -37,7 +38,7 @@ def taught(folder, seed=0, **changed):
 
 
 def tiny(folder, seeds=2, names=("random", "obs", "scratch")):
-    return [s for seed in range(seeds) for s in lenet300.against(taught(folder, seed), 90, RECIPE, names, ("outgoing weights",), names)]
+    return [s for seed in range(seeds) for s in against(taught(folder, seed), 90, RECIPE, names, ("outgoing weights",), names)]
 
 
 # ---- settings ------------------------------------------------------------------------------------------------------------------
@@ -50,16 +51,33 @@ def test_every_field_of_a_setting_is_in_its_hash(tmp_path):
     others = [replace(one, teacher=replace(teacher, seed=1)), replace(one, teacher=replace(teacher, kind="moved")),
               replace(one, teacher=replace(teacher, examples=50)), replace(one, teacher=replace(teacher, data="digits")),
               replace(one, method="random"), replace(one, macs=91), replace(one, keep_inputs=True), replace(one, widths_of=one),
-              replace(one, widths_of=replace(one, macs=91))]
+              replace(one, widths_of=replace(one, macs=91)), replace(one, kind="parameters"),
+              replace(one, widths_of=replace(one, kind="parameters"))]
     for field in fields(Recipe):
         value = getattr(RECIPE, field.name)
-        other = (7,) if field.name == "hidden" else value + 1
+        other = {"hidden": (7,), "network": "lenet5"}.get(field.name) or value + 1
         others += [replace(one, recipe=replace(RECIPE, **{field.name: other})),
                    replace(one, teacher=replace(teacher, recipe=replace(RECIPE, **{field.name: other})))]
     hashes = [key(s) for s in [one, *others, teacher]]
     assert len(set(hashes)) == len(hashes)
     assert key(Setting(taught(tmp_path), "obs", 90, replace(RECIPE))) == hashes[0]
     assert all(len(h) == 64 for h in hashes)
+
+
+def test_runs_of_before_a_field_was_there_keep_their_names(tmp_path):
+    """The hash as it was made when Recipe and Setting had none of the fields of LATER, and did what these now say."""
+    def before(found):
+        return {name: before(value) if isinstance(value, dict) else value for name, value in found.items()
+                if name not in ("network", "statistics", "spare") and (name != "kind" or "seed" in found)}
+
+    recipe = replace(RECIPE, spare=1.0)
+    first = Setting(replace(taught(tmp_path), recipe=recipe, kind="moved"), "ours", 90, recipe)
+    for unit in (first, replace(first, method="obs", widths_of=first), first.teacher):
+        old = {"what": type(unit).__name__, "version": VERSION, "setting": before(asdict(unit))}
+        assert key(unit) == hashlib.sha256(json.dumps(old, sort_keys=True).encode()).hexdigest()
+    assert set(LATER) <= {field.name for kind in (Recipe, Setting) for field in fields(kind)}
+    changed = replace(recipe, statistics=10)
+    assert key(replace(first, recipe=changed)) != key(first)
 
 
 def test_results_are_read_as_they_were_written_and_damage_is_named(tmp_path):
@@ -262,8 +280,8 @@ def test_published_rows_are_those_of_the_table():
     assert {row["sureness"] for row in rows} == {"read", "recalled", "recomputed"}
     assert all(row["source"] for row in rows)
     single = {row["method"]: row for row in rows if row["kept"] and "ensemble" not in row["method"] and "unstructured" not in row["method"]}
-    assert {p.method for p in PUBLISHED} == set(single)
-    for p in PUBLISHED:
+    assert {p.method for p in lenet300.PUBLISHED} == set(single)
+    for p in lenet300.PUBLISHED:
         row = single[p.method]
         assert (row["kept"], float(row["test_error"]), int(row["macs"]), row["sureness"], row["inputs_removed"]) == (
             "-".join(map(str, p.widths)), p.test_error, p.macs, p.sureness, "yes" if p.inputs_removed else "no")
@@ -327,7 +345,7 @@ def test_the_picture_holds_every_point():
     axes = figure.axes[0]
     drawn = [tuple(point) for c in axes.collections if isinstance(c, PathCollection)
              for point in np.asarray(c.get_offsets())]
-    assert {(p.macs, p.test_error) for p in PUBLISHED} | {(9100, 1.6)} == set(drawn)
+    assert {(p.macs, p.test_error) for p in lenet300.PUBLISHED} | {(9100, 1.6)} == set(drawn)
     lines = {(float(x), round(float(y), 9)) for line in axes.lines for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)}
     assert {(9000, 1.5), (9000, 1.3), (9000, 1.9)} <= lines
     assert "1 points above 4 % are left out" in axes.get_xlabel()
@@ -340,7 +358,7 @@ def test_records_are_judged_by_their_mean(tmp_path):
     settings = [Setting(taught(tmp_path, seed), "ours", 90, RECIPE) for seed in range(2)]
     errors = [runs.finish(s, tmp_path)["test_error"] for s in settings]
     for bar, holds in ((100 * np.mean(errors) + 1e-6, True), (100 * np.mean(errors) - 1e-6, False)):
-        record = lenet300.Record("one", "plain", 90, bar, RECIPE)
+        record = Record("one", "plain", 90, bar, RECIPE)
         row, = tables.record_rows([(record, settings)], tmp_path)
         assert row["holds"] is holds
         assert ("MISSED" in tables.records_text([row])) is not holds
@@ -359,5 +377,151 @@ def test_wrong_words_are_refused(words, said, capsys):
 
 
 def test_the_command_knows_what_the_parser_offers():
-    assert command.NAMES == ("lenet300",)
+    offered = next(a for a in parser()._subparsers._group_actions[0].choices["reproduce"]._actions if a.dest == "name")
+    assert tuple(command.EXPERIMENTS) == tuple(offered.choices) == ("lenet300", "lenet5")
     assert command.PARTS == ("all", "comparison", "records")
+
+
+# ---- LeNet-5 -------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_comparison_of_convolutions_is_at_equal_cost():
+    settings = lenet5.comparison(3)
+    assert len(set(settings)) == len(settings) == 2 * 3 * 8
+    assert {s.epochs for s in settings} == {20}
+    assert {s.macs for s in settings} == {93_000, 63_000}
+    assert {s.kind for s in settings} == {"macs"}
+    assert {s.recipe.network for s in settings} == {s.teacher.recipe.network for s in settings} == {"lenet5"}
+    learnt = {replace(s.recipe, rounds=1, round_epochs=0, final_epochs=1) for s in settings}
+    assert len(learnt) == 1
+    assert {s.teacher.recipe.jitter for s in settings} == {recipe.jitter for recipe in learnt} == {1}
+    for macs in (93_000, 63_000):
+        for seed in range(3):
+            here = [s for s in settings if s.macs == macs and s.teacher.seed == seed]
+            assert len({s.teacher for s in here}) == 1
+            assert [s.method for s in here] == ["ours", "incoming weights", "outgoing weights", "activation", "taylor", "slimming", *SCRATCH]
+    assert {s.method for s in lenet5.quick(2)} == {s.method for s in settings}
+    assert {s.teacher.examples for s in lenet5.quick(2)} == {5_000}
+
+
+def test_the_records_of_convolutions_are_the_bars():
+    found = {(r.teacher != "plain", r.kind, r.macs, r.bar) for r in lenet5.RECORDS}
+    weights = 5 * 25 + 10 * 5 * 25 + 76 * 16 + 16 * 10
+    assert weights == 2_751
+    assert found == {(False, "macs", 93_000, 0.80), (False, "macs", 63_000, 1.00), (True, "macs", 93_000, 0.80), (True, "macs", 63_000, 1.00),
+                     (True, "macs", 63_000, 0.70), (True, "parameters", weights + 5 + 10 + 16 + 10, 1.00), (True, "macs", 400_000, 0.66)}
+    records = lenet5.records(2)
+    assert len({s for _, settings in records for s in settings}) == 2 * (len(records) - 1)       # the moonshot is no run of its own
+    for record, settings in records:
+        assert all((s.method, s.macs, s.kind, s.recipe) == ("ours", record.macs, record.kind, record.recipe) for s in settings)
+        assert record.recipe.jitter == settings[0].teacher.recipe.jitter == (record.teacher == "moved")
+    assert lenet5.TEACHERS["plain"] == replace(lenet5.PICTURES, jitter=0, teacher_epochs=10)
+
+
+def test_published_convolutions_are_those_of_the_table():
+    """Costs by counting: 24 × 24 and 8 × 8 positions of 5 × 5, 4 × 4 positions behind the pooling; and the page shows the same."""
+    with open(ROOT / "reference" / "published" / "lenet5.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["sureness"] for row in rows} == {"read", "recalled", "recomputed"}
+    assert all(row["source"] for row in rows)
+    held = {row["method"]: row for row in rows if row["kept"]}
+    assert {p.method for p in lenet5.PUBLISHED} == set(held)
+    for p in lenet5.PUBLISHED:
+        row, (one, two, *rest) = held[p.method], p.widths
+        read_in, hidden = rest if len(rest) == 2 else (4 * 4 * two, *rest)
+        assert p.macs == 24 * 24 * 25 * one + 8 * 8 * 25 * one * two + read_in * hidden + 10 * hidden
+        assert p.inputs_removed == (read_in < 4 * 4 * two)
+        assert (row["kept"], int(row["macs"]), row["sureness"], row["inputs_removed"]) == (
+            "-".join(map(str, p.widths)), p.macs, p.sureness, "yes" if p.inputs_removed else "no")
+        assert row["test_error"].startswith("dense + ") == p.over_dense
+        assert float(row["test_error"].removeprefix("dense + ")) == p.test_error
+    page = (ROOT / "docs" / "14-lenet5.md").read_text(encoding="utf-8")
+    assert all(line.strip() in page for line in tables.published_text(lenet5.PUBLISHED).splitlines()[:-1])
+
+
+SMALL = replace(RECIPE, network="lenet5", jitter=1, statistics=700, batch=64, rate=0.01, student_rate=0.01)
+
+
+def small(folder, seed, kind="moved"):
+    """A setting of a LeNet-5 on little pictures."""
+    path = folder / "pictures.npz"
+    if not path.exists():
+        np.savez(path, **arrays(shape=(16, 16), examples=800))
+    return TeacherSetting(str(path), None, kind, SMALL, seed)
+
+
+def test_lenet5_is_reproduced_end_to_end(tmp_path, monkeypatch, capsys):
+    """Comparison, records by multiply-accumulates and by parameters, teachers against their bar; a second time nothing is run."""
+    macs, once = 80_000, replace(SMALL, rounds=1)
+    records = [Record("one", "plain", 150_000, 100.0, once), Record("two", "plain", 1_500, 0.0, once, kind="parameters")]
+    asked = {}
+
+    def comparison(seeds):
+        asked["comparison"] = seeds
+        return [s for seed in range(seeds) for s in against(small(tmp_path, seed), macs, SMALL, ("taylor", "slimming", *SCRATCH), (), ())]
+
+    def beaten(seeds):
+        asked["records"] = seeds
+        return [(record, [record.run(small(tmp_path, seed, "plain")) for seed in range(seeds)]) for record in records]
+
+    monkeypatch.setattr(lenet5, "comparison", comparison)
+    monkeypatch.setattr(lenet5, "records", beaten)
+    monkeypatch.setattr(lenet5, "SEEDS", 1)
+    monkeypatch.setattr(lenet5, "RECORD_SEEDS", 2)
+    words = ["reproduce", "lenet5", "--runs", str(tmp_path / "runs"), "--jobs", "1", "--json", str(tmp_path / "out.json")]
+    assert main(words) == 0
+    text = capsys.readouterr().out
+    assert asked == {"comparison": 1, "records": 2}
+    assert "12 runs in" in text                                       # 3 teachers, 5 methods, 2 records of 2 seeds
+    for said in ("Taylor, large (Molchanov 2017)", "dense + 0.02", "1,500 parameters", "Teachers, plain, seeds [0, 1]:", "taylor"):
+        assert said in text
+    stored = json.loads((tmp_path / "out.json").read_text())
+    assert stored["command"] == "npkd reproduce lenet5"               # the two numbers of seeds are the experiment's own
+    assert [row["method"] for row in stored["comparison"]] == ["ours", "taylor", "slimming", *SCRATCH]
+    assert all(max(row["macs"]["by_seed"]) <= macs for row in stored["comparison"])
+    one, two = stored["records"]
+    assert (one["kind"], one["holds"]) == ("macs", True)
+    assert max(one["macs"]["by_seed"]) <= 150_000
+    assert (two["kind"], two["allowed"], two["seeds"]) == ("parameters", 1_500, [0, 1])
+    assert 0 < max(two["parameters"]["by_seed"]) <= 1_500
+    teachers = [read(small(tmp_path, seed, "plain"), tmp_path / "runs")["test_error"] for seed in range(2)]
+    found, = stored["teachers"]
+    assert found["test_error"]["by_seed"] == teachers
+    assert found["holds"] == (np.mean(teachers) <= lenet5.TEACHER_BARS["plain"] / 100)
+    assert main([*words, "--seeds", "1"]) == 0
+    assert "0 runs in" in capsys.readouterr().out
+    assert json.loads((tmp_path / "out.json").read_text())["command"] == "npkd reproduce lenet5 --seeds 1"
+
+
+def test_teachers_without_a_bar_are_not_judged(tmp_path):
+    settings = [Setting(taught(tmp_path, seed), "ours", 90, RECIPE) for seed in range(2)]
+    errors = [runs.finish(s, tmp_path)["teacher_test_error"] for s in settings]
+    assert tables.teacher_rows(settings, tmp_path, {}) == tables.teacher_rows(settings, tmp_path, {"moved": 1.0}) == []
+    for bar, holds in ((100 * np.mean(errors) + 1e-6, True), (100 * np.mean(errors) - 1e-6, False)):
+        row, = tables.teacher_rows([*settings, *settings], tmp_path, {"plain": bar})
+        assert (row["seeds"], row["holds"]) == ([0, 1], holds)
+        assert ("MISSED" in tables.teachers_text([row])) is not holds
+
+
+def test_results_from_before_parameters_were_counted_still_make_rows():
+    old = {"widths": [4, 3], "validation_error": 0.1, "test_error": 0.2, "teacher_test_error": 0.1, "macs": 12, "seconds": 1.0}
+    assert "parameters" not in tables.summed([old, old | {"parameters": 15}])
+    assert tables.summed([old | {"parameters": 15}])["parameters"]["mean"] == 15
+
+
+def test_widths_are_written_as_others_write_them():
+    assert tables.chain([97, 71, 33, 10]) == "97-71-33"
+    assert tables.chain([1, 2, 7, 99, 10]) == "2-7-99"
+
+
+def test_the_picture_of_convolutions_draws_rises_as_lines():
+    comparison = [{"method": name, "macs": {"mean": macs}, "test_error": {"mean": error, "deviation": 0.001}}
+                  for name, macs, error in (("ours", 92_000, 0.008), ("taylor", 92_500, 0.0085), ("scratch", 92_900, 0.021))]
+    axes = pareto(comparison, [], picture.CONVOLUTIONS).axes[0]
+    drawn = {tuple(point) for c in axes.collections if isinstance(c, PathCollection) for point in np.asarray(c.get_offsets())}
+    whole = {(p.macs, p.test_error) for p in lenet5.PUBLISHED if not p.over_dense}
+    assert drawn == whole | {(92_500, 100 * 0.0085)}
+    lines = next(c for c in axes.collections if isinstance(c, LineCollection) and "dense" in str(c.get_label()))
+    ends = {(round(float(low[0])), round(float(low[1]), 6), round(float(high[1]), 6)) for low, high in lines.get_segments()}
+    assert ends == {(p.macs, round(0.8 + p.test_error, 6), round(0.9 + p.test_error, 6)) for p in lenet5.PUBLISHED if p.over_dense}
+    assert "1 points above 2 % are left out" in axes.get_xlabel()

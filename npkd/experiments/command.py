@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from npkd import __version__
 from npkd.errors import InputError
-from npkd.experiments import lenet300, tables
+from npkd.experiments import lenet5, lenet300, tables
+from npkd.experiments.experiment import Experiment
 from npkd.experiments.setting import VERSION, Setting, read
 from npkd.experiments.spread import run_all
 from npkd.files import write_json
 
-NAMES = ("lenet300",)
-"""Experiments that can be reproduced."""
+EXPERIMENTS: Mapping[str, Experiment] = {"lenet300": lenet300, "lenet5": lenet5}
+"""What can be reproduced."""
 
 PARTS = ("all", "comparison", "records")
 
@@ -37,27 +38,35 @@ def reproduce(
     Raises InputError for what cannot be run or written.
     """
     began = time.perf_counter()
-    folder, count = Path(runs), seeds if seeds is not None else 2 if quick else lenet300.SEEDS
+    folder, experiment = Path(runs), EXPERIMENTS[name]
+    count, of_records = (experiment.SEEDS, experiment.RECORD_SEEDS) if seeds is None else (seeds, seeds)
+    count = 2 if quick and seeds is None else count
     if json is not None and not Path(json).resolve().parent.is_dir():
         raise InputError(f"reproduce: {json} is in no folder that exists; name a file that can be written")    # before hours of work
     if quick and part == "records":
         raise InputError("reproduce: quick runs have no records; leave out --quick, or --part records")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"reproduce: --runs is {folder}, which is a file; it must be a folder, or be free")
-    compared = [] if part == "records" else lenet300.quick(count) if quick else lenet300.comparison(count)
-    beaten = [] if quick or part == "comparison" else lenet300.records(count)
+    compared = [] if part == "records" else experiment.quick(count) if quick else experiment.comparison(count)
+    beaten = [] if quick or part == "comparison" else experiment.records(of_records)
     if stored:
         compared = finished(compared, folder)
         beaten = [(record, some) for record, settings in beaten if (some := finished(settings, folder))]
         if not compared and not beaten:
             raise InputError(f"reproduce: {folder} holds no finished run of {name}; give the folder of an earlier run with --runs")
-    done = 0 if stored else run_all([*compared, *(s for _, settings in beaten for s in settings)], folder, jobs)
+    everything = [*compared, *(s for _, settings in beaten for s in settings)]
+    done = 0 if stored else run_all(everything, folder, jobs)
     rows, records = tables.comparison_rows(compared, folder), tables.record_rows(beaten, folder)
+    teachers = tables.teacher_rows(everything, folder, experiment.TEACHER_BARS)
     texts = [tables.comparison_text(rows)] if rows else []
     texts += [tables.records_text(records)] if records else []
-    print("\n\n".join([*texts, tables.published_text(), f"{done} runs in {time.perf_counter() - began:.0f} s; all are kept in {folder}"]))
+    texts += [tables.teachers_text(teachers)] if teachers else []
+    texts += [tables.published_text(experiment.PUBLISHED), f"{done} runs in {time.perf_counter() - began:.0f} s; all are kept in {folder}"]
+    print("\n\n".join(texts))
     if json is not None:
         parts = ["--part", part] if part != "all" else []
-        words = ["npkd", "reproduce", name, *["--quick"] * quick, "--seeds", str(count), *parts, *["--stored"] * stored]
-        write_json(json, {"command": shlex.join(words), "npkd": __version__, "version": VERSION, "comparison": rows, "records": records})
+        many = ["--seeds", str(count)] if quick or count == of_records else []
+        words = ["npkd", "reproduce", name, *["--quick"] * quick, *many, *parts, *["--stored"] * stored]
+        write_json(json, {"command": shlex.join(words), "npkd": __version__, "version": VERSION, "comparison": rows, "records": records,
+                          "teachers": teachers})
     return 0

@@ -48,7 +48,6 @@ SHORT = ("incoming weights", "outgoing weights")
 FOLLOWING = ("random", "activation", "obs", "lasso", "thinet", *SCRATCH)
 """Those that are also run with the widths that ours found."""
 
-
 AT_LAST = replace(PICTURES, all_at_last=True)
 """The records' recipe: the default one, but the last distillation sees all 60,000 pictures, as the published ones did."""
 

@@ -19,7 +19,7 @@ from npkd.experiments import net_trim, scores
 from npkd.experiments.channel_selection import lasso
 from npkd.experiments.obs import obs
 from npkd.experiments.reconstruct import by_rule
-from npkd.experiments.scores import best, by_score, cut
+from npkd.experiments.scores import best, by_score, convolves, cut
 from npkd.experiments.setting import Setting
 from npkd.experiments.slimming import slim
 from npkd.experiments.thinet import thinet
@@ -28,12 +28,11 @@ from npkd.nn.architectures import lenet5
 from npkd.nn.network import Layer, Network, perceptron
 from npkd.pipeline import State, Watch
 from npkd.recipe import Recipe
-from npkd.sparsity.streams import junctions
 from npkd.target import Target
 
 Removal = Callable[[Network, Array, Array, Sequence[int], np.random.Generator], Network]
-"""``removal(network, x, y, widths, rng)``: the network with so many neurons at each junction, inputs first. x (N, I), y (N,): of the training part
-what the recipe takes statistics from."""
+"""``removal(network, x, y, widths, rng)``: the network with so many neurons at each junction, inputs first. x (N, I), y (N,): the part that
+the recipe takes statistics from."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +111,8 @@ def sizes(setting: Setting, network: Network, data: Data) -> Callable[[Sequence[
 
 
 def shared(setting: Setting, network: Network, data: Data, budget: float, score: Sequence[Array] | None) -> list[int]:
-    """Widths within a budget, by scores or in proportion. Inputs that cannot be removed stay."""
-    size, whole = sizes(setting, network, data), setting.keep_inputs or junctions(network)[0].fixed
+    """Widths within a budget, by scores or in proportion. The inputs of convolutions all stay."""
+    size, whole = sizes(setting, network, data), setting.keep_inputs or convolves(network)
     if score is None:
         return proportional(network.widths[:-1], size, budget, whole)
     return by_scores(score, size, budget, whole)
@@ -175,8 +174,8 @@ def slimmed(
 def from_scratch(
     setting: Setting, data: Data, teacher: Network, given: Given | None, rng: np.random.Generator, watch: Watch, state: State
 ) -> Made:
-    """A small network that never was a large one: widths in proportion, and for a perceptron the inputs that vary most; or both from the run that is
-    followed.
+    """A small network that never was a large one: widths in proportion, and of a perceptron the inputs that vary most; or both from the run
+    that is followed.
     """
     widths = shared(setting, teacher, data, setting.macs, None) if given is None else asked(given, 1, 1, teacher)
     if setting.teacher.recipe.network == "lenet5":

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from npkd.experiments.published import PUBLISHED
+from npkd.experiments.published import LENET5, LENET300, Published
 from npkd.experiments.tables import Row
 from npkd.figures import BLUE, GREEN, GREY, INK, ORANGE, PINK, SMALL, canvas, tidy
 
@@ -15,24 +16,50 @@ if TYPE_CHECKING:
 SURENESS = {"read": GREY, "recomputed": ORANGE, "recalled": PINK}
 """Colours of published points by how sure they are."""
 
+DENSE = (0.8, 0.9)
+"""Between what test errors in % a dense LeNet-5 is where a source gives none (recalled): for results that are told as a rise above it."""
 
-def pareto(comparison: Sequence[Row], records: Sequence[Row]) -> Figure:
+
+@dataclass(frozen=True)
+class View:
+    """What an experiment's picture shows: published rows, test errors in % from ``low`` to ``high``; ``epochs`` is what the methods had."""
+
+    title: str
+    published: Sequence[Published]
+    low: float
+    high: float
+    epochs: int
+
+
+PERCEPTRON = View("LeNet-300-100 on MNIST", LENET300, 0.8, 4, 60)
+CONVOLUTIONS = View("LeNet-5 on MNIST", LENET5, 0.4, 2, 20)
+
+
+def pareto(comparison: Sequence[Row], records: Sequence[Row], view: View = PERCEPTRON) -> Figure:
     """Rows of the comparison and of the records as ``npkd.experiments.tables`` makes them -> the picture.
 
-    Means over seeds, bars of one deviation; rings are networks that read all inputs. Methods far above 4 % are left out and named below.
+    Means over seeds, bars of one deviation; rings are networks that read all inputs. A result that is told as a rise above a dense network of
+    which nothing is said is a line, for dense networks of DENSE. Methods above ``view.high`` % are left out and counted below.
     """
-    figure = canvas("LeNet-300-100 on MNIST", 5.2)
+    figure = canvas(view.title, 5.2)
     axes = figure.add_subplot()
+    above = [p for p in view.published if p.over_dense]
+    if above:
+        low, high = ([p.test_error + error for p in above] for error in DENSE)
+        axes.vlines([p.macs for p in above], low, high, color=GREY, lw=4, zorder=2,
+                    label=f"published, above a dense net, if that is at {DENSE[0]} to {DENSE[1]}")
     for sureness, colour in SURENESS.items():
-        points = [p for p in PUBLISHED if p.sureness == sureness]
+        points = [p for p in view.published if p.sureness == sureness and not p.over_dense]
+        if not points:
+            continue
         axes.scatter([p.macs for p in points], [p.test_error for p in points], s=34, marker="s", color=colour, zorder=2,
                      facecolors=[colour if p.inputs_removed else "white" for p in points],
                      label=f"published, {sureness} (single runs, no augmentation)")
-    others = [row for row in comparison if row["method"] != "ours" and 100 * row["test_error"]["mean"] <= 4]
+    others = [row for row in comparison if row["method"] != "ours" and 100 * row["test_error"]["mean"] <= view.high]
     axes.scatter([row["macs"]["mean"] for row in others], [100 * row["test_error"]["mean"] for row in others], s=16, color=GREEN, alpha=0.7,
-                 zorder=3, label="other methods, 60 epochs")
+                 zorder=3, label=f"other methods, {view.epochs} epochs")
     mine = [row for row in comparison if row["method"] == "ours"]
-    for rows, colour, words in ((mine, "#56B4E9", "ours, 60 epochs"), (records, BLUE, "ours, records")):
+    for rows, colour, words in ((mine, "#56B4E9", f"ours, {view.epochs} epochs"), (records, BLUE, "ours, records")):
         for like in (False, True):
             some = [row for row in rows if (row.get("teacher") == "plain") == like]
             if some:
@@ -41,8 +68,8 @@ def pareto(comparison: Sequence[Row], records: Sequence[Row]) -> Figure:
                               markersize=7, capsize=3, linestyle="none", zorder=4,
                               label=words + (", like for like" if like else ", pictures moved by a pixel"))
     left_out = len([row for row in comparison if row["method"] != "ours"]) - len(others)
-    tidy(axes, "multiply-accumulates" + (f"   ({left_out} points above 4 % are left out)" if left_out else ""), "test error in %")
+    tidy(axes, "multiply-accumulates" + (f"   ({left_out} points above {view.high} % are left out)" if left_out else ""), "test error in %")
     axes.set_xscale("log")
-    axes.set_ylim(0.8, 4)
+    axes.set_ylim(view.low, view.high)
     axes.legend(fontsize=SMALL - 2, frameon=False, labelcolor=INK)
     return figure

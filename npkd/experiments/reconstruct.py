@@ -12,7 +12,7 @@ import numpy as np
 
 from npkd.arrays import Array
 from npkd.errors import InputError
-from npkd.experiments.scores import cut
+from npkd.experiments.scores import convolves, cut
 from npkd.nn.network import Network
 from npkd.nn.workspace import Workspace
 from npkd.pipeline import ROWS
@@ -49,7 +49,7 @@ def layer_by_layer(network: Network, widths: Sequence[int], choose: Choose) -> N
 
     Raises InputError for convolutions, whose channels are read through several columns each.
     """
-    if any(layer.op == "conv2d" for layer in network.layers):
+    if convolves(network):
         raise InputError("experiments: the network has convolutions; obs, lasso, thinet and net-trim choose neurons of perceptrons alone")
     student, kept = network, list[Array]()
     for place, count in zip(junctions(network), widths, strict=True):

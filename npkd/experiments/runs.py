@@ -55,8 +55,8 @@ def teacher_of(setting: TeacherSetting, folder: Path, data: Data) -> tuple[Netwo
 def finish(unit: Unit, folder: Path) -> dict[str, Any]:
     """The result of a unit: from its file, or run now, with the teacher and the run that it follows where these are missing.
 
-    Keys: validation_error, test_error, widths, macs, seconds; of a run also path (widths after each removal), inputs, and the teacher's
-    test error.
+    Keys: validation_error, test_error, widths, macs, seconds; of a run also parameters, path (widths after each removal), inputs, and the
+    teacher's test error.
     """
     found = read(unit, folder)
     if found is not None:
@@ -78,7 +78,8 @@ def run(unit: Setting, data: Data, teacher: Network, about: dict[str, Any], give
     began = time.perf_counter()
     rng = np.random.default_rng([unit.teacher.seed, 1])
     made = make(unit, blind(data, unit.teacher.examples), teacher, given, rng, Silent())
-    result = {**errors(made.student, data), "widths": made.student.widths, "macs": cost.of(made.student).macs, "path": made.path,
+    size = cost.of(made.student)
+    result = {**errors(made.student, data), "widths": made.student.widths, "macs": size.macs, "parameters": size.parameters, "path": made.path,
               "inputs": inputs_of(made.student), "teacher_test_error": about["test_error"],
               "seconds": round(time.perf_counter() - began, 1)}
     write(unit, result, folder)

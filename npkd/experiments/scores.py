@@ -26,6 +26,11 @@ Score = Callable[[Network, Array, Array, np.random.Generator], list[Array]]
 """``score(network, x, y, rng)`` -> one array (d_k,) float64 a junction."""
 
 
+def convolves(network: Network) -> bool:
+    """Has the network convolutions? Its inputs then are never removed."""
+    return any(layer.op == "conv2d" for layer in network.layers)
+
+
 def norms(w: Array, axis: int) -> Array:
     """‖·‖₂ along an axis, in float64: not ``np.linalg.norm``, which is NumPy's BLAS again."""
     return np.asarray(np.sqrt(squares(w, (axis,))))
@@ -94,8 +99,9 @@ def taylor(network: Network, x: Array, y: Array, rng: np.random.Generator) -> li
 
         s_j = 1/N Σ_n |Σ_p h_npj · ∂ℓ_n/∂h_npj|                                       (I5)
 
-    A channel's map vanishes as a whole. ℓ is the cross-entropy with the labels: the distillation loss of a student that still is its teacher has no slope to go by. Source:
-    Molchanov et al. 2017, without their normalisation by layer, so that the scores of all layers are in one unit, that of the loss.
+    A channel's map vanishes as a whole. ℓ is the cross-entropy with the labels: the distillation loss of a student that still is its teacher
+    has no slope to go by. Source: Molchanov et al. 2017, without their normalisation by layer, so that the scores of all layers are in one
+    unit, that of the loss.
     """
     places = junctions(network)
     total = [np.zeros(place.width) for place in places]
@@ -118,7 +124,7 @@ def whole(values: Array, place: Junction) -> Array:
 
 def forward(network: Network, x: Array) -> Iterator[tuple[int, list[Array]]]:
     """(first row, activations) for every ROWS examples of x (N, I), every MAPS where activations are maps; the buffers are used again."""
-    rows = MAPS if any(layer.op == "conv2d" for layer in network.layers) else ROWS
+    rows = MAPS if convolves(network) else ROWS
     space = Workspace(network, min(rows, len(x)))
     for i in range(0, len(x), rows):
         yield i, space.forward(np.ascontiguousarray(x[i:i + rows]))

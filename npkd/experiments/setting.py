@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from npkd.recipe import Recipe
 VERSION = 2
 """Part of every hash: raised whenever the same setting would give another result."""
 
-LATER = ("network", "statistics", "kind")
-"""Fields that came later than the first runs: where they have their defaults they are left out of the hash, so that older runs keep their names."""
+LATER: Mapping[str, object] = {"network": "perceptron", "statistics": 0, "spare": 1.0, "kind": "macs"}
+"""Fields that came later than the first runs, and what those did. With these values they are not in the hash: older runs keep their names."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,10 @@ Unit = TeacherSetting | Setting
 
 
 def named(unit: Unit | Recipe) -> dict[str, Any]:
-    """All fields of a setting, those of what it holds too, without those of LATER that have their defaults."""
-    found = {field.name: getattr(unit, field.name) for field in fields(unit) if field.name not in LATER or getattr(unit, field.name) != field.default}
-    return {name: named(value) if is_dataclass(value) else value for name, value in found.items()}
+    """All fields of a setting, those of what it holds too, without those that are as LATER says."""
+    found = {field.name: getattr(unit, field.name) for field in fields(unit)}
+    return {name: named(value) if isinstance(value, Setting | TeacherSetting | Recipe) else value
+            for name, value in found.items() if name not in LATER or value != LATER[name]}
 
 
 def key(unit: Unit) -> str:

@@ -13,6 +13,7 @@ from npkd.arrays import Array
 from npkd.data import Data
 from npkd.distillation.objective import Distillation
 from npkd.distillation.transfer import Noise, blur, mixed
+from npkd.experiments.scores import convolves
 from npkd.nn.network import Layer, Network
 from npkd.nn.optimisers import SGD
 from npkd.nn.training import Batch, train
@@ -20,7 +21,7 @@ from npkd.nn.workspace import predict
 from npkd.recipe import Recipe
 from npkd.sparsity.folding import inserted, into_reader
 from npkd.sparsity.penalties import L1
-from npkd.sparsity.streams import Junction, junctions
+from npkd.sparsity.streams import junctions
 
 STRENGTH = 1e-4
 """λ of the penalty on the gates: with it they spread over [0, 1] in the epochs that there are."""
@@ -32,11 +33,11 @@ def gated(network: Network, keep_inputs: bool = False) -> tuple[Network, list[in
         h'_pj = g_j h_pj,   g_j = 1 at first                                          (I22)
 
     A channel has one gate for all its positions p: in front of a flatten, not behind. With ``keep_inputs`` there is none in front of the first
-    layer, nor where inputs cannot be removed.
+    layer, nor where that is a convolution.
     """
-    places = []
+    places = list[int]()
     for place in reversed(junctions(network)):
-        if not still(place, keep_inputs):
+        if place.number or not (keep_inputs or convolves(network)):
             at = place.consumer
             while len(place.units[at]) > place.width:
                 at -= 1
@@ -46,13 +47,8 @@ def gated(network: Network, keep_inputs: bool = False) -> tuple[Network, list[in
     return network, places
 
 
-def still(place: Junction, keep_inputs: bool) -> bool:
-    """Does a junction stay as it is?"""
-    return place.fixed or (keep_inputs and place.number == 0)
-
-
 def opened(network: Network, gates: Sequence[int]) -> tuple[Network, list[Array]]:
-    """The network without its gates, which are multiplied into the layers that read them, and their sizes |g|, the inputs' first.
+    """The network without its gates, which are multiplied into the layers that read them, and their sizes |g|, in the order of the network.
 
         W'_{:,pj} = g_j W_{:,pj}                                                      (I23)
     """
@@ -89,5 +85,4 @@ def slim(
                         penalties=dict.fromkeys(gates, L1(STRENGTH))):                                            # (I24)
         network = record.network
     plain, sizes = opened(network, gates)
-    first = junctions(plain)[0]
-    return plain, [np.ones(first.width), *sizes] if still(first, keep_inputs) else sizes
+    return plain, sizes if len(gates) == len(junctions(plain)) else [np.ones(plain.widths[0]), *sizes]

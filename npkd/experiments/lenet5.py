@@ -1,0 +1,85 @@
+"""LeNet-5 on MNIST, as data: the comparison of all methods at equal cost, and the settings of the records.
+
+Nothing here runs anything: functions give settings, which npkd.experiments.spread runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from npkd.experiments import published
+from npkd.experiments.experiment import SCRATCH, Record, against
+from npkd.experiments.published import Published
+from npkd.experiments.setting import Setting, TeacherSetting
+from npkd.recipe import Recipe, for_examples, plain
+
+DATA, EXAMPLES, SHAPE = "mnist", 54_000, (28, 28)
+"""The data, about how much of it is left after the split, and what one example is."""
+
+BUDGETS = (93_000, 63_000)
+"""Multiply-accumulates of the comparison: those of the smallest published networks, 4.1 % and 2.7 % of the dense one's."""
+
+SEEDS, RECORD_SEEDS = 3, 5
+"""Of the comparison and of the records: 0, 1, …"""
+
+PUBLISHED: Sequence[Published] = published.LENET5
+
+TEACHER_BARS: Mapping[str, float] = {"plain": 0.90}
+
+PICTURES = for_examples(EXAMPLES, shape=SHAPE, network="lenet5")
+"""The default recipe for such data, which moves pictures by a pixel."""
+
+TEACHERS: dict[str, Recipe] = {
+    "plain": plain(PICTURES),
+    "moved": PICTURES,
+}
+"""Like for like: a 20-50-500 net without augmentation; the same with pictures moved by a pixel."""
+
+COMPARISON = replace(PICTURES, rounds=11, round_epochs=1, final_epochs=10)
+"""The distillation of the comparison: 20 epochs, 10 of them between removals."""
+
+METHODS = ("incoming weights", "outgoing weights", "activation", "taylor", "slimming", *SCRATCH)
+"""Those that are compared with ours."""
+
+AT_LAST = replace(PICTURES, all_at_last=True)
+"""The records' recipe: the default one, but the last distillation sees all 60,000 pictures, as the published ones did."""
+
+LIKE_FOR_LIKE = replace(AT_LAST, jitter=0, mix=1.0)
+"""The same where nothing is moved: inputs are mixed in pairs, which needs no knowledge of pictures."""
+
+WEIGHTS = 2_751 + 5 + 10 + 16 + 10
+"""Parameters of the smallest published network, 5-10-76-16: weights, and the biases, which we count too."""
+
+RECORDS = (
+    Record("like for like, 93,000", "plain", 93_000, 0.80, LIKE_FOR_LIKE),
+    Record("like for like, 63,000", "plain", 63_000, 1.00, LIKE_FOR_LIKE),
+    Record("best, 93,000", "moved", 93_000, 0.80, AT_LAST),
+    Record("best, 63,000", "moved", 63_000, 1.00, AT_LAST),
+    Record("best, 63,000 (moonshot)", "moved", 63_000, 0.70, AT_LAST),
+    Record("best, BC-GHS's weights", "moved", WEIGHTS, 1.00, AT_LAST, kind="parameters"),
+    Record("best, Scalpel's size", "moved", 400_000, 0.66, AT_LAST),
+)
+"""The bars; each recipe is the record's own. The moonshot is one more bar for the same runs."""
+
+
+def teacher(kind: str, seed: int) -> TeacherSetting:
+    """The teacher of a kind for a seed, on all of the data."""
+    return TeacherSetting(DATA, None, kind, TEACHERS[kind], seed)
+
+
+def comparison(seeds: int) -> list[Setting]:
+    """Every method, budget and seed."""
+    return [s for macs in BUDGETS for seed in range(seeds) for s in against(teacher("moved", seed), macs, COMPARISON, METHODS, (), ())]
+
+
+def quick(seeds: int) -> list[Setting]:
+    """One budget, less than a tenth of the data, a few epochs: to see that it runs, not who wins."""
+    taught = [TeacherSetting(DATA, 5_000, "moved", replace(TEACHERS["moved"], teacher_epochs=2), seed) for seed in range(seeds)]
+    recipe = replace(COMPARISON, rounds=4, round_epochs=1, final_epochs=3, statistics=1_000)
+    return [s for t in taught for s in against(t, BUDGETS[0], recipe, METHODS, (), ())]
+
+
+def records(seeds: int) -> list[tuple[Record, list[Setting]]]:
+    """Every record with its run for each seed."""
+    return [(record, [record.run(teacher(record.teacher, seed)) for seed in range(seeds)]) for record in RECORDS]
