@@ -349,7 +349,7 @@ def test_a_full_disk_leaves_an_earlier_run_whole(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize("command", ["compress", "train"])
 def test_a_run_that_diverges(tmp_path, capsys, monkeypatch, command):
     real = recipe.for_examples
-    monkeypatch.setattr(recipe, "for_examples", lambda n, epochs=None, shape=(): replace(real(n, epochs, shape), rate=1e30))
+    monkeypatch.setattr(recipe, "for_examples", lambda *given: replace(real(*given), rate=1e30))
     assert quick(tmp_path, "--epochs", "5", command=command) == 2
     one_sentence(capsys, "diverged in epoch 1", "layer", "lower the learning rate")
     assert tree(tmp_path / "out") == {}
@@ -357,7 +357,7 @@ def test_a_run_that_diverges(tmp_path, capsys, monkeypatch, command):
 
 def test_a_distillation_that_diverges_leaves_the_teacher(tmp_path, capsys, monkeypatch):
     real = recipe.for_examples
-    monkeypatch.setattr(recipe, "for_examples", lambda n, epochs=None, shape=(): replace(real(n, epochs, shape), student_rate=1e39))
+    monkeypatch.setattr(recipe, "for_examples", lambda *given: replace(real(*given), student_rate=1e39))
     assert main(with_teacher(tmp_path, teacher(tmp_path), "--target", "macs=40%", "--epochs", "3", "--quiet")) == 2
     one_sentence(capsys, "diverged")
     assert storage.load(tmp_path / "out" / "teacher.npz").network.widths == [16, 8, 3]
