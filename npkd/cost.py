@@ -52,8 +52,8 @@ def of_widths(widths: Sequence[int], itemsize: int = 4, geometry: Geometry | Non
 def geometry(network: Network) -> Geometry | None:
     """The geometry of a network that is a chain; None of a perceptron.
 
-    Raises InputError for networks with additions, grouped convolutions or layers of several outputs to a neuron, whose cost does not follow
-    from one width a layer.
+    Raises InputError for networks whose cost does not follow from one width a layer: with additions, grouped convolutions, several outputs to
+    a neuron, or neurons that are read through different numbers of weights.
     """
     layers = [layer for layer in network.layers if layer.op in ("dense", "conv2d")]
     if any(layer.op == "add" or layer.options.get("groups", 1) != 1 or layer.op == "maxout" for layer in network.layers):
@@ -63,7 +63,11 @@ def geometry(network: Network) -> Geometry | None:
     sizes = shapes(network)
     widths = network.widths
     places = [int(np.prod(sizes[i + 1][:-1])) for i, layer in enumerate(network.layers) if layer.op in ("dense", "conv2d")]
-    return Geometry(tuple(layer.params[0][0].size // w for layer, w in zip(layers, widths[:-1], strict=True)), tuple(places))
+    found = Geometry(tuple(layer.params[0][0].size // w for layer, w in zip(layers, widths[:-1], strict=True)), tuple(places))
+    if of_widths(widths, geometry=found).parameters != sum(p.size for layer in layers for p in layer.params):
+        raise InputError("cost: some of the network's neurons are read through more weights than others (a select behind a flatten, an "
+                         "unflatten between layers); sizes follow from widths in plain chains alone")
+    return found
 
 
 def of(network: Network, shape: Sequence[int] | None = None) -> Cost:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -169,7 +170,7 @@ def fitting(model: Model, data: Data, who: str) -> Network:
     Raises InputError where inputs or classes differ, or where neurons of such a network cannot be removed.
     """
     with np.errstate(over="ignore"):
-        network = Network([layer for layer in model.network.layers if layer.op != "dropout"]).astype(np.float32)
+        network = unselected(Network([layer for layer in model.network.layers if layer.op != "dropout"]).astype(np.float32))
     if not all(np.isfinite(p).all() for layer in network.layers for p in layer.params):
         raise InputError(f"{who} has weights beyond float32; they must be finite in it")
     junctions(network)
@@ -179,9 +180,26 @@ def fitting(model: Model, data: Data, who: str) -> Network:
     inputs, given = data.x_train.shape[1], len(model.scaling.offset) if model.scaling else storage.input_width(network)
     if given > inputs or (given < inputs and (model.scaling or network.layers[0].op != "select")):
         raise InputError(f"{who} takes {given} inputs, but {data.name} has {inputs}; they must agree")
-    classes = predict(network, np.zeros((1, inputs), np.float32)).shape[1]
+    said = predict(network, np.zeros((1, inputs), np.float32))
+    if said.ndim != 2:
+        raise InputError(f"{who} gives maps of shape {said.shape[1:]}; it must end in one logit for each class")
+    classes = said.shape[1]
     if classes != data.classes:
         raise InputError(f"{who} tells {classes} classes apart, but {data.name} has {data.classes}; they must agree")
+    return network
+
+
+def unselected(network: Network) -> Network:
+    """The network that reads all of a flattened map, with weights of zero, where a dense layer behind a ``select`` reads a part.
+
+    Surgery leaves such selects behind (positions that nobody reads); without them every channel is read through as many weights.
+    """
+    for i, (flat, some, layer) in enumerate(zip(network.layers, network.layers[1:], network.layers[2:], strict=False)):
+        if (flat.op, some.op, layer.op) == ("flatten", "select", "dense") and any(before.op == "conv2d" for before in network.layers[:i]):
+            w = np.zeros((len(layer.params[0]), math.prod(cost.shapes(network)[i + 1])), layer.params[0].dtype)
+            w[:, np.asarray(some.options["kept"])] = layer.params[0]
+            whole = Network([*network.layers[:i + 1], replace(layer, params=(w, layer.params[1])), *network.layers[i + 3:]])
+            return unselected(whole)
     return network
 
 

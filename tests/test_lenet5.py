@@ -1,6 +1,7 @@
 """LeNet-5 through the whole of npkd: trained, compressed, stored, reported, and taken again as a teacher; what it cannot be is said clearly."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,8 +9,10 @@ import pytest
 from npkd import compress, cost, recipe
 from npkd.cli import main
 from npkd.errors import InputError
-from npkd.nn.architectures import lenet5
-from npkd.plan import Settings
+from npkd.nn.architectures import conv_layer, lenet5
+from npkd.nn.network import Layer, Network, dense_layer
+from npkd.plan import Settings, unselected
+from npkd.sparsity.gathering import gather, readers
 from npkd.storage import load
 from npkd.teachers import scaled
 from tests.tiny import stored
@@ -119,3 +122,48 @@ def test_all_colours_are_read():
     out = compress(teacher, rng.standard_normal((120, 768)).astype(np.float32), target="macs=40%", epochs=1)
     assert out.student.widths[0] == 3
     assert cost.of(out.student).macs <= 0.4 * cost.of(teacher).macs
+
+
+def some_positions(rng):
+    """A network of which a dense layer reads 5 entries of a flattened map, as surgery may leave it."""
+    network = lenet5(rng, channels=(4, 6), hidden=12, shape=(20, 20, 1), classes=3)
+    flat = next(i for i, layer in enumerate(network.layers) if layer.op == "flatten")
+    dense = network.layers[flat + 1]
+    kept = [0, 3, 7, 8, 20]
+    return Network([*network.layers[:flat + 1], Layer("select", options={"kept": kept}),
+                    replace(dense, params=(dense.params[0][:, kept], dense.params[1])), *network.layers[flat + 2:]])
+
+
+def test_a_teacher_that_reads_some_positions_alone_is_counted_as_it_is_used():
+    rng = np.random.default_rng(7)
+    teacher = some_positions(rng)
+    x = rng.standard_normal((120, 400)).astype(np.float32)
+    with pytest.raises(InputError, match="read through more weights than others"):
+        cost.geometry(teacher)
+    whole = unselected(teacher)
+    np.testing.assert_allclose(whole.predict(x), teacher.predict(x), atol=1e-5)
+    out = compress(teacher, x, target="parameters=40%", epochs=1)
+    assert cost.of(out.student).parameters <= 0.4 * cost.of(whole).parameters
+
+
+def test_maps_between_dense_layers_are_refused_as_sizes():
+    rng = np.random.default_rng(8)
+    network = Network([dense_layer(10, 32, rng), Layer("unflatten", options={"shape": [4, 4, 2]}), conv_layer(2, 5, 2, rng), Layer("flatten"),
+                       dense_layer(45, 3, rng)])
+    with pytest.raises(InputError, match="read through more weights than others"):
+        cost.geometry(network)
+
+
+def test_a_network_that_ends_in_maps_is_refused():
+    rng = np.random.default_rng(9)
+    network = Network([Layer("unflatten", options={"shape": [6, 6, 1]}), conv_layer(1, 4, 3, rng)])
+    with pytest.raises(InputError, match=r"gives maps of shape \(4, 4, 4\); it must end in one logit for each class"):
+        compress(network, rng.standard_normal((50, 36)).astype(np.float32), epochs=1)
+
+
+def test_the_same_positions_in_every_pass():
+    rng = np.random.default_rng(10)
+    network = lenet5(rng, channels=(4, 6), hidden=12, shape=(20, 20, 1), classes=3)
+    x = rng.standard_normal((30, 400)).astype(np.float32)
+    every, (alone,) = gather(network, network, lambda: [x], readers(network)), gather(network, network, lambda: [x], readers(network)[1:2])
+    assert np.array_equal(every[1].A, alone.A)

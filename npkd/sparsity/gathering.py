@@ -62,17 +62,17 @@ def gather(
 ) -> list[Statistics]:
     """Statistics of layers of weights: what the student feeds each of them, against what each gives in the teacher. One pass.
 
-    ``positions``: of the maps of each example that a convolution is seen at; the same ones are drawn in every pass.
+    ``positions``: of the maps of each example that a convolution is seen at; for a layer the same ones are drawn in every pass.
     """
     parts: list[list[Statistics]] = [[] for _ in layers]
     spaces: tuple[Workspace, Workspace] | None = None
-    rng = np.random.default_rng(0)
+    drawn = [np.random.default_rng([0, i]) for i in layers]
     for x in batches():
         if spaces is None or len(x) > spaces[0].rows:
             spaces = Workspace(student, len(x)), Workspace(teacher, len(x))
         own = spaces[0].forward(x)
         target = own if student is teacher else spaces[1].forward(x)
-        for held, i in zip(parts, layers, strict=True):
+        for held, i, rng in zip(parts, layers, drawn, strict=True):
             h, z = rows(student.layers[i], own[i], target[i + 1], rng, positions)
             held[:] = [merge([*held, Statistics.of(h, z)])]
     if spaces is None:
