@@ -162,8 +162,3 @@ def streams(network: Network, origin: Sequence[int]) -> list[int]:
             one, other = home[i + 1], home[i - layer.back]
             home = [min(one, other) if h in (one, other) else h for h in home]
     return home
-
-
-def pieces_between(network: Network, place: Junction) -> int:
-    """Outputs of the producer that belong to one neuron: more than one behind maxout."""
-    return 1 if place.producer is None else len(network.layers[place.producer].params[0]) // place.width

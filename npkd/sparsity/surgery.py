@@ -22,9 +22,9 @@ from npkd.nn.network import Layer, Network
 from npkd.nn.workspace import predict
 from npkd.sparsity.folding import inserted, skipped
 from npkd.sparsity.proofs import constants, contribution, duplicates, heard, ranks
-from npkd.sparsity.streams import PER_NEURON, WEIGHTS, Junction, junctions, pieces_between
+from npkd.sparsity.streams import PER_NEURON, WEIGHTS, Junction, junctions
 
-__all__ = ["PER_NEURON", "Junction", "Removal", "difference", "junctions", "keep", "pieces_between", "remove"]
+__all__ = ["PER_NEURON", "Junction", "Removal", "difference", "junctions", "keep", "remove"]
 
 
 @dataclass(frozen=True)
