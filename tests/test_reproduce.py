@@ -238,7 +238,7 @@ def test_verdicts():
 
 
 def test_the_comparison_is_at_equal_cost():
-    """The methods of the issue; one teacher a seed; 60 epochs for everyone; each method with widths of its own, some with ours."""
+    """The methods of the issue; one teacher a seed; 60 epochs for everyone; each method with widths of its own, some with ours too at one budget."""
     settings = lenet300.comparison(5)
     assert len(set(settings)) == len(settings)
     assert {s.epochs for s in settings} == {60}
@@ -257,10 +257,10 @@ def test_the_comparison_is_at_equal_cost():
             mine = [s for s in here if s.method == "ours"]
             assert len(mine) == 1
             own, followed = ({tables.label(s).removesuffix(" (our widths)") for s in here if bool(s.widths_of) == follow} for follow in (0, 1))
-            assert followed == set(lenet300.FOLLOWING) < own
+            assert followed == (set(lenet300.FOLLOWING) if macs == 9_560 else set()) < own
             assert {"outgoing weights", "outgoing weights, one shot", "incoming weights, one shot"} < own
             assert set(METHODS) < own
-            assert {s.widths_of for s in here} == {None, mine[0]}
+            assert {s.widths_of for s in here} == ({None, mine[0]} if macs == 9_560 else {None})
 
 
 def test_the_records_are_the_bars():
