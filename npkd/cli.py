@@ -82,6 +82,7 @@ def parser() -> Parser:
     compress = commands.add_parser("compress", parents=[shared], allow_abbrev=False, help="make a small network from a large one",
                                    description="Train a teacher, or take one, and distil it into a smaller network.")
     compress.add_argument("--teacher", metavar="FILE", help="a network that npkd saved; without it one is trained")
+    compress.add_argument("--tutor", metavar="FILE", help="a better network that npkd saved, whose answers are learnt in the teacher's place")
     compress.add_argument("--target", default="macs=10%", metavar="KIND=NUMBER",
                           help="macs=N, neurons=N, parameters=N or bytes=N (N%%: of the teacher's), widths=N-N (neurons a layer, inputs "
                                "first), or error=+POINTS (default: macs=10%%)")

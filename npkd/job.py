@@ -100,6 +100,7 @@ class Recorder:
         words = ["npkd", "compress", "--data", settings.data, "--teacher", f"{self.folder / name}.npz", "--target", settings.target]
         words += ["--epochs", str(settings.epochs)] if settings.epochs is not None else []
         words += ["--keep-inputs"] * settings.keep_inputs
+        words += ["--tutor", settings.tutor] if settings.tutor is not None else []
         return f"{said}; to go on: {shlex.join([*words, '--seed', str(settings.seed), '--out', str(self.folder)])}"
 
 
@@ -140,7 +141,8 @@ def compress(plan: Plan, recorder: Recorder, rng: np.random.Generator) -> dict[s
         teacher = pipeline.train_teacher(plan.data, plan.recipe, rng, recorder, state)
     state.teacher = teacher
     recorder.save("teacher", teacher)
-    pipeline.compress(plan.data, goal, plan.recipe, rng, teacher=teacher, keep_inputs=plan.settings.keep_inputs, watch=recorder, state=state)
+    pipeline.compress(plan.data, goal, plan.recipe, rng, teacher=teacher, tutor=plan.tutor, keep_inputs=plan.settings.keep_inputs,
+                      watch=recorder, state=state)
     assert state.student is not None
     recorder.checkpoint()
     recorder.save("student", state.student)

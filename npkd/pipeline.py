@@ -179,10 +179,10 @@ def remove_round(
 
 
 def compress(
-    data: Data, target: Target, recipe: Recipe, rng: np.random.Generator, *, teacher: Network, keep_inputs: bool = False,
-    watch: Watch | None = None, state: State | None = None,
+    data: Data, target: Target, recipe: Recipe, rng: np.random.Generator, *, teacher: Network, tutor: Network | None = None,
+    keep_inputs: bool = False, watch: Watch | None = None, state: State | None = None,
 ) -> State:
-    """Compress a teacher to the target.
+    """Compress a teacher to the target. ``tutor``: a better network, of any kind, whose answers are learnt in the place of the teacher's.
 
         budget_r = size(teacher)^(1 − r/R) · target^(r/R)                             (W11)
 
@@ -195,9 +195,10 @@ def compress(
     watch, state = watch or Silent(), state or State()
     state.teacher, state.student = teacher, teacher
     if target.kind == "error":
-        return compress_to_error(data, target, recipe, rng, teacher, keep_inputs, watch, state)
+        return compress_to_error(data, target, recipe, rng, teacher, tutor or teacher, keep_inputs, watch, state)
     target.require(teacher.widths, keep_inputs)
-    transfer = transfer_set(teacher, data, recipe)
+    tutor = tutor or teacher
+    transfer = transfer_set(tutor, data, recipe)
     for r in range(1, recipe.rounds + 1):
         goal = target.after(r / recipe.rounds, teacher.widths)                      # (W11)
         name = f"round {r} of {recipe.rounds}"
@@ -206,11 +207,11 @@ def compress(
         state.budgets.append(goal.bound)
         state.student = out.student
         if r < recipe.rounds and recipe.round_epochs:
-            imitate(state.student, teacher, data, recipe, recipe.round_epochs, recipe.student_rate / 2, rng, watch,
+            imitate(state.student, tutor, data, recipe, recipe.round_epochs, recipe.student_rate / 2, rng, watch,
                     f"{name}: distillation", state, transfer)
     if recipe.all_at_last:
-        data, transfer = everything(data), transfer_set(teacher, data, recipe)
-    imitate(state.student, teacher, data, recipe, recipe.final_epochs, recipe.student_rate, rng, watch, "final distillation", state, transfer)
+        data, transfer = everything(data), transfer_set(tutor, data, recipe)
+    imitate(state.student, tutor, data, recipe, recipe.final_epochs, recipe.student_rate, rng, watch, "final distillation", state, transfer)
     return state
 
 
@@ -225,12 +226,13 @@ def smallest_size(target: Target, teacher: Network, data: Data, keep_inputs: boo
 
 
 def compress_to_error(
-    data: Data, target: Target, recipe: Recipe, rng: np.random.Generator, teacher: Network, keep_inputs: bool, watch: Watch, state: State
+    data: Data, target: Target, recipe: Recipe, rng: np.random.Generator, teacher: Network, tutor: Network, keep_inputs: bool, watch: Watch,
+    state: State,
 ) -> State:
     """The smallest student of a falling sequence whose validation error stays within the bound."""
     bound = error_rate(teacher, data.x_validation, data.y_validation) + target.bound / 100
     kept, held, smallest = teacher, 0, smallest_size(target, teacher, data, keep_inputs)
-    transfer = transfer_set(teacher, data, recipe)
+    transfer = transfer_set(tutor, data, recipe)
     for r in range(1, 20):
         assert state.student is not None
         budget = target.size(state.student.widths) / 2
@@ -239,7 +241,7 @@ def compress_to_error(
         out = remove_round(state.student, data, target, budget, recipe, keep_inputs, watch, f"round {r}: layers", teacher.widths)
         state.rounds.append(out)
         state.budgets.append(budget)
-        final = imitate(out.student, teacher, data, recipe, max(recipe.round_epochs, recipe.final_epochs // 2), recipe.student_rate, rng, watch,
+        final = imitate(out.student, tutor, data, recipe, max(recipe.round_epochs, recipe.final_epochs // 2), recipe.student_rate, rng, watch,
                         f"round {r}: distillation", state, transfer)
         if error_rate(final, data.x_validation, data.y_validation) > bound + 1e-12:
             break

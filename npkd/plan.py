@@ -14,7 +14,7 @@ from npkd.arrays import Array
 from npkd.data import Data, Scaling
 from npkd.data import load as load_data
 from npkd.errors import InputError, one_of
-from npkd.nn.network import Network
+from npkd.nn.network import Layer, Network
 from npkd.nn.workspace import predict
 from npkd.pipeline import Watch
 from npkd.recipe import Recipe
@@ -37,6 +37,7 @@ class Settings:
     epochs          compress: of the last distillation, the other stages in proportion; train: of the training. None: by the size of the data
     network         what is trained: "perceptron" or "lenet5";   hidden  the perceptron's hidden widths, None: the recipe's
     teacher         compress: the file of a trained network; None: one is trained
+    tutor           compress: the file of a better network, of any kind, whose answers are learnt in the place of the teacher's; or None
     target          compress: how small, see npkd.target
     keep_inputs     compress: no input is removed
     dropout         train: rate behind each hidden layer;   activation  between the dense layers
@@ -52,6 +53,7 @@ class Settings:
     network: str = "perceptron"
     hidden: tuple[int, ...] | None = None
     teacher: str | None = None
+    tutor: str | None = None
     target: str = "macs=10%"
     keep_inputs: bool = False
     dropout: float = 0.0
@@ -79,7 +81,7 @@ class Plan:
     """Settings made definite, before anything is trained.
 
     data        scaled as the teacher wants it
-    teacher     the given one, ready for this data; None where one is trained
+    teacher     the given one, ready for this data; None where one is trained;   tutor  likewise, None where the teacher is asked
     about       what its file says of itself
     target      None for "train"
     split_seed  drew the validation part: the seed of the run, or the one that the given teacher was trained with
@@ -92,6 +94,7 @@ class Plan:
     about: Mapping[str, Any]
     target: Target | None
     split_seed: int
+    tutor: Network | None = None
 
     @property
     def split(self) -> dict[str, int]:
@@ -133,6 +136,7 @@ def prepare(settings: Settings, watch: Watch) -> Plan:
             data = load_data(settings.data, seed=seed)
         network = fitting(model, data, f"teacher: {settings.teacher}")
         data = rescaled(data, model.scaling)
+    tutor = tutoring(settings.tutor, data, seed) if settings.tutor is not None else None
     epochs = settings.epochs if settings.command == "compress" else None
     even = np.ptp(data.scaling.offset) == 0 and np.ptp(data.scaling.factor) == 0      # else a moved pixel would mean something else
     maps = network is not None and cost.geometry(network) is not None
@@ -148,7 +152,7 @@ def prepare(settings: Settings, watch: Watch) -> Plan:
     goal = target.parse(settings.target, model_of.widths, settings.keep_inputs, cost.geometry(model_of))
     if goal.kind in ("parameters", "bytes") and network and any(layer.op in ("batch_norm", "gate") for layer in network.layers):
         raise InputError(f"target: {goal.kind} counts plain perceptrons, and the teacher has layers of batch_norm or gate; use macs or neurons")
-    return Plan(settings, data, numbers, network, about, goal, seed)
+    return Plan(settings, data, numbers, network, about, goal, seed, tutor)
 
 
 def split_seed(about: Mapping[str, Any], data: Data, seed: int) -> int:
@@ -164,19 +168,46 @@ def split_seed(about: Mapping[str, Any], data: Data, seed: int) -> int:
     return theirs if same and type(theirs) is int and theirs >= 0 else seed
 
 
+def tutoring(path: str, data: Data, seed: int) -> Network:
+    """The network in a file, ready to answer for this data as it is scaled; ``seed`` drew the data's validation part.
+
+        o' = (o_data − o_tutor) · f_tutor,   factor' = f_tutor / f_data,   x · factor' + o'  is what it was trained on
+
+    Raises InputError where it does not fit the data, or was trained on what is held out here.
+    """
+    model, who = storage.load(path), f"tutor: {path}"
+    network = answering(model, data, who)
+    theirs = split_seed(model.about if isinstance(model.about, Mapping) else {}, data, seed)
+    if theirs != seed:
+        raise InputError(f"{who} was trained with the validation part of seed {theirs}, here it is that of seed {seed}; they must agree")
+    width = data.x_train.shape[1]
+    own, scaling = data.scaling, model.scaling or Scaling(np.zeros(width, np.float32), np.ones(width, np.float32))
+    if np.array_equal(own.offset, scaling.offset) and np.array_equal(own.factor, scaling.factor):
+        return network
+    factor = scaling.factor.astype(np.float64) / own.factor
+    shift = (own.offset.astype(np.float64) - scaling.offset) * scaling.factor
+    return Network([Layer("gate", (factor.astype(np.float32),)), Layer("offset", (shift.astype(np.float32),)), *network.layers])
+
+
 def fitting(model: Model, data: Data, who: str) -> Network:
+    """The network of a model, see ``answering``, whose neurons can be removed. Raises InputError where they cannot."""
+    network = answering(model, data, who)
+    junctions(network)
+    flat = [layer.params[0] for layer in network.layers if layer.op == "dense"]
+    if len(flat) == len(network.widths) - 1 and [w.shape[1] for w in flat] != network.widths[:-1]:
+        raise InputError(f"{who} has layers that take several outputs to one neuron (maxout); sizes are counted for plain perceptrons alone")
+    return network
+
+
+def answering(model: Model, data: Data, who: str) -> Network:
     """The network of a model in float32, without its dropout layers (a small student needs none), checked against the data.
 
-    Raises InputError where inputs or classes differ, or where neurons of such a network cannot be removed.
+    Raises InputError where inputs or classes differ.
     """
     with np.errstate(over="ignore"):
         network = unselected(Network([layer for layer in model.network.layers if layer.op != "dropout"]).astype(np.float32))
     if not all(np.isfinite(p).all() for layer in network.layers for p in layer.params):
         raise InputError(f"{who} has weights beyond float32; they must be finite in it")
-    junctions(network)
-    flat = [layer.params[0] for layer in network.layers if layer.op == "dense"]
-    if len(flat) == len(network.widths) - 1 and [w.shape[1] for w in flat] != network.widths[:-1]:
-        raise InputError(f"{who} has layers that take several outputs to one neuron (maxout); sizes are counted for plain perceptrons alone")
     inputs, given = data.x_train.shape[1], len(model.scaling.offset) if model.scaling else storage.input_width(network)
     if given > inputs or (given < inputs and (model.scaling or network.layers[0].op != "select")):
         raise InputError(f"{who} takes {given} inputs, but {data.name} has {inputs}; they must agree")

@@ -191,6 +191,9 @@ def settings(summary: Mapping[str, Any]) -> list[list[str]]:
             f"at most {number(target['bound'])} {target['kind']}")
         rows.append(["target", f"{target['words']}: {bound}"])
         rows.append(["teacher", f"from the file {summary['teacher_file']}" if summary["teacher_file"] else "trained in this run"])
+        if summary.get("tutor"):
+            error = percent(summary["tutor"]["test_error"], 2)
+            rows.append(["tutor", f"from the file {summary['tutor']['file']}, test error {error}; it was imitated in the place of the teacher"])
     rows += [[f"shown to the {who}" if "target" in summary else "augmentation", str(words)] for who, words in summary["augmentation"].items()]
     rows += [[key.replace("_", " "), setting(value)] for key, value in recipe.items()]
     rows.append(["versions", ", ".join(f"{name} {version}" for name, version in summary["versions"].items())])

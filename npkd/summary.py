@@ -45,6 +45,8 @@ def command(settings: Settings) -> str:
     words = ["npkd", settings.command, "--data", Path(settings.data).name]
     if settings.teacher is not None:
         words += ["--teacher", Path(settings.teacher).name]
+    if settings.tutor is not None:
+        words += ["--tutor", Path(settings.tutor).name]
     if settings.command == "compress":
         words += ["--target", settings.target]
     if settings.epochs is not None:
@@ -89,9 +91,10 @@ def of_compression(plan: Plan, target: Target, state: State) -> dict[str, Any]:
     assert state.student is not None
     teacher, by_teacher = judged(state.teacher, plan.data)
     student, by_student = judged(state.student, plan.data)
-    file = plan.settings.teacher
+    file, tutor = plan.settings.teacher, plan.settings.tutor
     return general(plan) | {
         "teacher_file": None if file is None else Path(file).name,
+        "tutor": None if plan.tutor is None else judged(plan.tutor, plan.data)[0] | {"file": Path(str(tutor)).name},
         "target": {"words": plan.settings.target, "kind": target.kind, "bound": target.bound},
         "teacher": teacher,
         "student": student,

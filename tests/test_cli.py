@@ -244,6 +244,11 @@ WRONG = {
         dense_layer(16, 8, RNG), Layer("maxout", options={"pieces": 2}), dense_layer(4, 3, RNG)])), "maxout"),
     "teacher that ends between dense layers": (network_file(lambda: Network([
         dense_layer(16, 8, RNG), Layer("flatten"), dense_layer(8, 3, RNG)])), "flatten"),
+    "tutor missing": (lambda folder: with_teacher(folder, teacher(folder), "--tutor", str(folder / "none.npz")), "none.npz", "No such file"),
+    "tutor of other classes": (lambda folder: with_teacher(
+        folder, teacher(folder), "--tutor", teacher(folder, perceptron([16, 8, 4], RNG), name="tutor.npz")), "tutor", "4 classes", "3"),
+    "tutor of other width": (lambda folder: with_teacher(
+        folder, teacher(folder), "--tutor", teacher(folder, perceptron([15, 8, 3], RNG), name="tutor.npz")), "tutor", "15 inputs", "16"),
     "teacher and hidden widths": (lambda folder: with_teacher(folder, teacher(folder), "--hidden", "5"), "one of them"),
     # the folder
     "out is a file": (file_in_the_way, "file", "File exists"),

@@ -13,6 +13,7 @@ from npkd.data import Scaling, from_arrays
 from npkd.errors import InputError
 from npkd.files import read_npz
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
+from npkd.nn.workspace import predict
 from npkd.plan import Settings, prepare, rescaled
 from npkd.storage import Model
 from tests.tiny import Stop, arrays, quick, stored, tree
@@ -225,6 +226,49 @@ def test_a_split_that_is_not_that_of_this_data_is_not_taken(tmp_path, about):
     assert plans.split_seed == 3
     expected = data.load(str(tmp_path / "data.npz"), seed=3)
     assert np.array_equal(plans.data.y_validation, expected.y_validation)
+
+
+# a tutor
+
+def tutor_file(folder, scaling=None, about=None):
+    network = perceptron([16, 20, 3], np.random.default_rng(7))
+    storage.save(folder / "tutor.npz", Model(network, scaling, about or {}))
+    return str(folder / "tutor.npz")
+
+
+def test_the_answers_of_a_tutor_are_what_is_learnt(tmp_path):
+    """A tutor that says class 2 whatever it is shown: so does the student in the end, however good the teacher was."""
+    w, b = np.zeros((3, 16), np.float32), np.array([0, 0, 9], np.float32)
+    storage.save(tmp_path / "stubborn.npz", Model(Network([Layer("dense", (w, b))])))
+    assert quick(tmp_path, "--epochs", "40", "--tutor", str(tmp_path / "stubborn.npz")) == 0
+    found, x = read(tmp_path / "out"), arrays()["x_test"]
+    said = storage.load(tmp_path / "out" / "student.npz").logits(x).argmax(axis=1)
+    assert (said == 2).mean() > 0.95 > 0.6 > (storage.load(tmp_path / "out" / "teacher.npz").logits(x).argmax(axis=1) == 2).mean()
+    assert found["tutor"]["file"] == "stubborn.npz"
+    assert found["tutor"]["test_error"] == pytest.approx(np.mean(arrays()["y_test"] != 2))
+    assert "--tutor stubborn.npz" in found["command"]
+    assert "stubborn.npz" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_a_tutor_is_asked_about_inputs_as_it_was_trained_on(tmp_path):
+    """Two scalings, one network: the same logits of the same raw examples."""
+    rng = np.random.default_rng(0)
+    scaling = Scaling(rng.standard_normal(16).astype(np.float32), rng.uniform(0.5, 2, 16).astype(np.float32))
+    path = tutor_file(tmp_path, scaling)
+    plans = prepare(settings(tmp_path, tutor=path), pipeline.Silent())
+    assert not np.array_equal(plans.data.scaling.factor, scaling.factor)
+    raw = arrays()["x_test"]
+    assert np.allclose(predict(plans.tutor, plans.data.x_test), storage.load(path).logits(raw), rtol=1e-4, atol=1e-4)
+    same = prepare(settings(tmp_path, tutor=tutor_file(tmp_path, plans.data.scaling)), pipeline.Silent()).tutor
+    assert len(same.layers) == len(storage.load(path).network.layers)
+
+
+def test_a_tutor_that_knows_the_validation_part_is_refused(tmp_path):
+    about = {"data": "data", "split": {"seed": 3, "train": 108, "validation": 12, "test": 40}}
+    path = tutor_file(tmp_path, about=about)
+    with pytest.raises(InputError, match=r"tutor.npz was trained with the validation part of seed 3, .* seed 0"):
+        prepare(settings(tmp_path, tutor=path), pipeline.Silent())
+    assert prepare(settings(tmp_path, tutor=path, seed=3), pipeline.Silent()).tutor is not None
 
 
 def test_data_is_scaled_as_the_teacher_wants_it():

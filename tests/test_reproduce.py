@@ -52,7 +52,8 @@ def test_every_field_of_a_setting_is_in_its_hash(tmp_path):
               replace(one, teacher=replace(teacher, examples=50)), replace(one, teacher=replace(teacher, data="digits")),
               replace(one, method="random"), replace(one, macs=91), replace(one, keep_inputs=True), replace(one, widths_of=one),
               replace(one, widths_of=replace(one, macs=91)), replace(one, kind="parameters"),
-              replace(one, widths_of=replace(one, kind="parameters"))]
+              replace(one, widths_of=replace(one, kind="parameters")), replace(one, tutor=teacher),
+              replace(one, tutor=replace(teacher, seed=teacher.seed + 1))]
     for field in fields(Recipe):
         value = getattr(RECIPE, field.name)
         other = {"hidden": (7,), "network": "lenet5"}.get(field.name) or value + 1
@@ -68,7 +69,7 @@ def test_runs_of_before_a_field_was_there_keep_their_names(tmp_path):
     """The hash as it was made when Recipe and Setting had none of the fields of LATER, and did what these now say."""
     def before(found):
         return {name: before(value) if isinstance(value, dict) else value for name, value in found.items()
-                if name not in ("network", "statistics", "spare") and (name != "kind" or "seed" in found)}
+                if name not in ("network", "statistics", "spare", "tutor") and (name != "kind" or "seed" in found)}
 
     recipe = replace(RECIPE, spare=1.0)
     first = Setting(replace(taught(tmp_path), recipe=recipe, kind="moved"), "ours", 90, recipe)
@@ -157,6 +158,18 @@ def test_methods_and_teachers_are_given_no_test_part(tmp_path, monkeypatch):
     assert 0 <= result["test_error"] <= 1
 
 
+def test_a_tutor_is_trained_once_and_asked(tmp_path, monkeypatch):
+    """Its answers, not the teacher's, make the transfer set; it is a unit of the first wave; other methods refuse it."""
+    tutor, asked, transfer_set = taught(tmp_path, hidden=(9, 7)), [], runs.pipeline.transfer_set
+    unit = Setting(taught(tmp_path), "ours", 90, RECIPE, tutor=tutor)
+    assert spread.waves([unit])[0] == [unit.teacher, tutor]
+    monkeypatch.setattr(runs.pipeline, "transfer_set", lambda network, *rest: (asked.append(network), transfer_set(network, *rest))[1])
+    runs.finish(unit, tmp_path)
+    assert {tuple(network.widths) for network in asked} == {(16, 9, 7, 3)}
+    with pytest.raises(InputError, match="obs was given a tutor"):
+        runs.finish(replace(unit, method="obs"), tmp_path)
+
+
 def test_runs_follow_ours_where_they_are_told_to(tmp_path):
     settings = tiny(tmp_path, seeds=1)
     first = runs.finish(settings[0], tmp_path)
@@ -238,7 +251,7 @@ def test_verdicts():
 
 
 def test_the_comparison_is_at_equal_cost():
-    """The methods of the issue; one teacher a seed; 60 epochs for everyone; each method with widths of its own, some with ours too at one budget."""
+    """The methods of the issue; one teacher a seed; 60 epochs for all; each method with widths of its own, at one budget some with ours."""
     settings = lenet300.comparison(5)
     assert len(set(settings)) == len(settings)
     assert {s.epochs for s in settings} == {60}
@@ -264,12 +277,16 @@ def test_the_comparison_is_at_equal_cost():
 
 
 def test_the_records_are_the_bars():
-    found = {(r.teacher != "plain", r.macs, r.keep_inputs): r.bar for r in lenet300.RECORDS}
-    assert found == {(False, 9_560, False): 1.60, (False, 69_266, False): 1.40, (True, 9_560, False): 1.30, (True, 6_000, False): 1.60,
-                     (True, 27_000, False): 1.00, (True, 3_100, False): 1.60, (True, 60_000, True): 1.43}
+    bars = {(False, 9_560, False): 1.60, (False, 69_266, False): 1.40, (True, 9_560, False): 1.30, (True, 6_000, False): 1.60,
+            (True, 27_000, False): 1.00, (True, 3_100, False): 1.60, (True, 60_000, True): 1.43}
+    found = [((r.teacher != "plain", r.macs, r.keep_inputs), r.bar) for r in lenet300.RECORDS]
+    assert set(found) == set(bars.items())
+    assert not any(r.tutored for r in lenet300.RECORDS if r.teacher == "plain")       # like for like
     for record, settings in lenet300.records(3):
         assert [s.teacher.seed for s in settings] == [0, 1, 2]
         assert all(s.method == "ours" and s.macs == record.macs and s.recipe == record.recipe for s in settings)
+        tutors = [lenet5.teacher("moved", seed) for seed in range(3)] if record.tutored else [None] * 3
+        assert [s.tutor for s in settings] == tutors
         assert record.teacher != "plain" or record.recipe.jitter == settings[0].teacher.recipe.jitter == 0
     assert all(recipe.hidden == (300, 100) for recipe in lenet300.TEACHERS.values())
 

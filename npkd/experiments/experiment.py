@@ -18,7 +18,7 @@ SCRATCH = ("scratch", "scratch with distillation")
 class Record:
     """A record to beat: at most ``bar`` % test error in the mean over seeds, with at most ``macs`` of a ``kind``, see Setting.
 
-    name        what it is;   teacher  a key of the experiment's TEACHERS
+    name        what it is;   teacher  a key of the experiment's TEACHERS;   tutored  whether a better network's answers are learnt
     """
 
     name: str
@@ -28,10 +28,11 @@ class Record:
     recipe: Recipe
     keep_inputs: bool = False
     kind: str = "macs"
+    tutored: bool = False
 
-    def run(self, taught: TeacherSetting) -> Setting:
-        """The run that is held against it."""
-        return Setting(taught, "ours", self.macs, self.recipe, self.keep_inputs, kind=self.kind)
+    def run(self, taught: TeacherSetting, tutor: TeacherSetting | None = None) -> Setting:
+        """The run that is held against it; ``tutor`` is asked where the record is ``tutored``."""
+        return Setting(taught, "ours", self.macs, self.recipe, self.keep_inputs, kind=self.kind, tutor=tutor if self.tutored else None)
 
 
 class Experiment(Protocol):

@@ -80,16 +80,22 @@ class Given:
     inputs: list[int]
 
 
-def make(setting: Setting, data: Data, teacher: Network, given: Given | None, rng: np.random.Generator, watch: Watch) -> Made:
-    """The student of a setting. The test part of ``data`` is not looked at. Raises InputError for a method that is not known."""
+def make(setting: Setting, data: Data, teacher: Network, given: Given | None, rng: np.random.Generator, watch: Watch,
+         tutor: Network | None = None) -> Made:
+    """The student of a setting; ``tutor`` as in pipeline.compress. The test part of ``data`` is not looked at.
+
+    Raises InputError for a method that is not known, and where other methods than ours get a tutor.
+    """
     state = State(teacher=teacher, student=teacher)
     if setting.method == "ours":
         if given is not None:
             raise InputError("experiments: our method was given widths of another run; it finds its own")
-        pipeline.compress(data, goal(setting, teacher), setting.recipe, rng, teacher=teacher, keep_inputs=setting.keep_inputs,
-                          watch=watch, state=state)
+        pipeline.compress(data, goal(setting, teacher), setting.recipe, rng, teacher=teacher, tutor=tutor,
+                          keep_inputs=setting.keep_inputs, watch=watch, state=state)
         assert state.student is not None
         return Made(state.student, [out.student.widths for out in state.rounds])
+    if tutor is not None:
+        raise InputError(f"experiments: {setting.method} was given a tutor; it learns from its teacher, as all that are compared")
     if setting.method.startswith("slimming"):
         return slimmed(setting, data, teacher, given, rng, watch, state)
     if setting.method.startswith("scratch"):

@@ -19,7 +19,7 @@ from npkd.recipe import Recipe
 VERSION = 2
 """Part of every hash: raised whenever the same setting would give another result."""
 
-LATER: Mapping[str, object] = {"network": "perceptron", "statistics": 0, "spare": 1.0, "kind": "macs"}
+LATER: Mapping[str, object] = {"network": "perceptron", "statistics": 0, "spare": 1.0, "kind": "macs", "tutor": None}
 """Fields that came later than the first runs, and what those did. With these values they are not in the hash: older runs keep their names."""
 
 
@@ -51,6 +51,7 @@ class Setting:
     widths_of       None: the method shares the budget over the layers itself. Else the run of our method whose widths, round by round, it gets;
                     networks from scratch get its inputs too
     kind            what is counted: "macs", "parameters" (weights and biases), or another of target.SIZES
+    tutor           None, or a better network, of any kind, trained on the same part, whose answers are learnt in the place of the teacher's
     """
 
     teacher: TeacherSetting
@@ -60,6 +61,7 @@ class Setting:
     keep_inputs: bool = False
     widths_of: Setting | None = None
     kind: str = "macs"
+    tutor: TeacherSetting | None = None
 
     @property
     def epochs(self) -> int:

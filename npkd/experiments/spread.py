@@ -29,7 +29,8 @@ def waves(settings: Sequence[Setting]) -> list[list[Unit]]:
 
     followed = [s.widths_of for s in settings if s.widths_of is not None]
     own = [s for s in settings if s.widths_of is None]
-    return [once([s.teacher for s in settings]), once([*followed, *own]), once([s for s in settings if s.widths_of is not None])]
+    taught = [unit for s in settings for unit in (s.teacher, s.tutor) if unit is not None]
+    return [once(taught), once([*followed, *own]), once([s for s in settings if s.widths_of is not None])]
 
 
 @contextmanager
