@@ -6,7 +6,7 @@ numbers, and products find the patches in place (workspace_products.py). Whateve
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -77,7 +77,10 @@ class Conv:
 
 
 class MaxPool:
-    """max_pool in place, of windows that neither overlap nor reach into a padding. Formulas (M1), (M2) of pooling.py."""
+    """max_pool in place, of windows that neither overlap nor reach into a padding. Formulas (M1), (M2) of pooling.py.
+
+    The largest of a window is that of the largest of its columns: over the rows of windows first, in long runs, ``tall`` (P, W, C, n).
+    """
 
     def __init__(self, size: tuple[int, int], pair: Pair) -> None:
         self.size, self.pair = size, pair
@@ -93,35 +96,47 @@ class MaxPool:
         """y, its examples fastest; x is kept for the backward half."""
         if self.x.shape != x.shape:
             max_pool(x[:0], size=self.size)                            # says what does not fit
-        self.x, parts = x, self.windows(x)
-        if self.y.shape != parts[0].shape:
-            self.y, self.left, self.won = (np.empty_like(parts[0], dtype) for dtype in (x.dtype, bool, bool))
-        self.pair.halves(lambda rows: self.forward_rows(parts, rows), len(self.y), x.size >= MANY)
-        return self.y.transpose(3, 0, 1, 2)
+        if x is not self.x:                                            # of few examples it is the same view of the same memory every time
+            self.look(x)
+        self.over(self.forward_lines)
+        return self.out
 
-    def lines(self, rows: range) -> Sequence[int | slice]:
-        """Rows of positions, one at a time, so that they stay in cache; all at once where they fit into it anyway."""
-        return rows if self.x.size >= MANY else [slice(rows.start, rows.stop)]
+    def look(self, x: Array) -> None:
+        """Take x: the rows of its windows (P, W, C, n), and buffers that fit."""
+        (kh, kw), maps = self.size, x.transpose(1, 2, 3, 0)
+        h, w = maps.shape[0] // kh * kh, maps.shape[1] // kw * kw
+        self.x, self.rows = x, [maps[i:h:kh, :w] for i in range(kh)]
+        if self.y.shape != (h // kh, w // kw, *maps.shape[2:]):
+            self.y, self.left, self.won = (np.empty_like(self.rows[0][:, ::kw], dtype) for dtype in (x.dtype, bool, bool))
+            self.tall, self.out = np.empty_like(self.rows[0]), self.y.transpose(3, 0, 1, 2)
+            self.columns = [self.tall[:, j::kw] for j in range(kw)]
 
-    def forward_rows(self, parts: list[Array], rows: range) -> None:
+    def over(self, work: Callable[[Sequence[int | slice]], None]) -> None:
+        """``work`` on all rows of positions: all at once where they fit into the cache, else one at a time, on two cores."""
+        if self.x.size >= MANY:
+            self.pair.halves(work, len(self.y))
+        else:
+            work([slice(None)])
+
+    def forward_lines(self, lines: Sequence[int | slice]) -> None:
         """Some rows of positions of y."""
-        for p in self.lines(rows):
-            y, first = self.y[p], parts[0][p]
-            np.maximum(first, parts[-1][p], out=y)                                                  # (M1)
-            for part in parts[1:-1]:
-                np.maximum(y, part[p], out=y)                                                       # (M1)
+        for p in lines:
+            for parts, out in ((self.rows, self.tall[p]), (self.columns, self.y[p])):
+                np.maximum(parts[0][p], parts[-1][p], out=out)                                      # (M1)
+                for part in parts[1:-1]:
+                    np.maximum(out, part[p], out=out)                                               # (M1)
 
     def backward(self, dy: Array, beta: float, needs_dx: bool) -> Array:
         """dx, in the order of x."""
         if self.dx.shape != self.x.shape or self.dx.strides != self.x.strides:
             self.dx = np.zeros_like(self.x)                            # what no window covers stays zero
         parts, dparts, dy = self.windows(self.x), self.windows(self.dx), dy.transpose(1, 2, 3, 0)
-        self.pair.halves(lambda rows: self.backward_rows(parts, dparts, dy, rows), len(self.y), self.x.size >= MANY)
+        self.over(lambda lines: self.backward_lines(parts, dparts, dy, lines))
         return self.dx
 
-    def backward_rows(self, parts: list[Array], dparts: list[Array], dy: Array, rows: range) -> None:
+    def backward_lines(self, parts: list[Array], dparts: list[Array], dy: Array, lines: Sequence[int | slice]) -> None:
         """Some rows of positions of dx."""
-        for p in self.lines(rows):
+        for p in lines:
             y, d, left, won = self.y[p], dy[p], self.left[p], self.won[p]
             left.fill(True)
             for part, dpart in zip(parts[:-1], dparts[:-1], strict=True):

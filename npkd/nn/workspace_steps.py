@@ -96,14 +96,13 @@ class Reshape:
     def __init__(self, layer: Layer) -> None:
         self.layer = layer
         self.sides: tuple[int, ...] = ()
+        self.shape: tuple[int, ...] = ()
 
     def forward(self, x: Array) -> Array:
         """A view of x; of maps whose examples run fastest it is a matrix by columns."""
-        if self.layer.op == "unflatten":
-            self.sides = unflatten(x[:0], **self.layer.options)[0].shape[1:]       # the op says what does not fit
-        else:
-            self.sides = flatten(x[:0])[0].shape[1:]
-        self.shape = x.shape
+        if x.shape != self.shape:
+            y = unflatten(x[:0], **self.layer.options)[0] if self.layer.op == "unflatten" else flatten(x[:0])[0]   # says what does not fit
+            self.sides, self.shape = y.shape[1:], x.shape
         return reshaped(x, self.sides)                                 # (F1), (F3)
 
     def backward(self, dy: Array, beta: float, needs_dx: bool) -> Array:
@@ -115,8 +114,8 @@ def reshaped(x: Array, sides: tuple[int, ...]) -> Array:
     """x (N, ...) -> (N, *sides), in the order it has: examples first, or, where they run fastest, last."""
     if x.flags.c_contiguous:
         return x.reshape(len(x), *sides)
-    last = np.moveaxis(x, 0, -1)
-    return np.moveaxis(last.reshape(*sides, len(x)), -1, 0)
+    last = x.transpose(*range(1, x.ndim), 0).reshape(*sides, len(x))
+    return last.transpose(-1, *range(len(sides)))
 
 
 class Plain:
