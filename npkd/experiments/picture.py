@@ -20,6 +20,10 @@ DENSE = (0.8, 0.9)
 """Between what test errors in % a dense LeNet-5 is where a source gives none (recalled): for results that are told as a rise above it."""
 
 
+KINDS = {"o": "pictures moved by a pixel", "^": "moved, and taught by a LeNet-5", "v": "like for like"}
+"""Markers of our runs."""
+
+
 @dataclass(frozen=True)
 class View:
     """What an experiment's picture shows: published rows, test errors in % from ``low`` to ``high``; ``epochs`` is what the methods had."""
@@ -31,8 +35,13 @@ class View:
     epochs: int
 
 
-PERCEPTRON = View("LeNet-300-100 on MNIST", LENET300, 0.8, 4, 60)
+PERCEPTRON = View("LeNet-300-100 on MNIST", LENET300, 0.5, 4, 60)
 CONVOLUTIONS = View("LeNet-5 on MNIST", LENET5, 0.4, 2, 20)
+
+
+def kind_of(row: Row) -> str:
+    """What a row's student had to learn from, one of KINDS."""
+    return KINDS["v"] if row.get("teacher") == "plain" else KINDS["^"] if row.get("tutored") else KINDS["o"]
 
 
 def pareto(comparison: Sequence[Row], records: Sequence[Row], view: View = PERCEPTRON) -> Figure:
@@ -60,13 +69,12 @@ def pareto(comparison: Sequence[Row], records: Sequence[Row], view: View = PERCE
                  zorder=3, label=f"other methods, {view.epochs} epochs")
     mine = [row for row in comparison if row["method"] == "ours"]
     for rows, colour, words in ((mine, "#56B4E9", f"ours, {view.epochs} epochs"), (records, BLUE, "ours, records")):
-        for like in (False, True):
-            some = [row for row in rows if (row.get("teacher") == "plain") == like]
+        for marker, kind in KINDS.items():
+            some = [row for row in rows if kind_of(row) == kind]
             if some:
                 axes.errorbar([row["macs"]["mean"] for row in some], [100 * row["test_error"]["mean"] for row in some],
-                              yerr=[100 * (row["test_error"]["deviation"] or 0) for row in some], fmt="v" if like else "o", color=colour,
-                              markersize=7, capsize=3, linestyle="none", zorder=4,
-                              label=words + (", like for like" if like else ", pictures moved by a pixel"))
+                              yerr=[100 * (row["test_error"]["deviation"] or 0) for row in some], fmt=marker, color=colour,
+                              markersize=7, capsize=3, linestyle="none", zorder=4, label=f"{words}, {kind}")
     left_out = len([row for row in comparison if row["method"] != "ours"]) - len(others)
     tidy(axes, "multiply-accumulates" + (f"   ({left_out} points above {view.high} % are left out)" if left_out else ""), "test error in %")
     axes.set_xscale("log")

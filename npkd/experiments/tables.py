@@ -70,8 +70,9 @@ def record_rows(found: Sequence[tuple[Record, list[Setting]]], folder: Path) -> 
     rows = list[dict[str, Any]]()
     for record, settings in found:
         row: dict[str, Any] = {
-            "record": record.name, "teacher": record.teacher, "allowed": record.macs, "kind": record.kind, "keep_inputs": record.keep_inputs,
-            "bar": record.bar / 100, "seeds": [s.teacher.seed for s in settings], "epochs": settings[0].epochs}
+            "record": record.name, "teacher": record.teacher, "tutored": record.tutored, "allowed": record.macs, "kind": record.kind,
+            "keep_inputs": record.keep_inputs, "bar": record.bar / 100, "seeds": [s.teacher.seed for s in settings],
+            "epochs": settings[0].epochs}
         row |= summed([result_of(s, folder) for s in settings])
         rows.append(row | {"holds": bool(row["test_error"]["mean"] <= record.bar / 100)})
     return rows
