@@ -72,9 +72,11 @@ class Recorder:
         storage.save(self.folder / f"{name}.npz", Model(network, plan.data.scaling, about))
         if not self.saved:
             old = ["summary.json", "history.jsonl", "report.html", *(f"figures/{key}.png" for key in report.CAPTIONS)]
-            for stale in old + (["student.npz"] if name == "teacher" else []):
+            for stale in old + (["student.npz", "tutor.npz"] if name == "teacher" else []):
                 with contextlib.suppress(OSError):
                     (self.folder / stale).unlink()
+            if plan.tutor_model is not None:
+                storage.save(self.folder / "tutor.npz", plan.tutor_model)        # the file that was given may be one that this run writes
         self.saved[name] = network
 
     def write_history(self) -> None:
@@ -100,7 +102,7 @@ class Recorder:
         words = ["npkd", "compress", "--data", settings.data, "--teacher", f"{self.folder / name}.npz", "--target", settings.target]
         words += ["--epochs", str(settings.epochs)] if settings.epochs is not None else []
         words += ["--keep-inputs"] * settings.keep_inputs
-        words += ["--tutor", settings.tutor] if settings.tutor is not None else []
+        words += ["--tutor", f"{self.folder / 'tutor'}.npz"] if settings.tutor is not None else []
         return f"{said}; to go on: {shlex.join([*words, '--seed', str(settings.seed), '--out', str(self.folder)])}"
 
 

@@ -81,7 +81,8 @@ class Plan:
     """Settings made definite, before anything is trained.
 
     data        scaled as the teacher wants it
-    teacher     the given one, ready for this data; None where one is trained;   tutor  likewise, None where the teacher is asked
+    teacher     the given one, ready for this data; None where one is trained
+    tutor       the given one, which takes the data as it is scaled here, None where the teacher is asked;   tutor_model  as it came
     about       what its file says of itself
     target      None for "train"
     split_seed  drew the validation part: the seed of the run, or the one that the given teacher was trained with
@@ -95,6 +96,7 @@ class Plan:
     target: Target | None
     split_seed: int
     tutor: Network | None = None
+    tutor_model: Model | None = None
 
     @property
     def split(self) -> dict[str, int]:
@@ -136,7 +138,8 @@ def prepare(settings: Settings, watch: Watch) -> Plan:
             data = load_data(settings.data, seed=seed)
         network = fitting(model, data, f"teacher: {settings.teacher}")
         data = rescaled(data, model.scaling)
-    tutor = tutoring(settings.tutor, data, seed) if settings.tutor is not None else None
+    better = storage.load(settings.tutor) if settings.tutor is not None else None
+    tutor = tutoring(better, data, seed, f"tutor: {settings.tutor}") if better else None
     epochs = settings.epochs if settings.command == "compress" else None
     even = np.ptp(data.scaling.offset) == 0 and np.ptp(data.scaling.factor) == 0      # else a moved pixel would mean something else
     maps = network is not None and cost.geometry(network) is not None
@@ -152,7 +155,7 @@ def prepare(settings: Settings, watch: Watch) -> Plan:
     goal = target.parse(settings.target, model_of.widths, settings.keep_inputs, cost.geometry(model_of))
     if goal.kind in ("parameters", "bytes") and network and any(layer.op in ("batch_norm", "gate") for layer in network.layers):
         raise InputError(f"target: {goal.kind} counts plain perceptrons, and the teacher has layers of batch_norm or gate; use macs or neurons")
-    return Plan(settings, data, numbers, network, about, goal, seed, tutor)
+    return Plan(settings, data, numbers, network, about, goal, seed, tutor, better)
 
 
 def split_seed(about: Mapping[str, Any], data: Data, seed: int) -> int:
@@ -168,25 +171,28 @@ def split_seed(about: Mapping[str, Any], data: Data, seed: int) -> int:
     return theirs if same and type(theirs) is int and theirs >= 0 else seed
 
 
-def tutoring(path: str, data: Data, seed: int) -> Network:
-    """The network in a file, ready to answer for this data as it is scaled; ``seed`` drew the data's validation part.
+def tutoring(model: Model, data: Data, seed: int, who: str) -> Network:
+    """The network of a model, ready to answer for this data as it is scaled; ``seed`` drew the data's validation part.
 
         o' = (o_data − o_tutor) · f_tutor,   factor' = f_tutor / f_data,   x · factor' + o'  is what it was trained on
 
-    Raises InputError where it does not fit the data, or was trained on what is held out here.
+    Raises InputError where it does not fit the data, or says that it was trained on what is held out here.
     """
-    model, who = storage.load(path), f"tutor: {path}"
     network = answering(model, data, who)
     theirs = split_seed(model.about if isinstance(model.about, Mapping) else {}, data, seed)
     if theirs != seed:
-        raise InputError(f"{who} was trained with the validation part of seed {theirs}, here it is that of seed {seed}; they must agree")
+        raise InputError(f"{who} was trained with the validation part of seed {theirs}, here it is that of seed {seed}; give --seed {theirs}")
     width = data.x_train.shape[1]
     own, scaling = data.scaling, model.scaling or Scaling(np.zeros(width, np.float32), np.ones(width, np.float32))
     if np.array_equal(own.offset, scaling.offset) and np.array_equal(own.factor, scaling.factor):
         return network
-    factor = scaling.factor.astype(np.float64) / own.factor
-    shift = (own.offset.astype(np.float64) - scaling.offset) * scaling.factor
-    return Network([Layer("gate", (factor.astype(np.float32),)), Layer("offset", (shift.astype(np.float32),)), *network.layers])
+    with np.errstate(over="ignore", invalid="ignore"):
+        factor = (scaling.factor.astype(np.float64) / own.factor).astype(np.float32)
+        shift = ((own.offset.astype(np.float64) - scaling.offset) * scaling.factor).astype(np.float32)
+        network = Network([Layer("gate", (factor,)), Layer("offset", (shift,)), *network.layers])
+        if not np.isfinite(predict(network, data.x_train[:1000])).all():
+            raise InputError(f"{who}: its scaling takes {data.name} beyond float32; it needs to be for such inputs")
+    return network
 
 
 def fitting(model: Model, data: Data, who: str) -> Network:
@@ -208,6 +214,8 @@ def answering(model: Model, data: Data, who: str) -> Network:
         network = unselected(Network([layer for layer in model.network.layers if layer.op != "dropout"]).astype(np.float32))
     if not all(np.isfinite(p).all() for layer in network.layers for p in layer.params):
         raise InputError(f"{who} has weights beyond float32; they must be finite in it")
+    if not network.widths:
+        raise InputError(f"{who} has no dense layer and no convolution; it needs at least one")
     inputs, given = data.x_train.shape[1], len(model.scaling.offset) if model.scaling else storage.input_width(network)
     if given > inputs or (given < inputs and (model.scaling or network.layers[0].op != "select")):
         raise InputError(f"{who} takes {given} inputs, but {data.name} has {inputs}; they must agree")

@@ -94,7 +94,8 @@ def of_compression(plan: Plan, target: Target, state: State) -> dict[str, Any]:
     file, tutor = plan.settings.teacher, plan.settings.tutor
     return general(plan) | {
         "teacher_file": None if file is None else Path(file).name,
-        "tutor": None if plan.tutor is None else judged(plan.tutor, plan.data)[0] | {"file": Path(str(tutor)).name},
+        "tutor": None if plan.tutor is None else {
+            "file": Path(str(tutor)).name, "widths": plan.tutor.widths, "test_error": judged(plan.tutor, plan.data)[0]["test_error"]},
         "target": {"words": plan.settings.target, "kind": target.kind, "bound": target.bound},
         "teacher": teacher,
         "student": student,

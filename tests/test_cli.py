@@ -244,6 +244,11 @@ WRONG = {
         dense_layer(16, 8, RNG), Layer("maxout", options={"pieces": 2}), dense_layer(4, 3, RNG)])), "maxout"),
     "teacher that ends between dense layers": (network_file(lambda: Network([
         dense_layer(16, 8, RNG), Layer("flatten"), dense_layer(8, 3, RNG)])), "flatten"),
+    "teacher without weights": (network_file(lambda: Network([Layer("gate", (np.ones(16),))])), "no dense layer"),
+    "tutor without weights": (lambda folder: with_teacher(
+        folder, teacher(folder), "--tutor", teacher(folder, Network([Layer("gate", (np.ones(16),))]), name="tutor.npz")), "no dense layer"),
+    "tutor for other sizes of numbers": (lambda folder: with_teacher(
+        folder, teacher(folder), "--tutor", teacher(folder, scaling=Scaling.range(0, 1e-38, 16), name="tutor.npz")), "tutor", "beyond float32"),
     "tutor missing": (lambda folder: with_teacher(folder, teacher(folder), "--tutor", str(folder / "none.npz")), "none.npz", "No such file"),
     "tutor of other classes": (lambda folder: with_teacher(
         folder, teacher(folder), "--tutor", teacher(folder, perceptron([16, 8, 4], RNG), name="tutor.npz")), "tutor", "4 classes", "3"),
@@ -517,6 +522,22 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1
 def process(*arguments, **more):
     return subprocess.Popen([sys.executable, "-W", "error", "-m", "npkd", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                             env=ENVIRONMENT, text=True, **more)
+
+
+def test_a_tutor_is_kept_beside_what_it_teaches(tmp_path, capsys, monkeypatch):
+    """Also where it is a file of the folder that the run writes."""
+    assert quick(tmp_path) == 0
+    given = tmp_path / "out" / "student.npz"
+    before = given.read_bytes()
+    capsys.readouterr()
+    monkeypatch.setattr(pipeline, "Silent", lambda: Stop("round 2 of 5: layers", 1))
+    assert quick(tmp_path, "--tutor", str(given)) == 130
+    one_sentence(capsys, f"--tutor {tmp_path / 'out' / 'tutor.npz'}")
+    assert given.read_bytes() != before
+    assert (tmp_path / "out" / "tutor.npz").read_bytes() == before
+    monkeypatch.undo()
+    assert quick(tmp_path) == 0
+    assert not (tmp_path / "out" / "tutor.npz").exists()               # it tells of another run
 
 
 def test_a_wrong_word_in_a_process(tmp_path):

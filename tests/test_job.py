@@ -236,11 +236,12 @@ def tutor_file(folder, scaling=None, about=None):
     return str(folder / "tutor.npz")
 
 
-def test_the_answers_of_a_tutor_are_what_is_learnt(tmp_path):
+@pytest.mark.parametrize("target", ["macs=40%", "error=+100"])
+def test_the_answers_of_a_tutor_are_what_is_learnt(tmp_path, target):
     """A tutor that says class 2 whatever it is shown: so does the student in the end, however good the teacher was."""
     w, b = np.zeros((3, 16), np.float32), np.array([0, 0, 9], np.float32)
     storage.save(tmp_path / "stubborn.npz", Model(Network([Layer("dense", (w, b))])))
-    assert quick(tmp_path, "--epochs", "40", "--tutor", str(tmp_path / "stubborn.npz")) == 0
+    assert quick(tmp_path, "--epochs", "40", "--target", target, "--tutor", str(tmp_path / "stubborn.npz")) == 0
     found, x = read(tmp_path / "out"), arrays()["x_test"]
     said = storage.load(tmp_path / "out" / "student.npz").logits(x).argmax(axis=1)
     assert (said == 2).mean() > 0.95 > 0.6 > (storage.load(tmp_path / "out" / "teacher.npz").logits(x).argmax(axis=1) == 2).mean()

@@ -53,7 +53,7 @@ def test_every_field_of_a_setting_is_in_its_hash(tmp_path):
               replace(one, method="random"), replace(one, macs=91), replace(one, keep_inputs=True), replace(one, widths_of=one),
               replace(one, widths_of=replace(one, macs=91)), replace(one, kind="parameters"),
               replace(one, widths_of=replace(one, kind="parameters")), replace(one, tutor=teacher),
-              replace(one, tutor=replace(teacher, seed=teacher.seed + 1))]
+              replace(one, tutor=replace(teacher, kind="moved"))]
     for field in fields(Recipe):
         value = getattr(RECIPE, field.name)
         other = {"hidden": (7,), "network": "lenet5"}.get(field.name) or value + 1
@@ -161,11 +161,16 @@ def test_methods_and_teachers_are_given_no_test_part(tmp_path, monkeypatch):
 def test_a_tutor_is_trained_once_and_asked(tmp_path, monkeypatch):
     """Its answers, not the teacher's, make the transfer set; it is a unit of the first wave; other methods refuse it."""
     tutor, asked, transfer_set = taught(tmp_path, hidden=(9, 7)), [], runs.pipeline.transfer_set
-    unit = Setting(taught(tmp_path), "ours", 90, RECIPE, tutor=tutor)
+    unit = Setting(taught(tmp_path), "ours", 90, replace(RECIPE, all_at_last=True), tutor=tutor)
+    trained, train_teacher = [], runs.pipeline.train_teacher
+    monkeypatch.setattr(runs.pipeline, "train_teacher", lambda *given: (trained.append(given), train_teacher(*given))[1])
     assert spread.waves([unit])[0] == [unit.teacher, tutor]
     monkeypatch.setattr(runs.pipeline, "transfer_set", lambda network, *rest: (asked.append(network), transfer_set(network, *rest))[1])
     runs.finish(unit, tmp_path)
-    assert {tuple(network.widths) for network in asked} == {(16, 9, 7, 3)}
+    assert [network.widths for network in asked] == [[16, 9, 7, 3]] * 2           # the rounds' transfer set, and that of all examples
+    assert len(trained) == 2
+    with pytest.raises(InputError, match="seed must agree"):
+        replace(unit, tutor=replace(tutor, seed=1))
     with pytest.raises(InputError, match="obs was given a tutor"):
         runs.finish(replace(unit, method="obs"), tmp_path)
 

@@ -16,6 +16,7 @@ from npkd.experiments.methods import Given, make
 from npkd.experiments.setting import Setting, TeacherSetting, Unit, path_of, read, write
 from npkd.nn.network import Network
 from npkd.pipeline import Silent, State, error_rate
+from npkd.plan import sizes
 from npkd.storage import Model
 
 
@@ -45,7 +46,8 @@ def teacher_of(setting: TeacherSetting, folder: Path, data: Data) -> tuple[Netwo
     began = time.perf_counter()
     rng = np.random.default_rng([setting.seed, 0])
     network = pipeline.train_teacher(blind(data, setting.examples), setting.recipe, rng, Silent(), State())
-    storage.save(path, Model(network, data.scaling, {"kind": setting.kind, "seed": setting.seed, "data": data.name}))
+    storage.save(path, Model(network, data.scaling, {
+        "kind": setting.kind, "seed": setting.seed, "data": data.name, "split": {"seed": setting.seed, **sizes(data)}}))
     result = {**errors(network, data), "widths": network.widths, "macs": cost.of(network).macs,
               "seconds": round(time.perf_counter() - began, 1)}
     write(setting, result, folder)                                    # after the network: a result says that all is there

@@ -63,6 +63,12 @@ class Setting:
     kind: str = "macs"
     tutor: TeacherSetting | None = None
 
+    def __post_init__(self) -> None:
+        one, other = self.teacher, self.tutor
+        if other is not None and (one.data, one.examples, one.seed) != (other.data, other.examples, other.seed):
+            raise InputError(f"setting: the tutor learns {other.data} with seed {other.seed}, the teacher {one.data} with seed {one.seed}; "
+                             "data, examples and seed must agree, or one of them knows the other's validation part")
+
     @property
     def epochs(self) -> int:
         """Passes over the data in all: rounds and the last distillation."""

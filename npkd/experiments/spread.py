@@ -68,7 +68,8 @@ def words(unit: Unit) -> str:
     """A unit in a line."""
     if isinstance(unit, TeacherSetting):
         return f"teacher {unit.kind}, seed {unit.seed}"
-    return f"{unit.method}{' at our widths' if unit.widths_of else ''}, {unit.macs} MACs, seed {unit.teacher.seed}"
+    how = (" at our widths" if unit.widths_of else "") + (", tutored" if unit.tutor else "")
+    return f"{unit.method}{how}, {unit.macs} MACs, seed {unit.teacher.seed}"
 
 
 def run_all(settings: Sequence[Setting], folder: Path, jobs: int) -> int:
