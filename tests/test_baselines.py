@@ -18,7 +18,7 @@ from npkd.experiments.setting import Setting, TeacherSetting
 from npkd.nn.architectures import conv_layer, lenet5
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
 from npkd.nn.workspace import predict
-from npkd.pipeline import Silent
+from npkd.pipeline import Silent, transfer_set
 from npkd.recipe import Recipe
 from npkd.sparsity.elimination import Reader, eliminate
 from npkd.sparsity.group_lasso import Problem, refit
@@ -361,13 +361,14 @@ def test_gates_change_nothing_at_one_and_are_multiplied_in():
 
 def test_a_strong_penalty_shuts_gates(monkeypatch):
     data, teacher, recipe = tiny_run()
+    transfer = transfer_set(teacher, data, recipe)
     monkeypatch.setattr(slimming, "STRENGTH", 0.5)
-    _, strong = slimming.slim(teacher, data, recipe, 6, RNG(0), keep_inputs=False)
+    _, strong = slimming.slim(teacher, transfer, data, recipe, 6, RNG(0), keep_inputs=False)
     monkeypatch.setattr(slimming, "STRENGTH", 1e-9)
-    _, weak = slimming.slim(teacher, data, recipe, 6, RNG(0), keep_inputs=False)
+    _, weak = slimming.slim(teacher, transfer, data, recipe, 6, RNG(0), keep_inputs=False)
     assert sum(int((s == 0).sum()) for s in strong) > 3                # exactly: it is a proximal step
     assert not any((s == 0).any() for s in weak)
-    assert (slimming.slim(teacher, data, recipe, 1, RNG(0), keep_inputs=True)[1][0] == 1).all()
+    assert (slimming.slim(teacher, transfer, data, recipe, 1, RNG(0), keep_inputs=True)[1][0] == 1).all()
 
 
 # ---- all of them ---------------------------------------------------------------------------------------------------------------

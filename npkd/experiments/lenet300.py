@@ -45,7 +45,7 @@ COMPARISON = replace(PICTURES, rounds=31, round_epochs=1, final_epochs=30, stude
 GRADUAL = ("random", "incoming weights", "outgoing weights", "activation", "taylor", "obs", "lasso", "thinet", "net-trim", "slimming",
            "slimming in proportion")
 SHORT = ("incoming weights", "outgoing weights")
-FOLLOWING = ("random", "activation", "obs", "lasso", "thinet", *SCRATCH)
+FOLLOWING = ("obs", *SCRATCH)
 """Those that are also run with the widths that ours found, at the first of the budgets."""
 
 AT_LAST = replace(PICTURES, all_at_last=True)
@@ -57,7 +57,6 @@ RECORDS = (
     Record("best, VIBNet's size", "moved", 9_560, 1.30, AT_LAST),
     Record("best, smaller", "moved", 6_000, 1.60, AT_LAST),
     Record("best, a tenth", "moved", 27_000, 1.00, AT_LAST),
-    Record("tutored, VIBNet's size", "moved", 9_560, 1.30, AT_LAST, tutored=True),
     Record("tutored, smaller", "moved", 6_000, 1.60, AT_LAST, tutored=True),
     Record("tutored, a tenth", "moved", 27_000, 1.00, AT_LAST, tutored=True),
     Record("tutored, the size of RigL+ (moonshot)", "moved", 3_100, 1.60, AT_LAST, tutored=True),

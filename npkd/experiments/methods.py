@@ -167,13 +167,14 @@ def slimmed(
     """
     recipe = setting.recipe
     first = setting.epochs - recipe.final_epochs or setting.epochs // 2
-    student, score = slim(teacher, data, recipe, max(first, 1), rng, setting.keep_inputs)
+    transfer = pipeline.transfer_set(teacher, data, recipe)
+    student, score = slim(teacher, transfer, data, recipe, max(first, 1), rng, setting.keep_inputs)
     across = score if setting.method == "slimming" else None
     widths = shared(setting, student, data, setting.macs, across) if given is None else asked(given, 1, 1, student)
     student = cut(student, [best(s, w) for s, w in zip(score, widths, strict=True)])
     widths = student.widths
     student = pipeline.imitate(student, teacher, data, recipe, max(setting.epochs - first, 1), recipe.student_rate, rng, watch,
-                               "final distillation", state)
+                               "final distillation", state, transfer)
     return Made(student, [widths])
 
 

@@ -12,12 +12,11 @@ import numpy as np
 from npkd.arrays import Array
 from npkd.data import Data
 from npkd.distillation.objective import Distillation
-from npkd.distillation.transfer import Noise, blur, mixed
+from npkd.distillation.transfer import Transfer
 from npkd.experiments.scores import convolves
 from npkd.nn.network import Layer, Network
 from npkd.nn.optimisers import SGD
-from npkd.nn.training import Batch, train
-from npkd.nn.workspace import predict
+from npkd.nn.training import train
 from npkd.recipe import Recipe
 from npkd.sparsity.folding import inserted, into_reader
 from npkd.sparsity.penalties import L1
@@ -61,7 +60,7 @@ def opened(network: Network, gates: Sequence[int]) -> tuple[Network, list[Array]
 
 
 def slim(
-    teacher: Network, data: Data, recipe: Recipe, epochs: int, rng: np.random.Generator, keep_inputs: bool
+    teacher: Network, transfer: Transfer, data: Data, recipe: Recipe, epochs: int, rng: np.random.Generator, keep_inputs: bool
 ) -> tuple[Network, list[Array]]:
     """The teacher after ``epochs`` of learning its own answers under the penalty, and one score a neuron, junction by junction.
 
@@ -70,14 +69,6 @@ def slim(
     The penalty is a proximal step (P1) on the gates after each update. Scores of inputs that are all kept are ones.
     """
     start, gates = gated(teacher, keep_inputs)
-    shown = Noise(0.0, reach=recipe.jitter, shape=data.shape)
-
-    def transfer(batch: Batch, rng: np.random.Generator) -> Batch:
-        x = shown(batch, rng)["x"]
-        x = mixed(x, recipe.mix, rng) if recipe.mix else x
-        x = blur(x, recipe.noise, rng) if recipe.noise else x
-        return {**batch, "x": x, "teacher": predict(teacher, x)}
-
     network = start
     for record in train(start, {"x": data.x_train, "y": data.y_train}, Distillation(labels=recipe.labels, temperature=recipe.temperature),
                         epochs=epochs, rng=rng, batch=recipe.batch, optimiser=SGD(recipe.student_rate, decay=recipe.student_decay),
