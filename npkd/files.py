@@ -78,10 +78,15 @@ def write_bytes(path: NewPath, data: bytes) -> None:
     temporary = path.parent / f".{uuid4().hex}.tmp"
     try:
         try:
-            with open(temporary, "xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())          # a disk that is full may say so only here
+            # a number, no file object: an interrupt inside open would leave one half made, of which Python complains later
+            file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+            try:
+                left = memoryview(data)
+                while left:
+                    left = left[os.write(file, left):]
+                os.fsync(file)                   # a disk that is full may say so only here
+            finally:
+                os.close(file)
             os.replace(temporary, path)
         except BaseException:                    # also an interrupt
             with contextlib.suppress(OSError):

@@ -174,22 +174,19 @@ def split_seed(about: Mapping[str, Any], data: Data, seed: int) -> int:
 def tutoring(model: Model, data: Data, seed: int, who: str) -> Network:
     """The network of a model, ready to answer for this data as it is scaled; ``seed`` drew the data's validation part.
 
-        o' = (o_data − o_tutor) · f_tutor,   factor' = f_tutor / f_data,   x · factor' + o'  is what it was trained on
-
     Raises InputError where it does not fit the data, or says that it was trained on what is held out here.
     """
     network = answering(model, data, who)
     theirs = split_seed(model.about if isinstance(model.about, Mapping) else {}, data, seed)
     if theirs != seed:
-        raise InputError(f"{who} was trained with the validation part of seed {theirs}, here it is that of seed {seed}; give --seed {theirs}")
+        raise InputError(f"{who} was trained with the validation part of seed {theirs}, here it is that of seed {seed}; they must be the same")
     width = data.x_train.shape[1]
     own, scaling = data.scaling, model.scaling or Scaling(np.zeros(width, np.float32), np.ones(width, np.float32))
     if np.array_equal(own.offset, scaling.offset) and np.array_equal(own.factor, scaling.factor):
         return network
     with np.errstate(over="ignore", invalid="ignore"):
-        factor = (scaling.factor.astype(np.float64) / own.factor).astype(np.float32)
-        shift = ((own.offset.astype(np.float64) - scaling.offset) * scaling.factor).astype(np.float32)
-        network = Network([Layer("gate", (factor,)), Layer("offset", (shift,)), *network.layers])
+        ratio, shift = (a.astype(np.float32) for a in change_of(own, scaling))
+        network = Network([Layer("gate", (ratio,)), Layer("offset", (shift,)), *network.layers])
         if not np.isfinite(predict(network, data.x_train[:1000])).all():
             raise InputError(f"{who}: its scaling takes {data.name} beyond float32; it needs to be for such inputs")
     return network
@@ -242,10 +239,16 @@ def unselected(network: Network) -> Network:
     return network
 
 
-def rescaled(data: Data, scaling: Scaling | None) -> Data:
-    """The data as another scaling gives it; the very same where the two are equal. Without a scaling: unscaled.
+def change_of(own: Scaling, new: Scaling) -> tuple[Array, Array]:
+    """f'/f and (o − o') · f', in float64: what takes inputs from one scaling (o, f) to another (o', f').
 
         x' = x · f'/f + (o − o') · f'
+    """
+    return new.factor.astype(np.float64) / own.factor, (own.offset.astype(np.float64) - new.offset) * new.factor
+
+
+def rescaled(data: Data, scaling: Scaling | None) -> Data:
+    """The data as another scaling gives it, see ``change_of``; the very same where the two are equal. Without a scaling: unscaled.
 
     Raises InputError where that is not finite in float32.
     """
@@ -253,8 +256,7 @@ def rescaled(data: Data, scaling: Scaling | None) -> Data:
     new = scaling or Scaling(np.zeros(width, np.float32), np.ones(width, np.float32))
     if np.array_equal(own.offset, new.offset) and np.array_equal(own.factor, new.factor):
         return data
-    ratio = new.factor.astype(np.float64) / own.factor
-    shift = (own.offset.astype(np.float64) - new.offset) * new.factor
+    ratio, shift = change_of(own, new)
 
     def change(x: Array) -> Array:
         out = np.empty_like(x)

@@ -267,7 +267,7 @@ def test_a_tutor_is_asked_about_inputs_as_it_was_trained_on(tmp_path):
 def test_a_tutor_that_knows_the_validation_part_is_refused(tmp_path):
     about = {"data": "data", "split": {"seed": 3, "train": 108, "validation": 12, "test": 40}}
     path = tutor_file(tmp_path, about=about)
-    with pytest.raises(InputError, match=r"tutor.npz was trained with the validation part of seed 3, .* seed 0"):
+    with pytest.raises(InputError, match=r"tutor.npz was trained with the validation part of seed 3, .* seed 0; they must be the same"):
         prepare(settings(tmp_path, tutor=path), pipeline.Silent())
     assert prepare(settings(tmp_path, tutor=path, seed=3), pipeline.Silent()).tutor is not None
 

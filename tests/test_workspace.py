@@ -7,11 +7,14 @@ import pytest
 
 from npkd.errors import InputError
 from npkd.nn import workspace_maps, workspace_products, workspace_threads
+from npkd.nn.layers import flatten
 from npkd.nn.network import OPS, Layer, Network, dense_layer
+from npkd.nn.pooling import max_pool
 from npkd.nn.workspace import Workspace, predict
 from npkd.nn.workspace_maps import Conv, MaxPool
 from npkd.nn.workspace_products import Positions, Rows
-from npkd.nn.workspace_steps import Plain
+from npkd.nn.workspace_steps import Plain, Reshape
+from npkd.nn.workspace_threads import Pair
 
 TOLERANCE = {np.float64: 1e-12, np.float32: 1e-5}
 
@@ -346,3 +349,16 @@ def test_sensitivities_that_do_not_fit_are_refused(sensitivities):
     workspace.forward(rng.standard_normal((4, 3)))
     with pytest.raises(InputError, match="sensitivit"):
         workspace.backward(sensitivities)
+
+
+def test_what_is_kept_between_calls_is_not_stale():
+    """Other arrays of the same shape, the same array with other numbers in it, other shapes: each time the answer to what is given now."""
+    rng = np.random.default_rng(0)
+    pool, flat = MaxPool((2, 3), Pair()), Reshape(Layer("flatten"))
+    x = rng.standard_normal((2, 4, 6, 3))
+    for given in (x, rng.standard_normal(x.shape), x, rng.standard_normal((3, 5, 7, 2)), x):
+        for _ in range(2):
+            y = pool.forward(given)
+            assert np.array_equal(y, max_pool(given, size=(2, 3))[0])
+            assert np.array_equal(flat.forward(given), flatten(given)[0])
+            given += 1

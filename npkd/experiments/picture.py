@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -47,8 +48,8 @@ def kind_of(row: Row) -> str:
 def pareto(comparison: Sequence[Row], records: Sequence[Row], view: View = PERCEPTRON) -> Figure:
     """Rows of the comparison and of the records as ``npkd.experiments.tables`` makes them -> the picture.
 
-    Means over seeds, bars of one deviation; rings are networks that read all inputs. A result that is told as a rise above a dense network of
-    which nothing is said is a line, for dense networks of DENSE. Methods above ``view.high`` % are left out and counted below.
+    Means over seeds, bars of one deviation; white inside are networks that read all inputs. A result that is told as a rise above a dense
+    network of which nothing is said is a line, for dense networks of DENSE. Methods above ``view.high`` % are left out and counted below.
     """
     figure = canvas(view.title, 5.2)
     axes = figure.add_subplot()
@@ -69,12 +70,13 @@ def pareto(comparison: Sequence[Row], records: Sequence[Row], view: View = PERCE
                  zorder=3, label=f"other methods, {view.epochs} epochs")
     mine = [row for row in comparison if row["method"] == "ours"]
     for rows, colour, words in ((mine, "#56B4E9", f"ours, {view.epochs} epochs"), (records, BLUE, "ours, records")):
-        for marker, kind in KINDS.items():
-            some = [row for row in rows if kind_of(row) == kind]
+        for (marker, kind), whole in itertools.product(KINDS.items(), (False, True)):
+            some = [row for row in rows if kind_of(row) == kind and bool(row.get("keep_inputs")) == whole]
             if some:
                 axes.errorbar([row["macs"]["mean"] for row in some], [100 * row["test_error"]["mean"] for row in some],
                               yerr=[100 * (row["test_error"]["deviation"] or 0) for row in some], fmt=marker, color=colour,
-                              markersize=7, capsize=3, linestyle="none", zorder=4, label=f"{words}, {kind}")
+                              markersize=7, capsize=3, linestyle="none", zorder=4, markerfacecolor="white" if whole else colour,
+                              label=f"{words}, {kind}" + ", all inputs kept" * whole)
     left_out = len([row for row in comparison if row["method"] != "ours"]) - len(others)
     tidy(axes, "multiply-accumulates" + (f"   ({left_out} points above {view.high} % are left out)" if left_out else ""), "test error in %")
     axes.set_xscale("log")
