@@ -46,7 +46,7 @@ GRADUAL = ("random", "incoming weights", "outgoing weights", "activation", "tayl
            "slimming in proportion")
 SHORT = ("incoming weights", "outgoing weights")
 FOLLOWING = ("obs", *SCRATCH)
-"""Those that are also run with the widths that ours found, at the first of the budgets."""
+"""Those that are also run with the widths that ours found; from scratch on its inputs too."""
 
 AT_LAST = replace(PICTURES, all_at_last=True)
 """The records' recipe: the default one, but the last distillation sees all 60,000 pictures, as the published ones did."""
@@ -77,7 +77,7 @@ def teacher(kind: str, seed: int) -> TeacherSetting:
 def comparison(seeds: int) -> list[Setting]:
     """Every method, budget and seed."""
     return [s for macs in BUDGETS for seed in range(seeds)
-            for s in against(teacher("moved", seed), macs, COMPARISON, (*GRADUAL, *SCRATCH), SHORT, FOLLOWING if macs == BUDGETS[0] else ())]
+            for s in against(teacher("moved", seed), macs, COMPARISON, (*GRADUAL, *SCRATCH), SHORT, FOLLOWING)]
 
 
 def quick(seeds: int) -> list[Setting]:
