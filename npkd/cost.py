@@ -13,8 +13,13 @@ from npkd.nn.network import Network
 
 @dataclass(frozen=True)
 class Cost:
-    """macs: multiply-accumulates an example, biases not counted; parameters: weights and biases; bytes: of the parameters, 4 each in float32;
-    neurons: inputs and hidden neurons or channels, as many as each layer of weights reads."""
+    """What is counted.
+
+    macs        multiply-accumulates an example, biases not counted
+    parameters  numbers that are stored: weights, biases, gates, offsets, and of a batch norm its running moments too
+    bytes       of the parameters, 4 each in float32
+    neurons     inputs and hidden neurons or channels, as many as each layer of weights reads
+    """
 
     macs: int
     parameters: int
@@ -75,7 +80,7 @@ def of(network: Network, shape: Sequence[int] | None = None) -> Cost:
 
         macs = Σ_dense I O + Σ_conv P Q F kh kw C/G                                    (C2)
 
-    Everything else counts as parameters, not as multiply-accumulates (gates and batch norms fold into the weights, see sparsity/folding.py).
+    Everything else counts as parameters, not as multiply-accumulates (gates and batch norms mostly fold into weights, see sparsity/folding.py).
     ``shape``: of one example, see ``shapes``; a perceptron needs none. Raises InputError as ``shapes``.
     """
     arrays = [p for layer in network.layers for p in (*layer.params, *layer.running)]

@@ -114,6 +114,33 @@ def test_elimination_of_blocks_is_greedy_by_refits(seed):
         np.testing.assert_allclose(rises, expected, rtol=1e-7)
 
 
+def test_a_layer_that_reads_some_of_the_neurons_alone():
+    """In any order, one column each: what is not read there does no harm there."""
+    h = RNG.standard_normal((60, 3))
+    z = h @ RNG.standard_normal((3, 2)) + 0.1 * RNG.standard_normal((60, 2))
+    reader = Reader.of(Statistics.of(h, z), np.array([4, 0, 2]), 0.0)
+    for left in ([0, 1, 2, 3, 4], [1, 2, 4], [3]):
+        assert reader.harms(left) == pytest.approx([reader.harm(u) for u in left])
+    assert reader.harms([1, 3]).tolist() == [0, 0]
+    kept, rises = eliminate([reader], 5, 3)
+    assert kept.tolist() == [0, 2, 4]
+    assert rises.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("between", ["flatten", "global_average_pool"])
+def test_channels_that_are_read_in_another_order(between):
+    """One column each, but in another order: the same function loses the same channels, and the student is the same."""
+    order = np.array([2, 0, 1, 5, 3, 7, 4, 6])
+    w, v = RNG.standard_normal((8, 4, 4, 1)), RNG.standard_normal((3, 8)) * [5, 5, 0.1, 0.1, 5, 0.1, 0.1, 5]
+    front = [Layer("unflatten", options={"shape": [4, 4, 1]}), Layer("conv2d", (w, RNG.standard_normal(8))), Layer("relu"), Layer(between)]
+    x = RNG.standard_normal((300, 16))
+    one, other = (distil(Network([*front, *behind]), lambda: [x], exactly([1, 4])) for behind in (
+        [Layer("dense", (v, np.zeros(3)))],
+        [Layer("select", options={"kept": order.tolist()}), Layer("dense", (v[:, order].copy(), np.zeros(3)))]))
+    assert {r.neuron for r in one.removals} == {r.neuron for r in other.removals} == {2, 3, 5, 6}      # those that matter least
+    np.testing.assert_allclose(other.student.predict(x), one.student.predict(x), rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize(("made", "widths"), [(small, [1, 3, 4, 5]), (residual, [1, 5, 4])])
 def test_channels_are_removed_as_asked_and_the_refit_is_worth_it(made, widths):
     teacher = made(1)

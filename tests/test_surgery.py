@@ -249,6 +249,20 @@ def test_of_a_layer_that_dies_one_neuron_stays(reason):
     assert not remove(smaller)[1]
 
 
+def test_what_stands_before_a_neuron_that_stays_unread_goes_too():
+    """The last neuron of a layer is constant: it stays, its weights go into a bias, and what made it is heard no more."""
+    rng = np.random.default_rng(0)
+    network = Network([dense(rng.standard_normal((4, 3)), rng.standard_normal(4)), Layer("relu"), dense(rng.standard_normal((1, 4)), [0.5]),
+                       Layer("gate", (np.zeros(1),)), dense(rng.standard_normal((2, 1)), [1, 2])])
+    smaller, removals = remove(network)
+    assert smaller.widths == [1, 1, 1, 2]
+    assert sorted((r.junction, r.reason) for r in removals) == [(0, "dead")] * 2 + [(1, "dead")] * 3
+    agree(network, smaller, rng.standard_normal((9, 3)))
+    again, nothing = remove(smaller)
+    assert again.widths == smaller.widths
+    assert not nothing
+
+
 def test_no_input_is_read():
     network = Network([dense(np.zeros((2, 3)), [1, 2])])
     smaller, removals = remove(network)

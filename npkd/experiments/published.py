@@ -79,5 +79,6 @@ LENET5 = (
     Published("L0-sep, another's program", (14, 19, 36, 21), 1.27, 628_166, "read", True),
     Published("Sparse VD (Molchanov 2017)", (14, 19, 242, 131), 1, 660_212, "recomputed", True),
     Published("L0 (Louizos 2018)", (20, 25, 45, 462), 0.9, 1_113_410, "read", True),
+    Published("Sparse VD, SBP's table", (17, 32, 329, 75), 0.75, 1_140_625, "read", True),
 )
 """LeNet-5 with all its widths; by their cost. Inputs are never removed there, but single positions behind flatten are."""

@@ -112,7 +112,7 @@ def comparison_text(rows: Sequence[Row]) -> str:
     parts = []
     for macs in dict.fromkeys(row["macs_allowed"] for row in rows):
         here = [row for row in rows if row["macs_allowed"] == macs]
-        lines = [["method", "widths", "validation %", "test %", "minus ours", "95 % interval", "ours"]]
+        lines = [["method", "mean widths", "validation %", "test %", "minus ours", "95 % interval", "ours"]]
         for row in here:
             difference = row.get("minus_ours")
             interval = difference["interval"] if difference else None
@@ -133,7 +133,7 @@ def comparison_text(rows: Sequence[Row]) -> str:
 
 def records_text(rows: Sequence[Row]) -> str:
     """The records against their bars."""
-    lines = [["record", "teacher", "allowed", "widths", "validation %", "test %", "teacher %", "bar %", "", "seconds"]]
+    lines = [["record", "teacher", "allowed", "mean widths", "validation %", "test %", "teacher %", "bar %", "", "seconds"]]
     lines += [[row["record"], row["teacher"], f"{row['allowed']:,}" + f" {row['kind']}" * (row["kind"] != "macs"), chain(row["mean_widths"]),
                percent(row["validation_error"]), percent(row["test_error"]), percent(row["teacher_test_error"]), f"{100 * row['bar']:.2f}",
                "holds" if row["holds"] else "MISSED", f"{row['seconds']['mean']:.0f}"] for row in rows]

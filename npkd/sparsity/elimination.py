@@ -47,10 +47,12 @@ class Reader:
 
     def harms(self, left: Sequence[int] | Array) -> Array:
         """``harm`` of the units that are left."""
-        if len(np.unique(self.unit)) == len(self.unit):              # one column each: the trace is a square
-            place = np.argsort(self.unit)[list(left)]
-            return np.asarray(0.5 * (self.w[:, place] ** 2).sum(axis=0) / np.diag(self.inverse)[place])           # (I9)
-        return np.array([self.harm(u) for u in left])
+        if len(np.unique(self.unit)) < len(self.unit):
+            return np.array([self.harm(u) for u in left])
+        there = np.flatnonzero(np.isin(self.unit, left))              # one column each, or none: the trace is a square
+        harms = np.zeros(1 + max(*left, *self.unit))
+        harms[self.unit[there]] = 0.5 * (self.w[:, there] ** 2).sum(axis=0) / np.diag(self.inverse)[there]        # (I9)
+        return harms[list(left)]
 
     def lose(self, u: int) -> None:
         """Unit u goes.

@@ -200,9 +200,10 @@ def choose(
     place = places[k]
     units = {i: columns_of(network.layers[i], place.units[i]) for i in place.consumers}
     heard = {i: statistics[i].targets(outputs_read(network, i, places, chosen)) for i in place.consumers}
-    if len(units) == 1 and len(next(iter(units.values()))) == place.width:
+    first = next(iter(units.values()))
+    if len(units) == 1 and np.array_equal(np.sort(first), np.arange(place.width)):                     # one column each, in any order
         solution, top = most_useful(next(iter(heard.values())), wanted, ridge)
-        return Choice(solution.kept, solution.lam, top, solution.gap, int(solution.proved.sum()), solution.error)
+        return Choice(np.sort(first[solution.kept]), solution.lam, top, solution.gap, int(solution.proved.sum()), solution.error)
     systems = {i: Reader.of(heard[i], unit, ridge) for i, unit in units.items()}
     kept, _ = eliminate(list(systems.values()), place.width, wanted)
     there = {i: heard[i].normalised()[2] for i in units}

@@ -198,11 +198,12 @@ def remove(network: Network, *, inputs: bool = True, shape: Sequence[int] | None
     while found:
         found = False
         for k in range(0 if inputs else 1, len(names)):                   # front to back: what is constant makes others constant
+            before = network
             network, gone = once(network, k, shape)
             for j, reason, into in gone:
                 records.append(Removal(k, int(names[k][j]), reason, None if into is None else int(names[k][into])))
             names[k] = np.delete(names[k], [j for j, _, _ in gone])
-            found = found or bool(gone)
+            found = found or network is not before                        # the last of a layer stays, but may be read no more
     for k, place in enumerate(first):
         for nth in range(len(place.consumers)):
             network, unread = trimmed(network, k, nth, shape)
