@@ -28,6 +28,7 @@ from npkd.stream import Passes, passes_over
 from npkd.target import parse
 from npkd.teachers import Layers as Layers
 from npkd.teachers import Teacher, agreeing, scaled, taken, unit_of
+from npkd.tutors import Tutor, asked
 
 PROBE = 1000
 """Examples, the first ones, on which that is looked at."""
@@ -109,8 +110,8 @@ class Compressed:
 
 
 def compress(
-    teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any = None, keep_inputs: bool = False, epochs: int | None = None,
-    seed: int = 0, validation: float = 0.1, watch: Watch | None = None, sample: int = 60_000,
+    teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any = None, tutor: Tutor | None = None, keep_inputs: bool = False,
+    epochs: int | None = None, seed: int = 0, validation: float = 0.1, watch: Watch | None = None, sample: int = 60_000,
 ) -> Compressed:
     """A smaller network that imitates ``teacher`` on examples ``x``; labels are not needed.
 
@@ -121,6 +122,8 @@ def compress(
     target      how small: "macs=10%", "macs=26620", "parameters=", "bytes=", "neurons=", "widths=97-71-33", or "error=+0.5": points of error on
                 the examples held out; without labels of disagreement with the teacher
     labels      (N,) integer classes in the order of x: errors are then measured with them; the student does not learn from them
+    tutor       a better network for the same examples, of any kind, whose answers the student learns in the place of the teacher's: a Network,
+                a Model, or a function: x (n, ...) float32, in the shape in which examples are given, -> logits (n, C)
     keep_inputs no input is removed;   epochs  of the last distillation, the other stages in proportion; None: by the number of examples
     seed        of all that is drawn: the same examples in the same order give the same student, in whatever batches they come
     validation  the part of the different examples that is held out, above 0 and at most 0.5
@@ -147,6 +150,8 @@ def compress(
             raise InputError(f"compress: {goal.kind} counts plain perceptrons, and the teacher has batch_norm or gate; use macs or neurons")
         if isinstance(teacher, Layers) and teacher.answers is not None:
             agreeing(teacher.answers, network, first.reshape(len(first), *(passes.shape or ())))
+        if tutor is not None:
+            asked(tutor, described(first, classes, passes, None), model.scaling, 1.0)(first)          # refused before everything is read
         watch.begin("reading the examples", 2)
         found = survey(passes, validation, seed)
         watch.step(f"{found.examples} examples")
@@ -166,7 +171,9 @@ def compress(
         if numbers.noise:                                     # mixing in pairs asks for no scale, noise for that of every feature
             numbers = replace(numbers, noise=0.0, mix=1.0)
         state = State()
-        pipeline.compress(data, goal, numbers, np.random.default_rng(seed), teacher=inner, keep_inputs=keep_inputs, watch=watch, state=state)
+        answers = asked(tutor, data, model.scaling, unit) if tutor is not None else None
+        pipeline.compress(data, goal, numbers, np.random.default_rng(seed), teacher=inner, tutor=answers, keep_inputs=keep_inputs, watch=watch,
+                          state=state)
     assert state.student is not None
     by_teacher, by_student = (predict(one, drawn.x_held).argmax(axis=1) for one in (inner, state.student))
     return Compressed(

@@ -15,7 +15,7 @@ from npkd import cost
 from npkd.arrays import Array
 from npkd.data import Data
 from npkd.distillation.objective import Distillation
-from npkd.distillation.transfer import Noise, Transfer
+from npkd.distillation.transfer import Answers, Noise, Transfer
 from npkd.errors import InputError
 from npkd.nn.architectures import lenet5
 from npkd.nn.network import Network, perceptron
@@ -115,7 +115,7 @@ def line(stage: str, record: Record) -> dict[str, Any]:
 
 
 def imitate(
-    student: Network, teacher: Network, data: Data, recipe: Recipe, epochs: int, rate: float, rng: np.random.Generator, watch: Watch,
+    student: Network, teacher: Network | Answers, data: Data, recipe: Recipe, epochs: int, rate: float, rng: np.random.Generator, watch: Watch,
     stage: str, state: State, transfer: Transfer | None = None,
 ) -> Network:
     """Distil end to end on a fixed support: the student learns the teacher's logits on the transfer set, and labels if weighed.
@@ -138,9 +138,10 @@ def imitate(
     return state.student
 
 
-def transfer_set(teacher: Network, data: Data, recipe: Recipe) -> Transfer:
-    """What the student is shown, as the recipe says, with the teacher's answers."""
-    return Transfer(lambda x: predict(teacher, x, ROWS), noise=recipe.noise, mix=recipe.mix, reach=recipe.jitter, shape=data.shape)
+def transfer_set(teacher: Network | Answers, data: Data, recipe: Recipe) -> Transfer:
+    """What the student is shown, as the recipe says, with the answers of a network or function."""
+    answers = (lambda x: predict(teacher, x, ROWS)) if isinstance(teacher, Network) else teacher
+    return Transfer(answers, noise=recipe.noise, mix=recipe.mix, reach=recipe.jitter, shape=data.shape)
 
 
 def open_front(network: Network) -> tuple[Array | None, Network]:
@@ -179,10 +180,11 @@ def remove_round(
 
 
 def compress(
-    data: Data, target: Target, recipe: Recipe, rng: np.random.Generator, *, teacher: Network, tutor: Network | None = None,
+    data: Data, target: Target, recipe: Recipe, rng: np.random.Generator, *, teacher: Network, tutor: Network | Answers | None = None,
     keep_inputs: bool = False, watch: Watch | None = None, state: State | None = None,
 ) -> State:
-    """Compress a teacher to the target. ``tutor``: a better network, of any kind, whose answers are learnt in the place of the teacher's.
+    """Compress a teacher to the target. ``tutor``: a better network, of any kind, or what it says, to be learnt in the place of the teacher's
+    answers.
 
         budget_r = size(teacher)^(1 − r/R) · target^(r/R)                             (W11)
 
@@ -226,8 +228,8 @@ def smallest_size(target: Target, teacher: Network, data: Data, keep_inputs: boo
 
 
 def compress_to_error(
-    data: Data, target: Target, recipe: Recipe, rng: np.random.Generator, teacher: Network, tutor: Network, keep_inputs: bool, watch: Watch,
-    state: State,
+    data: Data, target: Target, recipe: Recipe, rng: np.random.Generator, teacher: Network, tutor: Network | Answers, keep_inputs: bool,
+    watch: Watch, state: State,
 ) -> State:
     """The smallest student of a falling sequence whose validation error stays within the bound."""
     bound = error_rate(teacher, data.x_validation, data.y_validation) + target.bound / 100

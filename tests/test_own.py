@@ -337,6 +337,71 @@ def test_a_change_of_units_is_exact():
         scaled(scaled(TEACHER, 1e30), 1e30)
 
 
+# ---- a tutor -------------------------------------------------------------------------------------------------------------------
+
+OTHER = trained(epochs=4, widths=(WIDTH, 9, 3))
+
+
+def test_every_form_of_a_tutor_gives_the_same_student(result):
+    forms = OTHER, Model(OTHER), OTHER.predict, lambda x: OTHER.predict(x).tolist()
+    students = [quick(tutor=tutor).student for tutor in forms]
+    assert all(same(student, students[0]) for student in students)
+    assert not same(students[0], result.student)                     # the teacher had been asked there
+    assert same(quick(tutor=TEACHER).student, result.student)
+
+
+def test_what_the_tutor_says_is_learnt():
+    """Class 2 whatever it is shown: so does the student, and the teacher is agreed with no more often than it says the same."""
+    out = npkd.compress(TEACHER, X, "macs=60%", epochs=40, tutor=lambda x: np.tile(np.float32([0, 0, 9]), (len(x), 1)), labels=Y)
+    assert (out.logits(X).argmax(axis=1) == 2).mean() > 0.99
+    assert out.teacher_error < 0.1 < 0.5 < out.student_error
+
+
+def test_a_tutor_is_asked_about_examples_as_they_were_given():
+    """In their shape and units, whatever the teacher's scaling and the units that are learnt in: what it is shown lies among them."""
+    scaling, seen = Scaling(np.full(WIDTH, 800, np.float32), np.full(WIDTH, 0.5, np.float32)), []
+    raw = (512 * X + 800).reshape(N, 2, 4)
+
+    def tutor(x):
+        assert x.dtype == np.float32
+        seen.append(x.reshape(len(x), -1))
+        return OTHER.predict((seen[-1] - 800) / 512)
+
+    quick(raw, Model(scaled(TEACHER, 1 / 256), scaling), tutor=tutor, watch=None)
+    assert seen[0] == pytest.approx(raw[:1000].reshape(-1, WIDTH), rel=1e-5)
+    shown = np.concatenate(seen[1:])                                # mixed in pairs: between the examples
+    assert (shown >= raw.reshape(N, -1).min(axis=0) - 1).all()
+    assert (shown <= raw.reshape(N, -1).max(axis=0) + 1).all()
+    assert shown.mean(axis=0) == pytest.approx(raw.reshape(N, -1).mean(axis=0), abs=0.1 * 512)
+
+
+BAD_TUTORS = {
+    "a list": (PAIRS, "the tutor is of type list; it must be a network of npkd, or a function"),
+    "classes": (lambda x: OTHER.predict(x).argmax(axis=1), r"600 examples with int64 of shape \(600,\); it must give finite logits \(600, 3\)"),
+    "fewer classes": (lambda x: OTHER.predict(x)[:, :2], r"shape \(600, 2\)"),
+    "nan": (lambda x: OTHER.predict(x) * np.nan, "must give finite logits"),
+    "probabilities": (lambda x: np.full((len(x), 3), 1 / 3), "gives probabilities, which add up to one; it must give logits"),
+    "of other examples": (perceptron([5, 4, 3], RNG), "5"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TUTORS)
+def test_tutors_that_cannot_be_asked_are_refused_before_the_data_is_read(case, monkeypatch):
+    monkeypatch.setattr("npkd.own.survey", None)
+    tutor, words = BAD_TUTORS[case]
+    with pytest.raises(InputError, match=words) as found:
+        quick(tutor=tutor)
+    assert "\n" not in str(found.value)
+
+
+def test_a_tutor_that_is_silent_later_is_refused_then():
+    calls = iter(range(10 ** 6))
+    with pytest.raises(InputError, match="the tutor answers"):
+        quick(tutor=lambda x: OTHER.predict(x) if next(calls) < 3 else None)
+
+
+# ---- targets and inputs --------------------------------------------------------------------------------------------------------
+
 def test_all_inputs_kept():
     out = quick(keep_inputs=True, target="macs=50%")
     assert out.student.widths[0] == WIDTH

@@ -16,6 +16,9 @@ from npkd.distillation.album import LARGEST, Album
 from npkd.errors import InputError, positive
 from npkd.nn.training import Batch
 
+Answers = Callable[[Array], Array]
+"""What a network says: examples (n, I) -> logits (n, classes)."""
+
 
 def blur(x: Array, noise: float, rng: np.random.Generator) -> Array:
     """Gaussian noise on every input, in the dtype of x.
@@ -96,7 +99,7 @@ class Transfer:
     """
 
     def __init__(
-        self, answer: Callable[[Array], Array], *, noise: float = 0.0, mix: float = 0.0, reach: int = 0, shape: Sequence[int] = ()
+        self, answer: Answers, *, noise: float = 0.0, mix: float = 0.0, reach: int = 0, shape: Sequence[int] = ()
     ) -> None:
         positive("Transfer", "mix", mix, zero=True)
         positive("Transfer", "noise", noise, zero=True)
