@@ -40,7 +40,7 @@ COMPARISON = replace(PICTURES, rounds=11, round_epochs=1, final_epochs=10)
 """The distillation of the comparison: 20 epochs, 10 of them between removals."""
 
 METHODS = ("incoming weights", "outgoing weights", "activation", "taylor", "slimming", *SCRATCH)
-"""Those that are compared with ours."""
+"""Those that are compared with ours; from scratch, also with the widths that ours found."""
 
 AT_LAST = replace(PICTURES, all_at_last=True)
 """The records' recipe: the default one, but the last distillation sees all 60,000 pictures, as the published ones did."""
@@ -77,7 +77,7 @@ def teacher(kind: str, seed: int) -> TeacherSetting:
 
 def comparison(seeds: int) -> list[Setting]:
     """Every method, budget and seed."""
-    return [s for macs in BUDGETS for seed in range(seeds) for s in against(teacher("moved", seed), macs, COMPARISON, METHODS, (), ())]
+    return [s for macs in BUDGETS for seed in range(seeds) for s in against(teacher("moved", seed), macs, COMPARISON, METHODS, (), SCRATCH)]
 
 
 def quick(seeds: int) -> list[Setting]:
