@@ -425,7 +425,7 @@ def test_the_comparison_of_convolutions_is_at_equal_cost():
         for seed in range(3):
             here = [s for s in settings if s.macs == macs and s.teacher.seed == seed]
             assert len({s.teacher for s in here}) == 1
-            assert [s.method for s in here] == ["ours", "incoming weights", "outgoing weights", "activation", "taylor", "slimming", *SCRATCH, *SCRATCH]
+            assert [s.method for s in here] == ["ours", "incoming weights", "outgoing weights", "activation", "taylor", "slimming", *2 * SCRATCH]
             assert [s.widths_of for s in here] == [None] * 8 + [here[0]] * 2
     assert {s.method for s in lenet5.quick(2)} == {s.method for s in settings}
     assert {s.teacher.examples for s in lenet5.quick(2)} == {5_000}
