@@ -413,6 +413,7 @@ def test_the_command_knows_what_the_parser_offers():
 
 def test_the_comparison_of_convolutions_is_at_equal_cost():
     settings = lenet5.comparison(3)
+    assert set(lenet5.METHODS) == {"incoming weights", "outgoing weights", "activation", "taylor", "slimming", *SCRATCH}
     assert len(set(settings)) == len(settings) == 2 * 3 * (8 + 2)
     assert {s.epochs for s in settings} == {20}
     assert {s.macs for s in settings} == {93_000, 63_000}
@@ -425,7 +426,7 @@ def test_the_comparison_of_convolutions_is_at_equal_cost():
         for seed in range(3):
             here = [s for s in settings if s.macs == macs and s.teacher.seed == seed]
             assert len({s.teacher for s in here}) == 1
-            assert [s.method for s in here] == ["ours", "incoming weights", "outgoing weights", "activation", "taylor", "slimming", *2 * SCRATCH]
+            assert [s.method for s in here] == ["ours", *lenet5.METHODS, *SCRATCH]
             assert [s.widths_of for s in here] == [None] * 8 + [here[0]] * 2
     assert {s.method for s in lenet5.quick(2)} == {s.method for s in settings}
     assert {s.teacher.examples for s in lenet5.quick(2)} == {5_000}
