@@ -66,8 +66,9 @@ def pareto(comparison: Sequence[Row], records: Sequence[Row], view: View = PERCE
                      facecolors=[colour if p.inputs_removed else "white" for p in points],
                      label=f"published, {sureness} (single runs, no augmentation)")
     others = [row for row in comparison if row["method"] != "ours" and 100 * row["test_error"]["mean"] <= view.high]
-    axes.scatter([row["macs"]["mean"] for row in others], [100 * row["test_error"]["mean"] for row in others], s=16, color=GREEN, alpha=0.7,
-                 zorder=3, label=f"other methods, {view.epochs} epochs")
+    if others:
+        axes.scatter([row["macs"]["mean"] for row in others], [100 * row["test_error"]["mean"] for row in others], s=16, color=GREEN, alpha=0.7,
+                     zorder=3, label=f"other methods, {view.epochs} epochs")
     mine = [row for row in comparison if row["method"] == "ours"]
     for rows, colour, words in ((mine, "#56B4E9", f"ours, {view.epochs} epochs"), (records, BLUE, "ours, records")):
         for (marker, kind), whole in itertools.product(KINDS.items(), (False, True)):
