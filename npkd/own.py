@@ -5,7 +5,7 @@ Derivation of what is done, and what is promised: docs/12-own-networks.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,14 +20,14 @@ from npkd.files import NewPath
 from npkd.nn.network import Network
 from npkd.nn.workspace import predict
 from npkd.pipeline import MAPS, ROWS, Silent, State, Watch, largest
-from npkd.plan import fitting
+from npkd.plan import countable, fitting
 from npkd.sampling import learnt_from, samples, survey
-from npkd.sparsity.layerwise import Distilled, LayerReport
+from npkd.sparsity.layerwise import Distilled, LayerReport, leading
 from npkd.storage import Model
 from npkd.stream import Passes, passes_over
 from npkd.target import parse
 from npkd.teachers import Layers as Layers
-from npkd.teachers import Teacher, agreeing, scaled, taken, unit_of
+from npkd.teachers import Teacher, agreeing, scaled, taken, unit_of, units_of
 from npkd.tutors import Tutor, asked
 
 PROBE = 1000
@@ -137,19 +137,22 @@ def compress(
         raise InputError(f"compress: validation is {validation}; it must be above 0 and at most 0.5")
     if seed < 0 or sample < 1:
         raise InputError(f"compress: seed is {seed} and sample {sample}; the seed must not be negative, the sample at least 1")
-    model = taken(teacher)
+    given = taken(teacher)
+    units = units_of(given.network)
+    model = given if units is None else in_units(given, units)
     watch = watch or Silent()
     with ExitStack() as stack:
         classes = model.network.widths[-1]
         passes = passes_over(x, labels, classes, model.scaling.apply if model.scaling else None, stack)
-        first = leading(passes)
+        first = leading((x for x, _ in passes()), PROBE)
         network = fitting(model, described(first, classes, passes, model.scaling), "compress: the teacher")
         maps = cost.geometry(network)
         goal = parse(target, network.widths, keep_inputs, maps)
-        if goal.kind in ("parameters", "bytes") and any(layer.op in ("batch_norm", "gate") for layer in network.layers):
-            raise InputError(f"compress: {goal.kind} counts plain perceptrons, and the teacher has batch_norm or gate; use macs or neurons")
+        countable(network, goal, "compress: the teacher")
         if isinstance(teacher, Layers) and teacher.answers is not None:
-            agreeing(teacher.answers, network, first.reshape(len(first), *(passes.shape or ())))
+            raw = first if units is None else first * units
+            agreeing(teacher.answers, fitting(given, described(raw, classes, passes, None), "compress: the teacher"),
+                     raw.reshape(len(raw), *(passes.shape or ())))
         if tutor is not None:
             asked(tutor, described(first, classes, passes, None), model.scaling, 1.0)(first)          # refused before everything is read
         watch.begin("reading the examples", 2)
@@ -176,16 +179,19 @@ def compress(
                           state=state)
     assert state.student is not None
     by_teacher, by_student = (predict(one, drawn.x_held).argmax(axis=1) for one in (inner, state.student))
+    student = scaled(state.student, 1 / unit)
+    if units is not None:
+        student, network = scaled(student, 1 / units), scaled(network, 1 / units)
     return Compressed(
-        scaled(state.student, 1 / unit), network, model.scaling, state.rounds, drawn.learnt_from, len(drawn.x), len(drawn.x_held),
+        student, network, given.scaling, state.rounds, drawn.learnt_from, len(drawn.x), len(drawn.x_held),
         float((by_teacher == by_student).mean()), found.labelled,
         float((by_teacher != drawn.y_held).mean()), float((by_student != drawn.y_held).mean()))
 
 
-def leading(passes: Passes) -> Array:
-    """The first examples, at most PROBE: (n, I)."""
-    pieces: Iterator[tuple[Array, Array | None]] = passes()
-    return next(pieces)[0][:PROBE].copy()
+def in_units(model: Model, units: Array) -> Model:
+    """The same function of raw examples, whose scaling divides each feature by its unit too, (I,) powers of two."""
+    own = model.scaling or Scaling(np.zeros(len(units), np.float32), np.ones(len(units), np.float32))
+    return Model(scaled(model.network, units), Scaling(own.offset, own.factor / units), model.about)
 
 
 def described(x: Array, classes: int, passes: Passes, scaling: Scaling | None) -> Data:

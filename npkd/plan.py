@@ -153,8 +153,8 @@ def prepare(settings: Settings, watch: Watch) -> Plan:
         return Plan(settings, data, numbers, None, about, None, seed)
     model_of = network or pipeline.fresh(numbers, data, np.random.default_rng(0))
     goal = target.parse(settings.target, model_of.widths, settings.keep_inputs, cost.geometry(model_of))
-    if goal.kind in ("parameters", "bytes") and network and any(layer.op in ("batch_norm", "gate") for layer in network.layers):
-        raise InputError(f"target: {goal.kind} counts plain perceptrons, and the teacher has layers of batch_norm or gate; use macs or neurons")
+    if network is not None:
+        countable(network, goal, f"teacher: {settings.teacher}")
     return Plan(settings, data, numbers, network, about, goal, seed, tutor, better)
 
 
@@ -200,6 +200,20 @@ def fitting(model: Model, data: Data, who: str) -> Network:
     if len(flat) == len(network.widths) - 1 and [w.shape[1] for w in flat] != network.widths[:-1]:
         raise InputError(f"{who} has layers that take several outputs to one neuron (maxout); sizes are counted for plain perceptrons alone")
     return network
+
+
+def countable(network: Network, goal: Target, who: str) -> None:
+    """Raise InputError where a target counts parameters and the network has, or may get, others than weights and biases.
+
+    What a constant channel adds under a padding becomes an ``offset``, see surgery (U3).
+    """
+    if goal.kind not in ("parameters", "bytes"):
+        return
+    for layer in network.layers:
+        padded = layer.op == "conv2d" and np.any(layer.options.get("padding", 0))
+        if padded or layer.op in ("batch_norm", "gate", "offset"):
+            found = "a convolution with padding" if padded else layer.op
+            raise InputError(f"{who} has {found}, and {goal.kind} counts weights and biases alone; use macs or neurons")
 
 
 def answering(model: Model, data: Data, who: str) -> Network:

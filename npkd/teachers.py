@@ -17,6 +17,9 @@ from npkd.sparsity.streams import WEIGHTS
 from npkd.storage import Model
 from npkd.stream import plain
 
+APART = 32
+"""How many times larger than the median the weights that read a feature may be, before it is said to have a unit of its own."""
+
 AGREEMENT = 1e-3
 """How far the answers of a function may be from those of the layers given with it, relative to the largest logit."""
 
@@ -99,7 +102,7 @@ def agreeing(answers: Callable[[Array], Any], network: Network, x: Array) -> Non
     if got.shape != z.shape or not np.issubdtype(got.dtype, np.floating) or not np.isfinite(got).all():
         raise InputError(f"compress: the function answers {len(x)} examples with {got.dtype} of shape {got.shape}; "
                          f"it must give finite logits {z.shape}")
-    largest = max(1.0, float(np.abs(z).max()))
+    largest = max(float(np.abs(z).max()), np.finfo(np.float32).tiny)
     centred = [a - a.mean(axis=1, keepdims=True) for a in (got.astype(np.float64), z)]    # a log-softmax is logits minus a number an example
     soft = np.exp(z - z.max(axis=1, keepdims=True))
     soft /= soft.sum(axis=1, keepdims=True)
@@ -123,15 +126,35 @@ def unit_of(root_mean_square: float) -> float:
     return 2.0 ** min(max(round(math.log2(root_mean_square)), -100), 100)
 
 
-def scaled(network: Network, factor: float) -> Network:
+def units_of(network: Network) -> Array | None:
+    """Powers of two (I,) by which the inputs of a perceptron are divided, each by its own, while it is learnt from; None where all are 1.
+
+    Where features are of very different sizes, so are the weights that read them, the other way round: a column of the first layer that is
+    more than APART times the median one, or less than its APART-th, says the unit of its feature. What no weight reads has none.
+    """
+    first = network.layers[0]
+    if first.op != "dense":
+        return None
+    size = np.linalg.norm(first.params[0].astype(np.float64), axis=0)
+    read = size > 0
+    if not read.any():
+        return None
+    ratio = np.where(read, np.median(size[read]), 1) / np.where(read, size, 1)
+    apart = (ratio > APART) | (ratio < 1 / APART)
+    return np.where(apart, 2.0 ** np.clip(np.round(np.log2(ratio)), -100, 100), 1.0).astype(np.float32) if apart.any() else None
+
+
+def scaled(network: Network, factor: float | Array) -> Network:
     """The network that gives on x / factor what ``network`` gives on x. A power of two makes that exact, bit for bit (but for denormals).
 
-    Raises InputError where that is beyond float32.
+    factor  one for all inputs, or of a perceptron (I,), one for each;   Raises InputError where that is beyond float32.
     """
     k = next(i for i, layer in enumerate(network.layers) if layer.op in WEIGHTS)
     w, b = network.layers[k].params
+    front = network.layers[0]
+    factor = np.asarray(factor, w.dtype)
     with np.errstate(over="ignore"):
-        w = w * w.dtype.type(factor)
+        w = w * (factor[np.asarray(front.options["kept"])] if factor.ndim and front.op == "select" else factor)
     if not np.isfinite(w).all():
-        raise InputError(f"compress: the first layer times {factor:g}, the size of the inputs, is beyond float32; rescale x")
+        raise InputError(f"compress: the first layer times {factor.max():g}, the size of the inputs, is beyond float32; rescale x")
     return network.replace({k: replace(network.layers[k], params=(w, b))})

@@ -49,9 +49,11 @@ def asked(tutor: Tutor, data: Data, scaling: Scaling | None, unit: float) -> Ans
 
 def checked(said: Array, examples: int, classes: int) -> Array:
     """Logits as float32. Raises InputError for anything else."""
-    if said.shape != (examples, classes) or not np.issubdtype(said.dtype, np.floating) or not np.isfinite(said).all():
-        raise InputError(f"compress: the tutor answers {examples} examples with {said.dtype} of shape {said.shape}; it must give finite logits "
-                         f"({examples}, {classes})")
-    if examples > 1 and said.min() >= 0 and np.allclose(said.sum(axis=1), 1, atol=1e-3):
+    with np.errstate(over="ignore"):
+        logits = said.astype(np.float32) if np.issubdtype(said.dtype, np.floating) else said
+    if logits.shape != (examples, classes) or logits.dtype != np.float32 or not np.isfinite(logits).all():
+        raise InputError(f"compress: the tutor answers {examples} examples with {said.dtype} of shape {said.shape}; it must give logits "
+                         f"({examples}, {classes}), finite in float32")
+    if examples > 1 and logits.min() >= 0 and np.allclose(logits.sum(axis=1), 1, atol=1e-3):
         raise InputError("compress: the tutor gives probabilities, which add up to one; it must give logits, or the logarithms of those")
-    return said.astype(np.float32)
+    return logits

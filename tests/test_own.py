@@ -16,7 +16,7 @@ from npkd.errors import Diverged, InputError
 from npkd.nn.network import Layer, Network, perceptron
 from npkd.nn.training import train
 from npkd.storage import Model
-from npkd.teachers import scaled, taken, unit_of
+from npkd.teachers import scaled, taken, unit_of, units_of
 
 RNG = np.random.default_rng(0)
 N, WIDTH = 600, 8
@@ -321,6 +321,37 @@ def test_units_of_the_inputs_do_not_matter(factor):
     assert in_other_units(factor) >= 0.9
 
 
+def features_in_other_units(factors):
+    """A teacher of features in units of their own, which says what TEACHER says."""
+    factors = np.array(factors, np.float32)
+    (w, b), *rest = PAIRS
+    return npkd.compress([(w / factors, b), *rest], X * factors, "macs=60%", epochs=10), X * factors
+
+
+@pytest.mark.parametrize("factors", [[1] * 7 + [2.0 ** 13], [8] * 7 + [2.0 ** 16], [2.0 ** -10] + [1] * 7, [1, 2 ** 8] * 4], ids=str)
+def test_units_of_the_features_do_not_matter(factors):
+    """Were they all learnt from in one unit, the small ones would be lost beside the large ones."""
+    out, x = features_in_other_units(factors)
+    assert out.agreement >= 0.95
+    assert out.scaling is None
+    assert np.array_equal(out.student.predict(x), out.logits(x))
+    assert (out.teacher.predict(x).argmax(axis=1) == TEACHER.predict(X).argmax(axis=1)).mean() > 0.99
+
+
+def test_without_units_for_features_the_small_ones_are_lost(monkeypatch):
+    monkeypatch.setattr("npkd.own.units_of", lambda network: None)
+    with contextlib.suppress(Diverged):
+        assert features_in_other_units([8] * 7 + [2.0 ** 16])[0].agreement < 0.9
+
+
+def test_what_the_units_of_features_are():
+    w = np.array([[3, 3 / 64, 0, 3 * 2.0 ** 12, 3, 3, 90]], np.float32)
+    assert units_of(Network([Layer("dense", (w, np.zeros(1, np.float32)))])).tolist() == [1, 64, 1, 2.0 ** -12, 1, 1, 1]
+    assert units_of(TEACHER) is None
+    assert units_of(Network([Layer("select", options={"kept": [0, 2]}), Layer("dense", (w[:, :2], np.zeros(1)))])) is None
+    assert units_of(Network([Layer("dense", (0 * w, np.zeros(1)))])) is None
+
+
 def test_without_the_change_of_units_the_steps_do_not_fit(monkeypatch):
     monkeypatch.setattr("npkd.own.unit_of", lambda level: 1.0)
     with contextlib.suppress(Diverged):
@@ -377,9 +408,10 @@ def test_a_tutor_is_asked_about_examples_as_they_were_given():
 
 BAD_TUTORS = {
     "a list": (PAIRS, "the tutor is of type list; it must be a network of npkd, or a function"),
-    "classes": (lambda x: OTHER.predict(x).argmax(axis=1), r"600 examples with int64 of shape \(600,\); it must give finite logits \(600, 3\)"),
+    "classes": (lambda x: OTHER.predict(x).argmax(1), r"600 examples with int64 of shape \(600,\); it must give logits \(600, 3\), finite"),
     "fewer classes": (lambda x: OTHER.predict(x)[:, :2], r"shape \(600, 2\)"),
-    "nan": (lambda x: OTHER.predict(x) * np.nan, "must give finite logits"),
+    "nan": (lambda x: OTHER.predict(x) * np.nan, "finite in float32"),
+    "huge": (lambda x: OTHER.predict(x).astype(np.float64) * 1e60, "finite in float32"),
     "probabilities": (lambda x: np.full((len(x), 3), 1 / 3), "gives probabilities, which add up to one; it must give logits"),
     "of other examples": (perceptron([5, 4, 3], RNG), "5"),
 }
@@ -516,6 +548,28 @@ BAD_TEACHERS = {
 }
 
 
+def test_a_function_is_held_against_many_examples_however_they_come():
+    """The first one tells nothing of the activation: its pre-activations are zero."""
+    (w, _), *rest = PAIRS
+    pairs = [(w, np.zeros(16)), *rest]
+    x = np.concatenate([np.zeros((1, WIDTH), np.float32), X])
+
+    def tanh(x):
+        return np.maximum(np.tanh(x @ w.T) @ rest[0][0].T + rest[0][1], 0) @ rest[1][0].T + rest[1][1]
+
+    for form in (x, [x[:1], x[1:]]):
+        with pytest.raises(InputError, match="do not compute the same"):
+            quick(form, npkd.Layers(pairs, tanh))
+
+
+def test_a_function_is_held_against_the_layers_however_small_its_logits_are():
+    last, c = PAIRS[-1]
+    small = npkd.Layers([*PAIRS[:-1], (1e-6 * last, 1e-6 * c)], lambda x: 1e-6 * numpy_answer(x))
+    assert quick(teacher=small).agreement > 0
+    with pytest.raises(InputError, match="do not compute the same"):
+        quick(teacher=replace(small, activation="tanh"))
+
+
 @pytest.mark.parametrize("case", BAD_TEACHERS)
 def test_teachers_that_cannot_be_used_are_refused(case):
     teacher, words = BAD_TEACHERS[case]
@@ -544,6 +598,21 @@ def test_settings_that_cannot_be_used_are_refused_before_the_data_is_read(option
     with pytest.raises(InputError, match=words):
         quick(x, **options)
     assert len(read) <= 1, "a look at the first batch at most"
+
+
+@pytest.mark.parametrize("more", ["offset", "padding"])
+def test_a_target_of_parameters_is_not_for_what_it_does_not_count(more):
+    """An offset has numbers of its own, and under a padding a constant channel becomes one."""
+    if more == "offset":
+        network, x = Network([*TEACHER.layers[:1], Layer("offset", (np.ones(16, np.float32),)), *TEACHER.layers[1:]]), X
+    else:
+        conv = Layer("conv2d", (RNG.standard_normal((3, 3, 3, 1)).astype(np.float32), np.zeros(3, np.float32)), {"padding": 1})
+        last = Layer("dense", (RNG.standard_normal((3, 48)).astype(np.float32), np.zeros(3, np.float32)))
+        network = Network([Layer("unflatten", options={"shape": [4, 4, 1]}), conv, Layer("relu"), Layer("flatten"), last])
+        x = RNG.standard_normal((600, 16))
+    with pytest.raises(InputError, match="weights and biases alone; use macs or neurons"):
+        quick(x, network, "parameters=50%")
+    assert quick(x, network, "macs=70%").macs[1] <= 0.7 * cost.of(network).macs
 
 
 def test_a_target_of_parameters_is_for_plain_perceptrons():

@@ -27,6 +27,9 @@ from npkd.sparsity.statistics import Statistics
 TOLERANCE = 1e-6
 """Relative duality gap at which a solution counts as solved."""
 
+SPREAD = 1e-14
+"""Variance, relative to its own second moment, up to which an input is constant: about what rounding to float32 leaves."""
+
 LOOSE = 1e-3
 """Relative duality gap that is enough to see which way to go."""
 
@@ -81,7 +84,8 @@ class Problem:
         self.statistics = statistics
         variance = np.diag(A)
         moment = variance + statistics.mean_h ** 2
-        self.alive = np.flatnonzero(variance > 1e-12 * moment)      # constant inputs, up to rounding, have no say
+        self.alive = np.flatnonzero(variance > SPREAD * moment)      # constant inputs, up to rounding, have no say
+        self.constant = variance == 0
         self.rho = ridge * float(variance.mean())
         self.sigma = np.sqrt(variance[self.alive] + self.rho)
         self.A = A[np.ix_(self.alive, self.alive)] / np.outer(self.sigma, self.sigma)
@@ -156,7 +160,7 @@ class Problem:
             last, steps = gap, steps + 1
         w = np.zeros((self.m, self.d))
         w[:, self.alive] = (v / self.sigma[:, None]).T
-        all_proved = np.ones(self.d, bool)
+        all_proved = self.constant.copy()
         all_proved[self.alive] = proved
         r2 = self.t - inner_product(v, self.C + gradient) - self.rho * inner_product(w, w)                    # (W5), without the ridge
         error = max(r2 / self.t, 0.0) if self.t > 0 else 0.0
@@ -181,9 +185,10 @@ class Problem:
             yield solution
 
     def keep(self, neurons: int, path: Sequence[Solution] = (), *, tolerance: float = TOLERANCE) -> Solution:
-        """The certified solution with as many neurons as possible, but not more than ``neurons``.
+        """The certified solution with as many neurons as the search finds, but not more than ``neurons``.
 
-        λ is found by bisection; ``path`` (falling in λ, solved loosely) says where to begin. Neurons that can only enter together, and are
+        λ is found by bisection; ``path`` (falling in λ, solved loosely) says where to begin, and below which λ there are too many: of neurons
+        that nearly depend on one another it says so too early, and fewer are kept than could be. Neurons that can only enter together, and are
         then too many, are told apart by the size of their weights: a layer never loses all its neurons. The gap then says how far that
         is from the solution, which has all of them.
         Raises InputError where not even one neuron may stay.

@@ -14,7 +14,7 @@ from npkd.sparsity.group_lasso import LOOSE, Problem, Solution, refit
 from npkd.sparsity.statistics import Statistics
 
 FLOOR = 1e-6
-"""Least harm, relative to the largest: costs stay within twelve digits, half of what float64 has beside the data's own."""
+"""Least harm, relative to the largest: costs stay within six digits."""
 
 
 TRIES = 60
