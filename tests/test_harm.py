@@ -103,3 +103,16 @@ def test_nothing_to_choose_and_nothing_to_choose_from():
     assert still.kept.tolist() == [0]
     with pytest.raises(InputError, match="group lasso: 0 neurons may stay; a layer needs at least one"):
         most_useful(s, 0, 1e-4)
+
+
+@pytest.mark.parametrize(("seed", "rank", "noise"), [(0, 30, 0.1), (2, 20, 0.05), (3, 60, 0.02)])
+def test_loose_solutions_on_the_way_cost_no_neurons(seed, rank, noise):
+    """Neurons that nearly depend on one another: where to begin is said by solutions that are off by far more than their differences."""
+    rng = np.random.default_rng(seed)
+    d = 120
+    h = rng.standard_normal((3000, rank)) @ rng.standard_normal((rank, d)) / np.sqrt(rank) + noise * rng.standard_normal((3000, d))
+    statistics = Statistics.of(h, h @ rng.standard_normal((d, 20)))
+    for wanted in (118, 116, 96, 60):
+        exact, found = len(adaptive(statistics, 1e-4).keep(wanted).kept), most_useful(statistics, wanted, 1e-4)[0]
+        assert found.gap <= 1e-6
+        assert exact - 1 <= len(found.kept) <= wanted

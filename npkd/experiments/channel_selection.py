@@ -47,6 +47,6 @@ def lasso(statistics: Statistics, w: Array, b: Array, count: int) -> Choice:
         size = norms(part, 0)
         part = part / np.where(size > 0, size, 1)
         problem = Problem(factors(statistics.inputs(kept), part))                                                # (I12)
-        kept = kept[problem.keep(wanted, tolerance=1e-4).kept]
+        kept = kept[problem.keep(wanted).kept]
         w, b = refit(statistics, kept, RIDGE)
     return kept, w, b

@@ -139,6 +139,7 @@ def in_rounds(
     recipe, method, student, path = setting.recipe, METHODS[setting.method], teacher, list[list[int]]()
     target, transfer = goal(setting, teacher), pipeline.transfer_set(teacher, data, recipe)
     x, y = data.x_train[:recipe.statistics or None], data.y_train[:recipe.statistics or None]
+    own = rng.spawn(1)[0]                                     # what a method draws must not change the order of the examples
 
     def distil(network: Network, epochs: int, rate: float, stage: str) -> Network:
         return pipeline.imitate(network, teacher, data, recipe, epochs, rate, rng, watch, stage, state, transfer)
@@ -147,10 +148,10 @@ def in_rounds(
         if given is not None:
             widths = asked(given, r, recipe.rounds, student)
         else:
-            score = method.score(student, x, y, rng) if method.score else None
+            score = method.score(student, x, y, own) if method.score else None
             budget = target.after(r / recipe.rounds, teacher.widths).bound                                          # (W11)
             widths = shared(setting, student, data, budget, score)
-        student = method.removal(student, x, y, widths, rng)
+        student = method.removal(student, x, y, widths, own)
         path.append(student.widths)
         if r < recipe.rounds and recipe.round_epochs:
             student = distil(student, recipe.round_epochs, recipe.student_rate / 2, f"round {r}")

@@ -185,10 +185,9 @@ class Problem:
             yield solution
 
     def keep(self, neurons: int, path: Sequence[Solution] = (), *, tolerance: float = TOLERANCE) -> Solution:
-        """The certified solution with as many neurons as the search finds, but not more than ``neurons``.
+        """The certified solution with as many neurons as possible, but not more than ``neurons``.
 
-        λ is found by bisection; ``path`` (falling in λ, solved loosely) says where to begin, and below which λ there are too many: of neurons
-        that nearly depend on one another it says so too early, and fewer are kept than could be. Neurons that can only enter together, and are
+        λ is found by bisection; ``path`` (falling in λ, solved loosely) says where to begin. Neurons that can only enter together, and are
         then too many, are told apart by the size of their weights: a layer never loses all its neurons. The gap then says how far that
         is from the solution, which has all of them.
         Raises InputError where not even one neuron may stay.
@@ -201,9 +200,13 @@ class Problem:
         while len(best.kept) > neurons:
             best = self.solve(min(1.2 * best.lam, top), best.w, tolerance=tolerance)
         low, over = next((s.lam for s in path if len(s.kept) > neurons and s.lam < best.lam), 0.0), None
-        for _ in range(40):
-            if len(best.kept) == neurons or best.lam - low <= 1e-7 * best.lam or best.lam < 1e-9 * top:
+        for _ in range(60):
+            if len(best.kept) == neurons or best.lam < 1e-9 * top:
                 break
+            if best.lam - low <= 1e-7 * best.lam:
+                if over is not None or low == 0:
+                    break
+                low = 0.0                                    # what the path says was solved loosely: there may be more on its other side
             trial = self.solve(math.sqrt(low * best.lam) if low > 0 else best.lam / 10, best.w, tolerance=tolerance)
             if len(trial.kept) <= neurons:
                 best = trial
