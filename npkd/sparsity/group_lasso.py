@@ -208,7 +208,7 @@ class Problem:
                     break
                 low = 0.0                                    # what the path says was solved loosely: there may be more on its other side
             trial = self.solve(math.sqrt(low * best.lam) if low > 0 else best.lam / 10, best.w, tolerance=tolerance)
-            if len(trial.kept) <= neurons:
+            if len(trial.kept) <= neurons and trial.gap <= tolerance:        # what has no certificate yet is too far
                 best = trial
             else:
                 low, over = trial.lam, trial
