@@ -246,6 +246,28 @@ def test_lasso_keeps_as_many_as_asked_and_refits():
         assert (bias == expected[1]).all()
 
 
+def test_lasso_keeps_as_many_as_asked_of_many():
+    """Factors that nearly depend on one another: solved loosely, fewer would be other than zero."""
+    rng = RNG(2)
+    h = rng.standard_normal((3000, 20)) @ rng.standard_normal((20, 120)) / math.sqrt(20) + 0.05 * rng.standard_normal((3000, 120))
+    w = rng.standard_normal((20, 120))
+    s = Statistics.of(h, h @ w.T)
+    assert [len(channel_selection.lasso(s, w, np.zeros(20), count)[0]) for count in (110, 96, 60)] == [110, 96, 60]
+
+
+def test_what_a_method_draws_does_not_reorder_the_examples(monkeypatch):
+    taught, states = TeacherSetting("x", None, "plain", Recipe(), 0), {}
+    parts, teacher = arrays(), perceptron([16, 8, 6, 3], RNG(0))
+    data = from_arrays("tiny", [parts[key] for key in ("x_train", "y_train", "x_test", "y_test")], seed=0)
+    recipe = Recipe(hidden=(8, 6), rounds=2, round_epochs=1, final_epochs=1)
+    for name in ("random", "outgoing weights"):
+        rng = RNG(1)
+        monkeypatch.setattr("npkd.pipeline.imitate", lambda student, *given, rng=rng, name=name: (
+            states.setdefault(name, []).append(rng.bit_generator.state), student)[1])
+        make(Setting(taught, name, 90, recipe), data, teacher, None, rng, Silent())
+    assert states["random"] == states["outgoing weights"]
+
+
 def test_lasso_does_not_care_how_large_a_column_is():
     """A factor times a column of norm 1: a neuron whose weights are twice as large is no other choice. Without the norms it would be."""
     h, w, b, z = layer_data(6, n=80, d=9)

@@ -1,5 +1,7 @@
 """What the loss of a neuron costs: the rise of a least-squares error, by leaving the neuron out; and the penalty that spares the useful."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -116,3 +118,15 @@ def test_loose_solutions_on_the_way_cost_no_neurons(seed, rank, noise):
         exact, found = len(adaptive(statistics, 1e-4).keep(wanted).kept), most_useful(statistics, wanted, 1e-4)[0]
         assert found.gap <= 1e-6
         assert exact - 1 <= len(found.kept) <= wanted
+
+
+def test_nothing_is_kept_without_its_certificate(monkeypatch):
+    """A solver that does not get there for small λ: what it says there is not taken."""
+    statistics, solve = Statistics.of(*layer(d=9)), Problem.solve
+    problem = adaptive(statistics, 1e-4)
+    bound = 0.9 * problem.keep(4).lam
+    monkeypatch.setattr(Problem, "solve", lambda self, lam, *given, **more: replace(
+        solve(self, lam, *given, **more), **({"gap": 1e-3} if lam < bound else {})))
+    found = problem.keep(6)
+    assert found.gap <= 1e-6
+    assert found.lam >= bound

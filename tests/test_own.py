@@ -338,6 +338,21 @@ def test_units_of_the_features_do_not_matter(factors):
     assert (out.teacher.predict(x).argmax(axis=1) == TEACHER.predict(X).argmax(axis=1)).mean() > 0.99
 
 
+def test_a_function_of_features_in_other_units_sees_them_as_they_were_given():
+    factors = np.array([8] * 7 + [2.0 ** 16], np.float32)
+    (w, b), *rest = PAIRS
+    seen = []
+    quick(X * factors, npkd.Layers([(w / factors, b), *rest], lambda x: (seen.append(x), numpy_answer(x / factors))[1]))
+    assert np.array_equal(seen[0], X * factors)
+
+
+def test_units_behind_a_select_are_those_of_what_it_keeps():
+    units = np.array([2, 4, 8, 16, 32, 64, 128, 256], np.float32)
+    dense = Layer("dense", (RNG.standard_normal((2, 3)).astype(np.float32), np.zeros(2, np.float32)))
+    body = Network([Layer("select", options={"kept": [5, 1, 7]}), dense])
+    assert np.array_equal(scaled(body, units).predict(X / units), body.predict(X))
+
+
 def test_without_units_for_features_the_small_ones_are_lost(monkeypatch):
     monkeypatch.setattr("npkd.own.units_of", lambda network: None)
     with contextlib.suppress(Diverged):
