@@ -131,8 +131,7 @@ def path(layers: Sequence[LayerReport]) -> Figure:
     figure = canvas("What a layer loses by keeping fewer neurons (last round)", 4.6)
     axes = figure.subplots()
     for layer, name, colour in zip(layers, names(len(layers)), (BLUE, ORANGE, GREEN, PINK, SKY, RED) * len(layers), strict=False):
-        shown = layer.curve.kept > 0
-        axes.plot(layer.curve.kept[shown], np.maximum(layer.curve.error[shown], 1e-8), color=colour, linewidth=2, label=name)
+        axes.plot(np.arange(1, layer.curve.width + 1), np.maximum(layer.curve.error[1:], 1e-8), color=colour, linewidth=2, label=name)
         axes.plot([layer.kept], [max(layer.relative_error, 1e-8)], marker="o", markersize=10, color=colour, markeredgecolor=INK, linestyle="")
     axes.plot([], [], marker="o", markersize=10, color="white", markeredgecolor=INK, linestyle="", label="chosen, as refitted")
     axes.set_yscale("log")

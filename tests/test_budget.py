@@ -14,44 +14,17 @@ from npkd.sparsity.budget import Curve, share
 QUICK = settings(derandomize=True, deadline=None, max_examples=80)
 
 
-def curve(rng, width, convex=True):
-    """A falling curve from (0, 1) to the whole width: convex with every width, or some widths in any falling order."""
-    if convex:
-        falls = np.sort(rng.exponential(1, width))[::-1]
-        return Curve(np.arange(width + 1), 1 - np.concatenate([[0], np.cumsum(falls)]) / falls.sum() * rng.uniform(0.5, 1))
-    kept = np.unique(np.concatenate([[0], rng.integers(1, width + 1, 5), [width]]))
-    return Curve(kept, np.sort(rng.random(len(kept)))[::-1])
+def curve(rng, width):
+    """A falling convex curve from 1 to 0."""
+    falls = np.sort(rng.exponential(1, width))[::-1]
+    return Curve(1 - np.concatenate([[0], np.cumsum(falls)]) / falls.sum(), float(rng.uniform(0.5, 1)))
 
 
-def best(hulls, size, budget, movable):
+def best(curves, size, budget, movable):
     """The smallest total error within the budget, by trying all widths."""
-    ranges = [range(1, int(h.kept[-1]) + 1) if k in movable else [int(h.kept[-1])] for k, h in enumerate(hulls)]
-    fitting = [sum(h.at(w) for h, w in zip(hulls, widths, strict=True)) for widths in itertools.product(*ranges) if size(widths) <= budget]
+    ranges = [range(1, c.width + 1) if k in movable else [c.width] for k, c in enumerate(curves)]
+    fitting = [sum(c.at(w) for c, w in zip(curves, widths, strict=True)) for widths in itertools.product(*ranges) if size(widths) <= budget]
     return min(fitting, default=np.inf)
-
-
-@QUICK
-@given(seed=st.integers(0, 10 ** 6), convex=st.booleans())
-def test_the_hull_is_the_largest_convex_curve_below(seed, convex):
-    """At every point: the lowest that a line between two points reaches there; convex; the ends stay."""
-    c = curve(np.random.default_rng(seed), 30, convex=False) if not convex else curve(np.random.default_rng(seed), 9)
-    hull = c.hull()
-    points = list(zip(c.kept.tolist(), c.error.tolist(), strict=True))
-    for k in range(int(c.kept[0]), int(c.kept[-1]) + 1):
-        lowest = min((e0 if k0 == k1 else e0 + (e1 - e0) * (k - k0) / (k1 - k0))
-                     for k0, e0 in points for k1, e1 in points if k0 <= k <= k1 and (k0 < k1 or k0 == k))
-        assert hull.at(k) == pytest.approx(lowest, abs=1e-12)
-    slopes = np.diff(hull.error) / np.diff(hull.kept)
-    assert (np.diff(slopes) >= -1e-12).all()
-    assert hull.kept[0] == c.kept[0]
-    assert hull.kept[-1] == c.kept[-1]
-    assert np.allclose(hull.hull().error, hull.error)
-
-
-def test_the_hull_of_a_curve_that_rises_somewhere():
-    """More neurons are never worse: what was reached with fewer counts."""
-    hull = Curve(np.array([0, 2, 4, 6]), np.array([1.0, 0.1, 0.5, 0.2])).hull()
-    assert hull.at(4) == hull.at(6) == pytest.approx(0.1)
 
 
 SIZES = {
@@ -63,12 +36,12 @@ SIZES = {
 
 
 @QUICK
-@given(seed=st.integers(0, 10 ** 6), what=st.sampled_from(sorted(SIZES)), keep_inputs=st.booleans(), convex=st.booleans(),
+@given(seed=st.integers(0, 10 ** 6), what=st.sampled_from(sorted(SIZES)), keep_inputs=st.booleans(),
        fraction=st.floats(0.001, 1.2))
-def test_never_above_the_budget_and_nothing_left_over(seed, what, keep_inputs, convex, fraction):
+def test_never_above_the_budget_and_nothing_left_over(seed, what, keep_inputs, fraction):
     rng = np.random.default_rng(seed)
     most = [int(w) for w in rng.integers(1, 120, int(rng.integers(1, 5)))]
-    curves, size = [curve(rng, w, convex) for w in most], SIZES[what]
+    curves, size = [curve(rng, w) for w in most], SIZES[what]
     smallest = size([w if keep_inputs and k == 0 else 1 for k, w in enumerate(most)])
     budget = fraction * size(most)
     if budget < smallest:
@@ -93,10 +66,10 @@ def test_as_good_as_the_best_where_neurons_are_counted(seed, keep_inputs, fracti
     rng = np.random.default_rng(seed)
     curves = [curve(rng, int(w)) for w in rng.integers(1, 9, 3)]
     movable = {1, 2} if keep_inputs else {0, 1, 2}
-    budget = max(fraction * sum(int(c.kept[-1]) for c in curves), (int(curves[0].kept[-1]) if keep_inputs else 1) + 2)
+    budget = max(fraction * sum(c.width for c in curves), (curves[0].width if keep_inputs else 1) + 2)
     widths = share(curves, sum, budget, keep_inputs)
-    total = sum(c.hull().at(w) for c, w in zip(curves, widths, strict=True))
-    assert total == pytest.approx(best([c.hull() for c in curves], sum, budget, movable), abs=1e-12)
+    total = sum(c.at(w) for c, w in zip(curves, widths, strict=True))
+    assert total == pytest.approx(best(curves, sum, budget, movable), abs=1e-12)
 
 
 @QUICK
@@ -110,11 +83,11 @@ def test_as_good_as_the_best_for_a_budget_one_neuron_smaller(seed, fraction):
     def size(widths):
         return float(a @ np.array(widths))
 
-    budget = max(fraction * size([int(c.kept[-1]) for c in curves]), float(a.sum()))
+    budget = max(fraction * size([c.width for c in curves]), float(a.sum()))
     widths = share(curves, size, budget)
-    total = sum(c.hull().at(w) for c, w in zip(curves, widths, strict=True))
-    assert total <= best([c.hull() for c in curves], size, budget - float(a.max()), {0, 1}) + 1e-12
-    assert total >= best([c.hull() for c in curves], size, budget, {0, 1}) - 1e-12
+    total = sum(c.at(w) for c, w in zip(curves, widths, strict=True))
+    assert total <= best(curves, size, budget - float(a.max()), {0, 1}) + 1e-12
+    assert total >= best(curves, size, budget, {0, 1}) - 1e-12
 
 
 @QUICK
@@ -123,17 +96,16 @@ def test_every_step_is_the_one_with_the_lowest_price(seed):
     """Widths below 40, so that steps are of one neuron: followed one by one, each is argmin of rise / saved · once / now."""
     rng = np.random.default_rng(seed)
     curves, a = [curve(rng, int(w)) for w in rng.integers(5, 39, 3)], rng.choice([1, 2, 5, 20], 3)
-    hulls = [c.hull() for c in curves]
 
     def size(widths):
         return float(a @ np.array(widths))
 
-    now = [int(c.kept[-1]) for c in curves]
+    now = [c.width for c in curves]
     spare = float(rng.choice([0.0, 0.5, 1.0]))
     once = [int(w) * int(rng.integers(1, 9)) for w in now] if seed % 2 else []
     while min(now) > 1:
-        prices = [(h.at(w - 1) - h.at(w)) / a[k] * ((once[k] / w) ** spare if once else 1)
-                  for k, (h, w) in enumerate(zip(hulls, now, strict=True))]
+        prices = [(c.at(w - 1) - c.at(w)) / a[k] * ((once[k] / w) ** spare if once else 1)
+                  for k, (c, w) in enumerate(zip(curves, now, strict=True))]
         k = int(np.argmin(prices))
         now[k] -= 1
         if sum(p < prices[k] * (1 + 1e-9) for p in prices) > 1:                  # a tie: either is right
@@ -142,7 +114,7 @@ def test_every_step_is_the_one_with_the_lowest_price(seed):
 
 
 def test_a_layer_that_does_not_matter_gives_first():
-    flat, steep = Curve(np.arange(11), np.r_[1, np.zeros(10)]), Curve(np.arange(11), np.linspace(1, 0, 11))
+    flat, steep = Curve(np.r_[1, np.zeros(10)]), Curve(np.linspace(1, 0, 11))
     assert share([steep, flat], sum, 11) == [10, 1]
 
 

@@ -187,7 +187,7 @@ def test_curves_are_what_the_smallest_neurons_carry():
         w = teacher.layers[i].params[0]
         curve, h = curve_of(teacher, place, {i: s}, {i: w}, 7.0), teacher(x)[0][i]
         carried = [float(((h[:, j] - h[:, j].mean()) ** 2).mean() * (w[:, j] ** 2).sum()) for j in range(w.shape[1])]
-        assert curve.kept.tolist() == list(range(w.shape[1] + 1))
+        assert curve.width == w.shape[1]
         for k in range(w.shape[1] + 1):
             assert curve.error[k] == pytest.approx(sum(sorted(carried)[:len(carried) - k]) / sum(carried), abs=1e-12)
         assert curve.weight == pytest.approx(sum(carried) / 7.0, rel=1e-12)
@@ -409,7 +409,7 @@ def test_widths_are_chosen_from_the_curves():
         return [3, 4, 5]
 
     out = distil(teacher, batches(x, 100), widths)
-    assert [int(c.kept[-1]) for c in seen] == [6, 12, 8]
+    assert [c.width for c in seen] == [6, 12, 8]
     assert all(isinstance(c, Curve) for c in seen)
     assert [r.curve for r in out.layers] == seen
 

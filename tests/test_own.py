@@ -202,7 +202,6 @@ def test_the_sample_is_bounded_and_the_statistics_are_not():
     whole = quick()
     assert out.examples == whole.examples
     for one, other in zip(out.rounds[0].layers, whole.rounds[0].layers, strict=True):
-        assert np.array_equal(one.curve.kept, other.curve.kept)
         np.testing.assert_allclose(one.curve.error, other.curve.error, rtol=1e-12)
 
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npkd.errors import InputError
+from npkd.nn.architectures import lenet5
 from npkd.nn.losses import squared_error
 from npkd.nn.network import Layer, Network, dense_layer
 from npkd.nn.optimisers import SGD, SGDState
@@ -203,6 +204,26 @@ def test_lipschitz_constants_are_never_exceeded_and_nearly_reached(op):
 def test_of_a_dense_layer_it_is_the_largest_stretch(seed, rows, columns):
     w = np.random.default_rng(seed).standard_normal((rows, columns))
     assert lipschitz(Layer("dense", (w, np.zeros(rows)))) == pytest.approx(defined.spectral_norm(w), rel=1e-6)
+
+
+@pytest.mark.parametrize("layer", [
+    Layer("conv2d", (np.full((1, 1, 1, 1), 5.0), np.zeros(1))), Layer("max_pool", options={"size": 2, "stride": 1}),
+    Layer("add", options={"back": 1}),
+])
+def test_what_may_stretch_more_than_its_parts_has_no_slope(layer):
+    """A kernel of 5 stretches by 5, overlapping windows repeat a difference, x + relu(x) has slope 2."""
+    with pytest.raises(InputError, match=f"{layer.op} stands between dense layers"):
+        lipschitz(layer)
+
+
+def test_networks_without_a_bound():
+    maps = lenet5(np.random.default_rng(0), channels=(2, 2), hidden=5)
+    with pytest.raises(InputError, match="conv2d stands between dense layers"):
+        propagation(maps, maps, np.ones((2, 784), np.float32))
+    one = Layer("dense", (np.eye(2), np.ones(2)))
+    residual = Network([one, Layer("relu"), Layer("add", options={"back": 1}), one])
+    with pytest.raises(InputError, match="add stands between dense layers; errors are bounded for relu, tanh, "):
+        propagation(residual, residual, np.ones((2, 2)))
 
 
 def test_of_a_dense_layer_without_weights_it_is_zero():

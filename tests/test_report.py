@@ -242,14 +242,14 @@ def test_the_bars_are_the_widths():
 
 
 def test_the_path_is_the_curve_with_the_choice_on_it():
-    curve = Curve(np.array([0, 2, 5]), np.array([1.0, 0.25, 0.0]))
-    layers = [LayerReport(k, 2, 5, 0.1, 1.0, 1e-9, 1, 0.3, 0.2 + k, curve) for k in range(2)]
+    curve = Curve(np.array([1.0, 0.25, 0.0]))
+    layers = [LayerReport(k, 1, 2, 0.1, 1.0, 1e-9, 1, 0.3, 0.2 + k, curve) for k in range(2)]
     (axes,) = figures.path(layers).axes
     for k in range(2):
         line, mark = axes.lines[2 * k:2 * k + 2]
-        assert line.get_xdata().tolist() == [2, 5]
+        assert line.get_xdata().tolist() == [1, 2]
         assert line.get_ydata().tolist() == [0.25, 1e-8]                         # a logarithm has no zero
-        assert (list(mark.get_xdata()), list(mark.get_ydata())) == ([2], [0.2 + k])
+        assert (list(mark.get_xdata()), list(mark.get_ydata())) == ([1], [0.2 + k])
 
 
 @pytest.mark.parametrize(("shape", "plane"), [

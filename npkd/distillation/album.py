@@ -66,7 +66,7 @@ class Album:
     def draw(self, batch: Batch, rng: np.random.Generator, seen: Array | None = None) -> Batch:
         """The batch, whose rows must be the album's pictures, with "x" moved and "teacher", the answers.
 
-        ``seen``: inputs that "x" then holds alone.
+        ``seen``: inputs that "x" then holds alone. Raises InputError for a batch of another size.
         """
         n, every = len(self.pictures), np.arange(self.shape[0] * self.shape[1])
         if len(batch["x"]) != n:

@@ -80,7 +80,8 @@ class Layer:
         return self.options["back"] if self.op == "add" else 0
 
     def forward(self, x: Array, rng: np.random.Generator | None, skip: Array | None = None) -> tuple[Array, Backward]:
-        """The op on x. With ``rng`` as in training: dropout draws from it and batch_norm uses the batch's own moments.
+        """The op on x (N, ...), as npkd.nn describes it. With ``rng`` as in training: dropout draws from it and batch_norm uses the batch's own
+        moments.
 
         ``skip``: of add, the earlier activation; its backward then gives two sensitivities.
         """

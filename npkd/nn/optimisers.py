@@ -23,7 +23,7 @@ class State(Protocol):
     """What the workspace keeps of the last gradient: gradient ← new + beta · gradient."""
 
     def update(self, parameters: Array, gradient: Array, rate: float) -> float | Array:
-        """Change ``parameters`` in place and return the step size for the proximal step: a number or one for each parameter."""
+        """Change ``parameters`` (P,) in place and return the step size for the proximal step: a number or one for each parameter, (P,)."""
         ...
 
 
@@ -36,7 +36,7 @@ class Optimiser(Protocol):
         ...
 
     def begin(self, parameters: Array, *, separate: bool = False) -> State:
-        """State for a run. ``separate`` asks for the plain gradient in the workspace, as clipping needs it."""
+        """State for a run over ``parameters`` (P,). ``separate`` asks for the plain gradient in the workspace, as clipping needs it."""
         ...
 
 

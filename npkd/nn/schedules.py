@@ -38,6 +38,8 @@ def steps(at: Sequence[float], factor: float = 0.1, *, warm_up: float = 0.0) -> 
     """The rate is multiplied by ``factor`` at each of the moments ``at``, parts of the run: steps((0.5, 0.75)).
 
         f(p) = factor^(number of moments passed)                                      (T8)
+
+    Raises InputError for moments and a warm-up that are no parts of the run.
     """
     if any(not 0 <= moment <= 1 for moment in at):
         raise InputError(f"steps: at is {tuple(at)}; moments are parts of the run, between 0 and 1")

@@ -68,7 +68,7 @@ class Record:
 
 
 def classification(activations: list[Array], batch: Batch) -> tuple[float, Mapping[int, Array]]:
-    """The objective of plain training: cross-entropy of the last activation with the labels batch["y"]."""
+    """The objective of plain training: cross-entropy of the last activation with the labels batch["y"] (N,). Raises InputError without them."""
     if "y" not in batch:
         raise InputError(f"classification: data holds {', '.join(sorted(batch))}; it needs the labels 'y' too")
     value, d = cross_entropy(activations[-1], batch["y"])

@@ -134,7 +134,7 @@ class Workspace:
 def predict(network: Network, x: Array, rows: int = 4096) -> Array:
     """The last activation for every example, as ``network.predict``, computed in a workspace: x (N, I) -> (N, C).
 
-    ``rows`` at a time, and fewer where there are maps, which are large.
+    ``rows`` at a time, and fewer where there are maps, which are large. Raises InputError without examples.
     """
     if not len(x):
         raise InputError("predict: x has no examples; it needs at least one")

@@ -5,42 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from npkd.arrays import Array
 from npkd.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """Neurons kept -> relative error of the layer, for one junction: falling, one point for each width that the path visited.
+    """Neurons kept -> relative error of the layer, for one junction, as (W17) estimates it.
 
-    kept (P,)    increasing; the first is 0, with error 1, the last is all of them
-    error (P,)   relative error with so many kept, after the refit
-    weight       what a relative error of this layer weighs beside those of the others
-    fixed        all of the junction's neurons must stay
+    error (n + 1,)   relative error with 0 … n neurons kept: from 1 to 0, falling, convex
+    weight           what a relative error of this layer weighs beside those of the others
+    fixed            all of the junction's neurons must stay
     """
 
-    kept: Array
     error: Array
     weight: float = 1.0
     fixed: bool = False
 
-    def hull(self) -> Curve:
-        """The lower convex hull of the points: the widths worth stopping at."""
-        points: list[tuple[float, float]] = []
-        for k, e in sorted(zip(self.kept.tolist(), np.minimum.accumulate(self.error).tolist(), strict=True)):
-            while len(points) >= 2:
-                (k0, e0), (k1, e1) = points[-2], points[-1]
-                if (e1 - e0) * (k - k0) < (e - e0) * (k1 - k0):
-                    break
-                points.pop()
-            points.append((k, e))
-        return Curve(np.array([int(k) for k, _ in points]), np.array([e for _, e in points]), self.weight, self.fixed)
+    @property
+    def width(self) -> int:
+        """How many neurons there are."""
+        return len(self.error) - 1
 
-    def at(self, kept: float) -> float:
-        """The weighted error, between the points linear."""
-        return self.weight * float(np.interp(kept, self.kept, self.error))
+    def at(self, kept: int) -> float:
+        """The weighted error with so many kept."""
+        return self.weight * float(self.error[kept])
 
 
 def share(
@@ -56,13 +45,12 @@ def share(
     whole         w'_k, how many neurons there once were: a layer that has lost much is spared, the more the larger ``spare``, q;
                   without them the last factor is 1
     A step down of junction k raises its error by Δe_k and saves Δsize_k.
-    Returns one width a junction, size(widths) ≤ budget. Steps go down the convex hulls, at most a twentieth of the width at once; what is then
-    left of the budget is given back where it helps most.
+    Returns one width a junction, size(widths) ≤ budget. A step takes a twentieth of the width, at least one neuron; what is then left of the
+    budget is given back where it helps most.
     Raises InputError where one neuron a layer is still too large, naming the smallest possible size.
     """
-    hulls = [curve.hull() for curve in curves]
-    widths = [int(h.kept[-1]) for h in hulls]
-    movable = [k for k in range(len(widths)) if not ((keep_inputs and k == 0) or hulls[k].fixed)]
+    widths = [curve.width for curve in curves]
+    movable = [k for k in range(len(widths)) if not ((keep_inputs and k == 0) or curves[k].fixed)]
     smallest = size([1 if k in movable else w for k, w in enumerate(widths)])
     if smallest > budget:
         raise InputError(f"budget: target is {budget:.12g}; the smallest that this network can be is {smallest:.12g}, one neuron a layer")
@@ -75,14 +63,14 @@ def share(
         for k in movable:
             if widths[k] > 1:
                 by = -max(1, widths[k] // 20)
-                rise = hulls[k].at(widths[k] + by) - hulls[k].at(widths[k])
+                rise = curves[k].at(widths[k] + by) - curves[k].at(widths[k])
                 spared = (whole[k] / widths[k]) ** spare if whole else 1.0
                 prices.append((rise / max(now - size(moved(k, by)), 1e-300) * spared, k, by))         # (W10)
         _, k, by = min(prices)
         widths = moved(k, by)
     while True:                                          # give back what the last step took too much of
-        gains = [(hulls[k].at(widths[k]) - hulls[k].at(widths[k] + 1), k) for k in movable
-                 if widths[k] < hulls[k].kept[-1] and size(moved(k, 1)) <= budget]
+        gains = [(curves[k].at(widths[k]) - curves[k].at(widths[k] + 1), k) for k in movable
+                 if widths[k] < curves[k].width and size(moved(k, 1)) <= budget]
         if not gains:
             return widths
         widths = moved(max(gains)[1], 1)

@@ -32,7 +32,8 @@ class Reader:
 
     @staticmethod
     def of(statistics: Statistics, unit: Array, ridge: float) -> Reader:
-        """The least squares on all columns; ``ridge`` is added to A, relative to the mean variance."""
+        """The least squares on all d columns; ``unit`` (d,) says which neuron each reads. ``ridge`` is added to A, relative to the mean
+        variance."""
         A = statistics.normalised()[0]
         A = A + np.eye(len(A)) * (ridge * float(np.trace(A)) / len(A) + 1e-300)
         return Reader(np.ascontiguousarray(linalg.inv(A)), refit(statistics, np.arange(len(A)), ridge)[0], np.asarray(unit))

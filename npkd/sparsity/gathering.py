@@ -63,6 +63,7 @@ def gather(
     """Statistics of layers of weights: what the student feeds each of them, against what each gives in the teacher. One pass.
 
     ``positions``: of the maps of each example that a convolution is seen at; for a layer the same ones are drawn in every pass.
+    Raises InputError where there are no batches.
     """
     parts: list[list[Statistics]] = [[] for _ in layers]
     spaces: tuple[Workspace, Workspace] | None = None

@@ -185,9 +185,10 @@ class Problem:
             yield solution
 
     def keep(self, neurons: int, path: Sequence[Solution] = (), *, tolerance: float = TOLERANCE) -> Solution:
-        """The certified solution with as many neurons as possible, but not more than ``neurons``.
+        """The certified solution with the most neurons that the search meets, but not more than ``neurons``.
 
-        λ is found by bisection; ``path`` (falling in λ, solved loosely) says where to begin. Neurons that can only enter together, and are
+        λ is found by bisection; ``path`` (falling in λ, solved loosely) says where to begin. The number of neurons mostly rises as λ falls, not
+        at every step, so that there may be more to be had. Neurons that can only enter together, and are
         then too many, are told apart by the size of their weights: a layer never loses all its neurons. The gap then says how far that
         is from the solution, which has all of them.
         Raises InputError where not even one neuron may stay.
@@ -231,7 +232,10 @@ class Problem:
 
 
 def lambdas(lambda_max: float, count: int, ratio: float) -> Array:
-    """``count`` values from λ_max down to ratio · λ_max, equally spaced in the logarithm."""
+    """``count`` values from λ_max down to ratio · λ_max, equally spaced in the logarithm, (count,) float64.
+
+    Raises InputError for no value, and unless 0 < ratio ≤ 1.
+    """
     if count < 1 or not 0 < ratio <= 1:
         raise InputError(f"lambdas: count is {count} and ratio {ratio}; count must be at least 1, 0 < ratio ≤ 1")
     top = max(lambda_max, 1e-300)                # where nothing depends on the inputs any λ will do, but 0

@@ -48,7 +48,7 @@ class LayerReport:
     duality_gap      of that solution, relative to the objective at W = 0; None where channels were eliminated: there is no λ then
     proved           neurons that the certificate proves zero at the exact optimum
     penalised_error  relative error of the penalised solution;   relative_error  after the refit on the student's own activations
-    curve            neurons kept -> relative error, for the whole path
+    curve            neurons kept -> relative error, as (W17) estimates it
     Errors are those of the outputs that the layers behind read, weighted by what they do to the logits, (W14).
     """
 
@@ -137,7 +137,7 @@ def distil(
         params = (w.reshape(layer.params[0].shape).astype(layer.params[0].dtype), b.astype(layer.params[1].dtype))
         student = student.replace({i: replace(student.layers[i], params=params)})
         progress(f"refit of layer {len(lost) - 1}")
-    smaller, removals = remove(student, inputs=inputs and wanted[0] < int(curves[0].kept[-1]))
+    smaller, removals = remove(student, inputs=inputs and wanted[0] < curves[0].width)
     reports = []
     for k, (place, curve) in enumerate(zip(places, curves, strict=True)):
         left, there = (sum(lost[layers.index(i)][side] for i in place.consumers) for side in (0, 1))
@@ -189,7 +189,7 @@ def curve_of(
     total = float(harm.sum())
     error = np.concatenate([np.cumsum(np.sort(harm))[::-1], [0.0]]) / max(total, 1e-300)                  # (W17)
     error = error if total else np.r_[1.0, np.zeros(len(harm))]
-    return Curve(np.arange(len(harm) + 1), error, total / (whole or 1.0), place.fixed)
+    return Curve(error, total / (whole or 1.0), place.fixed)
 
 
 def choose(
@@ -213,7 +213,7 @@ def choose(
 
 def fitting(wanted: Sequence[int], curves: Sequence[Curve]) -> list[int]:
     """One width a junction, at most what there is (after exact removal there may be less). Raises InputError for others."""
-    most = [int(c.kept[-1]) for c in curves]
+    most = [c.width for c in curves]
     if len(wanted) != len(most) or min(wanted) < 1:
         raise InputError(f"distil: widths are {list(wanted)}; one is needed for each of {most}, at least 1")
     return [m if c.fixed else min(w, m) for w, m, c in zip(wanted, most, curves, strict=True)]

@@ -209,7 +209,7 @@ class MaxNorm:
         return 0.0 if inside else float("inf")                                        # (P8)
 
     def prox(self, v: Array, step: float | Array) -> Array:
-        """The projection (P9)."""
+        """The projection (P9). Raises InputError for an array of steps."""
         if np.ndim(step):
             raise InputError("MaxNorm: step is an array; the projection is Euclidean and needs one number (use SGD, not Adam)")
         norms = np.maximum(group_norms(v, self.axis), np.finfo(v.dtype).tiny)

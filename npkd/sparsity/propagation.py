@@ -59,12 +59,20 @@ class Propagation:
         return float(self.terms(cut).sum())
 
 
+STRETCH = {"relu": 1.0, "tanh": 1.0, "sigmoid": 0.25, "maxout": 1.0, "gate": 1.0, "batch_norm": 1.0, "dropout": 1.0, "select": 1.0,
+           "flatten": 1.0, "unflatten": 1.0, "offset": 1.0}
+"""The largest slope of what may stand between dense layers; of gate and batch_norm it depends on their parameters."""
+
+
 def slopes(layer: Layer) -> Array:
     """The largest slope of each neuron of a layer that is not dense, as the network predicts: (J,), or () where all have the same.
 
-    relu, tanh, maxout, dropout (off), select, flatten 1;   sigmoid ¼;   gate |g_j|;   batch_norm |γ_j|/√(v_j + ε), v the running variance.
-    Raises InputError for batch_norm without running moments: it has no slope until then.
+    relu, tanh, maxout, dropout (off), select, flatten, unflatten, offset 1;   sigmoid ¼;   gate |g_j|;   batch_norm |γ_j|/√(v_j + ε), v the
+    running variance. Raises InputError for batch_norm without running moments, which has no slope until then, and for all other ops: an
+    addition, or a map that is read at overlapping places, may stretch by more than each of its parts.
     """
+    if layer.op not in STRETCH:
+        raise InputError(f"propagation: {layer.op} stands between dense layers; errors are bounded for {', '.join(STRETCH)} alone")
     if layer.op == "gate":
         return np.abs(layer.params[0].astype(np.float64))
     if layer.op == "batch_norm":
@@ -72,7 +80,7 @@ def slopes(layer: Layer) -> Array:
             raise InputError("propagation: a batch_norm has no running moments yet; train the network before its errors are bounded")
         variance = layer.running[1].astype(np.float64) + float(layer.options.get("eps", 1e-5))
         return np.asarray(np.abs(layer.params[0]) / np.sqrt(variance))
-    return np.array(0.25 if layer.op == "sigmoid" else 1.0)
+    return np.array(STRETCH[layer.op])
 
 
 def lipschitz(layer: Layer) -> float:
@@ -93,8 +101,11 @@ def spectral_norm(w: Array) -> float:
 def stages(network: Network) -> list[list[Layer]]:
     """The layers of a perceptron in pieces that end with a dense layer; what stands behind the last one is a piece of its own.
 
-    Raises InputError where ``junctions`` does.
+    Raises InputError where ``slopes`` or ``junctions`` do.
     """
+    for layer in network.layers:
+        if layer.op != "dense":
+            slopes(layer)                                     # refuses what has none
     ends = [place.consumer + 1 for place in junctions(network)]
     pieces = [list(network.layers[i:j]) for i, j in zip([0, *ends[:-1]], ends, strict=True)]
     behind = list(network.layers[ends[-1]:])
