@@ -150,6 +150,8 @@ def labels(who: str, name: str, y: Array, examples: int, classes: int | None) ->
         raise InputError(f"{who}: {name} has shape {y.shape}; it must be ({examples},), a label for each example")
     if not np.issubdtype(y.dtype, np.integer):
         raise InputError(f"{who}: {name} is of {y.dtype}; labels must be integers, the classes numbered from 0")
+    if not examples:
+        raise InputError(f"{who}: {name} is empty; there must be at least one label")
     below = examples if classes is None else classes
     if y.min() < 0 or y.max() >= below:
         raise InputError(f"{who}: {name} holds labels {y.min()} … {y.max()}; they must be classes, from 0 to below {below}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 
 class InputError(ValueError):
     """An argument, a file or a setting that npkd cannot work with.
@@ -22,6 +24,13 @@ def one_of(who: str, name: str, value: object, allowed: tuple[str, ...]) -> None
     """Raise InputError unless ``value`` is one of the ``allowed`` words."""
     if value not in allowed:
         raise InputError(f"{who}: {name} is {value!r}; it must be one of {', '.join(allowed)}")
+
+
+def whole(who: str, **numbers: object) -> None:
+    """Raise InputError for a number that is not a whole one."""
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, Integral):
+            raise InputError(f"{who}: {name} is {value!r}; it must be a whole number")
 
 
 def positive(who: str, name: str, value: float, *, zero: bool = False) -> None:

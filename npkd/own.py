@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from npkd import __version__, cost, pipeline, recipe, storage
 from npkd.arrays import Array
 from npkd.data import Data, Scaling
-from npkd.errors import InputError
+from npkd.errors import InputError, whole
 from npkd.files import NewPath
 from npkd.nn.network import Network
 from npkd.nn.workspace import predict
@@ -133,8 +134,11 @@ def compress(
     Memory: the sample, one batch, and O(d²) for the statistics, whatever the number of examples.
     Raises InputError in one sentence for anything that cannot be worked with.
     """
-    if not 0 < validation <= 0.5:
-        raise InputError(f"compress: validation is {validation}; it must be above 0 and at most 0.5")
+    whole("compress", seed=seed, sample=sample, **({} if epochs is None else {"epochs": epochs}))
+    if not isinstance(target, str):
+        raise InputError(f"compress: target is {target!r}; it must be words such as 'macs=10%'")
+    if not isinstance(validation, Real) or not 0 < validation <= 0.5:
+        raise InputError(f"compress: validation is {validation!r}; it must be above 0 and at most 0.5")
     if seed < 0 or sample < 1:
         raise InputError(f"compress: seed is {seed} and sample {sample}; the seed must not be negative, the sample at least 1")
     given = taken(teacher)

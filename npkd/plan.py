@@ -18,6 +18,7 @@ from npkd.nn.network import Layer, Network
 from npkd.nn.workspace import predict
 from npkd.pipeline import Watch
 from npkd.recipe import Recipe
+from npkd.sparsity.folding import without
 from npkd.sparsity.surgery import junctions
 from npkd.storage import Model
 from npkd.target import Target
@@ -222,7 +223,10 @@ def answering(model: Model, data: Data, who: str) -> Network:
     Raises InputError where inputs or classes differ.
     """
     with np.errstate(over="ignore"):
-        network = unselected(Network([layer for layer in model.network.layers if layer.op != "dropout"]).astype(np.float32))
+        network = model.network.astype(np.float32)
+    for at in reversed([i for i, layer in enumerate(network.layers) if layer.op == "dropout"]):
+        network = without(network, at)
+    network = unselected(network)
     if not all(np.isfinite(p).all() for layer in network.layers for p in layer.params):
         raise InputError(f"{who} has weights beyond float32; they must be finite in it")
     if not network.widths:

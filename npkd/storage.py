@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from npkd.arrays import Array
-from npkd.data import Scaling
+from npkd.arrays import Array, finite
+from npkd.data import Scaling, flat
 from npkd.errors import InputError
 from npkd.files import VERSION, NewPath, read_npz, write_npz
 from npkd.nn.network import Layer, Network, parameters_of
@@ -31,10 +31,18 @@ class Model:
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def logits(self, x: Array) -> Array:
-        """Logits of raw inputs x (N, ...), in any numeric dtype: (N, C)."""
+        """Logits of raw inputs x (N, ...), in any numeric dtype: (N, C).
+
+        Raises InputError unless x holds examples of finite numbers, as wide as the network or its scaling.
+        """
+        x = np.asarray(x)
         dtype = next(p.dtype for layer in self.network.layers for p in layer.params)
-        scaled = self.scaling.apply(x) if self.scaling else x if self.network.layers[0].op == "flatten" else x.reshape(len(x), -1)
-        return predict(self.network, np.ascontiguousarray(scaled, dtype))
+        rows = flat("Model.logits", x)
+        with np.errstate(over="ignore"):
+            ready = np.ascontiguousarray(
+                self.scaling.apply(x) if self.scaling else x if self.network.layers[0].op == "flatten" else rows, dtype)
+        finite("Model.logits", x=ready)
+        return predict(self.network, ready)
 
 
 def save(path: NewPath, model: Model) -> None:

@@ -130,13 +130,15 @@ def floats(x: Array, start: int, prepare: Prepare) -> Array:
     """x (n, ...) as (n, I) float32, contiguous. Raises InputError unless it holds numbers that are finite in float32."""
     if not (np.issubdtype(x.dtype, np.integer) or np.issubdtype(x.dtype, np.floating)):
         raise InputError(f"compress: x is of {x.dtype}; it must hold integers or floating-point numbers")
+    def finite(flat: Array) -> Array:
+        if not np.isfinite(flat).all():
+            n, i = (int(k) for k in np.argwhere(~np.isfinite(flat))[0])
+            raise InputError(f"compress: x holds {flat[n, i]} in example {start + n}, feature {i}; every value must be finite, also in float32")
+        return flat
+
     with np.errstate(over="ignore", invalid="ignore"):
-        flat = np.ascontiguousarray(prepare(x) if prepare else x.reshape(len(x), -1), np.float32)
-    wrong = ~np.isfinite(flat)
-    if wrong.any():
-        n, i = (int(k) for k in np.argwhere(wrong)[0])
-        raise InputError(f"compress: x holds {flat[n, i]} in example {start + n}, feature {i}; every value must be finite, also in float32")
-    return flat
+        rows = x.reshape(len(x), -1)
+        return finite(np.ascontiguousarray(prepare(finite(rows)) if prepare else rows, np.float32))
 
 
 def spooled(once: Passes, stack: ExitStack) -> Callable[[], Iterator[Pair]]:

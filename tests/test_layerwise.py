@@ -95,6 +95,20 @@ def test_the_order_of_the_batches_does_not_matter():
     np.testing.assert_allclose(other.student.predict(x), one.student.predict(x), atol=1e-8)
 
 
+def test_a_source_may_fill_one_buffer_again_and_again():
+    teacher, x = teacher_and_data(2)
+    buffer = np.empty_like(x[:50])
+
+    def source():
+        for i in range(0, len(x), 50):
+            buffer[:] = x[i:i + 50]
+            yield buffer
+
+    one, other = distil(teacher, batches(x, 50), exactly([5, 6, 4])), distil(teacher, source, exactly([5, 6, 4]))
+    assert [r.relative_error for r in one.layers] == [r.relative_error for r in other.layers]
+    assert one.difference == other.difference
+
+
 def test_the_same_twice_is_the_same():
     teacher, x = teacher_and_data(3, dtype=np.float32)
     one, other = (distil(teacher, batches(x, 50), exactly([4, 5, 3])) for _ in range(2))

@@ -11,10 +11,11 @@ import pytest
 
 import npkd
 from npkd import cost, recipe, storage
-from npkd.data import Scaling
+from npkd.data import Data, Scaling
 from npkd.errors import Diverged, InputError
-from npkd.nn.network import Layer, Network, perceptron
+from npkd.nn.network import Layer, Network, dense_layer, perceptron
 from npkd.nn.training import train
+from npkd.plan import answering
 from npkd.storage import Model
 from npkd.teachers import scaled, taken, unit_of, units_of
 
@@ -41,7 +42,7 @@ PAIRS = [TEACHER.layers[i].params for i in TEACHER.dense_layers]
 
 
 def quick(x=X, teacher=TEACHER, target="macs=30%", **options):
-    return npkd.compress(teacher, x, target, epochs=2, **options)
+    return npkd.compress(teacher, x, target, **({"epochs": 2} | options))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -402,6 +403,16 @@ def test_what_the_tutor_says_is_learnt():
     assert out.teacher_error < 0.1 < 0.5 < out.student_error
 
 
+def test_a_tutor_with_dropout_under_an_addition_is_asked_as_it_is():
+    """Without its dropout an addition's path around is one layer shorter."""
+    rng = np.random.default_rng(0)
+    layers = [dense_layer(WIDTH, 6, rng, np.float32), Layer("relu"), Layer("dropout", options={"rate": 0.5}),
+              dense_layer(6, 6, rng, np.float32), Layer("relu"), Layer("add", options={"back": 3}), dense_layer(6, 3, rng, np.float32)]
+    tutor, seen = Network(layers), answering(Model(Network(layers)), Data("x", X, Y, X, Y, X, Y, 3, (WIDTH,), Scaling.standard(X)), "tutor")
+    assert all(layer.op != "dropout" for layer in seen.layers)
+    np.testing.assert_allclose(seen.predict(X), tutor.predict(X), atol=1e-6)
+
+
 def test_a_tutor_is_asked_about_examples_as_they_were_given():
     """In their shape and units, whatever the teacher's scaling and the units that are learnt in: what it is shown lies among them."""
     scaling, seen = Scaling(np.full(WIDTH, 800, np.float32), np.full(WIDTH, 0.5, np.float32)), []
@@ -514,6 +525,11 @@ def test_examples_that_cannot_be_used_are_refused(case):
     assert "\n" not in str(found.value)
 
 
+def test_the_example_is_named_behind_a_scaling_too():
+    with pytest.raises(InputError, match="x holds nan in example 301, feature 2"):
+        quick([X[:300], bad((301, 2), np.nan)[300:]], Model(TEACHER, Scaling.standard(X)))
+
+
 def test_an_iterator_that_a_function_gives_twice_is_seen():
     ONE = iter(batches(100, 200, 300))
     with pytest.raises(InputError, match=r"has no examples|in the first pass and") as found:
@@ -532,6 +548,7 @@ def test_an_iterator_that_a_function_gives_twice_is_seen():
     (Y * 0.5, X, "labels must be integers"),
     (Y, [(X, Y)], "labels are given twice"),
     ([], X, "labels"),
+    (np.zeros(0, int), X, "labels is empty"),
 ])
 def test_labels_that_do_not_fit_are_refused(labels, x, words):
     with pytest.raises(InputError, match=words):
@@ -601,6 +618,11 @@ def test_teachers_that_cannot_be_used_are_refused(case):
     ({"validation": 0.6}, "validation is 0.6"),
     ({"seed": -1}, "seed is -1"),
     ({"sample": 0}, "sample 0"),
+    ({"sample": 100.0}, "sample is 100.0; it must be a whole number"),
+    ({"seed": "0"}, "seed is '0'; it must be a whole number"),
+    ({"epochs": 1.5}, "epochs is 1.5; it must be a whole number"),
+    ({"validation": "0.1"}, "validation is '0.1'"),
+    ({"target": 0.1}, "target is 0.1; it must be words"),
 ])
 def test_settings_that_cannot_be_used_are_refused_before_the_data_is_read(options, words):
     read = []

@@ -124,6 +124,18 @@ def test_logits_take_raw_inputs_of_any_kind():
     np.testing.assert_allclose(Model(network).logits(plain), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(("x", "words"), [
+    (np.zeros((0, 4)), r"x has shape \(0, 4\); it must be \(N, ...\)"),
+    ([[0.0, 1.0, 2.0]], r"x has shape \(1, 3\) and w has shape \(3, 4\)"),
+    (np.full((2, 4), np.nan), r"x holds nan at \(0, 0\)"),
+    (np.full((2, 4), 1e39), r"x holds inf at \(0, 0\)"),
+    (np.full((2, 4), "a"), "integers or floating-point"),
+])
+def test_inputs_that_logits_refuse(x, words):
+    with pytest.raises(InputError, match=words):
+        Model(perceptron([4, 3], RNG)).logits(x)
+
+
 def refused(path, *words):
     with pytest.raises(InputError) as caught:
         load(path)

@@ -284,6 +284,56 @@ def test_divergence_is_said_with_epoch_layer_and_remedy(optimiser):
     assert "\n" not in sentence
 
 
+def test_data_that_is_not_finite_is_not_blamed_on_the_rate():
+    data = problem()
+    data["x"][17, 2] = np.nan
+    with np.errstate(all="ignore"), pytest.raises(Diverged, match="epoch 1: 'x' holds values that are not finite"):
+        list(train(small_network(), data, epochs=1, rng=np.random.default_rng(0), batch=BATCH))
+
+
+@pytest.mark.parametrize(("augment", "words"), [
+    (lambda data, rng: {name: a[:20] for name, a in data.items()}, r"lengths {'x': 20, 'y': 20}; it must return 'x', and 53 rows"),
+    (lambda data, rng: {name: np.concatenate([a, a]) for name, a in data.items()}, r"lengths {'x': 106, 'y': 106}"),
+    (lambda data, rng: {"y": data["y"]}, r"lengths {'y': 53}; it must return 'x'"),
+    (lambda data, rng: data | ({"more": data["y"]} if rng.random() < 0.5 else {}), "names, shapes and dtypes must stay"),
+    (lambda data, rng: data | {"y": data["y"].astype([np.int64, np.int32][rng.integers(2)])}, "names, shapes and dtypes must stay"),
+])
+def test_an_augmentation_that_does_not_keep_its_rows_or_arrays(augment, words):
+    """Rows that are never shown, or shown instead of others, would be a silent loss."""
+    with pytest.raises(InputError, match=words):
+        list(train(small_network(), problem(), epochs=20, rng=np.random.default_rng(0), batch=BATCH, augment=augment))
+
+
+def test_what_an_augmentation_gives_has_the_dtype_of_the_network():
+    def augment(data, rng):
+        return {**data, "x": data["x"] + rng.standard_normal(data["x"].shape)}             # float64
+
+    def objective(activations, batch):
+        assert activations[0].dtype == np.float32
+        value, d = cross_entropy(activations[-1], batch["y"])
+        return value, {len(activations) - 1: d}
+
+    list(train(small_network(np.float32), problem(np.float32), objective, epochs=1, rng=np.random.default_rng(0), batch=BATCH, augment=augment))
+
+
+def test_a_validation_that_is_no_number_is_refused():
+    with pytest.raises(InputError, match="validate returned nan after epoch 1"):
+        list(train(small_network(), problem(), epochs=3, rng=np.random.default_rng(0), batch=BATCH, validate=lambda network: float("nan")))
+
+
+def test_an_infinite_validation_is_no_reason_to_keep_the_untrained_network():
+    network = small_network()
+    record = next(train(network, problem(), epochs=3, rng=np.random.default_rng(0), batch=BATCH, validate=lambda network: float("inf")))
+    assert record.best is record.network
+
+
+def test_a_rate_may_be_a_numpy_number():
+    a, b = (last(train(small_network(np.float32), problem(np.float32), epochs=2, rng=np.random.default_rng(0), batch=BATCH, optimiser=SGD(rate),
+                       penalties={0: Shrink(0.01)})) for rate in (np.float32(0.125), 0.125))
+    for p, q in zip(parameters(a.network), parameters(b.network), strict=True):
+        np.testing.assert_allclose(p, q, atol=1e-6)
+
+
 def test_divergence_names_the_layer_that_is_bad():
     network, data = small_network(), problem()
     network.layers[3].params[0][0, 0] = np.nan

@@ -342,6 +342,30 @@ def test_parameters_of_other_dtypes_are_refused(layers):
         Workspace(Network(layers), 4)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("channels", "examples"), [(16, 20), (16, 200), (1, 20), (2, 5)])
+def test_sensitivities_of_another_dtype_are_rounded(channels, examples, dtype):
+    """The products of maps get addresses, which have no dtype. All their forms: by positions in one block and in two, by rows, all patches."""
+    rng = np.random.default_rng(0)
+    network = Network([Layer("conv2d", (rng.standard_normal((f, 3, 3, c)).astype(dtype), np.zeros(f, dtype)), {"padding": 1})
+                       for c, f in ((channels, 4), (4, 3))])
+    x, d = rng.standard_normal((examples, 6, 5, channels)).astype(dtype), rng.standard_normal((examples, 6, 5, 3)).astype(np.float32)
+    found = []
+    for as_given in (np.float32, np.float64):
+        workspace = Workspace(network, examples)
+        workspace.forward(x)
+        workspace.backward({2: d.astype(as_given)})
+        found.append(workspace.gradient)
+    np.testing.assert_array_equal(found[0], found[1])
+
+
+@pytest.mark.parametrize("width", [4, 7])
+def test_inputs_of_another_width_are_refused_as_by_dense(width):
+    network = Network([dense_layer(6, 5, np.random.default_rng(0), np.float32)])
+    with pytest.raises(InputError, match=rf"dense: x has shape \(3, {width}\) and w has shape \(5, 6\)"):
+        predict(network, np.zeros((3, width), np.float32))
+
+
 @pytest.mark.parametrize("sensitivities", [{}, {4: np.zeros((4, 2))}, {3: np.zeros((4, 3))}])
 def test_sensitivities_that_do_not_fit_are_refused(sensitivities):
     rng = np.random.default_rng(3)

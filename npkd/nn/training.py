@@ -108,7 +108,7 @@ class Step:
         step = self.state.update(space.parameters, space.gradient, rate)
         for i, penalty in self.penalties.items():
             w, place = space.network.layers[i].params[0], space.layout[i][0]
-            w[...] = penalty.prox(w, step if isinstance(step, float) else shaped(step[place], w.shape))       # (T9)
+            w[...] = penalty.prox(w, shaped(step[place], w.shape) if isinstance(step, np.ndarray) else step)       # (T9)
         if self.observes:
             space.adopt(observe(space.network, activations))
         return value
@@ -138,7 +138,7 @@ def train(
     batch         examples in an update; the last batch of an epoch may hold fewer, but never a single one
     optimiser     SGD(0.1, momentum 0.9) unless told;  schedule: cosine() unless told
     penalties     {index of a layer: penalty on its weights}, applied by a proximal step after each update
-    augment       changes the whole data before the first epoch and again after every ``refresh`` epochs
+    augment       changes the whole data before the first epoch and again after every ``refresh`` epochs; as many rows come out as went in
     validate      network -> a number to be small, called after every epoch; with ``patience`` the run ends when the number has
                   not fallen for so many epochs. Model selection: give it validation data, never test data.
     rng           draws the order of the examples, dropout and the augmentation: the same seed gives the same network
@@ -177,6 +177,22 @@ def check_data(network: Network, data: Batch, epochs: int, batch: int) -> int:
     return lengths["x"]
 
 
+def check_augmented(found: Batch, data: Batch, before: Batch | None) -> Batch:
+    """What an augmentation made of the data, contiguous (np.take copies what is not), "x" in its dtype.
+
+    Raises InputError unless every array has a row for each example, and where the arrays are not those of the time ``before``.
+    """
+    n = len(data["x"])
+    lengths = {name: len(a) for name, a in found.items()}
+    if "x" not in found or set(lengths.values()) != {n}:
+        raise InputError(f"train: augment returned arrays of lengths {lengths}; it must return 'x', and {n} rows in every array, as given")
+    shown = {name: np.ascontiguousarray(a, data["x"].dtype if name == "x" else None) for name, a in found.items()}
+    kinds, kinds_before = ({name: (a.shape, str(a.dtype)) for name, a in batch.items()} for batch in (shown, before or shown))
+    if kinds != kinds_before:
+        raise InputError(f"train: augment returned {kinds}, and {kinds_before} before; names, shapes and dtypes must stay")
+    return shown
+
+
 def epochs_of(
     step: Step, data: Batch, n: int, objective: Objective, epochs: int, rng: np.random.Generator, batch: int, rate: float,
     schedule: Schedule, augment: Augment | None, refresh: int, validate: Callable[[Network], float] | None, patience: int | None,
@@ -190,7 +206,7 @@ def epochs_of(
     best, smallest, best_epoch = step.workspace.network.copy(), math.inf, 0
     for epoch in range(1, epochs + 1):
         if augment is not None and (epoch - 1) % refresh == 0:
-            shown = {name: np.ascontiguousarray(a) for name, a in augment(data, rng).items()}     # take copies what is not
+            shown = check_augmented(augment(data, rng), data, shown if held else None)
         if not held:
             held = {name: np.empty((batch, *a.shape[1:]), a.dtype) for name, a in shown.items()}
         order, total, factor = rng.permutation(n), 0.0, 1.0
@@ -207,7 +223,9 @@ def epochs_of(
             raise Diverged(describe_divergence(step.workspace, epoch, math.nan, rate))
         penalty = sum(p.value(network.layers[i].params[0]) for i, p in step.penalties.items())
         validation = None if validate is None else validate(network)
-        if validation is None or validation < smallest:
+        if validation is not None and math.isnan(validation):
+            raise InputError(f"train: validate returned {validation} after epoch {epoch}; it must be a number to be small")
+        if validation is None or validation < smallest or not best_epoch:
             best, best_epoch = network, epoch
             smallest = math.inf if validation is None else validation
         yield Record(epoch, total / cuts[-1], penalty, validation, rate * factor, time.perf_counter() - started, network, best)
@@ -216,7 +234,9 @@ def epochs_of(
 
 
 def describe_divergence(space: Workspace, epoch: int, value: float, rate: float) -> str:
-    """Epoch, layer and remedy: the first layer whose parameters, else whose output, is not finite."""
+    """Epoch, layer and remedy: the first layer whose parameters, else whose output, is not finite; or that the data is not."""
+    if not np.isfinite(space.activations[0]).all():
+        return f"train: diverged in epoch {epoch}: 'x' holds values that are not finite, as given or as augment made them; remove them"
     bad = next((i for i, layer in enumerate(space.network.layers) if not all(np.isfinite(p).all() for p in layer.params)), None)
     if bad is None:
         bad = next((i for i, a in enumerate(space.activations[1:]) if not np.isfinite(a).all()), len(space.network.layers) - 1)

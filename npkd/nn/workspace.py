@@ -94,7 +94,10 @@ class Workspace:
         self.rows = rows
 
     def forward(self, x: Array, rng: np.random.Generator | None = None) -> list[Array]:
-        """Activations as from ``network(x, rng)``, in buffers that the next call overwrites. x (n, ...), contiguous, n ≤ rows."""
+        """Activations as from ``network(x, rng)``, in buffers that the next call overwrites. x (n, ...), contiguous, n ≤ rows.
+
+        Raises InputError where x does not fit the first layer that asks for a shape.
+        """
         activations = [x]
         for i, step in enumerate(self.steps):
             if isinstance(step, Plain):
@@ -106,8 +109,12 @@ class Workspace:
         return activations
 
     def backward(self, sensitivities: Mapping[int, Array], beta: float = 0.0) -> None:
-        """gradient ← Σ over ``sensitivities`` of their gradients + beta · gradient. The sensitivity of x is not computed."""
+        """gradient ← Σ over ``sensitivities`` of their gradients + beta · gradient. The sensitivity of x is not computed.
+
+        Sensitivities of another dtype than the network's are rounded to it.
+        """
         check_sensitivities(sensitivities, self.activations)
+        sensitivities = {i: d.astype(self.parameters.dtype, copy=False) for i, d in sensitivities.items()}
         last = max(sensitivities)
         for layout in self.layout[last:]:                       # not reached by any sensitivity
             for s in layout:

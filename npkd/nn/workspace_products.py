@@ -113,7 +113,7 @@ class Positions:
     def backward(self, dy: Array, w: Array, dw: Array, needs_dx: bool) -> Array:
         """dw ← dw + new, and dx seen as (n, H, W, C), from dy (n, P, Q, F). The weights on one core, the maps on the other."""
         if len(self.cuts) == 1:
-            self.dy = [np.ascontiguousarray(dy.transpose(1, 2, 3, 0))]
+            self.dy = [np.ascontiguousarray(dy.transpose(1, 2, 3, 0), self.y.dtype)]        # BLAS gets an address, which has no dtype
 
         def turn(rows: range) -> None:
             part = slice(rows.start, rows.stop)
@@ -200,7 +200,7 @@ class Rows:
 
     def backward(self, dy: Array, w: Array, dw: Array, needs_dx: bool) -> Array:
         """dw ← dw + new, and dx seen as (n, H, W, C), from dy (n, P, Q, F)."""
-        self.dy = np.ascontiguousarray(dy.transpose(1, 3, 2, 0))           # a copy only where it does not stand so already
+        self.dy = np.ascontiguousarray(dy.transpose(1, 3, 2, 0), self.y.dtype)          # a copy only where it does not stand so already
         self.other.fill(0)
         self.pair.halves(lambda rows: self.weights(self.other if rows.start else dw, rows), len(self.y), self.worth)
         dw += self.other

@@ -14,6 +14,7 @@ import numpy as np
 from scipy.linalg import blas
 
 from npkd.arrays import Array, Backward
+from npkd.errors import InputError
 from npkd.nn.layers import flatten, unflatten
 from npkd.nn.network import Layer
 
@@ -54,7 +55,9 @@ class Dense:
         self.ones = np.ones(rows, self.w.dtype)
 
     def forward(self, x: Array) -> Array:
-        """y in this layer's buffer; x is kept for the backward half."""
+        """y in this layer's buffer; x is kept for the backward half. Raises InputError for another width."""
+        if x.ndim != 2 or x.shape[1] != self.w.shape[1]:
+            raise InputError(f"dense: x has shape {x.shape} and w has shape {self.w.shape}; x must be (N, I) and w (O, I)")
         self.x, y = packed(x), self.y[:len(x)]
         y[:] = self.b                                                  # (D1)  y ← b, then
         accumulate(self.gemm, y, self.x, self.w.T, 1.0)                # (D1)  y ← x wᵀ + 1 · y

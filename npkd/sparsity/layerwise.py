@@ -166,7 +166,7 @@ def leading(batches: Iterable[Array], count: int) -> Array:
     """The first ``count`` examples, or all where there are fewer, however they come in batches."""
     parts: list[Array] = []
     for x in batches:
-        parts.append(x[:count - sum(map(len, parts))])
+        parts.append(x[:count - sum(map(len, parts))].copy())             # a source may fill one buffer again and again
         if sum(map(len, parts)) >= count:
             break
     return np.concatenate(parts)
