@@ -1,8 +1,8 @@
-"""The types of the signatures: arrays, and the second half of an op."""
+"""The types of the signatures: arrays, the second half of an op, batches and what is learnt from them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,12 @@ Array = NDArray[Any]
 
 Backward = Callable[[Array], tuple[Array, ...]]
 """``backward(dy) -> (dx, *dparams)``: the sensitivities of the arguments of an op, in their order, each of its argument's shape."""
+
+Batch = Mapping[str, Array]
+"""Arrays of equal length by name: "x" the inputs, "y" the labels, and whatever the objective asks for."""
+
+Objective = Callable[[list[Array], Batch], tuple[float, Mapping[int, Array]]]
+"""``objective(activations, batch) -> (value, {index: sensitivity})``."""
 
 
 def floats(who: str, **arrays: Array) -> None:

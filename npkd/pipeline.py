@@ -127,7 +127,7 @@ def imitate(
     x_validation = data.x_validation if seen is None else np.take(data.x_validation, seen, axis=1)
     objective = Distillation(labels=recipe.labels, temperature=recipe.temperature)
     run = train(body, {"x": data.x_train, "y": data.y_train}, objective, epochs=epochs, rng=rng, batch=recipe.batch,
-                optimiser=SGD(rate, decay=recipe.student_decay), clip=recipe.clip,
+                optimiser=SGD(rate, decay=recipe.student_decay), clip=recipe.clip, adversary=recipe.adversary,
                 augment=lambda batch, rng: transfer(batch, rng, seen), refresh=recipe.refresh,
                 validate=lambda network: error_rate(network, x_validation, data.y_validation))
     watch.begin(stage, epochs)

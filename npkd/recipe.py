@@ -23,6 +23,7 @@ class Recipe:
     rate, decay     of momentum SGD, cosine schedule, for the teacher;   student_rate, student_decay, clip  for the student
     temperature     of the soft targets;   labels  weight of the labels beside them, which weigh 1
     noise, mix, jitter      what is shown: see distillation.transfer (mix: to the student alone);
+    adversary               ε of (T11), for the student alone: half of what it learns from is moved so far to where its loss rises fastest;
     refresh                 epochs after which the student is shown something new
     spare           how much a layer that has lost much is spared when a budget is shared, q of (W10)
     statistics      the first examples of the training part that the statistics of a round are taken from; 0: all
@@ -47,6 +48,7 @@ class Recipe:
     noise: float = 0.0
     mix: float = 0.0
     jitter: int = 0
+    adversary: float = 0.0
     refresh: int = 1
     spare: float = 0.0
     statistics: int = 0

@@ -36,8 +36,9 @@ def augmentation(recipe: Recipe, *, compressed: bool) -> dict[str, str]:
     moved = f"pictures moved by up to {recipe.jitter} pixels" if recipe.jitter else ""
     mixed = f"inputs mixed in pairs (share drawn from Beta({recipe.mix:g}, {recipe.mix:g})), labelled by the teacher" if recipe.mix else ""
     noise = f"Gaussian noise of deviation {recipe.noise:g} on the scaled inputs" if recipe.noise else ""
+    worst = f"each input also moved by {recipe.adversary:g} to where the loss rises fastest" if recipe.adversary else ""
     words = {"teacher": "; ".join(filter(None, [moved, noise])) or "none"}
-    return words | {"student": "; ".join(filter(None, [moved, mixed, noise])) or "none"} if compressed else words
+    return words | {"student": "; ".join(filter(None, [moved, mixed, noise, worst])) or "none"} if compressed else words
 
 
 def command(settings: Settings) -> str:

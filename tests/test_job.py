@@ -496,6 +496,8 @@ def test_augmentation_in_words(tmp_path):
         "teacher": "none", "student": "inputs mixed in pairs (share drawn from Beta(0.5, 0.5)), labelled by the teacher"}
     assert summary.augmentation(replace(small, noise=0.0), compressed=True)["student"] == "none"
     assert list(summary.augmentation(small, compressed=False)) == ["teacher"]
+    worst = summary.augmentation(replace(small, noise=0.0, adversary=0.25), compressed=True)
+    assert worst == {"teacher": "none", "student": "each input also moved by 0.25 to where the loss rises fastest"}
     moved = summary.augmentation(replace(small, noise=0.0, jitter=2), compressed=True)
     assert moved == {"teacher": "pictures moved by up to 2 pixels", "student": "pictures moved by up to 2 pixels"}
 

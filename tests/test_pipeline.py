@@ -1,6 +1,6 @@
 """The main job on tiny data: targets that are never exceeded, one seed one student, a test part that is not looked at."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -154,6 +154,17 @@ def test_labels_are_not_used_for_the_student(data, teacher):
     one, two = run(data, teacher, Target("macs", 40)), run(other, teacher, Target("macs", 40))
     for a, b in zip(one.student.layers, two.student.layers, strict=True):
         assert all(np.array_equal(p, q) for p, q in zip(a.params, b.params, strict=True))
+
+
+def test_an_adversary_is_the_students_in_every_stage(data, teacher, monkeypatch):
+    """Its radius reaches the loop in every distillation, and none does in the training of a teacher."""
+    radii, loop = [], pipeline.train
+    monkeypatch.setattr(pipeline, "train", lambda *a, **options: radii.append(options.get("adversary")) or loop(*a, **options))
+    recipe = replace(RECIPE, adversary=0.2)
+    run(data, teacher, Target("macs", 40), recipe)
+    assert radii == [0.2] * recipe.rounds
+    pipeline.train_teacher(data, replace(recipe, teacher_epochs=1), np.random.default_rng(0), pipeline.Silent(), pipeline.State())
+    assert radii[-1] is None
 
 
 def test_a_teacher_to_begin_with(data, teacher):

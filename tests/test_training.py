@@ -56,8 +56,8 @@ class Shrink:
         return np.sign(v) * np.maximum(np.abs(v) - self.lam * step, 0)
 
 
-def naive(network, data, epochs, rng, optimiser, schedule, penalties, clip):
-    """The loop of ``train`` with the plain network: shuffle, gradient, (T10), (T1) … (T6), (T9), each parameter on its own."""
+def naive(network, data, epochs, rng, optimiser, schedule, penalties, clip, adversary):
+    """The loop of ``train`` with the plain network: shuffle, (T11), gradient, (T10), (T1) … (T6), (T9), each parameter on its own."""
     layers = [Layer(a.op, tuple(p.copy() for p in a.params), a.options, a.running) for a in network.layers]
     memory = {}
     starts = range(0, len(data["x"]), BATCH)
@@ -68,8 +68,14 @@ def naive(network, data, epochs, rng, optimiser, schedule, penalties, clip):
             rows = order[start:start + BATCH]
             rate = optimiser.rate * schedule((epoch + (k + 0.5) / len(starts)) / epochs)
             t += 1
-            activations, backward = Network(layers)(data["x"][rows], rng)
-            value, d = cross_entropy(activations[-1], data["y"][rows])
+            x, y = data["x"][rows], data["y"][rows]
+            if adversary:
+                activations, backward = Network(layers)(x)
+                dx, _ = backward({len(layers): cross_entropy(activations[-1], y)[1]})
+                size = np.linalg.norm(dx, axis=1, keepdims=True)            # 0 where a network has died
+                x, y = np.concatenate([x, x + adversary * dx / np.maximum(size, 1e-300)]), np.concatenate([y, y])
+            activations, backward = Network(layers)(x, rng)
+            value, d = cross_entropy(activations[-1], y)
             total += value * len(rows)
             _, gradients = backward({len(layers): d})
             norm = np.sqrt(sum((g ** 2).sum() for layer in gradients for g in layer))
@@ -103,11 +109,12 @@ def naive(network, data, epochs, rng, optimiser, schedule, penalties, clip):
     SGD(0.2, 0.9), SGD(0.2, 0.9, nesterov=True, decay=0.01), SGD(0.3, 0.0, decay=0.02), SGD(0.2, 0.5, decay=0.01),
     Adam(0.02), Adam(0.02, decay=0.05), AdamW(0.02, 0.3),
 ], ids=str)
-def test_equal_to_a_plain_loop(optimiser, clip, penalties):
+@pytest.mark.parametrize("adversary", [0.0, 0.4], ids=["alone", "against an adversary"])
+def test_equal_to_a_plain_loop(optimiser, clip, penalties, adversary):
     network, data, schedule = small_network(), problem(), cosine(warm_up=0.3, floor=0.1)
     record = last(train(network, data, epochs=3, rng=np.random.default_rng(1), batch=BATCH, optimiser=optimiser,
-                        schedule=schedule, penalties=penalties, clip=clip))
-    expected, losses = naive(network, data, 3, np.random.default_rng(1), optimiser, schedule, penalties, clip)
+                        schedule=schedule, penalties=penalties, clip=clip, adversary=adversary))
+    expected, losses = naive(network, data, 3, np.random.default_rng(1), optimiser, schedule, penalties, clip, adversary)
     assert record.loss == pytest.approx(losses[-1], rel=1e-9)
     for p, q in zip(parameters(record.network), parameters(expected), strict=True):
         np.testing.assert_allclose(p, q, rtol=1e-8, atol=1e-10)
@@ -357,6 +364,7 @@ def parts(**changed):
     ({"batch": 0}, ("batch is 0", "at least 1")),
     ({"clip": 0.0}, ("clip is 0", "positive")),
     ({"clip": -1.0}, ("clip is -1", "positive")),
+    ({"adversary": -0.1}, ("adversary is -0.1", "not negative")),
     ({"patience": 3}, ("patience", "validation")),
     ({"patience": 0, "validate": lambda network: 0.0}, ("patience is 0", "at least 1")),
     ({"penalties": {1: Shrink(0.1)}}, ("layer 1", "no parameters")),

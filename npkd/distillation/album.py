@@ -11,9 +11,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from npkd.arrays import Array
+from npkd.arrays import Array, Batch
 from npkd.errors import InputError
-from npkd.nn.training import Batch
 
 LARGEST = 2 ** 30
 """Bytes of answers worth keeping."""

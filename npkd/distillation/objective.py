@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from npkd.arrays import Array
+from npkd.arrays import Array, Batch
 from npkd.distillation.response import soft_targets
 from npkd.errors import InputError, positive
 from npkd.nn.losses import cross_entropy, squared_error
-from npkd.nn.training import Batch
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from npkd.recipe import Recipe
 VERSION = 3
 """Part of every hash: raised whenever the same setting would give another result."""
 
-LATER: Mapping[str, object] = {"network": "perceptron", "statistics": 0, "spare": 1.0, "kind": "macs", "tutor": None}
+LATER: Mapping[str, object] = {"network": "perceptron", "statistics": 0, "spare": 1.0, "kind": "macs", "tutor": None,
+                                 "adversary": 0.0}
 """Fields that came later than the first runs, and what those did. With these values they are not in the hash: older runs keep their names."""
 
 

@@ -14,19 +14,14 @@ from typing import Protocol
 
 import numpy as np
 
-from npkd.arrays import Array
+from npkd.arrays import Array, Batch, Objective
 from npkd.errors import Diverged, InputError, positive
+from npkd.nn.adversary import with_adversary
 from npkd.nn.losses import cross_entropy
 from npkd.nn.network import Network, observe
 from npkd.nn.optimisers import SGD, Optimiser
 from npkd.nn.schedules import Schedule, cosine
 from npkd.nn.workspace import Workspace, shaped
-
-Batch = Mapping[str, Array]
-"""Arrays of equal length by name: "x" the inputs, "y" the labels, and whatever the objective asks for."""
-
-Objective = Callable[[list[Array], Batch], tuple[float, Mapping[int, Array]]]
-"""``objective(activations, batch) -> (value, {index: sensitivity})``."""
 
 Augment = Callable[[Batch, np.random.Generator], Batch]
 """``augment(data, rng) -> data``: what the examples are turned into before the network sees them. It may add arrays."""
@@ -83,12 +78,15 @@ class Step:
     ``penalties`` maps the index of a layer to a penalty on its first parameter (the weights). ``clip`` bounds the norm of the gradient:
 
         g ← g · min(1, clip / ‖g‖)                                                    (T10)
+
+    With an ``adversary`` half of what is learnt from are the same examples moved so far to where their loss rises fastest (T11).
     """
 
     def __init__(
-        self, network: Network, rows: int, optimiser: Optimiser, penalties: Mapping[int, Penalty], clip: float | None
+        self, network: Network, rows: int, optimiser: Optimiser, penalties: Mapping[int, Penalty], clip: float | None, adversary: float = 0.0
     ) -> None:
-        self.workspace = Workspace(network, rows)
+        self.adversary = adversary
+        self.workspace = Workspace(network, 2 * rows if adversary else rows)
         self.state = optimiser.begin(self.workspace.parameters, separate=clip is not None)
         self.penalties, self.clip = penalties, clip
         self.observes = any(layer.op == "batch_norm" for layer in network.layers)
@@ -96,6 +94,8 @@ class Step:
     def __call__(self, batch: Batch, objective: Objective, rate: float, rng: np.random.Generator | None = None) -> float:
         """Update the workspace's network on a batch and return the objective's value before the update."""
         space = self.workspace
+        if self.adversary:
+            batch = with_adversary(space.network, objective, batch, self.adversary)    # (T11)
         activations = space.forward(batch["x"], rng)
         value, sensitivities = objective(activations, batch)
         if not math.isfinite(value):        # before it spreads to every parameter: the caller says where it began
@@ -128,6 +128,7 @@ def train(
     augment: Augment | None = None,
     refresh: int = 1,
     clip: float | None = None,
+    adversary: float = 0.0,
     validate: Callable[[Network], float] | None = None,
     patience: int | None = None,
 ) -> Iterator[Record]:
@@ -139,6 +140,7 @@ def train(
     optimiser     SGD(0.1, momentum 0.9) unless told;  schedule: cosine() unless told
     penalties     {index of a layer: penalty on its weights}, applied by a proximal step after each update
     augment       changes the whole data before the first epoch and again after every ``refresh`` epochs; as many rows come out as went in
+    adversary     ε of (T11); 0: the examples as they are. Costs twice the time, and some more
     validate      network -> a number to be small, called after every epoch; with ``patience`` the run ends when the number has
                   not fallen for so many epochs. Model selection: give it validation data, never test data.
     rng           draws the order of the examples, dropout and the augmentation: the same seed gives the same network
@@ -146,6 +148,7 @@ def train(
     Raises InputError for arguments that do not fit, Diverged when the loss is no longer finite.
     """
     n = check_data(network, data, epochs, batch)
+    positive("train", "adversary", adversary, zero=True)
     if clip is not None:
         positive("train", "clip", clip)
     if patience is not None and validate is None:
@@ -156,7 +159,7 @@ def train(
         if not 0 <= i < len(network.layers) or not network.layers[i].params:
             raise InputError(f"train: penalties names layer {i}, which has no parameters")
     optimiser, schedule = optimiser or SGD(), schedule or cosine()
-    step = Step(network, batch, optimiser, penalties or {}, clip)
+    step = Step(network, batch, optimiser, penalties or {}, clip, adversary)
     if refresh < 1:
         raise InputError(f"train: refresh is {refresh}; it must be at least 1 epoch")
     return epochs_of(step, data, n, objective, epochs, rng, batch, optimiser.rate, schedule, augment, refresh, validate, patience)
