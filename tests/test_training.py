@@ -69,15 +69,16 @@ def naive(network, data, epochs, rng, optimiser, schedule, penalties, clip, adve
             rate = optimiser.rate * schedule((epoch + (k + 0.5) / len(starts)) / epochs)
             t += 1
             x, y = data["x"][rows], data["y"][rows]
-            if adversary:
-                activations, backward = Network(layers)(x)
-                dx, _ = backward({len(layers): cross_entropy(activations[-1], y)[1]})
-                size = np.linalg.norm(dx, axis=1, keepdims=True)            # 0 where a network has died
-                x, y = np.concatenate([x, x + adversary * dx / np.maximum(size, 1e-300)]), np.concatenate([y, y])
             activations, backward = Network(layers)(x, rng)
             value, d = cross_entropy(activations[-1], y)
+            dx, gradients = backward({len(layers): d})
+            if adversary:
+                size = np.linalg.norm(dx, axis=1, keepdims=True)            # 0 where a network has died
+                activations, backward = Network(layers)(x + adversary * dx / np.maximum(size, 1e-300), rng)
+                there, d = cross_entropy(activations[-1], y)
+                value, (_, others) = (value + there) / 2, backward({len(layers): d})
+                gradients = [tuple((a + b) / 2 for a, b in zip(g, h, strict=True)) for g, h in zip(gradients, others, strict=True)]
             total += value * len(rows)
-            _, gradients = backward({len(layers): d})
             norm = np.sqrt(sum((g ** 2).sum() for layer in gradients for g in layer))
             for i, layer in enumerate(layers):
                 new = []

@@ -144,9 +144,13 @@ def hold_equal(rng, network, inputs, dtype, sizes, cancel=1):
         places = {len(plain) - 1} if rng.random() < 0.3 else {int(i) for i in rng.integers(0, len(plain), 3)}
         sensitivities = {i: rng.standard_normal(plain[i].shape).astype(dtype) for i in places}
         given = {i: d.copy() for i, d in sensitivities.items()}
-        workspace.backward(sensitivities, beta)
+        dx = workspace.backward(sensitivities, beta, inputs=beta > 0.5)
         assert all(np.array_equal(sensitivities[i], given[i]) for i in places)
-        _, gradients = backward(sensitivities)
+        slope, gradients = backward(sensitivities)
+        if beta > 0.5:
+            close(dx, slope, dtype, cancel)
+        else:
+            assert dx is None
         new = [g for layer in gradients for g in layer]
         accumulated = [g + dtype(beta) * old for g, old in zip(new, accumulated, strict=True)]
         for a, b in zip(gradients_of(workspace), accumulated, strict=True):

@@ -16,7 +16,7 @@ import numpy as np
 
 from npkd.arrays import Array, Batch, Objective
 from npkd.errors import Diverged, InputError, positive
-from npkd.nn.adversary import with_adversary
+from npkd.nn.adversary import worst
 from npkd.nn.losses import cross_entropy
 from npkd.nn.network import Network, observe
 from npkd.nn.optimisers import SGD, Optimiser
@@ -79,14 +79,14 @@ class Step:
 
         g ← g · min(1, clip / ‖g‖)                                                    (T10)
 
-    With an ``adversary`` half of what is learnt from are the same examples moved so far to where their loss rises fastest (T11).
+    With an ``adversary`` ε half of what is learnt from are the same examples at their worst, ½ L(x) + ½ L(x') with x' of (T11).
     """
 
     def __init__(
         self, network: Network, rows: int, optimiser: Optimiser, penalties: Mapping[int, Penalty], clip: float | None, adversary: float = 0.0
     ) -> None:
         self.adversary = adversary
-        self.workspace = Workspace(network, 2 * rows if adversary else rows)
+        self.workspace = Workspace(network, rows)
         self.state = optimiser.begin(self.workspace.parameters, separate=clip is not None)
         self.penalties, self.clip = penalties, clip
         self.observes = any(layer.op == "batch_norm" for layer in network.layers)
@@ -94,13 +94,22 @@ class Step:
     def __call__(self, batch: Batch, objective: Objective, rate: float, rng: np.random.Generator | None = None) -> float:
         """Update the workspace's network on a batch and return the objective's value before the update."""
         space = self.workspace
-        if self.adversary:
-            batch = with_adversary(space.network, objective, batch, self.adversary)    # (T11)
         activations = space.forward(batch["x"], rng)
         value, sensitivities = objective(activations, batch)
         if not math.isfinite(value):        # before it spreads to every parameter: the caller says where it began
             return value
-        space.backward(sensitivities, self.state.beta)
+        if self.adversary:
+            dx = space.backward(halved(sensitivities), self.state.beta, inputs=True)
+            assert dx is not None
+            batch = {**batch, "x": worst(batch["x"], dx, self.adversary)}              # (T11)
+            activations = space.forward(batch["x"], rng)
+            there, sensitivities = objective(activations, batch)
+            value = (value + there) / 2
+            if not math.isfinite(value):
+                return value
+            space.backward(halved(sensitivities), 1.0)                                # to what the examples themselves have left there
+        else:
+            space.backward(sensitivities, self.state.beta)
         if self.clip is not None:
             norm = float(np.sqrt(np.vdot(space.gradient, space.gradient)))
             if norm > self.clip:
@@ -112,6 +121,11 @@ class Step:
         if self.observes:
             space.adopt(observe(space.network, activations))
         return value
+
+
+def halved(sensitivities: Mapping[int, Array]) -> dict[int, Array]:
+    """Those of half the objective."""
+    return {i: d / 2 for i, d in sensitivities.items()}
 
 
 def train(
@@ -140,7 +154,7 @@ def train(
     optimiser     SGD(0.1, momentum 0.9) unless told;  schedule: cosine() unless told
     penalties     {index of a layer: penalty on its weights}, applied by a proximal step after each update
     augment       changes the whole data before the first epoch and again after every ``refresh`` epochs; as many rows come out as went in
-    adversary     ε of (T11); 0: the examples as they are. Costs twice the time, and some more
+    adversary     ε of (T11); 0: the examples as they are. Costs twice the time
     validate      network -> a number to be small, called after every epoch; with ``patience`` the run ends when the number has
                   not fallen for so many epochs. Model selection: give it validation data, never test data.
     rng           draws the order of the examples, dropout and the augmentation: the same seed gives the same network

@@ -108,9 +108,10 @@ class Workspace:
         self.activations = activations
         return activations
 
-    def backward(self, sensitivities: Mapping[int, Array], beta: float = 0.0) -> None:
-        """gradient ← Σ over ``sensitivities`` of their gradients + beta · gradient. The sensitivity of x is not computed.
+    def backward(self, sensitivities: Mapping[int, Array], beta: float = 0.0, *, inputs: bool = False) -> Array | None:
+        """gradient ← Σ over ``sensitivities`` of their gradients + beta · gradient.
 
+        Returns the sensitivity of x with ``inputs``; else it is not computed.
         Sensitivities of another dtype than the network's are rounded to it.
         """
         check_sensitivities(sensitivities, self.activations)
@@ -119,16 +120,17 @@ class Workspace:
         for layout in self.layout[last:]:                       # not reached by any sensitivity
             for s in layout:
                 self.gradient[s] = beta * self.gradient[s] if beta else 0
-        first = next(i for i, layer in enumerate(self.network.layers) if layer.params)
+        first = 0 if inputs else next(i for i, layer in enumerate(self.network.layers) if layer.params)
         entering, d = dict(sensitivities), sensitivities[last]  # those that do not come from the layer right behind
         for i in reversed(range(first, last)):
             step = self.steps[i]
-            d = step.backward(d, beta, needs_dx=i > first)
+            d = step.backward(d, beta, needs_dx=inputs or i > first)
             if isinstance(step, Plain) and step.layer.back:
                 at = i - step.layer.back
                 entering[at] = entering[at] + step.dskip if at in entering else step.dskip
-            if i in entering and i > first:
+            if i in entering and (inputs or i > first):
                 d = d + entering[i]                             # not in place: d may be a view of what the caller gave
+        return d if inputs else None
 
     def adopt(self, network: Network) -> None:
         """Take over the running moments of ``network``, which is this workspace's own with nothing else changed."""
