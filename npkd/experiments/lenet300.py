@@ -52,8 +52,8 @@ AT_LAST = replace(PICTURES, all_at_last=True)
 """The records' recipe: the default one, but the last distillation sees all 60,000 pictures, as the published ones did."""
 
 LIKE_FOR_LIKE = replace(UNMOVED, mix=0.0, adversary=0.4, student_decay=2e-4, labels=1.0, all_at_last=True)
-"""The same where nothing is moved: the student learns against an adversary (T11), which needs no knowledge of pictures; the labels count as much
-as a teacher that knows little more. All on validation data."""
+"""The same where nothing is moved: the student learns against an adversary (T11), which needs no knowledge of pictures; the labels count as
+much as a teacher that knows little more. All on validation data."""
 
 RECORDS = (
     Record("like for like, VIBNet's size", "plain", 9_560, 1.60, LIKE_FOR_LIKE),
