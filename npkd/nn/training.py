@@ -94,22 +94,9 @@ class Step:
     def __call__(self, batch: Batch, objective: Objective, rate: float, rng: np.random.Generator | None = None) -> float:
         """Update the workspace's network on a batch and return the objective's value before the update."""
         space = self.workspace
-        activations = space.forward(batch["x"], rng)
-        value, sensitivities = objective(activations, batch)
+        value = self.differentiate(batch, objective, rng)
         if not math.isfinite(value):        # before it spreads to every parameter: the caller says where it began
             return value
-        if self.adversary:
-            dx = space.backward(halved(sensitivities), self.state.beta, inputs=True)
-            assert dx is not None
-            batch = {**batch, "x": worst(batch["x"], dx, self.adversary)}              # (T11)
-            activations = space.forward(batch["x"], rng)
-            there, sensitivities = objective(activations, batch)
-            value = (value + there) / 2
-            if not math.isfinite(value):
-                return value
-            space.backward(halved(sensitivities), 1.0)                                # to what the examples themselves have left there
-        else:
-            space.backward(sensitivities, self.state.beta)
         if self.clip is not None:
             norm = float(np.sqrt(np.vdot(space.gradient, space.gradient)))
             if norm > self.clip:
@@ -119,8 +106,25 @@ class Step:
             w, place = space.network.layers[i].params[0], space.layout[i][0]
             w[...] = penalty.prox(w, shaped(step[place], w.shape) if isinstance(step, np.ndarray) else step)       # (T9)
         if self.observes:
-            space.adopt(observe(space.network, activations))
+            space.adopt(observe(space.network, space.activations))
         return value
+
+    def differentiate(self, batch: Batch, objective: Objective, rng: np.random.Generator | None) -> float:
+        """The value of what is minimised on a batch; its gradient in the workspace, where the value is finite."""
+        space, beta = self.workspace, self.state.beta
+        value, sensitivities = objective(space.forward(batch["x"], rng), batch)
+        if not math.isfinite(value):
+            return value
+        if not self.adversary:
+            space.backward(sensitivities, beta)
+            return value
+        dx = space.backward(halved(sensitivities), beta, inputs=True)
+        assert dx is not None
+        moved = {**batch, "x": worst(batch["x"], dx, self.adversary)}                  # (T11)
+        there, sensitivities = objective(space.forward(moved["x"], rng), moved)
+        if math.isfinite(there):
+            space.backward(halved(sensitivities), 1.0)                                # to what the examples themselves have left there
+        return (value + there) / 2
 
 
 def halved(sensitivities: Mapping[int, Array]) -> dict[int, Array]:
