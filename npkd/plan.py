@@ -225,6 +225,8 @@ def answering(model: Model, data: Data, who: str) -> Network:
     with np.errstate(over="ignore"):
         network = model.network.astype(np.float32)
     for at in reversed([i for i, layer in enumerate(network.layers) if layer.op == "dropout"]):
+        if at + 1 < len(network.layers) and network.layers[at + 1].back == 1:
+            raise InputError(f"{who} adds what a dropout takes to what it gives; without the dropout that adds a value to itself: leave it out")
         network = without(network, at)
     network = unselected(network)
     if not all(np.isfinite(p).all() for layer in network.layers for p in layer.params):

@@ -33,7 +33,7 @@ class Model:
     def logits(self, x: Array) -> Array:
         """Logits of raw inputs x (N, ...), in any numeric dtype: (N, C).
 
-        Raises InputError unless x holds examples of finite numbers, as wide as the network or its scaling.
+        Raises InputError unless x holds examples of finite integers or floating-point numbers, as wide as the network or its scaling asks.
         """
         x = np.asarray(x)
         dtype = next(p.dtype for layer in self.network.layers for p in layer.params)

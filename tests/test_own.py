@@ -413,6 +413,13 @@ def test_a_tutor_with_dropout_under_an_addition_is_asked_as_it_is():
     np.testing.assert_allclose(seen.predict(X), tutor.predict(X), atol=1e-6)
 
 
+def test_a_tutor_that_adds_around_a_dropout_alone_is_refused_in_words():
+    layers = [dense_layer(WIDTH, 6, RNG, np.float32), Layer("dropout", options={"rate": 0.5}), Layer("add", options={"back": 1}),
+              dense_layer(6, 3, RNG, np.float32)]
+    with pytest.raises(InputError, match="the tutor adds what a dropout takes to what it gives"):
+        quick(tutor=Network(layers))
+
+
 def test_a_tutor_is_asked_about_examples_as_they_were_given():
     """In their shape and units, whatever the teacher's scaling and the units that are learnt in: what it is shown lies among them."""
     scaling, seen = Scaling(np.full(WIDTH, 800, np.float32), np.full(WIDTH, 0.5, np.float32)), []

@@ -212,18 +212,27 @@ def test_of_a_dense_layer_it_is_the_largest_stretch(seed, rows, columns):
 ])
 def test_what_may_stretch_more_than_its_parts_has_no_slope(layer):
     """A kernel of 5 stretches by 5, overlapping windows repeat a difference, x + relu(x) has slope 2."""
-    with pytest.raises(InputError, match=f"{layer.op} stands between dense layers"):
+    with pytest.raises(InputError, match=f"the network has {layer.op}; "):
         lipschitz(layer)
 
 
 def test_networks_without_a_bound():
     maps = lenet5(np.random.default_rng(0), channels=(2, 2), hidden=5)
-    with pytest.raises(InputError, match="conv2d stands between dense layers"):
+    with pytest.raises(InputError, match="the network has conv2d"):
         propagation(maps, maps, np.ones((2, 784), np.float32))
     one = Layer("dense", (np.eye(2), np.ones(2)))
     residual = Network([one, Layer("relu"), Layer("add", options={"back": 1}), one])
-    with pytest.raises(InputError, match="add stands between dense layers; errors are bounded for relu, tanh, "):
+    with pytest.raises(InputError, match="the network has add; behind its first dense layer errors are bounded for relu, tanh, "):
         propagation(residual, residual, np.ones((2, 2)))
+
+
+def test_what_stands_in_front_of_the_first_dense_layer_needs_no_bound():
+    """It is the same in student and teacher, and no error passes through it."""
+    rng = np.random.default_rng(0)
+    front = [Layer("unflatten", options={"shape": (4, 4, 1)}), Layer("average_pool", options={"size": 2, "stride": 1}), Layer("flatten")]
+    teacher = Network([*front, dense_layer(9, 5, rng, np.float64), Layer("relu"), dense_layer(5, 3, rng, np.float64)])
+    student, x = moved(teacher, rng, 0.3), rng.standard_normal((20, 16))
+    assert propagation(student, teacher, x).bound() >= rms(student.predict(x), teacher.predict(x)) > 0
 
 
 def test_of_a_dense_layer_without_weights_it_is_zero():

@@ -292,6 +292,26 @@ def test_divergence_is_said_with_epoch_layer_and_remedy(optimiser):
     assert "\n" not in sentence
 
 
+def test_a_rate_that_is_too_large_is_not_blamed_on_the_data_of_an_adversary():
+    """Where the slope overflows, so would the examples at their worst: those are not the user's."""
+    def squared(activations, batch):
+        difference = activations[-1] - np.eye(3, dtype=np.float32)[batch["y"]]
+        return float((difference.astype(np.float64) ** 2).mean()), {len(activations) - 1: difference}
+
+    with np.errstate(all="ignore"), pytest.raises(Diverged, match="lower the learning rate"):
+        list(train(small_network(np.float32), problem(np.float32), squared, epochs=20, rng=np.random.default_rng(0), batch=BATCH,
+                   optimiser=SGD(1e12), adversary=0.4))
+
+
+def test_running_moments_follow_the_examples_not_the_adversary():
+    network = Network([Layer("batch_norm", (np.ones(4), np.zeros(4))), dense_layer(4, 3, np.random.default_rng(0), np.float64)])
+    records = [last(train(network, problem(), epochs=1, rng=np.random.default_rng(0), batch=BATCH, adversary=radius, optimiser=SGD(1e-9)))
+               for radius in (0, 3)]
+    one, other = (r.network.layers[0].running for r in records)
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
 def test_data_that_is_not_finite_is_not_blamed_on_the_rate():
     data = problem()
     data["x"][17, 2] = np.nan

@@ -105,21 +105,26 @@ class Step:
         for i, penalty in self.penalties.items():
             w, place = space.network.layers[i].params[0], space.layout[i][0]
             w[...] = penalty.prox(w, shaped(step[place], w.shape) if isinstance(step, np.ndarray) else step)       # (T9)
-        if self.observes:
-            space.adopt(observe(space.network, space.activations))
         return value
 
     def differentiate(self, batch: Batch, objective: Objective, rng: np.random.Generator | None) -> float:
-        """The value of what is minimised on a batch; its gradient in the workspace, where the value is finite."""
+        """The value of what is minimised on a batch; its gradient in the workspace, where the value is finite.
+
+        Running moments follow the examples as they are: so the network will see them.
+        """
         space, beta = self.workspace, self.state.beta
         value, sensitivities = objective(space.forward(batch["x"], rng), batch)
         if not math.isfinite(value):
             return value
+        if self.observes:
+            space.adopt(observe(space.network, space.activations))
         if not self.adversary:
             space.backward(sensitivities, beta)
             return value
         dx = space.backward(halved(sensitivities), beta, inputs=True)
         assert dx is not None
+        if not np.isfinite(dx).all():       # no way to go: the caller says why
+            return math.nan
         moved = {**batch, "x": worst(batch["x"], dx, self.adversary)}                  # (T11)
         there, sensitivities = objective(space.forward(moved["x"], rng), moved)
         if math.isfinite(there):
@@ -158,7 +163,7 @@ def train(
     optimiser     SGD(0.1, momentum 0.9) unless told;  schedule: cosine() unless told
     penalties     {index of a layer: penalty on its weights}, applied by a proximal step after each update
     augment       changes the whole data before the first epoch and again after every ``refresh`` epochs; as many rows come out as went in
-    adversary     ε of (T11); 0: the examples as they are. Costs twice the time
+    adversary     ε of (T11); 0: the examples as they are. Costs two to three times the time
     validate      network -> a number to be small, called after every epoch; with ``patience`` the run ends when the number has
                   not fallen for so many epochs. Model selection: give it validation data, never test data.
     rng           draws the order of the examples, dropout and the augmentation: the same seed gives the same network

@@ -72,7 +72,8 @@ def slopes(layer: Layer) -> Array:
     addition, or a map that is read at overlapping places, may stretch by more than each of its parts.
     """
     if layer.op not in STRETCH:
-        raise InputError(f"propagation: {layer.op} stands between dense layers; errors are bounded for {', '.join(STRETCH)} alone")
+        known = ", ".join(STRETCH)
+        raise InputError(f"propagation: the network has {layer.op}; behind its first dense layer errors are bounded for {known} alone")
     if layer.op == "gate":
         return np.abs(layer.params[0].astype(np.float64))
     if layer.op == "batch_norm":
@@ -103,9 +104,10 @@ def stages(network: Network) -> list[list[Layer]]:
 
     Raises InputError where ``slopes`` or ``junctions`` do.
     """
-    for layer in network.layers:
-        if layer.op != "dense":
-            slopes(layer)                                     # refuses what has none
+    first = next((i for i, layer in enumerate(network.layers) if layer.op == "dense"), len(network.layers))
+    for i, layer in enumerate(network.layers):
+        if layer.op in ("conv2d", "add") or (i > first and layer.op != "dense"):
+            slopes(layer)                                     # refuses what has none; what stands in front of all errors stretches none
     ends = [place.consumer + 1 for place in junctions(network)]
     pieces = [list(network.layers[i:j]) for i, j in zip([0, *ends[:-1]], ends, strict=True)]
     behind = list(network.layers[ends[-1]:])
