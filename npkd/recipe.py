@@ -61,6 +61,7 @@ class Recipe:
         if not self.hidden or min(self.hidden) < 1:
             raise InputError(f"recipe: hidden widths are {self.hidden}; at least one is needed, all positive")
         positive("recipe", "rate", self.rate)
+        positive("recipe", "adversary", self.adversary, zero=True)
         one_of("recipe", "network", self.network, NETWORKS)
 
 

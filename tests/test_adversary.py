@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from npkd.distillation.objective import Distillation
+from npkd.errors import InputError
 from npkd.nn.adversary import worst
 from npkd.nn.network import Layer, Network, dense_layer
 from npkd.nn.training import classification
@@ -56,6 +57,11 @@ def test_an_example_without_a_slope_stays():
 def test_a_slope_that_vanishes_when_squared_in_single_precision_still_has_a_direction():
     x, slope = np.zeros((1, 2), np.float32), np.float32([[3e-24, -4e-24]])
     np.testing.assert_allclose(worst(x, slope, 0.5), [[0.3, -0.4]], rtol=1e-6)
+
+
+def test_slopes_of_another_shape_are_refused():
+    with pytest.raises(InputError, match=r"slope has shape \(3, 2\) and x \(3, 4\); they must agree"):
+        worst(np.zeros((3, 4)), np.zeros((3, 2)), 0.5)
 
 
 def test_maps_are_moved_as_a_whole():

@@ -118,6 +118,12 @@ def test_a_layer_that_does_not_matter_gives_first():
     assert share([steep, flat], sum, 11) == [10, 1]
 
 
+def test_of_two_equal_curves_the_one_that_weighs_less_gives_first():
+    error = np.linspace(1, 0, 11) ** 2
+    assert share([Curve(error, 5.0), Curve(error, 0.01)], sum, 11) == [10, 1]
+    assert share([Curve(error, 0.01), Curve(error, 5.0)], sum, 11) == [1, 10]
+
+
 def test_a_budget_that_everything_fits_in():
     curves = [curve(np.random.default_rng(0), w) for w in (7, 5)]
     assert share(curves, sum, 1e9) == [7, 5]

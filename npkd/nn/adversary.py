@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from npkd.arrays import Array
+from npkd.errors import InputError
 
 
 def worst(x: Array, slope: Array, radius: float) -> Array:
@@ -17,8 +18,11 @@ def worst(x: Array, slope: Array, radius: float) -> Array:
         x'_n = x_n + ε ∇_n / ‖∇_n‖,   ∇_n = ∂L/∂x_n                                   (T11)
 
     slope   ∇ (n, ...), or any positive multiple of it for each example. One without a slope stays.
+    Raises InputError where the shapes differ.
     Source: Goodfellow, Shlens & Szegedy 2015, there with the signs of ∇; in this norm Miyato et al. 2016.
     """
+    if slope.shape != x.shape:
+        raise InputError(f"worst: slope has shape {slope.shape} and x {x.shape}; they must agree")
     flat = slope.reshape(len(x), -1).astype(np.float64)            # squares of a slope that is small in float32 vanish there
     norm = np.sqrt(np.einsum("ni,ni->n", flat, flat))
     flat *= (radius / np.where(norm > 0, norm, 1))[:, None]

@@ -106,7 +106,7 @@ def stages(network: Network) -> list[list[Layer]]:
     """
     first = next((i for i, layer in enumerate(network.layers) if layer.op == "dense"), len(network.layers))
     for i, layer in enumerate(network.layers):
-        if layer.op in ("conv2d", "add") or (i > first and layer.op != "dense"):
+        if layer.op == "conv2d" or (i > first and layer.op != "dense"):
             slopes(layer)                                     # refuses what has none; what stands in front of all errors stretches none
     ends = [place.consumer + 1 for place in junctions(network)]
     pieces = [list(network.layers[i:j]) for i, j in zip([0, *ends[:-1]], ends, strict=True)]
