@@ -176,6 +176,7 @@ class Lines:
 def printed(result: Mapping[str, Any], folder: Path) -> str:
     """The result as a table that a person reads, and where to look."""
     from npkd import report
+    from npkd.pipeline import certified
 
     if "model" in result:
         lines = [f"{report.chain(result['model']['widths'])}: {report.headline(result)}"]
@@ -185,12 +186,8 @@ def printed(result: Mapping[str, Any], folder: Path) -> str:
         lines = [f"{name:{columns[0]}}" + "".join(f"  {cell:>{w}}" for cell, w in zip(rest, columns[1:], strict=True)) for name, *rest in rows]
         lines += ["", f"Both say the same on {report.percent(result['agreement'], 2)} of the test examples."]
     if result.get("layers"):
-        gaps, difference = [layer["duality_gap"] for layer in result["layers"]], result["removal_difference"]
-        gap = max((g for g in gaps if g is not None), default=0.0)
-        which = "Every choice of neurons" if None not in gaps else "Every choice by the group lasso (channels are eliminated one by one)"
-        certified = f"{which} is certified" if gap <= 1e-6 else "Not every choice of neurons is certified to 1e-6"
-        lines.append(f"{certified}: relative duality gap at most {gap:.1e}.")
-        lines.append(f"Cutting neurons out changed no output by more than {difference:.1e}.")
+        lines.append(certified([layer["duality_gap"] for layer in result["layers"]]))
+        lines.append(f"Cutting neurons out changed no output by more than {result['removal_difference']:.1e}.")
     lines += ["", f"Read {folder / 'report.html'} ({result['seconds']:.0f} s)"]
     return "\n".join(line.rstrip() for line in lines).replace("–", "-").replace("\N{NO-BREAK SPACE}", " ")
 

@@ -29,50 +29,39 @@ class Cost:
 
 @dataclass(frozen=True)
 class Geometry:
-    """How the layers of weights of a chain meet its widths.
+    """How the layers of weights of a network meet its widths, which are those of its junctions (sparsity/streams.py) and the outputs.
 
     columns     of layer l: through how many weights it reads each of its neurons or channels: 1 in a perceptron, kh·kw in a convolution, P·Q
                 behind flatten
     positions   of layer l: at how many places: P·Q in a convolution, else 1
+    reads       of layer l: the number of the width that it reads: l in a chain
+    makes       of layer l: the number of the width that it makes: l + 1 in a chain; where paths are added several layers make the same one
+    fixed       numbers of the widths that cannot become smaller, beside the outputs
     """
 
     columns: tuple[int, ...]
     positions: tuple[int, ...]
+    reads: tuple[int, ...]
+    makes: tuple[int, ...]
+    fixed: tuple[int, ...] = ()
 
 
 def of_widths(widths: Sequence[int], itemsize: int = 4, geometry: Geometry | None = None) -> Cost:
-    """Cost of a chain of dense layers and convolutions with these widths, inputs first.
+    """Cost of a network of dense layers and convolutions with these widths, inputs first, outputs last.
 
         macs = Σ_l P_l K_l I_l O_l,   parameters = Σ_l (K_l I_l + 1) O_l               (C1)
 
-    K_l and P_l are the columns and positions of the ``geometry``; without one all are 1: a plain perceptron.
+    I_l and O_l are the widths that layer l reads and makes, K_l and P_l its columns and positions, all by the ``geometry``; without one it is a
+    plain perceptron: a chain in which K_l and P_l are 1.
     """
-    pairs = list(zip(widths[:-1], widths[1:], strict=True))
-    K, P = (geometry.columns, geometry.positions) if geometry else ((1,) * len(pairs), (1,) * len(pairs))
-    parameters = sum((k * i + 1) * o for k, (i, o) in zip(K, pairs, strict=True))                       # (C1)
-    macs = sum(p * k * i * o for p, k, (i, o) in zip(P, K, pairs, strict=True))                         # (C1)
-    return Cost(macs, parameters, parameters * itemsize, sum(widths[:-1]))
-
-
-def geometry(network: Network) -> Geometry | None:
-    """The geometry of a network that is a chain; None of a perceptron.
-
-    Raises InputError for networks whose cost does not follow from one width a layer: with additions, grouped convolutions, several outputs to
-    a neuron, or neurons that are read through different numbers of weights.
-    """
-    layers = [layer for layer in network.layers if layer.op in ("dense", "conv2d")]
-    if any(layer.op == "add" or layer.options.get("groups", 1) != 1 or layer.op == "maxout" for layer in network.layers):
-        raise InputError("cost: the network adds paths, groups channels or has maxout; sizes follow from widths in plain chains alone")
-    if all(layer.op == "dense" for layer in layers):
-        return None
-    sizes = shapes(network)
-    widths = network.widths
-    places = [int(np.prod(sizes[i + 1][:-1])) for i, layer in enumerate(network.layers) if layer.op in ("dense", "conv2d")]
-    found = Geometry(tuple(layer.params[0][0].size // w for layer, w in zip(layers, widths[:-1], strict=True)), tuple(places))
-    if of_widths(widths, geometry=found).parameters != sum(p.size for layer in layers for p in layer.params):
-        raise InputError("cost: some of the network's neurons are read through more weights than others (a select behind a flatten, an "
-                         "unflatten between layers); sizes follow from widths in plain chains alone")
-    return found
+    if geometry is None:
+        chain = tuple(range(len(widths)))
+        geometry = Geometry((1,) * len(chain[1:]), (1,) * len(chain[1:]), chain[:-1], chain[1:])
+    layers = [(k, p, widths[i], widths[o]) for k, p, i, o in
+              zip(geometry.columns, geometry.positions, geometry.reads, geometry.makes, strict=True)]
+    parameters = sum((k * i + 1) * o for k, _, i, o in layers)                        # (C1)
+    macs = sum(p * k * i * o for k, p, i, o in layers)                                # (C1)
+    return Cost(macs, parameters, parameters * itemsize, sum(i for _, _, i, _ in layers))
 
 
 def of(network: Network, shape: Sequence[int] | None = None) -> Cost:

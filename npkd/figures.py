@@ -14,6 +14,7 @@ import numpy as np
 from npkd.arrays import Array
 from npkd.errors import InputError
 from npkd.nn.network import Network
+from npkd.sparsity.sizes import widths_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -220,7 +221,7 @@ def draw(data: Data, state: State, history: Sequence[Mapping[str, Any]]) -> dict
     drawn = {"training": training(history)}
     shape, teacher, student = plane(data.shape), state.teacher, state.student
     if teacher is not None and student is not None:
-        drawn["kept"] = kept(teacher.widths, student.widths)
+        drawn["kept"] = kept(widths_of(teacher), widths_of(student))
         if state.rounds:
             drawn["path"] = path(state.rounds[-1].layers)
         if shape is not None:

@@ -21,6 +21,7 @@ from npkd.files import make_folder, write_bytes, write_json, write_text
 from npkd.nn.network import Network, perceptron
 from npkd.pipeline import State, Watch
 from npkd.plan import Plan, Settings, prepare
+from npkd.sparsity.sizes import widths_of
 from npkd.storage import Model
 
 
@@ -54,7 +55,7 @@ class Recorder:
         """Note rounds that are new, and write the student where it is new."""
         for done in self.state.rounds[self.rounds:]:
             self.rounds += 1
-            self.history.append({"stage": f"round {self.rounds}: removal", "widths": done.student.widths, "removed": len(done.removals),
+            self.history.append({"stage": f"round {self.rounds}: removal", "widths": widths_of(done.student), "removed": len(done.removals),
                                  "relative_error": [layer.relative_error for layer in done.layers]})
         if self.state.student is not None and self.state.student is not self.state.teacher:
             self.save("student", self.state.student)

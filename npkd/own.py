@@ -18,17 +18,18 @@ from npkd.arrays import Array
 from npkd.data import Data, Scaling
 from npkd.errors import InputError, whole
 from npkd.files import NewPath
-from npkd.nn.network import Network
+from npkd.nn.network import Network, convolves
 from npkd.nn.workspace import predict
-from npkd.pipeline import MAPS, ROWS, Silent, State, Watch, largest
+from npkd.pipeline import MAPS, ROWS, Silent, State, Watch, certified, largest
 from npkd.plan import countable, fitting
 from npkd.sampling import learnt_from, samples, survey
 from npkd.sparsity.layerwise import Distilled, LayerReport, leading
+from npkd.sparsity.sizes import geometry, widths_of
 from npkd.storage import Model
 from npkd.stream import Passes, passes_over
 from npkd.target import parse
 from npkd.teachers import Layers as Layers
-from npkd.teachers import Teacher, agreeing, scaled, taken, unit_of, units_of
+from npkd.teachers import Teacher, adds_inputs, agreeing, scaled, taken, unit_of, units_of
 from npkd.tutors import Tutor, asked
 
 PROBE = 1000
@@ -64,9 +65,10 @@ class Compressed:
 
     @property
     def layers(self) -> list[LayerReport]:
-        """A report a dense layer: the last round's, against the widths of the teacher, with the largest duality gap of all rounds."""
-        return [replace(last, of=of, duality_gap=largest([r.layers[k].duality_gap for r in self.rounds]))
-                for k, (last, of) in enumerate(zip(self.rounds[-1].layers if self.rounds else [], self.teacher.widths, strict=False))]
+        """A report a junction, inputs first: the last round's, against the teacher's widths, with the largest duality gap of all rounds."""
+        last, widths = self.rounds[-1].layers if self.rounds else [], widths_of(self.teacher)
+        return [replace(layer, of=of, duality_gap=largest([r.layers[k].duality_gap for r in self.rounds]))
+                for k, (layer, of) in enumerate(zip(last, widths, strict=False))]
 
     @property
     def removals(self) -> int:
@@ -93,21 +95,20 @@ class Compressed:
 
     def __str__(self) -> str:
         before, after = self.macs
-        widths = ["-".join(map(str, network.widths)) for network in (self.teacher, self.student)]
+        widths = ["-".join(map(str, widths_of(network))) for network in (self.teacher, self.student)]
         wide = max(len(widths[0]), 12)
         rows = [("", "teacher", "student"), ("widths", *widths), ("multiply-accumulates", f"{before:,}", f"{after:,}")]
         if self.labelled:
             rows.append(("error, held out", f"{self.teacher_error:.2%}", f"{self.student_error:.2%}"))
         lines = [f"{name:22}{a:>{wide}}  {b:>{wide}}".rstrip() for name, a, b in rows]
-        gap = largest([layer.duality_gap for layer in self.layers]) or 0.0
         return "\n".join([
             *lines, "",
             f"{after / before:.1%} of the multiply-accumulates; the same class as the teacher for {self.agreement:.2%} of "
             f"{self.held_out:,} examples held out.",
             f"Statistics of {self.examples:,} examples, {self.seen:,} of them in the distillation end to end"
             f"{'' if self.labelled else '; no labels'}.",
-            f"Relative duality gap of every choice of neurons at most {gap:.1e}; cutting out changed no output by more than "
-            f"{self.difference:.1e}."])
+            *([certified([layer.duality_gap for layer in self.layers])] if self.rounds else []),
+            f"Cutting neurons out changed no output by more than {self.difference:.1e}."])
 
 
 def compress(
@@ -150,8 +151,8 @@ def compress(
         passes = passes_over(x, labels, classes, model.scaling.apply if model.scaling else None, stack)
         first = leading((x for x, _ in passes()), PROBE)
         network = fitting(model, described(first, classes, passes, model.scaling), "compress: the teacher")
-        maps = cost.geometry(network)
-        goal = parse(target, network.widths, keep_inputs, maps)
+        maps = convolves(network)
+        goal = parse(target, widths_of(network), keep_inputs, geometry(network))
         countable(network, goal, "compress: the teacher")
         if isinstance(teacher, Layers) and teacher.answers is not None:
             raw = first if units is None else first * units
@@ -162,7 +163,7 @@ def compress(
         watch.begin("reading the examples", 2)
         found = survey(passes, validation, seed)
         watch.step(f"{found.examples} examples")
-        unit = unit_of(found.level)
+        unit = 1.0 if adds_inputs(network) else unit_of(found.level)
         inner = scaled(network, unit)
         drawn = samples(passes, found, sample, max(1, round(validation * sample)), seed)
         watch.step(f"{len(drawn.x)} drawn for the distillation, {len(drawn.x_held)} held out")

@@ -18,12 +18,13 @@ from npkd.distillation.objective import Distillation
 from npkd.distillation.transfer import Answers, Noise, Transfer
 from npkd.errors import InputError
 from npkd.nn.architectures import lenet5
-from npkd.nn.network import Network, perceptron
+from npkd.nn.network import Network, convolves, perceptron
 from npkd.nn.optimisers import SGD
 from npkd.nn.training import Record, train
 from npkd.nn.workspace import predict
 from npkd.recipe import Recipe
 from npkd.sparsity.layerwise import Distilled, distil, exactly, within
+from npkd.sparsity.sizes import widths_of
 from npkd.target import Target
 
 ROWS = 10_000
@@ -166,16 +167,15 @@ def remove_round(
 
     ``whole``: the widths of the first teacher.
     """
-    layers = len(network.widths) - 1
-    keep_inputs = keep_inputs or target.geometry is not None            # a convolution reads every pixel, in all its colours
-    watch.begin(stage, 2 * layers + 1)
+    keep_inputs = keep_inputs or convolves(network)                     # a convolution reads every pixel, in all its colours
+    watch.begin(stage, 1 + len(whole) - 1 + len(network.widths) - 1)          # the statistics, each choice, each refit
 
     def size(widths: Sequence[int]) -> float:
         return target.size([*widths, data.classes])
 
     widths = exactly(target.widths) if target.widths else within(size, budget, keep_inputs=keep_inputs, whole=whole[:-1],
                                                                           spare=recipe.spare)
-    passes = data.stream or batches_of(data.x_train[:recipe.statistics or None], MAPS if target.geometry else None)
+    passes = data.stream or batches_of(data.x_train[:recipe.statistics or None], MAPS if convolves(network) else None)
     return distil(network, passes, widths, inputs=not keep_inputs, progress=watch.step)
 
 
@@ -198,13 +198,14 @@ def compress(
     state.teacher, state.student = teacher, teacher
     if target.kind == "error":
         return compress_to_error(data, target, recipe, rng, teacher, tutor or teacher, keep_inputs, watch, state)
-    target.require(teacher.widths, keep_inputs)
+    whole = widths_of(teacher)
+    target.require(whole, keep_inputs)
     tutor = tutor or teacher
     transfer = transfer_set(tutor, data, recipe)
     for r in range(1, recipe.rounds + 1):
-        goal = target.after(r / recipe.rounds, teacher.widths)                      # (W11)
+        goal = target.after(r / recipe.rounds, whole)                      # (W11)
         name = f"round {r} of {recipe.rounds}"
-        out = remove_round(state.student, data, goal, goal.bound, recipe, keep_inputs, watch, f"{name}: layers", teacher.widths)
+        out = remove_round(state.student, data, goal, goal.bound, recipe, keep_inputs, watch, f"{name}: layers", whole)
         state.rounds.append(out)
         state.budgets.append(goal.bound)
         state.student = out.student
@@ -224,7 +225,7 @@ def everything(data: Data) -> Data:
 
 def smallest_size(target: Target, teacher: Network, data: Data, keep_inputs: bool) -> float:
     """What the target would count with one neuron a layer."""
-    return target.smallest(teacher.widths, keep_inputs)
+    return target.smallest(widths_of(teacher), keep_inputs)
 
 
 def compress_to_error(
@@ -237,10 +238,10 @@ def compress_to_error(
     transfer = transfer_set(tutor, data, recipe)
     for r in range(1, 20):
         assert state.student is not None
-        budget = target.size(state.student.widths) / 2
+        budget = target.size(widths_of(state.student)) / 2
         if budget < smallest:
             break
-        out = remove_round(state.student, data, target, budget, recipe, keep_inputs, watch, f"round {r}: layers", teacher.widths)
+        out = remove_round(state.student, data, target, budget, recipe, keep_inputs, watch, f"round {r}: layers", widths_of(teacher))
         state.rounds.append(out)
         state.budgets.append(budget)
         final = imitate(out.student, tutor, data, recipe, max(recipe.round_epochs, recipe.final_epochs // 2), recipe.student_rate, rng, watch,
@@ -254,14 +255,26 @@ def compress_to_error(
 
 
 def side(network: Network, test_error: float) -> dict[str, Any]:
-    """What the summary says of a network."""
+    """What the summary says of a network whose neurons can be removed."""
     c = cost.of(network)
-    return {"widths": network.widths, "test_error": test_error, "macs": c.macs, "parameters": c.parameters, "bytes": c.bytes}
+    return {"widths": widths_of(network), "test_error": test_error, "macs": c.macs, "parameters": c.parameters, "bytes": c.bytes}
 
 
 def largest(gaps: Sequence[float | None]) -> float | None:
     """The largest duality gap, None where there is none."""
     return max((gap for gap in gaps if gap is not None), default=None)
+
+
+def certified(gaps: Sequence[float | None]) -> str:
+    """What the duality gaps of the junctions prove, None where channels were eliminated: one sentence."""
+    gap = largest(gaps)
+    if gap is None:
+        return "Channels were eliminated one by one: exact in each step, but without a certificate for the whole choice."
+    which = "Every choice of neurons"
+    if None in gaps:
+        which = "Every choice by the group lasso (what is read through several weights is eliminated one by one)"
+    said = f"{which} is certified" if gap <= 1e-6 else "Not every choice of neurons is certified to 1e-6"
+    return f"{said}: relative duality gap at most {gap:.1e}."
 
 
 def layers_of(rounds: Sequence[Distilled]) -> list[dict[str, Any]]:

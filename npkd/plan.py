@@ -14,11 +14,12 @@ from npkd.arrays import Array
 from npkd.data import Data, Scaling
 from npkd.data import load as load_data
 from npkd.errors import InputError, one_of
-from npkd.nn.network import Layer, Network
+from npkd.nn.network import Layer, Network, convolves
 from npkd.nn.workspace import predict
 from npkd.pipeline import Watch
 from npkd.recipe import Recipe
-from npkd.sparsity.folding import without
+from npkd.sparsity.folding import inserted, without
+from npkd.sparsity.sizes import geometry, widths_of
 from npkd.sparsity.surgery import junctions
 from npkd.storage import Model
 from npkd.target import Target
@@ -143,7 +144,7 @@ def prepare(settings: Settings, watch: Watch) -> Plan:
     tutor = tutoring(better, data, seed, f"tutor: {settings.tutor}") if better else None
     epochs = settings.epochs if settings.command == "compress" else None
     even = np.ptp(data.scaling.offset) == 0 and np.ptp(data.scaling.factor) == 0      # else a moved pixel would mean something else
-    maps = network is not None and cost.geometry(network) is not None
+    maps = network is not None and convolves(network)
     numbers = recipe.for_examples(len(data.x_train), epochs, data.shape if even else (), "lenet5" if maps else settings.network)
     if settings.hidden is not None:
         numbers = replace(numbers, hidden=settings.hidden)
@@ -153,7 +154,7 @@ def prepare(settings: Settings, watch: Watch) -> Plan:
             numbers = replace(numbers, teacher_epochs=settings.epochs)
         return Plan(settings, data, numbers, None, about, None, seed)
     model_of = network or pipeline.fresh(numbers, data, np.random.default_rng(0))
-    goal = target.parse(settings.target, model_of.widths, settings.keep_inputs, cost.geometry(model_of))
+    goal = target.parse(settings.target, widths_of(model_of), settings.keep_inputs, geometry(model_of))
     if network is not None:
         countable(network, goal, f"teacher: {settings.teacher}")
     return Plan(settings, data, numbers, network, about, goal, seed, tutor, better)
@@ -211,16 +212,16 @@ def countable(network: Network, goal: Target, who: str) -> None:
     if goal.kind not in ("parameters", "bytes"):
         return
     for layer in network.layers:
-        padded = layer.op == "conv2d" and np.any(layer.options.get("padding", 0))
+        padded = layer.op in ("conv2d", "average_pool") and np.any(layer.options.get("padding", 0))
         if padded or layer.op in ("batch_norm", "gate", "offset"):
-            found = "a convolution with padding" if padded else layer.op
+            found = f"{layer.op} with padding" if padded else layer.op
             raise InputError(f"{who} has {found}, and {goal.kind} counts weights and biases alone; use macs or neurons")
 
 
 def answering(model: Model, data: Data, who: str) -> Network:
     """The network of a model in float32, without its dropout layers (a small student needs none), checked against the data.
 
-    Raises InputError where inputs or classes differ.
+    One that reads maps gets an ``unflatten`` in front. Raises InputError where inputs or classes differ.
     """
     with np.errstate(over="ignore"):
         network = model.network.astype(np.float32)
@@ -228,7 +229,7 @@ def answering(model: Model, data: Data, who: str) -> Network:
         if at + 1 < len(network.layers) and network.layers[at + 1].back == 1:
             raise InputError(f"{who} adds what a dropout takes to what it gives; without the dropout that adds a value to itself: leave it out")
         network = without(network, at)
-    network = unselected(network)
+    network = unselected(reading_rows(network, data, who))
     if not all(np.isfinite(p).all() for layer in network.layers for p in layer.params):
         raise InputError(f"{who} has weights beyond float32; they must be finite in it")
     if not network.widths:
@@ -245,17 +246,26 @@ def answering(model: Model, data: Data, who: str) -> Network:
     return network
 
 
+def reading_rows(network: Network, data: Data, who: str) -> Network:
+    """A network that reads maps behind an ``unflatten``: examples come as rows. Raises InputError where an example is no map."""
+    first = next((layer for layer in network.layers if layer.op != "dropout"), network.layers[0])
+    if first.op not in ("conv2d", "max_pool", "average_pool", "global_average_pool"):
+        return network
+    if len(data.shape) not in (2, 3):
+        raise InputError(f"{who} reads maps, and an example of {data.name} has the shape {tuple(data.shape)}; it must be (H, W) or (H, W, C)")
+    return inserted(network, 0, Layer("unflatten", options={"shape": [*data.shape, 1][:3]}))
+
+
 def unselected(network: Network) -> Network:
     """The network that reads all of a flattened map, with weights of zero, where a dense layer behind a ``select`` reads a part.
 
     Surgery leaves such selects behind (positions that nobody reads); without them every channel is read through as many weights.
     """
     for i, (flat, some, layer) in enumerate(zip(network.layers, network.layers[1:], network.layers[2:], strict=False)):
-        if (flat.op, some.op, layer.op) == ("flatten", "select", "dense") and any(before.op == "conv2d" for before in network.layers[:i]):
+        if (flat.op, some.op, layer.op) == ("flatten", "select", "dense") and i and convolves(Network(network.layers[:i])):
             w = np.zeros((len(layer.params[0]), math.prod(cost.shapes(network)[i + 1])), layer.params[0].dtype)
             w[:, np.asarray(some.options["kept"])] = layer.params[0]
-            whole = Network([*network.layers[:i + 1], replace(layer, params=(w, layer.params[1])), *network.layers[i + 3:]])
-            return unselected(whole)
+            return unselected(without(network.replace({i + 2: replace(layer, params=(w, layer.params[1]))}), i + 1))
     return network
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from npkd.pipeline import largest
+
 CAPTIONS: Mapping[str, tuple[str, str]] = {
     "training": ("Training", "Loss and validation error, epoch by epoch. A dotted line stands wherever neurons were removed."),
     "kept": ("Neurons kept", "How many of the teacher's inputs and neurons each layer of the student keeps."),
@@ -155,13 +157,15 @@ def compression(summary: Mapping[str, Any]) -> list[str]:
         return [*parts, "<p>Nothing was removed: every smaller network was worse than the target allows.</p>"]
     rows = [[junction(k), f"{a['kept']}\N{NO-BREAK SPACE}of\N{NO-BREAK SPACE}{a['of']}", *certificate(a)]
             for k, a in enumerate(summary["layers"])]
-    gap = max((a["duality_gap"] for a in summary["layers"] if a["duality_gap"] is not None), default=0.0)
-    eliminated = any(a["duality_gap"] is None for a in summary["layers"])
+    gap, said = largest([a["duality_gap"] for a in summary["layers"]]), []
+    if gap is not None:
+        said.append("Which neurons stay is the solution of a convex problem, layer by layer. At its λ, before the refit, no other weights are "
+                    f"better by more than {power(gap)} of what the objective is with nothing kept.")
+    if any(a["duality_gap"] is None for a in summary["layers"]):
+        said.append("Channels, which are read through several weights each, are eliminated one after the other.")
     parts += [
         "<h2>Layers and their certificates</h2>",
-        f"<p>Which neurons stay is the solution of a convex problem, layer by layer. At its λ, before the refit, no other weights are better "
-        f"by more than {power(gap)} of what the objective is with nothing kept."
-        f"{' Channels, which are read through several weights each, are eliminated one after the other.' * eliminated}</p>",
+        f"<p>{' '.join(said)}</p>",
         table(["neurons", "kept", "λ", "duality gap", "relative error", "proved"], rows),
         "<h2>Removal</h2>",
         f"<p>Cutting the neurons out changed no output by more than {power(summary['removal_difference'])} "

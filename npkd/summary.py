@@ -28,6 +28,7 @@ from npkd.pipeline import State
 from npkd.plan import Plan, Settings
 from npkd.recipe import Recipe
 from npkd.sparsity.layerwise import Distilled
+from npkd.sparsity.sizes import widths_of
 from npkd.target import Target
 
 
@@ -96,7 +97,8 @@ def of_compression(plan: Plan, target: Target, state: State) -> dict[str, Any]:
     return general(plan) | {
         "teacher_file": None if file is None else Path(file).name,
         "tutor": None if plan.tutor is None else {
-            "file": Path(str(tutor)).name, "widths": plan.tutor.widths, "test_error": judged(plan.tutor, plan.data)[0]["test_error"]},
+            "file": Path(str(tutor)).name, "widths": plan.tutor.widths,
+            "test_error": pipeline.error_rate(plan.tutor, plan.data.x_test, plan.data.y_test)},
         "target": {"words": plan.settings.target, "kind": target.kind, "bound": target.bound},
         "teacher": teacher,
         "student": student,
@@ -105,8 +107,8 @@ def of_compression(plan: Plan, target: Target, state: State) -> dict[str, Any]:
                    zip(pipeline.layers_of(state.rounds), student["widths"], teacher["widths"], strict=False)],
         "removal_difference": max((r.difference for r in state.rounds), default=0.0),
         "removal_difference_float64": max((r.difference64 for r in state.rounds), default=0.0),
-        "removals": removals(state.rounds, len(state.teacher.widths) - 1),
-        "rounds": [{"widths": one.student.widths, "budget": budget, "size": target.size(one.student.widths)}
+        "removals": removals(state.rounds, len(teacher["widths"]) - 1),
+        "rounds": [{"widths": widths_of(one.student), "budget": budget, "size": target.size(widths_of(one.student))}
                    for one, budget in zip(state.rounds, state.budgets, strict=False)],
     }
 

@@ -21,7 +21,7 @@ class Target:
             "widths": on the neurons of each layer; "error": on the rise of the validation error over the teacher's, in percentage points
     bound   the number; for "widths" the multiply-accumulates that they make
     widths  of "widths" alone: the most neurons of each layer, inputs first, the outputs left out
-    geometry    of a chain with convolutions, whose channels of inputs always stay; None: of a perceptron
+    geometry    how the teacher's layers meet its widths, see npkd.sparsity.sizes; None: of a perceptron
 
     Raises InputError for other kinds and for numbers that are not finite and positive. What is possible depends on the teacher: ``require``.
     """
@@ -42,8 +42,13 @@ class Target:
         return float(getattr(cost.of_widths(widths, geometry=self.geometry), self.kind if self.kind in SIZES else "macs"))
 
     def smallest(self, teacher_widths: Sequence[int], keep_inputs: bool = False) -> float:
-        """What it counts with one neuron a layer, beside all inputs where they are kept: no layer is ever empty."""
-        return self.size([teacher_widths[0] if keep_inputs or self.geometry else 1, *[1] * (len(teacher_widths) - 2), teacher_widths[-1]])
+        """What it counts with one neuron a layer, beside what cannot become smaller: no layer is ever empty."""
+        stays = self.stays(keep_inputs)
+        return self.size([*(w if k in stays else 1 for k, w in enumerate(teacher_widths[:-1])), teacher_widths[-1]])
+
+    def stays(self, keep_inputs: bool) -> set[int]:
+        """Numbers of the widths that cannot become smaller."""
+        return {*(self.geometry.fixed if self.geometry else ()), *([0] if keep_inputs else ())}
 
     def require(self, teacher_widths: Sequence[int], keep_inputs: bool = False) -> None:
         """Raise InputError, which names the nearest possible target, unless a student of this teacher (outputs included) can be within it."""
@@ -51,8 +56,8 @@ class Target:
             most = list(teacher_widths[:-1])
             if len(self.widths) != len(most):
                 raise InputError(f"target: widths are {chain(self.widths)}; the teacher has {chain(most)}, and one is needed for each of them")
-            nearest = [min(max(w, 1), m) for w, m in zip(self.widths, most, strict=True)]
-            nearest[0] = most[0] if keep_inputs or self.geometry else nearest[0]
+            stays = self.stays(keep_inputs)
+            nearest = [m if k in stays else min(max(w, 1), m) for k, (w, m) in enumerate(zip(self.widths, most, strict=True))]
             if nearest != list(self.widths):
                 inputs = ", and all inputs are to be kept" * keep_inputs
                 raise InputError(f"target: widths are {chain(self.widths)}, but the teacher has {chain(most)}{inputs}; "

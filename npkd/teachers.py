@@ -119,6 +119,12 @@ def shown(a: Array) -> str:
     return "(" + ", ".join(f"{value:.3g}" for value in a[:3]) + (", …)" if len(a) > 3 else ")")
 
 
+def adds_inputs(network: Network) -> bool:
+    """Is what the first layer of weights reads added to something behind it? It then cannot be measured in other units."""
+    first = next(i for i, layer in enumerate(network.layers) if layer.op in WEIGHTS)
+    return any(layer.back and i - layer.back <= first for i, layer in enumerate(network.layers))
+
+
 def unit_of(root_mean_square: float) -> float:
     """A power of two by which x is divided while it is learnt from, so that the steps fit: 1 where it has the size of ordinary inputs."""
     if root_mean_square == 0 or 0.1 <= root_mean_square <= 4:
@@ -133,7 +139,7 @@ def units_of(network: Network) -> Array | None:
     more than APART times the median one, or less than its APART-th, says the unit of its feature. What no weight reads has none.
     """
     first = network.layers[0]
-    if first.op != "dense":
+    if first.op != "dense" or adds_inputs(network):
         return None
     size = np.linalg.norm(first.params[0].astype(np.float64), axis=0)
     read = size > 0
@@ -145,8 +151,9 @@ def units_of(network: Network) -> Array | None:
 
 
 def scaled(network: Network, factor: float | Array) -> Network:
-    """The network that gives on x / factor what ``network`` gives on x. A power of two makes that exact, bit for bit (but for denormals).
+    """The network that gives on x / factor what ``network``, which must not add its inputs to anything, gives on x.
 
+    A power of two makes that exact, bit for bit (but for denormals).
     factor  one for all inputs, or of a perceptron (I,), one for each;   Raises InputError where that is beyond float32.
     """
     k = next(i for i, layer in enumerate(network.layers) if layer.op in WEIGHTS)

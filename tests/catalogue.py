@@ -141,6 +141,9 @@ OPS = [
         Wrong((X, normal(3), normal(3)), ("batch_norm", "eps is -1", "positive"), {"eps": -1.0}),
         Wrong((X, normal(3), normal(3)), ("batch_norm", "running", "(2,)"), {"running": (normal(2), positive(2))}),
         Wrong((X, normal(3), normal(3)), ("batch_norm", "running", "(1,)"), {"running": (normal(1), positive(1))}),
+        Wrong((X, normal(3), normal(3)), ("batch_norm", "running variance is -0.5", "not be negative"),
+              {"running": (normal(3), np.array([1.0, -0.5, 1.0]))}),
+        Wrong((X, normal(3), normal(3)), ("batch_norm", "mean is list", "floating"), {"running": ([0.0] * 3, [1.0] * 3)}),
         Wrong((WHOLE, normal(3), normal(3)), ("batch_norm", "x is int64", "floating-point")),
     )),
     Case("batch_norm, square", batch_norm, (normal(4, 4), off_zero(4), normal(4)), {"eps": 0.1}),
@@ -194,6 +197,7 @@ MAP_OPS = [
         Wrong((MAPS, normal(3, 3, 2, 1), normal(3)), ("conv2d", "groups is 3", "2 channels", "divides both"), {"groups": 3}),
         Wrong((MAPS, W, normal(3)), ("conv2d", "groups is 0", "whole number"), {"groups": 0}),
         Wrong((MAPS, W, normal(3)), ("conv2d", "groups is 1.0", "whole number"), {"groups": 1.0}),
+        Wrong((MAPS, W, normal(3)), ("conv2d", "groups is True", "whole number"), {"groups": True}),
         Wrong((MAPS, normal(2, 3, 2, 2), normal(2)), ("conv2d", "(2, 3, 2, 2)", "groups of 1", "(F, kh, kw, 1)"), {"groups": 2}),
         Wrong((MAPS, normal(3, 6, 2, 2), normal(3)), ("conv2d", "6×2", "5×4", "smaller")),
         Wrong((MAPS, W, normal(3)), ("conv2d", "3×6", "5×4", "smaller"), {"dilation": (1, 5)}),
@@ -309,11 +313,18 @@ PENALTIES = [
         Wrong((V, 0.1), ("axis is 2", "0 … 1"), {"lam": 1.0, "axis": 2}),
         Wrong((V, 0.1), ("axis is -1", "0 … 1"), {"lam": 1.0, "axis": -1}),
         Wrong((V, 0.1), ("cost has shape (3,)", "4 groups"), {"lam": 1.0, "axis": 0, "cost": np.ones(3)}),
+        Wrong((V, 0.1), ("channels is 2", "divide", "3 entries along axis 1"), {"lam": 1.0, "axis": 1, "channels": 2}),
+        Wrong((V, 0.1), ("channels is -3", "divide"), {"lam": 1.0, "axis": 1, "channels": -3}),
+        Wrong((V, 0.1), ("axis is 2", "0 … 1"), {"lam": 1.0, "axis": 2, "channels": 3}),
     )),
     Case("NeuronGroups, outgoing, costs", NeuronGroups, (SQUARE,), {"lam": 0.8, "axis": 1, "cost": np.array([1.0, 0.5, 2.0])},
          steps=(0.7, positive(3, 3)), zeros=True),
     Case("NeuronGroups, kernels", NeuronGroups, (normal(2, 3, 2) * np.array([[[0.1], [1.0], [2.0]]]),), {"lam": 0.8, "axis": 1},
          steps=(0.7, positive(2, 3, 2)), zeros=True),
+    Case("NeuronGroups, channels of a convolution", NeuronGroups, (normal(2, 2, 2, 3) * np.array([0.1, 1.0, 2.0]),), {"lam": 0.8, "axis": 3},
+         steps=(0.7, positive(2, 2, 2, 3)), zeros=True),
+    Case("NeuronGroups, channels behind flatten", NeuronGroups, (normal(2, 6) * np.array([0.1, 1.0, 2.0, 0.2, 1.0, 2.0]),),
+         {"lam": 0.8, "axis": 1, "channels": 3, "cost": np.array([2.0, 1.0, 1.0])}, steps=(0.7, positive(2, 6)), zeros=True),
     Case("NeuronGroups, at the threshold", NeuronGroups, (AT_THRESHOLD,), {"lam": 0.8}, steps=(STEPS,), zeros=True),
     Case("SparseGroups", SparseGroups, (V,), {"lam": 0.5, "alpha": 0.4}, steps=(0.7, positive(4, 3)), zeros=True, wrong=(
         Wrong((), ("SparseGroups", "lam is -1", "not negative"), {"lam": -1.0}),
@@ -324,6 +335,8 @@ PENALTIES = [
     )),
     Case("SparseGroups, outgoing, costs", SparseGroups, (SQUARE,),
          {"lam": 0.4, "axis": 1, "alpha": 0.7, "cost": np.array([1.0, 0.5, 3.0])}, steps=(0.7, positive(3, 3)), zeros=True),
+    Case("SparseGroups, channels behind flatten", SparseGroups, (normal(2, 4),), {"lam": 0.5, "axis": 1, "alpha": 0.5, "channels": 2},
+         steps=(0.7, positive(2, 4)), zeros=True),
     Case("SparseGroups, weights alone", SparseGroups, (V,), {"lam": 0.5, "alpha": 1.0}, steps=(0.7, positive(4, 3)), zeros=True),
     Case("SparseGroups, groups alone", SparseGroups, (V,), {"lam": 0.8, "alpha": 0.0}, steps=(0.7, positive(4, 3)), zeros=True),
     Case("MaxNorm", MaxNorm, (V,), {"bound": 0.8, "axis": 0}, steps=(0.7, 1.0), wrong=(
@@ -333,6 +346,7 @@ PENALTIES = [
         Wrong((V, 0.1), ("axis is 2", "0 … 1"), {"bound": 1.0, "axis": 2}),
     )),
     Case("MaxNorm, outgoing", MaxNorm, (SQUARE,), {"bound": 1.0, "axis": 1}, steps=(0.7,)),
+    Case("MaxNorm, channels behind flatten", MaxNorm, (normal(2, 4),), {"bound": 0.5, "axis": 1, "channels": 2}, steps=(0.7,)),
 ]
 
 CASES = [*OPS, *MAP_OPS, *LOSSES, *PENALTIES]

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from npkd import cost
+from npkd.errors import InputError
 from npkd.nn.architectures import conv_layer, lenet5
 from npkd.nn.network import Layer, Network, dense_layer
 from npkd.sparsity.elimination import Reader, eliminate
 from npkd.sparsity.gathering import columns_of, gather, matrix, readers, rows, sensitivities
 from npkd.sparsity.layerwise import distil, exactly, within
+from npkd.sparsity.sizes import geometry
 from npkd.sparsity.statistics import Statistics
 from npkd.sparsity.streams import junctions
 from npkd.sparsity.surgery import difference
@@ -166,7 +168,7 @@ def test_a_budget_of_multiply_accumulates_is_kept_by_lenet5():
     rng = np.random.default_rng(0)
     teacher = lenet5(rng, channels=(6, 8), hidden=20, shape=(20, 20, 1), classes=4)
     assert teacher.widths == [1, 6, 8, 20, 4]
-    there = cost.geometry(teacher)
+    there = geometry(teacher)
     assert cost.of_widths(teacher.widths, geometry=there).macs == cost.of(teacher).macs
     assert cost.of_widths(teacher.widths, geometry=there).parameters == cost.of(teacher).parameters
     x = rng.standard_normal((100, 400)).astype(np.float32)
@@ -185,3 +187,25 @@ def test_one_pass_over_a_network_of_maps_adds_up():
     assert whole.count == 40 * 64
     assert columns_of(network.layers[4], np.arange(5)).tolist() == list(range(5)) * 9
     assert difference(network, network, x) == 0
+
+
+def test_all_positions_are_those_of_the_definition():
+    """The refit of the second convolution on every patch is least squares on every patch."""
+    rng = np.random.default_rng(3)
+    teacher = Network([Layer("unflatten", options={"shape": [7, 7, 1]}), conv_layer(1, 5, 3, rng, np.float64), Layer("relu"),
+                       conv_layer(5, 4, 2, rng, np.float64), Layer("relu"), Layer("global_average_pool"), dense_layer(4, 3, rng, np.float64)])
+    x = rng.standard_normal((30, 49))
+    out = distil(teacher, lambda: [x], exactly([1, 3, 4]), inputs=False, ridge=0.0, positions=10 ** 6)
+    h, target = out.student(x)[0][3], teacher(x)[0][4]
+    patches = np.stack([h[:, p:p + 2, q:q + 2].reshape(30, -1) for p in range(4) for q in range(4)], axis=1).reshape(480, -1)
+    solution = np.linalg.lstsq(np.column_stack([patches, np.ones(480)]), target.reshape(480, 4), rcond=None)[0]
+    w, b = out.student.layers[3].params
+    np.testing.assert_allclose(np.column_stack([w.reshape(4, -1), b]), solution.T, rtol=1e-6, atol=1e-8)
+    sampled = distil(teacher, lambda: [x], exactly([1, 3, 4]), inputs=False, ridge=0.0).student.layers[3].params[0]
+    assert not np.allclose(sampled, w, rtol=1e-3), "eight of sixteen positions say something else"
+
+
+def test_a_network_that_gives_maps_is_refused():
+    network = Network(small().layers[:5])
+    with pytest.raises(InputError, match=r"the network gives \(40, 2, 2, 6\) for 40 examples; it must end in logits"):
+        distil(network, lambda: [RNG.standard_normal((40, 64))], exactly([1, 4]))

@@ -188,7 +188,7 @@ def test_the_refit_repairs_what_earlier_layers_lost(monkeypatch):
     teacher, x = teacher_and_data(7, n=500)
     whole, rows = exactly([3, 5, 5]), batches(x, 250)
     repaired = relative(distil(teacher, rows, whole).student, teacher, x)
-    monkeypatch.setattr(layerwise, "gather", lambda student, teacher, batches, consumers: gather(teacher, teacher, batches, consumers))
+    monkeypatch.setattr(layerwise, "gather", lambda student, *rest: gather(rest[0], *rest))
     assert repaired < relative(distil(teacher, rows, whole).student, teacher, x)
 
 
@@ -442,8 +442,15 @@ def test_widths_above_what_there_is_keep_all():
 
 def test_no_data():
     teacher, _ = teacher_and_data(24)
-    with pytest.raises(InputError, match="no batches"):
+    with pytest.raises(InputError, match="no examples"):
         distil(teacher, lambda: [], exactly([1, 1, 1]))
+
+
+def test_a_batch_without_examples_is_passed_over():
+    teacher, x = teacher_and_data(24)
+    one, other = (distil(teacher, lambda parts=parts: parts, exactly([5, 6, 4])) for parts in ([x[:40], x[:0], x[40:]], [x[:40], x[40:]]))
+    for a, b in zip(one.student.layers, other.student.layers, strict=True):
+        assert all(np.array_equal(p, q) for p, q in zip(a.params, b.params, strict=True))
 
 
 def test_a_network_that_is_no_perceptron():

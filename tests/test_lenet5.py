@@ -13,6 +13,7 @@ from npkd.nn.architectures import conv_layer, lenet5
 from npkd.nn.network import Layer, Network, dense_layer
 from npkd.plan import Settings, unselected
 from npkd.sparsity.gathering import gather, readers
+from npkd.sparsity.sizes import geometry
 from npkd.storage import load
 from npkd.teachers import scaled
 from tests.tiny import stored
@@ -68,7 +69,7 @@ def test_the_teacher_is_taken_again(folder, tmp_path, capsys):
     words = ["--data", data, "--teacher", teacher, "--target", "widths=1-3-4-20", "--epochs", "1", "--out", str(tmp_path), "--quiet"]
     assert main(["compress", *words]) == 0
     assert load(tmp_path / "student.npz").network.widths == [1, 3, 4, 20, 3]
-    assert "channels are eliminated one by one" in capsys.readouterr().out
+    assert "what is read through several weights is eliminated one by one" in capsys.readouterr().out
 
 
 def test_plain_training_too(tmp_path):
@@ -138,8 +139,8 @@ def test_a_teacher_that_reads_some_positions_alone_is_counted_as_it_is_used():
     rng = np.random.default_rng(7)
     teacher = some_positions(rng)
     x = rng.standard_normal((120, 400)).astype(np.float32)
-    with pytest.raises(InputError, match="read through more weights than others"):
-        cost.geometry(teacher)
+    with pytest.raises(InputError, match="read or made through more weights than others"):
+        geometry(teacher)
     whole = unselected(teacher)
     np.testing.assert_allclose(whole.predict(x), teacher.predict(x), atol=1e-5)
     out = compress(teacher, x, target="parameters=40%", epochs=1)
@@ -150,8 +151,8 @@ def test_maps_between_dense_layers_are_refused_as_sizes():
     rng = np.random.default_rng(8)
     network = Network([dense_layer(10, 32, rng), Layer("unflatten", options={"shape": [4, 4, 2]}), conv_layer(2, 5, 2, rng), Layer("flatten"),
                        dense_layer(45, 3, rng)])
-    with pytest.raises(InputError, match="read through more weights than others"):
-        cost.geometry(network)
+    with pytest.raises(InputError, match="read or made through more weights than others"):
+        geometry(network)
 
 
 def test_a_network_that_ends_in_maps_is_refused():

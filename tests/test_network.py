@@ -298,6 +298,8 @@ def test_perceptron():
     (lambda rng: Layer("conv2d", (np.ones((2, 3, 3, 1)), np.ones(2)), {"strides": 2}), ("Layer", "conv2d has no option 'strides'")),
     (lambda rng: Layer("max_pool"), ("Layer", "max_pool", "size")),
     (lambda rng: Layer("unflatten"), ("Layer", "unflatten", "shape")),
+    (lambda rng: Layer("batch_norm", (np.ones(2), np.ones(2)), running=(np.ones(2),)), ("Layer", "got 1 running", "mean and variance")),
+    (lambda rng: Layer("relu", running=(np.ones(2), np.ones(2))), ("Layer", "relu got 2 running", "others none")),
     (lambda rng: Layer("add"), ("Layer", "add", "back")),
     (lambda rng: Layer("add", options={"skip": 1}), ("Layer", "add has no option 'skip'")),
     (lambda rng: Layer("add", options={"back": 0}), ("Layer", "back 0", "at least 1")),

@@ -13,6 +13,7 @@ import npkd
 from npkd import cost, recipe, storage
 from npkd.data import Data, Scaling
 from npkd.errors import Diverged, InputError
+from npkd.nn.architectures import conv_layer
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
 from npkd.nn.training import train
 from npkd.plan import answering
@@ -413,6 +414,43 @@ def test_a_tutor_with_dropout_under_an_addition_is_asked_as_it_is():
     np.testing.assert_allclose(seen.predict(X), tutor.predict(X), atol=1e-6)
 
 
+def test_a_tutor_that_reads_a_part_of_a_flattened_map_under_an_addition_is_asked_as_it_is():
+    """Reading all of it with weights of zero takes a layer less, and the addition's path around is one shorter."""
+    rng = np.random.default_rng(0)
+    tutor = Network([Layer("unflatten", options={"shape": [2, 4, 1]}), conv_layer(1, 2, 1, rng), Layer("tanh"), Layer("flatten"),
+                     Layer("select", options={"kept": [0, 1, 2, 9]}), dense_layer(4, 16, rng),
+                     Layer("unflatten", options={"shape": [2, 4, 2]}), Layer("add", options={"back": 4}), Layer("flatten"),
+                     dense_layer(16, 3, rng)])
+    seen = answering(Model(tutor), Data("x", X, Y, X, Y, X, Y, 3, (WIDTH,), Scaling.standard(X)), "tutor")
+    assert all(layer.op != "select" for layer in seen.layers)
+    np.testing.assert_allclose(seen.predict(X), tutor.predict(X), atol=1e-6)
+
+
+def test_networks_that_read_maps_take_maps():
+    """Whether a network says of which size or not, it is the same; without maps to read it is refused."""
+    rng = np.random.default_rng(1)
+    body = [conv_layer(1, 4, 3, rng), Layer("relu"), Layer("flatten"), dense_layer(16, 3, rng)]
+    x = rng.standard_normal((300, 4, 4)).astype(np.float32)
+    whole = Network([Layer("unflatten", options={"shape": [4, 4, 1]}), *body])
+    out = quick(x, whole, "macs=60%")
+    for given, tutor in ((x, None), (x[..., None], None), (x[..., None], Network(body)), (x, Model(Network(body)))):
+        assert same(quick(given, Network(body), "macs=60%", tutor=tutor).student, out.student)
+    np.testing.assert_array_equal(out.logits(x), out.logits(x[..., None]))
+    with pytest.raises(InputError, match=r"reads maps, and an example of x has the shape \(16,\); it must be \(H, W\) or \(H, W, C\)"):
+        quick(x.reshape(300, 16), Network(body), "macs=60%")
+
+
+def test_nothing_is_called_certified_that_is_not(result):
+    rng = np.random.default_rng(2)
+    body = [Layer("unflatten", options={"shape": [4, 4, 1]}), conv_layer(1, 4, 3, rng), Layer("relu"), Layer("flatten"),
+            dense_layer(16, 3, rng)]
+    out = quick(rng.standard_normal((300, 16)).astype(np.float32), Network(body), "macs=60%")
+    assert [layer.duality_gap for layer in out.layers] == [None, None]
+    assert "certified" not in str(out)
+    assert "without a certificate" in str(out)
+    assert "Every choice of neurons is certified: relative duality gap at most" in str(result)
+
+
 def test_a_tutor_that_adds_around_a_dropout_alone_is_refused_in_words():
     layers = [dense_layer(WIDTH, 6, RNG, np.float32), Layer("dropout", options={"rate": 0.5}), Layer("add", options={"back": 1}),
               dense_layer(6, 3, RNG, np.float32)]
@@ -643,17 +681,19 @@ def test_settings_that_cannot_be_used_are_refused_before_the_data_is_read(option
     assert len(read) <= 1, "a look at the first batch at most"
 
 
-@pytest.mark.parametrize("more", ["offset", "padding"])
+@pytest.mark.parametrize("more", ["offset", "conv2d with padding", "average_pool with padding"])
 def test_a_target_of_parameters_is_not_for_what_it_does_not_count(more):
     """An offset has numbers of its own, and under a padding a constant channel becomes one."""
     if more == "offset":
         network, x = Network([*TEACHER.layers[:1], Layer("offset", (np.ones(16, np.float32),)), *TEACHER.layers[1:]]), X
     else:
-        conv = Layer("conv2d", (RNG.standard_normal((3, 3, 3, 1)).astype(np.float32), np.zeros(3, np.float32)), {"padding": 1})
-        last = Layer("dense", (RNG.standard_normal((3, 48)).astype(np.float32), np.zeros(3, np.float32)))
-        network = Network([Layer("unflatten", options={"shape": [4, 4, 1]}), conv, Layer("relu"), Layer("flatten"), last])
+        padded = more.startswith("conv2d")
+        conv = conv_layer(1, 3, 3 if padded else 1, RNG, padding=1) if padded else conv_layer(1, 3, 1, RNG)
+        pool = [] if padded else [Layer("average_pool", options={"size": 2, "stride": 1, "padding": 1}), conv_layer(3, 3, 2, RNG)]
+        network = Network([Layer("unflatten", options={"shape": [4, 4, 1]}), conv, Layer("relu"), *pool, Layer("flatten"),
+                           dense_layer(48, 3, RNG)])
         x = RNG.standard_normal((600, 16))
-    with pytest.raises(InputError, match="weights and biases alone; use macs or neurons"):
+    with pytest.raises(InputError, match=f"has {more}, and parameters counts weights and biases alone; use macs or neurons"):
         quick(x, network, "parameters=50%")
     assert quick(x, network, "macs=70%").macs[1] <= 0.7 * cost.of(network).macs
 

@@ -153,7 +153,8 @@ def test_lambda_max_is_sharp(seed, axis):
     cost = rng.uniform(0.3, 2, g.shape[axis])
     step = float(np.exp(rng.uniform(-3, 3)))
     for kind in (L1, lambda lam: NeuronGroups(lam, axis, cost), lambda lam: SparseGroups(lam, axis, 0.4, cost),
-                 lambda lam: SparseGroups(lam, axis, 0.0, cost), lambda lam: SparseGroups(lam, axis, 1.0, cost)):
+                 lambda lam: SparseGroups(lam, axis, 0.0, cost), lambda lam: SparseGroups(lam, axis, 1.0, cost),
+                 lambda lam: NeuronGroups(lam, 1, cost[:2], channels=2), lambda lam: SparseGroups(lam, 1, 0.4, cost[:2], channels=2)):
         top = kind(1.0).dual_norm(g)
         assert not kind(top * (1 + 1e-9)).prox(-step * g, step).any()
         assert kind(top * (1 - 1e-6)).prox(-step * g, step).any()
@@ -166,7 +167,8 @@ def test_dual_norms_satisfy_the_inequality_and_reach_it(seed, axis):
     """⟨g, w⟩ ≤ Ω₁°(g) Ω₁(w) for every w, with equality for some: the step just below λ_max points there."""
     rng = np.random.default_rng(seed)
     g, cost = rng.standard_normal((3, 4)), rng.uniform(0.3, 2, (3, 4)[axis])
-    for kind in (L1, lambda lam: NeuronGroups(lam, axis, cost), lambda lam: SparseGroups(lam, axis, 0.4, cost)):
+    for kind in (L1, lambda lam: NeuronGroups(lam, axis, cost), lambda lam: SparseGroups(lam, axis, 0.4, cost),
+                 lambda lam: NeuronGroups(lam, 1, cost[:2], channels=2), lambda lam: SparseGroups(lam, 1, 0.4, cost[:2], channels=2)):
         omega = definition(kind(1.0))
         dual = kind(1.0).dual_norm(g)
         for w in rng.standard_normal((20, 3, 4)):

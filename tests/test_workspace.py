@@ -8,7 +8,7 @@ import pytest
 from npkd.errors import InputError
 from npkd.nn import workspace_maps, workspace_products, workspace_threads
 from npkd.nn.layers import flatten
-from npkd.nn.network import OPS, Layer, Network, dense_layer
+from npkd.nn.network import OPS, Layer, Network, dense_layer, perceptron
 from npkd.nn.pooling import max_pool
 from npkd.nn.workspace import Workspace, predict
 from npkd.nn.workspace_maps import Conv, MaxPool
@@ -377,6 +377,13 @@ def test_sensitivities_that_do_not_fit_are_refused(sensitivities):
     workspace.forward(rng.standard_normal((4, 3)))
     with pytest.raises(InputError, match="sensitivit"):
         workspace.backward(sensitivities)
+
+
+def test_more_examples_than_rows_are_refused():
+    space = Workspace(perceptron([3, 4, 2], np.random.default_rng(0)), 5)
+    assert len(space.forward(np.zeros((5, 3), np.float32))[-1]) == 5
+    with pytest.raises(InputError, match="got 6 examples; it was made for 5 rows at most"):
+        space.forward(np.zeros((6, 3), np.float32))
 
 
 def test_what_is_kept_between_calls_is_not_stale():

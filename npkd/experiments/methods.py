@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from npkd import cost, pipeline
+from npkd import pipeline
 from npkd.arrays import Array
 from npkd.data import Data
 from npkd.errors import InputError
@@ -19,15 +19,16 @@ from npkd.experiments import net_trim, scores
 from npkd.experiments.channel_selection import lasso
 from npkd.experiments.obs import obs
 from npkd.experiments.reconstruct import by_rule
-from npkd.experiments.scores import best, by_score, convolves, cut
+from npkd.experiments.scores import best, by_score, cut
 from npkd.experiments.setting import Setting
 from npkd.experiments.slimming import slim
 from npkd.experiments.thinet import thinet
 from npkd.experiments.widths import by_scores, proportional
 from npkd.nn.architectures import lenet5
-from npkd.nn.network import Layer, Network, perceptron
+from npkd.nn.network import Layer, Network, convolves, perceptron
 from npkd.pipeline import State, Watch
 from npkd.recipe import Recipe
+from npkd.sparsity.sizes import geometry
 from npkd.target import Target
 
 Removal = Callable[[Network, Array, Array, Sequence[int], np.random.Generator], Network]
@@ -107,7 +108,7 @@ def make(setting: Setting, data: Data, teacher: Network, given: Given | None, rn
 
 def goal(setting: Setting, teacher: Network) -> Target:
     """What the setting allows, counted as a chain like the teacher counts it."""
-    return Target(setting.kind, setting.macs, geometry=cost.geometry(teacher))
+    return Target(setting.kind, setting.macs, geometry=geometry(teacher))
 
 
 def sizes(setting: Setting, network: Network, data: Data) -> Callable[[Sequence[int]], float]:

@@ -12,8 +12,8 @@ import numpy as np
 
 from npkd.arrays import Array
 from npkd.errors import InputError
-from npkd.experiments.scores import convolves, cut
-from npkd.nn.network import Network
+from npkd.experiments.scores import cut
+from npkd.nn.network import Network, convolves
 from npkd.nn.workspace import Workspace
 from npkd.pipeline import ROWS
 from npkd.sparsity.statistics import Statistics, merge

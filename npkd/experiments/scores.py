@@ -16,7 +16,7 @@ import numpy as np
 
 from npkd.arrays import Array
 from npkd.nn.losses import cross_entropy
-from npkd.nn.network import Network
+from npkd.nn.network import Network, convolves
 from npkd.nn.workspace import Workspace
 from npkd.pipeline import MAPS, ROWS
 from npkd.sparsity.streams import Junction, junctions
@@ -24,11 +24,6 @@ from npkd.sparsity.surgery import keep
 
 Score = Callable[[Network, Array, Array, np.random.Generator], list[Array]]
 """``score(network, x, y, rng)`` -> one array (d_k,) float64 a junction."""
-
-
-def convolves(network: Network) -> bool:
-    """Has the network convolutions? Its inputs then are never removed."""
-    return any(layer.op == "conv2d" for layer in network.layers)
 
 
 def norms(w: Array, axis: int) -> Array:

@@ -13,8 +13,7 @@ from npkd.arrays import Array
 from npkd.data import Data
 from npkd.distillation.objective import Distillation
 from npkd.distillation.transfer import Transfer
-from npkd.experiments.scores import convolves
-from npkd.nn.network import Layer, Network
+from npkd.nn.network import Layer, Network, convolves
 from npkd.nn.optimisers import SGD
 from npkd.nn.training import train
 from npkd.recipe import Recipe

@@ -69,7 +69,8 @@ def words(unit: Unit) -> str:
     if isinstance(unit, TeacherSetting):
         return f"teacher {unit.kind}, seed {unit.seed}"
     how = (" at our widths" if unit.widths_of else "") + (", tutored" if unit.tutor else "")
-    return f"{unit.method}{how}, {unit.macs} MACs, seed {unit.teacher.seed}"
+    counted = "MACs" if unit.kind == "macs" else unit.kind
+    return f"{unit.method}{how}, {unit.macs} {counted}, seed {unit.teacher.seed}"
 
 
 def run_all(settings: Sequence[Setting], folder: Path, jobs: int) -> int:

@@ -127,7 +127,7 @@ def conv2d(
     maps("conv2d", x)
     floats("conv2d", w=w, b=b)
     C, F = x.shape[3], len(w) if w.ndim else 0
-    if not isinstance(groups, (int, np.integer)) or groups < 1 or C % groups or F % groups:
+    if not isinstance(groups, (int, np.integer)) or isinstance(groups, bool) or groups < 1 or C % groups or F % groups:
         raise InputError(f"conv2d: groups is {groups!r} but x has {C} channels and w makes {F}; it must be a whole number that divides both")
     if w.ndim != 4 or w.shape[3] != C // groups or not F:
         raise InputError(f"conv2d: w has shape {w.shape} but x has {C} channels in groups of {C // groups}; "

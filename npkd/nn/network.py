@@ -71,6 +71,8 @@ class Layer:
         missing = [name for name, a in known.items() if a.default is a.empty and name not in self.options]
         if missing:
             raise InputError(f"Layer: {self.op} needs the option {missing[0]!r}")
+        if len(self.running) not in ((0, 2) if self.op == "batch_norm" else (0,)):
+            raise InputError(f"Layer: {self.op} got {len(self.running)} running arrays; a batch_norm has two, mean and variance, others none")
         if self.op == "add" and (not isinstance(self.back, int) or isinstance(self.back, bool) or self.back < 1):
             raise InputError(f"Layer: add got back {self.back!r}; it must be a whole number, at least 1")
 
@@ -149,7 +151,8 @@ class Network:
         return activations, backward
 
     def predict(self, x: Array, rows: int = 4096) -> Array:
-        """The last activation for every example, computed ``rows`` at a time: x (N, ...) -> logits (N, C)."""
+        """The last activation for every example, computed ``rows`` at a time, fewer where there are maps: x (N, ...) -> logits (N, C)."""
+        rows = at_once(self, rows)
         return np.concatenate([self(x[i:i + rows])[0][-1] for i in range(0, max(len(x), 1), rows)])
 
     @property
@@ -179,6 +182,16 @@ class Network:
             replace(layer, params=tuple(p.copy() for p in layer.params), running=tuple(r.copy() for r in layer.running))
             for layer in self.layers
         ])
+
+
+def convolves(network: Network) -> bool:
+    """Has the network convolutions?"""
+    return any(layer.op == "conv2d" for layer in network.layers)
+
+
+def at_once(network: Network, rows: int) -> int:
+    """How many examples to predict at a time: ``rows``, and fewer where there are maps, which are large."""
+    return min(rows, 256) if convolves(network) else rows
 
 
 def check_sensitivities(sensitivities: Mapping[int, Array], activations: Sequence[Array]) -> None:

@@ -30,7 +30,8 @@ def batch_norm(
     x (N, ..., J)   gamma (J,)   beta (J,)   ->   y (N, ..., J); floats. Of maps (N, H, W, C) a channel is a neuron; n then counts its
     positions in all examples, and N is their number. With ``running=(mean, variance)``, each (J,), these numbers take the place of
     (B1): the op is then affine in x, as it is when a network predicts.
-    Raises InputError where shapes do not fit, or where a neuron has a single value in the batch, which has no variance.
+    Raises InputError where shapes do not fit, where a running variance is negative, or where a neuron has a single value in the batch, which
+    has no variance.
     Source: Ioffe & Szegedy 2015, algorithm 1.
     """
     floats("batch_norm", x=x, gamma=gamma, beta=beta)
@@ -42,11 +43,15 @@ def batch_norm(
     N, every = math.prod(x.shape[:-1]), tuple(range(x.ndim - 1))
     if running is None and N < 2:
         raise InputError(f"batch_norm: x has shape {x.shape}, fewer than two values a neuron; their variance needs at least two")
+    if running is not None:
+        floats("batch_norm", mean=running[0], variance=running[1])
     if running is not None and not running[0].shape == running[1].shape == gamma.shape:
         raise InputError(
             f"batch_norm: running has shapes {running[0].shape} and {running[1].shape}; mean and variance must be {gamma.shape}"
         )
     mean, variance = moments(x) if running is None else running     # (B1)
+    if running is not None and (variance < 0).any():
+        raise InputError(f"batch_norm: the running variance is {variance.min():g} somewhere; it must not be negative")
     scale = 1 / np.sqrt(variance + eps)
     standard = (x - mean) * scale
     y = gamma * standard + beta          # (B2)

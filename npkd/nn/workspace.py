@@ -19,7 +19,7 @@ import numpy as np
 from npkd.arrays import Array
 from npkd.errors import InputError
 from npkd.nn.convolution import pair
-from npkd.nn.network import Layer, Network, check_sensitivities
+from npkd.nn.network import Layer, Network, at_once, check_sensitivities
 from npkd.nn.workspace_maps import Conv, MaxPool
 from npkd.nn.workspace_steps import Dense, Plain, Relu, Reshape
 from npkd.nn.workspace_threads import Pair
@@ -96,8 +96,10 @@ class Workspace:
     def forward(self, x: Array, rng: np.random.Generator | None = None) -> list[Array]:
         """Activations as from ``network(x, rng)``, in buffers that the next call overwrites. x (n, ...), contiguous, n ≤ rows.
 
-        Raises InputError where x does not fit the first layer that asks for a shape.
+        Raises InputError for more examples than ``rows``, and where x does not fit the first layer that asks for a shape.
         """
+        if len(x) > self.rows:
+            raise InputError(f"Workspace: got {len(x)} examples; it was made for {self.rows} rows at most")
         activations = [x]
         for i, step in enumerate(self.steps):
             if isinstance(step, Plain):
@@ -147,7 +149,6 @@ def predict(network: Network, x: Array, rows: int = 4096) -> Array:
     """
     if not len(x):
         raise InputError("predict: x has no examples; it needs at least one")
-    if any(layer.op == "conv2d" for layer in network.layers):
-        rows = min(rows, 256)
+    rows = at_once(network, rows)
     space = Workspace(network, min(rows, len(x)))
     return np.concatenate([space.forward(np.ascontiguousarray(x[i:i + rows]))[-1].copy() for i in range(0, len(x), rows)])

@@ -63,12 +63,14 @@ def gather(
     """Statistics of layers of weights: what the student feeds each of them, against what each gives in the teacher. One pass.
 
     ``positions``: of the maps of each example that a convolution is seen at; for a layer the same ones are drawn in every pass.
-    Raises InputError where there are no batches.
+    Raises InputError where there are no examples.
     """
     parts: list[list[Statistics]] = [[] for _ in layers]
     spaces: tuple[Workspace, Workspace] | None = None
     drawn = [np.random.default_rng([0, i]) for i in layers]
     for x in batches():
+        if not len(x):
+            continue
         if spaces is None or len(x) > spaces[0].rows:
             spaces = Workspace(student, len(x)), Workspace(teacher, len(x))
         own = spaces[0].forward(x)
@@ -77,7 +79,7 @@ def gather(
             h, z = rows(student.layers[i], own[i], target[i + 1], rng, positions)
             held[:] = [merge([*held, Statistics.of(h, z)])]
     if spaces is None:
-        raise InputError("distil: the data has no batches; it needs at least one")
+        raise InputError("distil: the data has no examples; it needs at least one")
     return [held[0] for held in parts]
 
 
@@ -89,12 +91,15 @@ def sensitivities(network: Network, x: Array, layers: Sequence[int]) -> list[Arr
     To first order, and if errors at different positions are independent, Σ_o s_o² (mean squared error of z_o) is then the squared error of the
     logits, so that errors of all neurons and all layers are in one unit. A dense layer has one position. x (N, ...) -> (O,) for
     each of ``layers``, positive (a neuron that nobody feels weighs a millionth of the others).
+    Raises InputError where the network ends in maps.
     """
     activations, backwards = [x], []
     for i, layer in enumerate(network.layers):
         y, backward = layer.forward(activations[-1], None, activations[i - layer.back] if layer.back else None)
         activations.append(y)
         backwards.append(backward)
+    if activations[-1].ndim != 2:
+        raise InputError(f"distil: the network gives {activations[-1].shape} for {len(x)} examples; it must end in logits (N, C)")
     total = {i: np.zeros(activations[i + 1].shape[-1]) for i in layers}
     for c in range(activations[-1].shape[1]):
         d = np.zeros_like(activations[-1])

@@ -24,7 +24,7 @@ from npkd.errors import InputError
 from npkd.nn.network import Network
 from npkd.sparsity.budget import Curve, share
 from npkd.sparsity.elimination import Reader, eliminate
-from npkd.sparsity.gathering import columns_of, gather, matrix, readers, sensitivities
+from npkd.sparsity.gathering import POSITIONS, columns_of, gather, matrix, readers, sensitivities
 from npkd.sparsity.group_lasso import refit
 from npkd.sparsity.harm import most_useful
 from npkd.sparsity.statistics import Statistics
@@ -96,7 +96,7 @@ class Choice:
 
 def distil(
     teacher: Network, batches: Callable[[], Iterable[Array]], widths: Callable[[Sequence[Curve]], list[int]], *,
-    inputs: bool = True, ridge: float = 1e-4, progress: Progress = lambda words: None,
+    inputs: bool = True, ridge: float = 1e-4, positions: int = POSITIONS, progress: Progress = lambda words: None,
 ) -> Distilled:
     """Remove neurons and channels of ``teacher``, and inputs it reads, layer by layer.
 
@@ -105,13 +105,14 @@ def distil(
     widths      curves (one a junction, inputs first) -> neurons to keep: ``within(...)`` shares a budget, ``exactly([...])`` fixes them
     inputs      may inputs be removed, where that changes nothing? Where ``widths`` asks for all of them they stay anyway
     ridge       of the least squares, relative to the mean variance
+    positions   of the maps of each example that a convolution is seen at, drawn at random; errors are then those at the drawn ones
 
     Raises InputError for other networks, empty data, widths that do not fit.
     """
     given = [place.width for place in junctions(teacher)]
     teacher, found = remove(teacher, inputs=inputs)  # copies enter a solution together: they would crowd out others
     places, layers = junctions(teacher), readers(teacher)
-    plain = dict(zip(layers, gather(teacher, teacher, batches, layers), strict=True))
+    plain = dict(zip(layers, gather(teacher, teacher, batches, layers, positions), strict=True))
     sample = leading(batches(), SAMPLE if all(teacher.layers[i].op == "dense" for i in layers) else FEW)
     felt = dict(zip(layers, sensitivities(teacher, sample, layers), strict=True))
     progress("statistics")
@@ -128,7 +129,7 @@ def distil(
     lost: list[tuple[float, float]] = []                               # of each layer: what is left of its error, and what there was
     for i in layers:
         # the teacher's activations are the student's own until the first layer has changed
-        own = plain[i] if i == layers[0] else gather(student, teacher, batches, [i])[0]
+        own = plain[i] if i == layers[0] else gather(student, teacher, batches, [i], positions)[0]
         layer, k = teacher.layers[i], next(k for k, place in enumerate(places) if i in place.consumers)
         w, b = refit(own, np.flatnonzero(np.isin(columns_of(layer, places[k].units[i]), chosen[k].kept)), ridge)
         read = outputs_read(teacher, i, places, chosen)

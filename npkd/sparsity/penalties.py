@@ -24,6 +24,16 @@ def over_groups(w: Array, axis: int) -> tuple[int, ...]:
     return tuple(i for i in range(w.ndim) if i != axis)
 
 
+def grouped(w: Array, axis: int, channels: int) -> tuple[Array, int]:
+    """w and ``axis``; where an axis counts ``channels`` over and over, as behind flatten, they get an axis of their own, and its number."""
+    if not channels:
+        return w, axis
+    over_groups(w, axis)
+    if channels < 0 or w.shape[axis] % channels:
+        raise InputError(f"groups: channels is {channels}; it must divide the {w.shape[axis]} entries along axis {axis} of w, shape {w.shape}")
+    return w.reshape(*w.shape[:axis], -1, channels, *w.shape[axis + 1:]), axis + 1
+
+
 def group_norms(w: Array, axis: int) -> Array:
     """‖w_j‖₂ of each slice along ``axis``; as many axes as w, so that it broadcasts against w."""
     return np.asarray(np.sqrt((w * w).sum(axis=over_groups(w, axis), keepdims=True)))
@@ -109,14 +119,18 @@ class NeuronGroups:
         Ω(w) = λ Σ_j c_j ‖w_j‖₂                                                       (P4)
 
     A group w_j is a slice along ``axis``: of dense weights (O, I), axis 0 takes the incoming weights of each output neuron, axis 1 the
-    outgoing weights of each input neuron. ``cost`` c > 0: one number, or one for each group (what a neuron costs differs by
-    layer and by what it is connected to). Proximal step: (P5), in a metric (P10).
-    Raises InputError unless λ ≥ 0 and c > 0. Source: Yuan & Lin 2006; for networks Scardapane et al. 2017, Alvarez & Salzmann 2016.
+    outgoing weights of each input neuron; of a convolution (F, kh, kw, C), axis 3 all that reads a channel. Behind flatten, entry p · C + j of
+    axis 1 is channel j at position p, and ``channels`` = C makes one group of all its positions (0: every entry is a group). ``cost`` c > 0:
+    one number, or one for each group (what a neuron costs differs by layer and by what it is connected to).
+    Proximal step: (P5), in a metric (P10).
+    Raises InputError unless λ ≥ 0 and c > 0, and for other axes, costs and channels than w has.
+    Source: Yuan & Lin 2006; for networks Scardapane et al. 2017, Alvarez & Salzmann 2016.
     """
 
     lam: float
     axis: int = 0
     cost: float | Array = 1.0
+    channels: int = 0
 
     def __post_init__(self) -> None:
         positive("NeuronGroups", "lam", self.lam, zero=True)
@@ -125,15 +139,19 @@ class NeuronGroups:
 
     def value(self, w: Array) -> float:
         """Ω(w), (P4)."""
-        return self.lam * float((along(self.cost, w, self.axis) * group_norms(w, self.axis)).sum())     # (P4)
+        w, axis = grouped(w, self.axis, self.channels)
+        return self.lam * float((along(self.cost, w, axis) * group_norms(w, axis)).sum())               # (P4)
 
     def prox(self, v: Array, step: float | Array) -> Array:
         """The proximal step (P5), (P10)."""
-        return shrink_groups(v, self.lam * along(self.cost, v, self.axis), step, self.axis)
+        w, axis = grouped(v, self.axis, self.channels)
+        t = np.reshape(step, w.shape) if np.ndim(step) else step
+        return shrink_groups(w, self.lam * along(self.cost, w, axis), t, axis).reshape(v.shape)
 
     def dual_norm(self, g: Array) -> float:
         """Ω₁°(g) = max_j ‖g_j‖₂/c_j."""
-        return float((group_norms(g, self.axis) / along(self.cost, g, self.axis)).max())                # (P12)
+        g, axis = grouped(g, self.axis, self.channels)
+        return float((group_norms(g, axis) / along(self.cost, g, axis)).max())                          # (P12)
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,6 +169,7 @@ class SparseGroups:
     axis: int = 0
     alpha: float = 0.5
     cost: float | Array = 1.0
+    channels: int = 0
 
     def __post_init__(self) -> None:
         positive("SparseGroups", "lam", self.lam, zero=True)
@@ -161,24 +180,28 @@ class SparseGroups:
 
     def value(self, w: Array) -> float:
         """Ω(w), (P6)."""
-        groups = float((along(self.cost, w, self.axis) * group_norms(w, self.axis)).sum())
+        w, axis = grouped(w, self.axis, self.channels)
+        groups = float((along(self.cost, w, axis) * group_norms(w, axis)).sum())
         return self.lam * (self.alpha * float(np.abs(w).sum()) + (1 - self.alpha) * groups)             # (P6)
 
     def prox(self, v: Array, step: float | Array) -> Array:
         """The proximal step (P7)."""
         soft = soft_threshold(v, step * (self.alpha * self.lam)).astype(v.dtype)
-        return shrink_groups(soft, self.lam * (1 - self.alpha) * along(self.cost, v, self.axis), step, self.axis)     # (P7)
+        w, axis = grouped(soft, self.axis, self.channels)
+        t = np.reshape(step, w.shape) if np.ndim(step) else step
+        return shrink_groups(w, self.lam * (1 - self.alpha) * along(self.cost, w, axis), t, axis).reshape(v.shape)    # (P7)
 
     def dual_norm(self, g: Array) -> float:
         """The smallest λ with ‖S_{αλ}(g_j)‖₂ ≤ (1 − α) λ c_j for every group, by bisection to machine precision."""
-        cost, low = along(self.cost, g, self.axis), 0.0
+        g, axis = grouped(g, self.axis, self.channels)
+        cost, low = along(self.cost, g, axis), 0.0
         high = float(np.linalg.norm(g)) / min(1.0, float(np.min(self.cost)))
         high = 2 * high if high > 0 else 0.0
         while high - low > 1e-15 * high:
             middle = (low + high) / 2
             if middle in (low, high):
                 break
-            rest = group_norms(soft_threshold(g, self.alpha * middle), self.axis)
+            rest = group_norms(soft_threshold(g, self.alpha * middle), axis)
             if (rest <= (1 - self.alpha) * middle * cost).all():                      # (P13)
                 high = middle
             else:
@@ -199,18 +222,20 @@ class MaxNorm:
 
     bound: float
     axis: int = 0
+    channels: int = 0
 
     def __post_init__(self) -> None:
         positive("MaxNorm", "bound", self.bound)
 
     def value(self, w: Array) -> float:
         """Ω(w), (P8); a rounding error beyond the bound counts as within."""
-        inside = (group_norms(w, self.axis) <= self.bound * (1 + 8 * np.finfo(w.dtype).eps)).all()
+        inside = (group_norms(*grouped(w, self.axis, self.channels)) <= self.bound * (1 + 8 * np.finfo(w.dtype).eps)).all()
         return 0.0 if inside else float("inf")                                        # (P8)
 
     def prox(self, v: Array, step: float | Array) -> Array:
         """The projection (P9). Raises InputError for an array of steps."""
         if np.ndim(step):
             raise InputError("MaxNorm: step is an array; the projection is Euclidean and needs one number (use SGD, not Adam)")
-        norms = np.maximum(group_norms(v, self.axis), np.finfo(v.dtype).tiny)
-        return np.asarray(v * np.minimum(1, self.bound / norms).astype(v.dtype) + v.dtype.type(0))     # (P9)
+        w, axis = grouped(v, self.axis, self.channels)
+        norms = np.maximum(group_norms(w, axis), np.finfo(v.dtype).tiny)
+        return np.asarray(w * np.minimum(1, self.bound / norms).astype(v.dtype) + v.dtype.type(0)).reshape(v.shape)    # (P9)
