@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npkd.errors import InputError
-from npkd.sparsity.group_lasso import Problem
+from npkd.sparsity.group_lasso import TOLERANCE, Problem
 from npkd.sparsity.harm import FLOOR, adaptive, around, harm, most_useful
 from npkd.sparsity.statistics import Statistics
 
@@ -130,3 +130,24 @@ def test_nothing_is_kept_without_its_certificate(monkeypatch):
     found = problem.keep(6)
     assert found.gap <= 1e-6
     assert found.lam >= bound
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_where_certificates_end_the_search_does_not_go_on_for_long(seed, monkeypatch):
+    """Fewer examples than neurons: not so many can be kept as are wanted, and the last λ at which that can be certified is not worth the time."""
+    rng = np.random.default_rng(seed)
+    h = np.maximum(rng.standard_normal((40, 5)) @ rng.standard_normal((5, 90)), 0)
+    problem, failed = adaptive(Statistics.of(h, h @ rng.standard_normal((90, 30)) / 10), 1e-4), []
+    right = Problem.solve
+
+    def solve(*given, **options):
+        found = right(*given, **options)
+        failed.append(found.gap > options.get("tolerance", TOLERANCE))
+        return found
+
+    loose = around(problem, 85, 1e-4)
+    monkeypatch.setattr(Problem, "solve", solve)
+    found = problem.keep(85, loose)
+    assert sum(failed) <= 3
+    assert 50 <= len(found.kept) <= 85
+    assert found.gap <= TOLERANCE

@@ -204,7 +204,8 @@ class Problem:
         for _ in range(60):
             if len(best.kept) == neurons or best.lam < 1e-9 * top:
                 break
-            if best.lam - low <= 1e-7 * best.lam:
+            narrow = 0.5 if over is not None and over.gap > tolerance else 1e-7      # to look for where certificates end is slow
+            if best.lam - low <= narrow * best.lam:
                 if over is not None or low == 0:
                     break
                 low = 0.0                                    # what the path says was solved loosely: there may be more on its other side
