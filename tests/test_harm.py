@@ -134,7 +134,7 @@ def test_nothing_is_kept_without_its_certificate(monkeypatch):
 
 @pytest.mark.parametrize("seed", [0, 5])
 def test_where_certificates_end_the_search_does_not_go_on_for_long(seed, monkeypatch):
-    """Fewer examples than neurons: not so many can be kept as are wanted, and the last λ at which that can be certified is not worth the time."""
+    """Fewer examples than neurons: not so many can be kept as are wanted, and the last λ that can be certified is not worth the time."""
     rng = np.random.default_rng(seed)
     h = np.maximum(rng.standard_normal((40, 5)) @ rng.standard_normal((5, 90)), 0)
     problem, failed = adaptive(Statistics.of(h, h @ rng.standard_normal((90, 30)) / 10), 1e-4), []
