@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from npkd.errors import InputError
-from npkd.nn.network import Network
+from npkd.nn.network import Network, reads_maps
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def shapes(network: Network, shape: Sequence[int] | None = None) -> list[tuple[i
 
 def input_shape(network: Network) -> tuple[int, ...]:
     """The shape of one example, where the first layers tell it. Raises InputError where they do not."""
-    for layer in network.layers:
+    for layer in network.layers if not reads_maps(network) else ():
         if layer.op == "select":
             return (int(max(layer.options["kept"])) + 1,)
         if layer.op == "unflatten":

@@ -29,7 +29,7 @@ from npkd.storage import Model
 from npkd.stream import Passes, passes_over
 from npkd.target import parse
 from npkd.teachers import Layers as Layers
-from npkd.teachers import Teacher, adds_inputs, agreeing, scaled, taken, unit_of, units_of
+from npkd.teachers import Teacher, adds_inputs, agreeing, outputs, scaled, taken, unit_of, units_of
 from npkd.tutors import Tutor, asked
 
 PROBE = 1000
@@ -147,7 +147,7 @@ def compress(
     model = given if units is None else in_units(given, units)
     watch = watch or Silent()
     with ExitStack() as stack:
-        classes = model.network.widths[-1]
+        classes = outputs(model.network)
         passes = passes_over(x, labels, classes, model.scaling.apply if model.scaling else None, stack)
         first = leading((x for x, _ in passes()), PROBE)
         network = fitting(model, described(first, classes, passes, model.scaling), "compress: the teacher")

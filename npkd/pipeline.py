@@ -112,7 +112,7 @@ def note(record: Record) -> str:
 def line(stage: str, record: Record) -> dict[str, Any]:
     """An epoch as a line of the history."""
     return {"stage": stage, "epoch": record.epoch, "loss": record.loss, "validation_error": record.validation, "rate": record.rate,
-            "widths": record.network.widths, "seconds": round(record.seconds, 3)}
+            "widths": widths_of(record.network), "seconds": round(record.seconds, 3)}
 
 
 def imitate(
@@ -165,13 +165,13 @@ def remove_round(
 ) -> Distilled:
     """One round: the network loses neurons, layer by layer, until it is within the budget, or the target's widths; it is its own teacher.
 
-    ``whole``: the widths of the first teacher.
+    ``whole``: the widths of the first teacher, its outputs last.
     """
     keep_inputs = keep_inputs or convolves(network)                     # a convolution reads every pixel, in all its colours
     watch.begin(stage, 1 + len(whole) - 1 + len(network.widths) - 1)          # the statistics, each choice, each refit
 
     def size(widths: Sequence[int]) -> float:
-        return target.size([*widths, data.classes])
+        return target.size([*widths, whole[-1]])
 
     widths = exactly(target.widths) if target.widths else within(size, budget, keep_inputs=keep_inputs, whole=whole[:-1],
                                                                           spare=recipe.spare)
@@ -223,25 +223,20 @@ def everything(data: Data) -> Data:
     return replace(data, x_train=np.concatenate([data.x_train, data.x_validation]), y_train=np.concatenate([data.y_train, data.y_validation]))
 
 
-def smallest_size(target: Target, teacher: Network, data: Data, keep_inputs: bool) -> float:
-    """What the target would count with one neuron a layer."""
-    return target.smallest(widths_of(teacher), keep_inputs)
-
-
 def compress_to_error(
     data: Data, target: Target, recipe: Recipe, rng: np.random.Generator, teacher: Network, tutor: Network | Answers, keep_inputs: bool,
     watch: Watch, state: State,
 ) -> State:
     """The smallest student of a falling sequence whose validation error stays within the bound."""
-    bound = error_rate(teacher, data.x_validation, data.y_validation) + target.bound / 100
-    kept, held, smallest = teacher, 0, smallest_size(target, teacher, data, keep_inputs)
+    bound, whole = error_rate(teacher, data.x_validation, data.y_validation) + target.bound / 100, widths_of(teacher)
+    kept, held, smallest = teacher, 0, target.smallest(whole, keep_inputs)
     transfer = transfer_set(tutor, data, recipe)
     for r in range(1, 20):
         assert state.student is not None
         budget = target.size(widths_of(state.student)) / 2
         if budget < smallest:
             break
-        out = remove_round(state.student, data, target, budget, recipe, keep_inputs, watch, f"round {r}: layers", widths_of(teacher))
+        out = remove_round(state.student, data, target, budget, recipe, keep_inputs, watch, f"round {r}: layers", whole)
         state.rounds.append(out)
         state.budgets.append(budget)
         final = imitate(out.student, tutor, data, recipe, max(recipe.round_epochs, recipe.final_epochs // 2), recipe.student_rate, rng, watch,

@@ -14,11 +14,11 @@ from npkd.arrays import Array
 from npkd.data import Data, Scaling
 from npkd.data import load as load_data
 from npkd.errors import InputError, one_of
-from npkd.nn.network import Layer, Network, convolves
+from npkd.nn.network import Layer, Network, convolves, reads_maps
 from npkd.nn.workspace import predict
 from npkd.pipeline import Watch
 from npkd.recipe import Recipe
-from npkd.sparsity.folding import inserted, without
+from npkd.sparsity.folding import inserted, skipped, without
 from npkd.sparsity.sizes import geometry, widths_of
 from npkd.sparsity.surgery import junctions
 from npkd.storage import Model
@@ -248,8 +248,7 @@ def answering(model: Model, data: Data, who: str) -> Network:
 
 def reading_rows(network: Network, data: Data, who: str) -> Network:
     """A network that reads maps behind an ``unflatten``: examples come as rows. Raises InputError where an example is no map."""
-    first = next((layer for layer in network.layers if layer.op != "dropout"), network.layers[0])
-    if first.op not in ("conv2d", "max_pool", "average_pool", "global_average_pool"):
+    if not reads_maps(network):
         return network
     if len(data.shape) not in (2, 3):
         raise InputError(f"{who} reads maps, and an example of {data.name} has the shape {tuple(data.shape)}; it must be (H, W) or (H, W, C)")
@@ -262,7 +261,8 @@ def unselected(network: Network) -> Network:
     Surgery leaves such selects behind (positions that nobody reads); without them every channel is read through as many weights.
     """
     for i, (flat, some, layer) in enumerate(zip(network.layers, network.layers[1:], network.layers[2:], strict=False)):
-        if (flat.op, some.op, layer.op) == ("flatten", "select", "dense") and i and convolves(Network(network.layers[:i])):
+        read = (flat.op, some.op, layer.op) == ("flatten", "select", "dense") and i + 2 not in skipped(network)     # by the dense layer alone
+        if read and i and convolves(Network(network.layers[:i])):
             w = np.zeros((len(layer.params[0]), math.prod(cost.shapes(network)[i + 1])), layer.params[0].dtype)
             w[:, np.asarray(some.options["kept"])] = layer.params[0]
             return unselected(without(network.replace({i + 2: replace(layer, params=(w, layer.params[1]))}), i + 1))

@@ -13,7 +13,7 @@ from npkd.arrays import Array, finite
 from npkd.data import Scaling, flat
 from npkd.errors import InputError
 from npkd.files import VERSION, NewPath, read_npz, write_npz
-from npkd.nn.network import Layer, Network, parameters_of
+from npkd.nn.network import Layer, Network, parameters_of, reads_maps
 from npkd.nn.workspace import predict
 
 
@@ -38,9 +38,9 @@ class Model:
         x = np.asarray(x)
         dtype = next(p.dtype for layer in self.network.layers for p in layer.params)
         rows = flat("Model.logits", x)
+        whole = self.network.layers[0].op == "flatten" or reads_maps(self.network)
         with np.errstate(over="ignore"):
-            ready = np.ascontiguousarray(
-                self.scaling.apply(x) if self.scaling else x if self.network.layers[0].op == "flatten" else rows, dtype)
+            ready = np.ascontiguousarray(self.scaling.apply(x) if self.scaling else x if whole else rows, dtype)
         finite("Model.logits", x=ready)
         return predict(self.network, ready)
 
@@ -79,7 +79,7 @@ def load(path: NewPath) -> Model:
             if not np.isfinite(a).all():
                 raise InputError(f"array {name} is not finite")
         about = header["about"]
-        if network.widths:
+        if network.widths and not reads_maps(network):
             width = len(scaling.offset) if scaling else input_width(network)
             network(np.zeros((2, width), first.dtype))                # shapes that do not follow one another show here
     except (KeyError, TypeError, AttributeError, StopIteration, IndexError, ValueError) as error:

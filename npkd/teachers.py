@@ -62,9 +62,15 @@ def taken(teacher: Teacher) -> Model:
     if not any(layer.op in WEIGHTS for layer in layers):
         raise InputError("compress: the teacher has no dense layer; its neurons are what is removed")
     network = Network(layers)
-    if network.widths[-1] < 2:
+    if outputs(network) < 2:
         raise InputError("compress: the teacher has a single output; it must tell at least two classes apart, one logit for each")
     return Model(network, model.scaling, model.about)
+
+
+def outputs(network: Network) -> int:
+    """How many logits the last layer of weights makes, with what a maxout behind it leaves of them."""
+    last = max(i for i, layer in enumerate(network.layers) if layer.op in WEIGHTS)
+    return int(network.widths[-1] // math.prod(layer.options["pieces"] for layer in network.layers[last:] if layer.op == "maxout"))
 
 
 def from_layers(layers: Sequence[tuple[Any, Any]], activation: str) -> Network:

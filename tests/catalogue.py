@@ -315,6 +315,7 @@ PENALTIES = [
         Wrong((V, 0.1), ("cost has shape (3,)", "4 groups"), {"lam": 1.0, "axis": 0, "cost": np.ones(3)}),
         Wrong((V, 0.1), ("channels is 2", "divide", "3 entries along axis 1"), {"lam": 1.0, "axis": 1, "channels": 2}),
         Wrong((V, 0.1), ("channels is -3", "divide"), {"lam": 1.0, "axis": 1, "channels": -3}),
+        Wrong((V, 0.1), ("channels is 3.0", "whole"), {"lam": 1.0, "axis": 1, "channels": 3.0}),
         Wrong((V, 0.1), ("axis is 2", "0 … 1"), {"lam": 1.0, "axis": 2, "channels": 3}),
     )),
     Case("NeuronGroups, outgoing, costs", NeuronGroups, (SQUARE,), {"lam": 0.8, "axis": 1, "cost": np.array([1.0, 0.5, 2.0])},

@@ -9,6 +9,7 @@ from npkd import cost
 from npkd.errors import InputError
 from npkd.nn.architectures import conv_layer, lenet5
 from npkd.nn.network import Layer, Network, dense_layer
+from npkd.sparsity import layerwise
 from npkd.sparsity.elimination import Reader, eliminate
 from npkd.sparsity.gathering import columns_of, gather, matrix, readers, rows, sensitivities
 from npkd.sparsity.layerwise import distil, exactly, within
@@ -203,6 +204,25 @@ def test_all_positions_are_those_of_the_definition():
     np.testing.assert_allclose(np.column_stack([w.reshape(4, -1), b]), solution.T, rtol=1e-6, atol=1e-8)
     sampled = distil(teacher, lambda: [x], exactly([1, 3, 4]), inputs=False, ridge=0.0).student.layers[3].params[0]
     assert not np.allclose(sampled, w, rtol=1e-3), "eight of sixteen positions say something else"
+
+
+@pytest.mark.parametrize("positions", [0, -1, 2.5, True])
+def test_positions_are_a_whole_number_above_zero(positions):
+    with pytest.raises(InputError, match="positions is"):
+        distil(small(), lambda: [RNG.standard_normal((40, 64))], exactly([1, 4, 4, 4]), positions=positions)
+
+
+def test_the_choice_sees_as_many_positions_too(monkeypatch):
+    asked = []
+    right = layerwise.gather
+
+    def gathered(student, teacher, batches, layers, positions):
+        asked.append(positions)
+        return right(student, teacher, batches, layers, positions)
+
+    monkeypatch.setattr(layerwise, "gather", gathered)
+    distil(small(), lambda: [RNG.standard_normal((40, 64))], exactly([1, 4, 4, 4]), inputs=False, positions=3)
+    assert asked == [3] * 4                                       # all layers at once, then each that is fitted again but the first
 
 
 def test_a_network_that_gives_maps_is_refused():

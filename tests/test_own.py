@@ -426,7 +426,17 @@ def test_a_tutor_that_reads_a_part_of_a_flattened_map_under_an_addition_is_asked
     np.testing.assert_allclose(seen.predict(X), tutor.predict(X), atol=1e-6)
 
 
-def test_networks_that_read_maps_take_maps():
+def test_a_select_whose_output_is_added_stays():
+    """It turns the positions round; without it the addition would read them as they were."""
+    rng = np.random.default_rng(0)
+    tutor = Network([Layer("unflatten", options={"shape": [2, 4, 1]}), conv_layer(1, 1, 1, rng), Layer("tanh"), Layer("flatten"),
+                     Layer("select", options={"kept": list(range(7, -1, -1))}), dense_layer(8, 8, rng), Layer("add", options={"back": 1}),
+                     dense_layer(8, 3, rng)])
+    seen = answering(Model(tutor), Data("x", X, Y, X, Y, X, Y, 3, (WIDTH,), Scaling.standard(X)), "tutor")
+    np.testing.assert_allclose(seen.predict(X), tutor.predict(X), atol=1e-6)
+
+
+def test_networks_that_read_maps_take_maps(tmp_path):
     """Whether a network says of which size or not, it is the same; without maps to read it is refused."""
     rng = np.random.default_rng(1)
     body = [conv_layer(1, 4, 3, rng), Layer("relu"), Layer("flatten"), dense_layer(16, 3, rng)]
@@ -436,6 +446,12 @@ def test_networks_that_read_maps_take_maps():
     for given, tutor in ((x, None), (x[..., None], None), (x[..., None], Network(body)), (x, Model(Network(body)))):
         assert same(quick(given, Network(body), "macs=60%", tutor=tutor).student, out.student)
     np.testing.assert_array_equal(out.logits(x), out.logits(x[..., None]))
+    normed = Network([Layer("gate", (np.full(1, 2, np.float32),)), *body])           # what asks for no shape may stand in front
+    np.testing.assert_array_equal(Model(normed).logits(x[..., None]), normed.predict(x[..., None]))
+    asked, function = (quick(x[..., None], whole, "macs=60%", tutor=tutor).student for tutor in (normed, Model(normed).logits))
+    assert same(asked, function)
+    storage.save(tmp_path / "maps.npz", Model(Network(body)))
+    assert same(storage.load(tmp_path / "maps.npz").network, Network(body))
     with pytest.raises(InputError, match=r"reads maps, and an example of x has the shape \(16,\); it must be \(H, W\) or \(H, W, C\)"):
         quick(x.reshape(300, 16), Network(body), "macs=60%")
 

@@ -1,5 +1,6 @@
 """Sizes from widths: what a network costs after any removal, counted; budgets of networks with additions; units of inputs that are added."""
 
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -9,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import npkd
-from npkd import cost, recipe
+from npkd import cost, pipeline, recipe, storage
+from npkd.cli import main
 from npkd.errors import InputError
 from npkd.nn.architectures import conv_layer, lenet5
 from npkd.nn.network import Layer, Network, dense_layer
 from npkd.sparsity.sizes import geometry, widths_of
 from npkd.sparsity.surgery import junctions, keep
-from npkd.teachers import adds_inputs
+from npkd.teachers import adds_inputs, units_of
 
 RNG = np.random.default_rng(3)
 
@@ -81,16 +83,37 @@ def two_rounds(monkeypatch):
     monkeypatch.setattr("npkd.own.recipe", SimpleNamespace(for_examples=short))
 
 
-@pytest.mark.parametrize("name", ["residual", "two blocks", "adding inputs"])
+def coloured(rng):
+    """A residual network on pictures of three colours, of which it does not look at the last."""
+    first = conv_layer(3, 7, 3, rng, padding=1)
+    first.params[0][..., 2] = 0
+    return Network([op("unflatten", shape=[5, 5, 3]), first, *residual(rng).layers[2:8], op("global_average_pool"), dense_layer(7, 4, rng)])
+
+
+def adding_logits(rng):
+    """What the last layer makes is added to what it reads."""
+    return Network([dense_layer(10, 3, rng), op("relu"), dense_layer(3, 3, rng), op("add", back=2)])
+
+
+def ending_in_maxout(rng):
+    """Each of three logits is the largest of three outputs."""
+    return Network([dense_layer(16, 12, rng), op("relu"), dense_layer(12, 9, rng), op("maxout", pieces=3)])
+
+
+MORE = {**MADE, "coloured": coloured, "ending in maxout": ending_in_maxout}
+
+
+@pytest.mark.parametrize("name", ["residual", "two blocks", "adding inputs", "coloured", "ending in maxout"])
 @pytest.mark.parametrize(("target", "part"), [("macs=45%", 0.45), ("neurons=75%", 0.75)])
 def test_a_budget_is_kept_where_paths_are_added(name, target, part, two_rounds):
-    teacher = MADE[name](np.random.default_rng(1))
+    teacher = MORE[name](np.random.default_rng(1))
     x = np.random.default_rng(2).standard_normal((300, cost.input_shape(teacher)[0])).astype(np.float32)
     out, what = npkd.compress(teacher, x, target, epochs=1), target.partition("=")[0]
     assert getattr(cost.of(out.student), what) <= part * getattr(cost.of(teacher), what)
     assert getattr(cost.of(out.student), what) >= 0.8 * part * getattr(cost.of(teacher), what), "much less than was allowed"
     assert out.difference <= 1e-4
-    assert f"{widths_of(out.student)[1]}" in str(out)
+    assert "-".join(map(str, widths_of(out.student))) in str(out)
+    assert name != "coloured" or out.student.widths[0] == 3
 
 
 def test_a_target_that_tied_inputs_forbid_is_refused():
@@ -101,12 +124,58 @@ def test_a_target_that_tied_inputs_forbid_is_refused():
         npkd.compress(teacher, x, "widths=9-4", epochs=1)
 
 
-def test_inputs_that_are_added_keep_their_unit(two_rounds):
-    """In other units the sum would be another function."""
+def test_a_rise_of_the_error_is_a_target_too(two_rounds):
+    teacher, x = two_blocks(np.random.default_rng(1)), np.random.default_rng(2).standard_normal((400, 12)).astype(np.float32)
+    out = npkd.compress(teacher, x, "error=+60", epochs=2)
+    assert len(out.rounds) > 1
+    assert out.student_error <= 0.6
+    sizes = [cost.of(teacher).macs, *(cost.of(r.student).macs for r in out.rounds)]
+    assert all(after <= before / 2 for before, after in zip(sizes, sizes[1:], strict=False))
+    whole = adding_logits(np.random.default_rng(1))                        # 12 at least: the run ends before, and keeps what it has
+    assert 12 <= npkd.compress(whole, x[:, :10], "error=+99", epochs=1).macs[1] < 39
+
+
+def test_logits_that_are_added_to_stay():
+    teacher, x = adding_logits(RNG), RNG.standard_normal((300, 10)).astype(np.float32)
+    assert geometry(teacher).fixed == (1,)
+    with pytest.raises(InputError, match="nearest possible are 10-3"):
+        npkd.compress(teacher, x, "widths=10-1", epochs=1)
+    with pytest.raises(InputError, match="the smallest that this network can be is 12"):
+        npkd.compress(teacher, x, "macs=10", epochs=1)
+
+
+def test_inputs_that_are_added_keep_their_unit(two_rounds, monkeypatch):
+    """In other units the sum would be another function: what is compressed gives on the rows that are learnt from what was given gives."""
     teacher, x = adding_inputs(np.random.default_rng(4)), 1000 * np.random.default_rng(5).standard_normal((400, 10)).astype(np.float32)
+    seen, right = [], pipeline.compress
+
+    def spy(data, *given, **options):
+        seen.append((options["teacher"].predict(data.x_train), teacher.predict(data.x_train)))
+        return right(data, *given, **options)
+
+    monkeypatch.setattr(pipeline, "compress", spy)
+    npkd.compress(teacher, x, "widths=10-20", epochs=1)
+    np.testing.assert_array_equal(*seen[0])
+    apart = teacher.replace({0: replace(teacher.layers[0], params=(teacher.layers[0].params[0] * np.r_[1000, np.ones(9)].astype(np.float32),
+                                                                  teacher.layers[0].params[1]))})
+    assert units_of(apart) is None
+    assert units_of(Network(apart.layers[:3])) is not None
     assert adds_inputs(teacher)
     assert not adds_inputs(two_blocks(RNG))
-    out = npkd.compress(teacher, x, "widths=10-30", epochs=1)
-    own = teacher.predict(x).argmax(axis=1)
-    assert (out.logits(x).argmax(axis=1) == own).mean() == pytest.approx(out.agreement, abs=0.1)
-    np.testing.assert_array_equal(out.teacher.predict(x).argmax(axis=1), own)
+
+
+def test_a_residual_network_from_a_file(tmp_path, capsys):
+    """The command line, the page and the history speak of its junctions."""
+    teacher = Network([op("unflatten", shape=[8, 8, 1]), *residual(np.random.default_rng(6)).layers[1:8], op("global_average_pool"),
+                       dense_layer(7, 10, np.random.default_rng(7))])
+    storage.save(tmp_path / "teacher.npz", storage.Model(teacher))
+    words = ["compress", "--data", "digits", "--teacher", str(tmp_path / "teacher.npz"), "--target", "macs=60%", "--epochs", "2"]
+    assert main([*words, "--out", str(tmp_path / "out"), "--quiet"]) == 0
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["teacher"]["widths"] == [1, 7, 6, 10]
+    assert len(summary["layers"]) == len(summary["removals"]) == 3
+    assert summary["student"]["macs"] <= 0.6 * summary["teacher"]["macs"]
+    assert summary["rounds"][-1]["widths"] == summary["student"]["widths"] == widths_of(storage.load(tmp_path / "out" / "student.npz").network)
+    history = [json.loads(line) for line in (tmp_path / "out" / "history.jsonl").read_text().splitlines()]
+    assert {len(entry["widths"]) for entry in history} == {4}
+    assert "without a certificate" in capsys.readouterr().out

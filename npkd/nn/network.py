@@ -189,6 +189,12 @@ def convolves(network: Network) -> bool:
     return any(layer.op == "conv2d" for layer in network.layers)
 
 
+def reads_maps(network: Network) -> bool:
+    """Does the network read maps, without an ``unflatten`` in front that makes them of rows?"""
+    asking = ("conv2d", "max_pool", "average_pool", "global_average_pool", "dense", "flatten", "unflatten", "select")
+    return next((layer.op for layer in network.layers if layer.op in asking), "dense") in asking[:4]
+
+
 def at_once(network: Network, rows: int) -> int:
     """How many examples to predict at a time: ``rows``, and fewer where there are maps, which are large."""
     return min(rows, 256) if convolves(network) else rows

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from npkd.arrays import Array
-from npkd.errors import InputError
+from npkd.errors import InputError, whole
 from npkd.nn.network import Network
 from npkd.sparsity.budget import Curve, share
 from npkd.sparsity.elimination import Reader, eliminate
@@ -107,8 +107,11 @@ def distil(
     ridge       of the least squares, relative to the mean variance
     positions   of the maps of each example that a convolution is seen at, drawn at random; errors are then those at the drawn ones
 
-    Raises InputError for other networks, empty data, widths that do not fit.
+    Raises InputError for other networks, empty data, widths that do not fit, positions below 1.
     """
+    whole("distil", positions=positions)
+    if positions < 1:
+        raise InputError(f"distil: positions is {positions}; it must be at least 1")
     given = [place.width for place in junctions(teacher)]
     teacher, found = remove(teacher, inputs=inputs)  # copies enter a solution together: they would crowd out others
     places, layers = junctions(teacher), readers(teacher)
@@ -118,8 +121,8 @@ def distil(
     progress("statistics")
     statistics = {i: plain[i].weighted(felt[i]) for i in layers}
     weights = {i: matrix(teacher.layers[i]) * felt[i][:, None] for i in layers}
-    whole = statistics[layers[-1]].normalised()[2]                     # of the last: the logits'
-    curves = [curve_of(teacher, place, statistics, weights, whole) for place in places]
+    logits = statistics[layers[-1]].normalised()[2]                    # the variance of the last layer's outputs
+    curves = [curve_of(teacher, place, statistics, weights, logits) for place in places]
     wanted = fitting(widths(curves), curves)
     chosen: dict[int, Choice] = {}
     for k in reversed(range(len(places))):
@@ -174,13 +177,13 @@ def leading(batches: Iterable[Array], count: int) -> Array:
 
 
 def curve_of(
-    network: Network, place: Junction, statistics: Mapping[int, Statistics], weights: Mapping[int, Array], whole: float
+    network: Network, place: Junction, statistics: Mapping[int, Statistics], weights: Mapping[int, Array], logits: float
 ) -> Curve:
     """Neurons kept -> relative error of all that read a junction, were its neurons independent: the smallest go first.
 
         e(k) = Σ_{j not among the k largest} Σ_i σ_i² ‖w_i‖² / Σ_j Σ_i σ_i² ‖w_i‖²,   i the columns that read neuron j         (W17)
 
-    ``statistics`` and ``weights`` (O, d) of each layer in the unit of the logits' error, which is ``whole`` in all. The curve is convex: every
+    ``statistics`` and ``weights`` (O, d) of each layer in the unit of the logits' error, which is ``logits`` in all. The curve is convex: every
     next neuron costs more than the one before.
     """
     harm = np.zeros(place.width)
@@ -190,7 +193,7 @@ def curve_of(
     total = float(harm.sum())
     error = np.concatenate([np.cumsum(np.sort(harm))[::-1], [0.0]]) / max(total, 1e-300)                  # (W17)
     error = error if total else np.r_[1.0, np.zeros(len(harm))]
-    return Curve(error, total / (whole or 1.0), place.fixed)
+    return Curve(error, total / (logits or 1.0), place.fixed)
 
 
 def choose(

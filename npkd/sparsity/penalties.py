@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from npkd.arrays import Array
-from npkd.errors import InputError, positive
+from npkd.errors import InputError, positive, whole
 from npkd.sparsity.proximal import soft_threshold
 
 
@@ -29,6 +29,7 @@ def grouped(w: Array, axis: int, channels: int) -> tuple[Array, int]:
     if not channels:
         return w, axis
     over_groups(w, axis)
+    whole("groups", channels=channels)
     if channels < 0 or w.shape[axis] % channels:
         raise InputError(f"groups: channels is {channels}; it must divide the {w.shape[axis]} entries along axis {axis} of w, shape {w.shape}")
     return w.reshape(*w.shape[:axis], -1, channels, *w.shape[axis + 1:]), axis + 1

@@ -29,7 +29,7 @@ def geometry(network: Network, shape: Sequence[int] | None = None) -> Geometry |
 
     ``shape``: of one example, where the network does not tell it.
     Raises InputError as ``junctions``, and for networks whose cost does not follow from one width a junction: with several outputs to a neuron
-    (maxout), or neurons that are read through different numbers of weights.
+    (maxout, an addition behind a flatten), or neurons that are read through different numbers of weights.
     """
     places, sizes = junctions(network, shape), shapes(network, shape)
     layers = [i for i, layer in enumerate(network.layers) if layer.op in WEIGHTS]
@@ -41,11 +41,12 @@ def geometry(network: Network, shape: Sequence[int] | None = None) -> Geometry |
         if made < len(places):
             rows = np.bincount(places[made].units[i + 1], minlength=places[made].width)
         if (seen != seen[0]).any() or (rows != 1).any():
-            raise InputError("cost: some of the network's neurons are read or made through more weights than others (a select behind a "
-                             "flatten, an unflatten between layers, maxout); sizes do not follow from widths then")
+            raise InputError("cost: some of the network's neurons are read or made through more weights than others (a select or an addition "
+                             "behind a flatten, an unflatten between layers, maxout); sizes do not follow from widths then")
         columns.append(network.layers[i].params[0][0].size // places[read].width)
-    if reads == list(range(len(layers))) and all(network.layers[i].op == "dense" for i in layers) and set(columns) == {1}:
+    fixed = tuple(place.number for place in places if place.fixed or (convolves(network) and not place.number))
+    chain = list(range(len(layers)))
+    if reads == chain and makes == [k + 1 for k in chain] and not fixed:
         return None
     positions = [int(np.prod(sizes[i + 1][:-1])) for i in layers]
-    fixed = tuple(place.number for place in places if place.fixed or (convolves(network) and not place.number))
     return Geometry(tuple(columns), tuple(positions), tuple(reads), tuple(makes), fixed)
