@@ -1,4 +1,4 @@
-"""Bring your own: any trained perceptron and any unlabelled examples in, a smaller network with its certificates out.
+"""Bring your own: any trained network and any unlabelled examples in, a smaller network and what is proved of it out.
 
 Derivation of what is done, and what is promised: docs/12-own-networks.md.
 """
