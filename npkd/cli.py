@@ -72,7 +72,6 @@ def parser() -> Parser:
     shared.add_argument("--data", default="digits", metavar="NAME|FILE|FOLDER",
                         help="digits, mnist, fashion-mnist, an .npz with x_train, y_train, x_test, y_test, or a folder with four IDX files "
                              "(default: digits)")
-    shared.add_argument("--epochs", type=whole(1), metavar="N", help="passes over the data (compress: in the last distillation)")
     shared.add_argument("--network", choices=("perceptron", "lenet5"), default="perceptron", help="what is trained (default: perceptron)")
     shared.add_argument("--hidden", type=widths, metavar="N,N", help="hidden widths of the network that is trained (default: 300,100)")
     shared.add_argument("--seed", type=whole(0), default=0, metavar="N", help="of everything that is drawn (default: 0)")
@@ -81,6 +80,8 @@ def parser() -> Parser:
 
     compress = commands.add_parser("compress", parents=[shared], allow_abbrev=False, help="make a small network from a large one",
                                    description="Train a teacher, or take one, and distil it into a smaller network.")
+    compress.add_argument("--epochs", type=whole(0), metavar="N",
+                          help="passes over the data in the last distillation; 0: no training, layers are refitted alone")
     compress.add_argument("--teacher", metavar="FILE", help="a network that npkd saved; without it one is trained")
     compress.add_argument("--tutor", metavar="FILE", help="a better network that npkd saved, whose answers are learnt in the teacher's place")
     compress.add_argument("--target", default="macs=10%", metavar="KIND=NUMBER",
@@ -90,6 +91,7 @@ def parser() -> Parser:
 
     train = commands.add_parser("train", parents=[shared], allow_abbrev=False, help="train a plain network",
                                 description="Train a plain network; npkd compress takes it as a teacher.")
+    train.add_argument("--epochs", type=whole(1), metavar="N", help="passes over the data")
     train.add_argument("--dropout", type=rate, default=0.0, metavar="RATE", help="behind each hidden layer (default: 0)")
     train.add_argument("--activation", choices=("relu", "tanh", "sigmoid"), default="relu", help="between the layers (default: relu)")
 
@@ -100,7 +102,8 @@ def parser() -> Parser:
     reproduce.add_argument("name", choices=("lenet300", "lenet5"), help="LeNet-300-100 or LeNet-5, on MNIST")
     reproduce.add_argument("--quick", action="store_true", help="a few minutes: one budget, some methods, a part of the data")
     reproduce.add_argument("--seeds", type=whole(1, 1000), metavar="K", help="seeds 0 … K − 1 (default: 5, comparison of lenet5: 3, quick: 2)")
-    reproduce.add_argument("--part", choices=("all", "comparison", "records"), default="all", help="what to run (default: all)")
+    reproduce.add_argument("--part", choices=("all", "comparison", "post-training", "records"), default="all",
+                           help="what to run; post-training: one cut and no training (default: all)")
     reproduce.add_argument("--stored", action="store_true", help="run nothing: the tables of what is finished so far")
     reproduce.add_argument("--json", metavar="FILE", help="write the numbers to a file too")
     reproduce.add_argument("--runs", default="npkd-runs", metavar="DIR", help="folder that keeps finished runs (default: npkd-runs)")

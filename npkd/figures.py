@@ -217,8 +217,10 @@ def weights(teacher: Network, student: Network, shape: tuple[int, int]) -> Figur
 
 
 def draw(data: Data, state: State, history: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
-    """All figures of a run as PNG, by the names of report.CAPTIONS; those of pixels only where the examples are pictures."""
-    drawn = {"training": training(history)}
+    """All figures of a run as PNG, by the names of report.CAPTIONS; those of pixels only where the examples are pictures, that of the training
+    only where something was trained.
+    """
+    drawn = {"training": training(history)} if any("loss" in line for line in history) else {}
     shape, teacher, student = plane(data.shape), state.teacher, state.student
     if teacher is not None and student is not None:
         drawn["kept"] = kept(widths_of(teacher), widths_of(student))

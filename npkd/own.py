@@ -126,7 +126,9 @@ def compress(
     labels      (N,) integer classes in the order of x: errors are then measured with them; the student does not learn from them
     tutor       a better network for the same examples, of any kind, whose answers the student learns in the place of the teacher's: a Network,
                 a Model, or a function: x (n, ...) float32, in the shape in which examples are given, -> logits (n, C)
-    keep_inputs no input is removed;   epochs  of the last distillation, the other stages in proportion; None: by the number of examples
+    keep_inputs no input is removed
+    epochs      of the last distillation, the other stages in proportion; 0: nothing is trained, layers are refitted alone; None: by the number
+                of examples
     seed        of all that is drawn: the same examples in the same order give the same student, in whatever batches they come
     validation  the part of the different examples that is held out, above 0 and at most 0.5
     watch       is told of every step (npkd.pipeline.Watch)

@@ -121,8 +121,12 @@ def imitate(
 ) -> Network:
     """Distil end to end on a fixed support: the student learns the teacher's logits on the transfer set, and labels if weighed.
 
-    ``transfer`` is the transfer set to go on with, which keeps answers of the teacher; without it a new one is made.
+    ``transfer`` is the transfer set to go on with, which keeps answers of the teacher; without it a new one is made. Without epochs the student
+    stays what it is.
     """
+    if not epochs:
+        state.student = student
+        return student
     seen, body = open_front(student)
     transfer = transfer or transfer_set(teacher, data, recipe)
     x_validation = data.x_validation if seen is None else np.take(data.x_validation, seen, axis=1)
@@ -190,10 +194,12 @@ def compress(
 
     For a target of size, R rounds with budgets (W11), each followed by a distillation; the last one is the long one. For a target of error,
     rounds that halve the multiply-accumulates, each with a distillation, go on as long as the validation error stays within the bound; the last
-    student that did is the result. The test part is not touched here.
+    student that did is the result. The test part is not touched here. A recipe without epochs trains nothing: layers are refitted alone.
 
-    Raises InputError where the target cannot be reached.
+    Raises InputError where the target cannot be reached, and for a tutor that nobody would learn from.
     """
+    if tutor is not None and not recipe.final_epochs:
+        raise InputError("compress: there is a tutor, and epochs is 0; without training nobody learns from it: leave out one of them")
     watch, state = watch or Silent(), state or State()
     state.teacher, state.student = teacher, teacher
     if target.kind == "error":

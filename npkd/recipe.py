@@ -18,7 +18,7 @@ class Recipe:
     network         what a teacher is that is trained here: "perceptron" or "lenet5";   hidden  the perceptron's hidden widths
     teacher_epochs  passes over the training part for it
     rounds          how often neurons are removed; the budget falls by the same factor each time
-    round_epochs    distillation after each round but the last;   final_epochs  after the last
+    round_epochs    distillation after each round but the last;   final_epochs  after the last; 0 in both: layers are refitted alone
     batch           examples in an update
     rate, decay     of momentum SGD, cosine schedule, for the teacher;   student_rate, student_decay, clip  for the student
     temperature     of the soft targets;   labels  weight of the labels beside them, which weigh 1
@@ -55,9 +55,9 @@ class Recipe:
     all_at_last: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("teacher_epochs", "rounds", "final_epochs", "batch"):
-            if getattr(self, name) < 1:
-                raise InputError(f"recipe: {name} is {getattr(self, name)}; it must be at least 1")
+        for name, least in (("teacher_epochs", 1), ("rounds", 1), ("round_epochs", 0), ("final_epochs", 0), ("batch", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"recipe: {name} is {getattr(self, name)}; it must be at least {least}")
         if not self.hidden or min(self.hidden) < 1:
             raise InputError(f"recipe: hidden widths are {self.hidden}; at least one is needed, all positive")
         positive("recipe", "rate", self.rate)
@@ -69,7 +69,8 @@ def for_examples(examples: int, epochs: int | None = None, shape: Sequence[int] 
     """The default recipe for a training part of so many examples of a shape: small sets get more epochs, smaller batches, and noise; large sets
     of pictures (H, W) are moved by a pixel, other large sets are mixed in pairs.
 
-    ``epochs`` sets the final distillation, and the other stages in proportion. LeNet-5 gets fewer passes: each costs ten times as much.
+    ``epochs`` sets the final distillation, and the other stages in proportion; with 0 the student is not trained, and all that goes goes in one
+    round (a teacher is trained as ever). LeNet-5 gets fewer passes: each costs ten times as much.
     """
     small = Recipe(teacher_epochs=80, round_epochs=12, final_epochs=80, batch=64, rate=0.025, decay=1e-4, student_rate=0.05, noise=0.15)
     large = Recipe(teacher_epochs=20, rounds=40, round_epochs=1, final_epochs=200, rate=0.1, decay=2e-4, student_rate=0.1, temperature=2.0,
@@ -81,8 +82,10 @@ def for_examples(examples: int, epochs: int | None = None, shape: Sequence[int] 
                        student_rate=0.02, temperature=2.0, noise=0.0, mix=0.0, spare=1.0, statistics=5000)
     if epochs is None:
         return base
-    if epochs < 1:
-        raise InputError(f"recipe: epochs is {epochs}; it must be at least 1")
+    if epochs < 0:
+        raise InputError(f"recipe: epochs is {epochs}; it must be at least 0")
+    if not epochs:
+        return replace(base, rounds=1, round_epochs=0, final_epochs=0)
     scale = epochs / base.final_epochs
     return replace(base, teacher_epochs=max(1, round(base.teacher_epochs * scale)), final_epochs=epochs,
                    round_epochs=max(1, round(base.round_epochs * scale)))

@@ -13,7 +13,7 @@ from npkd.data import from_arrays
 from npkd.errors import InputError
 from npkd.experiments import channel_selection, net_trim, obs, scores, slimming, thinet, widths
 from npkd.experiments.methods import METHODS, NAMES, Given, make
-from npkd.experiments.reconstruct import RIDGE, by_rule, statistics
+from npkd.experiments.reconstruct import by_rule, statistics
 from npkd.experiments.setting import Setting, TeacherSetting
 from npkd.nn.architectures import conv_layer, lenet5
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
@@ -22,6 +22,7 @@ from npkd.pipeline import Silent, transfer_set
 from npkd.recipe import Recipe
 from npkd.sparsity.elimination import Reader, eliminate
 from npkd.sparsity.group_lasso import Problem, refit
+from npkd.sparsity.refitting import RIDGE
 from npkd.sparsity.statistics import Statistics
 from reference import baselines as defined
 from tests.tiny import arrays

@@ -158,8 +158,8 @@ WRONG = {
     "option of another command": (lambda folder: words(folder, "--target", "macs=3", command="train"), "--target"),
     "report without folder": (lambda folder: ["report"], "DIR"),
     "report on nothing": (lambda folder: ["report", str(folder / "nothing")], "No such file"),
-    "epochs 0": (option("--epochs", "0"), "--epochs", "at least 1"),
-    "epochs negative": (option("--epochs", "-3"), "--epochs", "at least 1"),
+    "epochs 0 of a training": (lambda folder: words(folder, "--epochs", "0", command="train"), "--epochs", "at least 1"),
+    "epochs negative": (option("--epochs", "-3"), "--epochs", "at least 0"),
     "epochs a word": (option("--epochs", "many"), "--epochs", "many"),
     "epochs a fraction": (option("--epochs", "1.5"), "--epochs", "whole number"),
     "seed negative": (option("--seed", "-1"), "--seed", "at least 0"),
@@ -279,7 +279,7 @@ def test_there_are_enough_wrong_inputs():
 @pytest.mark.parametrize("wrong", [
     lambda: L1(-1.0), lambda: NeuronGroups(lam=-0.5), lambda: NeuronGroups(lam=float("nan")), lambda: Recipe(rate=-1.0),
     lambda: Recipe(adversary=-1.0),
-    lambda: Recipe(rounds=0), lambda: Recipe(hidden=()), lambda: recipe.for_examples(100, 0),
+    lambda: Recipe(rounds=0), lambda: Recipe(hidden=()), lambda: recipe.for_examples(100, -1), lambda: Recipe(final_epochs=-1),
     lambda: Problem(Statistics.of(np.ones((3, 2)), np.ones((3, 1)))).solve(-1.0), lambda: split(np.arange(4), 0.9, RNG),
     lambda: from_arrays("d", list(arrays().values()), seed=-1), lambda: plan.Settings(seed=-2),
 ])

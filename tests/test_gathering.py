@@ -9,7 +9,7 @@ from npkd import cost
 from npkd.errors import InputError
 from npkd.nn.architectures import conv_layer, lenet5
 from npkd.nn.network import Layer, Network, dense_layer
-from npkd.sparsity import layerwise
+from npkd.sparsity import gathering, layerwise, refitting
 from npkd.sparsity.elimination import Reader, eliminate
 from npkd.sparsity.gathering import columns_of, gather, matrix, readers, rows, sensitivities
 from npkd.sparsity.layerwise import distil, exactly, within
@@ -214,13 +214,14 @@ def test_positions_are_a_whole_number_above_zero(positions):
 
 def test_the_choice_sees_as_many_positions_too(monkeypatch):
     asked = []
-    right = layerwise.gather
+    right = gathering.gather
 
     def gathered(student, teacher, batches, layers, positions):
         asked.append(positions)
         return right(student, teacher, batches, layers, positions)
 
-    monkeypatch.setattr(layerwise, "gather", gathered)
+    for module in (layerwise, refitting):
+        monkeypatch.setattr(module, "gather", gathered)
     distil(small(), lambda: [RNG.standard_normal((40, 64))], exactly([1, 4, 4, 4]), inputs=False, positions=3)
     assert asked == [3] * 4                                       # all layers at once, then each that is fitted again but the first
 

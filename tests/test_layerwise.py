@@ -8,7 +8,7 @@ import pytest
 from npkd import cost
 from npkd.errors import InputError
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
-from npkd.sparsity import gathering, layerwise
+from npkd.sparsity import gathering, refitting
 from npkd.sparsity.budget import Curve
 from npkd.sparsity.gathering import gather
 from npkd.sparsity.harm import adaptive
@@ -188,7 +188,7 @@ def test_the_refit_repairs_what_earlier_layers_lost(monkeypatch):
     teacher, x = teacher_and_data(7, n=500)
     whole, rows = exactly([3, 5, 5]), batches(x, 250)
     repaired = relative(distil(teacher, rows, whole).student, teacher, x)
-    monkeypatch.setattr(layerwise, "gather", lambda student, *rest: gather(rest[0], *rest))
+    monkeypatch.setattr(refitting, "gather", lambda student, *rest: gather(rest[0], *rest))
     assert repaired < relative(distil(teacher, rows, whole).student, teacher, x)
 
 

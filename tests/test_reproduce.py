@@ -19,7 +19,7 @@ from npkd.cli import main, parser
 from npkd.errors import InputError
 from npkd.experiments import command, lenet5, lenet300, picture, runs, spread, tables
 from npkd.experiments.compare import paired
-from npkd.experiments.experiment import SCRATCH, Record, against
+from npkd.experiments.experiment import SCRATCH, Record, against, untrained
 from npkd.experiments.methods import METHODS, NAMES
 from npkd.experiments.picture import pareto
 from npkd.experiments.setting import LATER, VERSION, Setting, TeacherSetting, key, path_of, read, write
@@ -266,7 +266,7 @@ def test_the_comparison_is_at_equal_cost():
     assert sorted(t.seed for t in teachers) == [0, 1, 2, 3, 4]
     assert teachers <= {lenet300.teacher(kind, seed) for kind in ("plain", "moved") for seed in range(5)}
     assert len({t.kind for t in teachers}) == 1
-    assert {s.method for s in settings} == set(NAMES)
+    assert {s.method for s in settings} == {name for name in NAMES if "refitted" not in name}
     learnt = {replace(s.recipe, rounds=1, round_epochs=0, final_epochs=1) for s in settings}
     assert len(learnt) == 1                                           # rates, batches, transfer set, temperature
     assert {t.recipe.jitter for t in teachers} == {recipe.jitter for recipe in learnt}      # moved for both, or for neither
@@ -392,7 +392,8 @@ def test_records_are_judged_by_their_mean(tmp_path):
 
 @pytest.mark.parametrize(("words", "said"), [
     (["lenet301"], "lenet301"), ([], "name"), (["lenet300", "--seeds", "0"], "at least 1"), (["lenet300", "--jobs", "none"], "whole number"),
-    (["lenet300", "--quick", "--part", "records"], "no records"), (["lenet300", "--runs", __file__], "which is a file"),
+    (["lenet300", "--quick", "--part", "records"], "no records"), (["lenet5", "--quick", "--part", "post-training"], "no post-training"),
+    (["lenet300", "--runs", __file__], "which is a file"),
     (["lenet300", "--stored", "--runs", "no/such/runs"], "holds no finished run of lenet300"),
     (["lenet300", "--json", "no/such/folder/x.json"], "in no folder")])
 def test_wrong_words_are_refused(words, said, capsys):
@@ -405,7 +406,8 @@ def test_wrong_words_are_refused(words, said, capsys):
 def test_the_command_knows_what_the_parser_offers():
     offered = next(a for a in parser()._subparsers._group_actions[0].choices["reproduce"]._actions if a.dest == "name")
     assert tuple(command.EXPERIMENTS) == tuple(offered.choices) == ("lenet300", "lenet5")
-    assert command.PARTS == ("all", "comparison", "records")
+    parts = next(a for a in parser()._subparsers._group_actions[0].choices["reproduce"]._actions if a.dest == "part")
+    assert tuple(parts.choices) == command.PARTS == ("all", "comparison", "post-training", "records")
 
 
 # ---- LeNet-5 -------------------------------------------------------------------------------------------------------------------
@@ -430,6 +432,24 @@ def test_the_comparison_of_convolutions_is_at_equal_cost():
             assert [s.widths_of for s in here] == [None] * 8 + [here[0]] * 2
     assert {s.method for s in lenet5.quick(2)} == {s.method for s in settings}
     assert {s.teacher.examples for s in lenet5.quick(2)} == {5_000}
+
+
+@pytest.mark.parametrize("experiment", [lenet300, lenet5])
+def test_without_training_all_have_one_cut_and_no_epoch(experiment):
+    settings = experiment.post_training(5)
+    assert {(s.recipe.rounds, s.epochs) for s in settings} == {(1, 0)}
+    assert len({s.recipe for s in settings}) == 1
+    assert {s.kind for s in settings} == {"macs"}
+    assert len(set(settings)) == len(settings)
+    for macs in experiment.UNTRAINED_BUDGETS:
+        for seed in range(5):
+            here = [s for s in settings if s.macs == macs and s.teacher.seed == seed]
+            assert {s.teacher.kind for s in here} == {"moved"}
+            assert len({s.teacher for s in here}) == 1
+            assert [s.method for s in here] == ["ours", *experiment.UNTRAINED, *experiment.REFITTED]
+            assert [s.widths_of for s in here] == [None] * (1 + len(experiment.UNTRAINED)) + [here[0]] * len(experiment.REFITTED)
+    whole = {"lenet300": 266_200, "lenet5": 2_293_000}[experiment.__name__.rsplit(".", 1)[1]]
+    assert [macs / whole for macs in experiment.UNTRAINED_BUDGETS] == [0.5, 0.25, 0.1, 0.05][:len(experiment.UNTRAINED_BUDGETS)]
 
 
 def test_the_records_of_convolutions_are_the_bars():
@@ -493,21 +513,29 @@ def test_lenet5_is_reproduced_end_to_end(tmp_path, monkeypatch, capsys):
         asked["records"] = seeds
         return [(record, [record.run(small(tmp_path, seed, "plain")) for seed in range(seeds)]) for record in records]
 
+    def cut(seeds):
+        asked["post-training"] = seeds
+        return [s for seed in range(seeds) for s in untrained(small(tmp_path, seed), macs, SMALL, ("taylor",), ("taylor, refitted",))]
+
     monkeypatch.setattr(lenet5, "comparison", comparison)
+    monkeypatch.setattr(lenet5, "post_training", cut)
     monkeypatch.setattr(lenet5, "records", beaten)
     monkeypatch.setattr(lenet5, "SEEDS", 1)
     monkeypatch.setattr(lenet5, "RECORD_SEEDS", 2)
     words = ["reproduce", "lenet5", "--runs", str(tmp_path / "runs"), "--jobs", "1", "--json", str(tmp_path / "out.json")]
     assert main(words) == 0
     text = capsys.readouterr().out
-    assert asked == {"comparison": 1, "records": 2}
-    assert "12 runs in" in text                                       # 3 teachers, 5 methods, 2 records of 2 seeds
+    assert asked == {"comparison": 1, "records": 2, "post-training": 2}
+    assert "19 runs in" in text                                       # 4 teachers, 5 methods, 3 without training, 2 records, of 2 seeds
+    assert "one cut, no training, seeds [0, 1]" in text
     for said in ("Taylor, large (Molchanov 2017)", "dense + 0.02", "1,500 parameters", "Teachers, plain, seeds [0, 1]:", "taylor"):
         assert said in text
     stored = json.loads((tmp_path / "out.json").read_text())
     assert stored["command"] == "npkd reproduce lenet5"               # the two numbers of seeds are the experiment's own
     assert [row["method"] for row in stored["comparison"]] == ["ours", "taylor", "slimming", *SCRATCH]
     assert all(max(row["macs"]["by_seed"]) <= macs for row in stored["comparison"])
+    assert [(row["method"], row["epochs"]) for row in stored["post_training"]] == [
+        ("ours", 0), ("taylor", 0), ("taylor, refitted (our widths)", 0)]
     one, two = stored["records"]
     assert (one["kind"], one["holds"]) == ("macs", True)
     assert max(one["macs"]["by_seed"]) <= 150_000

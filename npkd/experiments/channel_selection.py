@@ -11,9 +11,10 @@ import numpy as np
 
 from npkd.arrays import Array
 from npkd.blas import product
-from npkd.experiments.reconstruct import RIDGE, Choice
+from npkd.experiments.reconstruct import Choice
 from npkd.experiments.scores import norms
 from npkd.sparsity.group_lasso import Problem, refit
+from npkd.sparsity.refitting import RIDGE
 from npkd.sparsity.statistics import Statistics
 
 TURNS = 2

@@ -18,7 +18,7 @@ from npkd.files import write_json
 EXPERIMENTS: Mapping[str, Experiment] = {"lenet300": lenet300, "lenet5": lenet5}
 """What can be reproduced."""
 
-PARTS = ("all", "comparison", "records")
+PARTS = ("all", "comparison", "post-training", "records")
 
 
 def finished(settings: Sequence[Setting], folder: Path) -> list[Setting]:
@@ -43,22 +43,26 @@ def reproduce(
     count = 2 if quick and seeds is None else count
     if json is not None and not Path(json).resolve().parent.is_dir():
         raise InputError(f"reproduce: {json} is in no folder that exists; name a file that can be written")    # before hours of work
-    if quick and part == "records":
-        raise InputError("reproduce: quick runs have no records; leave out --quick, or --part records")
+    if quick and part in ("records", "post-training"):
+        raise InputError(f"reproduce: quick runs have no {part}; leave out --quick, or --part {part}")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"reproduce: --runs is {folder}, which is a file; it must be a folder, or be free")
-    compared = [] if part == "records" else experiment.quick(count) if quick else experiment.comparison(count)
-    beaten = [] if quick or part == "comparison" else experiment.records(of_records)
+    wanted = ("comparison",) if quick else PARTS[1:] if part == "all" else (part,)
+    compared = [] if "comparison" not in wanted else experiment.quick(count) if quick else experiment.comparison(count)
+    untrained = experiment.post_training(of_records) if "post-training" in wanted else []
+    beaten = experiment.records(of_records) if "records" in wanted else []
     if stored:
-        compared = finished(compared, folder)
+        compared, untrained = finished(compared, folder), finished(untrained, folder)
         beaten = [(record, some) for record, settings in beaten if (some := finished(settings, folder))]
-        if not compared and not beaten:
+        if not compared and not untrained and not beaten:
             raise InputError(f"reproduce: {folder} holds no finished run of {name}; give the folder of an earlier run with --runs")
-    everything = [*compared, *(s for _, settings in beaten for s in settings)]
+    everything = [*compared, *untrained, *(s for _, settings in beaten for s in settings)]
     done = 0 if stored else run_all(everything, folder, jobs)
-    rows, records = tables.comparison_rows(compared, folder), tables.record_rows(beaten, folder)
+    rows, cut = tables.comparison_rows(compared, folder), tables.comparison_rows(untrained, folder)
+    records = tables.record_rows(beaten, folder)
     teachers = tables.teacher_rows(everything, folder, experiment.TEACHER_BARS)
     texts = [tables.comparison_text(rows)] if rows else []
+    texts += [tables.comparison_text(cut)] if cut else []
     texts += [tables.records_text(records)] if records else []
     texts += [tables.teachers_text(teachers)] if teachers else []
     texts += [tables.published_text(experiment.PUBLISHED), f"{done} runs in {time.perf_counter() - began:.0f} s; all are kept in {folder}"]
@@ -67,6 +71,6 @@ def reproduce(
         parts = ["--part", part] if part != "all" else []
         many = ["--seeds", str(count)] if quick or count == of_records else []
         words = ["npkd", "reproduce", name, *["--quick"] * quick, *many, *parts, *["--stored"] * stored]
-        write_json(json, {"command": shlex.join(words), "npkd": __version__, "version": VERSION, "comparison": rows, "records": records,
-                          "teachers": teachers})
+        write_json(json, {"command": shlex.join(words), "npkd": __version__, "version": VERSION, "comparison": rows, "post_training": cut,
+                          "records": records, "teachers": teachers})
     return 0

@@ -56,6 +56,10 @@ class Experiment(Protocol):
         """A few minutes: to see that it runs, not who wins."""
         ...
 
+    def post_training(self, seeds: int) -> list[Setting]:
+        """Methods without any training behind the cut."""
+        ...
+
     def records(self, seeds: int) -> list[tuple[Record, list[Setting]]]:
         """Every record with its run for each seed."""
         ...
@@ -74,3 +78,11 @@ def against(
         return Setting(taught, name, macs, once if name in SCRATCH else recipe, widths_of=follow)
 
     return [first, *map(other, names), *(Setting(taught, name, macs, once) for name in short), *(other(name, first) for name in following)]
+
+
+def untrained(taught: TeacherSetting, macs: int, recipe: Recipe, names: Sequence[str], following: Sequence[str]) -> list[Setting]:
+    """Ours and the named methods on the same teacher, everything in one cut and no epoch behind it; ``following`` ones with our widths."""
+    once = replace(recipe, rounds=1, round_epochs=0, final_epochs=0)
+    first = Setting(taught, "ours", macs, once)
+    return [first, *(Setting(taught, name, macs, once) for name in names),
+            *(Setting(taught, name, macs, once, widths_of=first) for name in following)]

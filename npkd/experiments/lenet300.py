@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from npkd.experiments import lenet5, published
-from npkd.experiments.experiment import SCRATCH, Record, against
+from npkd.experiments.experiment import SCRATCH, Record, against, untrained
 from npkd.experiments.published import Published
 from npkd.experiments.setting import Setting, TeacherSetting
 from npkd.recipe import Recipe, for_examples, plain
@@ -47,6 +47,13 @@ GRADUAL = ("random", "incoming weights", "outgoing weights", "activation", "tayl
 SHORT = ("incoming weights", "outgoing weights")
 FOLLOWING = ("obs", *SCRATCH)
 """Those that are also run with the widths that ours found; from scratch on its inputs too."""
+
+UNTRAINED_BUDGETS = (133_100, 66_550, 26_620)
+"""A half, a quarter and a tenth of the dense network's: what can be cut without any training."""
+
+UNTRAINED = ("random", "incoming weights", "outgoing weights", "activation", "taylor", "obs", "lasso", "thinet", "net-trim")
+REFITTED = ("random, refitted", "outgoing weights, refitted", "activation, refitted", "taylor, refitted", "obs", "lasso", "thinet", "net-trim")
+"""Those that are compared without training; and with the widths that ours found, refitted as ours is or as they do it themselves."""
 
 AT_LAST = replace(PICTURES, all_at_last=True)
 """The records' recipe: the default one, but the last distillation sees all 60,000 pictures, as the published ones did."""
@@ -87,6 +94,12 @@ def quick(seeds: int) -> list[Setting]:
     recipe = replace(COMPARISON, rounds=4, round_epochs=2, final_epochs=10)
     names = ("random", "outgoing weights", "activation", "obs", *SCRATCH)
     return [s for t in taught for s in against(t, BUDGETS[0], recipe, names, (), names[2:])]
+
+
+def post_training(seeds: int) -> list[Setting]:
+    """Every method, budget and seed without training."""
+    return [s for macs in UNTRAINED_BUDGETS for seed in range(seeds)
+            for s in untrained(teacher("moved", seed), macs, PICTURES, UNTRAINED, REFITTED)]
 
 
 def records(seeds: int) -> list[tuple[Record, list[Setting]]]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from npkd.experiments import published
-from npkd.experiments.experiment import SCRATCH, Record, against
+from npkd.experiments.experiment import SCRATCH, Record, against, untrained
 from npkd.experiments.published import Published
 from npkd.experiments.setting import Setting, TeacherSetting
 from npkd.recipe import Recipe, for_examples, plain
@@ -41,6 +41,13 @@ COMPARISON = replace(PICTURES, rounds=11, round_epochs=1, final_epochs=10)
 
 METHODS = ("incoming weights", "outgoing weights", "activation", "taylor", "slimming", *SCRATCH)
 """Those that are compared with ours; from scratch, also with the widths that ours found."""
+
+UNTRAINED_BUDGETS = (1_146_500, 573_250, 229_300, 114_650)
+"""A half, a quarter, a tenth and a twentieth of the dense network's: what can be cut without any training."""
+
+UNTRAINED = ("random", "incoming weights", "outgoing weights", "activation", "taylor")
+REFITTED = ("random, refitted", "outgoing weights, refitted", "activation, refitted", "taylor, refitted")
+"""Those that are compared without training; and, with the widths that ours found and refitted as ours is, so that the choice alone differs."""
 
 AT_LAST = replace(PICTURES, all_at_last=True)
 """The records' recipe: the default one, but the last distillation sees all 60,000 pictures, as the published ones did."""
@@ -86,6 +93,12 @@ def quick(seeds: int) -> list[Setting]:
     taught = [TeacherSetting(DATA, 5_000, "moved", replace(TEACHERS["moved"], teacher_epochs=2), seed) for seed in range(seeds)]
     recipe = replace(COMPARISON, rounds=4, round_epochs=1, final_epochs=3, statistics=1_000)
     return [s for t in taught for s in against(t, BUDGETS[0], recipe, METHODS, (), ())]
+
+
+def post_training(seeds: int) -> list[Setting]:
+    """Every method, budget and seed without training."""
+    return [s for macs in UNTRAINED_BUDGETS for seed in range(seeds)
+            for s in untrained(teacher("moved", seed), macs, PICTURES, UNTRAINED, REFITTED)]
 
 
 def records(seeds: int) -> list[tuple[Record, list[Setting]]]:

@@ -19,7 +19,7 @@ from npkd.experiments import net_trim, scores
 from npkd.experiments.channel_selection import lasso
 from npkd.experiments.obs import obs
 from npkd.experiments.reconstruct import by_rule
-from npkd.experiments.scores import best, by_score, cut
+from npkd.experiments.scores import best, by_score, cut, refitted
 from npkd.experiments.setting import Setting
 from npkd.experiments.slimming import slim
 from npkd.experiments.thinet import thinet
@@ -54,6 +54,10 @@ METHODS: Mapping[str, Method] = {
     "outgoing weights": Method(by_score(scores.outgoing)),
     "activation": Method(by_score(scores.activation, fold=True)),
     "taylor": Method(by_score(scores.taylor), scores.taylor),
+    "random, refitted": Method(refitted(scores.chance)),
+    "outgoing weights, refitted": Method(refitted(scores.outgoing)),
+    "activation, refitted": Method(refitted(scores.activation)),
+    "taylor, refitted": Method(refitted(scores.taylor), scores.taylor),
     "obs": Method(by_rule(obs)),
     "lasso": Method(by_rule(lasso)),
     "thinet": Method(by_rule(thinet)),

@@ -14,12 +14,13 @@ from scipy import linalg
 
 from npkd.arrays import Array
 from npkd.blas import product
-from npkd.experiments.reconstruct import RIDGE, Choice, layer_by_layer
+from npkd.experiments.reconstruct import Choice, layer_by_layer
 from npkd.experiments.reconstruct import statistics as statistics_of
 from npkd.experiments.scores import best, norms
 from npkd.nn.network import Network
 from npkd.sparsity.group_lasso import refit
 from npkd.sparsity.proximal import soft_threshold
+from npkd.sparsity.refitting import RIDGE
 
 SAMPLE = 1000
 """Examples that the programme sees: it has a constraint for each of them and each output."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from npkd.arrays import Array
-from npkd.experiments.reconstruct import RIDGE, Choice
+from npkd.experiments.reconstruct import Choice
 from npkd.sparsity.elimination import Reader, eliminate
+from npkd.sparsity.refitting import RIDGE
 from npkd.sparsity.statistics import Statistics
 
 

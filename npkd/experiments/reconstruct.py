@@ -19,9 +19,6 @@ from npkd.pipeline import ROWS
 from npkd.sparsity.statistics import Statistics, merge
 from npkd.sparsity.surgery import junctions
 
-RIDGE = 1e-4
-"""Of every least-squares step, relative to the mean variance: the same for all methods, and the one of npkd.sparsity.layerwise."""
-
 Choice = tuple[Array, Array, Array]
 """kept (k,) indices of the inputs of a layer, ascending;   w (m, d) float64, zero outside of them;   b (m,)."""
 

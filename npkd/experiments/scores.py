@@ -18,7 +18,8 @@ from npkd.arrays import Array
 from npkd.nn.losses import cross_entropy
 from npkd.nn.network import Network, convolves
 from npkd.nn.workspace import Workspace
-from npkd.pipeline import MAPS, ROWS
+from npkd.pipeline import MAPS, ROWS, batches_of
+from npkd.sparsity.refitting import refits
 from npkd.sparsity.streams import Junction, junctions
 from npkd.sparsity.surgery import keep
 
@@ -169,5 +170,18 @@ def by_score(score: Score, *, fold: bool = False) -> Callable[[Network, Array, A
                 folded = b + (w[..., gone].astype(np.float64) * mean[unit[gone]]).reshape(len(b), -1).sum(axis=1)         # (I6)
                 network = network.replace({place.consumer: replace(layer, params=(w, folded.astype(b.dtype)))})
         return cut(network, kept)
+
+    return removal
+
+
+def refitted(score: Score) -> Callable[[Network, Array, Array, Sequence[int], np.random.Generator], Network]:
+    """A removal that keeps the neurons with the largest scores, and refits every layer on them as ours does: the choice alone is the rule's.
+
+    Source of least squares behind any choice: He, Zhang & Sun 2017.
+    """
+    def removal(network: Network, x: Array, y: Array, widths: Sequence[int], rng: np.random.Generator) -> Network:
+        kept = [best(s, width) for s, width in zip(score(network, x, y, rng), widths, strict=True)]
+        *_, last = refits(network, batches_of(x, MAPS if convolves(network) else None), kept)
+        return cut(last.student, kept)
 
     return removal

@@ -21,7 +21,7 @@ NUMBERS = ("validation_error", "test_error", "teacher_test_error", "macs", "seco
 
 def label(setting: Setting) -> str:
     """A method in words."""
-    short = setting.recipe.rounds == 1 and not setting.method.startswith("scratch")
+    short = setting.recipe.rounds == 1 and setting.epochs and not setting.method.startswith("scratch")
     return setting.method + (", one shot" if short else "") + (" (our widths)" if setting.widths_of else "")
 
 
@@ -107,6 +107,11 @@ def chain(widths: Sequence[int]) -> str:
     return "-".join(str(w) for w in widths[widths[0] == 1:-1])
 
 
+def spent(epochs: int) -> str:
+    """The epochs of a run in words."""
+    return f"{epochs} epochs a run" if epochs else "one cut, no training"
+
+
 def comparison_text(rows: Sequence[Row]) -> str:
     """A table a budget. The verdict is ours: "win" where the other method's error is higher all over the interval."""
     parts = []
@@ -123,7 +128,7 @@ def comparison_text(rows: Sequence[Row]) -> str:
         verdicts = [row["minus_ours"]["verdict"] for row in here if "minus_ours" in row]
         behind = [row["method"] for row in here if "minus_ours" in row and row["minus_ours"]["mean"] <= 0]
         parts.append(
-            f"At most {macs:,} multiply-accumulates, {here[0]['epochs']} epochs a run, seeds {here[0]['seeds']}, "
+            f"At most {macs:,} multiply-accumulates, {spent(here[0]['epochs'])}, seeds {here[0]['seeds']}, "
             f"teacher {percent(here[0]['teacher_test_error'])} %\n\n{aligned(lines)}\n\n"
             f"Ours: {verdicts.count('win')} wins, {verdicts.count('tie')} ties, {verdicts.count('loss')} losses; "
             f"{'in the mean better than every other' if not behind else 'not better in the mean than: ' + ', '.join(behind)}."

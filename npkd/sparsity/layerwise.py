@@ -25,8 +25,8 @@ from npkd.nn.network import Network
 from npkd.sparsity.budget import Curve, share
 from npkd.sparsity.elimination import Reader, eliminate
 from npkd.sparsity.gathering import POSITIONS, columns_of, gather, matrix, readers, sensitivities
-from npkd.sparsity.group_lasso import refit
 from npkd.sparsity.harm import most_useful
+from npkd.sparsity.refitting import RIDGE, refits
 from npkd.sparsity.statistics import Statistics
 from npkd.sparsity.streams import Junction, junctions
 from npkd.sparsity.surgery import Removal, difference, remove
@@ -96,7 +96,7 @@ class Choice:
 
 def distil(
     teacher: Network, batches: Callable[[], Iterable[Array]], widths: Callable[[Sequence[Curve]], list[int]], *,
-    inputs: bool = True, ridge: float = 1e-4, positions: int = POSITIONS, progress: Progress = lambda words: None,
+    inputs: bool = True, ridge: float = RIDGE, positions: int = POSITIONS, progress: Progress = lambda words: None,
 ) -> Distilled:
     """Remove neurons and channels of ``teacher``, and inputs it reads, layer by layer.
 
@@ -128,18 +128,14 @@ def distil(
     for k in reversed(range(len(places))):
         chosen[k] = choose(teacher, places, k, statistics, wanted[k], chosen, ridge)
         progress(f"choice in layer {k}")
+    kept = [chosen[k].kept for k in range(len(places))]
     student = teacher
     lost: list[tuple[float, float]] = []                               # of each layer: what is left of its error, and what there was
-    for i in layers:
-        # the teacher's activations are the student's own until the first layer has changed
-        own = plain[i] if i == layers[0] else gather(student, teacher, batches, [i], positions)[0]
-        layer, k = teacher.layers[i], next(k for k, place in enumerate(places) if i in place.consumers)
-        w, b = refit(own, np.flatnonzero(np.isin(columns_of(layer, places[k].units[i]), chosen[k].kept)), ridge)
+    for done in refits(teacher, batches, kept, ridge=ridge, positions=positions, first=plain[layers[0]]):
+        student, i = done.student, done.layer
         read = outputs_read(teacher, i, places, chosen)
-        heard = own.targets(read).weighted(felt[i][read])              # of what the layers behind still read
-        lost.append((heard.error(w[read] * felt[i][read][:, None]) * heard.normalised()[2], heard.normalised()[2]))
-        params = (w.reshape(layer.params[0].shape).astype(layer.params[0].dtype), b.astype(layer.params[1].dtype))
-        student = student.replace({i: replace(student.layers[i], params=params)})
+        heard = done.statistics.targets(read).weighted(felt[i][read])  # of what the layers behind still read
+        lost.append((heard.error(done.w[read] * felt[i][read][:, None]) * heard.normalised()[2], heard.normalised()[2]))
         progress(f"refit of layer {len(lost) - 1}")
     smaller, removals = remove(student, inputs=inputs and wanted[0] < curves[0].width)
     reports = []
