@@ -278,7 +278,7 @@ def test_the_comparison_is_at_equal_cost():
             own, followed = ({tables.label(s).removesuffix(" (our widths)") for s in here if bool(s.widths_of) == follow} for follow in (0, 1))
             assert followed == set(lenet300.FOLLOWING) < own
             assert {"outgoing weights", "outgoing weights, one shot", "incoming weights, one shot"} < own
-            assert set(METHODS) < own
+            assert {name for name in METHODS if "refitted" not in name} < own
             assert {s.widths_of for s in here} == {None, mine[0]}
 
 
