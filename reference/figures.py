@@ -3,6 +3,7 @@
     python -m reference.figures main-job npkd-out docs/figures/main-job.png
     python -m reference.figures lenet300 reference/measured/lenet300.json docs/figures/lenet300.png
     python -m reference.figures lenet5 reference/measured/lenet5.json docs/figures/lenet5.png
+    python -m reference.figures post-training reference/measured docs/figures/post-training.png
     python -m reference.figures patches docs/figures/patches.png
 """
 
@@ -21,7 +22,15 @@ from matplotlib.patches import Rectangle
 
 from npkd.arrays import Array
 from npkd.experiments.picture import CONVOLUTIONS, pareto
+from npkd.figures import BLUE, GREEN, GREY, INK, LARGE, ORANGE, PINK, RED, SKY, SMALL, tidy
 from npkd.nn.convolution import im2col
+
+WHOLE = {"lenet300": ("LeNet-300-100", 266_200), "lenet5": ("LeNet-5", 2_293_000)}
+"""Networks that are cut without training, and the multiply-accumulates of the dense ones."""
+
+COLOURS = {"ours": BLUE, "random": GREY, "incoming weights": SKY, "outgoing weights": GREEN, "activation": ORANGE, "taylor": PINK, "obs": RED,
+           "lasso": "#7A5C00", "thinet": INK, "net-trim": "#8E44AD"}
+"""Of the methods: those of the figures of a run, and some more."""
 
 
 def main_job(run: Path) -> Figure:
@@ -46,6 +55,33 @@ def lenet5(measured: Path) -> Figure:
     """The same for LeNet-5."""
     found = json.loads(measured.read_text())
     return pareto(found["comparison"], found["records"], CONVOLUTIONS)
+
+
+def post_training(measured: Path) -> Figure:
+    """Test error after one cut and no training, against what is left of the multiply-accumulates, for both networks of a folder."""
+    figure = Figure(figsize=(12, 4.6), layout="constrained")
+    for axes, (name, (title, whole)) in zip(figure.subplots(1, 2), WHOLE.items(), strict=True):
+        rows = json.loads((measured / f"{name}.json").read_text())["post_training"]
+        for method in dict.fromkeys(row["method"] for row in rows):
+            some = [row for row in rows if row["method"] == method]
+            word = method.removesuffix(" (our widths)").removesuffix(", refitted")
+            style = "-" if method == "ours" else "--" if method.endswith(" (our widths)") else ":"
+            axes.plot([100 * row["macs_allowed"] / whole for row in some], [100 * row["test_error"]["mean"] for row in some], style,
+                      color=COLOURS[word], marker="o" if method == "ours" else "", label=method, linewidth=3 if method == "ours" else 1.6)
+        axes.axhline(100 * rows[0]["teacher_test_error"]["mean"], color=GREY, linewidth=1, label="teacher")
+        axes.invert_xaxis()
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        marks = sorted({100 * row["macs_allowed"] / whole for row in rows})
+        axes.set_xticks(marks, [f"{mark:g} %" for mark in marks])
+        axes.set_xticks([], minor=True)
+        ticks = [t for t in (0.5, 1, 2, 5, 10, 20, 50, 90) if axes.get_ylim()[0] <= t <= axes.get_ylim()[1]]
+        axes.set_yticks(ticks, [f"{t:g}" for t in ticks])
+        axes.set_yticks([], minor=True)
+        tidy(axes, "multiply-accumulates that are left", "test error in %")
+        axes.set_title(title, fontsize=LARGE, color=INK)
+        axes.legend(fontsize=SMALL - 3, frameon=False, labelcolor=INK, loc="upper left")
+    return figure
 
 
 def cells(axes: Axes, numbers: Array, grey: Array, title: str) -> None:
@@ -84,7 +120,8 @@ def patches() -> Figure:
     return figure
 
 
-PICTURES: dict[str, Callable[..., Figure]] = {"main-job": main_job, "lenet300": lenet300, "lenet5": lenet5, "patches": patches}
+PICTURES: dict[str, Callable[..., Figure]] = {"main-job": main_job, "lenet300": lenet300, "lenet5": lenet5,
+                                              "post-training": post_training, "patches": patches}
 
 if __name__ == "__main__":
     PICTURES[sys.argv[1]](*map(Path, sys.argv[2:-1])).savefig(sys.argv[-1], dpi=110)
