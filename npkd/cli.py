@@ -81,7 +81,7 @@ def parser() -> Parser:
     compress = commands.add_parser("compress", parents=[shared], allow_abbrev=False, help="make a small network from a large one",
                                    description="Train a teacher, or take one, and distil it into a smaller network.")
     compress.add_argument("--epochs", type=whole(0), metavar="N",
-                          help="passes over the data in the last distillation; 0: no training, layers are refitted alone")
+                          help="passes over the data in the last distillation; 0: the student is not trained, its layers are refitted alone")
     compress.add_argument("--teacher", metavar="FILE", help="a network that npkd saved; without it one is trained")
     compress.add_argument("--tutor", metavar="FILE", help="a better network that npkd saved, whose answers are learnt in the teacher's place")
     compress.add_argument("--target", default="macs=10%", metavar="KIND=NUMBER",
@@ -98,7 +98,8 @@ def parser() -> Parser:
     commands.add_parser("check", allow_abbrev=False, help="hold every op, loss and penalty against its definition",
                         description="Hold every op, loss and penalty against its definition. Needs a checkout.")
     reproduce = commands.add_parser("reproduce", allow_abbrev=False, help="run an experiment of the docs again",
-                                    description="Run every method at equal cost, and the records. What is done is kept.")
+                                    description="Run every method at equal cost, with training and without, and the records. What is done "
+                                                "is kept.")
     reproduce.add_argument("name", choices=("lenet300", "lenet5"), help="LeNet-300-100 or LeNet-5, on MNIST")
     reproduce.add_argument("--quick", action="store_true", help="a few minutes: one budget, some methods, a part of the data")
     reproduce.add_argument("--seeds", type=whole(1, 1000), metavar="K", help="seeds 0 … K − 1 (default: 5, comparison of lenet5: 3, quick: 2)")

@@ -86,7 +86,8 @@ def training(history: Sequence[Mapping[str, Any]]) -> Figure:
             stages.setdefault(str(line["stage"]), []).append((epoch, line))
         else:
             removed.append(epoch)
-    figure = canvas("From teacher to student, epoch by epoch" if removed else "Loss and error while training", 6)
+    student = any(stage != "teacher" for stage in stages)
+    figure = canvas("From teacher to student, epoch by epoch" if student else "Loss and error while training", 6)
     upper, lower = figure.subplots(2, 1, sharex=True)
     seen = set()
     for stage, lines in stages.items():

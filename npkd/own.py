@@ -44,7 +44,7 @@ class Compressed:
     scaling             of a teacher that came with one; it goes in front of both
     rounds              the rounds of removal, in order, as distil reports them: reports of the layers, every removal (numbered as in the
                         network of its round), the paths
-    examples, seen      how many examples the statistics were gathered from, and how many of them the last distillation was shown
+    examples, seen      how many examples the statistics were gathered from, and how many of them the last distillation was shown, 0 without one
     held_out            examples that neither was given; what follows was measured on them
     agreement           fraction to which student and teacher give the same class
     labelled            were there labels? Then teacher_error and student_error are errors; without, the teacher's own classes are the labels:
@@ -101,12 +101,12 @@ class Compressed:
         if self.labelled:
             rows.append(("error, held out", f"{self.teacher_error:.2%}", f"{self.student_error:.2%}"))
         lines = [f"{name:22}{a:>{wide}}  {b:>{wide}}".rstrip() for name, a, b in rows]
+        shown = f"{self.seen:,} of them in the distillation end to end" if self.seen else "no training"
         return "\n".join([
             *lines, "",
             f"{after / before:.1%} of the multiply-accumulates; the same class as the teacher for {self.agreement:.2%} of "
             f"{self.held_out:,} examples held out.",
-            f"Statistics of {self.examples:,} examples, {self.seen:,} of them in the distillation end to end"
-            f"{'' if self.labelled else '; no labels'}.",
+            f"Statistics of {self.examples:,} examples, {shown}{'' if self.labelled else '; no labels'}.",
             *([certified([layer.duality_gap for layer in self.layers])] if self.rounds else []),
             f"Cutting neurons out changed no output by more than {self.difference:.1e}."])
 
@@ -127,8 +127,8 @@ def compress(
     tutor       a better network for the same examples, of any kind, whose answers the student learns in the place of the teacher's: a Network,
                 a Model, or a function: x (n, ...) float32, in the shape in which examples are given, -> logits (n, C)
     keep_inputs no input is removed
-    epochs      of the last distillation, the other stages in proportion; 0: nothing is trained, layers are refitted alone; None: by the number
-                of examples
+    epochs      of the last distillation, the other stages in proportion; 0: no training, layers are refitted alone; None: by the number of
+                examples
     seed        of all that is drawn: the same examples in the same order give the same student, in whatever batches they come
     validation  the part of the different examples that is held out, above 0 and at most 0.5
     watch       is told of every step (npkd.pipeline.Watch)
@@ -142,6 +142,8 @@ def compress(
         raise InputError(f"compress: target is {target!r}; it must be words such as 'macs=10%'")
     if not isinstance(validation, Real) or not 0 < validation <= 0.5:
         raise InputError(f"compress: validation is {validation!r}; it must be above 0 and at most 0.5")
+    if tutor is not None:
+        pipeline.teachable(epochs)
     if seed < 0 or sample < 1:
         raise InputError(f"compress: seed is {seed} and sample {sample}; the seed must not be negative, the sample at least 1")
     given = taken(teacher)
@@ -190,7 +192,7 @@ def compress(
     if units is not None:
         student, network = scaled(student, 1 / units), scaled(network, 1 / units)
     return Compressed(
-        student, network, given.scaling, state.rounds, drawn.learnt_from, len(drawn.x), len(drawn.x_held),
+        student, network, given.scaling, state.rounds, drawn.learnt_from, len(drawn.x) * numbers.trained, len(drawn.x_held),
         float((by_teacher == by_student).mean()), found.labelled,
         float((by_teacher != drawn.y_held).mean()), float((by_student != drawn.y_held).mean()))
 

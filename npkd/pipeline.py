@@ -194,12 +194,13 @@ def compress(
 
     For a target of size, R rounds with budgets (W11), each followed by a distillation; the last one is the long one. For a target of error,
     rounds that halve the multiply-accumulates, each with a distillation, go on as long as the validation error stays within the bound; the last
-    student that did is the result. The test part is not touched here. A recipe without epochs trains nothing: layers are refitted alone.
+    student that did is the result. The test part is not touched here. A recipe without epochs does not train the student: its layers are
+    refitted alone, to those of the network that the round began with.
 
     Raises InputError where the target cannot be reached, and for a tutor that nobody would learn from.
     """
-    if tutor is not None and not recipe.final_epochs:
-        raise InputError("compress: there is a tutor, and epochs is 0; without training nobody learns from it: leave out one of them")
+    if tutor is not None:
+        teachable(recipe.final_epochs)
     watch, state = watch or Silent(), state or State()
     state.teacher, state.student = teacher, teacher
     if target.kind == "error":
@@ -218,10 +219,16 @@ def compress(
         if r < recipe.rounds and recipe.round_epochs:
             imitate(state.student, tutor, data, recipe, recipe.round_epochs, recipe.student_rate / 2, rng, watch,
                     f"{name}: distillation", state, transfer)
-    if recipe.all_at_last:
+    if recipe.all_at_last and recipe.trained:
         data, transfer = everything(data), transfer_set(tutor, data, recipe)
     imitate(state.student, tutor, data, recipe, recipe.final_epochs, recipe.student_rate, rng, watch, "final distillation", state, transfer)
     return state
+
+
+def teachable(epochs: int | None) -> None:
+    """Raise InputError where a tutor has nobody to teach."""
+    if epochs == 0:
+        raise InputError("compress: there is a tutor, and epochs is 0; without training nobody learns from it: leave out one of them")
 
 
 def everything(data: Data) -> Data:

@@ -36,8 +36,8 @@ class Settings:
     data            "digits", "mnist", "fashion-mnist", or the path of an .npz or of a folder with IDX files
     out             the folder that is written to, made where it is missing
     seed            of the validation split and of everything that is drawn
-    epochs          compress: of the last distillation, the other stages in proportion, 0: nothing is trained; train: of the training.
-                    None: by the size of the data
+    epochs          compress: of the last distillation, the other stages in proportion, 0: the student is not trained; train: of the
+                    training. None: by the size of the data
     network         what is trained: "perceptron" or "lenet5";   hidden  the perceptron's hidden widths, None: the recipe's
     teacher         compress: the file of a trained network; None: one is trained
     tutor           compress: the file of a better network, of any kind, whose answers are learnt in the place of the teacher's; or None
@@ -71,6 +71,8 @@ class Settings:
         if self.network != "perceptron" and self.teacher is not None:
             raise InputError(f"settings: got a teacher and the network {self.network}; give one of them, the network is for a teacher that is "
                              "trained here")
+        if self.tutor is not None:
+            pipeline.teachable(self.epochs)
         if not 0 <= self.dropout < 1:
             raise InputError(f"settings: dropout is {self.dropout}; it must be at least 0 and below 1")
         if self.seed < 0:

@@ -58,6 +58,9 @@ class Recipe:
         for name, least in (("teacher_epochs", 1), ("rounds", 1), ("round_epochs", 0), ("final_epochs", 0), ("batch", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"recipe: {name} is {getattr(self, name)}; it must be at least {least}")
+        if self.round_epochs and not self.final_epochs:
+            raise InputError(f"recipe: round_epochs is {self.round_epochs} and final_epochs 0; without a last distillation there must be none "
+                             "between rounds either")
         if not self.hidden or min(self.hidden) < 1:
             raise InputError(f"recipe: hidden widths are {self.hidden}; at least one is needed, all positive")
         positive("recipe", "rate", self.rate)
@@ -65,12 +68,22 @@ class Recipe:
         one_of("recipe", "network", self.network, NETWORKS)
 
 
+    @property
+    def trained(self) -> bool:
+        """Is the student trained end to end? Else its layers are refitted alone."""
+        return self.final_epochs > 0
+
+
+OF_TRAINED = ("round_epochs", "temperature", "labels", "student_rate", "student_decay", "clip", "mix", "adversary", "refresh", "all_at_last")
+"""What matters only where the student is trained."""
+
+
 def for_examples(examples: int, epochs: int | None = None, shape: Sequence[int] = (), network: str = "perceptron") -> Recipe:
     """The default recipe for a training part of so many examples of a shape: small sets get more epochs, smaller batches, and noise; large sets
     of pictures (H, W) are moved by a pixel, other large sets are mixed in pairs.
 
-    ``epochs`` sets the final distillation, and the other stages in proportion; with 0 the student is not trained, and all that goes goes in one
-    round (a teacher is trained as ever). LeNet-5 gets fewer passes: each costs ten times as much.
+    ``epochs`` sets the final distillation, and the other stages in proportion; with 0 the student is not trained, and for a target of size
+    all that goes goes in one round (a teacher is trained as ever). LeNet-5 gets fewer passes: each costs ten times as much.
     """
     small = Recipe(teacher_epochs=80, round_epochs=12, final_epochs=80, batch=64, rate=0.025, decay=1e-4, student_rate=0.05, noise=0.15)
     large = Recipe(teacher_epochs=20, rounds=40, round_epochs=1, final_epochs=200, rate=0.1, decay=2e-4, student_rate=0.1, temperature=2.0,

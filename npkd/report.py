@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 from npkd.pipeline import largest
+from npkd.recipe import OF_TRAINED
 
 CAPTIONS: Mapping[str, tuple[str, str]] = {
     "training": ("Training", "Loss and validation error, epoch by epoch. A dotted line stands wherever neurons were removed."),
@@ -146,6 +147,11 @@ def certificate(layer: Mapping[str, Any]) -> list[str]:
     return [power(layer["lambda"]), power(layer["duality_gap"]), error, str(layer["proved"])]
 
 
+def untrained(summary: Mapping[str, Any]) -> bool:
+    """Of a compression: was the student left as its layers were refitted?"""
+    return "target" in summary and not summary["recipe"]["final_epochs"]
+
+
 def compression(summary: Mapping[str, Any]) -> list[str]:
     """The sections that only a compression has."""
     parts = [
@@ -163,6 +169,8 @@ def compression(summary: Mapping[str, Any]) -> list[str]:
                     f"better by more than {power(gap)} of what the objective is with nothing kept.")
     if any(a["duality_gap"] is None for a in summary["layers"]):
         said.append("Channels, which are read through several weights each, are eliminated one after the other.")
+    if untrained(summary):
+        parts.append("<p>The student was not trained: its layers were fitted again, one after the other, to what they gave before.</p>")
     parts += [
         "<h2>Layers and their certificates</h2>",
         f"<p>{' '.join(said)}</p>",
@@ -199,7 +207,8 @@ def settings(summary: Mapping[str, Any]) -> list[list[str]]:
             error = percent(summary["tutor"]["test_error"], 2)
             rows.append(["tutor", f"from the file {summary['tutor']['file']}, test error {error}; it was imitated in the place of the teacher"])
     rows += [[f"shown to the {who}" if "target" in summary else "augmentation", str(words)] for who, words in summary["augmentation"].items()]
-    rows += [[key.replace("_", " "), setting(value)] for key, value in recipe.items()]
+    left_out = {*(OF_TRAINED if untrained(summary) else ()), *(["rounds"] if summary.get("target", {}).get("kind") == "error" else ())}
+    rows += [[key.replace("_", " "), setting(value)] for key, value in recipe.items() if key not in left_out]
     rows.append(["versions", ", ".join(f"{name} {version}" for name, version in summary["versions"].items())])
     rows.append(["time", f"{summary['seconds']:.0f} seconds"])
     return rows

@@ -31,6 +31,9 @@ from npkd.sparsity.layerwise import Distilled
 from npkd.sparsity.sizes import widths_of
 from npkd.target import Target
 
+UNTRAINED = "nothing: it was not trained"
+"""What a student is shown whose layers are refitted alone."""
+
 
 def augmentation(recipe: Recipe, *, compressed: bool) -> dict[str, str]:
     """What the networks were shown besides the examples, in words."""
@@ -39,7 +42,8 @@ def augmentation(recipe: Recipe, *, compressed: bool) -> dict[str, str]:
     noise = f"Gaussian noise of deviation {recipe.noise:g} on the scaled inputs" if recipe.noise else ""
     worst = f"each input also moved by {recipe.adversary:g} to where the loss rises fastest" if recipe.adversary else ""
     words = {"teacher": "; ".join(filter(None, [moved, noise])) or "none"}
-    return words | {"student": "; ".join(filter(None, [moved, mixed, noise, worst])) or "none"} if compressed else words
+    student = "; ".join(filter(None, [moved, mixed, noise, worst])) or "none"
+    return words | {"student": student if recipe.trained else UNTRAINED} if compressed else words
 
 
 def command(settings: Settings) -> str:

@@ -280,6 +280,7 @@ def test_there_are_enough_wrong_inputs():
     lambda: L1(-1.0), lambda: NeuronGroups(lam=-0.5), lambda: NeuronGroups(lam=float("nan")), lambda: Recipe(rate=-1.0),
     lambda: Recipe(adversary=-1.0),
     lambda: Recipe(rounds=0), lambda: Recipe(hidden=()), lambda: recipe.for_examples(100, -1), lambda: Recipe(final_epochs=-1),
+    lambda: Recipe(round_epochs=-1), lambda: Recipe(final_epochs=0),
     lambda: Problem(Statistics.of(np.ones((3, 2)), np.ones((3, 1)))).solve(-1.0), lambda: split(np.arange(4), 0.9, RNG),
     lambda: from_arrays("d", list(arrays().values()), seed=-1), lambda: plan.Settings(seed=-2),
 ])

@@ -1,5 +1,6 @@
 """The refit alone, and compression without training: least squares on what the student itself feeds a layer, and not one step of descent."""
 
+import itertools
 import json
 from dataclasses import replace
 
@@ -7,12 +8,13 @@ import numpy as np
 import pytest
 
 import npkd
-from npkd import pipeline, recipe, storage
+from npkd import pipeline, recipe
 from npkd.cli import main
 from npkd.data import from_arrays
 from npkd.errors import InputError
 from npkd.experiments import scores
-from npkd.experiments.methods import METHODS
+from npkd.experiments.methods import METHODS, make
+from npkd.experiments.setting import Setting, TeacherSetting
 from npkd.nn.architectures import lenet5
 from npkd.nn.network import perceptron
 from npkd.recipe import Recipe
@@ -27,7 +29,7 @@ RNG = np.random.default_rng
 
 def biased(network, rng):
     """The network with biases that are not zero."""
-    return network.replace({i: replace(layer, params=(layer.params[0], 0.3 * rng.standard_normal(len(layer.params[0]))))
+    return network.replace({i: replace(layer, params=(w := layer.params[0], (0.3 * rng.standard_normal(len(w))).astype(w.dtype)))
                             for i, layer in enumerate(network.layers) if layer.params})
 
 
@@ -79,11 +81,15 @@ def test_layer_by_layer_distillation_refits_so():
     assert scores.cut(last.student, kept).predict(x) == pytest.approx(out.student.predict(x), abs=1e-9)
 
 
-@pytest.mark.parametrize("name", ["outgoing weights", "activation", "taylor"])
-def test_a_refitted_score_keeps_the_same_neurons_and_imitates_better(name):
+@pytest.mark.parametrize("name", ["outgoing weights", "activation", "taylor", "random"])
+def test_a_refitted_score_keeps_the_same_neurons_and_is_refitted_as_ours_is(name):
     rng = RNG(3)
     net, x, y = biased(perceptron((8, 12, 10, 3), rng, dtype=np.float64), rng), rng.standard_normal((300, 8)), rng.integers(0, 3, 300)
-    plain, fitted = (METHODS[which].removal(net, x, y, [6, 7, 6], rng) for which in (name, f"{name}, refitted"))
+    plain, fitted = (METHODS[which].removal(net, x, y, [6, 7, 6], RNG(5)) for which in (name, f"{name} refitted"))
+    score = {"outgoing weights": scores.outgoing, "activation": scores.activation, "taylor": scores.taylor, "random": scores.chance}[name]
+    kept = [scores.best(s, width) for s, width in zip(score(net, x, y, RNG(5)), [6, 7, 6], strict=True)]
+    *_, last = refits(net, pipeline.batches_of(x), kept)
+    assert fitted.predict(x).tobytes() == scores.cut(last.student, kept).predict(x).tobytes()
     assert plain.layers[0].options["kept"] == fitted.layers[0].options["kept"]
     assert plain.widths == fitted.widths == [6, 7, 6, 3]
 
@@ -91,7 +97,18 @@ def test_a_refitted_score_keeps_the_same_neurons_and_imitates_better(name):
         return float(((student.predict(x) - net.predict(x)) ** 2).sum())
 
     assert lost(fitted) < lost(plain)
-    assert METHODS[f"{name}, refitted"].score is METHODS[name].score
+    assert METHODS[f"{name} refitted"].score is METHODS[name].score
+
+
+def test_channels_are_refitted_too_as_ours_are():
+    rng = RNG(6)
+    net = biased(lenet5(rng, channels=(4, 5), hidden=6, shape=(16, 16, 1), classes=3), rng)
+    x, y = rng.standard_normal((60, 256)).astype(np.float32), rng.integers(0, 3, 60)
+    widths = [1, 2, 3, 4]
+    kept = [scores.best(s, width) for s, width in zip(scores.outgoing(net, x, y, rng), widths, strict=True)]
+    *_, last = refits(net, pipeline.batches_of(x, pipeline.MAPS), kept)
+    fitted = METHODS["outgoing weights refitted"].removal(net, x, y, widths, rng)
+    assert fitted.predict(x).tobytes() == scores.cut(last.student, kept).predict(x).tobytes()
 
 
 # ---- compression without training ----------------------------------------------------------------------------------------------------
@@ -117,22 +134,73 @@ def test_the_student_is_what_the_layers_were_refitted_to():
         pipeline.compress(data, parse("widths=9-6-5", net.widths), numbers, RNG(0), teacher=net, tutor=net)
 
 
-@pytest.mark.parametrize("target", ["macs=40%", "error=+30"])
-def test_the_command_trains_nothing_and_says_all_else(tmp_path, target):
-    assert main([*with_teacher(tmp_path, teacher(tmp_path), "--target", target), "--epochs", "0"]) == 0
+def saved(tmp_path, *more):
+    """A finished run without epochs: its summary, its page and its folder."""
+    assert main([*with_teacher(tmp_path, teacher(tmp_path)), "--epochs", "0", *more]) == 0
     out = tmp_path / "out"
-    assert json.loads((out / "summary.json").read_text())["command"].count("--epochs 0") == 1
-    assert all("loss" not in json.loads(line) for line in (out / "history.jsonl").read_text().splitlines())
+    return json.loads((out / "summary.json").read_text()), (out / "report.html").read_text(), out
+
+
+def test_the_command_trains_nothing_and_says_so(tmp_path):
+    summary, page, out = saved(tmp_path, "--target", "macs=40%")
+    assert summary["command"].count("--epochs 0") == 1
+    assert summary["augmentation"]["student"] == "nothing: it was not trained"
+    assert [json.loads(line)["stage"] for line in (out / "history.jsonl").read_text().splitlines()] == ["round 1: removal"]
     assert not (out / "figures" / "training.png").exists()
-    assert "training.png" not in (out / "report.html").read_text()
-    assert storage.load(out / "student.npz").network.widths[1:] != storage.load(out / "teacher.npz").network.widths[1:]
+    assert 'alt="Training"' not in page
+    assert "The student was not trained" in page
+    for word in ("student rate", "temperature", "round epochs"):
+        assert f">{word}<" not in page
+    assert ">rounds<" in page
+
+
+def test_a_target_of_error_goes_on_from_the_student_before(tmp_path):
+    summary, page, _ = saved(tmp_path, "--target", "error=+60")
+    sizes = [r["size"] for r in summary["rounds"]]
+    assert len(sizes) > 1
+    assert sizes[0] <= summary["teacher"]["macs"] / 2
+    assert all(after <= before / 2 for before, after in itertools.pairwise(sizes))
+    assert ">rounds<" not in page                         # the recipe's number is not that of a target of error
+
+
+def test_a_tutor_without_a_pupil_is_refused_before_anything_is_done(tmp_path, capsys):
+    assert main([*with_teacher(tmp_path, teacher(tmp_path)), "--epochs", "0", "--tutor", "none.npz"]) == 2
+    assert "there is a tutor, and epochs is 0" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    passes, net = [], perceptron((4, 6, 3), RNG(0))
+    with pytest.raises(InputError, match="there is a tutor, and epochs is 0"):
+        npkd.compress(net, lambda: passes.append(1) or iter(()), "macs=50%", epochs=0, tutor=net)
+    assert not passes
+
+
+class Stages(pipeline.Silent):
+    def __init__(self):
+        self.begun = []
+
+    def begin(self, stage, steps):
+        self.begun.append(stage)
 
 
 def test_in_python_too():
     rng = RNG(4)
     x = rng.standard_normal((400, 12)).astype(np.float32)
     net = biased(perceptron((12, 20, 3), rng), rng)
-    one, two = (npkd.compress(net, x, "widths=12-12", epochs=0, seed=seed) for seed in (0, 0))
+    watch = Stages()
+    one, two = (npkd.compress(net, x, "widths=12-12", epochs=0, seed=0, watch=watch) for _ in range(2))
     assert one.student.widths == [12, 12, 3]
     assert one.student.predict(x).tobytes() == two.student.predict(x).tobytes()
     assert one.agreement > 0.8
+    assert len(one.rounds) == 1
+    assert not any("distillation" in stage for stage in watch.begun)
+    assert one.seen == 0
+    assert "no training; no labels" in str(one)
+
+
+@pytest.mark.parametrize("method", ["slimming", "slimming in proportion", "scratch", "scratch with distillation"])
+def test_methods_that_train_are_refused_without_epochs(method):
+    numbers = Recipe(hidden=(10, 8), rounds=1, round_epochs=0, final_epochs=0)
+    setting = Setting(TeacherSetting("tiny", None, "plain", numbers, 0), method, 90, numbers)
+    parts = arrays()
+    data = from_arrays("tiny", [parts[key] for key in ("x_train", "y_train", "x_test", "y_test")], seed=0)
+    with pytest.raises(InputError, match=f"{method} was given no epochs"):
+        make(setting, data, perceptron((16, 10, 8, 3), RNG(0)), None, RNG(0), pipeline.Silent())

@@ -356,6 +356,17 @@ def test_what_is_stored_is_shown_and_nothing_run(tmp_path, monkeypatch, capsys):
     assert [(row["method"], row["seeds"]) for row in stored["comparison"]] == [("ours", [0]), ("obs", [0])]     # seed 1 has no pair
     assert stored["command"].endswith("--stored")
     assert "0 runs" in capsys.readouterr().out
+    cut = untrained(first[0].teacher, 90, RECIPE, ("obs",), ())
+    monkeypatch.setattr(lenet300, "post_training", lambda seeds: cut)
+    words = ["reproduce", "lenet300", "--part", "post-training", "--stored", "--runs", str(folder), "--json", str(tmp_path / "cut.json")]
+    assert main(words) == 2                                            # only runs with training are there
+    assert "holds no finished run" in capsys.readouterr().err
+    runs.finish(cut[0], folder)
+    assert main(words) == 0
+    stored = json.loads((tmp_path / "cut.json").read_text())
+    assert [row["method"] for row in stored["post_training"]] == ["ours"]
+    assert not stored["comparison"]
+    assert not stored["records"]
 
 
 def test_the_picture_holds_every_point():
@@ -515,7 +526,7 @@ def test_lenet5_is_reproduced_end_to_end(tmp_path, monkeypatch, capsys):
 
     def cut(seeds):
         asked["post-training"] = seeds
-        return [s for seed in range(seeds) for s in untrained(small(tmp_path, seed), macs, SMALL, ("taylor",), ("taylor, refitted",))]
+        return [s for seed in range(seeds) for s in untrained(small(tmp_path, seed), macs, SMALL, ("taylor",), ("taylor refitted",))]
 
     monkeypatch.setattr(lenet5, "comparison", comparison)
     monkeypatch.setattr(lenet5, "post_training", cut)
@@ -535,7 +546,7 @@ def test_lenet5_is_reproduced_end_to_end(tmp_path, monkeypatch, capsys):
     assert [row["method"] for row in stored["comparison"]] == ["ours", "taylor", "slimming", *SCRATCH]
     assert all(max(row["macs"]["by_seed"]) <= macs for row in stored["comparison"])
     assert [(row["method"], row["epochs"]) for row in stored["post_training"]] == [
-        ("ours", 0), ("taylor", 0), ("taylor, refitted (our widths)", 0)]
+        ("ours", 0), ("taylor", 0), ("taylor refitted (our widths)", 0)]
     one, two = stored["records"]
     assert (one["kind"], one["holds"]) == ("macs", True)
     assert max(one["macs"]["by_seed"]) <= 150_000

@@ -52,7 +52,7 @@ UNTRAINED_BUDGETS = (133_100, 66_550, 26_620)
 """A half, a quarter and a tenth of the dense network's: what can be cut without any training."""
 
 UNTRAINED = ("random", "incoming weights", "outgoing weights", "activation", "taylor", "obs", "lasso", "thinet", "net-trim")
-REFITTED = ("random, refitted", "outgoing weights, refitted", "activation, refitted", "taylor, refitted", "obs", "lasso", "thinet", "net-trim")
+REFITTED = ("random refitted", "outgoing weights refitted", "activation refitted", "taylor refitted", "obs", "lasso", "thinet", "net-trim")
 """Those that are compared without training; and with the widths that ours found, refitted as ours is or as they do it themselves."""
 
 AT_LAST = replace(PICTURES, all_at_last=True)

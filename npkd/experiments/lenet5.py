@@ -46,7 +46,7 @@ UNTRAINED_BUDGETS = (1_146_500, 573_250, 229_300, 114_650)
 """A half, a quarter, a tenth and a twentieth of the dense network's: what can be cut without any training."""
 
 UNTRAINED = ("random", "incoming weights", "outgoing weights", "activation", "taylor")
-REFITTED = ("random, refitted", "outgoing weights, refitted", "activation, refitted", "taylor, refitted")
+REFITTED = ("random refitted", "outgoing weights refitted", "activation refitted", "taylor refitted")
 """Those that are compared without training; and, with the widths that ours found and refitted as ours is, so that the choice alone differs."""
 
 AT_LAST = replace(PICTURES, all_at_last=True)

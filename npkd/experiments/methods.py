@@ -54,10 +54,10 @@ METHODS: Mapping[str, Method] = {
     "outgoing weights": Method(by_score(scores.outgoing)),
     "activation": Method(by_score(scores.activation, fold=True)),
     "taylor": Method(by_score(scores.taylor), scores.taylor),
-    "random, refitted": Method(refitted(scores.chance)),
-    "outgoing weights, refitted": Method(refitted(scores.outgoing)),
-    "activation, refitted": Method(refitted(scores.activation)),
-    "taylor, refitted": Method(refitted(scores.taylor), scores.taylor),
+    "random refitted": Method(refitted(scores.chance)),
+    "outgoing weights refitted": Method(refitted(scores.outgoing)),
+    "activation refitted": Method(refitted(scores.activation)),
+    "taylor refitted": Method(refitted(scores.taylor), scores.taylor),
     "obs": Method(by_rule(obs)),
     "lasso": Method(by_rule(lasso)),
     "thinet": Method(by_rule(thinet)),
@@ -89,7 +89,7 @@ def make(setting: Setting, data: Data, teacher: Network, given: Given | None, rn
          tutor: Network | None = None) -> Made:
     """The student of a setting; ``tutor`` as in pipeline.compress. The test part of ``data`` is not looked at.
 
-    Raises InputError for a method that is not known, and where other methods than ours get a tutor.
+    Raises InputError for a method that is not known, where other methods than ours get a tutor, and where one that trains gets no epochs.
     """
     state = State(teacher=teacher, student=teacher)
     if setting.method == "ours":
@@ -101,6 +101,8 @@ def make(setting: Setting, data: Data, teacher: Network, given: Given | None, rn
         return Made(state.student, [out.student.widths for out in state.rounds])
     if tutor is not None:
         raise InputError(f"experiments: {setting.method} was given a tutor; it learns from its teacher, as all that are compared")
+    if setting.method.startswith(("slimming", "scratch")) and not setting.epochs:
+        raise InputError(f"experiments: {setting.method} was given no epochs; it is a way to train")
     if setting.method.startswith("slimming"):
         return slimmed(setting, data, teacher, given, rng, watch, state)
     if setting.method.startswith("scratch"):

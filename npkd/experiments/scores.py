@@ -181,7 +181,9 @@ def refitted(score: Score) -> Callable[[Network, Array, Array, Sequence[int], np
     """
     def removal(network: Network, x: Array, y: Array, widths: Sequence[int], rng: np.random.Generator) -> Network:
         kept = [best(s, width) for s, width in zip(score(network, x, y, rng), widths, strict=True)]
-        *_, last = refits(network, batches_of(x, MAPS if convolves(network) else None), kept)
-        return cut(last.student, kept)
+        student = network
+        for done in refits(network, batches_of(x, MAPS if convolves(network) else None), kept):
+            student = done.student
+        return cut(student, kept)
 
     return removal

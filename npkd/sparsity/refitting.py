@@ -44,7 +44,7 @@ def refits(
     """Layer after layer of the student: the teacher's pre-activations by least squares (W7), from the neurons that stay alone.
 
     kept        of each junction, inputs first, indices of the neurons that stay;   ``first``  statistics of the first layer, if they are known
-    The neurons that go are still there, but nobody reads them: surgery.remove cuts them out.
+    The neurons that go are still there, but nobody reads them: to cut them out is the business of npkd.sparsity.surgery.
     """
     places, layers, student = junctions(teacher), readers(teacher), teacher
     for i in layers:
