@@ -18,19 +18,21 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from npkd.arrays import Array
+from npkd.experiments import lenet5 as lenet5_settings
 from npkd.experiments.picture import CONVOLUTIONS, pareto
 from npkd.figures import BLUE, GREEN, GREY, INK, LARGE, ORANGE, PINK, RED, SKY, SMALL, tidy
 from npkd.nn.convolution import im2col
 
-WHOLE = {"lenet300": ("LeNet-300-100", 266_200), "lenet5": ("LeNet-5", 2_293_000)}
+WHOLE = {"lenet300": ("LeNet-300-100", 266_200), "lenet5": ("LeNet-5", lenet5_settings.WHOLE)}
 """Networks that are cut without training, and the multiply-accumulates of the dense ones."""
 
 COLOURS = {"ours": BLUE, "random": GREY, "incoming weights": SKY, "outgoing weights": GREEN, "activation": ORANGE, "taylor": PINK, "obs": RED,
-           "lasso": "#7A5C00", "thinet": INK, "net-trim": "#8E44AD"}
-"""Of the methods: those of the figures of a run, and some more."""
+           "lasso": "#F0E442", "thinet": "#000000", "net-trim": "#8A5A2B"}
+"""Of the methods."""
 
 
 def main_job(run: Path) -> Figure:
@@ -59,28 +61,34 @@ def lenet5(measured: Path) -> Figure:
 
 def post_training(measured: Path) -> Figure:
     """Test error after one cut and no training, against what is left of the multiply-accumulates, for both networks of a folder."""
-    figure = Figure(figsize=(12, 4.6), layout="constrained")
+    figure, seen = Figure(figsize=(12, 6), layout="constrained"), dict[str, str]()
     for axes, (name, (title, whole)) in zip(figure.subplots(1, 2), WHOLE.items(), strict=True):
         rows = json.loads((measured / f"{name}.json").read_text())["post_training"]
         for method in dict.fromkeys(row["method"] for row in rows):
             some = [row for row in rows if row["method"] == method]
-            word = method.removesuffix(" (our widths)").removesuffix(", refitted")
-            style = "-" if method == "ours" else "--" if method.endswith(" (our widths)") else ":"
-            axes.plot([100 * row["macs_allowed"] / whole for row in some], [100 * row["test_error"]["mean"] for row in some], style,
-                      color=COLOURS[word], marker="o" if method == "ours" else "", label=method, linewidth=3 if method == "ours" else 1.6)
-        axes.axhline(100 * rows[0]["teacher_test_error"]["mean"], color=GREY, linewidth=1, label="teacher")
-        axes.invert_xaxis()
+            rule = method.removesuffix(" (our widths)").removesuffix(" refitted")
+            seen[rule] = COLOURS[rule]
+            axes.plot([100 * row["macs_allowed"] / whole for row in some], [100 * row["test_error"]["mean"] for row in some],
+                      "-" if method == "ours" else "--" if method.endswith(" (our widths)") else ":", color=COLOURS[rule],
+                      marker="o" if method == "ours" else "", linewidth=3 if method == "ours" else 1.6, zorder=3 if method == "ours" else 2)
+        axes.axhline(100 * rows[0]["teacher_test_error"]["mean"], color=INK, linewidth=0.8)
         axes.set_xscale("log")
+        axes.invert_xaxis()
         axes.set_yscale("log")
         marks = sorted({100 * row["macs_allowed"] / whole for row in rows})
         axes.set_xticks(marks, [f"{mark:g} %" for mark in marks])
         axes.set_xticks([], minor=True)
-        ticks = [t for t in (0.5, 1, 2, 5, 10, 20, 50, 90) if axes.get_ylim()[0] <= t <= axes.get_ylim()[1]]
+        low, high = axes.get_ylim()
+        ticks = [t for t in (0.5, 0.7, 1, 2, 5, 10, 20, 50, 90) if low <= t <= high]
         axes.set_yticks(ticks, [f"{t:g}" for t in ticks])
         axes.set_yticks([], minor=True)
         tidy(axes, "multiply-accumulates that are left", "test error in %")
         axes.set_title(title, fontsize=LARGE, color=INK)
-        axes.legend(fontsize=SMALL - 3, frameon=False, labelcolor=INK, loc="upper left")
+    lines = [Line2D([], [], color=colour, linewidth=3, label=rule) for rule, colour in seen.items()]
+    lines += [Line2D([], [], color=INK, linestyle=":", label="as the rule has it, widths of its own"),
+              Line2D([], [], color=INK, linestyle="--", label="our widths, refitted"),
+              Line2D([], [], color=INK, linewidth=0.8, label="teacher")]
+    figure.legend(handles=lines, loc="outside lower center", ncols=7, fontsize=SMALL, frameon=False, labelcolor=INK)
     return figure
 
 

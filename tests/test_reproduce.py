@@ -25,6 +25,7 @@ from npkd.experiments.picture import pareto
 from npkd.experiments.setting import LATER, VERSION, Setting, TeacherSetting, key, path_of, read, write
 from npkd.nn import architectures
 from npkd.recipe import Recipe
+from reference import figures
 from tests.tiny import arrays
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -580,6 +581,24 @@ def test_results_from_before_parameters_were_counted_still_make_rows():
 def test_widths_are_written_as_others_write_them():
     assert tables.chain([97, 71, 33, 10]) == "97-71-33"
     assert tables.chain([1, 2, 7, 99, 10]) == "2-7-99"
+
+
+def test_the_picture_without_training_has_a_line_for_each_method(tmp_path):
+    """Means in % against what is left in %, of both networks; the rule gives the colour, whose widths it has the style."""
+    methods = {"ours": "-", "random": ":", "taylor": ":", "taylor refitted (our widths)": "--", "obs (our widths)": "--"}
+    for name, whole in (("lenet300", 266_200), ("lenet5", 2_293_000)):
+        rows = [{"method": method, "macs_allowed": int(part * whole), "test_error": {"mean": (1 + k) * (0.02 - part / 100)},
+                 "teacher_test_error": {"mean": 0.006}} for k, method in enumerate(methods) for part in (0.5, 0.1)]
+        (tmp_path / f"{name}.json").write_text(json.dumps({"post_training": rows}))
+    figure = figures.post_training(tmp_path)
+    for axes in figure.axes:
+        drawn = [line for line in axes.lines if len(line.get_xdata()) == 2 and list(line.get_xdata()) != [0, 1]]
+        assert [line.get_linestyle() for line in drawn] == list(methods.values())
+        for k, line in enumerate(drawn):
+            assert list(line.get_xdata()) == pytest.approx([50, 10])
+            assert list(line.get_ydata()) == pytest.approx([(1 + k) * 1.5, (1 + k) * 1.9])
+        assert drawn[2].get_color() == drawn[3].get_color() != drawn[4].get_color()
+        assert [list(line.get_ydata()) for line in axes.lines if list(line.get_xdata()) == [0, 1]] == [[0.6, 0.6]]
 
 
 def test_the_picture_of_convolutions_draws_rises_as_lines():
