@@ -25,6 +25,14 @@ def product(a: Array, b: Array) -> Array:
     return out
 
 
+def subtract(c: Array, a: Array, b: Array) -> None:
+    """c ← c − a b in place, for matrices (n, k) and (k, m) and c (n, m) of float64: no product is written down beside c."""
+    if a.size and b.size:
+        out = blas.dgemm(-1.0, b.T, a.T, beta=1.0, c=c.T, overwrite_c=True)
+        if out.ctypes.data != c.ctypes.data:                          # where c does not lie in rows BLAS works on a copy
+            c.T[:] = out
+
+
 def gram(a: Array) -> Array:
     """aᵀ a for a (n, d) float64, contiguous: (d, d), symmetric, at half the work of a product."""
     upper = np.triu(blas.dsyrk(1.0, a.T))

@@ -37,6 +37,23 @@ def test_product(shape, dtype):
     np.testing.assert_allclose(blas.product(b, b.T), b @ b.T, atol=1e-5 * m)
 
 
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_subtracting_in_place(shape):
+    n, k, m = shape
+    rng = np.random.default_rng(1)
+    c, a, b = rng.standard_normal((n, m)), rng.standard_normal((n, k)), rng.standard_normal((k, m))
+    expected, memory = c - sum(np.outer(a[:, i], b[i]) for i in range(k)), c.ctypes.data
+    blas.subtract(c, a, b)
+    assert c.ctypes.data == memory
+    np.testing.assert_allclose(c, expected, rtol=0, atol=1e-13 * k)
+    blas.subtract(c, a[:, :0], b[:0])
+    np.testing.assert_allclose(c, expected, rtol=0, atol=1e-13 * k)
+    wide = np.pad(c, 2)
+    blas.subtract(wide[2:-2, 2:-2], a, b)                              # no contiguous rows: still done
+    np.testing.assert_allclose(wide[2:-2, 2:-2], 2 * expected - (expected + sum(np.outer(a[:, i], b[i]) for i in range(k))), atol=1e-12 * k)
+    assert wide.sum() == pytest.approx(wide[2:-2, 2:-2].sum())
+
+
 @pytest.mark.parametrize("shape", [(5, 3), (3, 5), (1, 4), (4, 1), (1, 1), (200, 30)], ids=str)
 def test_gram(shape):
     a = np.random.default_rng(1).standard_normal(shape)

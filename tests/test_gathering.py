@@ -112,8 +112,10 @@ def test_elimination_of_blocks_is_greedy_by_refits(seed):
         u = min(losses, key=losses.get)
         expected.append(losses[u] - left_over(left))
         left.remove(u)
-        kept, rises = eliminate([Reader.of(Statistics.of(h, z), unit, 0.0) for h, z, unit in systems], units, len(left))
+        kept, gone, rises = eliminate([Reader.of(Statistics.of(h, z), unit, 0.0) for h, z, unit in systems], units, len(left))
         assert kept.tolist() == left
+        assert sorted([*gone, *left]) == list(range(units))
+        assert gone[-1] == u
         np.testing.assert_allclose(rises, expected, rtol=1e-7)
 
 
@@ -125,7 +127,7 @@ def test_a_layer_that_reads_some_of_the_neurons_alone():
     for left in ([0, 1, 2, 3, 4], [1, 2, 4], [3]):
         assert reader.harms(left) == pytest.approx([reader.harm(u) for u in left])
     assert reader.harms([1, 3]).tolist() == [0, 0]
-    kept, rises = eliminate([reader], 5, 3)
+    kept, _, rises = eliminate([reader], 5, 3)
     assert kept.tolist() == [0, 2, 4]
     assert rises.tolist() == [0, 0]
 

@@ -32,18 +32,49 @@ def test_harm_is_the_rise_of_the_error_of_a_refit(seed):
     h, z = layer(seed)
     whole = left_over(h, z)
     rises = [left_over(np.delete(h, j, axis=1), z) - whole for j in range(h.shape[1])]
-    np.testing.assert_allclose(harm(Statistics.of(h, z), 0.0), rises, rtol=1e-7, atol=1e-9 * whole)
+    np.testing.assert_allclose(harm(Statistics.of(h, z), 7, 0.0), rises, rtol=1e-7, atol=1e-9 * whole)
+
+
+@settings(derandomize=True, deadline=None, max_examples=25)
+@given(seed=st.integers(0, 10 ** 6), neurons=st.integers(1, 6))
+def test_harm_on_the_way_is_the_rise_without_those_that_went(seed, neurons):
+    """Each neuron by refits on the raw data: the least harmful goes first; none has less than one before it."""
+    h, z = layer(seed)
+    left, expected, most = list(range(7)), np.zeros(7), 0.0
+    while True:
+        now = left_over(h[:, left], z)
+        rises = {j: left_over(h[:, [i for i in left if i != j]], z) - now for j in left}
+        if len(left) == neurons:
+            expected[left] = [max(rises[j], most) for j in left]
+            break
+        j = min(rises, key=rises.get)
+        expected[j] = most = max(rises[j], most)
+        left.remove(j)
+    np.testing.assert_allclose(harm(Statistics.of(h, z), neurons, 0.0), expected, rtol=1e-6, atol=1e-9 * left_over(h, z))
+
+
+def test_of_two_that_are_nearly_one_the_second_is_spared():
+    """Alone each does little harm, since the other is there; on the way one goes, and the other is then worth both."""
+    rng = np.random.default_rng(3)
+    h = rng.standard_normal((500, 4))
+    h[:, 1] = h[:, 0] + 0.01 * rng.standard_normal(500)
+    s = Statistics.of(h, h @ np.array([[2.0, 2, 1, 1]]).T)
+    alone, on_the_way = harm(s, 4, 1e-9), harm(s, 3, 1e-9)
+    assert alone[:2].max() < 1e-2 * alone[2:].min()
+    assert on_the_way[:2].min() < 1e-2 * alone[2:].min()
+    assert on_the_way[:2].max() > 4 * alone[2:].max()
+    assert on_the_way[2:] == pytest.approx(alone[2:], rel=0.1)
 
 
 def test_the_costs_are_one_over_the_harm():
     h, z = layer(1)
     s = Statistics.of(h, z)
-    found = harm(s, 0.0)
-    cost = adaptive(s, 0.0).cost * adaptive(s, 0.0).sigma
+    found = harm(s, 4, 0.0)
+    cost = adaptive(s, 4, 0.0).cost * adaptive(s, 4, 0.0).sigma
     np.testing.assert_allclose(cost * found, np.full(7, found.max()), rtol=1e-12)
     assert cost.min() == pytest.approx(1, rel=1e-12)
     z = h[:, :6] @ np.ones((6, 2))                                             # nobody needs the last
-    assert adaptive(Statistics.of(h, z), 0.0).cost.max() * h[:, 6].std() == pytest.approx(1 / FLOOR)
+    assert adaptive(Statistics.of(h, z), 6, 0.0).cost.max() * h[:, 6].std() == pytest.approx(1 / FLOOR)
 
 
 @settings(derandomize=True, deadline=None, max_examples=25)
@@ -58,7 +89,7 @@ def test_as_many_stay_as_wanted_with_a_certificate(seed, neurons):
     assert not solution.proved[solution.kept].any()
     assert solution.lam < top
     if neurons < 7:                                    # another start, the same λ: the same neurons
-        cost = adaptive(s, 1e-4).cost * adaptive(s, 1e-4).sigma
+        cost = adaptive(s, neurons, 1e-4).cost * adaptive(s, neurons, 1e-4).sigma
         again = Problem(s, cost).solve(solution.lam, tolerance=1e-12)
         np.testing.assert_allclose(again.w, solution.w, atol=1e-2 * np.abs(again.w).max())
 
@@ -85,8 +116,8 @@ def test_what_others_can_stand_in_for_goes_first_where_the_size_of_weights_says_
 
 def test_the_search_begins_on_both_sides():
     h, z = layer(4, d=30, n=300)
-    problem = adaptive(Statistics.of(h, z), 1e-4)
     for k in (1, 12, 29):
+        problem = adaptive(Statistics.of(h, z), k, 1e-4)
         found = around(problem, k, 1e-4)
         lams = [s.lam for s in found]
         assert lams == sorted(lams, reverse=True)
@@ -115,7 +146,7 @@ def test_loose_solutions_on_the_way_cost_no_neurons(seed, rank, noise):
     h = rng.standard_normal((3000, rank)) @ rng.standard_normal((rank, d)) / np.sqrt(rank) + noise * rng.standard_normal((3000, d))
     statistics = Statistics.of(h, h @ rng.standard_normal((d, 20)))
     for wanted in (118, 116, 96, 60):
-        exact, found = len(adaptive(statistics, 1e-4).keep(wanted).kept), most_useful(statistics, wanted, 1e-4)[0]
+        exact, found = len(adaptive(statistics, wanted, 1e-4).keep(wanted).kept), most_useful(statistics, wanted, 1e-4)[0]
         assert found.gap <= 1e-6
         assert exact - 1 <= len(found.kept) <= wanted
 
@@ -123,7 +154,7 @@ def test_loose_solutions_on_the_way_cost_no_neurons(seed, rank, noise):
 def test_nothing_is_kept_without_its_certificate(monkeypatch):
     """A solver that does not get there for small λ: what it says there is not taken."""
     statistics, solve = Statistics.of(*layer(d=9)), Problem.solve
-    problem = adaptive(statistics, 1e-4)
+    problem = adaptive(statistics, 4, 1e-4)
     bound = 0.9 * problem.keep(4).lam
     monkeypatch.setattr(Problem, "solve", lambda self, lam, *given, **more: replace(
         solve(self, lam, *given, **more), **({"gap": 1e-3} if lam < bound else {})))
@@ -137,7 +168,7 @@ def test_where_certificates_end_the_search_does_not_go_on_for_long(seed, monkeyp
     """Fewer examples than neurons: not so many can be kept as are wanted, and the last λ that can be certified is not worth the time."""
     rng = np.random.default_rng(seed)
     h = np.maximum(rng.standard_normal((40, 5)) @ rng.standard_normal((5, 90)), 0)
-    problem, failed = adaptive(Statistics.of(h, h @ rng.standard_normal((90, 30)) / 10), 1e-4), []
+    problem, failed = adaptive(Statistics.of(h, h @ rng.standard_normal((90, 30)) / 10), 85, 1e-4), []
     right = Problem.solve
 
     def solve(*given, **options):

@@ -149,7 +149,7 @@ def test_a_layer_alone_from_raw_data():
     teacher, x = teacher_and_data(5, widths=(6, 3), n=40)
     out = distil(teacher, batches(x, 15), exactly([3]))
     report, z = out.layers[0], teacher.predict(x)
-    problem = adaptive(Statistics.of(x, z), 1e-4)                             # of a last layer, whose errors weigh 1
+    problem = adaptive(Statistics.of(x, z), 3, 1e-4)                          # of a last layer, whose errors weigh 1
     cost, covariance = problem.cost * problem.sigma, (x - x.mean(axis=0)).T @ (z - z.mean(axis=0)) / len(x)
     assert report.lambda_max == pytest.approx(max(np.linalg.norm(covariance, axis=1) / cost), rel=1e-10)
     again = problem.solve(report.lam, tolerance=1e-12)

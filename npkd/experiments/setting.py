@@ -16,7 +16,7 @@ from npkd.errors import InputError
 from npkd.files import reason, write_json
 from npkd.recipe import Recipe
 
-VERSION = 3
+VERSION = 4
 """Part of every hash: raised whenever the same setting would give another result."""
 
 LATER: Mapping[str, object] = {"network": "perceptron", "statistics": 0, "spare": 1.0, "kind": "macs", "tutor": None,

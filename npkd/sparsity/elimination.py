@@ -13,20 +13,25 @@ import numpy as np
 from scipy import linalg
 
 from npkd.arrays import Array
-from npkd.blas import inner_product, product
+from npkd.blas import inner_product, product, subtract
 from npkd.sparsity.group_lasso import refit
 from npkd.sparsity.statistics import Statistics
+
+ROOM = 0.8
+"""Part of the inverse that must be of columns which are left; else it is made smaller."""
 
 
 @dataclass(eq=False)
 class Reader:
     """A layer that reads neurons, while they go.
 
-    inverse (d, d)   A⁻¹ of the columns that are left, zero elsewhere
-    w (m, d)         the least squares on them;   unit (d,)  whose columns these are
+    inverse (k, k)   A⁻¹ of the columns that are left, perhaps with zeros for some that are not
+    column (k,)      which columns these are
+    w (m, d)         the least squares on what is left, zero elsewhere;   unit (d,)  whose columns these are
     """
 
     inverse: Array
+    column: Array
     w: Array
     unit: Array
 
@@ -36,23 +41,26 @@ class Reader:
         variance."""
         A = statistics.normalised()[0]
         A = A + np.eye(len(A)) * (ridge * float(np.trace(A)) / len(A) + 1e-300)
-        return Reader(np.ascontiguousarray(linalg.inv(A)), refit(statistics, np.arange(len(A)), ridge)[0], np.asarray(unit))
+        every = np.arange(len(A))
+        return Reader(np.ascontiguousarray(linalg.inv(A)), every, refit(statistics, every, ridge)[0], np.array(unit))
 
     def harm(self, u: int) -> float:
         """By how much the error rises without unit u.
 
             E_u = ½ tr( W_{:,u} ([A⁻¹]_uu)⁻¹ W_{:,u}ᵀ )                                (I9)
         """
-        at = np.flatnonzero(self.unit == u)
-        return 0.5 * inner_product(self.w[:, at], linalg.solve(self.inverse[np.ix_(at, at)], self.w[:, at].T, assume_a="pos").T)  # (I9)
+        at = np.flatnonzero(self.unit[self.column] == u)
+        w = self.w[:, self.column[at]]
+        return 0.5 * inner_product(w, linalg.solve(self.inverse[np.ix_(at, at)], w.T, assume_a="pos").T)         # (I9)
 
     def harms(self, left: Sequence[int] | Array) -> Array:
         """``harm`` of the units that are left."""
         if len(np.unique(self.unit)) < len(self.unit):
             return np.array([self.harm(u) for u in left])
-        there = np.flatnonzero(np.isin(self.unit, left))              # one column each, or none: the trace is a square
+        there = np.flatnonzero(np.isin(self.unit[self.column], left))  # one column each, or none: the trace is a square
         harms = np.zeros(1 + max(*left, *self.unit))
-        harms[self.unit[there]] = 0.5 * (self.w[:, there] ** 2).sum(axis=0) / np.diag(self.inverse)[there]        # (I9)
+        column = self.column[there]
+        harms[self.unit[column]] = 0.5 * (self.w[:, column] ** 2).sum(axis=0) / np.diag(self.inverse)[there]      # (I9)
         return harms[list(left)]
 
     def lose(self, u: int) -> None:
@@ -61,24 +69,29 @@ class Reader:
             W ← W − W_{:,u} ([A⁻¹]_uu)⁻¹ [A⁻¹]_{u,:}                                    (I10)
             A⁻¹ ← A⁻¹ − [A⁻¹]_{:,u} ([A⁻¹]_uu)⁻¹ [A⁻¹]_{u,:}                            (I11)
         """
-        at = np.flatnonzero(self.unit == u)
+        at = np.flatnonzero(self.unit[self.column] == u)
+        gone = self.column[at]
         share = linalg.solve(self.inverse[np.ix_(at, at)], self.inverse[at], assume_a="pos")
-        self.w -= product(np.ascontiguousarray(self.w[:, at]), share)                                           # (I10)
-        self.inverse -= product(np.ascontiguousarray(self.inverse[:, at]), share)                               # (I11)
-        self.w[:, at] = self.inverse[at] = self.inverse[:, at] = 0.0    # exactly, so that what is gone stays gone
+        self.w[:, self.column] -= product(np.ascontiguousarray(self.w[:, gone]), share)                          # (I10)
+        subtract(self.inverse, np.ascontiguousarray(self.inverse[:, at]), share)                                # (I11)
+        self.w[:, gone] = self.inverse[at] = self.inverse[:, at] = 0.0  # exactly, so that what is gone stays gone
+        left = np.diag(self.inverse) > 0
+        if left.sum() < ROOM * len(left):                             # the work is that of the columns that are left
+            self.inverse, self.column = np.ascontiguousarray(self.inverse[np.ix_(left, left)]), self.column[left]
 
 
-def eliminate(readers: Sequence[Reader], units: int, count: int) -> tuple[Array, Array]:
+def eliminate(readers: Sequence[Reader], units: int, count: int) -> tuple[Array, Array, Array]:
     """Units go until ``count`` of 0 … units − 1 are left; the readers are changed with them.
 
     What all readers lose together decides, in whatever unit their targets are. Of equals the first goes.
-    Returns kept (count,) ascending, and the rises of the error (units − count,), in the order of the losses.
+    Returns kept (count,) ascending, those that went in their order, and the rises of the error with each of them (units − count,).
     """
-    left, rises = list(range(units)), list[float]()
+    left, gone, rises = list(range(units)), list[int](), list[float]()
     while len(left) > count:
         harm = np.sum([reader.harms(left) for reader in readers], axis=0)
         u = left.pop(int(harm.argmin()))
+        gone.append(u)
         rises.append(float(harm.min()))
         for reader in readers:
             reader.lose(u)
-    return np.array(left), np.array(rises)
+    return np.array(left, int), np.array(gone, int), np.array(rises)

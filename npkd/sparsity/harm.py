@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from npkd.arrays import Array
-from npkd.sparsity.elimination import Reader
+from npkd.sparsity.elimination import Reader, eliminate
 from npkd.sparsity.group_lasso import LOOSE, Problem, Solution, refit
 from npkd.sparsity.statistics import Statistics
 
@@ -21,27 +21,33 @@ TRIES = 60
 """Steps of a factor 1.5 on the way to where so many neurons stay; what they leave is found by bisection."""
 
 
-def harm(statistics: Statistics, ridge: float) -> Array:
-    """By how much the error of a layer rises without a neuron, when all the others are fitted again.
+def harm(statistics: Statistics, neurons: int, ridge: float) -> Array:
+    """By how much the error of a layer rises when a neuron goes and all that are left are fitted again.
 
-        E_j = ½ ‖W_{:,j}‖² / [A⁻¹]_jj,   W the least squares on all neurons                (W15)
+        E_j = ½ ‖W_{:,j}‖² / [A⁻¹]_jj,   W the least squares on the neurons that are left, A of these       (W15)
 
-    1/[A⁻¹]_jj is the part of neuron j's variance that the others do not explain. ``ridge`` is added to A, relative to the mean variance: of
-    neurons that can stand in for one another each counts little.
+    1/[A⁻¹]_jj is the part of neuron j's variance that the others do not explain. The neuron with the least harm goes, then the next, until so
+    many ``neurons`` are left, of which each has the harm that it would do as the next one; none has less than one that went before it. So of
+    two that can stand in for one another one has little and the other much. ``ridge`` is added to A, relative to the mean variance.
     Returns (d,) float64. Source: Hassibi & Stork 1993 for single weights, here for all that leave a neuron.
     """
-    every = np.arange(len(statistics.A))
-    return Reader.of(statistics, every, ridge).harms(every)                                              # (W15)
+    d = len(statistics.A)
+    reader = Reader.of(statistics, np.arange(d), ridge)
+    kept, gone, rises = eliminate([reader], d, min(max(neurons, 1), d))
+    found = np.empty(d)
+    found[gone] = np.maximum.accumulate(rises)
+    found[kept] = np.maximum(reader.harms(kept), rises.max(initial=0.0))                                 # (W15)
+    return found
 
 
-def adaptive(statistics: Statistics, ridge: float) -> Problem:
-    """The problem (W1) in which a neuron costs the more the less harm its loss does.
+def adaptive(statistics: Statistics, neurons: int, ridge: float) -> Problem:
+    """The problem (W1) in which a neuron costs the more the less harm its loss does, on the way to so many ``neurons``.
 
         c_j = max_i E_i / E_j                                                         (W16)
 
     Source: the adaptive lasso of Zou 2006, there with the size of a weight in the place of E.
     """
-    found = harm(statistics, ridge)
+    found = harm(statistics, neurons, ridge)
     top = float(found.max(initial=0.0)) or 1.0
     return Problem(statistics, top / np.maximum(found, FLOOR * top))                                      # (W16)
 
@@ -51,7 +57,7 @@ def most_useful(statistics: Statistics, neurons: int, ridge: float) -> tuple[Sol
 
     Raises InputError where not even one neuron may stay.
     """
-    problem = adaptive(statistics, ridge)
+    problem = adaptive(statistics, neurons, ridge)
     if neurons >= problem.d:
         return problem.everything(), problem.lambda_max
     return problem.keep(neurons, around(problem, neurons, ridge)), problem.lambda_max
@@ -65,7 +71,7 @@ def around(problem: Problem, neurons: int, ridge: float) -> list[Solution]:
     """
     w, _ = refit(problem.statistics, np.arange(problem.d), ridge)
     weight = np.linalg.norm(w[:, problem.alive], axis=0) * problem.cost * problem.sigma
-    alone = np.sort(2 * harm(problem.statistics, ridge)[problem.alive] / np.maximum(weight, 1e-300))[::-1]
+    alone = np.sort(2 * harm(problem.statistics, problem.d, ridge)[problem.alive] / np.maximum(weight, 1e-300))[::-1]
     at = min(max(neurons, 1), len(alone)) - 1
     lam = max(float(alone[at]) if len(alone) else 0.0, 1e-12 * problem.lambda_max, 1e-300)
     found = [problem.solve(lam, w, tolerance=LOOSE)]

@@ -205,7 +205,7 @@ def choose(
         solution, top = most_useful(next(iter(heard.values())), wanted, ridge)
         return Choice(np.sort(first[solution.kept]), solution.lam, top, solution.gap, int(solution.proved.sum()), solution.error)
     systems = {i: Reader.of(heard[i], unit, ridge) for i, unit in units.items()}
-    kept, _ = eliminate(list(systems.values()), place.width, wanted)
+    kept, *_ = eliminate(list(systems.values()), place.width, wanted)
     there = {i: heard[i].normalised()[2] for i in units}
     left = sum(heard[i].error(system.w) * there[i] for i, system in systems.items())
     return Choice(kept, 0.0, 0.0, None, 0, left / (sum(there.values()) or 1.0))
