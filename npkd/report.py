@@ -149,7 +149,7 @@ def certificate(layer: Mapping[str, Any]) -> list[str]:
 
 def untrained(summary: Mapping[str, Any]) -> bool:
     """Of a compression: was the student left as its layers were refitted?"""
-    return "target" in summary and not summary["recipe"]["final_epochs"]
+    return "target" in summary and summary["recipe"].get("final_epochs") == 0
 
 
 def compression(summary: Mapping[str, Any]) -> list[str]:
