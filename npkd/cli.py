@@ -200,7 +200,7 @@ def work(found: argparse.Namespace) -> int:
     """``npkd compress`` and ``npkd train``."""
     from npkd.job import run
     from npkd.pipeline import Silent
-    from npkd.plan import Settings
+    from npkd.settings import Settings
 
     options = {key: value for key, value in vars(found).items() if key != "quiet"}
     watch = Bars() if sys.stderr.isatty() else Lines()

@@ -20,7 +20,8 @@ from npkd.errors import InputError
 from npkd.files import make_folder, write_bytes, write_json, write_text
 from npkd.nn.network import Network, perceptron
 from npkd.pipeline import State, Watch
-from npkd.plan import Plan, Settings, prepare
+from npkd.plan import Plan, prepare
+from npkd.settings import Settings
 from npkd.sparsity.sizes import widths_of
 from npkd.storage import Model
 

@@ -98,10 +98,15 @@ def for_examples(examples: int, epochs: int | None = None, shape: Sequence[int] 
     if epochs < 0:
         raise InputError(f"recipe: epochs is {epochs}; it must be at least 0")
     if not epochs:
-        return replace(base, rounds=1, round_epochs=0, final_epochs=0)
+        return untrained(base)
     scale = epochs / base.final_epochs
     return replace(base, teacher_epochs=max(1, round(base.teacher_epochs * scale)), final_epochs=epochs,
                    round_epochs=max(1, round(base.round_epochs * scale)))
+
+
+def untrained(recipe: Recipe) -> Recipe:
+    """The recipe for a student that is cut once and not trained."""
+    return replace(recipe, rounds=1, round_epochs=0, final_epochs=0)
 
 
 def plain(recipe: Recipe) -> Recipe:

@@ -25,8 +25,9 @@ from npkd.files import reason
 from npkd.nn.network import Network
 from npkd.nn.workspace import predict
 from npkd.pipeline import State
-from npkd.plan import Plan, Settings
+from npkd.plan import Plan
 from npkd.recipe import Recipe
+from npkd.settings import Settings
 from npkd.sparsity.layerwise import Distilled
 from npkd.sparsity.sizes import widths_of
 from npkd.target import Target

@@ -23,6 +23,7 @@ from npkd.files import read_npz, write_npz
 from npkd.idx import PARTS
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
 from npkd.recipe import Recipe
+from npkd.settings import Settings
 from npkd.sparsity.group_lasso import Problem
 from npkd.sparsity.penalties import L1, NeuronGroups
 from npkd.sparsity.statistics import Statistics
@@ -282,7 +283,7 @@ def test_there_are_enough_wrong_inputs():
     lambda: Recipe(rounds=0), lambda: Recipe(hidden=()), lambda: recipe.for_examples(100, -1), lambda: Recipe(final_epochs=-1),
     lambda: Recipe(round_epochs=-1), lambda: Recipe(final_epochs=0),
     lambda: Problem(Statistics.of(np.ones((3, 2)), np.ones((3, 1)))).solve(-1.0), lambda: split(np.arange(4), 0.9, RNG),
-    lambda: from_arrays("d", list(arrays().values()), seed=-1), lambda: plan.Settings(seed=-2),
+    lambda: from_arrays("d", list(arrays().values()), seed=-1), lambda: Settings(seed=-2),
 ])
 def test_python_refuses_in_one_sentence_too(wrong):
     with pytest.raises(InputError) as caught:

@@ -14,7 +14,8 @@ from npkd.errors import InputError
 from npkd.files import read_npz
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
 from npkd.nn.workspace import predict
-from npkd.plan import Settings, prepare, rescaled
+from npkd.plan import prepare, rescaled
+from npkd.settings import Settings
 from npkd.storage import Model
 from tests.tiny import Stop, arrays, quick, stored, tree
 

@@ -11,7 +11,8 @@ from npkd.cli import main
 from npkd.errors import InputError
 from npkd.nn.architectures import conv_layer, lenet5
 from npkd.nn.network import Layer, Network, dense_layer
-from npkd.plan import Settings, unselected
+from npkd.plan import unselected
+from npkd.settings import Settings
 from npkd.sparsity.gathering import gather, readers
 from npkd.sparsity.sizes import geometry
 from npkd.storage import load

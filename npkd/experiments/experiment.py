@@ -9,6 +9,7 @@ from typing import Protocol
 from npkd.experiments.published import Published
 from npkd.experiments.setting import Setting, TeacherSetting
 from npkd.recipe import Recipe
+from npkd.recipe import untrained as without_training
 
 SCRATCH = ("scratch", "scratch with distillation")
 """Methods whose network never was a large one."""
@@ -82,7 +83,7 @@ def against(
 
 def untrained(taught: TeacherSetting, macs: int, recipe: Recipe, names: Sequence[str], following: Sequence[str]) -> list[Setting]:
     """Ours and the named methods on the same teacher, everything in one cut and no epoch behind it; ``following`` ones with our widths."""
-    once = replace(recipe, rounds=1, round_epochs=0, final_epochs=0)
+    once = without_training(recipe)
     first = Setting(taught, "ours", macs, once)
     return [first, *(Setting(taught, name, macs, once) for name in names),
             *(Setting(taught, name, macs, once, widths_of=first) for name in following)]
