@@ -83,7 +83,8 @@ def for_examples(examples: int, epochs: int | None = None, shape: Sequence[int] 
     of pictures (H, W) are moved by a pixel, other large sets are mixed in pairs.
 
     ``epochs`` sets the final distillation, and the other stages in proportion; with 0 the student is not trained, and for a target of size
-    all that goes goes in one round (a teacher is trained as ever). LeNet-5 gets fewer passes: each costs ten times as much.
+    all that goes goes in one round (a teacher is trained as ever). LeNet-5 gets fewer passes, since each costs ten times as much; labels count
+    beside its teacher's answers, and gradients are clipped sooner: with labels the rate is near the one that is too large (docs/14).
     """
     small = Recipe(teacher_epochs=80, round_epochs=12, final_epochs=80, batch=64, rate=0.025, decay=1e-4, student_rate=0.05, noise=0.15)
     large = Recipe(teacher_epochs=20, rounds=40, round_epochs=1, final_epochs=200, rate=0.1, decay=2e-4, student_rate=0.1, temperature=2.0,
@@ -92,7 +93,7 @@ def for_examples(examples: int, epochs: int | None = None, shape: Sequence[int] 
     base = small if examples < 20_000 else replace(large, jitter=1, teacher_epochs=30) if pictures else replace(large, mix=1.0)
     if network == "lenet5":
         base = replace(base, network=network, teacher_epochs=10, batch=64, rate=0.02, decay=5e-4, rounds=12, round_epochs=1, final_epochs=40,
-                       student_rate=0.02, temperature=2.0, noise=0.0, mix=0.0, spare=1.0, statistics=5000)
+                       student_rate=0.02, clip=3.0, temperature=2.0, labels=1.0, noise=0.0, mix=0.0, spare=1.0, statistics=5000)
     if epochs is None:
         return base
     if epochs < 0:

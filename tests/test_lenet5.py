@@ -6,9 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from npkd import compress, cost, recipe
+from npkd import compress, cost, pipeline, recipe
 from npkd.cli import main
 from npkd.errors import InputError
+from npkd.experiments import lenet5 as experiment
 from npkd.nn.architectures import conv_layer, lenet5
 from npkd.nn.network import Layer, Network, dense_layer
 from npkd.plan import unselected
@@ -84,6 +85,23 @@ def test_the_recipe_is_shorter_and_plain_only_stops_moving():
     assert recipe.plain(long).jitter == 0
     assert recipe.plain(long).batch == long.batch
     assert recipe.for_examples(54_000, 4, (28, 28), "lenet5").teacher_epochs == 1
+
+
+def test_labels_weigh_in_the_job_and_nowhere_else(monkeypatch):
+    """The default recipe of a convolutional network lets labels count; npkd.compress, which needs none, measures with them alone; the methods
+    of the comparison learn from answers alone."""
+    weights, loop = [], pipeline.imitate
+    monkeypatch.setattr(pipeline, "imitate", lambda *a, **options: weights.append(a[3].labels) or loop(*a, **options))
+    rng = np.random.default_rng(5)
+    teacher = lenet5(rng, channels=(4, 6), hidden=12, shape=(16, 16, 1), classes=3)
+    x = rng.standard_normal((150, 256)).astype(np.float32)
+    one, other = (compress(teacher, x, target="macs=40%", epochs=1, labels=rng.integers(0, 3, 150)) for _ in range(2))
+    assert set(weights) == {0.0}
+    for a, b in zip(one.student.layers, other.student.layers, strict=True):
+        assert all(np.array_equal(p, q) for p, q in zip(a.params, b.params, strict=True))
+    assert recipe.for_examples(54_000, shape=(28, 28), network="lenet5").labels == 1.0
+    assert {record.recipe.labels for record in experiment.RECORDS} == {1.0}
+    assert {s.recipe.labels for s in experiment.comparison(1)} == {0.0}
 
 
 @pytest.mark.parametrize(("more", "words"), [

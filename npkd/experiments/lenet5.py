@@ -36,8 +36,9 @@ TEACHERS: dict[str, Recipe] = {
 }
 """Like for like: a 20-50-500 net without augmentation; the same with pictures moved by a pixel."""
 
-COMPARISON = replace(PICTURES, rounds=11, round_epochs=1, final_epochs=10)
-"""The distillation of the comparison: 20 epochs, 10 of them between removals."""
+COMPARISON = replace(PICTURES, rounds=11, round_epochs=1, final_epochs=10, labels=0.0, clip=10.0)
+"""The distillation of the comparison: 20 epochs, 10 of them between removals. Answers of the teacher alone are learnt, clipped as for the
+perceptron."""
 
 METHODS = ("incoming weights", "outgoing weights", "activation", "taylor", "slimming", *SCRATCH)
 """Those that are compared with ours; from scratch, also with the widths that ours found."""
@@ -52,14 +53,14 @@ REFITTED = ("random refitted", "outgoing weights refitted", "activation refitted
 AT_LAST = replace(PICTURES, all_at_last=True)
 """The records' recipe: the default one, but the last distillation sees all 60,000 pictures, as the published ones did."""
 
-LIKE_FOR_LIKE = replace(AT_LAST, jitter=0, adversary=0.7, labels=1.0)
-"""The same where nothing is moved: half of what the student learns from is moved to its worst (T11), which needs no knowledge of pictures, and
-labels count as for the perceptron. ε was chosen on validation data (docs/14)."""
+LIKE_FOR_LIKE = replace(AT_LAST, jitter=0, adversary=0.7)
+"""The same where nothing is moved: half of what the student learns from is moved to its worst (T11), which needs no knowledge of pictures.
+ε was chosen on validation data (docs/14)."""
 
 WHOLE = 2_293_000
 """Multiply-accumulates of the dense network."""
 
-UNCUT = replace(AT_LAST, rounds=1, final_epochs=20, labels=1.0)
+UNCUT = replace(AT_LAST, rounds=1, final_epochs=20)
 """Nothing is removed: the network learns on, from labels and from what it said before (from that alone it would learn nothing: it says it)."""
 
 WEIGHTS = 2_751 + 5 + 10 + 16 + 10
