@@ -75,7 +75,10 @@ class Recipe:
 
 
 OF_TRAINED = ("round_epochs", "temperature", "labels", "student_rate", "student_decay", "clip", "mix", "adversary", "refresh", "all_at_last")
-"""What matters only where the student is trained."""
+"""What matters only where a student is trained."""
+
+OF_STUDENT = (*OF_TRAINED, "rounds", "final_epochs", "spare", "statistics")
+"""What matters only where there is a student."""
 
 
 def for_examples(examples: int, epochs: int | None = None, shape: Sequence[int] = (), network: str = "perceptron") -> Recipe:

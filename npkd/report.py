@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from npkd.pipeline import largest
-from npkd.recipe import OF_TRAINED
+from npkd.recipe import OF_STUDENT, OF_TRAINED
 
 CAPTIONS: Mapping[str, tuple[str, str]] = {
     "training": ("Training", "Loss and validation error, epoch by epoch. A dotted line stands wherever neurons were removed."),
@@ -206,8 +206,13 @@ def settings(summary: Mapping[str, Any]) -> list[list[str]]:
         if summary.get("tutor"):
             error = percent(summary["tutor"]["test_error"], 2)
             rows.append(["tutor", f"from the file {summary['tutor']['file']}, test error {error}; it was imitated in the place of the teacher"])
+        if not untrained(summary):
+            also = f", and the labels with weight {recipe['labels']:g}" if recipe.get("labels") else ""
+            rows.append(["learnt from", f"the answers of the {'tutor' if summary.get('tutor') else 'teacher'}{also}"])
     rows += [[f"shown to the {who}" if "target" in summary else "augmentation", str(words)] for who, words in summary["augmentation"].items()]
-    left_out = {*(OF_TRAINED if untrained(summary) else ()), *(["rounds"] if summary.get("target", {}).get("kind") == "error" else ())}
+    left_out = set(OF_STUDENT if "model" in summary else OF_TRAINED if untrained(summary) else ())
+    if summary.get("target", {}).get("kind") == "error":
+        left_out.add("rounds")
     rows += [[key.replace("_", " "), setting(value)] for key, value in recipe.items() if key not in left_out]
     rows.append(["versions", ", ".join(f"{name} {version}" for name, version in summary["versions"].items())])
     rows.append(["time", f"{summary['seconds']:.0f} seconds"])

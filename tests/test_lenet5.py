@@ -62,6 +62,7 @@ def test_a_run_keeps_its_target_and_writes_everything(folder):
     assert gaps[3] <= 1e-6
     page = (folder / "out" / "report.html").read_text()
     assert "Channels, which are read through several weights each, are eliminated one after the other." in page
+    assert "the answers of the teacher, and the labels with weight 1" in page
     assert main(["report", str(folder / "out")]) == 0
 
 
@@ -87,21 +88,36 @@ def test_the_recipe_is_shorter_and_plain_only_stops_moving():
     assert recipe.for_examples(54_000, 4, (28, 28), "lenet5").teacher_epochs == 1
 
 
-def test_labels_weigh_in_the_job_and_nowhere_else(monkeypatch):
-    """The default recipe of a convolutional network lets labels count; npkd.compress, which needs none, measures with them alone; the methods
-    of the comparison learn from answers alone."""
-    weights, loop = [], pipeline.imitate
-    monkeypatch.setattr(pipeline, "imitate", lambda *a, **options: weights.append(a[3].labels) or loop(*a, **options))
-    rng = np.random.default_rng(5)
+def weights_of_labels(monkeypatch):
+    """What every distillation from now on weighs labels with."""
+    found, loop = [], pipeline.imitate
+    monkeypatch.setattr(pipeline, "imitate", lambda *a, **options: found.append(a[3].labels) or loop(*a, **options))
+    return found
+
+
+def test_labels_weigh_in_every_distillation_of_the_job(folder, tmp_path, monkeypatch):
+    weights = weights_of_labels(monkeypatch)
+    words = ["--data", str(folder / "data.npz"), "--teacher", str(folder / "out" / "teacher.npz"), "--target", "macs=20%", "--epochs", "1"]
+    assert main(["compress", *words, "--out", str(tmp_path), "--quiet"]) == 0
+    assert len(weights) == recipe.for_examples(54_000, network="lenet5").rounds
+    assert set(weights) == {1.0}
+
+
+def test_labels_do_not_weigh_in_npkd_compress(monkeypatch):
+    """It measures with them alone."""
+    weights, rng = weights_of_labels(monkeypatch), np.random.default_rng(5)
     teacher = lenet5(rng, channels=(4, 6), hidden=12, shape=(16, 16, 1), classes=3)
     x = rng.standard_normal((150, 256)).astype(np.float32)
     one, other = (compress(teacher, x, target="macs=40%", epochs=1, labels=rng.integers(0, 3, 150)) for _ in range(2))
     assert set(weights) == {0.0}
     for a, b in zip(one.student.layers, other.student.layers, strict=True):
         assert all(np.array_equal(p, q) for p, q in zip(a.params, b.params, strict=True))
-    assert recipe.for_examples(54_000, shape=(28, 28), network="lenet5").labels == 1.0
-    assert {record.recipe.labels for record in experiment.RECORDS} == {1.0}
-    assert {s.recipe.labels for s in experiment.comparison(1)} == {0.0}
+
+
+def test_what_the_experiments_learn_from():
+    """The records the default, the comparison what page 14 says."""
+    assert {(record.recipe.labels, record.recipe.clip) for record in experiment.RECORDS} == {(1.0, 3.0)}
+    assert {(s.recipe.labels, s.recipe.clip) for s in experiment.comparison(1)} == {(0.0, 10.0)}
 
 
 @pytest.mark.parametrize(("more", "words"), [

@@ -37,8 +37,8 @@ TEACHERS: dict[str, Recipe] = {
 """Like for like: a 20-50-500 net without augmentation; the same with pictures moved by a pixel."""
 
 COMPARISON = replace(PICTURES, rounds=11, round_epochs=1, final_epochs=10, labels=0.0, clip=10.0)
-"""The distillation of the comparison: 20 epochs, 10 of them between removals. Answers of the teacher alone are learnt, clipped as for the
-perceptron."""
+"""The distillation of the comparison: 20 epochs, 10 of them between removals. What is distilled learns the teacher's answers alone,
+clipped as for the perceptron."""
 
 METHODS = ("incoming weights", "outgoing weights", "activation", "taylor", "slimming", *SCRATCH)
 """Those that are compared with ours; from scratch, also with the widths that ours found."""
