@@ -204,8 +204,7 @@ def settings(summary: Mapping[str, Any]) -> list[list[str]]:
         rows.append(["target", f"{target['words']}: {bound}"])
         rows.append(["teacher", f"from the file {summary['teacher_file']}" if summary["teacher_file"] else "trained in this run"])
         if summary.get("tutor"):
-            error = percent(summary["tutor"]["test_error"], 2)
-            rows.append(["tutor", f"from the file {summary['tutor']['file']}, test error {error}; it was imitated in the place of the teacher"])
+            rows.append(["tutor", f"from the file {summary['tutor']['file']}, test error {percent(summary['tutor']['test_error'], 2)}"])
         if not untrained(summary):
             also = f", and the labels with weight {recipe['labels']:g}" if recipe.get("labels") else ""
             rows.append(["learnt from", f"the answers of the {'tutor' if summary.get('tutor') else 'teacher'}{also}"])

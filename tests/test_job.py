@@ -249,7 +249,9 @@ def test_the_answers_of_a_tutor_are_what_is_learnt(tmp_path, target):
     assert found["tutor"]["file"] == "stubborn.npz"
     assert found["tutor"]["test_error"] == pytest.approx(np.mean(arrays()["y_test"] != 2))
     assert "--tutor stubborn.npz" in found["command"]
-    assert "stubborn.npz" in (tmp_path / "out" / "report.html").read_text()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "stubborn.npz" in page
+    assert "the answers of the tutor<" in page
 
 
 def test_a_tutor_is_asked_about_inputs_as_it_was_trained_on(tmp_path):

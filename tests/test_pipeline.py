@@ -156,6 +156,13 @@ def test_labels_are_not_used_for_the_student(data, teacher):
         assert all(np.array_equal(p, q) for p, q in zip(a.params, b.params, strict=True))
 
 
+def test_labels_are_learnt_from_where_they_weigh(data, teacher):
+    """Other labels, another student."""
+    other = SimpleNamespace(**{**vars(data), "y_train": 2 - data.y_train})
+    one, two = (run(given, teacher, Target("macs", 40), replace(RECIPE, labels=1.0)) for given in (data, other))
+    assert not np.array_equal(one.student.layers[-1].params[0], two.student.layers[-1].params[0])
+
+
 def test_an_adversary_is_the_students_in_every_stage(data, teacher, monkeypatch):
     """Its radius reaches the loop in every distillation, and none does in the training of a teacher."""
     radii, loop = [], pipeline.train

@@ -149,6 +149,7 @@ def test_the_command_trains_nothing_and_says_so(tmp_path):
     assert not (out / "figures" / "training.png").exists()
     assert 'alt="Training"' not in page
     assert "The student was not trained" in page
+    assert ">learnt from<" not in page
     for word in ("student rate", "temperature", "round epochs"):
         assert f">{word}<" not in page
     assert ">rounds<" in page
