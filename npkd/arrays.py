@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ Backward = Callable[[Array], tuple[Array, ...]]
 Batch = Mapping[str, Array]
 """Arrays of equal length by name: "x" the inputs, "y" the labels, and whatever the objective asks for."""
 
-Objective = Callable[[list[Array], Batch], tuple[float, Mapping[int, Array]]]
+Objective = Callable[[Sequence[Array], Batch], tuple[float, Mapping[int, Array]]]
 """``objective(activations, batch) -> (value, {index: sensitivity})``."""
 
 

@@ -5,16 +5,16 @@ import math
 import numpy as np
 import pytest
 
+from npkd import cost
 from npkd.errors import InputError
-from npkd.nn import workspace_maps, workspace_products, workspace_threads
+from npkd.nn import workspace, workspace_maps, workspace_products, workspace_threads
 from npkd.nn.layers import flatten
 from npkd.nn.network import OPS, Layer, Network, dense_layer, perceptron
 from npkd.nn.pooling import max_pool
-from npkd.nn.workspace import Workspace, predict
+from npkd.nn.workspace import Joined, Workspace, predict
 from npkd.nn.workspace_maps import Conv, MaxPool
 from npkd.nn.workspace_products import Positions, Rows
 from npkd.nn.workspace_steps import Plain, Reshape
-from npkd.nn.workspace_threads import Pair
 
 TOLERANCE = {np.float64: 1e-12, np.float32: 1e-5}
 
@@ -174,11 +174,12 @@ def test_equal_to_the_plain_network(seed, dtype):
 def test_equal_to_the_plain_network_of_maps(seed, dtype, monkeypatch):
     """The limits that choose between the forms of a product are drawn too, so that each form meets each setting; so is the second thread."""
     rng = np.random.default_rng(1000 + seed)
-    for module, limits in ((workspace_products, {"BLOCK": (5, 8, 64), "SMALL": (1, 3000, 10**6), "WORTH": (0, 10**9)}),
-                           (workspace_maps, {"FEW": (1, 6), "NARROW": (0, 8, 1000), "MANY": (0, 10**9)})):
+    for module, limits in ((workspace_products, {"BLOCK": (5, 8, 64), "SMALL": (1, 3000, 10**6), "CACHE": (1, 5000, 1 << 20)}),
+                           (workspace_maps, {"FEW": (1, 6), "NARROW": (0, 8, 1000), "CACHE": (1, 5000, 1 << 20)}),
+                           (workspace, {"WORTH": (0, 10**9), "FEW": (1, 3)})):
         for name, values in limits.items():
             monkeypatch.setattr(module, name, int(rng.choice(values)))
-    monkeypatch.setattr(workspace_threads, "threads", lambda: 2)
+    monkeypatch.setattr(workspace, "threads", lambda: 2)
     hold_equal(rng, *random_maps(rng, dtype), dtype, (13, 4, 13, 2, 16), cancel=30)
 
 
@@ -192,9 +193,9 @@ def test_random_networks_of_maps_meet_every_op_and_every_form(monkeypatch):
         monkeypatch.setattr(workspace_maps, "NARROW", int(rng.choice((0, 1000))))
         network, inputs = random_maps(rng, np.float64)
         met |= {layer.op for layer in network.layers}
-        workspace = Workspace(network, 12)
-        workspace.forward(rng.standard_normal((12, inputs)))
-        forms += [type(step) for step in workspace.steps if isinstance(step, (Conv, MaxPool, Plain))]
+        space = Workspace(network, 12)
+        space.forward(rng.standard_normal((12, inputs)))
+        forms += [type(step) for step in space.lanes[0].steps if isinstance(step, (Conv, MaxPool, Plain))]
     assert met >= set(MAPS)
     assert {form for form in (Positions, Rows, Conv, MaxPool, Plain) if forms.count(form) < 10} == set()
 
@@ -226,20 +227,69 @@ def test_lenet_equals_the_plain_network(dtype):
     hold_equal(rng, lenet(rng, dtype), 784, dtype, (70, 64, 70, 1, 40))
 
 
-def test_one_thread_and_two_give_the_same_bytes(monkeypatch):
+@pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize("n", [64, 25, 23])
+def test_one_core_and_two_compute_the_same(n, dtype, monkeypatch):
+    """Up to rounding, for halves of unequal size too; with fewer examples than two halves need there is one."""
     rng = np.random.default_rng(6)
-    network, x, d = lenet(rng), rng.standard_normal((64, 784)).astype(np.float32), rng.standard_normal((64, 10)).astype(np.float32)
-    monkeypatch.setattr(workspace_products, "WORTH", 0)
-    monkeypatch.setattr(workspace_maps, "MANY", 0)
+    network, x, d = lenet(rng, dtype), rng.standard_normal((n, 784)).astype(dtype), rng.standard_normal((n, 10)).astype(dtype)
+    monkeypatch.setattr(workspace, "WORTH", 0)
     results = []
     for threads in (1, 2):
-        monkeypatch.setattr(workspace_threads, "threads", lambda threads=threads: threads)
+        monkeypatch.setattr(workspace, "threads", lambda threads=threads: threads)
         space = Workspace(network, 64)
-        y = space.forward(x)[-1].copy()
-        space.backward({9: d})
-        results.append((y, space.gradient.copy()))
-    assert np.array_equal(results[0][0], results[1][0])
-    assert np.array_equal(results[0][1], results[1][1])
+        activations = space.forward(x)
+        assert isinstance(activations, Joined) == (threads == 2 and n >= 24)
+        assert len(activations) == 10
+        assert activations[0] is x
+        y = [a.copy() for a in activations[1:]]
+        slope = space.backward({9: d, 4: np.ones_like(activations[4])}, inputs=True)
+        results.append((*y, slope, *(gradients_of(space))))
+    for one, two in zip(*results, strict=True):
+        close(two, one, dtype, cancel=10)
+
+
+def test_where_examples_depend_on_each_other_they_stay_together(monkeypatch):
+    """Moments of a batch, and what a generator draws for it: half of them would be others. Predicting there is nothing of the kind."""
+    monkeypatch.setattr(workspace, "WORTH", 0)
+    monkeypatch.setattr(workspace, "threads", lambda: 2)
+    rng = np.random.default_rng(7)
+    for layer in (Layer("batch_norm", (np.ones(4, np.float32), np.zeros(4, np.float32)), {}, (np.zeros(4), np.ones(4))),
+                  Layer("dropout", options={"rate": 0.5})):
+        network = Network([*lenet(rng).layers[:2], layer, *lenet(rng).layers[2:]])
+        space, x = Workspace(network, 64), rng.standard_normal((64, 784)).astype(np.float32)
+        assert not isinstance(space.forward(x, rng), Joined)
+        assert isinstance(space.forward(x), Joined)
+
+
+def test_a_small_network_is_not_shared_out(monkeypatch):
+    monkeypatch.setattr(workspace, "threads", lambda: 2)
+    space = Workspace(lenet(np.random.default_rng(8)), 64)
+    x = np.zeros((64, 784), np.float32)
+    assert 64 * cost.of(space.network).macs < workspace.WORTH
+    assert not isinstance(space.forward(x), Joined)
+    monkeypatch.setattr(workspace, "WORTH", 64 * cost.of(space.network).macs)
+    assert isinstance(space.forward(x), Joined)
+    assert Workspace(perceptron([3000, 3000, 10], np.random.default_rng(8)), 64).pair is None
+
+
+def test_blas_has_its_threads_back():
+    """Also where what is computed fails, and of one inside another."""
+    pair, had = workspace_threads.Pair(), [get() for get, _ in workspace_threads.pools()]
+
+    def fails():
+        with pair, pair:
+            assert [get() for get, _ in workspace_threads.pools()] == [1, 1]
+            raise ZeroDivisionError
+    try:
+        for _, put in workspace_threads.pools():
+            put(2)
+        with pytest.raises(ZeroDivisionError):
+            fails()
+        assert [get() for get, _ in workspace_threads.pools()] == [2, 2]
+    finally:
+        for (_, put), count in zip(workspace_threads.pools(), had, strict=True):
+            put(count)
 
 
 def test_the_second_thread_hands_on_what_is_raised_there():
@@ -256,24 +306,13 @@ def test_threads_are_as_many_as_blas_may_have(said, expected, monkeypatch):
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", said)
     monkeypatch.setattr(workspace_threads.os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
     assert workspace_threads.threads() == expected
+    monkeypatch.setattr(workspace_threads.ctypes, "CDLL", lambda _: object())          # some other BLAS, which nobody knows how to tell
+    workspace_threads.pools.cache_clear()
+    assert workspace_threads.threads() == 1
+    monkeypatch.undo()
+    workspace_threads.pools.cache_clear()
     monkeypatch.setattr(workspace_threads.os, "sched_getaffinity", lambda _: {0}, raising=False)
     assert workspace_threads.threads() == 1
-
-
-@pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
-@pytest.mark.parametrize("turned", [(False, False), (True, False), (False, True), (True, True)], ids=str)
-def test_product_on_parts_of_matrices(dtype, turned):
-    """Equal to a sum over indices; nothing beside the part is touched."""
-    rng = np.random.default_rng(7)
-    a, b, out = (rng.standard_normal(shape).astype(dtype) for shape in ((9, 11), (10, 12), (8, 13)))
-    n, k, m = 3, 5, 4
-    part_a = a[1:1 + (k if turned[0] else n), 2:2 + (n if turned[0] else k)]
-    part_b = b[2:2 + (m if turned[1] else k), 1:1 + (k if turned[1] else m)]
-    expected = out.copy()
-    expected[1:1 + n, 3:3 + m] += np.einsum("ki,kj->ij" if turned[0] else "ik,kj->ij", part_a, part_b.T if turned[1] else part_b)
-    product = workspace_threads.Product(np.dtype(dtype), (n, k, m), (11, 12, 13), turned)
-    product(*(workspace_products.address(part) for part in (part_a, part_b, out[1:, 3:])))
-    close(out, expected, dtype)
 
 
 @pytest.mark.parametrize("n", [1, 11, 65, 300])
@@ -349,7 +388,7 @@ def test_parameters_of_other_dtypes_are_refused(layers):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("channels", "examples"), [(16, 20), (16, 200), (1, 20), (2, 5)])
 def test_sensitivities_of_another_dtype_are_rounded(channels, examples, dtype):
-    """The products of maps get addresses, which have no dtype. All their forms: by positions in one block and in two, by rows, all patches."""
+    """Products that are written in place need one dtype. All their forms: by positions in one block and in two, by rows, all patches."""
     rng = np.random.default_rng(0)
     network = Network([Layer("conv2d", (rng.standard_normal((f, 3, 3, c)).astype(dtype), np.zeros(f, dtype)), {"padding": 1})
                        for c, f in ((channels, 4), (4, 3))])
@@ -389,7 +428,7 @@ def test_more_examples_than_rows_are_refused():
 def test_what_is_kept_between_calls_is_not_stale():
     """Other arrays of the same shape, the same array with other numbers in it, other shapes: each time the answer to what is given now."""
     rng = np.random.default_rng(0)
-    pool, flat = MaxPool((2, 3), Pair()), Reshape(Layer("flatten"))
+    pool, flat = MaxPool((2, 3)), Reshape(Layer("flatten"))
     x = rng.standard_normal((2, 4, 6, 3))
     for given in (x, rng.standard_normal(x.shape), x, rng.standard_normal((3, 5, 7, 2)), x):
         for _ in range(2):

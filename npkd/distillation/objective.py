@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from npkd.arrays import Array, Batch
@@ -40,7 +40,7 @@ class Distillation:
         if not (self.labels or self.soft or any(self.hints.values())):
             raise InputError("Distillation: labels, soft and hints are all 0; the student needs something to learn from")
 
-    def __call__(self, activations: list[Array], batch: Batch) -> tuple[float, Mapping[int, Array]]:
+    def __call__(self, activations: Sequence[Array], batch: Batch) -> tuple[float, Mapping[int, Array]]:
         """Value and sensitivities of the activations of a batch, (K5)."""
         last = len(activations) - 1
         value, sensitivities = 0.0, dict[int, Array]()

@@ -118,7 +118,7 @@ def whole(values: Array, place: Junction) -> Array:
     return flat if len(unit) == place.width else np.stack([flat[:, at].sum(axis=1) for at in place.entries(place.consumer)], axis=1)
 
 
-def forward(network: Network, x: Array) -> Iterator[tuple[int, list[Array]]]:
+def forward(network: Network, x: Array) -> Iterator[tuple[int, Sequence[Array]]]:
     """(first row, activations) for every ROWS examples of x (N, I), every MAPS where activations are maps; the buffers are used again."""
     rows = MAPS if convolves(network) else ROWS
     space = Workspace(network, min(rows, len(x)))

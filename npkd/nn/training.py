@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -62,7 +62,7 @@ class Record:
     best: Network
 
 
-def classification(activations: list[Array], batch: Batch) -> tuple[float, Mapping[int, Array]]:
+def classification(activations: Sequence[Array], batch: Batch) -> tuple[float, Mapping[int, Array]]:
     """The objective of plain training: cross-entropy of the last activation with the labels batch["y"] (N,). Raises InputError without them."""
     if "y" not in batch:
         raise InputError(f"classification: data holds {', '.join(sorted(batch))}; it needs the labels 'y' too")
@@ -93,6 +93,11 @@ class Step:
 
     def __call__(self, batch: Batch, objective: Objective, rate: float, rng: np.random.Generator | None = None) -> float:
         """Update the workspace's network on a batch and return the objective's value before the update."""
+        with self.workspace.alone:
+            return self.update(batch, objective, rate, rng)
+
+    def update(self, batch: Batch, objective: Objective, rate: float, rng: np.random.Generator | None) -> float:
+        """``__call__``, once BLAS leaves the cores to the workspace."""
         space = self.workspace
         value = self.differentiate(batch, objective, rng)
         if not math.isfinite(value):        # before it spreads to every parameter: the caller says where it began

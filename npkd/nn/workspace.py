@@ -1,30 +1,37 @@
 """The same network, the same numbers, in memory that is set up once: what training runs on.
 
-The plain form (network.py) allocates every result; this one keeps a buffer for each and does all matrix products in place, through
-one BLAS. Its gradients come as ``gradient ← new + β · gradient``, which is what the β of gemm computes anyway: with β = 0 that is the
-gradient, with β = μ it is the velocity of momentum, for nothing. tests/test_workspace.py holds it equal to the plain form; docs/4-training.md
-shows what each of these choices is worth.
+The plain form (network.py) allocates every result; this one keeps a buffer for each and does all matrix products in place. Its gradients
+come as ``gradient ← new + β · gradient``, which is what the β of gemm computes anyway: with β = 0 that is the gradient, with β = μ it is the
+velocity of momentum, for nothing. tests/test_workspace.py holds it equal to the plain form; docs/4-training.md shows what each of these
+choices is worth.
 
-SciPy and NumPy carry an OpenBLAS each, with a pool of threads each, and two pools in one loop fight for the cores: every product here is
-SciPy's, none is NumPy's ``@``.
+SciPy and NumPy carry an OpenBLAS each, with a pool of threads each, and two pools in one loop fight for the cores. The products of dense
+layers are SciPy's. Those of maps are small and come in stacks, which NumPy computes; a network of maps therefore keeps either pool to one
+thread, and where it has two cores it shares out the examples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 
+from npkd import cost
 from npkd.arrays import Array
 from npkd.errors import InputError
-from npkd.nn.convolution import pair
-from npkd.nn.network import Layer, Network, at_once, check_sensitivities
-from npkd.nn.workspace_maps import Conv, MaxPool
-from npkd.nn.workspace_steps import Dense, Plain, Relu, Reshape
-from npkd.nn.workspace_threads import Pair
+from npkd.nn.network import Network, at_once, check_sensitivities, convolves
+from npkd.nn.workspace_lane import Lane
+from npkd.nn.workspace_maps import FEW
+from npkd.nn.workspace_steps import Plain
+from npkd.nn.workspace_threads import Pair, threads
 
-Step = Dense | Relu | Reshape | Conv | MaxPool | Plain
+T = TypeVar("T")
+
+WORTH = 80_000_000
+"""With fewer multiply-accumulates than these in a batch a second core costs more than it brings."""
 
 
 def shaped(part: Array, shape: tuple[int, ...]) -> Array:
@@ -38,22 +45,22 @@ def shaped(part: Array, shape: tuple[int, ...]) -> Array:
     return part.reshape(shape)
 
 
-def step_of(layer: Layer, gradient: Sequence[Array], rows: int, two: Pair) -> Step:
-    """The fastest step there is for a layer; the last resort is its plain form."""
-    if layer.op == "dense":
-        return Dense(layer.params, gradient, rows)
-    if layer.op == "conv2d":
-        return Conv(layer, gradient, two)
-    if layer.op == "relu":
-        return Relu()
-    if layer.op in ("flatten", "unflatten"):
-        return Reshape(layer)
-    if layer.op == "max_pool":
-        size, stride, padding = layer.options["size"], layer.options.get("stride"), layer.options.get("padding", 0)
-        sides = pair("max_pool", "size", size, 1)
-        if (stride is None or pair("max_pool", "stride", stride, 1) == sides) and pair("max_pool", "padding", padding, 0) == (0, 0):
-            return MaxPool(sides, two)
-    return Plain(layer, gradient)
+class Joined(Sequence[Array]):
+    """The activations of two halves of the examples. One is put together when somebody asks for it: most nobody does."""
+
+    def __init__(self, x: Array, halves: Sequence[list[Array]]) -> None:
+        self.halves, self.whole = halves, {0: x}
+
+    def __len__(self) -> int:
+        return len(self.halves[0])
+
+    def __getitem__(self, i: Any) -> Any:
+        if isinstance(i, slice):
+            return [self[k] for k in range(len(self))[i]]
+        i = range(len(self))[i]
+        if i not in self.whole:
+            self.whole[i] = np.concatenate([half[i] for half in self.halves])
+        return self.whole[i]
 
 
 class Workspace:
@@ -64,6 +71,8 @@ class Workspace:
     gradient     (P,) the gradients in the same order, after ``backward``
     layout       for each layer, for each of its parameters, its slice of the vector
 
+    Where the network has maps and enough to do, half of the examples are computed on a second core: each half has the steps of a lane to
+    itself, and their gradients are added up. ``with workspace.alone:`` is the time in which BLAS leaves it both cores.
     The given network is not changed. Raises InputError unless all its arrays are float32 or all float64.
     """
 
@@ -75,40 +84,62 @@ class Workspace:
         self.parameters = np.empty(sum(a.size for a in arrays), dtypes.pop())
         self.gradient = np.zeros_like(self.parameters)
         self.layout: list[list[slice]] = []
-        self.steps: list[Step] = []
-        layers, start, two = [], 0, Pair()
+        layers, start = [], 0
         for layer in network.layers:
             self.layout.append([])
             for p in layer.params:
                 self.layout[-1].append(slice(start, start + p.size))
                 start += p.size
-            shapes = [p.shape for p in layer.params]
-            views = tuple(shaped(self.parameters[s], shape) for s, shape in zip(self.layout[-1], shapes, strict=True))
-            gradient = [shaped(self.gradient[s], shape) for s, shape in zip(self.layout[-1], shapes, strict=True)]
-            for view, p in zip(views, layer.params, strict=True):
+            layers.append(replace(layer, params=self.views(self.parameters, [p.shape for p in layer.params], self.layout[-1])))
+            for view, p in zip(layers[-1].params, layer.params, strict=True):
                 view[...] = p
-            layers.append(replace(layer, params=views))
-            self.steps.append(step_of(layers[-1], gradient, rows, two))
-        self.network = Network(layers)
-        self.activations: list[Array] = []
-        self.rows = rows
+        self.network, self.rows = Network(layers), rows
+        self.pair = Pair() if rows >= 2 * FEW and convolves(network) and threads() > 1 else None
+        self.alone: AbstractContextManager[None] = self.pair or nullcontext()
+        self.other = np.zeros_like(self.gradient if self.pair else self.gradient[:0])
+        self.lanes = [self.lane(vector) for vector in (self.gradient, self.other)[:2 if self.pair else 1]]
+        self.whole = not any(layer.op in ("batch_norm", "dropout") for layer in network.layers)   # else an example depends on the others
+        self.macs, self.shape = 0, ()
+        self.activations: Sequence[Array] = []
 
-    def forward(self, x: Array, rng: np.random.Generator | None = None) -> list[Array]:
+    @staticmethod
+    def views(vector: Array, shapes: Sequence[tuple[int, ...]], places: Sequence[slice]) -> tuple[Array, ...]:
+        """Parts of a vector in these shapes."""
+        return tuple(shaped(vector[place], shape) for place, shape in zip(places, shapes, strict=True))
+
+    def lane(self, gradient: Array) -> Lane:
+        """A lane whose gradients go to this vector."""
+        shapes = [[p.shape for p in layer.params] for layer in self.network.layers]
+        return Lane(self.network, [self.views(gradient, *both) for both in zip(shapes, self.layout, strict=True)],
+                    self.rows, self.pair is not None)
+
+    def halved(self, x: Array, rng: np.random.Generator | None) -> bool:
+        """Are these examples computed in two halves?"""
+        if self.pair is None or len(x) < 2 * FEW or not (self.whole or rng is None):
+            return False
+        if self.shape != x.shape[1:]:
+            self.shape, self.macs = x.shape[1:], cost.of(self.network, x.shape[1:]).macs
+        return len(x) * self.macs >= WORTH
+
+    def forward(self, x: Array, rng: np.random.Generator | None = None) -> Sequence[Array]:
         """Activations as from ``network(x, rng)``, in buffers that the next call overwrites. x (n, ...), contiguous, n ≤ rows.
 
         Raises InputError for more examples than ``rows``, and where x does not fit the first layer that asks for a shape.
         """
         if len(x) > self.rows:
             raise InputError(f"Workspace: got {len(x)} examples; it was made for {self.rows} rows at most")
-        activations = [x]
-        for i, step in enumerate(self.steps):
-            if isinstance(step, Plain):
-                y = step.forward(activations[-1], rng, activations[i - step.layer.back] if step.layer.back else None)
+        with self.alone:
+            if self.halved(x, rng):
+                self.activations = Joined(x, self.both(lambda lane, part: lane.forward(x[part], rng), len(x)))
             else:
-                y = step.forward(activations[-1])
-            activations.append(y)
-        self.activations = activations
-        return activations
+                self.activations = self.lanes[0].forward(x, rng)
+        return self.activations
+
+    def both(self, work: Callable[[Lane, slice], T], n: int) -> list[T]:
+        """What a lane does with the first half of n examples, and the other with the second."""
+        assert self.pair is not None
+        (one, other), parts = self.lanes, (slice(n // 2), slice(n // 2, n))
+        return self.pair.both(lambda: work(one, parts[0]), lambda: work(other, parts[1]))
 
     def backward(self, sensitivities: Mapping[int, Array], beta: float = 0.0, *, inputs: bool = False) -> Array | None:
         """gradient ← Σ over ``sensitivities`` of their gradients + beta · gradient.
@@ -117,29 +148,26 @@ class Workspace:
         Sensitivities of another dtype than the network's are rounded to it.
         """
         check_sensitivities(sensitivities, self.activations)
-        sensitivities = {i: d.astype(self.parameters.dtype, copy=False) for i, d in sensitivities.items()}
-        last = max(sensitivities)
-        for layout in self.layout[last:]:                       # not reached by any sensitivity
-            for s in layout:
-                self.gradient[s] = beta * self.gradient[s] if beta else 0
-        first = 0 if inputs else next(i for i, layer in enumerate(self.network.layers) if layer.params)
-        entering, d = dict(sensitivities), sensitivities[last]  # those that do not come from the layer right behind
-        for i in reversed(range(first, last)):
-            step = self.steps[i]
-            d = step.backward(d, beta, needs_dx=inputs or i > first)
-            if isinstance(step, Plain) and step.layer.back:
-                at = i - step.layer.back
-                entering[at] = entering[at] + step.dskip if at in entering else step.dskip
-            if i in entering and (inputs or i > first):
-                d = d + entering[i]                             # not in place: d may be a view of what the caller gave
-        return d if inputs else None
+        given = {i: d.astype(self.parameters.dtype, copy=False) for i, d in sensitivities.items()}
+
+        def back(lane: Lane, part: slice) -> Array:
+            return lane.backward({i: d[part] for i, d in given.items()}, beta if lane is self.lanes[0] else 0.0, inputs)
+
+        with self.alone:
+            if isinstance(self.activations, Joined):
+                dx = np.concatenate(self.both(back, len(self.activations[0]))) if inputs else self.both(back, len(self.activations[0]))[0]
+                self.gradient += self.other
+            else:
+                dx = back(self.lanes[0], slice(None))
+        return dx if inputs else None
 
     def adopt(self, network: Network) -> None:
         """Take over the running moments of ``network``, which is this workspace's own with nothing else changed."""
         self.network = network
-        for step, layer in zip(self.steps, network.layers, strict=True):
-            if isinstance(step, Plain):
-                step.layer = layer
+        for lane in self.lanes:
+            for step, layer in zip(lane.steps, network.layers, strict=True):
+                if isinstance(step, Plain):
+                    step.layer = layer
 
 
 def predict(network: Network, x: Array, rows: int = 4096) -> Array:

@@ -6,7 +6,7 @@ numbers, and products find the patches in place (workspace_products.py). Whateve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -14,23 +14,20 @@ from npkd.arrays import Array, Backward
 from npkd.nn.convolution import Grid, conv2d
 from npkd.nn.network import Layer
 from npkd.nn.pooling import max_pool
-from npkd.nn.workspace_products import Patches, Positions, Rows
+from npkd.nn.workspace_products import CACHE, Patches, Positions, Rows, stacks
 from npkd.nn.workspace_steps import renew
-from npkd.nn.workspace_threads import Pair
 
 FEW = 12
 """With fewer examples than these a product for each position has too little to do: all patches are laid out at once."""
 NARROW = 16
 """With fewer values than these in a row of the kernel (kw·C) the patches are laid out."""
-MANY = 100_000
-"""From so many values on a second thread is worth it in pooling."""
 
 
 class Conv:
     """conv2d in place. Formulas (V5) … (V8) of convolution.py."""
 
-    def __init__(self, layer: Layer, gradient: Sequence[Array], pair: Pair) -> None:
-        self.layer, self.gradient, self.pair = layer, gradient, pair
+    def __init__(self, layer: Layer, gradient: Sequence[Array]) -> None:
+        self.layer, self.gradient = layer, gradient
         self.w, self.b = (layer.params[0].transpose(1, 2, 3, 0), layer.params[1])
         self.dw, self.db = (gradient[0].transpose(1, 2, 3, 0), gradient[1])
         self.plain: Backward | None = None
@@ -48,7 +45,7 @@ class Conv:
         """The products for n examples."""
         if n < FEW:
             return Patches(grid, self.w, n, narrow)
-        return (Rows if narrow else Positions)(grid, self.w, n, self.pair)
+        return (Rows if narrow else Positions)(grid, self.w, n)
 
     def forward(self, x: Array) -> Array:
         """y, seen as (n, P, Q, F)."""
@@ -82,8 +79,8 @@ class MaxPool:
     The largest of a window is that of the largest of its columns: over the rows of windows first, in long runs, ``tall`` (P, W, C, n).
     """
 
-    def __init__(self, size: tuple[int, int], pair: Pair) -> None:
-        self.size, self.pair = size, pair
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.size = size
         self.x = self.y = self.dx = np.empty((0, 0, 0, 0))
 
     def windows(self, x: Array) -> list[Array]:
@@ -98,7 +95,11 @@ class MaxPool:
             max_pool(x[:0], size=self.size)                            # says what does not fit
         if x is not self.x:                                            # of few examples it is the same view of the same memory every time
             self.look(x)
-        self.over(self.forward_lines)
+        for p in stacks(len(self.y), self.many):
+            for parts, out in ((self.rows, self.tall[p]), (self.columns, self.y[p])):
+                np.maximum(parts[0][p], parts[-1][p], out=out)                                      # (M1)
+                for part in parts[1:-1]:
+                    np.maximum(out, part[p], out=out)                                               # (M1)
         return self.out
 
     def look(self, x: Array) -> None:
@@ -110,33 +111,14 @@ class MaxPool:
             self.y, self.left, self.won = (np.empty_like(self.rows[0][:, ::kw], dtype) for dtype in (x.dtype, bool, bool))
             self.tall, self.out = np.empty_like(self.rows[0]), self.y.transpose(3, 0, 1, 2)
             self.columns = [self.tall[:, j::kw] for j in range(kw)]
-
-    def over(self, work: Callable[[Sequence[int | slice]], None]) -> None:
-        """``work`` on all rows of positions: all at once where they fit into the cache, else one at a time, on two cores."""
-        if self.x.size >= MANY:
-            self.pair.halves(work, len(self.y))
-        else:
-            work([slice(None)])
-
-    def forward_lines(self, lines: Sequence[int | slice]) -> None:
-        """Some rows of positions of y."""
-        for p in lines:
-            for parts, out in ((self.rows, self.tall[p]), (self.columns, self.y[p])):
-                np.maximum(parts[0][p], parts[-1][p], out=out)                                      # (M1)
-                for part in parts[1:-1]:
-                    np.maximum(out, part[p], out=out)                                               # (M1)
+            self.many = max(1, CACHE // max(1, kh * self.tall[:1].nbytes))
 
     def backward(self, dy: Array, beta: float, needs_dx: bool) -> Array:
         """dx, in the order of x."""
         if self.dx.shape != self.x.shape or self.dx.strides != self.x.strides:
             self.dx = np.zeros_like(self.x)                            # what no window covers stays zero
         parts, dparts, dy = self.windows(self.x), self.windows(self.dx), dy.transpose(1, 2, 3, 0)
-        self.over(lambda lines: self.backward_lines(parts, dparts, dy, lines))
-        return self.dx
-
-    def backward_lines(self, parts: list[Array], dparts: list[Array], dy: Array, lines: Sequence[int | slice]) -> None:
-        """Some rows of positions of dx."""
-        for p in lines:
+        for p in stacks(len(self.y), self.many):
             y, d, left, won = self.y[p], dy[p], self.left[p], self.won[p]
             left.fill(True)
             for part, dpart in zip(parts[:-1], dparts[:-1], strict=True):
@@ -145,3 +127,4 @@ class MaxPool:
                 np.multiply(d, won, out=dpart[p])                                                   # (M2)  only the winner is felt
                 left ^= won
             np.multiply(d, left, out=dparts[-1][p])                                                 # (M2)  nobody before the last
+        return self.dx

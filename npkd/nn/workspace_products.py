@@ -9,34 +9,32 @@ r = row(p, i):
     dx[r, q s : q s + kw]    ←  dx[r, q s : q s + kw] + w_iᵀ dy[p, q]
     dw_i                     ←  dw_i + dy[p, q] x[r, q s : q s + kw]ᵀ
 
-All sums are gemm's β; there is neither im2col nor col2im. A product is small: at most BLOCK examples, so that what it reads stays in cache; and
-for small ones OpenBLAS leaves out the packing that large ones need. Where the kernel sees few values in a row (kw·C small, as of pictures) a
-position alone is too little work; there the patches of one row of positions at a time are laid out, (kh·kw·C, Q·n), and the examples still
-run fastest, so that every copy is a long run.
+A product is small: at most BLOCK examples, so that what it reads stays in cache; and for small ones OpenBLAS leaves out the packing that large
+ones need. They come in stacks, all positions of some rows at a time, and ``np.matmul`` computes a stack in one call: what it reads are
+overlapping views of the map, and what it writes, as much as fits into the cache, is added where it belongs. Where the kernel sees few values
+in a row (kw·C small, as of pictures) a position alone is too little work; there the patches of some rows of positions are laid out,
+(kh·kw·C, Q·n) for each row, and the examples still run fastest, so that every copy is a long run.
 
 Lowering along one direction and accumulating products over the other is the idea of Cho & Brand 2017. Measurements: docs/4-training.md.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+
 import numpy as np
 
 from npkd.arrays import Array
 from npkd.nn.convolution import Grid
 from npkd.nn.workspace_steps import accumulate, routines
-from npkd.nn.workspace_threads import Pair, Product
 
 BLOCK = 128
 """At most so many examples in a product."""
 SMALL = 800_000
 """With more multiply-accumulates than these a product is not small."""
-WORTH = 4_000_000
-"""With fewer multiply-accumulates than these a second thread costs more than it brings."""
-
-
-def address(a: Array) -> int:
-    """Where the first number of an array stands."""
-    return int(a.__array_interface__["data"][0])
+CACHE = 2 << 20
+"""What a stack of products writes has at most so many bytes, if it is more than one row of positions."""
 
 
 def cuts(n: int) -> list[slice]:
@@ -46,6 +44,11 @@ def cuts(n: int) -> list[slice]:
     return [slice(start, stop) for start, stop in zip(edges[:-1], edges[1:], strict=True)]
 
 
+def stacks(rows: int, many: int) -> Iterator[slice]:
+    """All rows, so many at a time."""
+    return (slice(p, p + many) for p in range(0, rows, many))
+
+
 def framed(grid: Grid, channels: int, n: int, dtype: np.dtype[np.generic]) -> tuple[Array, Array]:
     """Zeros (H + 2π, W + 2π, C, n), and the view of the part that the maps fill, (H, W, C, n)."""
     (h, w), (a, b) = grid.size, grid.padding
@@ -53,186 +56,182 @@ def framed(grid: Grid, channels: int, n: int, dtype: np.dtype[np.generic]) -> tu
     return x, x[a:a + h, b:b + w]
 
 
+def stack(a: Array, b: Array, out: Array) -> Array:
+    """out ← a b for stacks of matrices. Silent: the flags that NumPy would look at may come from the padding of a kernel (npkd/blas.py)."""
+    with np.errstate(all="ignore"):
+        return np.matmul(a, b, out=out)
+
+
+def view(x: Array, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:
+    """The memory of x read in another way, to be read only."""
+    return np.lib.stride_tricks.as_strided(x, shape, strides, writeable=False)
+
+
+class Block:
+    """Some of the examples, m of them: what the products of ``Positions`` read and write.
+
+    x, dx (H + 2π, W + 2π, C, m), the padding of x zero, ``inner`` and ``dx_inner`` their maps;   windows (kh, P, Q, kw·C, m), a view of x;
+    dy (P, Q, F, m), and turned (P, Q, m, F)
+    """
+
+    def __init__(self, grid: Grid, w: Array, m: int) -> None:
+        kh, kw, C, F = w.shape
+        (P, Q), (sh, sw), dh = grid.positions, grid.stride, grid.dilation[0]
+        (self.x, self.inner), (self.dx, self.dx_inner) = (framed(grid, C, m, w.dtype) for _ in range(2))
+        down, right, deep, step = self.x.strides
+        self.windows = view(self.x, (kh, P, Q, kw * C, m), (dh * down, sh * down, sw * right, deep, step))
+        self.dy, self.turned = np.empty((P, Q, F, m), w.dtype), np.empty((P, Q, m, F), w.dtype)
+
+
 class Positions:
     """The products of ``n`` examples, position by position, straight from the maps. No groups, no dilation along the width.
 
-    For each block of examples: x and dx (H + 2π, W + 2π, C, block), the padding of x zero; dy (P, Q, F, block), and turned (P, Q, block, F).
-    For all of them: y (P, Q, F, n) and, of several blocks, dx (H, W, C, n).
+    y (P, Q, F, n) and dx (H, W, C, n) are for all blocks of examples.
     """
 
-    def __init__(self, grid: Grid, w: Array, n: int, pair: Pair) -> None:
-        self.grid, self.pair, self.cuts = grid, pair, cuts(n)
-        kh, kw, C, F = w.shape
-        (P, Q), sizes = grid.positions, [cut.stop - cut.start for cut in self.cuts]
-        self.y, self.wide = np.empty((P, Q, F, n), w.dtype), np.empty((kh, F, kw * C), w.dtype)
-        self.x, self.dx = ([framed(grid, C, m, w.dtype) for m in sizes] for _ in range(2))
-        self.turned = [np.empty((P, Q, m, F), w.dtype) for m in sizes]
-        if len(sizes) > 1:                                     # else they are the only block's
-            self.lines = [[np.empty((Q, F, m), w.dtype) for m in sizes] for _ in range(2)]
-            self.dy, self.dx_all = [np.empty((P, Q, F, m), w.dtype) for m in sizes], np.empty((*grid.size, C, n), w.dtype)
-        depth = kw * C
-        self.products = [(Product(w.dtype, (F, depth, m), (depth, m, m)),                                      # y  ← w_i · x
-                          Product(w.dtype, (depth, m, F), (m, F, F)),                                          # dw ← x · turned
-                          Product(w.dtype, (depth, F, m), (F, m, m))) for m in sizes]                          # dx ← w_iᵀ · dy
-        self.worth = n * P * Q * w.size > WORTH
-        self.right = [grid.stride[1] * C * m * w.dtype.itemsize for m in sizes]
-        self.steps = [(p, i, p * grid.stride[0] + i * grid.dilation[0]) for p in range(P) for i in range(kh)]
+    def __init__(self, grid: Grid, w: Array, n: int) -> None:
+        self.grid, self.cuts = grid, cuts(n)
+        _, kw, C, F = w.shape
+        (P, Q), m, depth = grid.positions, -(-n // len(self.cuts)), kw * C
+        self.blocks = [Block(grid, w, cut.stop - cut.start) for cut in self.cuts]
+        self.y, self.dx = np.empty((P, Q, F, n), w.dtype), np.empty((*grid.size, C, n), w.dtype)
+        self.many = min(P, max(1, CACHE // (Q * max(F * m, depth * m, depth * F) * w.itemsize)))
+        self.made = np.empty(self.many * Q * max(F * m, depth * m, depth * F), w.dtype)
 
     def output(self) -> Array:
         """y seen as (n, P, Q, F)."""
         return self.y.transpose(3, 0, 1, 2)
 
+    def room(self, shape: tuple[int, ...]) -> Array:
+        """Where a stack of products is written."""
+        return self.made[:math.prod(shape)].reshape(shape)
+
     def forward(self, x: Array, w: Array, b: Array) -> None:
         """y from x (n, H, W, C), w (kh, kw, C, F) and b (F,)."""
-        np.copyto(self.wide, w.reshape(len(w), -1, len(b)).transpose(0, 2, 1))            # w_i by rows, as this product likes it
-
-        def load(rows: range) -> None:
-            part = slice(rows.start, rows.stop)
-            for cut, (_, inner) in zip(self.cuts, self.x, strict=True):
-                np.copyto(inner[part], x[cut, part].transpose(1, 2, 3, 0))
-
-        self.pair.halves(load, self.grid.size[0], self.worth)
-        self.pair.halves(lambda rows: self.forward_rows(b, rows), len(self.y), self.worth)
-
-    def forward_rows(self, b: Array, rows: range) -> None:
-        """Some rows of positions of y."""
-        weights, Q, alone = [address(w_i) for w_i in self.wide], self.y.shape[1], len(self.cuts) == 1
-        for k, (cut, (x, _), (product, _, _), right) in enumerate(zip(self.cuts, self.x, self.products, self.right, strict=True)):
-            for p in rows:
-                line = self.y[p] if alone else self.lines[rows.start > 0][k]
-                line[...] = b[:, None]
-                at = [address(x[r]) for j, _, r in self.steps if j == p]
-                out = address(line)
-                for q in range(Q):
-                    for w_i, x_r in zip(weights, at, strict=True):
-                        product(w_i, x_r + q * right, out)                                # (V5)
-                    out += line.strides[0]
-                if not alone:
-                    self.y[p, :, :, cut] = line
+        wide = np.ascontiguousarray(w.reshape(len(w), -1, len(b)).transpose(0, 2, 1))     # w_i by rows, as this product likes it
+        for cut, block in zip(self.cuts, self.blocks, strict=True):
+            np.copyto(block.inner, x[cut].transpose(1, 2, 3, 0))
+            for p in stacks(len(self.y), self.many):
+                y = self.y[p, :, :, cut]
+                more = self.room(y.shape)
+                stack(wide[0], block.windows[0, p], y)                            # (V5)
+                y += b[:, None]
+                for w_i, windows in zip(wide[1:], block.windows[1:], strict=True):
+                    y += stack(w_i, windows[p], more)                             # (V5)
 
     def backward(self, dy: Array, w: Array, dw: Array, needs_dx: bool) -> Array:
-        """dw ← dw + new, and dx seen as (n, H, W, C), from dy (n, P, Q, F). The weights on one core, the maps on the other."""
-        if len(self.cuts) == 1:
-            self.dy = [np.ascontiguousarray(dy.transpose(1, 2, 3, 0), self.y.dtype)]        # BLAS gets an address, which has no dtype
-
-        def turn(rows: range) -> None:
-            part = slice(rows.start, rows.stop)
-            for cut, held, turned in zip(self.cuts, self.dy, self.turned, strict=True):
-                if len(self.cuts) > 1:
-                    np.copyto(held[part], dy[cut, part].transpose(1, 2, 3, 0))
-                np.copyto(turned[part], held[part].transpose(0, 1, 3, 2))
-
-        self.pair.halves(turn, len(self.y), self.worth)
-        self.pair.both(lambda: self.weights(dw), lambda: self.maps(w) if needs_dx else None, self.worth)
-        return (self.dx[0][1] if len(self.cuts) == 1 else self.dx_all).transpose(3, 0, 1, 2)
+        """dw ← dw + new, and dx seen as (n, H, W, C), from dy (n, P, Q, F)."""
+        for cut, block in zip(self.cuts, self.blocks, strict=True):
+            np.copyto(block.dy, dy[cut].transpose(1, 2, 3, 0), casting="same_kind")
+            np.copyto(block.turned, block.dy.transpose(0, 1, 3, 2))
+        self.weights(dw)
+        if needs_dx:
+            self.maps(w)
+        return self.dx.transpose(3, 0, 1, 2)
 
     def summed(self) -> Array:
         """db (V8)."""
-        return np.asarray(sum(dy.sum(axis=3).sum(axis=(0, 1)) for dy in self.dy))
+        return np.asarray(sum(block.dy.sum(axis=(0, 1)).sum(axis=1) for block in self.blocks))
 
     def weights(self, dw: Array) -> None:
         """dw from x and dy."""
-        kernel = [address(part) for part in dw]
-        for (x, _), turned, (_, product, _), right in zip(self.x, self.turned, self.products, self.right, strict=True):
-            for p, i, r in self.steps:
-                d, at, out = address(turned[p]), address(x[r]), kernel[i]
-                for q in range(turned.shape[1]):
-                    product(at + q * right, d + q * turned.strides[1], out)               # (V7)
+        dw = dw.reshape(len(dw), -1, dw.shape[-1])
+        for block in self.blocks:
+            for p in stacks(len(self.y), self.many):
+                shape = (*block.dy[p].shape[:2], *dw.shape[1:])
+                made = self.room(shape)
+                for dw_i, windows in zip(dw, block.windows, strict=True):
+                    dw_i += stack(windows[p], block.turned[p], made).sum(axis=(0, 1))           # (V7)
 
     def maps(self, w: Array) -> None:
         """dx from dy and w."""
-        kernel = [address(part) for part in w]
-        for cut, (dx, inner), dy, (_, _, product), right in zip(self.cuts, self.dx, self.dy, self.products, self.right, strict=True):
-            dx.fill(0)
-            for p, i, r in self.steps:
-                d, out, w_i = address(dy[p]), address(dx[r]), kernel[i]
-                for q in range(dy.shape[1]):
-                    product(w_i, d + q * dy.strides[1], out + q * right)                  # (V6)
-            if len(self.cuts) > 1:
-                self.dx_all[..., cut] = inner
+        _, kw, C, F = w.shape
+        for cut, block in zip(self.cuts, self.blocks, strict=True):
+            block.dx.fill(0)
+            for p in stacks(len(self.y), self.many):
+                dy = block.dy[p]
+                shape = (*dy.shape[:2], kw, C, dy.shape[3])
+                made = self.room(shape)
+                for i, j, row, column in self.grid.offsets():
+                    if j == 0:
+                        stack(w[i].reshape(-1, F), dy, made.reshape(*shape[:2], kw * C, -1))    # (V6)
+                    met = block.dx[row, column][p]
+                    met += made[:, :, j]                                                                # (V4)
+            self.dx[..., cut] = block.dx_inner
 
 
 class Rows:
-    """The products of ``n`` examples, some positions of a row at a time, their patches laid out. No groups.
+    """The products of ``n`` examples, some rows of positions at a time, their patches laid out. No groups.
 
-    x, dx (H + 2π, W + 2π, C, n), the padding zero;   y, dy (P, F, Q, n);   patches (kh·kw·C, positions·n), for each of two threads.
+    x, dx (H + 2π, W + 2π, C, n), the padding zero;   windows (P, kh, kw, C, Q, n), a view of x;   y, dy (P, F, Q, n);   patches
+    (rows, kh, kw, C, Q, n). A row of positions is a product, or several, each of a piece of its Q·n columns.
     """
 
-    def __init__(self, grid: Grid, w: Array, n: int, pair: Pair) -> None:
-        self.grid, self.pair = grid, pair
+    def __init__(self, grid: Grid, w: Array, n: int) -> None:
+        self.grid = grid
         kh, kw, C, F = w.shape
-        (P, Q), (sh, sw), (dh, dw), K = grid.positions, grid.stride, grid.dilation, kh * kw * C
-        self.y, self.other = np.empty((P, F, Q, n), w.dtype), np.empty(w.shape, w.dtype)
+        (P, Q), (sh, sw), (dh, dw) = grid.positions, grid.stride, grid.dilation
+        self.y = np.empty((P, F, Q, n), w.dtype)
         (self.x, self.inner), (self.dx, self.dx_inner) = (framed(grid, C, n, w.dtype) for _ in range(2))
         down, right, deep, step = self.x.strides
-        self.windows = [np.lib.stride_tricks.as_strided(self.x[p * sh:], (kh, kw, C, Q, n), (dh * down, dw * right, deep, sw * right, step),
-                                                        writeable=False) for p in range(P)]
-        many = max(1, SMALL // (K * F * n))                                # so many positions at a time
-        self.pieces = [slice(q, min(q + many, Q)) for q in range(0, Q, many)]
-        self.patches = [{q.stop - q.start: np.empty((kh, kw, C, q.stop - q.start, n), w.dtype) for q in self.pieces} for _ in range(2)]
-        self.products = {}
-        for count in self.patches[0]:
-            m, long = count * n, Q * n
-            self.products[count] = (Product(w.dtype, (F, K, m), (K, m, long)),                                 # y  ← w · patches
-                                    Product(w.dtype, (K, m, F), (m, long, F), (False, True)),                  # dw ← patches · dyᵀ
-                                    Product(w.dtype, (K, F, m), (F, long, m)))                                 # dpatches ← wᵀ · dy
-        self.worth = n * P * Q * w.size > WORTH
+        self.windows = view(self.x, (P, kh, kw, C, Q, n), (sh * down, dh * down, dw * right, deep, sw * right, step))
+        self.many = min(P, max(1, CACHE // (w[..., 0].size * Q * n * w.itemsize)))
+        self.patches = np.empty((self.many, *self.windows.shape[1:]), w.dtype)
+        self.pieces = next(k for k in range(1, Q + 1) if Q % k == 0 and (w.size * Q * n <= SMALL * k or k == Q))
 
     def output(self) -> Array:
         """y seen as (n, P, Q, F)."""
         return self.y.transpose(3, 0, 2, 1)
 
+    def pieced(self, a: Array, depth: int) -> Array:
+        """Matrices of depth × Q·n numbers, one after another, in pieces: (rows, pieces, depth, Q·n / pieces), a view."""
+        return a.reshape(len(a), depth, self.pieces, -1).swapaxes(1, 2)
+
     def forward(self, x: Array, w: Array, b: Array) -> None:
         """y from x (n, H, W, C), w (kh, kw, C, F) and b (F,)."""
-        self.wide = np.ascontiguousarray(w.reshape(-1, len(b)).T)
+        wide = np.ascontiguousarray(w.reshape(-1, len(b)).T)
         np.copyto(self.inner, x.transpose(1, 2, 3, 0))
-        self.pair.halves(lambda rows: self.forward_rows(b, rows), len(self.y), self.worth)
-
-    def forward_rows(self, b: Array, rows: range) -> None:
-        """Some rows of positions of y."""
-        w = address(self.wide)
-        for p in rows:
-            self.y[p] = b[:, None, None]
-            for q in self.pieces:
-                patches = self.patches[rows.start > 0][q.stop - q.start]
-                np.copyto(patches, self.windows[p][:, :, :, q])                                                # (V3)
-                self.products[q.stop - q.start][0](w, address(patches), address(self.y[p, 0, q.start]))        # (V5)
+        for p in stacks(len(self.y), self.many):
+            y = self.y[p]
+            patches = self.patches[:len(y)]
+            np.copyto(patches, self.windows[p])                                                                # (V3)
+            stack(wide, self.pieced(patches, wide.shape[1]), self.pieced(y, len(b)))                   # (V5)
+            y += b[:, None, None]
 
     def backward(self, dy: Array, w: Array, dw: Array, needs_dx: bool) -> Array:
         """dw ← dw + new, and dx seen as (n, H, W, C), from dy (n, P, Q, F)."""
         self.dy = np.ascontiguousarray(dy.transpose(1, 3, 2, 0), self.y.dtype)          # a copy only where it does not stand so already
-        self.other.fill(0)
-        self.pair.halves(lambda rows: self.weights(self.other if rows.start else dw, rows), len(self.y), self.worth)
-        dw += self.other
+        self.weights(dw)
         if needs_dx:
             self.maps(w)
         return self.dx_inner.transpose(3, 0, 1, 2)
 
     def summed(self) -> Array:
         """db (V8)."""
-        return np.asarray(self.dy.sum(axis=3).sum(axis=(0, 2)))
+        return np.asarray(self.dy.sum(axis=0).sum(axis=(1, 2)))
 
-    def weights(self, dw: Array, rows: range) -> None:
-        """What some rows of positions add to dw."""
-        out = address(dw)
-        for p in rows:
-            for q in self.pieces:
-                patches = self.patches[rows.start > 0][q.stop - q.start]
-                np.copyto(patches, self.windows[p][:, :, :, q])                                                # (V3)
-                self.products[q.stop - q.start][1](address(patches), address(self.dy[p, 0, q.start]), out)     # (V7)
+    def weights(self, dw: Array) -> None:
+        """dw from x and dy."""
+        F = dw.shape[3]
+        for p in stacks(len(self.y), self.many):
+            dy = self.dy[p]
+            patches = self.patches[:len(dy)]
+            np.copyto(patches, self.windows[p])                                                                # (V3)
+            made = np.empty((len(dy), self.pieces, dw[..., 0].size, F), dw.dtype)
+            stack(self.pieced(patches, dw[..., 0].size), self.pieced(dy, F).swapaxes(2, 3), made)              # (V7)
+            dw += made.sum(axis=(0, 1)).reshape(dw.shape)
 
     def maps(self, w: Array) -> None:
         """dx from dy and w."""
+        F = w.shape[3]
         self.dx.fill(0)
-        kernel = address(w)
-        for p in range(len(self.y)):
-            for q in self.pieces:
-                patches = self.patches[0][q.stop - q.start]
-                patches.fill(0)
-                self.products[q.stop - q.start][2](kernel, address(self.dy[p, 0, q.start]), address(patches))  # (V6)
-                for i, j, row, column in self.grid.offsets():
-                    met = self.dx[row.start + p * self.grid.stride[0], column][q]
-                    met += patches[i, j].transpose(1, 0, 2)                                                    # (V4)
+        for p in stacks(len(self.y), self.many):
+            dy = self.dy[p]
+            patches = self.patches[:len(dy)]
+            stack(w.reshape(-1, F), self.pieced(dy, F), self.pieced(patches, w[..., 0].size))          # (V6)
+            for i, j, row, column in self.grid.offsets():
+                met = self.dx[row, column][p]
+                met += patches[:, i, j].swapaxes(1, 2)                                                         # (V4)
 
 
 class Patches:

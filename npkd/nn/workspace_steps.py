@@ -17,6 +17,7 @@ from npkd.arrays import Array, Backward
 from npkd.errors import InputError
 from npkd.nn.layers import flatten, unflatten
 from npkd.nn.network import Layer
+from npkd.nn.workspace_threads import Unlocked
 
 Gemm = Callable[..., Array]
 
@@ -47,9 +48,11 @@ def accumulate(gemm: Gemm, out: Array, a: Array, b: Array, beta: float) -> None:
 class Dense:
     """dense in place. Formulas (D1) … (D4) of layers.py."""
 
-    def __init__(self, params: Sequence[Array], gradient: Sequence[Array], rows: int) -> None:
+    def __init__(self, params: Sequence[Array], gradient: Sequence[Array], rows: int, unlocked: bool = False) -> None:
         (self.w, self.b), (self.dw, self.db) = params, gradient
         self.gemm, self.gemv = routines(self.w.dtype)
+        if unlocked:
+            self.gemm = Unlocked(self.w.dtype)
         self.y = np.empty((rows, self.w.shape[0]), self.w.dtype)
         self.dx = np.empty((0, 0), self.w.dtype)
         self.ones = np.ones(rows, self.w.dtype)

@@ -1,84 +1,110 @@
-"""What the steps for maps need to run on two cores: products that let go of Python's lock, and a second thread.
+"""What the steps for maps need to run on two cores: a second thread, and a BLAS that leaves the cores to them.
 
-SciPy's Python functions for BLAS hold the lock of the interpreter while they compute, so two threads that call them take turns. SciPy
-offers the very same routines to compiled code, as addresses (scipy.linalg.cython_blas). Called through ctypes they run without the lock,
-and with a leading dimension of one's own, that is, on parts of a matrix in place. Products as small as those of the maps OpenBLAS computes
-on the core that asked for them.
+NumPy lets go of Python's lock while it computes, so two threads compute at the same time; but each call has to get the lock back, and a
+thread that waits for it sleeps. Calls have to be few and long: ``np.matmul`` computes a whole stack of small products in one. And a BLAS that
+shares out a product among threads of its own lets them spin for a while when they have nothing left to do, on the core that the second
+thread of ours is for: while two of ours compute, it is told to use one.
 """
 
 from __future__ import annotations
 
 import contextvars
 import ctypes
+import importlib
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache
+from typing import Any, TypeVar
 
 import numpy as np
 from scipy.linalg import cython_blas
 
+from npkd.arrays import Array
 
-def address_of(routine: str) -> int:
-    """The address of a routine of SciPy's BLAS."""
-    name, pointer = ctypes.pythonapi.PyCapsule_GetName, ctypes.pythonapi.PyCapsule_GetPointer
-    name.restype, name.argtypes = ctypes.c_char_p, [ctypes.py_object]
-    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    capsule = cython_blas.__pyx_capi__[routine]
-    return int(pointer(capsule, name(capsule)))
+T = TypeVar("T")
 
 
-class Product:
-    """out ← out + a b for matrices of one shape, wherever they stand.
-
-    shape     (n, k, m): out (n, m), a (n, k), b (k, m); float32 or float64
-    lines     for a, b and out, how many numbers from one row in memory to the next; a row itself is contiguous
-    turned    whether a, and whether b, stands transposed in memory: as (k, n), as (m, k)
-
-    Called with the addresses of a, b and out. Nothing is checked: the caller keeps the arrays that they point into.
-    """
-
-    def __init__(
-        self, dtype: np.dtype[np.generic], shape: tuple[int, int, int], lines: tuple[int, int, int],
-        turned: tuple[bool, bool] = (False, False),
-    ) -> None:
-        self.gemm = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 13)(address_of("sgemm" if dtype == np.float32 else "dgemm"))
-        one = (ctypes.c_float if dtype == np.float32 else ctypes.c_double)(1)
-        letters = [ctypes.c_char(b"T" if t else b"N") for t in turned]
-        self.held = (*letters, *(ctypes.c_int(v) for v in (*shape, *lines)), one)      # what the addresses below point to
-        self.ta, self.tb, self.n, self.k, self.m, self.la, self.lb, self.lo, self.one = map(ctypes.addressof, self.held)
-
-    def __call__(self, a: int, b: int, out: int) -> None:
-        """outᵀ ← outᵀ + bᵀ aᵀ: BLAS counts columns first, and sees what lies in rows for us transposed."""
-        self.gemm(self.tb, self.ta, self.m, self.n, self.k, self.one, b, self.lb, a, self.la, self.one, out, self.lo)
+@cache
+def pools() -> list[tuple[Any, Any]]:
+    """(get, set) of the number of threads, for NumPy's BLAS and for SciPy's. Raises LookupError for a BLAS that is not an OpenBLAS."""
+    found = []
+    for module in ("numpy._core._multiarray_umath", "scipy.linalg.cython_blas"):
+        library = ctypes.CDLL(str(importlib.import_module(module).__file__))           # which asks the libraries that it was linked with, too
+        names = [f"{first}openblas_{{}}_num_threads{last}" for first in ("scipy_", "") for last in ("", "64_")]
+        name = next((name for name in names if hasattr(library, name.format("set"))), None)
+        if name is None:
+            raise LookupError(f"{module}: its BLAS is no OpenBLAS")
+        found.append((library[name.format("get")], library[name.format("set")]))
+    return found
 
 
 def threads() -> int:
-    """2, or 1 where the process may use one core alone or OPENBLAS_NUM_THREADS says so."""
+    """2, or 1 where the process may use one core alone, OPENBLAS_NUM_THREADS says so, or the BLAS cannot be told to use one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     said = os.environ.get("OPENBLAS_NUM_THREADS", "")
-    return min(2, cores, int(said) if said.isdigit() and int(said) else cores)
+    if min(cores, int(said) if said.isdigit() and int(said) else cores) < 2:
+        return 1
+    try:
+        pools()
+    except (LookupError, OSError, ImportError):
+        return 1
+    return 2
 
 
 class Pair:
-    """Two jobs at the same time, where there are two cores and the work is worth it. Every job writes memory of its own, and what a job
-    does is the same on one core and on two, so the results are the same numbers.
-    """
+    """Two jobs at the same time. ``with pair:`` is the time in which no BLAS uses more than one thread."""
 
     def __init__(self) -> None:
-        self.helper = ThreadPoolExecutor(1) if threads() > 1 else None
+        self.helper, self.before = ThreadPoolExecutor(1), list[list[int]]()
 
-    def both(self, first: Callable[[], None], second: Callable[[], None], worth: bool = True) -> None:
-        """Run both."""
-        if self.helper is None or not worth:
-            first()
-            second()
-            return
+    def __enter__(self) -> None:
+        self.before.append([get() for get, _ in pools()])
+        for _, put in pools():
+            put(1)
+
+    def __exit__(self, *raised: object) -> None:
+        for (_, put), count in zip(pools(), self.before.pop(), strict=True):
+            put(count)
+
+    def both(self, first: Callable[[], T], second: Callable[[], T]) -> list[T]:
+        """Run both and return what they return. What either raises is raised, once both have ended."""
         other = self.helper.submit(contextvars.copy_context().run, second)      # with the caller's settings of NumPy's warnings
         try:
-            first()
+            found = first()
         finally:
-            other.result()
+            wait([other])
+        return [found, other.result()]
 
-    def halves(self, work: Callable[[range], None], count: int, worth: bool = True) -> None:
-        """``work`` for the first half of 0 … count − 1 and for the second."""
-        self.both(lambda: work(range(count // 2)), lambda: work(range(count // 2, count)), worth)
+
+class Unlocked:
+    """gemm, called as SciPy's Python function for it, which holds Python's lock while it computes; this one lets go of it.
+
+    c ← alpha op(a) op(b) + beta c for matrices contiguous by columns, op(a) being aᵀ with ``trans_a``. SciPy offers its BLAS to compiled code,
+    as addresses (scipy.linalg.cython_blas). Nothing is checked. One thread alone may use an instance.
+    """
+
+    def __init__(self, dtype: np.dtype[np.generic]) -> None:
+        name, pointer = ctypes.pythonapi.PyCapsule_GetName, ctypes.pythonapi.PyCapsule_GetPointer
+        name.restype, name.argtypes = ctypes.c_char_p, [ctypes.py_object]
+        pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+        capsule = cython_blas.__pyx_capi__["sgemm" if dtype == np.float32 else "dgemm"]
+        self.gemm = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 13)(pointer(capsule, name(capsule)))
+        self.letters, self.sizes = [ctypes.c_char() for _ in range(2)], [ctypes.c_int() for _ in range(6)]
+        self.factors = [(ctypes.c_float if dtype == np.float32 else ctypes.c_double)() for _ in range(2)]
+        self.ta, self.tb, self.n, self.m, self.k, self.la, self.lb, self.lc, self.alpha, self.beta = map(
+            ctypes.addressof, (*self.letters, *self.sizes, *self.factors))
+
+    def __call__(
+        self, alpha: float, a: Array, b: Array, beta: float, c: Array, *, trans_a: bool, trans_b: bool, overwrite_c: bool = True
+    ) -> Array:
+        """c, in place."""
+        for letter, turned in zip(self.letters, (trans_a, trans_b), strict=True):
+            letter.value = b"T" if turned else b"N"
+        for size, value in zip(self.sizes, (*c.shape, a.shape[0 if trans_a else 1], len(a), len(b), len(c)), strict=True):
+            size.value = value
+        for factor, value in zip(self.factors, (alpha, beta), strict=True):
+            factor.value = value
+        self.gemm(self.ta, self.tb, self.n, self.m, self.k, self.alpha, a.ctypes.data, self.la, b.ctypes.data, self.lb,
+                  self.beta, c.ctypes.data, self.lc)
+        return c

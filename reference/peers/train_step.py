@@ -43,7 +43,7 @@ def data(widths: list[int], batch: int) -> Any:
     return rng.standard_normal((batch, widths[0])).astype("float32"), rng.integers(0, widths[-1], batch)
 
 
-def npkd_step(widths: list[int], batch: int) -> Callable[[], object]:
+def npkd_step(widths: list[int], batch: int) -> Callable[[], float]:
     """The step that ``npkd.nn.training.train`` takes."""
     import numpy as np
 
@@ -57,7 +57,7 @@ def npkd_step(widths: list[int], batch: int) -> Callable[[], object]:
     return lambda: step(rows, classification, 0.01)
 
 
-def torch_step(widths: list[int], batch: int, threads: int) -> Callable[[], object]:
+def torch_step(widths: list[int], batch: int, threads: int) -> Callable[[], float]:
     """PyTorch, eager, with its fused SGD."""
     import torch
 
@@ -69,16 +69,17 @@ def torch_step(widths: list[int], batch: int, threads: int) -> Callable[[], obje
     optimiser = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, fused=True)
     x, y = map(torch.from_numpy, data(widths, batch))
 
-    def step() -> None:
+    def step() -> float:
         optimiser.zero_grad(set_to_none=True)
         loss: Any = torch.nn.functional.cross_entropy(net(x), y)
         loss.backward()
         optimiser.step()
+        return float(loss)
 
     return step
 
 
-def jax_step(widths: list[int], batch: int) -> Callable[[], object]:
+def jax_step(widths: list[int], batch: int) -> Callable[[], float]:
     """JAX, jit, with its buffers donated."""
     import jax
     import jax.numpy as jnp
@@ -103,9 +104,9 @@ def jax_step(widths: list[int], batch: int) -> Callable[[], object]:
     jitted = jax.jit(update, donate_argnums=(0, 1))
     held = [params, velocity]
 
-    def step() -> None:
+    def step() -> float:
         held[0], held[1], value = jitted(held[0], held[1], x, y)
-        value.block_until_ready()
+        return float(value)
 
     return step
 
@@ -123,15 +124,26 @@ def median_seconds(step: Callable[[], object], budget: float = 1.2) -> float:
     return statistics.median(times)
 
 
+def seconds_of_step(step: Callable[[], float]) -> float:
+    """Median seconds of a step. Raises ValueError where the loss does not fall: what was timed was no training."""
+    before = step()
+    seconds = median_seconds(step)
+    after = step()
+    if not after < before:
+        raise ValueError(f"train_step: the loss went from {before:.3g} to {after:.3g}; steps are timed where it falls")
+    return seconds
+
+
 def perceptrons(library: str, threads: int) -> list[float]:
     """Seconds of a step in each setting of BARS."""
     make: Any = {"npkd": npkd_step, "torch": torch_step, "jax": jax_step}[library]
-    return [median_seconds(make(widths, batch, threads) if library == "torch" else make(widths, batch)) for widths, batch, _ in BARS]
+    return [seconds_of_step(make(widths, batch, threads) if library == "torch" else make(widths, batch)) for widths, batch, _ in BARS]
 
 
 def lenet5(library: str, threads: int) -> list[float]:
     """Seconds of a step and of an inference at either size of a batch."""
-    return [median_seconds(job) for batch in (64, 256) for job in MAKERS[library](batch, threads)]
+    made = [MAKERS[library](batch, threads) for batch in (64, 256)]
+    return [seconds for step, inference in made for seconds in (seconds_of_step(step), median_seconds(inference))]
 
 
 @dataclass(frozen=True)
