@@ -1,6 +1,8 @@
 """The workspace computes what the plain network computes: the same activations, the same gradients, in its own memory."""
 
 import math
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -10,7 +12,9 @@ from npkd.errors import InputError
 from npkd.nn import workspace, workspace_maps, workspace_products, workspace_threads
 from npkd.nn.layers import flatten
 from npkd.nn.network import OPS, Layer, Network, dense_layer, perceptron
+from npkd.nn.optimisers import SGD
 from npkd.nn.pooling import max_pool
+from npkd.nn.training import Step, classification
 from npkd.nn.workspace import Joined, Workspace, predict
 from npkd.nn.workspace_maps import Conv, MaxPool
 from npkd.nn.workspace_products import Positions, Rows
@@ -273,20 +277,127 @@ def test_a_small_network_is_not_shared_out(monkeypatch):
     assert Workspace(perceptron([3000, 3000, 10], np.random.default_rng(8)), 64).pair is None
 
 
+def test_whether_to_share_out_depends_on_the_size_of_the_maps(monkeypatch):
+    """Which a network that does not begin with unflatten learns from its input."""
+    monkeypatch.setattr(workspace, "threads", lambda: 2)
+    rng = np.random.default_rng(9)
+    network = Network([Layer("conv2d", (rng.standard_normal((4, 3, 3, 2)), np.zeros(4))), Layer("global_average_pool"),
+                       dense_layer(4, 3, rng, np.float64)])
+    monkeypatch.setattr(workspace, "WORTH", 24 * cost.of(network, (9, 9, 2)).macs)
+    space = Workspace(network, 24)
+    for side, joined in ((8, False), (9, True), (8, False)):
+        x = rng.standard_normal((24, side, side, 2))
+        assert isinstance(space.forward(x), Joined) == joined
+        close(space.activations[-1], network(x)[0][-1], np.float64)
+
+
+def test_two_lanes_adopt_running_moments(monkeypatch):
+    monkeypatch.setattr(workspace, "threads", lambda: 2)
+    monkeypatch.setattr(workspace, "WORTH", 0)
+    rng = np.random.default_rng(10)
+    params = np.ones(4), np.zeros(4)
+    layers = lenet(rng, np.float64).layers
+    space = Workspace(Network([*layers[:2], Layer("batch_norm", params, {}, (np.zeros(4), np.ones(4))), *layers[2:]]), 64)
+    moments = rng.standard_normal(4), rng.uniform(0.5, 2, 4)
+    space.adopt(space.network.replace({2: Layer("batch_norm", space.network.layers[2].params, {}, moments)}))
+    x = rng.standard_normal((64, 784))
+    assert isinstance(space.forward(x), Joined)
+    close(space.activations[-1], space.network(x)[0][-1], np.float64)
+
+
+def test_what_is_only_there_for_speed_is_there(monkeypatch):
+    """Nothing else would say so if it were not: the results are the same."""
+    monkeypatch.setattr(workspace, "threads", lambda: 2)
+    monkeypatch.setattr(workspace, "WORTH", 0)
+    network = lenet(np.random.default_rng(11))
+    assert Workspace(network, 23).pair is None
+    space = Workspace(network, 24)
+    activations = space.forward(np.zeros((24, 784), np.float32))
+    assert activations[-1] is activations[9]
+    assert all(isinstance(lane.steps[6].gemm, workspace_threads.Unlocked) for lane in space.lanes)
+    assert not isinstance(Workspace(network, 23).lanes[0].steps[6].gemm, workspace_threads.Unlocked)
+
+
+@pytest.mark.parametrize(("n", "small", "pieces"), [(13, 10**9, 1), (13, 13 * 7 * 18 // 2, 7), (12, 12 * 6 * 18 // 2, 2), (12, 1, 6)])
+def test_rows_of_products_fall_into_equal_pieces(n, small, pieces, monkeypatch):
+    monkeypatch.setattr(workspace_products, "SMALL", small)
+    monkeypatch.setattr(workspace_maps, "NARROW", 1000)
+    rng = np.random.default_rng(12)
+    network = Network([Layer("conv2d", (rng.standard_normal((2, 3, 3, 1)), rng.standard_normal(2)))])
+    x = rng.standard_normal((n, 5, (7 if n == 13 else 6) + 2, 1))
+    space = Workspace(network, n)
+    close(space.forward(x)[-1], network(x)[0][-1], np.float64)
+    assert space.lanes[0].steps[0].products.pieces == pieces
+
+
+def test_stacks_of_products_are_silent():
+    """What is infinite the caller finds out; flags may come from the padding of a kernel."""
+    a, b = np.full((2, 3, 4), np.inf, np.float32), np.zeros((2, 4, 5), np.float32)
+    with np.errstate(all="raise"):
+        assert np.isnan(workspace_products.stack(a, b, np.empty((2, 3, 5), np.float32))).all()
+
+
+def test_the_second_thread_has_the_settings_of_the_first():
+    zero = np.zeros(1)
+    for setting, expected in (("ignore", np.inf), ("raise", None)):
+        with np.errstate(divide=setting):
+            if expected is None:
+                with pytest.raises(FloatingPointError):
+                    workspace_threads.Pair().both(lambda: zero, lambda: 1 / zero)
+            else:
+                assert workspace_threads.Pair().both(lambda: zero, lambda: 1 / zero)[1] == expected
+
+
+def test_nobody_goes_on_while_the_other_half_still_writes():
+    begun, ended = threading.Event(), threading.Event()
+
+    def fails():
+        begun.wait()
+        raise InputError("from this side")
+
+    def slow():
+        begun.set()
+        time.sleep(0.2)
+        ended.set()
+    with pytest.raises(InputError, match="this side"):
+        workspace_threads.Pair().both(fails, slow)
+    assert ended.is_set()
+
+
+def test_a_step_has_both_cores_from_its_beginning_to_its_end(monkeypatch):
+    """Also for the loss and the update: a pool that is woken in between spins into what follows."""
+    monkeypatch.setattr(workspace, "threads", lambda: 2)
+    had, seen = [get() for get, _ in workspace_threads.pools()], []
+
+    def objective(activations, batch):
+        seen.append([get() for get, _ in workspace_threads.pools()])
+        return classification(activations, batch)
+    step = Step(lenet(np.random.default_rng(13)), 24, SGD(0.01), {}, None)
+    try:
+        for _, put in workspace_threads.pools():
+            put(2)
+        step({"x": np.zeros((24, 784), np.float32), "y": np.zeros(24, int)}, objective, 0.01)
+        assert seen == [[1] * len(had)]
+        assert [get() for get, _ in workspace_threads.pools()] == [2] * len(had)
+    finally:
+        for (_, put), count in zip(workspace_threads.pools(), had, strict=True):
+            put(count)
+
+
 def test_blas_has_its_threads_back():
     """Also where what is computed fails, and of one inside another."""
     pair, had = workspace_threads.Pair(), [get() for get, _ in workspace_threads.pools()]
 
     def fails():
         with pair, pair:
-            assert [get() for get, _ in workspace_threads.pools()] == [1, 1]
+            assert [get() for get, _ in workspace_threads.pools()] == [1] * len(had)
             raise ZeroDivisionError
     try:
         for _, put in workspace_threads.pools():
             put(2)
         with pytest.raises(ZeroDivisionError):
             fails()
-        assert [get() for get, _ in workspace_threads.pools()] == [2, 2]
+        assert [get() for get, _ in workspace_threads.pools()] == [2] * len(had)
     finally:
         for (_, put), count in zip(workspace_threads.pools(), had, strict=True):
             put(count)
@@ -305,14 +416,24 @@ def test_the_second_thread_hands_on_what_is_raised_there():
 def test_threads_are_as_many_as_blas_may_have(said, expected, monkeypatch):
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", said)
     monkeypatch.setattr(workspace_threads.os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
-    assert workspace_threads.threads() == expected
-    monkeypatch.setattr(workspace_threads.ctypes, "CDLL", lambda _: object())          # some other BLAS, which nobody knows how to tell
-    workspace_threads.pools.cache_clear()
-    assert workspace_threads.threads() == 1
-    monkeypatch.undo()
-    workspace_threads.pools.cache_clear()
+    for told, at_most in ((2, 2), (1, 1), (0, 1)):                          # so many of the two libraries can be told to use one thread
+        monkeypatch.setattr(workspace_threads, "pools", lambda told=told: [(None, None)] * told)
+        assert workspace_threads.threads() == min(expected, at_most)
+    monkeypatch.setattr(workspace_threads, "pools", lambda: [(None, None)] * 2)
     monkeypatch.setattr(workspace_threads.os, "sched_getaffinity", lambda _: {0}, raising=False)
     assert workspace_threads.threads() == 1
+
+
+@pytest.mark.parametrize("found", [lambda _: object(), lambda _: (_ for _ in ()).throw(OSError("no such library"))], ids=["other", "none"])
+def test_a_blas_that_nobody_knows_is_left_alone(found, monkeypatch):
+    workspace_threads.pools.cache_clear()
+    monkeypatch.setattr(workspace_threads.ctypes, "CDLL", found)
+    try:
+        assert workspace_threads.pools() == []
+        with workspace_threads.Pair() as pair:
+            assert pair is None
+    finally:
+        workspace_threads.pools.cache_clear()
 
 
 @pytest.mark.parametrize("n", [1, 11, 65, 300])

@@ -8,6 +8,7 @@ thread of ours is for: while two of ours compute, it is told to use one.
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import ctypes
 import importlib
@@ -27,29 +28,21 @@ T = TypeVar("T")
 
 @cache
 def pools() -> list[tuple[Any, Any]]:
-    """(get, set) of the number of threads, for NumPy's BLAS and for SciPy's. Raises LookupError for a BLAS that is not an OpenBLAS."""
+    """(get, set) of the number of threads, for NumPy's BLAS and for SciPy's, as far as each is an OpenBLAS."""
     found = []
     for module in ("numpy._core._multiarray_umath", "scipy.linalg.cython_blas"):
-        library = ctypes.CDLL(str(importlib.import_module(module).__file__))           # which asks the libraries that it was linked with, too
-        names = [f"{first}openblas_{{}}_num_threads{last}" for first in ("scipy_", "") for last in ("", "64_")]
-        name = next((name for name in names if hasattr(library, name.format("set"))), None)
-        if name is None:
-            raise LookupError(f"{module}: its BLAS is no OpenBLAS")
-        found.append((library[name.format("get")], library[name.format("set")]))
+        with contextlib.suppress(ImportError, OSError):
+            library = ctypes.CDLL(str(importlib.import_module(module).__file__))       # which asks the libraries that it was linked with, too
+            names = (f"{first}openblas_{{}}_num_threads{last}" for first in ("scipy_", "") for last in ("", "64_"))
+            found += [(library[n.format("get")], library[n.format("set")]) for n in names if hasattr(library, n.format("set"))][:1]
     return found
 
 
 def threads() -> int:
-    """2, or 1 where the process may use one core alone, OPENBLAS_NUM_THREADS says so, or the BLAS cannot be told to use one."""
+    """2, or 1 where the process may use one core alone, OPENBLAS_NUM_THREADS says so, or a BLAS cannot be told to use one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     said = os.environ.get("OPENBLAS_NUM_THREADS", "")
-    if min(cores, int(said) if said.isdigit() and int(said) else cores) < 2:
-        return 1
-    try:
-        pools()
-    except (LookupError, OSError, ImportError):
-        return 1
-    return 2
+    return min(2, cores, int(said) if said.isdigit() and int(said) else cores, max(1, len(pools())))
 
 
 class Pair:

@@ -124,10 +124,10 @@ def median_seconds(step: Callable[[], object], budget: float = 1.2) -> float:
     return statistics.median(times)
 
 
-def seconds_of_step(step: Callable[[], float]) -> float:
+def seconds_of_step(step: Callable[[], float], budget: float = 1.2) -> float:
     """Median seconds of a step. Raises ValueError where the loss does not fall: what was timed was no training."""
     before = step()
-    seconds = median_seconds(step)
+    seconds = median_seconds(step, budget)
     after = step()
     if not after < before:
         raise ValueError(f"train_step: the loss went from {before:.3g} to {after:.3g}; steps are timed where it falls")

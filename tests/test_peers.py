@@ -1,0 +1,38 @@
+"""What is timed beside other libraries is training: the comparison itself needs them (python -m reference.peers.train_step)."""
+
+import math
+
+import pytest
+
+from reference.peers.lenet5 import MAKERS
+from reference.peers.train_step import BARS, npkd_step, seconds_of_step
+
+
+def test_a_loss_that_falls_is_timed():
+    losses = iter(range(10**9, 0, -1))
+    assert 0 < seconds_of_step(lambda: float(next(losses)), budget=0.01) < 0.01
+
+
+@pytest.mark.parametrize("loss", [1.0, math.nan, math.inf])
+def test_a_loss_that_does_not_fall_is_not_timed(loss):
+    """A step that finds an infinite loss leaves the network as it is: half a step."""
+    with pytest.raises(ValueError, match="train_step: the loss went from"):
+        seconds_of_step(lambda: loss, budget=0.01)
+
+
+@pytest.mark.parametrize("batch", [64, 256])
+def test_the_steps_of_lenet5_learn(batch):
+    """For as many steps as are timed, about."""
+    step, _ = MAKERS["npkd"](batch, 1)
+    losses = [step() for _ in range(60)]
+    assert all(math.isfinite(loss) for loss in losses)
+    assert losses[-1] < losses[0] / 3
+
+
+@pytest.mark.parametrize("index", range(len(BARS)))
+def test_the_steps_of_perceptrons_learn(index):
+    widths, batch, _ = BARS[index]
+    step = npkd_step(widths, batch)
+    losses = [step() for _ in range(60)]
+    assert all(math.isfinite(loss) for loss in losses)
+    assert losses[-1] < losses[0] / 3
