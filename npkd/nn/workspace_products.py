@@ -94,7 +94,8 @@ class Positions:
         _, kw, C, F = w.shape
         (P, Q), m, depth = grid.positions, -(-n // len(self.cuts)), kw * C
         self.blocks = [Block(grid, w, cut.stop - cut.start) for cut in self.cuts]
-        self.y, self.dx = np.empty((P, Q, F, n), w.dtype), np.empty((*grid.size, C, n), w.dtype)
+        self.y = np.empty((P, Q, F, n), w.dtype)
+        self.dx = self.blocks[0].dx_inner if len(self.cuts) == 1 else np.empty((*grid.size, C, n), w.dtype)
         self.many = min(P, max(1, CACHE // (Q * max(F * m, depth * m, depth * F) * w.itemsize)))
         self.made = np.empty(self.many * Q * max(F * m, depth * m, depth * F), w.dtype)
 
@@ -157,7 +158,8 @@ class Positions:
                         stack(w[i].reshape(-1, F), dy, made.reshape(*shape[:2], kw * C, -1))    # (V6)
                     met = block.dx[row, column][p]
                     met += made[:, :, j]                                                                # (V4)
-            self.dx[..., cut] = block.dx_inner
+            if self.dx is not block.dx_inner:
+                self.dx[..., cut] = block.dx_inner
 
 
 class Rows:
