@@ -4,7 +4,7 @@ NumPy and SciPy carry an OpenBLAS each, with a pool of threads each. While one p
 spin, and on a few cores a loop that alternates between the two runs several times slower than either alone. npkd therefore takes
 all its products from SciPy, of which these are the thin forms: rows first, as everywhere in npkd. (NumPy's ``@`` also looks at the
 processor's floating-point flags afterwards and may warn of invalid values where there are none but in the padding of a kernel.)
-The one exception are the stacks of small products of nn/workspace_products.py, where NumPy's pool has one thread.
+The one exception are the stacks of small products of nn/workspace_products.py, where NumPy's pool has one thread, if it can be told.
 """
 
 from __future__ import annotations

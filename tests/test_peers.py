@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from reference.peers import train_step
 from reference.peers.lenet5 import MAKERS
 from reference.peers.train_step import BARS, npkd_step, seconds_of_step
 
@@ -36,3 +37,11 @@ def test_the_steps_of_perceptrons_learn(index):
     losses = [step() for _ in range(60)]
     assert all(math.isfinite(loss) for loss in losses)
     assert losses[-1] < losses[0] / 3
+
+
+@pytest.mark.parametrize("network", ["lenet5", "perceptrons"])
+def test_what_does_not_learn_is_not_in_the_table(network, monkeypatch):
+    monkeypatch.setattr(train_step, "MAKERS", {"npkd": lambda batch, threads: (lambda: math.nan, lambda: None)})
+    monkeypatch.setattr(train_step, "npkd_step", lambda widths, batch: lambda: math.nan)
+    with pytest.raises(ValueError, match="train_step"):
+        getattr(train_step, network)("npkd", 1)

@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+import scipy
 
 from npkd import cost
 from npkd.errors import InputError
@@ -315,6 +316,7 @@ def test_what_is_only_there_for_speed_is_there(monkeypatch):
     activations = space.forward(np.zeros((24, 784), np.float32))
     assert activations[-1] is activations[9]
     assert all(isinstance(lane.steps[6].gemm, workspace_threads.Unlocked) for lane in space.lanes)
+    assert space.lanes[1].steps[6].y.shape == (12, 12)
     assert not isinstance(Workspace(network, 23).lanes[0].steps[6].gemm, workspace_threads.Unlocked)
 
 
@@ -372,24 +374,83 @@ def test_a_step_has_both_cores_from_its_beginning_to_its_end(monkeypatch):
     def objective(activations, batch):
         seen.append([get() for get, _ in workspace_threads.pools()])
         return classification(activations, batch)
+    def noted(a, b, out, real=workspace_products.stack):
+        seen.append([get() for get, _ in workspace_threads.pools()])
+        return real(a, b, out)
     step = Step(lenet(np.random.default_rng(13)), 24, SGD(0.01), {}, None)
+    x = np.zeros((24, 784), np.float32)
     try:
         for _, put in workspace_threads.pools():
             put(2)
-        step({"x": np.zeros((24, 784), np.float32), "y": np.zeros(24, int)}, objective, 0.01)
+        step({"x": x, "y": np.zeros(24, int)}, objective, 0.01)
         assert seen == [[1] * len(had)]
+        monkeypatch.setattr(workspace_products, "stack", noted)
+        for rows in (12, 24):                                               # predicting and gradients alone; without a second lane, too
+            space = Workspace(lenet(np.random.default_rng(13)), rows)
+            seen.clear()
+            space.forward(x[:rows])
+            forward = len(seen)
+            space.backward({9: np.ones((rows, 10))})
+            assert 0 < forward < len(seen)
+            assert seen == [[1] * len(had)] * len(seen)
         assert [get() for get, _ in workspace_threads.pools()] == [2] * len(had)
     finally:
         for (_, put), count in zip(workspace_threads.pools(), had, strict=True):
             put(count)
 
 
+def test_blas_has_its_threads_back_from_several_users():
+    """The first to come is not the last to go, and one who comes in between saw one thread."""
+    quiet, had = workspace_threads.Quiet(), [get() for get, _ in workspace_threads.pools()]
+    try:
+        for _, put in workspace_threads.pools():
+            put(2)
+        quiet.__enter__()
+        other = threading.Thread(target=quiet.__enter__)
+        other.start()
+        other.join()
+        quiet.__exit__()
+        assert [get() for get, _ in workspace_threads.pools()] == [1] * len(had)
+        quiet.__exit__()
+        assert [get() for get, _ in workspace_threads.pools()] == [2] * len(had)
+    finally:
+        for (_, put), count in zip(workspace_threads.pools(), had, strict=True):
+            put(count)
+
+
+def test_both_libraries_can_be_told():
+    """As they come from the package index on most systems: with an OpenBLAS each."""
+    names = [package.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"] for package in (np, scipy)]
+    assert len(workspace_threads.pools()) == sum("openblas" in name for name in names)
+
+
+@pytest.mark.parametrize("rows", [20, 30])
+def test_layers_of_another_dtype_in_between(rows):
+    """Moments in float64 make float64 of what float32 layers get, and so do inputs."""
+    rng = np.random.default_rng(14)
+    layers = lenet(rng).layers
+    for place, width in ((6, 96), (7, 12)):                                 # in front of a dense layer, and behind it
+        params = np.ones(width, np.float32), np.zeros(width, np.float32)
+        norm = Layer("batch_norm", params, {}, (rng.standard_normal(width), rng.uniform(0.5, 2, width)))
+        network = Network([*layers[:place], norm, *layers[place:]])
+        space, x, d = Workspace(network, rows), rng.standard_normal((rows, 784)).astype(np.float32), rng.standard_normal((rows, 10))
+        plain, backward = network(x)
+        close(space.forward(x)[-1], plain[-1], np.float32)
+        slope, gradients = backward({10: d})
+        close(space.backward({10: d}, inputs=True), slope, np.float32, cancel=10)
+        for got, expected in zip(gradients_of(space), [g for layer in gradients for g in layer], strict=True):
+            close(got, expected, np.float32, cancel=10)
+    maps = Network([dense_layer(5, 784, rng), *layers])
+    x = rng.standard_normal((rows, 5))
+    close(Workspace(maps, rows).forward(x)[-1], maps(x.astype(np.float32))[0][-1], np.float32, cancel=10)
+
+
 def test_blas_has_its_threads_back():
     """Also where what is computed fails, and of one inside another."""
-    pair, had = workspace_threads.Pair(), [get() for get, _ in workspace_threads.pools()]
+    quiet, had = workspace_threads.Quiet(), [get() for get, _ in workspace_threads.pools()]
 
     def fails():
-        with pair, pair:
+        with quiet, quiet:
             assert [get() for get, _ in workspace_threads.pools()] == [1] * len(had)
             raise ZeroDivisionError
     try:
@@ -430,8 +491,8 @@ def test_a_blas_that_nobody_knows_is_left_alone(found, monkeypatch):
     monkeypatch.setattr(workspace_threads.ctypes, "CDLL", found)
     try:
         assert workspace_threads.pools() == []
-        with workspace_threads.Pair() as pair:
-            assert pair is None
+        with workspace_threads.quiet:
+            pass
     finally:
         workspace_threads.pools.cache_clear()
 

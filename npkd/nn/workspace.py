@@ -26,7 +26,7 @@ from npkd.nn.network import Network, at_once, check_sensitivities, convolves
 from npkd.nn.workspace_lane import Lane
 from npkd.nn.workspace_maps import FEW
 from npkd.nn.workspace_steps import Plain
-from npkd.nn.workspace_threads import Pair, threads
+from npkd.nn.workspace_threads import Pair, quiet, threads
 
 T = TypeVar("T")
 
@@ -94,11 +94,14 @@ class Workspace:
             for view, p in zip(layers[-1].params, layer.params, strict=True):
                 view[...] = p
         self.network, self.rows = Network(layers), rows
-        self.pair = Pair() if rows >= 2 * FEW and convolves(network) and threads() > 1 else None
-        self.alone: AbstractContextManager[None] = self.pair or nullcontext()
-        self.other = np.zeros_like(self.gradient if self.pair else self.gradient[:0])
-        self.lanes = [self.lane(vector) for vector in (self.gradient, self.other)[:2 if self.pair else 1]]
-        self.whole = not any(layer.op in ("batch_norm", "dropout") for layer in network.layers)   # else an example depends on the others
+        maps = convolves(network) and threads() > 1
+        self.alone: AbstractContextManager[None] = quiet if maps and rows >= FEW else nullcontext()
+        self.pair = Pair() if maps and rows >= 2 * FEW else None
+        self.lanes = [self.lane(self.gradient, rows)]
+        if self.pair is not None:
+            self.other = np.zeros_like(self.gradient)
+            self.lanes.append(self.lane(self.other, rows - rows // 2))
+        self.independent = not any(layer.op in ("batch_norm", "dropout") for layer in network.layers)
         self.macs, self.shape = 0, ()
         self.activations: Sequence[Array] = []
 
@@ -107,15 +110,15 @@ class Workspace:
         """Parts of a vector in these shapes."""
         return tuple(shaped(vector[place], shape) for place, shape in zip(places, shapes, strict=True))
 
-    def lane(self, gradient: Array) -> Lane:
-        """A lane whose gradients go to this vector."""
+    def lane(self, gradient: Array, rows: int) -> Lane:
+        """A lane for so many examples, whose gradients go to this vector."""
         shapes = [[p.shape for p in layer.params] for layer in self.network.layers]
         return Lane(self.network, [self.views(gradient, *both) for both in zip(shapes, self.layout, strict=True)],
-                    self.rows, self.pair is not None)
+                    rows, self.pair is not None)
 
-    def halved(self, x: Array, rng: np.random.Generator | None) -> bool:
+    def shared_out(self, x: Array, rng: np.random.Generator | None) -> bool:
         """Are these examples computed in two halves?"""
-        if self.pair is None or len(x) < 2 * FEW or not (self.whole or rng is None):
+        if self.pair is None or len(x) < 2 * FEW or not (self.independent or rng is None):
             return False
         if self.shape != x.shape[1:]:
             self.shape, self.macs = x.shape[1:], cost.of(self.network, x.shape[1:]).macs
@@ -129,7 +132,7 @@ class Workspace:
         if len(x) > self.rows:
             raise InputError(f"Workspace: got {len(x)} examples; it was made for {self.rows} rows at most")
         with self.alone:
-            if self.halved(x, rng):
+            if self.shared_out(x, rng):
                 self.activations = Joined(x, self.both(lambda lane, part: lane.forward(x[part], rng), len(x)))
             else:
                 self.activations = self.lanes[0].forward(x, rng)
@@ -155,11 +158,11 @@ class Workspace:
 
         with self.alone:
             if isinstance(self.activations, Joined):
-                dx = np.concatenate(self.both(back, len(self.activations[0]))) if inputs else self.both(back, len(self.activations[0]))[0]
+                parts = self.both(back, len(self.activations[0]))
                 self.gradient += self.other
             else:
-                dx = back(self.lanes[0], slice(None))
-        return dx if inputs else None
+                parts = [back(self.lanes[0], slice(None))]
+        return np.concatenate(parts) if inputs else None
 
     def adopt(self, network: Network) -> None:
         """Take over the running moments of ``network``, which is this workspace's own with nothing else changed."""

@@ -96,8 +96,9 @@ class Positions:
         self.blocks = [Block(grid, w, cut.stop - cut.start) for cut in self.cuts]
         self.y = np.empty((P, Q, F, n), w.dtype)
         self.dx = self.blocks[0].dx_inner if len(self.cuts) == 1 else np.empty((*grid.size, C, n), w.dtype)
-        self.many = min(P, max(1, CACHE // (Q * max(F * m, depth * m, depth * F) * w.itemsize)))
-        self.made = np.empty(self.many * Q * max(F * m, depth * m, depth * F), w.dtype)
+        row = Q * max(F * m, depth * m, depth * F)                                        # what is made at the positions of a row, at most
+        self.many = min(P, max(1, CACHE // (row * w.itemsize)))
+        self.made = np.empty(self.many * row, w.dtype)
 
     def output(self) -> Array:
         """y seen as (n, P, Q, F)."""
@@ -123,7 +124,7 @@ class Positions:
     def backward(self, dy: Array, w: Array, dw: Array, needs_dx: bool) -> Array:
         """dw ← dw + new, and dx seen as (n, H, W, C), from dy (n, P, Q, F)."""
         for cut, block in zip(self.cuts, self.blocks, strict=True):
-            np.copyto(block.dy, dy[cut].transpose(1, 2, 3, 0), casting="same_kind")
+            np.copyto(block.dy, dy[cut].transpose(1, 2, 3, 0))
             np.copyto(block.turned, block.dy.transpose(0, 1, 3, 2))
         self.weights(dw)
         if needs_dx:
@@ -202,7 +203,7 @@ class Rows:
 
     def backward(self, dy: Array, w: Array, dw: Array, needs_dx: bool) -> Array:
         """dw ← dw + new, and dx seen as (n, H, W, C), from dy (n, P, Q, F)."""
-        self.dy = np.ascontiguousarray(dy.transpose(1, 3, 2, 0), self.y.dtype)          # a copy only where it does not stand so already
+        self.dy = np.ascontiguousarray(dy.transpose(1, 3, 2, 0))          # a copy only where it does not stand so already
         self.weights(dw)
         if needs_dx:
             self.maps(w)
@@ -251,8 +252,7 @@ class Patches:
         self.x, self.dx = (np.zeros((n, h + 2 * a, width + 2 * b, C), w.dtype) for _ in range(2))
         self.inner, self.dx_inner = (maps[:, a:a + h, b:b + width] for maps in (self.x, self.dx))
         each, down, right, deep = self.x.strides
-        self.windows = np.lib.stride_tricks.as_strided(self.x, (n, P, Q, kh, kw, C), (each, sh * down, sw * right, dh * down, dw * right, deep),
-                                                       writeable=False)
+        self.windows = view(self.x, (n, P, Q, kh, kw, C), (each, sh * down, sw * right, dh * down, dw * right, deep))
         many, deep = n * P * Q, kh * kw * C
         if narrow:
             self.columns = np.empty((kh, kw, C, n, P, Q), w.dtype).transpose(3, 4, 5, 0, 1, 2)

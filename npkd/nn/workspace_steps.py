@@ -61,14 +61,14 @@ class Dense:
         """y in this layer's buffer; x is kept for the backward half. Raises InputError for another width."""
         if x.ndim != 2 or x.shape[1] != self.w.shape[1]:
             raise InputError(f"dense: x has shape {x.shape} and w has shape {self.w.shape}; x must be (N, I) and w (O, I)")
-        self.x, y = packed(x), self.y[:len(x)]
+        self.x, y = packed(x.astype(self.w.dtype, copy=False)), self.y[:len(x)]        # BLAS gets addresses, which have no dtype
         y[:] = self.b                                                  # (D1)  y ← b, then
         accumulate(self.gemm, y, self.x, self.w.T, 1.0)                # (D1)  y ← x wᵀ + 1 · y
         return y
 
     def backward(self, dy: Array, beta: float, needs_dx: bool) -> Array:
         """dx, in the order of x, and gradient ← new + beta · gradient."""
-        dy = packed(dy)
+        dy = packed(dy.astype(self.w.dtype, copy=False))
         if needs_dx:
             self.dx = held(self.dx, self.x)
             accumulate(self.gemm, self.dx, dy, self.w, 0.0)            # (D2)

@@ -1,4 +1,4 @@
-"""What the steps for maps need to run on two cores: a second thread, and a BLAS that leaves the cores to them.
+"""What a network of maps needs to run on two cores: a second thread, and a BLAS that leaves the cores to both.
 
 NumPy lets go of Python's lock while it computes, so two threads compute at the same time; but each call has to get the lock back, and a
 thread that waits for it sleeps. Calls have to be few and long: ``np.matmul`` computes a whole stack of small products in one. And a BLAS that
@@ -13,6 +13,7 @@ import contextvars
 import ctypes
 import importlib
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
@@ -31,10 +32,10 @@ def pools() -> list[tuple[Any, Any]]:
     """(get, set) of the number of threads, for NumPy's BLAS and for SciPy's, as far as each is an OpenBLAS."""
     found = []
     for module in ("numpy._core._multiarray_umath", "scipy.linalg.cython_blas"):
-        with contextlib.suppress(ImportError, OSError):
+        with contextlib.suppress(OSError):
             library = ctypes.CDLL(str(importlib.import_module(module).__file__))       # which asks the libraries that it was linked with, too
             names = (f"{first}openblas_{{}}_num_threads{last}" for first in ("scipy_", "") for last in ("", "64_"))
-            found += [(library[n.format("get")], library[n.format("set")]) for n in names if hasattr(library, n.format("set"))][:1]
+            found += [(library[n.format("get")], library[n.format("set")]) for n in names if hasattr(library, n.format("set"))]
     return found
 
 
@@ -45,23 +46,41 @@ def threads() -> int:
     return min(2, cores, int(said) if said.isdigit() and int(said) else cores, max(1, len(pools())))
 
 
-class Pair:
-    """Two jobs at the same time. ``with pair:`` is the time in which no BLAS uses more than one thread."""
+class Quiet:
+    """``with quiet:`` is the time in which no BLAS uses more than one thread. The numbers of threads are those of the whole process: whoever
+    is first to want quiet, in whatever thread, notes them, and whoever is last to leave sets them back.
+    """
 
     def __init__(self) -> None:
-        self.helper, self.before = ThreadPoolExecutor(1), list[list[int]]()
+        self.lock, self.inside, self.before = threading.Lock(), 0, list[int]()
 
     def __enter__(self) -> None:
-        self.before.append([get() for get, _ in pools()])
-        for _, put in pools():
-            put(1)
+        with self.lock:
+            self.inside += 1
+            if self.inside == 1:
+                self.before = [get() for get, _ in pools()]
+                for _, put in pools():
+                    put(1)
 
     def __exit__(self, *raised: object) -> None:
-        for (_, put), count in zip(pools(), self.before.pop(), strict=True):
-            put(count)
+        with self.lock:
+            self.inside -= 1
+            if not self.inside:
+                for (_, put), count in zip(pools(), self.before, strict=True):
+                    put(count)
+
+
+quiet = Quiet()
+
+
+class Pair:
+    """Two jobs at the same time."""
+
+    def __init__(self) -> None:
+        self.helper = ThreadPoolExecutor(1)
 
     def both(self, first: Callable[[], T], second: Callable[[], T]) -> list[T]:
-        """Run both and return what they return. What either raises is raised, once both have ended."""
+        """Run both and return what they return. What either raises is raised once both have ended (but for an interrupt from outside)."""
         other = self.helper.submit(contextvars.copy_context().run, second)      # with the caller's settings of NumPy's warnings
         try:
             found = first()

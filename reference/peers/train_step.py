@@ -182,7 +182,7 @@ def measured(library: str, network: str, threads: int) -> list[float]:
     numbers: list[float] = []
     for more in ([], ["--memory", "64"], ["--memory", "256"]) if network == "lenet5" else ([],):
         environment = {**os.environ, **limits, "JAX_PLATFORMS": "cpu"}
-        done = subprocess.run([*command, *more], env=environment, check=True, capture_output=True, text=True)
+        done = subprocess.run([*command, *more], env=environment, check=True, stdout=subprocess.PIPE, text=True)
         numbers += json.loads(done.stdout)
     return numbers
 
