@@ -10,7 +10,7 @@ import scipy
 
 from npkd import cost
 from npkd.errors import InputError
-from npkd.nn import workspace, workspace_maps, workspace_products, workspace_threads
+from npkd.nn import workspace, workspace_lane, workspace_maps, workspace_products, workspace_threads
 from npkd.nn.layers import flatten
 from npkd.nn.network import OPS, Layer, Network, dense_layer, perceptron
 from npkd.nn.optimisers import SGD
@@ -179,8 +179,9 @@ def test_equal_to_the_plain_network(seed, dtype):
 def test_equal_to_the_plain_network_of_maps(seed, dtype, monkeypatch):
     """The limits that choose between the forms of a product are drawn too, so that each form meets each setting; so is the second thread."""
     rng = np.random.default_rng(1000 + seed)
-    for module, limits in ((workspace_products, {"BLOCK": (5, 8, 64), "SMALL": (1, 3000, 10**6), "CACHE": (1, 5000, 1 << 20)}),
-                           (workspace_maps, {"FEW": (1, 6), "NARROW": (0, 8, 1000), "CACHE": (1, 5000, 1 << 20)}),
+    for module, limits in ((workspace_products, {"BLOCK": (5, 8, 64), "SMALL": (1, 3000, 10**6)}),
+                           (workspace_lane, {"CACHE": (1, 5000, 1 << 20), "LONG": (1, 5000, 1 << 20)}),
+                           (workspace_maps, {"FEW": (1, 6), "NARROW": (0, 8, 1000)}),
                            (workspace, {"WORTH": (0, 10**9), "FEW": (1, 3)})):
         for name, values in limits.items():
             monkeypatch.setattr(module, name, int(rng.choice(values)))
@@ -200,7 +201,7 @@ def test_random_networks_of_maps_meet_every_op_and_every_form(monkeypatch):
         met |= {layer.op for layer in network.layers}
         space = Workspace(network, 12)
         space.forward(rng.standard_normal((12, inputs)))
-        forms += [type(step) for step in space.lanes[0].steps if isinstance(step, (Conv, MaxPool, Plain))]
+        forms += [type(step) for step in space.single.steps if isinstance(step, (Conv, MaxPool, Plain))]
     assert met >= set(MAPS)
     assert {form for form in (Positions, Rows, Conv, MaxPool, Plain) if forms.count(form) < 10} == set()
 
@@ -315,9 +316,14 @@ def test_what_is_only_there_for_speed_is_there(monkeypatch):
     space = Workspace(network, 24)
     activations = space.forward(np.zeros((24, 784), np.float32))
     assert activations[-1] is activations[9]
-    assert all(isinstance(lane.steps[6].gemm, workspace_threads.Unlocked) for lane in space.lanes)
-    assert space.lanes[1].steps[6].y.shape == (12, 12)
-    assert not isinstance(Workspace(network, 23).lanes[0].steps[6].gemm, workspace_threads.Unlocked)
+    assert all(isinstance(lane.steps[6].gemm, workspace_threads.Unlocked) for lane in space.halves)
+    assert not isinstance(space.single.steps[6].gemm, workspace_threads.Unlocked)
+    assert [lane.steps[6].y.shape for lane in (space.single, *space.halves)] == [(24, 12), (12, 12), (12, 12)]
+    assert Workspace(network, 23).halves == []
+    space.single.forward(np.zeros((24, 784), np.float32), None)
+    for i in (1, 2):                                                        # rows of positions in a stack
+        found = [getattr(lane.steps[i], "products", lane.steps[i]).many for lane in (space.single, space.halves[0])]
+        assert found[0] < found[1], (i, found)
 
 
 @pytest.mark.parametrize(("n", "small", "pieces"), [(13, 10**9, 1), (13, 13 * 7 * 18 // 2, 7), (12, 12 * 6 * 18 // 2, 2), (12, 1, 6)])
@@ -329,7 +335,7 @@ def test_rows_of_products_fall_into_equal_pieces(n, small, pieces, monkeypatch):
     x = rng.standard_normal((n, 5, (7 if n == 13 else 6) + 2, 1))
     space = Workspace(network, n)
     close(space.forward(x)[-1], network(x)[0][-1], np.float64)
-    assert space.lanes[0].steps[0].products.pieces == pieces
+    assert space.single.steps[0].products.pieces == pieces
 
 
 def test_stacks_of_products_are_silent():
@@ -610,7 +616,7 @@ def test_more_examples_than_rows_are_refused():
 def test_what_is_kept_between_calls_is_not_stale():
     """Other arrays of the same shape, the same array with other numbers in it, other shapes: each time the answer to what is given now."""
     rng = np.random.default_rng(0)
-    pool, flat = MaxPool((2, 3)), Reshape(Layer("flatten"))
+    pool, flat = MaxPool((2, 3), 1 << 18), Reshape(Layer("flatten"))
     x = rng.standard_normal((2, 4, 6, 3))
     for given in (x, rng.standard_normal(x.shape), x, rng.standard_normal((3, 5, 7, 2)), x):
         for _ in range(2):

@@ -97,10 +97,10 @@ class Workspace:
         maps = convolves(network) and threads() > 1
         self.alone: AbstractContextManager[None] = quiet if maps and rows >= FEW else nullcontext()
         self.pair = Pair() if maps and rows >= 2 * FEW else None
-        self.lanes = [self.lane(self.gradient, rows)]
+        self.single, self.halves = self.lane(self.gradient, rows, shared=False), list[Lane]()
         if self.pair is not None:
-            self.other = np.zeros_like(self.gradient)
-            self.lanes.append(self.lane(self.other, rows - rows // 2))
+            self.other, half = np.zeros_like(self.gradient), rows - rows // 2
+            self.halves = [self.lane(vector, half, shared=True) for vector in (self.gradient, self.other)]
         self.independent = not any(layer.op in ("batch_norm", "dropout") for layer in network.layers)
         self.macs, self.shape = 0, ()
         self.activations: Sequence[Array] = []
@@ -110,11 +110,11 @@ class Workspace:
         """Parts of a vector in these shapes."""
         return tuple(shaped(vector[place], shape) for place, shape in zip(places, shapes, strict=True))
 
-    def lane(self, gradient: Array, rows: int) -> Lane:
+    def lane(self, gradient: Array, rows: int, shared: bool) -> Lane:
         """A lane for so many examples, whose gradients go to this vector."""
         shapes = [[p.shape for p in layer.params] for layer in self.network.layers]
         return Lane(self.network, [self.views(gradient, *both) for both in zip(shapes, self.layout, strict=True)],
-                    rows, self.pair is not None)
+                    rows, shared)
 
     def shared_out(self, x: Array, rng: np.random.Generator | None) -> bool:
         """Are these examples computed in two halves?"""
@@ -135,13 +135,13 @@ class Workspace:
             if self.shared_out(x, rng):
                 self.activations = Joined(x, self.both(lambda lane, part: lane.forward(x[part], rng), len(x)))
             else:
-                self.activations = self.lanes[0].forward(x, rng)
+                self.activations = self.single.forward(x, rng)
         return self.activations
 
     def both(self, work: Callable[[Lane, slice], T], n: int) -> list[T]:
-        """What a lane does with the first half of n examples, and the other with the second."""
+        """What one lane does with the first half of n examples, and another with the second."""
         assert self.pair is not None
-        (one, other), parts = self.lanes, (slice(n // 2), slice(n // 2, n))
+        (one, other), parts = self.halves, (slice(n // 2), slice(n // 2, n))
         return self.pair.both(lambda: work(one, parts[0]), lambda: work(other, parts[1]))
 
     def backward(self, sensitivities: Mapping[int, Array], beta: float = 0.0, *, inputs: bool = False) -> Array | None:
@@ -154,20 +154,20 @@ class Workspace:
         given = {i: d.astype(self.parameters.dtype, copy=False) for i, d in sensitivities.items()}
 
         def back(lane: Lane, part: slice) -> Array:
-            return lane.backward({i: d[part] for i, d in given.items()}, beta if lane is self.lanes[0] else 0.0, inputs)
+            return lane.backward({i: d[part] for i, d in given.items()}, 0.0 if lane in self.halves[1:] else beta, inputs)
 
         with self.alone:
             if isinstance(self.activations, Joined):
                 parts = self.both(back, len(self.activations[0]))
                 self.gradient += self.other
             else:
-                parts = [back(self.lanes[0], slice(None))]
+                parts = [back(self.single, slice(None))]
         return np.concatenate(parts) if inputs else None
 
     def adopt(self, network: Network) -> None:
         """Take over the running moments of ``network``, which is this workspace's own with nothing else changed."""
         self.network = network
-        for lane in self.lanes:
+        for lane in (self.single, *self.halves):
             for step, layer in zip(lane.steps, network.layers, strict=True):
                 if isinstance(step, Plain):
                     step.layer = layer

@@ -10,17 +10,18 @@ from npkd.arrays import Array
 from npkd.nn.convolution import pair
 from npkd.nn.network import Layer, Network
 from npkd.nn.workspace_maps import Conv, MaxPool
+from npkd.nn.workspace_products import CACHE, LONG
 from npkd.nn.workspace_steps import Dense, Plain, Relu, Reshape, renew
 
 Step = Dense | Relu | Reshape | Conv | MaxPool | Plain
 
 
-def step_of(layer: Layer, gradient: Sequence[Array], rows: int, unlocked: bool) -> Step:
+def step_of(layer: Layer, gradient: Sequence[Array], rows: int, shared: bool) -> Step:
     """The fastest step there is for a layer; the last resort is its plain form."""
     if layer.op == "dense":
-        return Dense(layer.params, gradient, rows, unlocked)
+        return Dense(layer.params, gradient, rows, shared)
     if layer.op == "conv2d":
-        return Conv(layer, gradient)
+        return Conv(layer, gradient, LONG if shared else CACHE)
     if layer.op == "relu":
         return Relu()
     if layer.op in ("flatten", "unflatten"):
@@ -29,19 +30,19 @@ def step_of(layer: Layer, gradient: Sequence[Array], rows: int, unlocked: bool) 
         size, stride, padding = layer.options["size"], layer.options.get("stride"), layer.options.get("padding", 0)
         sides = pair("max_pool", "size", size, 1)
         if (stride is None or pair("max_pool", "stride", stride, 1) == sides) and pair("max_pool", "padding", padding, 0) == (0, 0):
-            return MaxPool(sides)
+            return MaxPool(sides, LONG if shared else CACHE)
     return Plain(layer, gradient)
 
 
 class Lane:
     """The steps of a network one after another, for up to ``rows`` examples; gradients go to ``gradients``, for each layer one a parameter.
 
-    ``unlocked``: it is one of two, and does not keep the other waiting for Python's lock.
+    ``shared``: it is one of two, and gets out of the other's way: few long calls, without Python's lock.
     """
 
-    def __init__(self, network: Network, gradients: Sequence[Sequence[Array]], rows: int, unlocked: bool) -> None:
+    def __init__(self, network: Network, gradients: Sequence[Sequence[Array]], rows: int, shared: bool) -> None:
         self.gradients = gradients
-        self.steps = [step_of(layer, gradient, rows, unlocked) for layer, gradient in zip(network.layers, gradients, strict=True)]
+        self.steps = [step_of(layer, gradient, rows, shared) for layer, gradient in zip(network.layers, gradients, strict=True)]
         self.first = next(i for i, layer in enumerate(network.layers) if layer.params)
 
     def forward(self, x: Array, rng: np.random.Generator | None) -> list[Array]:

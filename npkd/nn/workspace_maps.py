@@ -14,7 +14,7 @@ from npkd.arrays import Array, Backward
 from npkd.nn.convolution import Grid, conv2d
 from npkd.nn.network import Layer
 from npkd.nn.pooling import max_pool
-from npkd.nn.workspace_products import CACHE, Patches, Positions, Rows, stacks
+from npkd.nn.workspace_products import Patches, Positions, Rows, stacks
 from npkd.nn.workspace_steps import renew
 
 FEW = 12
@@ -26,8 +26,8 @@ NARROW = 16
 class Conv:
     """conv2d in place. Formulas (V5) … (V8) of convolution.py."""
 
-    def __init__(self, layer: Layer, gradient: Sequence[Array]) -> None:
-        self.layer, self.gradient = layer, gradient
+    def __init__(self, layer: Layer, gradient: Sequence[Array], room: int) -> None:
+        self.layer, self.gradient, self.room = layer, gradient, room
         self.w, self.b = (layer.params[0].transpose(1, 2, 3, 0), layer.params[1])
         self.dw, self.db = (gradient[0].transpose(1, 2, 3, 0), gradient[1])
         self.plain: Backward | None = None
@@ -45,7 +45,7 @@ class Conv:
         """The products for n examples."""
         if n < FEW:
             return Patches(grid, self.w, n, narrow)
-        return (Rows if narrow else Positions)(grid, self.w, n)
+        return (Rows if narrow else Positions)(grid, self.w, n, self.room)
 
     def forward(self, x: Array) -> Array:
         """y, seen as (n, P, Q, F)."""
@@ -79,8 +79,8 @@ class MaxPool:
     The largest of a window is that of the largest of its columns: over the rows of windows first, in long runs, ``tall`` (P, W, C, n).
     """
 
-    def __init__(self, size: tuple[int, int]) -> None:
-        self.size = size
+    def __init__(self, size: tuple[int, int], room: int) -> None:
+        self.size, self.room = size, room
         self.x = self.y = self.dx = np.empty((0, 0, 0, 0))
 
     def windows(self, x: Array) -> list[Array]:
@@ -111,7 +111,7 @@ class MaxPool:
             self.y, self.left, self.won = (np.empty_like(self.rows[0][:, ::kw], dtype) for dtype in (x.dtype, bool, bool))
             self.tall, self.out = np.empty_like(self.rows[0]), self.y.transpose(3, 0, 1, 2)
             self.columns = [self.tall[:, j::kw] for j in range(kw)]
-            self.many = max(1, CACHE // max(1, kh * self.tall[:1].nbytes))
+            self.many = max(1, self.room // max(1, kh * self.tall[:1].nbytes))
 
     def backward(self, dy: Array, beta: float, needs_dx: bool) -> Array:
         """dx, in the order of x."""

@@ -33,8 +33,10 @@ BLOCK = 128
 """At most so many examples in a product."""
 SMALL = 800_000
 """With more multiply-accumulates than these a product is not small."""
-CACHE = 2 << 20
-"""What a stack of products writes has at most so many bytes, if it is more than one row of positions."""
+CACHE = 1 << 18
+"""What a stack of products writes has at most so many bytes, if it is more than one row of positions: it is read again at once."""
+LONG = 1 << 21
+"""The same for two threads at a time, which get into each other's way at every call."""
 
 
 def cuts(n: int) -> list[slice]:
@@ -86,10 +88,10 @@ class Block:
 class Positions:
     """The products of ``n`` examples, position by position, straight from the maps. No groups, no dilation along the width.
 
-    y (P, Q, F, n) and dx (H, W, C, n) are for all blocks of examples.
+    y (P, Q, F, n) and dx (H, W, C, n) are for all blocks of examples; a stack has ``room`` bytes.
     """
 
-    def __init__(self, grid: Grid, w: Array, n: int) -> None:
+    def __init__(self, grid: Grid, w: Array, n: int, room: int) -> None:
         self.grid, self.cuts = grid, cuts(n)
         _, kw, C, F = w.shape
         (P, Q), m, depth = grid.positions, -(-n // len(self.cuts)), kw * C
@@ -97,14 +99,14 @@ class Positions:
         self.y = np.empty((P, Q, F, n), w.dtype)
         self.dx = self.blocks[0].dx_inner if len(self.cuts) == 1 else np.empty((*grid.size, C, n), w.dtype)
         row = Q * max(F * m, depth * m, depth * F)                                        # what is made at the positions of a row, at most
-        self.many = min(P, max(1, CACHE // (row * w.itemsize)))
+        self.many = min(P, max(1, room // (row * w.itemsize)))
         self.made = np.empty(self.many * row, w.dtype)
 
     def output(self) -> Array:
         """y seen as (n, P, Q, F)."""
         return self.y.transpose(3, 0, 1, 2)
 
-    def room(self, shape: tuple[int, ...]) -> Array:
+    def place(self, shape: tuple[int, ...]) -> Array:
         """Where a stack of products is written."""
         return self.made[:math.prod(shape)].reshape(shape)
 
@@ -115,7 +117,7 @@ class Positions:
             np.copyto(block.inner, x[cut].transpose(1, 2, 3, 0))
             for p in stacks(len(self.y), self.many):
                 y = self.y[p, :, :, cut]
-                more = self.room(y.shape)
+                more = self.place(y.shape)
                 stack(wide[0], block.windows[0, p], y)                            # (V5)
                 y += b[:, None]
                 for w_i, windows in zip(wide[1:], block.windows[1:], strict=True):
@@ -141,7 +143,7 @@ class Positions:
         for block in self.blocks:
             for p in stacks(len(self.y), self.many):
                 shape = (*block.dy[p].shape[:2], *dw.shape[1:])
-                made = self.room(shape)
+                made = self.place(shape)
                 for dw_i, windows in zip(dw, block.windows, strict=True):
                     dw_i += stack(windows[p], block.turned[p], made).sum(axis=(0, 1))           # (V7)
 
@@ -153,7 +155,7 @@ class Positions:
             for p in stacks(len(self.y), self.many):
                 dy = block.dy[p]
                 shape = (*dy.shape[:2], kw, C, dy.shape[3])
-                made = self.room(shape)
+                made = self.place(shape)
                 for i, j, row, column in self.grid.offsets():
                     if j == 0:
                         stack(w[i].reshape(-1, F), dy, made.reshape(*shape[:2], kw * C, -1))    # (V6)
@@ -170,7 +172,7 @@ class Rows:
     (rows, kh, kw, C, Q, n). A row of positions is a product, or several, each of a piece of its Q·n columns.
     """
 
-    def __init__(self, grid: Grid, w: Array, n: int) -> None:
+    def __init__(self, grid: Grid, w: Array, n: int, room: int) -> None:
         self.grid = grid
         kh, kw, C, F = w.shape
         (P, Q), (sh, sw), (dh, dw) = grid.positions, grid.stride, grid.dilation
@@ -178,7 +180,7 @@ class Rows:
         (self.x, self.inner), (self.dx, self.dx_inner) = (framed(grid, C, n, w.dtype) for _ in range(2))
         down, right, deep, step = self.x.strides
         self.windows = view(self.x, (P, kh, kw, C, Q, n), (sh * down, dh * down, dw * right, deep, sw * right, step))
-        self.many = min(P, max(1, CACHE // (w[..., 0].size * Q * n * w.itemsize)))
+        self.many = min(P, max(1, room // (w[..., 0].size * Q * n * w.itemsize)))
         self.patches = np.empty((self.many, *self.windows.shape[1:]), w.dtype)
         self.pieces = next(k for k in range(1, Q + 1) if Q % k == 0 and (w.size * Q * n <= SMALL * k or k == Q))
 
