@@ -118,7 +118,7 @@ class Workspace:
 
     def shared_out(self, x: Array, rng: np.random.Generator | None) -> bool:
         """Are these examples computed in two halves?"""
-        if self.pair is None or len(x) < 2 * FEW or not (self.independent or rng is None):
+        if len(x) < 2 * FEW or not (self.independent or rng is None):
             return False
         if self.shape != x.shape[1:]:
             self.shape, self.macs = x.shape[1:], cost.of(self.network, x.shape[1:]).macs
@@ -132,7 +132,7 @@ class Workspace:
         if len(x) > self.rows:
             raise InputError(f"Workspace: got {len(x)} examples; it was made for {self.rows} rows at most")
         with self.alone:
-            if self.shared_out(x, rng):
+            if self.pair is not None and self.shared_out(x, rng):
                 self.activations = Joined(x, self.both(lambda lane, part: lane.forward(x[part], rng), len(x)))
             else:
                 self.activations = self.single.forward(x, rng)

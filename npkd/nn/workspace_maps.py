@@ -95,23 +95,24 @@ class MaxPool:
             max_pool(x[:0], size=self.size)                            # says what does not fit
         if x is not self.x:                                            # of few examples it is the same view of the same memory every time
             self.look(x)
-        for p in stacks(len(self.y), self.many):
-            for parts, out in ((self.rows, self.tall[p]), (self.columns, self.y[p])):
-                np.maximum(parts[0][p], parts[-1][p], out=out)                                      # (M1)
-                for part in parts[1:-1]:
-                    np.maximum(out, part[p], out=out)                                               # (M1)
+        for parts, out in self.work:
+            np.maximum(parts[0], parts[-1], out=out)                                                # (M1)
+            for part in parts[1:-1]:
+                np.maximum(out, part, out=out)                                                      # (M1)
         return self.out
 
     def look(self, x: Array) -> None:
         """Take x: the rows of its windows (P, W, C, n), and buffers that fit."""
         (kh, kw), maps = self.size, x.transpose(1, 2, 3, 0)
         h, w = maps.shape[0] // kh * kh, maps.shape[1] // kw * kw
-        self.x, self.rows = x, [maps[i:h:kh, :w] for i in range(kh)]
+        self.x, rows = x, [maps[i:h:kh, :w] for i in range(kh)]
         if self.y.shape != (h // kh, w // kw, *maps.shape[2:]):
-            self.y, self.left, self.won = (np.empty_like(self.rows[0][:, ::kw], dtype) for dtype in (x.dtype, bool, bool))
-            self.tall, self.out = np.empty_like(self.rows[0]), self.y.transpose(3, 0, 1, 2)
-            self.columns = [self.tall[:, j::kw] for j in range(kw)]
+            self.y, self.left, self.won = (np.empty_like(rows[0][:, ::kw], dtype) for dtype in (x.dtype, bool, bool))
+            self.tall, self.out = np.empty_like(rows[0]), self.y.transpose(3, 0, 1, 2)
             self.many = max(1, self.room // max(1, kh * self.tall[:1].nbytes))
+        columns = [self.tall[:, j::kw] for j in range(kw)]
+        self.work = [([part[p] for part in parts], out[p])             # of each stack of rows first the rows of its windows, then their columns
+                     for p in stacks(len(self.y), self.many) for parts, out in ((rows, self.tall), (columns, self.y))]
 
     def backward(self, dy: Array, beta: float, needs_dx: bool) -> Array:
         """dx, in the order of x."""

@@ -59,7 +59,7 @@ def torch_jobs(batch: int, threads: int, last: bool = False) -> Jobs:
         loss: Any = torch.nn.functional.cross_entropy(net(x), y)
         loss.backward()
         optimiser.step()
-        return float(loss)
+        return float(loss.detach())
 
     def inference() -> None:
         with torch.inference_mode():

@@ -74,7 +74,7 @@ def torch_step(widths: list[int], batch: int, threads: int) -> Callable[[], floa
         loss: Any = torch.nn.functional.cross_entropy(net(x), y)
         loss.backward()
         optimiser.step()
-        return float(loss)
+        return float(loss.detach())
 
     return step
 
