@@ -1,6 +1,8 @@
 """What is timed beside other libraries is training: the comparison itself needs them (python -m reference.peers.train_step)."""
 
+import importlib.util
 import math
+import sys
 
 import pytest
 
@@ -45,3 +47,18 @@ def test_what_does_not_learn_is_not_in_the_table(network, monkeypatch):
     monkeypatch.setattr(train_step, "npkd_step", lambda widths, batch: lambda: math.nan)
     with pytest.raises(ValueError, match="train_step"):
         getattr(train_step, network)("npkd", 1)
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["--rounds", "0"], "argument --rounds: got '0'; it must be a whole number, at least 1"),
+    (["--threads", "two"], "argument --threads: got 'two'"),
+    (["--json", "no/such/folder/x.json"], "argument --json: got 'no/such/folder/x.json'; there must be a folder"),
+    ([], "torch and jax not installed; the comparison needs the extra peers"),
+], ids=["rounds", "threads", "json", "peers"])
+def test_wrong_input_is_refused_before_anything_is_timed(arguments, words, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["train_step", *arguments])
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(train_step, "measured", None)
+    with pytest.raises(SystemExit):
+        train_step.main()
+    assert words in capsys.readouterr().err

@@ -118,10 +118,10 @@ class Positions:
             for p in stacks(len(self.y), self.many):
                 y = self.y[p, :, :, cut]
                 more = self.place(y.shape)
-                stack(wide[0], block.windows[0, p], y)                            # (V5)
+                stack(wide[0], block.windows[0, p], y)                                                      # (V5)
                 y += b[:, None]
                 for w_i, windows in zip(wide[1:], block.windows[1:], strict=True):
-                    y += stack(w_i, windows[p], more)                             # (V5)
+                    y += stack(w_i, windows[p], more)                                                       # (V5)
 
     def backward(self, dy: Array, w: Array, dw: Array, needs_dx: bool) -> Array:
         """dw ← dw + new, and dx seen as (n, H, W, C), from dy (n, P, Q, F)."""
@@ -145,7 +145,7 @@ class Positions:
                 shape = (*block.dy[p].shape[:2], *dw.shape[1:])
                 made = self.place(shape)
                 for dw_i, windows in zip(dw, block.windows, strict=True):
-                    dw_i += stack(windows[p], block.turned[p], made).sum(axis=(0, 1))           # (V7)
+                    dw_i += stack(windows[p], block.turned[p], made).sum(axis=(0, 1))                       # (V7)
 
     def maps(self, w: Array) -> None:
         """dx from dy and w."""
@@ -158,9 +158,9 @@ class Positions:
                 made = self.place(shape)
                 for i, j, row, column in self.grid.offsets():
                     if j == 0:
-                        stack(w[i].reshape(-1, F), dy, made.reshape(*shape[:2], kw * C, -1))    # (V6)
+                        stack(w[i].reshape(-1, F), dy, made.reshape(*shape[:2], kw * C, -1))                # (V6)
                     met = block.dx[row, column][p]
-                    met += made[:, :, j]                                                                # (V4)
+                    met += made[:, :, j]                                                                    # (V4)
             if self.dx is not block.dx_inner:
                 self.dx[..., cut] = block.dx_inner
 
@@ -169,7 +169,8 @@ class Rows:
     """The products of ``n`` examples, some rows of positions at a time, their patches laid out. No groups.
 
     x, dx (H + 2π, W + 2π, C, n), the padding zero;   windows (P, kh, kw, C, Q, n), a view of x;   y, dy (P, F, Q, n);   patches
-    (rows, kh, kw, C, Q, n). A row of positions is a product, or several, each of a piece of its Q·n columns.
+    (rows, kh, kw, C, Q, n). A row of positions is a product, or several, each of a piece of its Q·n columns; patches of several rows
+    have ``room`` bytes.
     """
 
     def __init__(self, grid: Grid, w: Array, n: int, room: int) -> None:
@@ -199,8 +200,8 @@ class Rows:
         for p in stacks(len(self.y), self.many):
             y = self.y[p]
             patches = self.patches[:len(y)]
-            np.copyto(patches, self.windows[p])                                                                # (V3)
-            stack(wide, self.pieced(patches, wide.shape[1]), self.pieced(y, len(b)))                   # (V5)
+            np.copyto(patches, self.windows[p])                                                             # (V3)
+            stack(wide, self.pieced(patches, wide.shape[1]), self.pieced(y, len(b)))                        # (V5)
             y += b[:, None, None]
 
     def backward(self, dy: Array, w: Array, dw: Array, needs_dx: bool) -> Array:
@@ -221,9 +222,9 @@ class Rows:
         for p in stacks(len(self.y), self.many):
             dy = self.dy[p]
             patches = self.patches[:len(dy)]
-            np.copyto(patches, self.windows[p])                                                                # (V3)
+            np.copyto(patches, self.windows[p])                                                             # (V3)
             made = np.empty((len(dy), self.pieces, dw[..., 0].size, F), dw.dtype)
-            stack(self.pieced(patches, dw[..., 0].size), self.pieced(dy, F).swapaxes(2, 3), made)              # (V7)
+            stack(self.pieced(patches, dw[..., 0].size), self.pieced(dy, F).swapaxes(2, 3), made)           # (V7)
             dw += made.sum(axis=(0, 1)).reshape(dw.shape)
 
     def maps(self, w: Array) -> None:
@@ -233,10 +234,10 @@ class Rows:
         for p in stacks(len(self.y), self.many):
             dy = self.dy[p]
             patches = self.patches[:len(dy)]
-            stack(w.reshape(-1, F), self.pieced(dy, F), self.pieced(patches, w[..., 0].size))          # (V6)
+            stack(w.reshape(-1, F), self.pieced(dy, F), self.pieced(patches, w[..., 0].size))               # (V6)
             for i, j, row, column in self.grid.offsets():
                 met = self.dx[row, column][p]
-                met += patches[:, i, j].swapaxes(1, 2)                                                         # (V4)
+                met += patches[:, i, j].swapaxes(1, 2)                                                      # (V4)
 
 
 class Patches:
@@ -272,20 +273,20 @@ class Patches:
     def forward(self, x: Array, w: Array, b: Array) -> None:
         """y from x (n, H, W, C), w (kh, kw, C, F) and b (F,)."""
         np.copyto(self.inner, x)
-        np.copyto(self.columns, self.windows)                                                                  # (V3)
+        np.copyto(self.columns, self.windows)                                                               # (V3)
         self.rows[...] = b
-        accumulate(self.gemm, self.rows, self.matrix, w.reshape(-1, len(b)), 1.0)                              # (V5)
+        accumulate(self.gemm, self.rows, self.matrix, w.reshape(-1, len(b)), 1.0)                           # (V5)
 
     def backward(self, dy: Array, w: Array, dw: Array, needs_dx: bool) -> Array:
         """dw ← dw + new, and dx (n, H, W, C), from dy (n, P, Q, F)."""
         F = w.shape[3]
         self.dz = np.ascontiguousarray(dy).reshape(-1, F)
-        accumulate(self.gemm, dw.reshape(-1, F), self.matrix.T, self.dz, 1.0)                                  # (V7)
+        accumulate(self.gemm, dw.reshape(-1, F), self.matrix.T, self.dz, 1.0)                               # (V7)
         if needs_dx:
-            accumulate(self.gemm, self.matrix, self.dz, w.reshape(-1, F).T, 0.0)                               # (V6)  in their place
+            accumulate(self.gemm, self.matrix, self.dz, w.reshape(-1, F).T, 0.0)                            # (V6)  in their place
             self.dx.fill(0)
             for i, j, row, column in self.grid.offsets():
-                self.dx[:, row, column] += self.columns[:, :, :, i, j]                                         # (V4)
+                self.dx[:, row, column] += self.columns[:, :, :, i, j]                                      # (V4)
         return self.dx_inner
 
     def summed(self) -> Array:

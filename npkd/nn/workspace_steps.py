@@ -48,7 +48,7 @@ def accumulate(gemm: Gemm, out: Array, a: Array, b: Array, beta: float) -> None:
 class Dense:
     """dense in place. Formulas (D1) … (D4) of layers.py."""
 
-    def __init__(self, params: Sequence[Array], gradient: Sequence[Array], rows: int, unlocked: bool = False) -> None:
+    def __init__(self, params: Sequence[Array], gradient: Sequence[Array], rows: int, unlocked: bool) -> None:
         (self.w, self.b), (self.dw, self.db) = params, gradient
         self.gemm, self.gemv = routines(self.w.dtype)
         if unlocked:

@@ -11,6 +11,7 @@ measured too. Needs the extra ``peers``.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import statistics
@@ -187,13 +188,20 @@ def measured(library: str, network: str, threads: int) -> list[float]:
     return numbers
 
 
+def positive(text: str) -> int:
+    """A whole number, at least 1, of the command line."""
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"got {text!r}; it must be a whole number, at least 1")
+    return int(text)
+
+
 def main() -> int:
     """Rounds of processes, a table of medians and ratios; exit code 1 with --check where a ratio is above its bar."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", choices=["mlp", "lenet5"], default="mlp")
     parser.add_argument("--check", action="store_true", help="exit 1 where a ratio is above its bar")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=positive, default=3)
+    parser.add_argument("--threads", type=positive, default=2)
     parser.add_argument("--json", type=Path, help="write the numbers there")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--memory", type=int, help=argparse.SUPPRESS)
@@ -201,7 +209,12 @@ def main() -> int:
     if options.child:
         child(options.child, options.network, options.threads, options.memory)
         return 0
+    if options.json and not options.json.parent.is_dir():
+        parser.error(f"argument --json: got {str(options.json)!r}; there must be a folder to write into")
     libraries, table = rows_of(options.network)
+    missing = [name for name in ("torch", "jax") if importlib.util.find_spec(name) is None]
+    if missing:
+        parser.error(f"{' and '.join(missing)} not installed; the comparison needs the extra peers: pip install 'npkd[peers]'")
     rounds = [{name: measured(name, options.network, options.threads) for name in libraries} for _ in range(options.rounds)]
     missed, rows = 0, []
     print(f"{'':>34} " + " ".join(f"{name:>10}" for name in libraries) + "   ratio of npkd to each other (bar)")
