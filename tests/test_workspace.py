@@ -624,3 +624,33 @@ def test_what_is_kept_between_calls_is_not_stale():
             assert np.array_equal(y, max_pool(given, size=(2, 3))[0])
             assert np.array_equal(flat.forward(given), flatten(given)[0])
             given += 1
+
+
+@pytest.mark.parametrize("block", [5, 64])
+def test_positions_in_several_blocks_and_with_rows_apart(block, monkeypatch):
+    """Chance alone met neither: sensitivities of maps put together from blocks, kernels whose rows stand apart and whose columns do not."""
+    monkeypatch.setattr(workspace_products, "BLOCK", block)
+    monkeypatch.setattr(workspace_maps, "NARROW", 0)
+    monkeypatch.setattr(workspace, "threads", lambda: 1)
+    rng = np.random.default_rng(15)
+    network = Network([Layer("unflatten", options={"shape": [7, 6, 2]}),
+                       Layer("conv2d", (rng.standard_normal((3, 2, 2, 2)), rng.standard_normal(3)), {"dilation": [2, 1], "padding": 1}),
+                       Layer("conv2d", (rng.standard_normal((2, 2, 2, 3)), rng.standard_normal(2)), {"stride": 2})])
+    hold_equal(rng, network, 84, np.float64, (13, 13, 12, 13, 13), cancel=30)
+    space, x = Workspace(network, 13), rng.standard_normal((13, 84))
+    y, backward = network(x)
+    space.forward(x)
+    d = rng.standard_normal(y[-1].shape)
+    close(space.backward({3: d}, inputs=True), backward({3: d})[0], np.float64, cancel=30)
+
+
+def test_what_enters_at_the_source_of_two_paths_is_added_up():
+    """From two additions and from the objective."""
+    rng = np.random.default_rng(16)
+    network = Network([dense_layer(4, 4, rng, np.float64), Layer("tanh"), Layer("add", options={"back": 1}), Layer("tanh"),
+                       Layer("add", options={"back": 3}), dense_layer(4, 2, rng, np.float64)])
+    space, x = Workspace(network, 5), rng.standard_normal((5, 4))
+    y, backward = network(x)
+    space.forward(x)
+    d = {6: rng.standard_normal(y[6].shape), 1: rng.standard_normal(y[1].shape)}
+    close(space.backward(d, inputs=True), backward(d)[0], np.float64)
