@@ -1,10 +1,11 @@
 """Matrix products through one BLAS.
 
-NumPy and SciPy carry an OpenBLAS each, with a pool of threads each. While one pool works, the idle threads of the other still
-spin, and on a few cores a loop that alternates between the two runs several times slower than either alone. npkd therefore takes
-all its products from SciPy, of which these are the thin forms: rows first, as everywhere in npkd. (NumPy's ``@`` also looks at the
-processor's floating-point flags afterwards and may warn of invalid values where there are none but in the padding of a kernel.)
-The one exception are the stacks of small products of nn/workspace_products.py, where NumPy's pool has one thread, if it can be told.
+NumPy and SciPy carry an OpenBLAS each, with a pool of threads each. While one pool works, the idle threads of the other
+still spin, and on a few cores a loop that alternates between the two runs several times slower than either alone. npkd
+therefore takes all its products from SciPy, of which these are the thin forms: rows first, as everywhere in npkd.
+(NumPy's ``@`` also looks at the processor's floating-point flags afterwards and may warn of invalid values where there
+are none but in the padding of a kernel.) The one exception are the stacks of small products of
+nn/workspace_products.py, where NumPy's pool has one thread, if it can be told.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from npkd.arrays import Array
 
 
 def product(a: Array, b: Array) -> Array:
-    """a @ b for matrices (n, k) and (k, m) of one dtype, float32 or float64, in rows or in columns: (n, m), contiguous."""
+    """a @ b for matrices (n, k) and (k, m) of one dtype, float32 or float64, in rows or in columns: (n, m),
+    contiguous."""
     if not (a.size and b.size):
         return np.zeros((len(a), b.shape[1]), a.dtype)
     gemm = blas.sgemm if a.dtype == np.float32 else blas.dgemm
@@ -27,10 +29,11 @@ def product(a: Array, b: Array) -> Array:
 
 
 def subtract(c: Array, a: Array, b: Array) -> None:
-    """c ← c − a b in place, for matrices (n, k) and (k, m) and c (n, m) of float64: no product is written down beside c."""
+    """c ← c − a b in place, for matrices (n, k) and (k, m) and c (n, m) of float64: no product is written down beside
+    c."""
     if a.size and b.size:
         out = blas.dgemm(-1.0, b.T, a.T, beta=1.0, c=c.T, overwrite_c=True)
-        if out.ctypes.data != c.ctypes.data:                          # where c does not lie in rows BLAS works on a copy
+        if out.ctypes.data != c.ctypes.data:                         # where c does not lie in rows BLAS works on a copy
             c.T[:] = out
 
 
@@ -41,5 +44,6 @@ def gram(a: Array) -> Array:
 
 
 def inner_product(a: Array, b: Array) -> float:
-    """⟨a, b⟩ of matrices of one shape. Not ``np.vdot``: that is NumPy's BLAS again, and for long vectors on all its threads."""
+    """⟨a, b⟩ of matrices of one shape. Not ``np.vdot``: that is NumPy's BLAS again, and for long vectors on all its
+    threads."""
     return float(np.einsum("ij,ij->", a, b))

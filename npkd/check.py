@@ -1,7 +1,7 @@
 """``npkd check``: every public op, loss and penalty, held against its definition, in one table.
 
-A catalogue (tests/catalogue.py) lists cases; reference/ holds the definitions under the same names. By reflection everything
-public must have both: what lacks one is a row that fails. Method and tolerances: docs/8-evidence.md.
+A catalogue (tests/catalogue.py) lists cases; reference/ holds the definitions under the same names. By reflection
+everything public must have both: what lacks one is a row that fails. Method and tolerances: docs/8-evidence.md.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
 """Where the public things of each kind live."""
 
 VALUE, DIFFERENCES, LAW = 1e-12, 1e-7, 1e-10
-"""Largest relative error of a value against its definition, of a gradient against differences, of a proximal step by its law."""
+"""Largest relative error of a value against its definition, of a gradient against differences, of a proximal step by
+its law."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ class Case:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: the largest relative error, how many of the spoiled results were caught, and what else is wrong."""
+    """A line of the table: the largest relative error, how many of the spoiled results were caught, and what else is
+    wrong."""
 
     name: str
     kind: str
@@ -95,9 +97,13 @@ class Row:
 
 
 def kind_of(thing: object) -> str | None:
-    """"op" (what a network may be made of, or what returns as an op does), "loss" or "penalty"; None for everything else."""
+    """"op" (what a network may be made of, or what returns as an op does), "loss" or "penalty"; None for everything
+    else."""
     if inspect.isclass(thing):
-        return "penalty" if dataclasses.is_dataclass(thing) and hasattr(thing, "value") and hasattr(thing, "prox") else None
+        return (
+            "penalty" if dataclasses.is_dataclass(thing) and hasattr(thing, "value") and hasattr(thing, "prox")
+            else None
+        )
     if not inspect.isfunction(thing):
         return None
     result = typing.get_type_hints(thing).get("return")
@@ -119,7 +125,8 @@ def public() -> Iterator[tuple[str, Callable[..., Any]]]:
 
 
 def definition_of(what: Callable[..., Any]) -> Callable[..., Any] | None:
-    """The namesake in reference/, or None: npkd.nn.layers.dense -> reference.layers.dense, NeuronGroups -> neuron_groups."""
+    """The namesake in reference/, or None: npkd.nn.layers.dense -> reference.layers.dense, NeuronGroups ->
+    neuron_groups."""
     name = f"reference.{what.__module__.rpartition('.')[2]}"
     snake = re.sub(r"(?<!^)(?=[A-Z][a-z])|(?<=[a-z0-9])(?=[A-Z])", "_", what.__name__).lower()
     try:
@@ -131,7 +138,8 @@ def definition_of(what: Callable[..., Any]) -> Callable[..., Any] | None:
 
 
 def candidates(value: Callable[[Array], float], prox: Callable[[Array], Array], p: Array, v: Array) -> list[Array]:
-    """Points to hold against a proximal step p of v: multiples, points on the way to v, neighbours, random and sparse ones."""
+    """Points to hold against a proximal step p of v: multiples, points on the way to v, neighbours, random and sparse
+    ones."""
     rng = np.random.default_rng(0)
     points = [s * p for s in (0.0, 0.5, 0.999, 1.001, 2.0)] + [p + s * (v - p) for s in (-0.1, 1e-3, 1e-2, 0.1, 1.0)]
     noise = [rng.standard_normal(p.shape) for _ in range(20)]
@@ -147,7 +155,8 @@ def candidates(value: Callable[[Array], float], prox: Callable[[Array], Array], 
     return [u for u in points if math.isfinite(value(u))]
 
 
-def violation(value: Callable[[Array], float], points: Sequence[Array], p: Array, v: Array, step: float | Array) -> float:
+def violation(value: Callable[[Array], float], points: Sequence[Array], p: Array, v: Array,
+              step: float | Array) -> float:
     """Largest violation of the law of a proximal step p of a convex Ω, over the points u.
 
         Ω(u) ≥ Ω(p) + ⟨(v − p)/t, u − p⟩
@@ -160,7 +169,8 @@ def violation(value: Callable[[Array], float], points: Sequence[Array], p: Array
     for u in points:
         rise, slope = value(u) - at_p, float(np.vdot(g, u - p))
         scale = abs(rise) + float(np.linalg.norm(g) * np.linalg.norm(u - p))
-        worst = float(np.maximum(worst, (slope - rise) / scale if scale else 0.0))     # unlike max() it does not lose a NaN
+        # unlike max() it does not lose a NaN
+        worst = float(np.maximum(worst, (slope - rise) / scale if scale else 0.0))
     return worst
 
 
@@ -181,7 +191,8 @@ def check_penalty(case: Case, definition: Callable[..., float]) -> Row:
                 spoiled += 1
                 caught += not violation(value, points, spoil(p), v, step) <= LAW
         pairs = [(penalty.value(u), value(u)) for u in (v, p, *points)]
-        off = np.max([0.0 if got == expected else relative_error(np.array(got), np.array(expected)) for got, expected in pairs])
+        off = np.max([0.0 if got == expected else relative_error(np.array(got), np.array(expected)) for got,
+                      expected in pairs])
         if not off <= VALUE:
             notes.append(f"value differs from the definition by {off:.1e}")
         if not (np.array_equal(v, before) and np.array_equal(step, given)):
@@ -210,7 +221,8 @@ def check_case(case: Case) -> Row:
     for arguments in case.kinks:
         if not check_kink(case.what, *arguments, definition=definition, options=case.options).ok:
             notes.append("slope on a kink is not between the one-sided differences")
-    return Row(case.name, kind, report.worst, DIFFERENCES, sum(report.spoiled.values()), len(report.spoiled), "; ".join(notes))
+    return Row(case.name, kind, report.worst, DIFFERENCES, sum(report.spoiled.values()), len(report.spoiled),
+               "; ".join(notes))
 
 
 def uncovered(cases: Sequence[Case]) -> list[Row]:
@@ -231,7 +243,8 @@ def table(rows: Sequence[Row]) -> str:
     lines = [f"{'':{width}}  kind     largest relative error  tolerance  spoiled: caught"]
     for row in rows:
         numbers = f"{row.error:22.1e}  {row.tolerance:9.0e}  {row.caught:7} of {row.spoiled:<4}"
-        lines.append(f"{row.name:{width}}  {row.kind:7}  {numbers}  {'PASS' if row.passed else 'FAIL'}  {row.note}".rstrip())
+        lines.append(f"{row.name:{width}}  {row.kind:7}  {numbers}  {'PASS' if row.passed else 'FAIL'}  "
+                     f"{row.note}".rstrip())
     failed = sum(not row.passed for row in rows)
     caught, spoiled = sum(row.caught for row in rows), sum(row.spoiled for row in rows)
     worst = max((row.error for row in rows if not math.isnan(row.error)), default=math.nan)
@@ -241,7 +254,8 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def load(places: Sequence[Path]) -> list[Case]:
-    """The catalogue of the first place that is a checkout; its reference/ becomes importable. Raises InputError where none is."""
+    """The catalogue of the first place that is a checkout; its reference/ becomes importable. Raises InputError where
+    none is."""
     for place in places:
         if (place / "reference" / "penalties.py").is_file() and (place / "tests" / "catalogue.py").is_file():
             if str(place) not in sys.path:

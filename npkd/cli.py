@@ -1,7 +1,8 @@
 """The command line: npkd compress | train | check | reproduce | report.
 
-Whatever is wrong with what a user gave is one sentence on stderr and exit code 2. Exit code 1: a check failed; 130: interrupted.
-Heavy modules are imported when a command needs them, so that ``--help`` answers at once and Ctrl-C is quiet from the beginning.
+Whatever is wrong with what a user gave is one sentence on stderr and exit code 2. Exit code 1: a check failed; 130:
+interrupted. Heavy modules are imported when a command needs them, so that ``--help`` answers at once and Ctrl-C is
+quiet from the beginning.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def whole(least: int, most: int = 10**12) -> Callable[[str], int]:
         with contextlib.suppress(ValueError):
             if least <= (value := int(text)) <= most:
                 return value
-        raise argparse.ArgumentTypeError(f"got {text!r:.40}; it must be a whole number, at least {least} and at most {most}")
+        raise argparse.ArgumentTypeError(f"got {text!r:.40}; it must be a whole number, at least {least} and at most "
+                                         f"{most}")
     return read
 
 
@@ -51,7 +53,8 @@ def widths(text: str) -> tuple[int, ...]:
     """A reader of hidden widths: "300,100"."""
     with contextlib.suppress(ValueError, argparse.ArgumentTypeError):
         return tuple(whole(1, 10**6)(word) for word in text.split(","))
-    raise argparse.ArgumentTypeError(f"got {text!r:.40}; it must be widths from 1 to 1000000 with commas between them, as 300,100")
+    raise argparse.ArgumentTypeError(f"got {text!r:.40}; it must be widths from 1 to 1000000 with commas between them, "
+                                     f"as 300,100")
 
 
 def rate(text: str) -> float:
@@ -64,51 +67,67 @@ def rate(text: str) -> float:
 
 def parser() -> Parser:
     """All commands and options."""
-    top = Parser(prog="npkd", allow_abbrev=False, description="Smaller neural networks by layer-by-layer knowledge distillation.")
+    top = Parser(prog="npkd", allow_abbrev=False,
+                 description="Smaller neural networks by layer-by-layer knowledge distillation.")
     top.add_argument("--version", action="version", version=f"npkd {__version__}")
     commands = top.add_subparsers(dest="command", metavar="command", parser_class=Parser)
 
     shared = Parser(add_help=False)
     shared.add_argument("--data", default="digits", metavar="NAME|FILE|FOLDER",
-                        help="digits, mnist, fashion-mnist, an .npz with x_train, y_train, x_test, y_test, or a folder with four IDX files "
+                        help="digits, mnist, fashion-mnist, an .npz with x_train, y_train, x_test, y_test, or a folder "
+                             "with four IDX files "
                              "(default: digits)")
-    shared.add_argument("--network", choices=("perceptron", "lenet5"), default="perceptron", help="what is trained (default: perceptron)")
-    shared.add_argument("--hidden", type=widths, metavar="N,N", help="hidden widths of the network that is trained (default: 300,100)")
-    shared.add_argument("--seed", type=whole(0), default=0, metavar="N", help="of everything that is drawn (default: 0)")
+    shared.add_argument("--network", choices=("perceptron", "lenet5"), default="perceptron",
+                        help="what is trained (default: perceptron)")
+    shared.add_argument("--hidden", type=widths, metavar="N,N",
+                        help="hidden widths of the network that is trained (default: 300,100)")
+    shared.add_argument("--seed", type=whole(0), default=0, metavar="N",
+                        help="of everything that is drawn (default: 0)")
     shared.add_argument("--out", default="npkd-out", metavar="DIR", help="folder to write to (default: npkd-out)")
     shared.add_argument("--quiet", action="store_true", help="no progress, the result alone")
 
-    compress = commands.add_parser("compress", parents=[shared], allow_abbrev=False, help="make a small network from a large one",
+    compress = commands.add_parser("compress", parents=[shared], allow_abbrev=False,
+                                   help="make a small network from a large one",
                                    description="Train a teacher, or take one, and distil it into a smaller network.")
     compress.add_argument("--epochs", type=whole(0), metavar="N",
-                          help="passes over the data in the last distillation; 0: the student is not trained, its layers are refitted alone")
+                          help="passes over the data in the last distillation; 0: the student is not trained, its "
+                               "layers are refitted alone")
     compress.add_argument("--teacher", metavar="FILE", help="a network that npkd saved; without it one is trained")
-    compress.add_argument("--tutor", metavar="FILE", help="a better network that npkd saved, whose answers are learnt in the teacher's place")
+    compress.add_argument("--tutor", metavar="FILE",
+                          help="a better network that npkd saved, whose answers are learnt in the teacher's place")
     compress.add_argument("--target", default="macs=10%", metavar="KIND=NUMBER",
-                          help="macs=N, neurons=N, parameters=N or bytes=N (N%%: of the teacher's), widths=N-N (neurons a layer, inputs "
+                          help="macs=N, neurons=N, parameters=N or bytes=N (N%%: of the teacher's), widths=N-N "
+                               "(neurons a layer, inputs "
                                "first), or error=+POINTS (default: macs=10%%)")
     compress.add_argument("--keep-inputs", action="store_true", help="remove no input")
 
     train = commands.add_parser("train", parents=[shared], allow_abbrev=False, help="train a plain network",
                                 description="Train a plain network; npkd compress takes it as a teacher.")
     train.add_argument("--epochs", type=whole(1), metavar="N", help="passes over the data")
-    train.add_argument("--dropout", type=rate, default=0.0, metavar="RATE", help="behind each hidden layer (default: 0)")
-    train.add_argument("--activation", choices=("relu", "tanh", "sigmoid"), default="relu", help="between the layers (default: relu)")
+    train.add_argument("--dropout", type=rate, default=0.0, metavar="RATE",
+                       help="behind each hidden layer (default: 0)")
+    train.add_argument("--activation", choices=("relu", "tanh", "sigmoid"), default="relu",
+                       help="between the layers (default: relu)")
 
     commands.add_parser("check", allow_abbrev=False, help="hold every op, loss and penalty against its definition",
                         description="Hold every op, loss and penalty against its definition. Needs a checkout.")
     reproduce = commands.add_parser("reproduce", allow_abbrev=False, help="run an experiment of the docs again",
-                                    description="Run every method at equal cost, with training and without, and the records. What is done "
+                                    description="Run every method at equal cost, with training and without, and the "
+                                                "records. What is done "
                                                 "is kept.")
     reproduce.add_argument("name", choices=("lenet300", "lenet5"), help="LeNet-300-100 or LeNet-5, on MNIST")
-    reproduce.add_argument("--quick", action="store_true", help="a few minutes: one budget, some methods, a part of the data")
-    reproduce.add_argument("--seeds", type=whole(1, 1000), metavar="K", help="seeds 0 … K − 1 (default: 5, comparison of lenet5: 3, quick: 2)")
+    reproduce.add_argument("--quick", action="store_true",
+                           help="a few minutes: one budget, some methods, a part of the data")
+    reproduce.add_argument("--seeds", type=whole(1, 1000), metavar="K",
+                           help="seeds 0 … K − 1 (default: 5, comparison of lenet5: 3, quick: 2)")
     reproduce.add_argument("--part", choices=("all", "comparison", "post-training", "records"), default="all",
                            help="what to run; post-training: one cut and no training (default: all)")
     reproduce.add_argument("--stored", action="store_true", help="run nothing: the tables of what is finished so far")
     reproduce.add_argument("--json", metavar="FILE", help="write the numbers to a file too")
-    reproduce.add_argument("--runs", default="npkd-runs", metavar="DIR", help="folder that keeps finished runs (default: npkd-runs)")
-    reproduce.add_argument("--jobs", type=whole(1, 256), default=2, metavar="J", help="runs at the same time, a thread each (default: 2)")
+    reproduce.add_argument("--runs", default="npkd-runs", metavar="DIR",
+                           help="folder that keeps finished runs (default: npkd-runs)")
+    reproduce.add_argument("--jobs", type=whole(1, 256), default=2, metavar="J",
+                           help="runs at the same time, a thread each (default: 2)")
     again = commands.add_parser("report", allow_abbrev=False, help="write report.html of a finished run again",
                                 description="Write report.html again from the summary and the figures in a folder.")
     again.add_argument("folder", metavar="DIR", help="folder that npkd compress or npkd train wrote")
@@ -187,7 +206,8 @@ def printed(result: Mapping[str, Any], folder: Path) -> str:
     else:
         rows = [["", "teacher", "student", "student / teacher"], *report.compared(result["teacher"], result["student"])]
         columns = [max(len(row[k]) for row in rows) for k in range(4)]
-        lines = [f"{name:{columns[0]}}" + "".join(f"  {cell:>{w}}" for cell, w in zip(rest, columns[1:], strict=True)) for name, *rest in rows]
+        lines = [f"{name:{columns[0]}}" + "".join(f"  {cell:>{w}}" for cell, w in zip(rest, columns[1:], strict=True))
+                 for name, *rest in rows]
         lines += ["", f"Both say the same on {report.percent(result['agreement'], 2)} of the test examples."]
     if result.get("layers"):
         lines.append(certified([layer["duality_gap"] for layer in result["layers"]]))
@@ -256,7 +276,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return the exit code: 0 done, 1 a check failed, 2 wrong input, 130 interrupted."""
     try:
         with stoppable(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)   # of floating point: what matters of it is an error of npkd's own
+            # of floating point: what matters of it is an error of npkd's own
+            warnings.simplefilter("ignore", RuntimeWarning)
             code = command(sys.argv[1:] if argv is None else argv)
             sys.stdout.flush()
             return code
@@ -272,7 +293,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         complain(stop if str(stop) else "interrupted; nothing was saved")
         return 130
-    except BrokenPipeError:                                   # who reads the output has gone: nothing more is to be said
+    except BrokenPipeError:                                  # who reads the output has gone: nothing more is to be said
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -29,13 +29,15 @@ class Cost:
 
 @dataclass(frozen=True)
 class Geometry:
-    """How the layers of weights of a network meet its widths, which are those of its junctions (sparsity/streams.py) and the outputs.
+    """How the layers of weights of a network meet its widths, which are those of its junctions (sparsity/streams.py)
+    and the outputs.
 
-    columns     of layer l: through how many weights it reads each of its neurons or channels: 1 in a perceptron, kh·kw in a convolution, P·Q
-                behind flatten
+    columns     of layer l: through how many weights it reads each of its neurons or channels: 1 in a perceptron, kh·kw
+                in a convolution, P·Q behind flatten
     positions   of layer l: at how many places: P·Q in a convolution, else 1
     reads       of layer l: the number of the width that it reads: l in a chain
-    makes       of layer l: the number of the width that it makes: l + 1 in a chain; where paths are added several layers make the same one
+    makes       of layer l: the number of the width that it makes: l + 1 in a chain; where paths are added several
+                layers make the same one
     fixed       numbers of the widths that cannot become smaller, beside the outputs
     """
 
@@ -51,8 +53,8 @@ def of_widths(widths: Sequence[int], itemsize: int = 4, geometry: Geometry | Non
 
         macs = Σ_l P_l K_l I_l O_l,   parameters = Σ_l (K_l I_l + 1) O_l               (C1)
 
-    I_l and O_l are the widths that layer l reads and makes, K_l and P_l its columns and positions, all by the ``geometry``; without one it is a
-    plain perceptron: a chain in which K_l and P_l are 1.
+    I_l and O_l are the widths that layer l reads and makes, K_l and P_l its columns and positions, all by the
+    ``geometry``; without one it is a plain perceptron: a chain in which K_l and P_l are 1.
     """
     if geometry is None:
         chain = tuple(range(len(widths)))
@@ -65,23 +67,26 @@ def of_widths(widths: Sequence[int], itemsize: int = 4, geometry: Geometry | Non
 
 
 def of(network: Network, shape: Sequence[int] | None = None) -> Cost:
-    """Cost of a network as it stands. A convolution meets each of its weights once at every position of its output, P×Q of them:
+    """Cost of a network as it stands. A convolution meets each of its weights once at every position of its output, P×Q
+    of them:
 
         macs = Σ_dense I O + Σ_conv P Q F kh kw C/G                                    (C2)
 
-    Everything else counts as parameters, not as multiply-accumulates (gates and batch norms mostly fold into weights, see sparsity/folding.py).
-    ``shape``: of one example, see ``shapes``; a perceptron needs none. Raises InputError as ``shapes``.
+    Everything else counts as parameters, not as multiply-accumulates (gates and batch norms mostly fold into weights,
+    see sparsity/folding.py). ``shape``: of one example, see ``shapes``; a perceptron needs none. Raises InputError as
+    ``shapes``.
     """
     arrays = [p for layer in network.layers for p in (*layer.params, *layer.running)]
     weights = {i: layer.params[0] for i, layer in enumerate(network.layers) if layer.op in ("dense", "conv2d")}
     sizes = shapes(network, shape) if any(w.ndim == 4 for w in weights.values()) else []
-    macs = sum(w.size * (sizes[i + 1][0] * sizes[i + 1][1] if w.ndim == 4 else 1) for i, w in weights.items())          # (C2)
+    macs = sum(w.size * (sizes[i + 1][0] * sizes[i + 1][1] if w.ndim == 4 else 1) for i, w in weights.items())    # (C2)
     return Cost(macs, sum(a.size for a in arrays), sum(a.nbytes for a in arrays), sum(read(network, sizes)))
 
 
 def read(network: Network, sizes: Sequence[tuple[int, ...]]) -> list[int]:
-    """How many neurons or channels each layer of weights reads: behind flatten a channel is one, at however many positions it is read."""
-    found, channel = [], np.arange(0)                # of every entry of the last axis, the number of its channel; empty: itself
+    """How many neurons or channels each layer of weights reads: behind flatten a channel is one, at however many
+    positions it is read."""
+    found, channel = [], np.arange(0)        # of every entry of the last axis, the number of its channel; empty: itself
     for i, layer in enumerate(network.layers):
         if layer.op in ("dense", "conv2d"):
             found.append(len(np.unique(channel)) or layer.params[0].shape[-1] * layer.options.get("groups", 1))
@@ -98,12 +103,12 @@ def read(network: Network, sizes: Sequence[tuple[int, ...]]) -> list[int]:
 def shapes(network: Network, shape: Sequence[int] | None = None) -> list[tuple[int, ...]]:
     """The shape of every activation of one example, that of the input first: the network is run on a batch of none.
 
-    ``shape``: of one example. What begins with a dense layer or an ``unflatten`` tells it by itself, also behind select, flatten, dropout and
-    per-neuron layers. Raises InputError where it is needed and not given.
+    ``shape``: of one example. What begins with a dense layer or an ``unflatten`` tells it by itself, also behind
+    select, flatten, dropout and per-neuron layers. Raises InputError where it is needed and not given.
     """
     given = input_shape(network) if shape is None else tuple(shape)
     dtype = next((p.dtype for layer in network.layers for p in layer.params), np.dtype(np.float64))
-    norms = {i: replace(layer, running=(np.ones_like(layer.params[0]),) * 2)                      # those of a batch of none there are not
+    norms = {i: replace(layer, running=(np.ones_like(layer.params[0]),) * 2)    # those of a batch of none there are not
              for i, layer in enumerate(network.layers) if layer.op == "batch_norm"}
     return [a.shape[1:] for a in network.replace(norms)(np.zeros((0, *given), dtype))[0]]
 
@@ -119,4 +124,5 @@ def input_shape(network: Network) -> tuple[int, ...]:
             return (layer.params[0].shape[-1],)      # dense (O, I), gate and batch norm (I,)
         if layer.op not in ("flatten", "dropout", "relu", "tanh", "sigmoid"):
             break
-    raise InputError("shapes: the network reads maps and does not say of which size; begin it with unflatten, or give the shape of one example")
+    raise InputError("shapes: the network reads maps and does not say of which size; begin it with unflatten, or give "
+                     "the shape of one example")

@@ -1,7 +1,8 @@
-"""The data of a run: embedded digits, MNIST and its look-alikes, own arrays; scaled, and with a validation part split off.
+"""The data of a run: embedded digits, MNIST and its look-alikes, own arrays; scaled, and with a validation part split
+off.
 
-Nothing is learnt from the validation and test parts: the scaling comes from the training part that is left after the split, and
-the test part is passed through as it is.
+Nothing is learnt from the validation and test parts: the scaling comes from the training part that is left after the
+split, and the test part is passed through as it is.
 """
 
 from __future__ import annotations
@@ -46,15 +47,18 @@ class Scaling:
     def __post_init__(self) -> None:
         a, f = self.offset, self.factor
         if a.ndim != 1 or a.shape != f.shape or a.dtype != np.float32 or f.dtype != np.float32:
-            raise InputError(f"Scaling: offset is {a.shape} {a.dtype}, factor {f.shape} {f.dtype}; both must be (I,) float32")
+            raise InputError(f"Scaling: offset is {a.shape} {a.dtype}, factor {f.shape} {f.dtype}; both must be (I,) "
+                             f"float32")
         if not (np.isfinite(a).all() and np.isfinite(f).all() and (f > 0).all()):
-            raise InputError("Scaling: offset or factor is beyond float32, or a factor is not positive; rescale the inputs")
+            raise InputError("Scaling: offset or factor is beyond float32, or a factor is not positive; rescale the "
+                             "inputs")
 
     @staticmethod
     def range(low: float, high: float, width: int) -> Scaling:
         """The range low … high of all features is mapped to 0 … 1. Raises InputError unless low < high."""
         if not low < high:
-            raise InputError(f"Scaling: the range of the inputs is {low} … {high}; its lower end must be below its upper end")
+            raise InputError(f"Scaling: the range of the inputs is {low} … {high}; its lower end must be below its "
+                             f"upper end")
         with np.errstate(over="ignore"):         # the constructor refuses what comes of it
             return Scaling(np.full(width, low, np.float32), np.full(width, 1 / (high - low), np.float32))
 
@@ -69,13 +73,15 @@ class Scaling:
             offset, deviation = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
             largest = np.maximum(abs(x.max(axis=0).astype(np.float64)), abs(x.min(axis=0).astype(np.float64)))
             single = np.finfo(np.float32)
-            deviation[deviation <= np.maximum(single.eps * largest, single.tiny)] = 1     # no more than the offset's rounding
+            # no more than the offset's rounding
+            deviation[deviation <= np.maximum(single.eps * largest, single.tiny)] = 1
             return Scaling(offset.astype(np.float32), (1 / deviation).astype(np.float32))
 
     def apply(self, x: Array) -> Array:
         """x (N, ...) of any numbers -> (N, I) float32, flattened in C order, scaled.
 
-        Raises InputError where x does not have I features, or a value is not finite, or not finite in float32 once scaled.
+        Raises InputError where x does not have I features, or a value is not finite, or not finite in float32 once
+        scaled.
         """
         x = flat("Scaling.apply", x)
         if x.shape[1] != len(self.offset):
@@ -88,7 +94,8 @@ class Scaling:
         wrong = ~np.isfinite(scaled)
         if wrong.any():
             n, i = (int(k) for k in np.argwhere(wrong)[0])
-            raise InputError(f"Scaling.apply: x holds {x[n, i]} at ({n}, {i}); it must be finite, also in float32 once scaled")
+            raise InputError(f"Scaling.apply: x holds {x[n, i]} at ({n}, {i}); it must be finite, also in float32 once "
+                             f"scaled")
         return scaled
 
 
@@ -102,7 +109,8 @@ class Data:
     classes         C, at least 2: one more than the largest label of the training and validation parts
     shape           of one example before it was flattened: (28, 28) for pictures
     scaling         what the inputs went through, learnt on x_train alone
-    stream          passes over all there is to learn from, in batches (n, I), where x_train is a sample of it; None: x_train is all
+    stream          passes over all there is to learn from, in batches (n, I), where x_train is a sample of it; None:
+                    x_train is all
     """
 
     name: str
@@ -130,8 +138,8 @@ def flat(who: str, x: Array) -> Array:
 def split(y: Array, fraction: float, rng: np.random.Generator) -> tuple[Array, Array]:
     """Indices of the training and of the validation part, both ascending, the classes in their proportions.
 
-    y (N,) labels. A class with n ≥ 2 examples gives round(fraction · n) of them to the validation part, at least one, drawn
-    without replacement; a class with one keeps it. Raises InputError unless 0 < fraction ≤ 0.5.
+    y (N,) labels. A class with n ≥ 2 examples gives round(fraction · n) of them to the validation part, at least one,
+    drawn without replacement; a class with one keeps it. Raises InputError unless 0 < fraction ≤ 0.5.
     """
     if not 0 < fraction <= 0.5:
         raise InputError(f"split: validation is {fraction}; it must be above 0 and at most 0.5")
@@ -145,7 +153,8 @@ def split(y: Array, fraction: float, rng: np.random.Generator) -> tuple[Array, A
 
 
 def labels(who: str, name: str, y: Array, examples: int, classes: int | None) -> Array:
-    """y as int64. Raises InputError unless it is (examples,) integers from 0 on, below ``classes`` where that is known."""
+    """y as int64. Raises InputError unless it is (examples,) integers from 0 on, below ``classes`` where that is
+    known."""
     if y.shape != (examples,):
         raise InputError(f"{who}: {name} has shape {y.shape}; it must be ({examples},), a label for each example")
     if not np.issubdtype(y.dtype, np.integer):
@@ -154,7 +163,8 @@ def labels(who: str, name: str, y: Array, examples: int, classes: int | None) ->
         raise InputError(f"{who}: {name} is empty; there must be at least one label")
     below = examples if classes is None else classes
     if y.min() < 0 or y.max() >= below:
-        raise InputError(f"{who}: {name} holds labels {y.min()} … {y.max()}; they must be classes, from 0 to below {below}")
+        raise InputError(f"{who}: {name} holds labels {y.min()} … {y.max()}; they must be classes, from 0 to below "
+                         f"{below}")
     return y.astype(np.int64)
 
 
@@ -163,14 +173,16 @@ def from_arrays(
 ) -> Data:
     """Data from one's own arrays.
 
-    arrays      x_train (N, ...), y_train (N,), x_test (M, ...), y_test (M,): x any real numbers, y integer classes from 0 on
+    arrays      x_train (N, ...), y_train (N,), x_test (M, ...), y_test (M,): x any real numbers, y integer classes from
+                0 on
     seed        draws the validation part from the training part, in the proportions of the classes
     validation  its fraction, above 0 and at most 0.5
-    limits      of all values, mapped to 0 … 1. Without them: smallest and largest value of the training part for bytes and for
-                integers in several axes (pictures), mean and deviation of each feature there for everything else (tables)
+    limits      of all values, mapped to 0 … 1. Without them: smallest and largest value of the training part for bytes
+                and for integers in several axes (pictures), mean and deviation of each feature there for everything
+                else (tables)
 
-    Raises InputError for arrays that do not fit one another, NaN or infinity, labels out of range, one class only, too few
-    examples.
+    Raises InputError for arrays that do not fit one another, NaN or infinity, labels out of range, one class only, too
+    few examples.
     """
     x, y, x_test, y_test = arrays
     for key, part in (("x_train", x), ("x_test", x_test)):
@@ -179,7 +191,8 @@ def from_arrays(
             with np.errstate(over="ignore", invalid="ignore"):
                 finite(name, **{key: part})
     if x.shape[1:] != x_test.shape[1:]:
-        raise InputError(f"{name}: examples of x_train have shape {x.shape[1:]}, of x_test {x_test.shape[1:]}; they must agree")
+        raise InputError(f"{name}: examples of x_train have shape {x.shape[1:]}, of x_test {x_test.shape[1:]}; they "
+                         f"must agree")
     if len(x) < FEWEST:
         raise InputError(f"{name}: x_train has {len(x)} examples; it must have at least {FEWEST}")
     y = labels(name, "y_train", y, len(x), None)
@@ -197,8 +210,8 @@ def from_arrays(
         limits = int(x_train.min()), int(x_train.max())
     scaling = Scaling.range(*limits, math.prod(x.shape[1:])) if limits else Scaling.standard(x_train)
     return Data(
-        name, scaling.apply(x_train), y[training], scaling.apply(x[held_out]), y[held_out], scaling.apply(x_test), y_test,
-        classes, x.shape[1:], scaling,
+        name, scaling.apply(x_train), y[training], scaling.apply(x[held_out]), y[held_out], scaling.apply(x_test),
+        y_test, classes, x.shape[1:], scaling,
     )
 
 
@@ -208,8 +221,9 @@ def load(
 ) -> Data:
     """Data by name, or from a path.
 
-    name_or_path    "digits" (embedded), "mnist" or "fashion-mnist" (npkd.idx.find says where they are looked for), a folder with
-                    four IDX files named as MNIST's, or an .npz with x_train, y_train, x_test and y_test; names go before paths
+    name_or_path    "digits" (embedded), "mnist" or "fashion-mnist" (npkd.idx.find says where they are looked for), a
+                    folder with four IDX files named as MNIST's, or an .npz with x_train, y_train, x_test and y_test;
+                    names go before paths
     seed            draws the validation part
     validation      its fraction of the training part, above 0 and at most 0.5
     mirrors         places to download from instead of the public ones; () keeps off the network

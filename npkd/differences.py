@@ -7,8 +7,8 @@
     >>> differences.check(cube, np.array([[1.0, -2.0], [0.5, 3.0]])).ok
     True
 
-Everything runs in float64. The whole Jacobian is compared, one column for each entry of each argument: give small arrays.
-Method: docs/8-evidence.md.
+Everything runs in float64. The whole Jacobian is compared, one column for each entry of each argument: give small
+arrays. Method: docs/8-evidence.md.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Report:
     """What a check found.
 
     who         name of the op
-    errors      {argument: largest relative error of its gradient}: max |returned − differences| / max |differences|, both maxima
-                over the argument's whole Jacobian (where that is zero: the largest returned entry itself)
+    errors      {argument: largest relative error of its gradient}: max |returned − differences| / max |differences|,
+                both maxima over the argument's whole Jacobian (where that is zero: the largest returned entry itself)
     value       the same for the op's value against the definition (0 where the op is its own definition)
     spoiled     {what was spoiled: was it noticed}: the same comparison with one returned gradient spoiled on purpose
     tolerance   what errors may amount to
@@ -67,7 +67,10 @@ class Report:
     def __str__(self) -> str:
         errors = ", ".join(f"{name} {error:.1e}" for name, error in self.errors.items())
         missed = "".join(f"; NOT noticed: {what}" for what, caught in self.spoiled.items() if not caught)
-        return f"{self.who}: {'ok' if self.ok else 'WRONG'}: relative errors {errors} (at most {self.tolerance:.0e}){missed}"
+        return (
+            f"{self.who}: {'ok' if self.ok else 'WRONG'}: relative errors {errors} (at most "
+            f"{self.tolerance:.0e}){missed}"
+        )
 
 
 SPOILS: Mapping[str, Callable[[Array], Array]] = {
@@ -81,9 +84,9 @@ SPOILS: Mapping[str, Callable[[Array], Array]] = {
 def derivative(f: Callable[[float], Array], step: float) -> Array:
     """f'(0) of a function from numbers to arrays.
 
-    Centred differences with steps h, h/4, h/16, …, extrapolated to step 0: each extrapolation removes the next even power of the
-    step from the error. Of all estimates each entry takes the one that agrees best with the two it was made of; so a kink
-    within the first step does no harm. Source: Richardson 1911; Ridders 1982.
+    Centred differences with steps h, h/4, h/16, …, extrapolated to step 0: each extrapolation removes the next even
+    power of the step from the error. Of all estimates each entry takes the one that agrees best with the two it was
+    made of; so a kink within the first step does no harm. Source: Richardson 1911; Ridders 1982.
     """
     above: list[Array] = []
     best, doubt = np.zeros(0), np.zeros(0)
@@ -101,7 +104,8 @@ def derivative(f: Callable[[float], Array], step: float) -> Array:
 
 
 def jacobian(function: Callable[..., Array], arguments: Sequence[Array], k: int) -> Array:
-    """∂ function / ∂ arguments[k] by differences: (values of the function, entries of the argument), both in C order."""
+    """∂ function / ∂ arguments[k] by differences: (values of the function, entries of the argument), both in C
+    order."""
     columns = []
     for entry in np.ndindex(arguments[k].shape):
         def moved(h: float, entry: tuple[int, ...] = entry) -> Array:
@@ -118,7 +122,8 @@ def mixture(n: int) -> Array:
 
 
 def returned(who: str, backward: Backward, y: Array, arguments: Sequence[Array]) -> list[Array]:
-    """What ``backward`` makes of each unit sensitivity, and of a mixture of them: for each argument (size of y + 1, its size)."""
+    """What ``backward`` makes of each unit sensitivity, and of a mixture of them: for each argument (size of y + 1, its
+    size)."""
     rows: list[list[Array]] = [[] for _ in arguments]
     for dy in np.vstack([np.eye(y.size), mixture(y.size)]):
         gradients = backward(dy.reshape(y.shape))
@@ -141,7 +146,8 @@ def relative_error(got: Array, expected: Array) -> float:
 
 
 def prepare(
-    op: Callable[..., Any], arguments: Sequence[Array], definition: Callable[..., Any] | None, options: Mapping[str, Any] | None,
+    op: Callable[..., Any], arguments: Sequence[Array], definition: Callable[..., Any] | None,
+    options: Mapping[str, Any] | None,
 ) -> tuple[str, list[str], list[Array], Callable[..., Any], Callable[..., Array]]:
     """Name, names of arguments, the arguments in float64, the op and its definition with their options bound.
 
@@ -151,7 +157,8 @@ def prepare(
     if not arguments:
         raise InputError(f"differences: got no arguments for {who}; it needs at least one array")
     floats(f"differences: {who}", **{f"argument {i}": a for i, a in enumerate(arguments)})
-    given = [a for a in inspect.signature(op).parameters.values() if a.kind in (a.POSITIONAL_ONLY, a.POSITIONAL_OR_KEYWORD)]
+    given = [a for a in inspect.signature(op).parameters.values()
+             if a.kind in (a.POSITIONAL_ONLY, a.POSITIONAL_OR_KEYWORD)]
     names = [given[i].name if i < len(given) else f"argument {i}" for i in range(len(arguments))]
 
     def run(*a: Array) -> Any:
@@ -167,9 +174,11 @@ def check(
     op: Callable[..., tuple[Array, Backward]], *arguments: Array, definition: Callable[..., Any] | None = None,
     options: Mapping[str, Any] | None = None, tolerance: float = 1e-7,
 ) -> Report:
-    """Compare an op's backward pass with differences of its definition, then spoil each gradient and see whether that is noticed.
+    """Compare an op's backward pass with differences of its definition, then spoil each gradient and see whether that
+    is noticed.
 
-    op            ``y, backward = op(*arguments, **options)``, ``backward(dy)`` a tuple with a gradient for each argument
+    op            ``y, backward = op(*arguments, **options)``, ``backward(dy)`` a tuple with a gradient for each
+                  argument
     arguments     float arrays, small and away from kinks
     definition    ``y = definition(*arguments, **options)``; the op's own forward pass unless told
     options       static options of the op: ``options={"pieces": 2}``
@@ -186,7 +195,8 @@ def check(
     spoiled = {}
     for k, argument in enumerate(held):
         for what, spoil in SPOILS.items():
-            if what == "transposed" and (argument.ndim != 2 or argument.shape[0] != argument.shape[1] or argument.size < 2):
+            if what == "transposed" and (argument.ndim != 2 or argument.shape[0] != argument.shape[1]
+                                         or argument.size < 2):
                 continue
 
             def bad(dy: Array, k: int = k, spoil: Callable[[Array], Array] = spoil) -> tuple[Array, ...]:
@@ -199,10 +209,11 @@ def check(
 
 
 def check_loss(
-    loss: Callable[..., tuple[float, Array]], prediction: Array, target: Array, *, definition: Callable[..., float] | None = None,
-    options: Mapping[str, Any] | None = None, tolerance: float = 1e-7,
+    loss: Callable[..., tuple[float, Array]], prediction: Array, target: Array, *,
+    definition: Callable[..., float] | None = None, options: Mapping[str, Any] | None = None, tolerance: float = 1e-7,
 ) -> Report:
-    """The same for a loss: ``value, d_prediction = loss(prediction, target, **options)``. The target is not differentiated."""
+    """The same for a loss: ``value, d_prediction = loss(prediction, target, **options)``. The target is not
+    differentiated."""
 
     def op(prediction: Array, **options: Any) -> tuple[Array, Backward]:
         value, d = loss(prediction, target, **options)
@@ -219,11 +230,12 @@ def check_kink(
     op: Callable[..., tuple[Array, Backward]], *arguments: Array, definition: Callable[..., Any] | None = None,
     options: Mapping[str, Any] | None = None, tolerance: float = 1e-6,
 ) -> Report:
-    """On a kink, the slope must lie between the one-sided differences: along each entry, along all at once, along a mixture.
+    """On a kink, the slope must lie between the one-sided differences: along each entry, along all at once, along a
+    mixture.
 
-    For ops whose values are each convex or concave near the arguments, as a maximum is: there any slope between the two is one
-    that a descent may use, and two winners of one tie, each right alone, are found out along both. The errors of the Report say
-    how far outside a slope is, relative to the largest one-sided difference.
+    For ops whose values are each convex or concave near the arguments, as a maximum is: there any slope between the two
+    is one that a descent may use, and two winners of one tie, each right alone, are found out along both. The errors of
+    the Report say how far outside a slope is, relative to the largest one-sided difference.
     """
     who, names, held, run, value = prepare(op, arguments, definition, options)
     y, backward = run(*held)

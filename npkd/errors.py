@@ -8,8 +8,8 @@ from numbers import Integral
 class InputError(ValueError):
     """An argument, a file or a setting that npkd cannot work with.
 
-    The message is one sentence of the form ``who: what it got, what it needed``. The command line prints it and ends with
-    exit code 2; in Python it is an ordinary ``ValueError``.
+    The message is one sentence of the form ``who: what it got, what it needed``. The command line prints it and ends
+    with exit code 2; in Python it is an ordinary ``ValueError``.
     """
 
 

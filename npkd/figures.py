@@ -38,7 +38,8 @@ def require() -> type[Figure]:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise InputError(f"figures: matplotlib cannot be used ({error}); install it with: pip install matplotlib") from error
+        raise InputError(f"figures: matplotlib cannot be used ({error}); install it with: pip install "
+                         f"matplotlib") from error
     return Figure
 
 
@@ -92,27 +93,31 @@ def training(history: Sequence[Mapping[str, Any]]) -> Figure:
     seen = set()
     for stage, lines in stages.items():
         kind, colour = (("training on labels", BLUE) if stage == "teacher" else
-                        ("last distillation", GREEN) if stage.startswith("final") else ("distillation between removals", ORANGE))
+                        ("last distillation", GREEN) if stage.startswith("final")
+                        else ("distillation between removals", ORANGE))
         x, mark = [e for e, _ in lines], "o" if len(lines) < 4 else None
-        upper.plot(x, [r["loss"] for _, r in lines], color=colour, marker=mark, linewidth=2, label=None if kind in seen else kind)
+        upper.plot(x, [r["loss"] for _, r in lines], color=colour, marker=mark, linewidth=2,
+                   label=None if kind in seen else kind)
         lower.plot(x, [100 * r["validation_error"] for _, r in lines], color=colour, marker=mark, linewidth=2)
         seen.add(kind)
     for axes in (upper, lower):
         for k, where in enumerate(removed):
-            axes.axvline(where + 0.5, color=GREY, linestyle=":", linewidth=1.5, label="removal" if axes is upper and not k else None)
+            axes.axvline(where + 0.5, color=GREY, linestyle=":", linewidth=1.5,
+                         label="removal" if axes is upper and not k else None)
     tidy(upper, "", "loss")
     tidy(lower, "epoch, all stages", "validation error (%)")
     if all(line["loss"] > 0 for line in history if "loss" in line):
         upper.set_yscale("log")
     errors = [100 * float(line["validation_error"]) for line in history if "loss" in line]
-    lower.set_ylim(0, max(1.0, min(max(errors), 4 * float(np.median(errors)))) * 1.08)     # what matters is at the bottom
+    lower.set_ylim(0, max(1.0, min(max(errors), 4 * float(np.median(errors)))) * 1.08)   # what matters is at the bottom
     upper.legend(fontsize=SMALL, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     return figure
 
 
 def kept(teacher: Sequence[int], student: Sequence[int]) -> Figure:
     """Bars: how many of the teacher's neurons each layer keeps. Widths with inputs first and classes last."""
-    figure = canvas(f"{sum(student[:-1]):,} of {sum(teacher[:-1]):,} inputs and neurons stay", 1.4 + 0.75 * len(teacher[:-1]))
+    figure = canvas(f"{sum(student[:-1]):,} of {sum(teacher[:-1]):,} inputs and neurons stay",
+                    1.4 + 0.75 * len(teacher[:-1]))
     axes = figure.subplots()
     rows = np.arange(len(teacher) - 1)
     axes.barh(rows, teacher[:-1], color=PALE, height=0.6, label="teacher")
@@ -132,10 +137,14 @@ def path(layers: Sequence[LayerReport]) -> Figure:
     """Relative error of each layer against the neurons kept, (W17); the choice is marked."""
     figure = canvas("What a layer loses by keeping fewer neurons (last round)", 4.6)
     axes = figure.subplots()
-    for layer, name, colour in zip(layers, names(len(layers)), (BLUE, ORANGE, GREEN, PINK, SKY, RED) * len(layers), strict=False):
-        axes.plot(np.arange(1, layer.curve.width + 1), np.maximum(layer.curve.error[1:], 1e-8), color=colour, linewidth=2, label=name)
-        axes.plot([layer.kept], [max(layer.relative_error, 1e-8)], marker="o", markersize=10, color=colour, markeredgecolor=INK, linestyle="")
-    axes.plot([], [], marker="o", markersize=10, color="white", markeredgecolor=INK, linestyle="", label="chosen, as refitted")
+    for layer, name, colour in zip(layers, names(len(layers)), (BLUE, ORANGE, GREEN, PINK, SKY, RED) * len(layers),
+                                   strict=False):
+        axes.plot(np.arange(1, layer.curve.width + 1), np.maximum(layer.curve.error[1:], 1e-8), color=colour,
+                  linewidth=2, label=name)
+        axes.plot([layer.kept], [max(layer.relative_error, 1e-8)], marker="o", markersize=10, color=colour,
+                  markeredgecolor=INK, linestyle="")
+    axes.plot([], [], marker="o", markersize=10, color="white", markeredgecolor=INK, linestyle="",
+              label="chosen, as refitted")
     axes.set_yscale("log")
     tidy(axes, "neurons kept", "relative squared error")
     axes.legend(fontsize=SMALL, frameon=False)
@@ -180,7 +189,8 @@ def first_weights(network: Network) -> Array:
 
 
 def strongest(network: Network, shape: tuple[int, int], count: int = ROWS * COLUMNS) -> Array:
-    """Weights of the first-layer neurons with the largest norms, as pictures (n, H, W), by falling norm; NaN where a pixel is not read.
+    """Weights of the first-layer neurons with the largest norms, as pictures (n, H, W), by falling norm; NaN where a
+    pixel is not read.
 
     Of a convolution the kernels (n, kh, kw), their mean over the channels they read.
     """
@@ -194,7 +204,8 @@ def strongest(network: Network, shape: tuple[int, int], count: int = ROWS * COLU
 
 
 def weights(teacher: Network, student: Network, shape: tuple[int, int]) -> Figure:
-    """First-layer weights of the strongest neurons, before and after: positive orange, negative purple, removed pixels grey."""
+    """First-layer weights of the strongest neurons, before and after: positive orange, negative purple, removed pixels
+    grey."""
     from matplotlib import colormaps
 
     figure = canvas("What the strongest first-layer neurons look for", 6.4)
@@ -218,8 +229,8 @@ def weights(teacher: Network, student: Network, shape: tuple[int, int]) -> Figur
 
 
 def draw(data: Data, state: State, history: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
-    """All figures of a run as PNG, by the names of report.CAPTIONS; those of pixels only where the examples are pictures, that of the training
-    only where something was trained.
+    """All figures of a run as PNG, by the names of report.CAPTIONS; those of pixels only where the examples are
+    pictures, that of the training only where something was trained.
     """
     drawn = {"training": training(history)} if any("loss" in line for line in history) else {}
     shape, teacher, student = plane(data.shape), state.teacher, state.student

@@ -1,7 +1,8 @@
-"""Files that are written whole or not at all, and the one container npkd stores things in: arrays with a JSON header, no pickle.
+"""Files that are written whole or not at all, and the one container npkd stores things in: arrays with a JSON header,
+no pickle.
 
-A write goes to a temporary file beside the target and takes its name only when everything is on the disk. A full disk, an
-interrupt or a crash leaves the old file, or none, never half of one.
+A write goes to a temporary file beside the target and takes its name only when everything is on the disk. A full disk,
+an interrupt or a crash leaves the old file, or none, never half of one.
 """
 
 from __future__ import annotations
@@ -63,22 +64,26 @@ def make_folder(path: NewPath) -> Path:
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"make_folder: {path}: {reason(error)}; name a folder that can be made and written to") from error
+        raise InputError(f"make_folder: {path}: {reason(error)}; name a folder that can be made and written "
+                         f"to") from error
     return Path(path)
 
 
 def write_bytes(path: NewPath, data: bytes) -> None:
     """Write a file whole or not at all. An existing file is replaced in one step; its folder must be there.
 
-    Raises InputError, naming the path and the reason, where the system refuses: no such folder, no permission, a full disk.
+    Raises InputError, naming the path and the reason, where the system refuses: no such folder, no permission, a full
+    disk.
     """
     path = Path(path)
     if os.path.exists(path) and not os.path.isfile(path):     # never put a file in the place of a device
-        raise InputError(f"write: {path} is {'a folder' if os.path.isdir(path) else 'not an ordinary file'}; name a file")
+        raise InputError(f"write: {path} is {'a folder' if os.path.isdir(path) else 'not an ordinary file'}; name a "
+                         f"file")
     temporary = path.parent / f".{uuid4().hex}.tmp"
     try:
         try:
-            # a number, no file object: an interrupt inside open would leave one half made, of which Python complains later
+            # a number, no file object: an interrupt inside open would leave one half made, of which Python complains
+            # later
             file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
             try:
                 left = memoryview(data)
@@ -93,7 +98,8 @@ def write_bytes(path: NewPath, data: bytes) -> None:
                 temporary.unlink()
             raise
     except OSError as error:
-        raise InputError(f"write: {path}: {reason(error)}; name a file in a folder with room that can be written to") from error
+        raise InputError(f"write: {path}: {reason(error)}; name a file in a folder with room that can be written "
+                         f"to") from error
 
 
 def write_text(path: NewPath, text: str) -> None:
@@ -116,8 +122,8 @@ def write_json(path: NewPath, value: Any) -> None:
 def write_npz(path: NewPath, header: Mapping[str, Any], arrays: Mapping[str, Array], *, compress: bool = False) -> None:
     """Write arrays with a header as an .npz: whole or not at all, without pickle, the same bytes for the same content.
 
-    header      JSON values; must hold "format": "npkd-…" and "version": VERSION. Stored as the array "header", uint8, JSON, with
-                the names of the arrays under "arrays", so that one that was lost is missed
+    header      JSON values; must hold "format": "npkd-…" and "version": VERSION. Stored as the array "header", uint8,
+                JSON, with the names of the arrays under "arrays", so that one that was lost is missed
     arrays      by name, any shape, no objects; the order of the names does not matter
     compress    smaller and slower; the bytes then also depend on the zlib at hand
 
@@ -150,10 +156,12 @@ def write_npz(path: NewPath, header: Mapping[str, Any], arrays: Mapping[str, Arr
 def read_arrays(path: NewPath, names: tuple[str, ...] | None = None) -> dict[str, Array]:
     """The arrays of any .npz by name, or those of ``names`` that are in it; the sums of the zip archive are checked.
 
-    Raises InputError where the file is missing, truncated, damaged or not an .npz, or an array holds objects (never unpickled).
+    Raises InputError where the file is missing, truncated, damaged or not an .npz, or an array holds objects (never
+    unpickled).
     """
     arrays = {}
-    with reading(f"read: {path}", "it must be an undamaged .npz file that can be read"), zipfile.ZipFile(path) as archive:
+    with reading(f"read: {path}",
+                 "it must be an undamaged .npz file that can be read"), zipfile.ZipFile(path) as archive:
         for member in archive.namelist():
             name = member.removesuffix(".npy")
             if name != member and (names is None or name in names):
@@ -165,7 +173,8 @@ def read_arrays(path: NewPath, names: tuple[str, ...] | None = None) -> dict[str
 
 
 def objects(data: io.BytesIO) -> bool:
-    """Whether an .npy stream announces Python objects; the stream is left at its beginning. ValueError where it is no .npy."""
+    """Whether an .npy stream announces Python objects; the stream is left at its beginning. ValueError where it is no
+    .npy."""
     read = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
     major, _ = np.lib.format.read_magic(data)
     found = major in read and read[major](data)[2].hasobject     # a newer header is left to read_array
@@ -176,8 +185,8 @@ def objects(data: io.BytesIO) -> bool:
 def read_npz(path: NewPath, kind: str) -> tuple[dict[str, Any], dict[str, Array]]:
     """Header and arrays of a file that ``write_npz`` wrote with "format": "npkd-<kind>".
 
-    Raises InputError as ``read_arrays``, and where the file has no header (it is not npkd's), a header that is no JSON, another
-    kind, or a version newer than VERSION, or arrays that are not the ones written.
+    Raises InputError as ``read_arrays``, and where the file has no header (it is not npkd's), a header that is no JSON,
+    another kind, or a version newer than VERSION, or arrays that are not the ones written.
     """
     arrays = read_arrays(path)
     who, need = f"read: {path}", f"it must be an npkd-{kind} file"

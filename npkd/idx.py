@@ -1,7 +1,7 @@
 """IDX files, the format of MNIST and its look-alikes: read, found on this machine, or downloaded.
 
-The format is that of the MNIST page (LeCun, Cortes & Burges): two zero bytes, a code for the dtype, the number of axes, every
-axis as a big-endian 32-bit number, then the values in C order, big-endian.
+The format is that of the MNIST page (LeCun, Cortes & Burges): two zero bytes, a code for the dtype, the number of axes,
+every axis as a big-endian 32-bit number, then the values in C order, big-endian.
 """
 
 from __future__ import annotations
@@ -85,13 +85,15 @@ def unpack(data: bytes, where: str) -> bytes:
     try:
         return gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{where} is a damaged or truncated gzip file ({error}); it must be a whole IDX file") from error
+        raise InputError(f"{where} is a damaged or truncated gzip file ({error}); it must be a whole IDX "
+                         f"file") from error
 
 
 def decode(data: bytes, where: str) -> Array:
     """The array in the bytes of a plain IDX file."""
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in DTYPES or not 1 <= data[3] <= 32:
-        raise InputError(f"{where} begins with {data[:4].hex() or 'nothing'}; an IDX file begins with 0000, a dtype and its axes")
+        raise InputError(f"{where} begins with {data[:4].hex() or 'nothing'}; an IDX file begins with 0000, a dtype "
+                         f"and its axes")
     dtype, start = np.dtype(DTYPES[data[2]]), 4 + 4 * data[3]
     if len(data) < start:
         raise InputError(f"{where} has {len(data)} bytes; its header alone needs {start}")
@@ -111,7 +113,8 @@ def read_file(path: NewPath) -> bytes:
 
 
 def read_idx(path: NewPath) -> Array:
-    """The array in an IDX file, plain or gzip. Raises InputError where it cannot be read or is not one whole IDX file."""
+    """The array in an IDX file, plain or gzip. Raises InputError where it cannot be read or is not one whole IDX
+    file."""
     return parse_idx(read_file(path), f"read: {path}")
 
 
@@ -138,13 +141,15 @@ def present(folder: Path) -> dict[str, Path]:
 
 
 def cache_folder(name: str) -> Path:
-    """Where downloads of a data set are kept: $XDG_CACHE_HOME/npkd/name, and ~/.cache/npkd/name without that variable."""
+    """Where downloads of a data set are kept: $XDG_CACHE_HOME/npkd/name, and ~/.cache/npkd/name without that
+    variable."""
     cache = os.environ.get("XDG_CACHE_HOME", "")
     return Path(cache if os.path.isabs(cache) else os.path.expanduser("~/.cache"), "npkd", name)
 
 
 def fetch(url: str, progress: Progress | None) -> bytes:
-    """The body of an answer. Raises OSError or http.client.HTTPException, also where the body is shorter than announced."""
+    """The body of an answer. Raises OSError or http.client.HTTPException, also where the body is shorter than
+    announced."""
     try:
         with urllib.request.urlopen(url, timeout=WAIT) as answer:
             total, chunks, so_far = int(answer.headers.get("Content-Length") or 0), [], 0
@@ -162,9 +167,11 @@ def fetch(url: str, progress: Progress | None) -> bytes:
 
 
 def download(name: str, part: str, mirrors: Sequence[str], progress: Progress | None) -> Path:
-    """Fetch one file of a public data set into the cache folder, from the first mirror that gives it whole and unchanged.
+    """Fetch one file of a public data set into the cache folder, from the first mirror that gives it whole and
+    unchanged.
 
-    Nothing is written before it is checked, and then whole or not at all. Raises InputError that says what each mirror answered.
+    Nothing is written before it is checked, and then whole or not at all. Raises InputError that says what each mirror
+    answered.
     """
     answers = []
     for mirror in mirrors:
@@ -182,16 +189,19 @@ def download(name: str, part: str, mirrors: Sequence[str], progress: Progress | 
             return path
     said = " (" + "; ".join(answers) + ")" if answers else ""
     raise InputError(
-        f"{name}: {part} is neither on this machine nor to be had from a mirror{said}; put the four IDX files, plain or .gz, "
-        f"into {cache_folder(name)}, or into a folder {name} below the one that the environment variable NPKD_DATA names"
+        f"{name}: {part} is neither on this machine nor to be had from a mirror{said}; put the four IDX files, plain "
+        f"or .gz, "
+        f"into {cache_folder(name)}, or into a folder {name} below the one that the environment variable NPKD_DATA "
+        f"names"
     )
 
 
 def find(name: str, *, mirrors: Sequence[str] | None = None, progress: Progress | None = None) -> dict[str, Path]:
     """Paths of the four files of "mnist" or "fashion-mnist" by part (PARTS). They are not read yet.
 
-    Looked for, whole sets only, in $NPKD_DATA/name, in the user's cache folder, in Debian's folder for the package dataset-name;
-    what is then missing in the cache folder is downloaded there. ``mirrors`` replaces the public ones; () keeps off the network.
+    Looked for, whole sets only, in $NPKD_DATA/name, in the user's cache folder, in Debian's folder for the package
+    dataset-name; what is then missing in the cache folder is downloaded there. ``mirrors`` replaces the public ones; ()
+    keeps off the network.
     Raises InputError that says what is missing and where to put it.
     """
     if name not in SOURCES:

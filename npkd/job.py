@@ -1,7 +1,8 @@
-"""A run with its files: ``npkd compress`` and ``npkd train`` from settings to a folder with networks, numbers, figures and a report.
+"""A run with its files: ``npkd compress`` and ``npkd train`` from settings to a folder with networks, numbers, figures
+and a report.
 
-Everything that can be refused is refused before training starts. Every file is written whole or not at all, the networks as soon as they
-exist, so that a run which is broken off leaves what it has.
+Everything that can be refused is refused before training starts. Every file is written whole or not at all, the
+networks as soon as they exist, so that a run which is broken off leaves what it has.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from npkd.storage import Model
 class Recorder:
     """A watch that passes on what it is told, keeps the history, and writes what there is whenever a stage begins.
 
-    As soon as the first network is written, what an earlier run left in the folder is removed: it tells of other networks.
+    As soon as the first network is written, what an earlier run left in the folder is removed: it tells of other
+    networks.
     """
 
     def __init__(self, plan: Plan, state: State, watch: Watch) -> None:
@@ -56,7 +58,8 @@ class Recorder:
         """Note rounds that are new, and write the student where it is new."""
         for done in self.state.rounds[self.rounds:]:
             self.rounds += 1
-            self.history.append({"stage": f"round {self.rounds}: removal", "widths": widths_of(done.student), "removed": len(done.removals),
+            self.history.append({"stage": f"round {self.rounds}: removal", "widths": widths_of(done.student),
+                                 "removed": len(done.removals),
                                  "relative_error": [layer.relative_error for layer in done.layers]})
         if self.state.student is not None and self.state.student is not self.state.teacher:
             self.save("student", self.state.student)
@@ -68,7 +71,8 @@ class Recorder:
         if self.saved.get(name) is network:
             return
         plan = self.plan
-        about = {"npkd": __version__, "made_by": plan.settings.command, "data": plan.data.name, "seed": plan.settings.seed, "split": plan.split}
+        about = {"npkd": __version__, "made_by": plan.settings.command, "data": plan.data.name,
+                 "seed": plan.settings.seed, "split": plan.split}
         if name == "teacher" and plan.teacher is not None:
             about = dict(plan.about)                          # a given teacher stays what it was
         storage.save(self.folder / f"{name}.npz", Model(network, plan.data.scaling, about))
@@ -78,12 +82,14 @@ class Recorder:
                 with contextlib.suppress(OSError):
                     (self.folder / stale).unlink()
             if plan.tutor_model is not None:
-                storage.save(self.folder / "tutor.npz", plan.tutor_model)        # the file that was given may be one that this run writes
+                # the file that was given may be one that this run writes
+                storage.save(self.folder / "tutor.npz", plan.tutor_model)
         self.saved[name] = network
 
     def write_history(self) -> None:
         """Write the history so far, a line of JSON each."""
-        write_text(self.folder / "history.jsonl", "".join(json.dumps(line, allow_nan=False) + "\n" for line in self.history))
+        write_text(self.folder / "history.jsonl",
+                   "".join(json.dumps(line, allow_nan=False) + "\n" for line in self.history))
 
     def rescue(self) -> str:
         """After an interrupt: write what there is, and say what that is and how to go on."""
@@ -101,7 +107,8 @@ class Recorder:
         if name == "model" or part:
             return f"{said}; to start over, give the same command again"
         settings = self.plan.settings
-        words = ["npkd", "compress", "--data", settings.data, "--teacher", f"{self.folder / name}.npz", "--target", settings.target]
+        words = ["npkd", "compress", "--data", settings.data, "--teacher", f"{self.folder / name}.npz", "--target",
+                 settings.target]
         words += ["--epochs", str(settings.epochs)] if settings.epochs is not None else []
         words += ["--keep-inputs"] * settings.keep_inputs
         words += ["--tutor", f"{self.folder / 'tutor'}.npz"] if settings.tutor is not None else []
@@ -111,8 +118,9 @@ class Recorder:
 def run(settings: Settings, watch: Watch) -> dict[str, Any]:
     """Do what the settings say, write the folder, return the summary (what summary.json holds).
 
-    The test part is looked at once, when everything is decided. Raises InputError for anything that cannot be worked with, Diverged when
-    training fails, KeyboardInterrupt, with a message that says what was saved, when it is interrupted.
+    The test part is looked at once, when everything is decided. Raises InputError for anything that cannot be worked
+    with, Diverged when training fails, KeyboardInterrupt, with a message that says what was saved, when it is
+    interrupted.
     """
     began = time.perf_counter()
     figures.require()
@@ -145,8 +153,8 @@ def compress(plan: Plan, recorder: Recorder, rng: np.random.Generator) -> dict[s
         teacher = pipeline.train_teacher(plan.data, plan.recipe, rng, recorder, state)
     state.teacher = teacher
     recorder.save("teacher", teacher)
-    pipeline.compress(plan.data, goal, plan.recipe, rng, teacher=teacher, tutor=plan.tutor, keep_inputs=plan.settings.keep_inputs,
-                      watch=recorder, state=state)
+    pipeline.compress(plan.data, goal, plan.recipe, rng, teacher=teacher, tutor=plan.tutor,
+                      keep_inputs=plan.settings.keep_inputs, watch=recorder, state=state)
     assert state.student is not None
     recorder.checkpoint()
     recorder.save("student", state.student)
@@ -159,7 +167,8 @@ def train_one(plan: Plan, recorder: Recorder, rng: np.random.Generator) -> dict[
     rates = (0.0, *[settings.dropout] * len(numbers.hidden)) if settings.dropout else ()
     start = None
     if numbers.network == "perceptron":
-        start = perceptron([data.x_train.shape[1], *numbers.hidden, data.classes], rng, activation=settings.activation, dropout_rates=rates)
+        start = perceptron([data.x_train.shape[1], *numbers.hidden, data.classes], rng, activation=settings.activation,
+                           dropout_rates=rates)
     model = pipeline.train_teacher(data, numbers, rng, recorder, state, start)
     recorder.save("model", model)
     return summary.of_training(plan, model)
@@ -179,6 +188,7 @@ def rebuild(folder: str | Path) -> Path:
     try:
         text = report.html(found, report.captioned(drawn))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as error:
-        raise InputError(f"report: {path} is not as this npkd writes it ({error!r:.80}); it must be the summary.json of a run") from error
+        raise InputError(f"report: {path} is not as this npkd writes it ({error!r:.80}); it must be the summary.json "
+                         f"of a run") from error
     write_text(Path(folder) / "report.html", text)
     return Path(folder) / "report.html"

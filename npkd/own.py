@@ -42,13 +42,14 @@ class Compressed:
 
     student, teacher    networks: x (N, I) float32 -> logits (N, C), I the features of an example, flattened
     scaling             of a teacher that came with one; it goes in front of both
-    rounds              the rounds of removal, in order, as distil reports them: reports of the layers, every removal (numbered as in the
-                        network of its round), the paths
-    examples, seen      how many examples the statistics were gathered from, and how many of them the last distillation was shown, 0 without one
+    rounds              the rounds of removal, in order, as distil reports them: reports of the layers, every removal
+                        (numbered as in the network of its round), the paths
+    examples, seen      how many examples the statistics were gathered from, and how many of them the last distillation
+                        was shown, 0 without one
     held_out            examples that neither was given; what follows was measured on them
     agreement           fraction to which student and teacher give the same class
-    labelled            were there labels? Then teacher_error and student_error are errors; without, the teacher's own classes are the labels:
-                        teacher_error is 0 and student_error = 1 − agreement
+    labelled            were there labels? Then teacher_error and student_error are errors; without, the teacher's own
+                        classes are the labels: teacher_error is 0 and student_error = 1 − agreement
     """
 
     student: Network
@@ -65,7 +66,8 @@ class Compressed:
 
     @property
     def layers(self) -> list[LayerReport]:
-        """A report a junction, inputs first: the last round's, against the teacher's widths, with the largest duality gap of all rounds."""
+        """A report a junction, inputs first: the last round's, against the teacher's widths, with the largest duality
+        gap of all rounds."""
         last, widths = self.rounds[-1].layers if self.rounds else [], widths_of(self.teacher)
         return [replace(layer, of=of, duality_gap=largest([r.layers[k].duality_gap for r in self.rounds]))
                 for k, (layer, of) in enumerate(zip(last, widths, strict=False))]
@@ -77,7 +79,8 @@ class Compressed:
 
     @property
     def difference(self) -> float:
-        """Largest difference of the outputs that the cutting made in any round, float32; what was *chosen* is another matter."""
+        """Largest difference of the outputs that the cutting made in any round, float32; what was *chosen* is another
+        matter."""
         return max((r.difference for r in self.rounds), default=0.0)
 
     @property
@@ -90,7 +93,8 @@ class Compressed:
         return Model(self.student, self.scaling).logits(x)
 
     def save(self, path: NewPath) -> None:
-        """Write the student as npkd stores networks, readable by npkd.storage.load. Raises InputError where the system refuses."""
+        """Write the student as npkd stores networks, readable by npkd.storage.load. Raises InputError where the system
+        refuses."""
         storage.save(path, Model(self.student, self.scaling, {"npkd": __version__, "made_by": "npkd.compress"}))
 
     def __str__(self) -> str:
@@ -104,7 +108,8 @@ class Compressed:
         shown = f"{self.seen:,} of them in the distillation end to end" if self.seen else "no training"
         return "\n".join([
             *lines, "",
-            f"{after / before:.1%} of the multiply-accumulates; the same class as the teacher for {self.agreement:.2%} of "
+            f"{after / before:.1%} of the multiply-accumulates; the same class as the teacher for {self.agreement:.2%} "
+            f"of "
             f"{self.held_out:,} examples held out.",
             f"Statistics of {self.examples:,} examples, {shown}{'' if self.labelled else '; no labels'}.",
             *([certified([layer.duality_gap for layer in self.layers])] if self.rounds else []),
@@ -112,27 +117,34 @@ class Compressed:
 
 
 def compress(
-    teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any = None, tutor: Tutor | None = None, keep_inputs: bool = False,
+    teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any = None, tutor: Tutor | None = None,
+    keep_inputs: bool = False,
     epochs: int | None = None, seed: int = 0, validation: float = 0.1, watch: Watch | None = None, sample: int = 60_000,
 ) -> Compressed:
     """A smaller network that imitates ``teacher`` on examples ``x``; labels are not needed.
 
-    teacher     a Network, a Model (a network with its scaling), the dense layers [(w, b), …] of a network with relu between them, or Layers
-    x           examples as the teacher takes them: an array (N, ...), a folder of .npz shards (arrays x and, if there are labels, y), a
-                function that gives a new iterator of batches for every pass, something that can be iterated again and again, or an iterator,
-                which is copied to a temporary file; a batch is an array (n, ...) or a pair with its labels
-    target      how small: "macs=10%", "macs=26620", "parameters=", "bytes=", "neurons=", "widths=97-71-33", or "error=+0.5": points of error on
-                the examples held out; without labels of disagreement with the teacher
-    labels      (N,) integer classes in the order of x: errors are then measured with them; the student does not learn from them
-    tutor       a better network for the same examples, of any kind, whose answers the student learns in the place of the teacher's: a Network,
-                a Model, or a function: x (n, ...) float32, in the shape in which examples are given, -> logits (n, C)
+    teacher     a Network, a Model (a network with its scaling), the dense layers [(w, b), …] of a network with relu
+                between them, or Layers
+    x           examples as the teacher takes them: an array (N, ...), a folder of .npz shards (arrays x and, if there
+                are labels, y), a function that gives a new iterator of batches for every pass, something that can be
+                iterated again and again, or an iterator, which is copied to a temporary file; a batch is an array (n,
+                ...) or a pair with its labels
+    target      how small: "macs=10%", "macs=26620", "parameters=", "bytes=", "neurons=", "widths=97-71-33", or
+                "error=+0.5": points of error on the examples held out; without labels of disagreement with the teacher
+    labels      (N,) integer classes in the order of x: errors are then measured with them; the student does not learn
+                from them
+    tutor       a better network for the same examples, of any kind, whose answers the student learns in the place of
+                the teacher's: a Network, a Model, or a function: x (n, ...) float32, in the shape in which examples are
+                given, -> logits (n, C)
     keep_inputs no input is removed
-    epochs      of the last distillation, the other stages in proportion; 0: no training, layers are refitted alone; None: by the number of
-                examples
-    seed        of all that is drawn: the same examples in the same order give the same student, in whatever batches they come
+    epochs      of the last distillation, the other stages in proportion; 0: no training, layers are refitted alone;
+                None: by the number of examples
+    seed        of all that is drawn: the same examples in the same order give the same student, in whatever batches
+                they come
     validation  the part of the different examples that is held out, above 0 and at most 0.5
     watch       is told of every step (npkd.pipeline.Watch)
-    sample      the distillation end to end sees a uniform sample of at most so many examples; the layer-wise statistics are of all
+    sample      the distillation end to end sees a uniform sample of at most so many examples; the layer-wise statistics
+                are of all
 
     Memory: the sample, one batch, and O(d²) for the statistics, whatever the number of examples.
     Raises InputError in one sentence for anything that cannot be worked with.
@@ -145,7 +157,8 @@ def compress(
     if tutor is not None:
         pipeline.teachable(epochs)
     if seed < 0 or sample < 1:
-        raise InputError(f"compress: seed is {seed} and sample {sample}; the seed must not be negative, the sample at least 1")
+        raise InputError(f"compress: seed is {seed} and sample {sample}; the seed must not be negative, the sample at "
+                         f"least 1")
     given = taken(teacher)
     units = units_of(given.network)
     model = given if units is None else in_units(given, units)
@@ -163,7 +176,8 @@ def compress(
             agreeing(teacher.answers, fitting(given, described(raw, classes, passes, None), "compress: the teacher"),
                      raw.reshape(len(raw), *(passes.shape or ())))
         if tutor is not None:
-            asked(tutor, described(first, classes, passes, None), model.scaling, 1.0)(first)          # refused before everything is read
+            # refused before everything is read
+            asked(tutor, described(first, classes, passes, None), model.scaling, 1.0)(first)
         watch.begin("reading the examples", 2)
         found = survey(passes, validation, seed)
         watch.step(f"{found.examples} examples")
@@ -179,21 +193,22 @@ def compress(
         data = replace(described(drawn.x, classes, passes, model.scaling), y_train=drawn.y, x_validation=drawn.x_held,
                        y_validation=drawn.y_held, stream=stream)
         even = model.scaling is None or np.ptp(model.scaling.offset) == 0 == np.ptp(model.scaling.factor)
-        numbers = replace(recipe.for_examples(len(drawn.x), epochs, data.shape if even else (), "lenet5" if maps else "perceptron"), labels=0.0)
-        if numbers.noise:                                     # mixing in pairs asks for no scale, noise for that of every feature
+        numbers = replace(recipe.for_examples(len(drawn.x), epochs, data.shape if even else (),
+                                              "lenet5" if maps else "perceptron"), labels=0.0)
+        if numbers.noise:                           # mixing in pairs asks for no scale, noise for that of every feature
             numbers = replace(numbers, noise=0.0, mix=1.0)
         state = State()
         answers = asked(tutor, data, model.scaling, unit) if tutor is not None else None
-        pipeline.compress(data, goal, numbers, np.random.default_rng(seed), teacher=inner, tutor=answers, keep_inputs=keep_inputs, watch=watch,
-                          state=state)
+        pipeline.compress(data, goal, numbers, np.random.default_rng(seed), teacher=inner, tutor=answers,
+                          keep_inputs=keep_inputs, watch=watch, state=state)
     assert state.student is not None
     by_teacher, by_student = (predict(one, drawn.x_held).argmax(axis=1) for one in (inner, state.student))
     student = scaled(state.student, 1 / unit)
     if units is not None:
         student, network = scaled(student, 1 / units), scaled(network, 1 / units)
     return Compressed(
-        student, network, given.scaling, state.rounds, drawn.learnt_from, len(drawn.x) * numbers.trained, len(drawn.x_held),
-        float((by_teacher == by_student).mean()), found.labelled,
+        student, network, given.scaling, state.rounds, drawn.learnt_from, len(drawn.x) * numbers.trained,
+        len(drawn.x_held), float((by_teacher == by_student).mean()), found.labelled,
         float((by_teacher != drawn.y_held).mean()), float((by_student != drawn.y_held).mean()))
 
 

@@ -1,4 +1,5 @@
-"""The main job: a teacher, rounds of layer-by-layer distillation, a last distillation end to end, one look at the test part.
+"""The main job: a teacher, rounds of layer-by-layer distillation, a last distillation end to end, one look at the test
+part.
 
 Prints nothing: a ``Watch`` is told what happens. Files are the business of npkd.job.
 """
@@ -39,7 +40,8 @@ class Watch(Protocol):
     """Told what a run does, for progress bars and the history."""
 
     def begin(self, stage: str, steps: int) -> None:
-        """A stage of so many steps begins: "teacher", "round 2 of 5: layers", "round 2 of 5: distillation", "final distillation"."""
+        """A stage of so many steps begins: "teacher", "round 2 of 5: layers", "round 2 of 5: distillation", "final
+        distillation"."""
         ...
 
     def step(self, note: str, record: dict[str, Any] | None = None) -> None:
@@ -79,13 +81,14 @@ def error_rate(network: Network, x: Array, y: Array) -> float:
 def train_teacher(
     data: Data, recipe: Recipe, rng: np.random.Generator, watch: Watch, state: State, start: Network | None = None
 ) -> Network:
-    """A network trained on the labels: SGD with momentum, cosine schedule. The newest state is in ``state.teacher`` all along.
+    """A network trained on the labels: SGD with momentum, cosine schedule. The newest state is in ``state.teacher`` all
+    along.
 
     ``start`` is a network to begin with; without it the recipe's is drawn.
     """
     state.teacher = start or fresh(recipe, data, rng)
-    run = train(state.teacher, {"x": data.x_train, "y": data.y_train}, epochs=recipe.teacher_epochs, rng=rng, batch=recipe.batch,
-                optimiser=SGD(recipe.rate, decay=recipe.decay),
+    run = train(state.teacher, {"x": data.x_train, "y": data.y_train}, epochs=recipe.teacher_epochs, rng=rng,
+                batch=recipe.batch, optimiser=SGD(recipe.rate, decay=recipe.decay),
                 augment=Noise(recipe.noise, reach=recipe.jitter, shape=data.shape),
                 validate=lambda network: error_rate(network, data.x_validation, data.y_validation))
     watch.begin("teacher", recipe.teacher_epochs)
@@ -96,33 +99,39 @@ def train_teacher(
 
 
 def fresh(recipe: Recipe, data: Data, rng: np.random.Generator) -> Network:
-    """An untrained network for the data, as the recipe names it. Raises InputError where the examples are no pictures and it needs some."""
+    """An untrained network for the data, as the recipe names it. Raises InputError where the examples are no pictures
+    and it needs some."""
     if recipe.network == "lenet5":
         if len(data.shape) not in (2, 3):
-            raise InputError(f"lenet5: {data.name} has examples of shape {data.shape}; it needs pictures, (H, W) or (H, W, C)")
+            raise InputError(f"lenet5: {data.name} has examples of shape {data.shape}; it needs pictures, (H, W) or "
+                             f"(H, W, C)")
         return lenet5(rng, shape=(*data.shape, 1)[:3], classes=data.classes)
     return perceptron([data.x_train.shape[1], *recipe.hidden, data.classes], rng)
 
 
 def note(record: Record) -> str:
     """The words beside a progress bar."""
-    return f"loss {record.loss:.4f}" + ("" if record.validation is None else f", validation error {record.validation:.2%}")
+    return (
+        f"loss {record.loss:.4f}" + ("" if record.validation is None else f", validation error {record.validation:.2%}")
+    )
 
 
 def line(stage: str, record: Record) -> dict[str, Any]:
     """An epoch as a line of the history."""
-    return {"stage": stage, "epoch": record.epoch, "loss": record.loss, "validation_error": record.validation, "rate": record.rate,
+    return {"stage": stage, "epoch": record.epoch, "loss": record.loss, "validation_error": record.validation,
+            "rate": record.rate,
             "widths": widths_of(record.network), "seconds": round(record.seconds, 3)}
 
 
 def imitate(
-    student: Network, teacher: Network | Answers, data: Data, recipe: Recipe, epochs: int, rate: float, rng: np.random.Generator, watch: Watch,
-    stage: str, state: State, transfer: Transfer | None = None,
+    student: Network, teacher: Network | Answers, data: Data, recipe: Recipe, epochs: int, rate: float,
+    rng: np.random.Generator, watch: Watch, stage: str, state: State, transfer: Transfer | None = None,
 ) -> Network:
-    """Distil end to end on a fixed support: the student learns the teacher's logits on the transfer set, and labels if weighed.
+    """Distil end to end on a fixed support: the student learns the teacher's logits on the transfer set, and labels if
+    weighed.
 
-    ``transfer`` is the transfer set to go on with, which keeps answers of the teacher; without it a new one is made. Without epochs the student
-    stays what it is.
+    ``transfer`` is the transfer set to go on with, which keeps answers of the teacher; without it a new one is made.
+    Without epochs the student stays what it is.
     """
     if not epochs:
         state.student = student
@@ -150,7 +159,8 @@ def transfer_set(teacher: Network | Answers, data: Data, recipe: Recipe) -> Tran
 
 
 def open_front(network: Network) -> tuple[Array | None, Network]:
-    """The inputs that a network selects, and the network behind: selecting once for all is cheaper than in every step."""
+    """The inputs that a network selects, and the network behind: selecting once for all is cheaper than in every
+    step."""
     front = network.layers[0]
     if front.op != "select":
         return None, network
@@ -164,38 +174,42 @@ def batches_of(x: Array, rows: int | None = None) -> Callable[[], Iterator[Array
 
 
 def remove_round(
-    network: Network, data: Data, target: Target, budget: float, recipe: Recipe, keep_inputs: bool, watch: Watch, stage: str,
-    whole: Sequence[int],
+    network: Network, data: Data, target: Target, budget: float, recipe: Recipe, keep_inputs: bool, watch: Watch,
+    stage: str, whole: Sequence[int],
 ) -> Distilled:
-    """One round: the network loses neurons, layer by layer, until it is within the budget, or the target's widths; it is its own teacher.
+    """One round: the network loses neurons, layer by layer, until it is within the budget, or the target's widths; it
+    is its own teacher.
 
     ``whole``: the widths of the first teacher, its outputs last.
     """
-    keep_inputs = keep_inputs or convolves(network)                     # a convolution reads every pixel, in all its colours
+    keep_inputs = keep_inputs or convolves(network)                # a convolution reads every pixel, in all its colours
     watch.begin(stage, 1 + len(whole) - 1 + len(network.widths) - 1)          # the statistics, each choice, each refit
 
     def size(widths: Sequence[int]) -> float:
         return target.size([*widths, whole[-1]])
 
-    widths = exactly(target.widths) if target.widths else within(size, budget, keep_inputs=keep_inputs, whole=whole[:-1],
+    widths = exactly(target.widths) if target.widths else within(size, budget, keep_inputs=keep_inputs,
+                                                                 whole=whole[:-1],
                                                                           spare=recipe.spare)
     passes = data.stream or batches_of(data.x_train[:recipe.statistics or None], MAPS if convolves(network) else None)
     return distil(network, passes, widths, inputs=not keep_inputs, progress=watch.step)
 
 
 def compress(
-    data: Data, target: Target, recipe: Recipe, rng: np.random.Generator, *, teacher: Network, tutor: Network | Answers | None = None,
+    data: Data, target: Target, recipe: Recipe, rng: np.random.Generator, *, teacher: Network,
+    tutor: Network | Answers | None = None,
     keep_inputs: bool = False, watch: Watch | None = None, state: State | None = None,
 ) -> State:
-    """Compress a teacher to the target. ``tutor``: a better network, of any kind, or what it says, to be learnt in the place of the teacher's
-    answers.
+    """Compress a teacher to the target. ``tutor``: a better network, of any kind, or what it says, to be learnt in the
+    place of the teacher's answers.
 
         budget_r = size(teacher)^(1 − r/R) · target^(r/R)                             (W11)
 
-    For a target of size, R rounds with budgets (W11), each followed by a distillation; the last one is the long one. For a target of error,
-    rounds that halve the multiply-accumulates, each with a distillation, go on as long as the validation error stays within the bound; the last
-    student that did is the result. The test part is not touched here. A recipe without epochs does not train the student: its layers are
-    refitted alone, to those of the network that the round began with.
+    For a target of size, R rounds with budgets (W11), each followed by a distillation; the last one is the long one.
+    For a target of error, rounds that halve the multiply-accumulates, each with a distillation, go on as long as the
+    validation error stays within the bound; the last student that did is the result. The test part is not touched here.
+    A recipe without epochs does not train the student: its layers are refitted alone, to those of the network that the
+    round began with.
 
     Raises InputError where the target cannot be reached, and for a tutor that nobody would learn from.
     """
@@ -221,24 +235,27 @@ def compress(
                     f"{name}: distillation", state, transfer)
     if recipe.all_at_last and recipe.trained:
         data, transfer = everything(data), transfer_set(tutor, data, recipe)
-    imitate(state.student, tutor, data, recipe, recipe.final_epochs, recipe.student_rate, rng, watch, "final distillation", state, transfer)
+    imitate(state.student, tutor, data, recipe, recipe.final_epochs, recipe.student_rate, rng, watch,
+            "final distillation", state, transfer)
     return state
 
 
 def teachable(epochs: int | None) -> None:
     """Raise InputError where a tutor has nobody to teach."""
     if epochs == 0:
-        raise InputError("compress: there is a tutor, and epochs is 0; without training nobody learns from it: leave out one of them")
+        raise InputError("compress: there is a tutor, and epochs is 0; without training nobody learns from it: leave "
+                         "out one of them")
 
 
 def everything(data: Data) -> Data:
     """The data with the validation part as a part of the training part too."""
-    return replace(data, x_train=np.concatenate([data.x_train, data.x_validation]), y_train=np.concatenate([data.y_train, data.y_validation]))
+    return replace(data, x_train=np.concatenate([data.x_train, data.x_validation]),
+                   y_train=np.concatenate([data.y_train, data.y_validation]))
 
 
 def compress_to_error(
-    data: Data, target: Target, recipe: Recipe, rng: np.random.Generator, teacher: Network, tutor: Network | Answers, keep_inputs: bool,
-    watch: Watch, state: State,
+    data: Data, target: Target, recipe: Recipe, rng: np.random.Generator, teacher: Network, tutor: Network | Answers,
+    keep_inputs: bool, watch: Watch, state: State,
 ) -> State:
     """The smallest student of a falling sequence whose validation error stays within the bound."""
     bound, whole = error_rate(teacher, data.x_validation, data.y_validation) + target.bound / 100, widths_of(teacher)
@@ -252,7 +269,8 @@ def compress_to_error(
         out = remove_round(state.student, data, target, budget, recipe, keep_inputs, watch, f"round {r}: layers", whole)
         state.rounds.append(out)
         state.budgets.append(budget)
-        final = imitate(out.student, tutor, data, recipe, max(recipe.round_epochs, recipe.final_epochs // 2), recipe.student_rate, rng, watch,
+        final = imitate(out.student, tutor, data, recipe, max(recipe.round_epochs, recipe.final_epochs // 2),
+                        recipe.student_rate, rng, watch,
                         f"round {r}: distillation", state, transfer)
         if error_rate(final, data.x_validation, data.y_validation) > bound + 1e-12:
             break
@@ -265,7 +283,8 @@ def compress_to_error(
 def side(network: Network, test_error: float) -> dict[str, Any]:
     """What the summary says of a network whose neurons can be removed."""
     c = cost.of(network)
-    return {"widths": widths_of(network), "test_error": test_error, "macs": c.macs, "parameters": c.parameters, "bytes": c.bytes}
+    return {"widths": widths_of(network), "test_error": test_error, "macs": c.macs, "parameters": c.parameters,
+            "bytes": c.bytes}
 
 
 def largest(gaps: Sequence[float | None]) -> float | None:
@@ -277,7 +296,9 @@ def certified(gaps: Sequence[float | None]) -> str:
     """What the duality gaps of the junctions prove, None where channels were eliminated: one sentence."""
     gap = largest(gaps)
     if gap is None:
-        return "Channels were eliminated one by one: exact in each step, but without a certificate for the whole choice."
+        return (
+            "Channels were eliminated one by one: exact in each step, but without a certificate for the whole choice."
+        )
     which = "Every choice of neurons"
     if None in gaps:
         which = "Every choice by the group lasso (what is read through several weights is eliminated one by one)"

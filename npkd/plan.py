@@ -1,4 +1,5 @@
-"""Settings made definite before anything is trained: data, teacher, target, recipe. What does not fit together is refused here."""
+"""Settings made definite before anything is trained: data, teacher, target, recipe. What does not fit together is
+refused here."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ class Plan:
 
     data        scaled as the teacher wants it
     teacher     the given one, ready for this data; None where one is trained
-    tutor       the given one, which takes the data as it is scaled here, None where the teacher is asked;   tutor_model  as it came
+    tutor       the given one, which takes the data as it is scaled here, None where the teacher is asked;   tutor_model
+                as it came
     about       what its file says of itself
     target      None for "train"
     split_seed  drew the validation part: the seed of the run, or the one that the given teacher was trained with
@@ -91,9 +93,11 @@ def prepare(settings: Settings, watch: Watch) -> Plan:
     better = storage.load(settings.tutor) if settings.tutor is not None else None
     tutor = tutoring(better, data, seed, f"tutor: {settings.tutor}") if better else None
     epochs = settings.epochs if settings.command == "compress" else None
-    even = np.ptp(data.scaling.offset) == 0 and np.ptp(data.scaling.factor) == 0      # else a moved pixel would mean something else
+    # else a moved pixel would mean something else
+    even = np.ptp(data.scaling.offset) == 0 and np.ptp(data.scaling.factor) == 0
     maps = network is not None and convolves(network)
-    numbers = recipe.for_examples(len(data.x_train), epochs, data.shape if even else (), "lenet5" if maps else settings.network)
+    numbers = recipe.for_examples(len(data.x_train), epochs, data.shape if even else (),
+                                  "lenet5" if maps else settings.network)
     if settings.hidden is not None:
         numbers = replace(numbers, hidden=settings.hidden)
     if settings.command == "train":
@@ -129,7 +133,8 @@ def tutoring(model: Model, data: Data, seed: int, who: str) -> Network:
     network = answering(model, data, who)
     theirs = split_seed(model.about if isinstance(model.about, Mapping) else {}, data, seed)
     if theirs != seed:
-        raise InputError(f"{who} was trained with the validation part of seed {theirs}, here it is that of seed {seed}; they must be the same")
+        raise InputError(f"{who} was trained with the validation part of seed {theirs}, here it is that of seed "
+                         f"{seed}; they must be the same")
     width = data.x_train.shape[1]
     own, scaling = data.scaling, model.scaling or Scaling(np.zeros(width, np.float32), np.ones(width, np.float32))
     if np.array_equal(own.offset, scaling.offset) and np.array_equal(own.factor, scaling.factor):
@@ -148,12 +153,14 @@ def fitting(model: Model, data: Data, who: str) -> Network:
     junctions(network)
     flat = [layer.params[0] for layer in network.layers if layer.op == "dense"]
     if len(flat) == len(network.widths) - 1 and [w.shape[1] for w in flat] != network.widths[:-1]:
-        raise InputError(f"{who} has layers that take several outputs to one neuron (maxout); sizes are counted for plain perceptrons alone")
+        raise InputError(f"{who} has layers that take several outputs to one neuron (maxout); sizes are counted for "
+                         f"plain perceptrons alone")
     return network
 
 
 def countable(network: Network, goal: Target, who: str) -> None:
-    """Raise InputError where a target counts parameters and the network has, or may get, others than weights and biases.
+    """Raise InputError where a target counts parameters and the network has, or may get, others than weights and
+    biases.
 
     What a constant channel adds under a padding becomes an ``offset``, see surgery (U3).
     """
@@ -167,7 +174,8 @@ def countable(network: Network, goal: Target, who: str) -> None:
 
 
 def answering(model: Model, data: Data, who: str) -> Network:
-    """The network of a model in float32, without its dropout layers (a small student needs none), checked against the data.
+    """The network of a model in float32, without its dropout layers (a small student needs none), checked against the
+    data.
 
     One that reads maps gets an ``unflatten`` in front. Raises InputError where inputs or classes differ.
     """
@@ -175,7 +183,8 @@ def answering(model: Model, data: Data, who: str) -> Network:
         network = model.network.astype(np.float32)
     for at in reversed([i for i, layer in enumerate(network.layers) if layer.op == "dropout"]):
         if at + 1 < len(network.layers) and network.layers[at + 1].back == 1:
-            raise InputError(f"{who} adds what a dropout takes to what it gives; without the dropout that adds a value to itself: leave it out")
+            raise InputError(f"{who} adds what a dropout takes to what it gives; without the dropout that adds a value "
+                             f"to itself: leave it out")
         network = without(network, at)
     network = unselected(reading_rows(network, data, who))
     if not all(np.isfinite(p).all() for layer in network.layers for p in layer.params):
@@ -195,21 +204,26 @@ def answering(model: Model, data: Data, who: str) -> Network:
 
 
 def reading_rows(network: Network, data: Data, who: str) -> Network:
-    """A network that reads maps behind an ``unflatten``: examples come as rows. Raises InputError where an example is no map."""
+    """A network that reads maps behind an ``unflatten``: examples come as rows. Raises InputError where an example is
+    no map."""
     if not reads_maps(network):
         return network
     if len(data.shape) not in (2, 3):
-        raise InputError(f"{who} reads maps, and an example of {data.name} has the shape {tuple(data.shape)}; it must be (H, W) or (H, W, C)")
+        raise InputError(f"{who} reads maps, and an example of {data.name} has the shape {tuple(data.shape)}; it must "
+                         f"be (H, W) or (H, W, C)")
     return inserted(network, 0, Layer("unflatten", options={"shape": [*data.shape, 1][:3]}))
 
 
 def unselected(network: Network) -> Network:
-    """The network that reads all of a flattened map, with weights of zero, where a dense layer behind a ``select`` reads a part.
+    """The network that reads all of a flattened map, with weights of zero, where a dense layer behind a ``select``
+    reads a part.
 
-    Surgery leaves such selects behind (positions that nobody reads); without them every channel is read through as many weights.
+    Surgery leaves such selects behind (positions that nobody reads); without them every channel is read through as many
+    weights.
     """
     for i, (flat, some, layer) in enumerate(zip(network.layers, network.layers[1:], network.layers[2:], strict=False)):
-        read = (flat.op, some.op, layer.op) == ("flatten", "select", "dense") and i + 2 not in skipped(network)     # by the dense layer alone
+        # by the dense layer alone
+        read = (flat.op, some.op, layer.op) == ("flatten", "select", "dense") and i + 2 not in skipped(network)
         if read and i and convolves(Network(network.layers[:i])):
             w = np.zeros((len(layer.params[0]), math.prod(cost.shapes(network)[i + 1])), layer.params[0].dtype)
             w[:, np.asarray(some.options["kept"])] = layer.params[0]
@@ -226,7 +240,8 @@ def change_of(own: Scaling, new: Scaling) -> tuple[Array, Array]:
 
 
 def rescaled(data: Data, scaling: Scaling | None) -> Data:
-    """The data as another scaling gives it, see ``change_of``; the very same where the two are equal. Without a scaling: unscaled.
+    """The data as another scaling gives it, see ``change_of``; the very same where the two are equal. Without a
+    scaling: unscaled.
 
     Raises InputError where that is not finite in float32.
     """
@@ -242,7 +257,9 @@ def rescaled(data: Data, scaling: Scaling | None) -> Data:
             for i in range(0, len(x), 4096):                  # in float64, a part at a time
                 out[i:i + 4096] = x[i:i + 4096] * ratio + shift
         if not np.isfinite(out).all():
-            raise InputError(f"teacher: its scaling takes {data.name} beyond float32; it needs a teacher for such inputs")
+            raise InputError(f"teacher: its scaling takes {data.name} beyond float32; it needs a teacher for such "
+                             f"inputs")
         return out
 
-    return replace(data, x_train=change(data.x_train), x_validation=change(data.x_validation), x_test=change(data.x_test), scaling=new)
+    return replace(data, x_train=change(data.x_train), x_validation=change(data.x_validation),
+                   x_test=change(data.x_test), scaling=new)

@@ -1,4 +1,5 @@
-"""The report of a run: one page of HTML that needs nothing else. No script, no file beside it, nothing from the network."""
+"""The report of a run: one page of HTML that needs nothing else. No script, no file beside it, nothing from the
+network."""
 
 from __future__ import annotations
 
@@ -11,27 +12,36 @@ from npkd.pipeline import largest
 from npkd.recipe import OF_STUDENT, OF_TRAINED
 
 CAPTIONS: Mapping[str, tuple[str, str]] = {
-    "training": ("Training", "Loss and validation error, epoch by epoch. A dotted line stands wherever neurons were removed."),
+    "training": ("Training",
+                 "Loss and validation error, epoch by epoch. A dotted line stands wherever neurons were removed."),
     "kept": ("Neurons kept", "How many of the teacher's inputs and neurons each layer of the student keeps."),
-    "path": ("The path", "For each layer the part of its output that is lost when only so many of its neurons stay, from the last round. "
-                         "Where a curve is flat, neurons cost nothing to remove; the budget is spent where it is steep."),
+    "path": ("The path", "For each layer the part of its output that is lost when only so many of its neurons stay, "
+                         "from the last round. "
+                         "Where a curve is flat, neurons cost nothing to remove; the budget is spent where it is "
+                         "steep."),
     "pixels": ("Inputs that survive", "Blue: pixels that the student reads. The others are never looked at again."),
-    "weights": ("First-layer weights", "Each small picture is one neuron: what raises it (orange) and what lowers it (purple). "
+    "weights": ("First-layer weights",
+                "Each small picture is one neuron: what raises it (orange) and what lowers it (purple). "
                                        "Grey pixels were removed. By falling norm."),
 }
 """Title and caption of each figure, by the name of its file."""
 
 MEANING = (
-    ("Test error", "Share of the test examples that are put into a wrong class. They were looked at once, after everything was decided."),
+    ("Test error", "Share of the test examples that are put into a wrong class. They were looked at once, after "
+                   "everything was decided."),
     ("Multiply-accumulates", "Products added up for one example, biases not counted: what a forward pass costs."),
     ("λ", "Weight of the penalty in the layer's convex problem: the larger, the fewer neurons stay."),
-    ("Duality gap", "Certificate of the solution: how far it can at most be from the best one, relative to the objective with nothing kept. "
+    ("Duality gap", "Certificate of the solution: how far it can at most be from the best one, relative to the "
+                    "objective with nothing kept. "
                     "The largest over all rounds."),
-    ("Relative error", "Share of the variance of what the layer gives on, weighted by its effect on the logits, that the kept neurons do not "
+    ("Relative error", "Share of the variance of what the layer gives on, weighted by its effect on the logits, that "
+                       "the kept neurons do not "
                        "reproduce; after the refit, last round."),
     ("Proved", "Removed neurons that the certificate itself proves zero in the exact solution; last round."),
-    ("Removal difference", "Largest change of an output when neurons that provably change nothing were cut out: rounding only."),
-    ("Dead, constant, duplicate", "Why a neuron could be cut out: nobody reads it; its value never changes, so it moved into the next bias; "
+    ("Removal difference",
+     "Largest change of an output when neurons that provably change nothing were cut out: rounding only."),
+    ("Dead, constant, duplicate",
+     "Why a neuron could be cut out: nobody reads it; its value never changes, so it moved into the next bias; "
                                   "another neuron computes the same and took over its weights."),
     ("Agreement", "Share of the test examples that teacher and student put into the same class."),
 )
@@ -103,7 +113,8 @@ def headline(summary: Mapping[str, Any]) -> str:
         return (f"{number(m['macs'])} multiply-accumulates, test error {percent(m['test_error'], 2)}, "
                 f"validation error {percent(m['validation_error'], 2)}")
     t, s = summary["teacher"], summary["student"]
-    return (f"{t['widths'][0]} → {s['widths'][0]} inputs, {number(t['macs'])} → {number(s['macs'])} multiply-accumulates "
+    return (f"{t['widths'][0]} → {s['widths'][0]} inputs, {number(t['macs'])} → {number(s['macs'])} "
+            f"multiply-accumulates "
             f"({percent(s['macs'] / t['macs'])}), test error {percent(t['test_error'])} → {percent(s['test_error'])}")
 
 
@@ -111,7 +122,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], words: bool = Fals
     """A table; everything is escaped. The first cell of a row names it; ``words``: the others are text, not numbers."""
     top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
     cell = '<td class="words">' if words else "<td>"
-    body = "".join(f'<tr><th scope="row">{escape(first)}</th>' + "".join(f"{cell}{escape(c)}</td>" for c in rest) + "</tr>\n"
+    body = "".join(f'<tr><th scope="row">{escape(first)}</th>' + "".join(f"{cell}{escape(c)}</td>" for c in rest)
+                   + "</tr>\n"
                    for first, *rest in rows)
     header = f"<thead><tr>{top}</tr></thead>\n" if head else ""
     return f'<div class="wide"><table>{header}<tbody>\n{body}</tbody></table></div>'
@@ -127,9 +139,13 @@ def compared(teacher: Mapping[str, Any], student: Mapping[str, Any]) -> list[lis
     rows = [["widths", chain(teacher["widths"]), chain(student["widths"]), ""]]
     for key in ("test_error", "validation_error"):
         points = 100 * (student[key] - teacher[key])
-        rows.append([key.replace("_", " "), percent(teacher[key], 2), percent(student[key], 2), f"{points:+.2f} points"])
+        rows.append([key.replace("_", " "), percent(teacher[key], 2), percent(student[key], 2),
+                     f"{points:+.2f} points"])
     names = {"macs": "multiply-accumulates", "parameters": "parameters", "bytes": "bytes"}
-    return rows + [[words, number(teacher[k]), number(student[k]), percent(student[k] / teacher[k])] for k, words in names.items()]
+    return (
+        rows + [[words, number(teacher[k]), number(student[k]), percent(student[k] / teacher[k])] for k,
+                words in names.items()]
+    )
 
 
 def setting(value: Any) -> str:
@@ -140,7 +156,8 @@ def setting(value: Any) -> str:
 
 
 def certificate(layer: Mapping[str, Any]) -> list[str]:
-    """λ, duality gap, relative error and neurons proved, of a layer; dashes where channels were eliminated without a λ."""
+    """λ, duality gap, relative error and neurons proved, of a layer; dashes where channels were eliminated without a
+    λ."""
     dash, error = "\N{EN DASH}", power(layer["relative_error"])
     if layer["duality_gap"] is None:
         return [dash, dash, error, dash]
@@ -165,12 +182,14 @@ def compression(summary: Mapping[str, Any]) -> list[str]:
             for k, a in enumerate(summary["layers"])]
     gap, said = largest([a["duality_gap"] for a in summary["layers"]]), []
     if gap is not None:
-        said.append("Which neurons stay is the solution of a convex problem, layer by layer. At its λ, before the refit, no other weights are "
+        said.append("Which neurons stay is the solution of a convex problem, layer by layer. At its λ, before the "
+                    "refit, no other weights are "
                     f"better by more than {power(gap)} of what the objective is with nothing kept.")
     if any(a["duality_gap"] is None for a in summary["layers"]):
         said.append("Channels, which are read through several weights each, are eliminated one after the other.")
     if untrained(summary):
-        parts.append("<p>The student was not trained: its layers were fitted again, one after the other, to what they gave before.</p>")
+        parts.append("<p>The student was not trained: its layers were fitted again, one after the other, to what they "
+                     "gave before.</p>")
     parts += [
         "<h2>Layers and their certificates</h2>",
         f"<p>{' '.join(said)}</p>",
@@ -179,8 +198,10 @@ def compression(summary: Mapping[str, Any]) -> list[str]:
         f"<p>Cutting the neurons out changed no output by more than {power(summary['removal_difference'])} "
         f"({power(summary['removal_difference_float64'])} in double precision).</p>",
         table(["neurons", "dead", "constant", "duplicate"],
-              [[junction(k), *(str(r[why]) for why in ("dead", "constant", "duplicate"))] for k, r in enumerate(summary["removals"])]),
-        table(["round", "widths", "budget", "size"], [[str(k), chain(r["widths"]), number(round(r["budget"])), number(r["size"])]
+              [[junction(k), *(str(r[why]) for why in ("dead", "constant", "duplicate"))] for k,
+               r in enumerate(summary["removals"])]),
+        table(["round", "widths", "budget", "size"],
+              [[str(k), chain(r["widths"]), number(round(r["budget"])), number(r["size"])]
                                                       for k, r in enumerate(summary["rounds"], 1)]),
     ]
     return parts
@@ -189,10 +210,15 @@ def compression(summary: Mapping[str, Any]) -> list[str]:
 def settings(summary: Mapping[str, Any]) -> list[list[str]]:
     """Everything that was set, in words."""
     split, recipe = summary["split"], summary["recipe"]
-    own = "the teacher's own, so that it is not judged on what it was trained on" if split["seed_from_teacher"] else "the seed of the run"
+    own = (
+        "the teacher's own, so that it is not judged on what it was trained on" if split["seed_from_teacher"]
+        else "the seed of the run"
+    )
     rows = [
-        ["data", f"{summary['data']}: {number(split['train'])} examples for training, {number(split['validation'])} for validation, "
-                 f"{number(split['test'])} for the test; {summary['classes']} classes; an example is {' × '.join(map(str, summary['shape']))}"],
+        ["data", f"{summary['data']}: {number(split['train'])} examples for training, {number(split['validation'])} "
+                 f"for validation, "
+                 f"{number(split['test'])} for the test; {summary['classes']} classes; an example is "
+                 f"{' × '.join(map(str, summary['shape']))}"],
         ["split", f"drawn with seed {split['seed']} ({own})"],
         ["seed", str(summary["seed"])],
     ]
@@ -202,13 +228,16 @@ def settings(summary: Mapping[str, Any]) -> list[list[str]]:
             "at most so many neurons a layer, inputs first" if target["kind"] == "widths" else
             f"at most {number(target['bound'])} {target['kind']}")
         rows.append(["target", f"{target['words']}: {bound}"])
-        rows.append(["teacher", f"from the file {summary['teacher_file']}" if summary["teacher_file"] else "trained in this run"])
+        rows.append(["teacher",
+                     f"from the file {summary['teacher_file']}" if summary["teacher_file"] else "trained in this run"])
         if summary.get("tutor"):
-            rows.append(["tutor", f"from the file {summary['tutor']['file']}, test error {percent(summary['tutor']['test_error'], 2)}"])
+            rows.append(["tutor", f"from the file {summary['tutor']['file']}, test error "
+                                  f"{percent(summary['tutor']['test_error'], 2)}"])
         if not untrained(summary):
             also = f", and the labels with weight {recipe['labels']:g}" if recipe.get("labels") else ""
             rows.append(["learnt from", f"the answers of the {'tutor' if summary.get('tutor') else 'teacher'}{also}"])
-    rows += [[f"shown to the {who}" if "target" in summary else "augmentation", str(words)] for who, words in summary["augmentation"].items()]
+    rows += [[f"shown to the {who}" if "target" in summary else "augmentation", str(words)] for who,
+             words in summary["augmentation"].items()]
     left_out = set(OF_STUDENT if "model" in summary else OF_TRAINED if untrained(summary) else ())
     if summary.get("target", {}).get("kind") == "error":
         left_out.add("rounds")
@@ -227,11 +256,16 @@ def html(summary: Mapping[str, Any], figures: Sequence[tuple[str, str, bytes]]) 
     if "model" in summary:
         title, m = f"A network trained on {summary['data']}", summary["model"]
         parts = ["<h2>The network</h2>", table([], [
-            ["widths", chain(m["widths"])], *([key.replace("_", " "), percent(m[key], 2)] for key in ("test_error", "validation_error")),
-            ["multiply-accumulates", number(m["macs"])], ["parameters", number(m["parameters"])], ["bytes", number(m["bytes"])]])]
+            ["widths", chain(m["widths"])],
+            *([key.replace("_", " "), percent(m[key], 2)] for key in ("test_error", "validation_error")),
+            ["multiply-accumulates", number(m["macs"])], ["parameters", number(m["parameters"])],
+            ["bytes", number(m["bytes"])]])]
         meaning: Sequence[tuple[str, str]] = MEANING[:2]
     else:
-        title = f"A network for {summary['data']}, compressed to {percent(summary['student']['macs'] / summary['teacher']['macs'])}"
+        title = (
+            f"A network for {summary['data']}, compressed to "
+            f"{percent(summary['student']['macs'] / summary['teacher']['macs'])}"
+        )
         parts, meaning = compression(summary), MEANING
     parts.append("<h2>Figures</h2>" if figures else "")
     for name, caption, png in figures:
@@ -241,8 +275,10 @@ def html(summary: Mapping[str, Any], figures: Sequence[tuple[str, str, bytes]]) 
     parts += [
         "<h2>Settings</h2>", table([], settings(summary), words=True),
         "<h2>Do it again</h2>", f"<pre>{escape(str(summary['command']))}</pre>",
-        '<p class="small">The same command with the same versions on the same machine gives the same networks, byte by byte.</p>',
-        "<h2>What the numbers mean</h2>", "<dl>", *(f"<dt>{escape(word)}</dt><dd>{escape(said)}</dd>" for word, said in meaning), "</dl>",
+        '<p class="small">The same command with the same versions on the same machine gives the same networks, byte by '
+        'byte.</p>',
+        "<h2>What the numbers mean</h2>", "<dl>",
+        *(f"<dt>{escape(word)}</dt><dd>{escape(said)}</dd>" for word, said in meaning), "</dl>",
     ]
     body = "\n".join(part for part in parts if part)
     return (

@@ -1,7 +1,8 @@
 """Parts of a stream of examples: what is held out, what is learnt from, and uniform samples of both.
 
-Which examples are held out is decided by what they are, not by where they stand: by a hash of the example, so that every pass, every order
-and every way of cutting the data into batches gives the same parts, and copies of an example never stand on both sides.
+Which examples are held out is decided by what they are, not by where they stand: by a hash of the example, so that
+every pass, every order and every way of cutting the data into batches gives the same parts, and copies of an example
+never stand on both sides.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ def hashes(x: Array, key: Array) -> Array:
 
         h(x) = ⌊(a_0 + Σ_i a_i x_i mod 2⁶⁴) / 2³²⌋,   x_i the bits of a float32 as a whole number
 
-    x (n, I) float32, key (I + 1,) uint64 at random: then the numbers are uniform, and those of two different examples independent.
+    x (n, I) float32, key (I + 1,) uint64 at random: then the numbers are uniform, and those of two different examples
+    independent.
     Source: Lemire & Kaser 2014 (multilinear hashing).
     """
     out = np.empty(len(x), np.uint64)
     for i in range(0, len(x), 500):                           # 64 bits a feature: a few at a time
-        bits = (x[i:i + 500] + np.float32(0)).view(np.uint32).astype(np.uint64)          # + 0: −0.0 and 0.0 are one number
+        bits = (x[i:i + 500] + np.float32(0)).view(np.uint32).astype(np.uint64)       # + 0: −0.0 and 0.0 are one number
         out[i:i + 500] = (np.einsum("ni,i->n", bits, key[1:]) + key[0]) >> np.uint64(32)
     return out
 
@@ -72,10 +74,12 @@ def survey(passes: Passes, fraction: float, seed: int) -> Survey:
 
 
 class Reservoir:
-    """A uniform sample of a stream, drawn in one pass: each example is in it with the same probability, and so is each set of them.
+    """A uniform sample of a stream, drawn in one pass: each example is in it with the same probability, and so is each
+    set of them.
 
-    Of the examples so far each one is in the sample with probability size/t. The t-th (t > size) enters with that probability and takes a
-    place at random. What is drawn depends on the seed and the order of the examples, not on how they are cut into batches.
+    Of the examples so far each one is in the sample with probability size/t. The t-th (t > size) enters with that
+    probability and takes a place at random. What is drawn depends on the seed and the order of the examples, not on how
+    they are cut into batches.
     Source: Vitter 1985, algorithm R.
     """
 
@@ -87,7 +91,7 @@ class Reservoir:
         """More of the stream: x (n, I) float32 and labels (n,)."""
         n, t = len(x), self.seen + 1 + np.arange(len(x))
         place = np.where(t <= self.size, t - 1, np.floor(self.rng.random(n) * t).astype(np.int64))
-        places, last = np.unique(place[::-1], return_index=True)                          # of several for one place the last one stays
+        places, last = np.unique(place[::-1], return_index=True)           # of several for one place the last one stays
         rows = n - 1 - last[places < self.size]
         places = places[places < self.size]
         self.x[places] = x[rows]
@@ -103,7 +107,8 @@ class Reservoir:
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """What is kept of a stream: x (n, I) float32, y (n,) int64 (not set where there are no labels), and the same of what is held out.
+    """What is kept of a stream: x (n, I) float32, y (n,) int64 (not set where there are no labels), and the same of
+    what is held out.
 
     learnt_from     how many examples are not held out, of which x is a sample
     """
@@ -131,13 +136,16 @@ def samples(passes: Passes, found: Survey, size: int, held: int, seed: int) -> S
                 part.add(x[which], None if y is None else y[which])
         count += len(x)
     if count != found.examples or not all(part.seen for part in parts):
-        raise InputError(f"compress: x gave {found.examples} examples in the first pass and {count} in the second; it must give the same in "
+        raise InputError(f"compress: x gave {found.examples} examples in the first pass and {count} in the second; it "
+                         f"must give the same in "
                          "every pass, so a function has to make a new iterator each time")
     return Samples(*parts[0].drawn(), *parts[1].drawn(), parts[0].seen)
 
 
-def learnt_from(passes: Passes, found: Survey, factor: float, rows: int, dtype: Any = np.float32) -> Callable[[], Iterator[Array]]:
-    """Passes over the examples that are not held out, times ``factor``, in batches of just ``rows`` whatever batches they come in.
+def learnt_from(passes: Passes, found: Survey, factor: float, rows: int,
+                dtype: Any = np.float32) -> Callable[[], Iterator[Array]]:
+    """Passes over the examples that are not held out, times ``factor``, in batches of just ``rows`` whatever batches
+    they come in.
 
     Raises InputError during a pass that gives other examples than the first.
     """
@@ -155,7 +163,8 @@ def learnt_from(passes: Passes, found: Survey, factor: float, rows: int, dtype: 
                     yield batch
                     batch, filled = np.empty_like(batch), 0
         if count != found.examples:
-            raise InputError(f"compress: x gave {found.examples} examples in the first pass and {count} in a later one; it must give the same "
+            raise InputError(f"compress: x gave {found.examples} examples in the first pass and {count} in a later "
+                             f"one; it must give the same "
                              "in every pass")
         if filled:
             yield batch[:filled]

@@ -1,4 +1,5 @@
-"""What a user asks for, in the words of the command line, before anything is looked at. What contradicts itself is refused here."""
+"""What a user asks for, in the words of the command line, before anything is looked at. What contradicts itself is
+refused here."""
 
 from __future__ import annotations
 
@@ -19,11 +20,13 @@ class Settings:
     data            "digits", "mnist", "fashion-mnist", or the path of an .npz or of a folder with IDX files
     out             the folder that is written to, made where it is missing
     seed            of the validation split and of everything that is drawn
-    epochs          compress: of the last distillation, the other stages in proportion, 0: the student is not trained; train: of the
-                    training. None: by the size of the data
-    network         what is trained: "perceptron" or "lenet5";   hidden  the perceptron's hidden widths, None: the recipe's
+    epochs          compress: of the last distillation, the other stages in proportion, 0: the student is not trained;
+                    train: of the training. None: by the size of the data
+    network         what is trained: "perceptron" or "lenet5";   hidden  the perceptron's hidden widths, None: the
+                    recipe's
     teacher         compress: the file of a trained network; None: one is trained
-    tutor           compress: the file of a better network, of any kind, whose answers are learnt in the place of the teacher's; or None
+    tutor           compress: the file of a better network, of any kind, whose answers are learnt in the place of the
+                    teacher's; or None
     target          compress: how small, see npkd.target
     keep_inputs     compress: no input is removed
     dropout         train: rate behind each hidden layer;   activation  between the dense layers
@@ -50,9 +53,11 @@ class Settings:
         one_of("settings", "activation", self.activation, ACTIVATIONS)
         one_of("settings", "network", self.network, recipe.NETWORKS)
         if self.network != "perceptron" and (self.hidden is not None or self.dropout or self.activation != "relu"):
-            raise InputError(f"settings: got the network {self.network} with hidden widths, dropout or an activation; those are a perceptron's")
+            raise InputError(f"settings: got the network {self.network} with hidden widths, dropout or an activation; "
+                             f"those are a perceptron's")
         if self.network != "perceptron" and self.teacher is not None:
-            raise InputError(f"settings: got a teacher and the network {self.network}; give one of them, the network is for a teacher that is "
+            raise InputError(f"settings: got a teacher and the network {self.network}; give one of them, the network "
+                             f"is for a teacher that is "
                              "trained here")
         if self.tutor is not None:
             pipeline.teachable(self.epochs)
@@ -61,4 +66,5 @@ class Settings:
         if self.seed < 0:
             raise InputError(f"settings: seed is {self.seed}; it must not be negative")
         if self.teacher is not None and self.hidden is not None:
-            raise InputError("settings: got a teacher and hidden widths; give one of them, the widths are for a teacher that is trained here")
+            raise InputError("settings: got a teacher and hidden widths; give one of them, the widths are for a "
+                             "teacher that is trained here")

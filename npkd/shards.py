@@ -1,7 +1,7 @@
 """A folder of .npz shards: examples that do not fit into memory, read a slice at a time and without pickle.
 
-A shard holds an array ``x`` (n, ...) and, if there are labels, an array ``y`` (n,). Every .npz of the folder is a shard; they are read in
-the order of their names. What stands in a shard besides x and y is not looked at.
+A shard holds an array ``x`` (n, ...) and, if there are labels, an array ``y`` (n,). Every .npz of the folder is a
+shard; they are read in the order of their names. What stands in a shard besides x and y is not looked at.
 """
 
 from __future__ import annotations
@@ -46,20 +46,24 @@ class Shards:
     shape: tuple[int, ...]
 
     def batches(self, rows: int) -> Iterator[Pair]:
-        """One pass: x (n, ...) and y (n,) as they are stored, n ≤ rows, in the order of the files; the sums of the archives are checked.
+        """One pass: x (n, ...) and y (n,) as they are stored, n ≤ rows, in the order of the files; the sums of the
+        archives are checked.
 
-        Memory: one slice of so many rows (a shard that was stored by columns is read whole). Raises InputError for damaged shards.
+        Memory: one slice of so many rows (a shard that was stored by columns is read whole). Raises InputError for
+        damaged shards.
         """
         for path in self.files:
             with reading(f"shards: {path}", "it must be an undamaged .npz file that can be read"), \
                     zipfile.ZipFile(path) as archive, ExitStack() as stack:
-                parts = [slices(stack.enter_context(archive.open(f"{name}.npy")), rows) for name in ("x", "y")[:1 + self.labelled]]
+                parts = [slices(stack.enter_context(archive.open(f"{name}.npy")), rows)
+                         for name in ("x", "y")[:1 + self.labelled]]
                 for part in zip(*parts, strict=True):
                     yield part[0], part[1] if self.labelled else None
 
 
 def header(stream: IO[bytes]) -> Member:
-    """The header of an .npy stream, which is left behind it. Raises ValueError where it is no .npy that NumPy stores numbers in."""
+    """The header of an .npy stream, which is left behind it. Raises ValueError where it is no .npy that NumPy stores
+    numbers in."""
     read = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
     major, _ = np.lib.format.read_magic(stream)
     if major not in read:
@@ -69,7 +73,8 @@ def header(stream: IO[bytes]) -> Member:
 
 
 def slices(stream: IO[bytes], rows: int) -> Iterator[Array]:
-    """The array of an .npy stream, so many rows at a time. Raises ValueError where it ends early or goes on behind its end."""
+    """The array of an .npy stream, so many rows at a time. Raises ValueError where it ends early or goes on behind its
+    end."""
     found = header(stream)
     n, one = found.shape[0], int(np.prod(found.shape[1:], dtype=np.int64)) * found.dtype.itemsize
     if found.by_columns:
@@ -81,7 +86,7 @@ def slices(stream: IO[bytes], rows: int) -> Iterator[Array]:
             count = min(rows, n - i)
             data = stream.read(count * one)
             yield np.frombuffer(data, found.dtype).reshape(count, *found.shape[1:])
-    if stream.read(1):                                        # reading on to the end is also what checks the sum of the archive
+    if stream.read(1):                                # reading on to the end is also what checks the sum of the archive
         raise ValueError("it goes on behind its end")
 
 
@@ -115,14 +120,17 @@ def open_shards(path: NewPath) -> Shards:
     path = Path(path)
     files = sorted(path.glob("*.npz")) if path.is_dir() else [path]
     if not files:
-        raise InputError(f"shards: {path} has no .npz file in it; a folder of shards holds .npz files with an array x each")
+        raise InputError(f"shards: {path} has no .npz file in it; a folder of shards holds .npz files with an array x "
+                         f"each")
     found = [members(file) for file in files]
     first = found[0]
     for file, one in zip(files, found, strict=True):
         if one["x"].shape[1:] != first["x"].shape[1:]:
-            raise InputError(f"shards: examples of {file} have shape {one['x'].shape[1:]}, of {files[0]} {first['x'].shape[1:]}; "
+            raise InputError(f"shards: examples of {file} have shape {one['x'].shape[1:]}, of {files[0]} "
+                             f"{first['x'].shape[1:]}; "
                              "they must agree")
         if ("y" in one) != ("y" in first):
             with_y, without = (file, files[0]) if "y" in one else (files[0], file)
-            raise InputError(f"shards: {with_y} has labels y and {without} has none; either all shards have them or none")
+            raise InputError(f"shards: {with_y} has labels y and {without} has none; either all shards have them or "
+                             f"none")
     return Shards(tuple(files), "y" in first, sum(one["x"].shape[0] for one in found), first["x"].shape[1:])

@@ -33,7 +33,8 @@ class Model:
     def logits(self, x: Array) -> Array:
         """Logits of raw inputs x (N, ...), in any numeric dtype: (N, C).
 
-        Raises InputError unless x holds examples of finite integers or floating-point numbers, as wide as the network or its scaling asks.
+        Raises InputError unless x holds examples of finite integers or floating-point numbers, as wide as the network
+        or its scaling asks.
         """
         x = np.asarray(x)
         dtype = next(p.dtype for layer in self.network.layers for p in layer.params)
@@ -56,14 +57,15 @@ def save(path: NewPath, model: Model) -> None:
             arrays[f"{i}.running{k}"] = r
     if model.scaling:
         arrays |= {"offset": model.scaling.offset, "factor": model.scaling.factor}
-    write_npz(path, {"format": "npkd-network", "version": VERSION, "layers": layers, "about": dict(model.about)}, arrays)
+    write_npz(path, {"format": "npkd-network", "version": VERSION, "layers": layers, "about": dict(model.about)},
+              arrays)
 
 
 def load(path: NewPath) -> Model:
     """Read a model that ``save`` wrote.
 
-    Raises InputError for a file that is missing, truncated or not npkd's, for layers that this npkd does not know, and for arrays whose
-    shapes do not follow one another.
+    Raises InputError for a file that is missing, truncated or not npkd's, for layers that this npkd does not know, and
+    for arrays whose shapes do not follow one another.
     """
     header, arrays = read_npz(path, "network")
     try:
@@ -83,12 +85,14 @@ def load(path: NewPath) -> Model:
             width = len(scaling.offset) if scaling else input_width(network)
             network(np.zeros((2, width), first.dtype))                # shapes that do not follow one another show here
     except (KeyError, TypeError, AttributeError, StopIteration, IndexError, ValueError) as error:
-        raise InputError(f"read: {path} does not hold a network that this npkd can run ({error!r:.120}); give one that npkd saved") from error
+        raise InputError(f"read: {path} does not hold a network that this npkd can run ({error!r:.120}); give one that "
+                         f"npkd saved") from error
     return Model(network, scaling, about)
 
 
 def input_width(network: Network) -> int:
-    """How many values a row holds that the network takes: what its first layer reads, or what its ``select`` must at least have."""
+    """How many values a row holds that the network takes: what its first layer reads, or what its ``select`` must at
+    least have."""
     if network.layers[0].op == "select":
         return int(max(network.layers[0].options["kept"])) + 1
     if network.layers[0].op == "unflatten":

@@ -1,7 +1,7 @@
 """What a run says of itself in numbers: the content of summary.json.
 
-No dates and no paths: the same seed gives the same summary, apart from "seconds". The test part is looked at here and nowhere else, once
-for each network.
+No dates and no paths: the same seed gives the same summary, apart from "seconds". The test part is looked at here and
+nowhere else, once for each network.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ UNTRAINED = "nothing: it was not trained"
 def augmentation(recipe: Recipe, *, compressed: bool) -> dict[str, str]:
     """What the networks were shown besides the examples, in words."""
     moved = f"pictures moved by up to {recipe.jitter} pixels" if recipe.jitter else ""
-    mixed = f"inputs mixed in pairs (share drawn from Beta({recipe.mix:g}, {recipe.mix:g})), labelled by the teacher" if recipe.mix else ""
+    mixed = (
+        f"inputs mixed in pairs (share drawn from Beta({recipe.mix:g}, {recipe.mix:g})), labelled by the teacher"
+        if recipe.mix else ""
+    )
     noise = f"Gaussian noise of deviation {recipe.noise:g} on the scaled inputs" if recipe.noise else ""
     worst = f"each input also moved by {recipe.adversary:g} to where the loss rises fastest" if recipe.adversary else ""
     words = {"teacher": "; ".join(filter(None, [moved, noise])) or "none"}
@@ -120,7 +123,8 @@ def of_compression(plan: Plan, target: Target, state: State) -> dict[str, Any]:
 
 def removals(rounds: Sequence[Distilled], junctions: int) -> list[dict[str, int]]:
     """For each junction, inputs first, how many neurons were cut out for which reason, all rounds together."""
-    found = Counter((removal.junction, removal.reason) for r in rounds for removal in r.removals if removal.position is None)
+    found = Counter((removal.junction, removal.reason) for r in rounds for removal in r.removals
+                    if removal.position is None)
     return [{why: found[k, why] for why in ("dead", "constant", "duplicate")} for k in range(junctions)]
 
 
@@ -129,7 +133,8 @@ def read(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_bytes())
     except OSError as error:
-        raise InputError(f"report: {path}: {reason(error)}; name a folder that npkd compress or npkd train wrote") from error
+        raise InputError(f"report: {path}: {reason(error)}; name a folder that npkd compress or npkd train "
+                         f"wrote") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"report: {path} is no JSON ({error}); it must be the summary.json of a run") from error
     if not isinstance(found, dict):

@@ -18,18 +18,21 @@ from npkd.storage import Model
 from npkd.stream import plain
 
 APART = 32
-"""How many times larger than the median the weights that read a feature may be, before it is said to have a unit of its own."""
+"""How many times larger than the median the weights that read a feature may be, before it is said to have a unit of its
+own."""
 
 AGREEMENT = 1e-3
 """How far the answers of a function may be from those of the layers given with it, relative to the largest logit."""
 
 @dataclass(frozen=True, eq=False)
 class Layers:
-    """A network of another library: its dense layers, and the function that it is, to prove that they were taken over rightly.
+    """A network of another library: its dense layers, and the function that it is, to prove that they were taken over
+    rightly.
 
-    layers      (w, b) for each dense layer in order, w (O, I), b (O,) or None: arrays, or whatever NumPy can read as arrays
-    answers     x (n, ...) float32, in the shape in which examples are given, -> (n, C): logits, or their softmax or log-softmax;
-                None: nothing is checked
+    layers      (w, b) for each dense layer in order, w (O, I), b (O,) or None: arrays, or whatever NumPy can read as
+                arrays
+    answers     x (n, ...) float32, in the shape in which examples are given, -> (n, C): logits, or their softmax or
+                log-softmax; None: nothing is checked
     activation  between the layers: "relu", "tanh" or "sigmoid"
     """
 
@@ -43,7 +46,8 @@ Teacher = Network | Model | Layers | Sequence[tuple[Any, Any]]
 
 
 def taken(teacher: Teacher) -> Model:
-    """The teacher as a network, with its scaling if it has one. Raises InputError for what is no classifier with layers of weights."""
+    """The teacher as a network, with its scaling if it has one. Raises InputError for what is no classifier with layers
+    of weights."""
     if isinstance(teacher, Model):
         model = teacher
     elif isinstance(teacher, Network):
@@ -53,7 +57,10 @@ def taken(teacher: Teacher) -> Model:
     elif isinstance(teacher, (list, tuple)):
         model = Model(from_layers(teacher, "relu"))
     else:
-        more = "; a function alone does not show its layers: give npkd.Layers(layers, answers=function)" if callable(teacher) else ""
+        more = (
+            "; a function alone does not show its layers: give npkd.Layers(layers, answers=function)"
+            if callable(teacher) else ""
+        )
         raise InputError(f"compress: the teacher is of type {type(teacher).__name__}; "
                          f"it must be a network of npkd, a list of (w, b), or Layers{more}")
     layers = list(model.network.layers)
@@ -63,14 +70,16 @@ def taken(teacher: Teacher) -> Model:
         raise InputError("compress: the teacher has no dense layer; its neurons are what is removed")
     network = Network(layers)
     if outputs(network) < 2:
-        raise InputError("compress: the teacher has a single output; it must tell at least two classes apart, one logit for each")
+        raise InputError("compress: the teacher has a single output; it must tell at least two classes apart, one "
+                         "logit for each")
     return Model(network, model.scaling, model.about)
 
 
 def outputs(network: Network) -> int:
     """How many logits the last layer of weights makes, with what a maxout behind it leaves of them."""
     last = max(i for i, layer in enumerate(network.layers) if layer.op in WEIGHTS)
-    return int(network.widths[-1] // math.prod(layer.options["pieces"] for layer in network.layers[last:] if layer.op == "maxout"))
+    return int(network.widths[-1] // math.prod(layer.options["pieces"] for layer in network.layers[last:]
+                                               if layer.op == "maxout"))
 
 
 def from_layers(layers: Sequence[tuple[Any, Any]], activation: str) -> Network:
@@ -92,7 +101,8 @@ def from_layers(layers: Sequence[tuple[Any, Any]], activation: str) -> Network:
             follows = "" if before is None else f" behind {before} outputs"
             raise InputError(f"compress: layer {k} of the teacher has w {w.shape} and b {b.shape}{follows}; {need}")
         if not (np.issubdtype(w.dtype, np.number) and np.issubdtype(b.dtype, np.number)):
-            raise InputError(f"compress: layer {k} of the teacher is of {w.dtype} and {b.dtype}; w and b must hold numbers")
+            raise InputError(f"compress: layer {k} of the teacher is of {w.dtype} and {b.dtype}; w and b must hold "
+                             f"numbers")
         with np.errstate(over="ignore"):
             params = np.ascontiguousarray(w, np.float32), np.ascontiguousarray(b, np.float32)
         made += [Layer(activation)] * bool(made) + [Layer("dense", params)]
@@ -102,22 +112,26 @@ def from_layers(layers: Sequence[tuple[Any, Any]], activation: str) -> Network:
 
 
 def agreeing(answers: Callable[[Array], Any], network: Network, x: Array) -> None:
-    """Raise InputError unless a function gives, on x (n, ...), the logits, softmax or log-softmax that the network gives on the rows."""
+    """Raise InputError unless a function gives, on x (n, ...), the logits, softmax or log-softmax that the network
+    gives on the rows."""
     z = predict(network, x.reshape(len(x), -1)).astype(np.float64)
     got = plain(answers(x))
     if got.shape != z.shape or not np.issubdtype(got.dtype, np.floating) or not np.isfinite(got).all():
         raise InputError(f"compress: the function answers {len(x)} examples with {got.dtype} of shape {got.shape}; "
                          f"it must give finite logits {z.shape}")
     largest = max(float(np.abs(z).max()), np.finfo(np.float32).tiny)
-    centred = [a - a.mean(axis=1, keepdims=True) for a in (got.astype(np.float64), z)]    # a log-softmax is logits minus a number an example
+    # a log-softmax is logits minus a number an example
+    centred = [a - a.mean(axis=1, keepdims=True) for a in (got.astype(np.float64), z)]
     soft = np.exp(z - z.max(axis=1, keepdims=True))
     soft /= soft.sum(axis=1, keepdims=True)
     off = np.minimum(np.abs(centred[0] - centred[1]).max() / largest, np.abs(got - soft).max())
     if off > AGREEMENT:
         n = int(np.abs(centred[0] - centred[1]).max(axis=1).argmax())
         raise InputError(
-            f"compress: the function and the layers given with it do not compute the same: on example {n} it says {shown(got[n])}, they say "
-            f"{shown(z[n])}; look at the order of the layers, w as (O, I), the activation between them, and the scaling of x")
+            f"compress: the function and the layers given with it do not compute the same: on example {n} it says "
+            f"{shown(got[n])}, they say "
+            f"{shown(z[n])}; look at the order of the layers, w as (O, I), the activation between them, and the "
+            f"scaling of x")
 
 
 def shown(a: Array) -> str:
@@ -126,23 +140,27 @@ def shown(a: Array) -> str:
 
 
 def adds_inputs(network: Network) -> bool:
-    """Is what the first layer of weights reads added to something behind it? It then cannot be measured in other units."""
+    """Is what the first layer of weights reads added to something behind it? It then cannot be measured in other
+    units."""
     first = next(i for i, layer in enumerate(network.layers) if layer.op in WEIGHTS)
     return any(layer.back and i - layer.back <= first for i, layer in enumerate(network.layers))
 
 
 def unit_of(root_mean_square: float) -> float:
-    """A power of two by which x is divided while it is learnt from, so that the steps fit: 1 where it has the size of ordinary inputs."""
+    """A power of two by which x is divided while it is learnt from, so that the steps fit: 1 where it has the size of
+    ordinary inputs."""
     if root_mean_square == 0 or 0.1 <= root_mean_square <= 4:
         return 1.0
     return 2.0 ** min(max(round(math.log2(root_mean_square)), -100), 100)
 
 
 def units_of(network: Network) -> Array | None:
-    """Powers of two (I,) by which the inputs of a perceptron are divided, each by its own, while it is learnt from; None where all are 1.
+    """Powers of two (I,) by which the inputs of a perceptron are divided, each by its own, while it is learnt from;
+    None where all are 1.
 
-    Where features are of very different sizes, so are the weights that read them, the other way round: a column of the first layer that is
-    more than APART times the median one, or less than its APART-th, says the unit of its feature. What no weight reads has none.
+    Where features are of very different sizes, so are the weights that read them, the other way round: a column of the
+    first layer that is more than APART times the median one, or less than its APART-th, says the unit of its feature.
+    What no weight reads has none.
     """
     first = network.layers[0]
     if first.op != "dense" or adds_inputs(network):
@@ -153,7 +171,10 @@ def units_of(network: Network) -> Array | None:
         return None
     ratio = np.where(read, np.median(size[read]), 1) / np.where(read, size, 1)
     apart = (ratio > APART) | (ratio < 1 / APART)
-    return np.where(apart, 2.0 ** np.clip(np.round(np.log2(ratio)), -100, 100), 1.0).astype(np.float32) if apart.any() else None
+    return (
+        np.where(apart, 2.0 ** np.clip(np.round(np.log2(ratio)), -100, 100), 1.0).astype(np.float32) if apart.any()
+        else None
+    )
 
 
 def scaled(network: Network, factor: float | Array) -> Network:
@@ -169,5 +190,6 @@ def scaled(network: Network, factor: float | Array) -> Network:
     with np.errstate(over="ignore"):
         w = w * (factor[np.asarray(front.options["kept"])] if factor.ndim and front.op == "select" else factor)
     if not np.isfinite(w).all():
-        raise InputError(f"compress: the first layer times {factor.max():g}, the size of the inputs, is beyond float32; rescale x")
+        raise InputError(f"compress: the first layer times {factor.max():g}, the size of the inputs, is beyond "
+                         f"float32; rescale x")
     return network.replace({k: replace(network.layers[k], params=(w, b))})

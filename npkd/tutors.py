@@ -1,4 +1,5 @@
-"""Tutors: networks of any origin whose answers a student learns in the place of its teacher's. What they are is never looked at."""
+"""Tutors: networks of any origin whose answers a student learns in the place of its teacher's. What they are is never
+looked at."""
 
 from __future__ import annotations
 
@@ -26,16 +27,22 @@ ROWS = 10_000
 def asked(tutor: Tutor, data: Data, scaling: Scaling | None, unit: float) -> Answers:
     """What a tutor says of examples as a student is shown them, x (n, I) float32 -> logits (n, classes) float32.
 
-        raw = x · unit / factor + offset                                       the inverse of (raw − offset) · factor / unit
+        raw = x · unit / factor + offset                                       the inverse of (raw − offset) · factor /
+        unit
 
     data    says of what shape an example is, and how many classes there are
 
-    Raises InputError for what cannot be asked; the answers do so where they are no logits for so many classes, or probabilities.
+    Raises InputError for what cannot be asked; the answers do so where they are no logits for so many classes, or
+    probabilities.
     """
     model = Model(tutor) if isinstance(tutor, Network) else tutor
-    function = Model(answering(model, data, "compress: the tutor"), model.scaling).logits if isinstance(model, Model) else model
+    function = (
+        Model(answering(model, data, "compress: the tutor"), model.scaling).logits if isinstance(model, Model)
+        else model
+    )
     if not callable(function):
-        raise InputError(f"compress: the tutor is of type {type(tutor).__name__}; it must be a network of npkd, or a function x -> logits")
+        raise InputError(f"compress: the tutor is of type {type(tutor).__name__}; it must be a network of npkd, or a "
+                         f"function x -> logits")
 
     def of(x: Array) -> Array:
         raw: Array = x * np.float32(unit)
@@ -52,8 +59,10 @@ def checked(said: Array, examples: int, classes: int) -> Array:
     with np.errstate(over="ignore"):
         logits = said.astype(np.float32) if np.issubdtype(said.dtype, np.floating) else said
     if logits.shape != (examples, classes) or logits.dtype != np.float32 or not np.isfinite(logits).all():
-        raise InputError(f"compress: the tutor answers {examples} examples with {said.dtype} of shape {said.shape}; it must give logits "
+        raise InputError(f"compress: the tutor answers {examples} examples with {said.dtype} of shape {said.shape}; it "
+                         f"must give logits "
                          f"({examples}, {classes}), finite in float32")
     if examples > 1 and logits.min() >= 0 and np.allclose(logits.sum(axis=1), 1, atol=1e-3):
-        raise InputError("compress: the tutor gives probabilities, which add up to one; it must give logits, or the logarithms of those")
+        raise InputError("compress: the tutor gives probabilities, which add up to one; it must give logits, or the "
+                         "logarithms of those")
     return logits

@@ -1,18 +1,23 @@
-"""The bars that the main job is held to, each a command: it runs ``npkd`` as a user does and judges the summaries it writes.
+"""The bars that the main job is held to, each a command: it runs ``npkd`` as a user does and judges the summaries it
+writes.
 
     python -m reference.bars digits            npkd compress, seeds 0..4: errors, size, certificates, removal, time
     python -m reference.bars mnist-train       npkd train --data mnist, seeds 0..4: error, time
     python -m reference.bars mnist-compress    npkd compress --data mnist --target macs=26620, seeds 0..2: error, time
-    python -m reference.bars mnist-smaller     npkd compress --data mnist --target macs=9560, seeds 5..9, never looked at before: error, time
+    python -m reference.bars mnist-smaller     npkd compress --data mnist --target macs=9560, seeds 5..9, never looked
+    at before: error, time
     python -m reference.bars lenet5-train      npkd train --data mnist --network lenet5, seeds 0..4: error, time
-    python -m reference.bars lenet5-compress   npkd compress --data mnist --network lenet5 --target macs=93000, seeds 10..14: error, size, time
-    python -m reference.bars lenet5-latency    time of LeNet-5 and of one of 93,000 multiply-accumulates, batches of 1 and 256
+    python -m reference.bars lenet5-compress   npkd compress --data mnist --network lenet5 --target macs=93000, seeds
+    10..14: error, size, time
+    python -m reference.bars lenet5-latency    time of LeNet-5 and of one of 93,000 multiply-accumulates, batches of 1
+    and 256
     python -m reference.bars repeat            the same seed twice: the same bytes
     python -m reference.bars memory            the layer-wise step on 10 times the data: memory, and the same student
-    python -m reference.bars labelfree         npkd.compress on digits without labels: agreement, error; shuffled labels change nothing
+    python -m reference.bars labelfree         npkd.compress on digits without labels: agreement, error; shuffled labels
+    change nothing
 
-Exit code 1 where a bar is missed. ``--json FILE`` keeps the numbers with the command. Means and deviations are over seeds; the test part
-is looked at once in each run, by the run itself.
+Exit code 1 where a bar is missed. ``--json FILE`` keeps the numbers with the command. Means and deviations are over
+seeds; the test part is looked at once in each run, by the run itself.
 """
 
 from __future__ import annotations
@@ -33,7 +38,8 @@ MEASURED = Path(__file__).parent / "measured"
 def run(folder: Path, *arguments: str) -> dict[str, Any]:
     """One run of the command line in a process of its own: its summary, with the seconds of the whole process."""
     begin = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "npkd", *arguments, "--out", str(folder), "--quiet"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "-m", "npkd", *arguments, "--out", str(folder), "--quiet"], check=True,
+                   stdout=subprocess.DEVNULL)
     summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
     return summary | {"process_seconds": time.perf_counter() - begin}
 
@@ -74,8 +80,10 @@ def digits(bars: Bars) -> list[dict[str, Any]]:
     found = over_seeds(5, "compress")
     teacher, student = ([s[who]["test_error"] for s in found] for who in ("teacher", "student"))
     bars("teacher's test error, mean", statistics.mean(teacher), 0.03, spread(teacher))
-    bars("student's test error above it, mean", statistics.mean(student) - statistics.mean(teacher), 0.005, spread(student))
-    bars("multiply-accumulates, part of the teacher's", max(s["student"]["macs"] / s["teacher"]["macs"] for s in found), 0.10)
+    bars("student's test error above it, mean", statistics.mean(student) - statistics.mean(teacher), 0.005,
+         spread(student))
+    bars("multiply-accumulates, part of the teacher's", max(s["student"]["macs"] / s["teacher"]["macs"] for s in found),
+         0.10)
     bars("largest relative duality gap", max(layer["duality_gap"] for s in found for layer in s["layers"]), 1e-6)
     bars("removal difference, float32", max(s["removal_difference"] for s in found), 1e-5)
     bars("removal difference, float64", max(s["removal_difference_float64"] for s in found), 1e-12)
@@ -123,18 +131,20 @@ def lenet5_train(bars: Bars) -> list[dict[str, Any]]:
 
 
 def lenet5_compress(bars: Bars) -> list[dict[str, Any]]:
-    """A twenty-fifth of LeNet-5's multiply-accumulates on MNIST, with nothing else said, teacher included; seeds not looked at before."""
+    """A twenty-fifth of LeNet-5's multiply-accumulates on MNIST, with nothing else said, teacher included; seeds not
+    looked at before."""
     found = over_seeds(5, "compress", "--data", "mnist", "--network", "lenet5", "--target", "macs=93000", first=10)
     teacher, student = ([s[who]["test_error"] for s in found] for who in ("teacher", "student"))
-    bars("student's test error, mean", statistics.mean(student), 0.0085, f"{spread(student)}, teacher {spread(teacher)}")
+    bars("student's test error, mean", statistics.mean(student), 0.0085,
+         f"{spread(student)}, teacher {spread(teacher)}")
     bars("multiply-accumulates", max(s["student"]["macs"] for s in found), 93000)
     bars("longest run in seconds", max(s["process_seconds"] for s in found), 900)
     return found
 
 
 def lenet5_latency(bars: Bars) -> list[dict[str, Any]]:
-    """How much sooner a compressed LeNet-5 answers, of the widths of the first run of lenet5-compress. Weights are random: time does not
-    depend on them. In turns, medians.
+    """How much sooner a compressed LeNet-5 answers, of the widths of the first run of lenet5-compress. Weights are
+    random: time does not depend on them. In turns, medians.
     """
     import numpy as np
 
@@ -157,7 +167,10 @@ def lenet5_latency(bars: Bars) -> list[dict[str, Any]]:
                 space.forward(x)
                 held.append(time.perf_counter() - begin)
         large, small = map(statistics.median, times)
-        shown = f"1/{large / small:.1f}: {small * 1e6:.0f} µs against {large * 1e6:.0f} µs; multiply-accumulates 1/{macs[0] / macs[1]:.1f}"
+        shown = (
+            f"1/{large / small:.1f}: {small * 1e6:.0f} µs against {large * 1e6:.0f} µs; multiply-accumulates "
+            f"1/{macs[0] / macs[1]:.1f}"
+        )
         bars(f"time of the small one at batch {batch}, of the large one's", small / large, 1 / 3, shown)
         found.append({"batch": batch, "macs": macs, "seconds": [large, small]})
     return found
@@ -168,7 +181,8 @@ def repeat(bars: Bars) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         one, two = (Path(folder) / name for name in "ab")
         found = [run(where, "compress", "--epochs", "10") for where in (one, two)]
-        bars("files student.npz that differ", float((one / "student.npz").read_bytes() != (two / "student.npz").read_bytes()), 0)
+        bars("files student.npz that differ",
+             float((one / "student.npz").read_bytes() != (two / "student.npz").read_bytes()), 0)
     for summary in found:
         for times in ("seconds", "process_seconds"):
             summary.pop(times)
@@ -177,11 +191,13 @@ def repeat(bars: Bars) -> list[dict[str, Any]]:
 
 
 def memory(bars: Bars) -> list[dict[str, Any]]:
-    """The layer-wise step on shards of 50,000 examples and of ten copies of them, streamed; once all in memory as a comparison."""
+    """The layer-wise step on shards of 50,000 examples and of ten copies of them, streamed; once all in memory as a
+    comparison."""
     found: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         def step(*arguments: str) -> str:
-            return subprocess.run([sys.executable, "-m", "reference.memory", *arguments], check=True, capture_output=True, text=True).stdout
+            return subprocess.run([sys.executable, "-m", "reference.memory", *arguments], check=True,
+                                  capture_output=True, text=True).stdout
 
         for copies in (1, 10):
             (Path(folder) / str(copies)).mkdir()
@@ -194,15 +210,18 @@ def memory(bars: Bars) -> list[dict[str, Any]]:
         files = {key: Path(folder) / f"{key[0]}-{key[1]}.npz" for key in peaks}
         apart = {key: difference(files["streamed", 1], file) for key, file in files.items() if key[0] != "compressed"}
     found[0]["difference"] = {f"{how} {copies}": value for (how, copies), value in apart.items()}
-    bars("peak memory of the layer-wise step, 10 times the data to 1", peaks["streamed", 10] / peaks["streamed", 1], 1.1)
-    bars("the same for all of npkd.compress with one size of sample", peaks["compressed", 10] / peaks["compressed", 1], 1.1)
+    bars("peak memory of the layer-wise step, 10 times the data to 1", peaks["streamed", 10] / peaks["streamed", 1],
+         1.1)
+    bars("the same for all of npkd.compress with one size of sample", peaks["compressed", 10] / peaks["compressed", 1],
+         1.1)
     bars("largest relative difference of the students' weights, streamed to in memory", apart["whole", 1], 1e-9)
     bars("the same, 1 to 10 copies, streamed", apart["streamed", 10], 1e-9)
     return found
 
 
 def difference(one: Path, other: Path) -> float:
-    """Largest difference of the parameters of two stored networks, relative to the largest parameter of the layer; 1 where shapes differ."""
+    """Largest difference of the parameters of two stored networks, relative to the largest parameter of the layer; 1
+    where shapes differ."""
     import numpy as np
 
     from npkd.storage import load
@@ -215,7 +234,8 @@ def difference(one: Path, other: Path) -> float:
 
 
 def labelfree(bars: Bars) -> list[dict[str, Any]]:
-    """npkd.compress on digits, seeds 0 … 2: without labels, and with labels that were shuffled, which must not matter."""
+    """npkd.compress on digits, seeds 0 … 2: without labels, and with labels that were shuffled, which must not
+    matter."""
     import numpy as np
 
     import npkd
@@ -232,16 +252,21 @@ def labelfree(bars: Bars) -> list[dict[str, Any]]:
         said = [network.predict(data.x_test).argmax(axis=1) for network in (teacher, out.student)]
         pairs = zip(out.student.layers, shuffled.student.layers, strict=True)
         found.append({
-            "seed": seed, "agreement": out.agreement, "held_out": out.held_out, "agreement_test": float((said[0] == said[1]).mean()),
+            "seed": seed, "agreement": out.agreement, "held_out": out.held_out,
+            "agreement_test": float((said[0] == said[1]).mean()),
             "macs": out.macs, "teacher_test_error": error_rate(teacher, data.x_test, data.y_test),
             "test_error": error_rate(out.student, data.x_test, data.y_test),
-            "differs_with_shuffled_labels": not all(np.array_equal(p, q) for a, b in pairs for p, q in zip(a.params, b.params, strict=True)),
+            "differs_with_shuffled_labels": not all(np.array_equal(p, q) for a, b in pairs for p,
+                                                    q in zip(a.params, b.params, strict=True)),
             "gap": largest([layer.duality_gap for layer in out.layers])})
         print(out, flush=True)
-    apart, above = [1 - run["agreement_test"] for run in found], [run["test_error"] - run["teacher_test_error"] for run in found]
+    apart, above = (
+        [1 - run["agreement_test"] for run in found], [run["test_error"] - run["teacher_test_error"] for run in found]
+    )
     bars("disagreement with the teacher, test part, mean", statistics.mean(apart), 0.02, spread(apart))
     bars("student's test error above the teacher's, mean", statistics.mean(above), 0.005, spread(above))
-    bars("students that differ where shuffled labels are given", sum(run["differs_with_shuffled_labels"] for run in found), 0)
+    bars("students that differ where shuffled labels are given",
+         sum(run["differs_with_shuffled_labels"] for run in found), 0)
     bars("multiply-accumulates, part of the teacher's", max(run["macs"][1] / run["macs"][0] for run in found), 0.10)
     bars("largest relative duality gap", max(run["gap"] for run in found), 1e-6)
     return found
@@ -249,8 +274,10 @@ def labelfree(bars: Bars) -> list[dict[str, Any]]:
 
 def main() -> int:
     """Run one of the commands above."""
-    commands = {"digits": digits, "mnist-train": mnist_train, "mnist-compress": mnist_compress, "mnist-smaller": mnist_smaller,
-                "lenet5-train": lenet5_train, "lenet5-compress": lenet5_compress, "lenet5-latency": lenet5_latency, "repeat": repeat,
+    commands = {"digits": digits, "mnist-train": mnist_train, "mnist-compress": mnist_compress,
+                "mnist-smaller": mnist_smaller,
+                "lenet5-train": lenet5_train, "lenet5-compress": lenet5_compress, "lenet5-latency": lenet5_latency,
+                "repeat": repeat,
                 "memory": memory, "labelfree": labelfree}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=commands)

@@ -19,7 +19,8 @@ Array = NDArray[np.float64]
 
 
 def column(w: Array, j: int, channels: int | None = None) -> float:
-    """Norm of the outgoing weights of neuron j, w (m, d); of channel j of so many, of the columns j, j + channels, j + 2 channels, …"""
+    """Norm of the outgoing weights of neuron j, w (m, d); of channel j of so many, of the columns j, j + channels, j +
+    2 channels, …"""
     total = 0.0
     for o in range(len(w)):
         for i in range(j, w.shape[1], channels or w.shape[1]):
@@ -42,7 +43,8 @@ def activation(h: Array, w: Array, j: int) -> float:
 
 
 def map_activation(h: Array, w: Array, j: int) -> float:
-    """The same of channel j, h (N, P, C), w (m, K C): deviation over examples and positions, times the norm of its columns."""
+    """The same of channel j, h (N, P, C), w (m, K C): deviation over examples and positions, times the norm of its
+    columns."""
     N, P, C = h.shape
     mean = sum(float(h[n, p, j]) for n in range(N) for p in range(P)) / (N * P)
     total = sum((float(h[n, p, j]) - mean) ** 2 for n in range(N) for p in range(P))
@@ -50,7 +52,8 @@ def map_activation(h: Array, w: Array, j: int) -> float:
 
 
 def taylor(loss: Callable[[Array, int], float], h: Array, j: int, step: float = 1e-6) -> float:
-    """Mean over examples of how ``loss(h_n, n)`` changes as h_nj shrinks, of a map all of it, by a centred difference: h (N, ..., d)."""
+    """Mean over examples of how ``loss(h_n, n)`` changes as h_nj shrinks, of a map all of it, by a centred difference:
+    h (N, ..., d)."""
     total = 0.0
     for n in range(len(h)):
         up, down = h[n].copy(), h[n].copy()
@@ -91,7 +94,8 @@ def contribution(h: Array, w: Array, removed: Sequence[int]) -> float:
 
 
 def greedy(h: Array, w: Array, removed: int) -> list[int]:
-    """The neurons that stay when, ``removed`` times, the one goes with which the contribution of all that went is smallest."""
+    """The neurons that stay when, ``removed`` times, the one goes with which the contribution of all that went is
+    smallest."""
     gone: list[int] = []
     for _ in range(removed):
         left = [j for j in range(w.shape[1]) if j not in gone]
@@ -110,7 +114,8 @@ def factors_left(h: Array, w: Array, kept: Sequence[int], a: Sequence[float], rh
 
 
 def outside(h: Array, z: Array, u: Array, b: Array, on: NDArray[np.bool_], ceiling: Array) -> tuple[float, float]:
-    """How far Net-Trim's layer is from the constraints: the norm of the error where it is on, the largest excess where it is off."""
+    """How far Net-Trim's layer is from the constraints: the norm of the error where it is on, the largest excess where
+    it is off."""
     error, excess = 0.0, 0.0
     for n, o in itertools.product(range(len(h)), range(len(u))):
         answer = b[o] + sum(float(u[o, i] * h[n, i]) for i in range(h.shape[1]))

@@ -2,8 +2,9 @@
 
     python -m reference.embed_digits FOLDER [FILE.npz]
 
-FOLDER holds optdigits.tra and optdigits.tes of the UCI Machine Learning Repository, unchanged: their sha256 is verified. Every
-line is 64 integers 0 … 16 (an 8×8 picture, row by row: pixels that are on in blocks of 4×4) and the digit.
+FOLDER holds optdigits.tra and optdigits.tes of the UCI Machine Learning Repository, unchanged: their sha256 is
+verified. Every line is 64 integers 0 … 16 (an 8×8 picture, row by row: pixels that are on in blocks of 4×4) and the
+digit.
 """
 
 from __future__ import annotations

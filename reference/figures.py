@@ -30,7 +30,8 @@ from npkd.nn.convolution import im2col
 WHOLE = {"lenet300": ("LeNet-300-100", 266_200), "lenet5": ("LeNet-5", lenet5_settings.WHOLE)}
 """Networks that are cut without training, and the multiply-accumulates of the dense ones."""
 
-COLOURS = {"ours": BLUE, "random": GREY, "incoming weights": SKY, "outgoing weights": GREEN, "activation": ORANGE, "taylor": PINK, "obs": RED,
+COLOURS = {"ours": BLUE, "random": GREY, "incoming weights": SKY, "outgoing weights": GREEN, "activation": ORANGE,
+           "taylor": PINK, "obs": RED,
            "lasso": "#F0E442", "thinet": "#000000", "net-trim": "#8A5A2B"}
 """Of the methods."""
 
@@ -60,7 +61,8 @@ def lenet5(measured: Path) -> Figure:
 
 
 def post_training(measured: Path) -> Figure:
-    """Test error after one cut and no training, against what is left of the multiply-accumulates, for both networks of a folder."""
+    """Test error after one cut and no training, against what is left of the multiply-accumulates, for both networks of
+    a folder."""
     figure, seen = Figure(figsize=(12, 6), layout="constrained"), dict[str, str]()
     for axes, (name, (title, whole)) in zip(figure.subplots(1, 2), WHOLE.items(), strict=True):
         rows = json.loads((measured / f"{name}.json").read_text())["post_training"]
@@ -68,9 +70,12 @@ def post_training(measured: Path) -> Figure:
             some = [row for row in rows if row["method"] == method]
             rule = method.removesuffix(" (our widths)").removesuffix(" refitted")
             seen[rule] = COLOURS[rule]
-            axes.plot([100 * row["macs_allowed"] / whole for row in some], [100 * row["test_error"]["mean"] for row in some],
-                      "-" if method == "ours" else "--" if method.endswith(" (our widths)") else ":", color=COLOURS[rule],
-                      marker="o" if method == "ours" else "", linewidth=3 if method == "ours" else 1.6, zorder=3 if method == "ours" else 2)
+            axes.plot([100 * row["macs_allowed"] / whole for row in some],
+                      [100 * row["test_error"]["mean"] for row in some],
+                      "-" if method == "ours" else "--" if method.endswith(" (our widths)") else ":",
+                      color=COLOURS[rule],
+                      marker="o" if method == "ours" else "", linewidth=3 if method == "ours" else 1.6,
+                      zorder=3 if method == "ours" else 2)
         axes.axhline(100 * rows[0]["teacher_test_error"]["mean"], color=INK, linewidth=0.8)
         axes.set_xscale("log")
         axes.invert_xaxis()
@@ -96,7 +101,8 @@ def cells(axes: Axes, numbers: Array, grey: Array, title: str) -> None:
     """A table of whole numbers, the ``grey`` ones on grey."""
     axes.imshow(np.where(grey, 0.85, 1.0), cmap="gray", vmin=0, vmax=1)
     for (r, s), number in np.ndenumerate(numbers):
-        axes.text(s, r, f"{number:.0f}", ha="center", va="center", fontsize=10, color="dimgray" if grey[r, s] else "black")
+        axes.text(s, r, f"{number:.0f}", ha="center", va="center", fontsize=10,
+                  color="dimgray" if grey[r, s] else "black")
     axes.set_xticks(np.arange(-0.5, numbers.shape[1]), [])
     axes.set_yticks(np.arange(-0.5, numbers.shape[0]), [])
     axes.grid(color="silver", linewidth=0.8)
@@ -120,9 +126,11 @@ def patches() -> Figure:
     parts[1].set_xticks(range(9), [f"{i},{j}" for i in range(3) for j in range(3)], fontsize=9)
     parts[1].set_xlabel("place i, j in the kernel", fontsize=9)
     parts[1].grid(False)
-    cells(parts[2], backward(np.ones_like(columns))[0][0, :, :, 0], np.zeros((H, W), bool), "col2im of ones: windows\nthat each entry lies in")
+    cells(parts[2], backward(np.ones_like(columns))[0][0, :, :, 0], np.zeros((H, W), bool),
+          "col2im of ones: windows\nthat each entry lies in")
     for (p, q), colour in (((0, 1), "tab:blue"), ((1, 2), "tab:red")):
-        parts[0].add_patch(Rectangle((q * stride - 0.45, p * stride - 0.45), 2.9, 2.9, fill=False, edgecolor=colour, linewidth=2.5))
+        parts[0].add_patch(Rectangle((q * stride - 0.45, p * stride - 0.45), 2.9, 2.9, fill=False, edgecolor=colour,
+                                     linewidth=2.5))
         parts[1].add_patch(Rectangle((-0.45, p * Q + q - 0.42), 8.9, 0.84, fill=False, edgecolor=colour, linewidth=2.5))
     figure.subplots_adjust(0.01, 0.1, 0.99, 0.88, 0.12)
     return figure

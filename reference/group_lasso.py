@@ -1,4 +1,5 @@
-"""The definitions of npkd/sparsity/group_lasso.py and descent.py: objectives, dual points and gaps on raw data, by loops and sums.
+"""The definitions of npkd/sparsity/group_lasso.py and descent.py: objectives, dual points and gaps on raw data, by
+loops and sums.
 
     h (N, d)   z (N, m)   w (m, d)   cost (d,)
 
@@ -67,7 +68,8 @@ def gap(h: Array, z: Array, w: Array, lam: float, cost: Array) -> float:
 
 
 def proved(h: Array, z: Array, w: Array, lam: float, cost: Array) -> list[bool]:
-    """Which neurons lie outside of the sphere, around the dual point, that holds the dual solution; constant ones always do."""
+    """Which neurons lie outside of the sphere, around the dual point, that holds the dual solution; constant ones
+    always do."""
     distance = math.sqrt(2 * max(gap(h, z, w, lam, cost) * objective(h, z, np.zeros_like(w), lam, cost), 0.0))
     sizes, mean = correlations(h, dual_point(h, z, w, lam, cost)), means(h)
     spread = [math.sqrt(sum((h[n, j] - mean[j]) ** 2 for n in range(len(h))) / len(h)) for j in range(h.shape[1])]
@@ -75,7 +77,8 @@ def proved(h: Array, z: Array, w: Array, lam: float, cost: Array) -> list[bool]:
 
 
 def refit_objective(h: Array, z: Array, w: Array, kept: list[int], ridge: float) -> float:
-    """What ``refit`` minimises over the weights of the kept neurons: squared error, and a ridge relative to their mean variance."""
+    """What ``refit`` minimises over the weights of the kept neurons: squared error, and a ridge relative to their mean
+    variance."""
     variances = [sum((h[n, j] - means(h)[j]) ** 2 for n in range(len(h))) / len(h) for j in kept]
     rho = ridge * float(sum(variances)) / len(kept)
     return square(residual(h, z, w)) / (2 * len(h)) + rho / 2 * sum(outgoing(w, j) ** 2 for j in kept)     # (W7)

@@ -1,4 +1,5 @@
-"""The definitions of npkd/nn/losses.py: loops and sums, no derivatives. Exponentials stand as they are: logits below 700."""
+"""The definitions of npkd/nn/losses.py: loops and sums, no derivatives. Exponentials stand as they are: logits below
+700."""
 
 from __future__ import annotations
 
@@ -30,6 +31,7 @@ def cross_entropy(prediction: Array, target: NDArray[Any]) -> float:
     log_p, total = log_softmax(prediction), 0.0
     for n in range(N):
         for c in range(C):
-            t = target[n, c] if target.ndim == 2 else float(target[n] == c)     # classes as probabilities: one at the class
+            # classes as probabilities: one at the class
+            t = target[n, c] if target.ndim == 2 else float(target[n] == c)
             total -= float(t * log_p[n, c])
     return float(total / N)     # (L4)

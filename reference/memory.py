@@ -1,11 +1,15 @@
-"""The layer-wise step on a folder of shards, in a process of its own that says how much memory it took: what ``reference.bars memory`` runs.
+"""The layer-wise step on a folder of shards, in a process of its own that says how much memory it took: what
+``reference.bars memory`` runs.
 
     python -m reference.memory write FOLDER COPIES         shards with the same examples, so many times
-    python -m reference.memory streamed FOLDER FILE        the step on what is read a slice at a time; the student is saved
+    python -m reference.memory streamed FOLDER FILE        the step on what is read a slice at a time; the student is
+    saved
     python -m reference.memory whole FOLDER FILE           the same with all examples in memory, as a comparison
-    python -m reference.memory compressed FOLDER FILE      all of npkd.compress, with a sample of the same size, a short distillation
+    python -m reference.memory compressed FOLDER FILE      all of npkd.compress, with a sample of the same size, a short
+    distillation
 
-In the step the network and all sums are float64, so that two students which should be the same can be told from two that are not.
+In the step the network and all sums are float64, so that two students which should be the same can be told from two
+that are not.
 """
 
 from __future__ import annotations
@@ -35,7 +39,10 @@ def write(folder: str, copies: int) -> None:
     rng = np.random.default_rng(0)
     mixing = rng.standard_normal((30, WIDTHS[0]))
     for k in range(SHARDS):
-        x = rng.standard_normal((EXAMPLES // SHARDS, 30)) @ mixing + rng.standard_normal((EXAMPLES // SHARDS, WIDTHS[0]))
+        x = (
+            rng.standard_normal((EXAMPLES // SHARDS, 30)) @ mixing
+            + rng.standard_normal((EXAMPLES // SHARDS, WIDTHS[0]))
+        )
         for copy in range(copies):
             np.savez(Path(folder) / f"{copy:02}-{k}.npz", x=np.clip(128 + 8 * x, 0, 255).astype(np.uint8))
 
@@ -61,7 +68,8 @@ def compressed(folder: str, file: str) -> None:
 
 
 def peak() -> int:
-    """The most memory that this process had resident. Not ``ru_maxrss``: on Linux it remembers the process that started this one."""
+    """The most memory that this process had resident. Not ``ru_maxrss``: on Linux it remembers the process that started
+    this one."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM"))

@@ -24,7 +24,8 @@ def moments(x: Array) -> tuple[Array, Array]:
     return mean, variance
 
 
-def batch_norm(x: Array, gamma: Array, beta: Array, eps: float = 1e-5, running: tuple[Array, Array] | None = None) -> Array:
+def batch_norm(x: Array, gamma: Array, beta: Array, eps: float = 1e-5,
+               running: tuple[Array, Array] | None = None) -> Array:
     mean, variance = moments(x) if running is None else running
     y = np.zeros(x.shape)
     for n in places(x):

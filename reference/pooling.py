@@ -12,7 +12,8 @@ Array = NDArray[np.float64]
 
 def both(x: Array, size: Pair, stride: Pair | None, padding: Pair) -> tuple[list[list[int]], list[list[int]]]:
     """Rows and columns of the windows."""
-    rows, columns = (windows(x.shape[1 + k], pair(size)[k], pair(size if stride is None else stride)[k], pair(padding)[k], 1) for k in (0, 1))
+    rows, columns = (windows(x.shape[1 + k], pair(size)[k], pair(size if stride is None else stride)[k],
+                             pair(padding)[k], 1) for k in (0, 1))
     return rows, columns
 
 
@@ -20,7 +21,9 @@ def max_pool(x: Array, size: Pair, stride: Pair | None = None, padding: Pair = 0
     rows, columns = both(x, size, stride, padding)
     y = np.zeros((len(x), len(rows), len(columns), x.shape[3]))
     for n, p, q, c in np.ndindex(y.shape):
-        y[n, p, q, c] = max(x[n, r, s, c] for r in rows[p] for s in columns[q] if 0 <= r < x.shape[1] and 0 <= s < x.shape[2])     # (M1)
+        # (M1)
+        y[n, p, q,
+          c] = max(x[n, r, s, c] for r in rows[p] for s in columns[q] if 0 <= r < x.shape[1] and 0 <= s < x.shape[2])
     return y
 
 

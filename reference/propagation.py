@@ -1,4 +1,5 @@
-"""The definitions of npkd/sparsity/propagation.py: errors by loops, singular values by repeated multiplication, the bound by recursion."""
+"""The definitions of npkd/sparsity/propagation.py: errors by loops, singular values by repeated multiplication, the
+bound by recursion."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ def spectral_norm(w: Array, times: int = 20_000) -> float:
 
 
 def bound(measured: Sequence[float], added: Sequence[float], factor: Sequence[float], cut: int) -> float:
-    """What is known of the last error after ``cut`` stages were measured: each later one adds its own and passes on what it got."""
+    """What is known of the last error after ``cut`` stages were measured: each later one adds its own and passes on
+    what it got."""
     error = measured[cut - 1] if cut else 0.0
     for k in range(cut, len(factor)):
         error = added[k] + factor[k] * error     # (R3)

@@ -35,7 +35,8 @@ def statistics(h: Array, z: Array) -> tuple[Array, Array, Array]:
 def intercept(h: Array, z: Array, w: Array) -> Array:
     """The best bias for weights w (m, d): what is left of the mean of z."""
     mean_h, mean_z = means(h), means(z)
-    return np.array([mean_z[k] - sum(w[k, i] * mean_h[i] for i in range(len(mean_h))) for k in range(len(mean_z))])     # (S3)
+    # (S3)
+    return np.array([mean_z[k] - sum(w[k, i] * mean_h[i] for i in range(len(mean_h))) for k in range(len(mean_z))])
 
 
 def residual(h: Array, z: Array, w: Array) -> Array:

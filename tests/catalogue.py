@@ -1,7 +1,8 @@
-"""Every public op, loss and penalty of npkd, with arguments, kinks and wrong arguments: for the tests and for ``npkd check``.
+"""Every public op, loss and penalty of npkd, with arguments, kinks and wrong arguments: for the tests and for ``npkd
+check``.
 
-A case is complete when its arguments are small, of order one, away from kinks, and when its gradients would change if they were
-transposed. What must be refused stands beside it, with words that the error has to contain.
+A case is complete when its arguments are small, of order one, away from kinks, and when its gradients would change if
+they were transposed. What must be refused stands beside it, with words that the error has to contain.
 """
 
 from __future__ import annotations
@@ -117,18 +118,22 @@ OPS = [
         Wrong((X, np.ones(3, int)), ("offset", "m is int64", "floating-point")),
     )),
     Case("offset, square", offset, (normal(3, 3), normal(3)), linear=True),
-    Case("relu", relu, (off_zero(4, 4),), kinks=((np.array([[0.0, 1.0], [-1.0, 0.0]]),), (np.array([-0.0, 2.0]),)), wrong=(
+    Case("relu", relu, (off_zero(4, 4),), kinks=((np.array([[0.0, 1.0], [-1.0, 0.0]]),), (np.array([-0.0, 2.0]),)),
+         wrong=(
         Wrong((WHOLE,), ("relu", "x is int64", "floating-point")),
     )),
     Case("tanh", tanh, (normal(4, 4),), wrong=(Wrong((WHOLE,), ("tanh", "x is int64", "floating-point")),)),
-    Case("sigmoid", sigmoid, (3 * normal(4, 4),), wrong=(Wrong((WHOLE,), ("sigmoid", "x is int64", "floating-point")),)),
-    Case("maxout", maxout, (apart(4, 4),), {"pieces": 2}, kinks=((np.array([[1.0, 1, 0, 2]]),), (np.zeros((2, 4)),)), wrong=(
+    Case("sigmoid", sigmoid, (3 * normal(4, 4),),
+         wrong=(Wrong((WHOLE,), ("sigmoid", "x is int64", "floating-point")),)),
+    Case("maxout", maxout, (apart(4, 4),), {"pieces": 2}, kinks=((np.array([[1.0, 1, 0, 2]]),), (np.zeros((2, 4)),)),
+         wrong=(
         Wrong((X,), ("maxout", "(4, 3)", "pieces is 2", "(N, J·pieces)"), {"pieces": 2}),
         Wrong((X,), ("maxout", "pieces is 0"), {"pieces": 0}),
         Wrong((X[0],), ("maxout", "(3,)", "(N, J·pieces)"), {"pieces": 3}),
         Wrong((WHOLE,), ("maxout", "x is int64", "floating-point"), {"pieces": 3}),
     )),
-    Case("maxout, three pieces", maxout, (apart(3, 6),), {"pieces": 3}, kinks=((np.array([[1.0, 0.0, 1.0, 2.0, 2.0, 2.0]]),),)),
+    Case("maxout, three pieces", maxout, (apart(3, 6),), {"pieces": 3},
+         kinks=((np.array([[1.0, 0.0, 1.0, 2.0, 2.0, 2.0]]),),)),
     Case("batch_norm", batch_norm, (normal(5, 3), off_zero(3), normal(3)), wrong=(
         Wrong((X, normal(4), normal(3)), ("batch_norm", "(4, 3)", "gamma (4,)", "(J,)")),
         Wrong((X, normal(3), normal(1)), ("batch_norm", "(4, 3)", "beta (1,)", "(J,)")),
@@ -143,14 +148,15 @@ OPS = [
         Wrong((X, normal(3), normal(3)), ("batch_norm", "running", "(1,)"), {"running": (normal(1), positive(1))}),
         Wrong((X, normal(3), normal(3)), ("batch_norm", "running variance is -0.5", "not be negative"),
               {"running": (normal(3), np.array([1.0, -0.5, 1.0]))}),
-        Wrong((X, normal(3), normal(3)), ("batch_norm", "mean is list", "floating"), {"running": ([0.0] * 3, [1.0] * 3)}),
+        Wrong((X, normal(3), normal(3)), ("batch_norm", "mean is list", "floating"),
+              {"running": ([0.0] * 3, [1.0] * 3)}),
         Wrong((WHOLE, normal(3), normal(3)), ("batch_norm", "x is int64", "floating-point")),
     )),
     Case("batch_norm, square", batch_norm, (normal(4, 4), off_zero(4), normal(4)), {"eps": 0.1}),
-    Case("batch_norm, predicting", batch_norm, (normal(4, 3), off_zero(3), normal(3)), {"running": (normal(3), positive(3))},
-         linear=True),
-    Case("batch_norm, predicting one", batch_norm, (normal(1, 2), off_zero(2), normal(2)), {"running": (normal(2), positive(2))},
-         linear=True),
+    Case("batch_norm, predicting", batch_norm, (normal(4, 3), off_zero(3), normal(3)),
+         {"running": (normal(3), positive(3))}, linear=True),
+    Case("batch_norm, predicting one", batch_norm, (normal(1, 2), off_zero(2), normal(2)),
+         {"running": (normal(2), positive(2))}, linear=True),
     Case("batch_norm, channels", batch_norm, (normal(2, 3, 2, 2), off_zero(2), normal(2))),
     Case("batch_norm, channels of one example", batch_norm, (normal(1, 3, 2, 2), off_zero(2), normal(2)), {"eps": 0.1}),
     Case("batch_norm, channels, predicting", batch_norm, (normal(2, 3, 2, 2), off_zero(2), normal(2)),
@@ -167,7 +173,8 @@ NO_MAPS = (
 """What no op on maps may take, with words of the error."""
 
 MAP_OPS = [
-    Case("im2col", im2col, (normal(2, 5, 4, 2),), {"kernel": (3, 2), "stride": (2, 1), "padding": (1, 0)}, linear=True, wrong=(
+    Case("im2col", im2col, (normal(2, 5, 4, 2),), {"kernel": (3, 2), "stride": (2, 1), "padding": (1, 0)}, linear=True,
+         wrong=(
         *(Wrong((x,), ("im2col", *words), {"kernel": 2}) for x, words in NO_MAPS),
         Wrong((MAPS,), ("im2col", "6×6", "5×4", "smaller"), {"kernel": 6}),
         Wrong((MAPS,), ("im2col", "5×5", "5×4"), {"kernel": 3, "dilation": 2}),
@@ -181,12 +188,14 @@ MAP_OPS = [
         Wrong((MAPS,), ("im2col", "padding is -1", "at least 0"), {"kernel": 2, "padding": -1}),
         Wrong((MAPS,), ("im2col", "dilation is 0", "at least 1"), {"kernel": 2, "dilation": 0}),
     )),
-    Case("im2col, dilation, stride that does not divide", im2col, (normal(1, 6, 7, 1),), {"kernel": 2, "stride": 3, "dilation": (3, 2)},
+    Case("im2col, dilation, stride that does not divide", im2col, (normal(1, 6, 7, 1),),
+         {"kernel": 2, "stride": 3, "dilation": (3, 2)}, linear=True),
+    Case("im2col, padding wider than the map", im2col, (normal(2, 1, 2, 2),), {"kernel": (2, 3), "padding": (2, 3)},
          linear=True),
-    Case("im2col, padding wider than the map", im2col, (normal(2, 1, 2, 2),), {"kernel": (2, 3), "padding": (2, 3)}, linear=True),
     Case("conv2d", conv2d, (normal(2, 4, 3, 2), normal(3, 3, 2, 2), normal(3)), linear=True, wrong=(
         *(Wrong((x, W, normal(3)), ("conv2d", *words)) for x, words in NO_MAPS),
-        Wrong((MAPS, normal(3, 2, 3, 3), normal(3)), ("conv2d", "(3, 2, 3, 3)", "2 channels", "must be (F, kh, kw, 2)")),
+        Wrong((MAPS, normal(3, 2, 3, 3), normal(3)),
+              ("conv2d", "(3, 2, 3, 3)", "2 channels", "must be (F, kh, kw, 2)")),
         Wrong((MAPS, normal(3, 2, 3), normal(3)), ("conv2d", "(3, 2, 3)", "(F, kh, kw, 2)")),
         Wrong((MAPS, np.array(1.0), normal(3)), ("conv2d", "shape ()", "(F, kh, kw, 2)")),
         Wrong((MAPS, normal(0, 3, 2, 2), normal(0)), ("conv2d", "(0, 3, 2, 2)", "(F, kh, kw, 2)")),
@@ -194,11 +203,13 @@ MAP_OPS = [
         Wrong((MAPS, W, normal(2)), ("conv2d", "b has shape (2,)", "(3,)")),
         Wrong((MAPS, W, normal(3, 1)), ("conv2d", "b has shape (3, 1)", "(3,)")),
         Wrong((MAPS, W, normal(3)), ("conv2d", "groups is 2", "2 channels", "makes 3", "divides both"), {"groups": 2}),
-        Wrong((MAPS, normal(3, 3, 2, 1), normal(3)), ("conv2d", "groups is 3", "2 channels", "divides both"), {"groups": 3}),
+        Wrong((MAPS, normal(3, 3, 2, 1), normal(3)), ("conv2d", "groups is 3", "2 channels", "divides both"),
+              {"groups": 3}),
         Wrong((MAPS, W, normal(3)), ("conv2d", "groups is 0", "whole number"), {"groups": 0}),
         Wrong((MAPS, W, normal(3)), ("conv2d", "groups is 1.0", "whole number"), {"groups": 1.0}),
         Wrong((MAPS, W, normal(3)), ("conv2d", "groups is True", "whole number"), {"groups": True}),
-        Wrong((MAPS, normal(2, 3, 2, 2), normal(2)), ("conv2d", "(2, 3, 2, 2)", "groups of 1", "(F, kh, kw, 1)"), {"groups": 2}),
+        Wrong((MAPS, normal(2, 3, 2, 2), normal(2)), ("conv2d", "(2, 3, 2, 2)", "groups of 1", "(F, kh, kw, 1)"),
+              {"groups": 2}),
         Wrong((MAPS, normal(3, 6, 2, 2), normal(3)), ("conv2d", "6×2", "5×4", "smaller")),
         Wrong((MAPS, W, normal(3)), ("conv2d", "3×6", "5×4", "smaller"), {"dilation": (1, 5)}),
         Wrong((MAPS, W, normal(3)), ("conv2d", "stride is 1.5", "whole number"), {"stride": 1.5}),
@@ -208,12 +219,13 @@ MAP_OPS = [
     )),
     Case("conv2d, stride that does not divide, padding", conv2d, (normal(2, 4, 6, 1), normal(2, 2, 3, 1), normal(2)),
          {"stride": (3, 2), "padding": (1, 2)}, linear=True),
-    Case("conv2d, dilation", conv2d, (normal(1, 6, 5, 2), normal(2, 3, 2, 2), normal(2)), {"dilation": (2, 3), "padding": (0, 1)},
-         linear=True),
+    Case("conv2d, dilation", conv2d, (normal(1, 6, 5, 2), normal(2, 3, 2, 2), normal(2)),
+         {"dilation": (2, 3), "padding": (0, 1)}, linear=True),
     Case("conv2d, groups", conv2d, (normal(2, 2, 3, 4), normal(4, 2, 2, 2), normal(4)), {"groups": 2}, linear=True),
     Case("conv2d, every channel for itself", conv2d, (normal(2, 4, 3, 3), normal(3, 3, 3, 1), normal(3)),
          {"groups": 3, "stride": 2, "padding": 1, "dilation": (1, 2)}, linear=True),
-    Case("conv2d, one position", conv2d, (normal(2, 3, 2, 2), normal(2, 3, 2, 2), normal(2)), {"stride": 9}, linear=True),
+    Case("conv2d, one position", conv2d, (normal(2, 3, 2, 2), normal(2, 3, 2, 2), normal(2)), {"stride": 9},
+         linear=True),
     Case("conv2d, kernel of one", conv2d, (normal(2, 2, 3, 3), normal(2, 1, 1, 3), normal(2)), linear=True),
     Case("max_pool", max_pool, (apart(2, 5, 4, 2),), {"size": 2}, wrong=(
         *(Wrong((x,), ("max_pool", *words), {"size": 2}) for x, words in NO_MAPS),
@@ -228,11 +240,13 @@ MAP_OPS = [
         (np.zeros((1, 3, 3, 2)),),
         (np.array([[[1.0, 1, 0], [1, 1, 0], [0, 2, 2]]])[..., None],),
     )),
-    Case("max_pool, overlapping, padding", max_pool, (apart(2, 4, 5, 2),), {"size": 3, "stride": (2, 1), "padding": 1}, kinks=(
+    Case("max_pool, overlapping, padding", max_pool, (apart(2, 4, 5, 2),), {"size": 3, "stride": (2, 1), "padding": 1},
+         kinks=(
         (np.full((1, 4, 4, 1), -1.0),),
         (np.array([[[1.0, 1, 2, 2], [1, 1, 2, 0], [3, 3, 0, 3], [0, 3, 3, 0]]])[..., None],),
     )),
-    Case("max_pool, gaps, not square", max_pool, (apart(2, 5, 7, 1) - 20,), {"size": (1, 2), "stride": (2, 3), "padding": (0, 1)}),
+    Case("max_pool, gaps, not square", max_pool, (apart(2, 5, 7, 1) - 20,),
+         {"size": (1, 2), "stride": (2, 3), "padding": (0, 1)}),
     Case("average_pool", average_pool, (normal(2, 5, 4, 2),), {"size": 2}, linear=True, wrong=(
         *(Wrong((x,), ("average_pool", *words), {"size": 2}) for x, words in NO_MAPS),
         Wrong((MAPS,), ("average_pool", "6×6", "5×4", "smaller"), {"size": 6}),
@@ -240,10 +254,10 @@ MAP_OPS = [
         Wrong((MAPS,), ("average_pool", "stride is (1, 0)", "at least 1"), {"size": 2, "stride": (1, 0)}),
         Wrong((MAPS,), ("average_pool", "padding is 2 and size 3", "at most half"), {"size": 3, "padding": 2}),
     )),
-    Case("average_pool, overlapping, padding", average_pool, (normal(2, 4, 5, 2),), {"size": 3, "stride": (2, 1), "padding": 1},
-         linear=True),
-    Case("average_pool, gaps, not square", average_pool, (normal(2, 5, 7, 1),), {"size": (1, 2), "stride": (2, 3), "padding": (0, 1)},
-         linear=True),
+    Case("average_pool, overlapping, padding", average_pool, (normal(2, 4, 5, 2),),
+         {"size": 3, "stride": (2, 1), "padding": 1}, linear=True),
+    Case("average_pool, gaps, not square", average_pool, (normal(2, 5, 7, 1),),
+         {"size": (1, 2), "stride": (2, 3), "padding": (0, 1)}, linear=True),
     Case("global_average_pool", global_average_pool, (normal(2, 3, 4, 2),), linear=True, wrong=tuple(
         Wrong((x,), ("global_average_pool", *words)) for x, words in NO_MAPS
     )),
@@ -303,7 +317,8 @@ PENALTIES = [
         Wrong((), ("L1", "lam is nan"), {"lam": float("nan")}),
         Wrong((), ("L1", "lam is inf"), {"lam": float("inf")}),
     )),
-    Case("L1, one axis", L1, (np.array([0.05, -1.0, 2.0, 0.0, 0.7]),), {"lam": 0.4}, steps=(0.9, positive(5)), zeros=True),
+    Case("L1, one axis", L1, (np.array([0.05, -1.0, 2.0, 0.0, 0.7]),), {"lam": 0.4}, steps=(0.9, positive(5)),
+         zeros=True),
     Case("L1, square", L1, (SQUARE,), {"lam": 0.3}, steps=(1.0, positive(3, 3)), zeros=True),
     Case("L1, λ = 0", L1, (V,), {"lam": 0.0}, steps=(0.7, positive(4, 3))),
     Case("NeuronGroups", NeuronGroups, (V,), {"lam": 0.8, "axis": 0}, steps=(0.7, positive(4, 3)), zeros=True, wrong=(
@@ -318,16 +333,19 @@ PENALTIES = [
         Wrong((V, 0.1), ("channels is 3.0", "whole"), {"lam": 1.0, "axis": 1, "channels": 3.0}),
         Wrong((V, 0.1), ("axis is 2", "0 … 1"), {"lam": 1.0, "axis": 2, "channels": 3}),
     )),
-    Case("NeuronGroups, outgoing, costs", NeuronGroups, (SQUARE,), {"lam": 0.8, "axis": 1, "cost": np.array([1.0, 0.5, 2.0])},
-         steps=(0.7, positive(3, 3)), zeros=True),
-    Case("NeuronGroups, kernels", NeuronGroups, (normal(2, 3, 2) * np.array([[[0.1], [1.0], [2.0]]]),), {"lam": 0.8, "axis": 1},
-         steps=(0.7, positive(2, 3, 2)), zeros=True),
-    Case("NeuronGroups, channels of a convolution", NeuronGroups, (normal(2, 2, 2, 3) * np.array([0.1, 1.0, 2.0]),), {"lam": 0.8, "axis": 3},
-         steps=(0.7, positive(2, 2, 2, 3)), zeros=True),
-    Case("NeuronGroups, channels behind flatten", NeuronGroups, (normal(2, 6) * np.array([0.1, 1.0, 2.0, 0.2, 1.0, 2.0]),),
-         {"lam": 0.8, "axis": 1, "channels": 3, "cost": np.array([2.0, 1.0, 1.0])}, steps=(0.7, positive(2, 6)), zeros=True),
+    Case("NeuronGroups, outgoing, costs", NeuronGroups, (SQUARE,),
+         {"lam": 0.8, "axis": 1, "cost": np.array([1.0, 0.5, 2.0])}, steps=(0.7, positive(3, 3)), zeros=True),
+    Case("NeuronGroups, kernels", NeuronGroups, (normal(2, 3, 2) * np.array([[[0.1], [1.0], [2.0]]]),),
+         {"lam": 0.8, "axis": 1}, steps=(0.7, positive(2, 3, 2)), zeros=True),
+    Case("NeuronGroups, channels of a convolution", NeuronGroups, (normal(2, 2, 2, 3) * np.array([0.1, 1.0, 2.0]),),
+         {"lam": 0.8, "axis": 3}, steps=(0.7, positive(2, 2, 2, 3)), zeros=True),
+    Case("NeuronGroups, channels behind flatten", NeuronGroups,
+         (normal(2, 6) * np.array([0.1, 1.0, 2.0, 0.2, 1.0, 2.0]),),
+         {"lam": 0.8, "axis": 1, "channels": 3, "cost": np.array([2.0, 1.0, 1.0])}, steps=(0.7, positive(2, 6)),
+         zeros=True),
     Case("NeuronGroups, at the threshold", NeuronGroups, (AT_THRESHOLD,), {"lam": 0.8}, steps=(STEPS,), zeros=True),
-    Case("SparseGroups", SparseGroups, (V,), {"lam": 0.5, "alpha": 0.4}, steps=(0.7, positive(4, 3)), zeros=True, wrong=(
+    Case("SparseGroups", SparseGroups, (V,), {"lam": 0.5, "alpha": 0.4}, steps=(0.7, positive(4, 3)), zeros=True,
+         wrong=(
         Wrong((), ("SparseGroups", "lam is -1", "not negative"), {"lam": -1.0}),
         Wrong((), ("SparseGroups", "alpha is 1.5", "between 0"), {"lam": 1.0, "alpha": 1.5}),
         Wrong((), ("SparseGroups", "alpha is -0.5", "between 0"), {"lam": 1.0, "alpha": -0.5}),
@@ -335,11 +353,14 @@ PENALTIES = [
         Wrong((V, 0.1), ("axis is 5", "0 … 1"), {"lam": 1.0, "axis": 5}),
     )),
     Case("SparseGroups, outgoing, costs", SparseGroups, (SQUARE,),
-         {"lam": 0.4, "axis": 1, "alpha": 0.7, "cost": np.array([1.0, 0.5, 3.0])}, steps=(0.7, positive(3, 3)), zeros=True),
-    Case("SparseGroups, channels behind flatten", SparseGroups, (normal(2, 4),), {"lam": 0.5, "axis": 1, "alpha": 0.5, "channels": 2},
-         steps=(0.7, positive(2, 4)), zeros=True),
-    Case("SparseGroups, weights alone", SparseGroups, (V,), {"lam": 0.5, "alpha": 1.0}, steps=(0.7, positive(4, 3)), zeros=True),
-    Case("SparseGroups, groups alone", SparseGroups, (V,), {"lam": 0.8, "alpha": 0.0}, steps=(0.7, positive(4, 3)), zeros=True),
+         {"lam": 0.4, "axis": 1, "alpha": 0.7, "cost": np.array([1.0, 0.5, 3.0])}, steps=(0.7, positive(3, 3)),
+         zeros=True),
+    Case("SparseGroups, channels behind flatten", SparseGroups, (normal(2, 4),),
+         {"lam": 0.5, "axis": 1, "alpha": 0.5, "channels": 2}, steps=(0.7, positive(2, 4)), zeros=True),
+    Case("SparseGroups, weights alone", SparseGroups, (V,), {"lam": 0.5, "alpha": 1.0}, steps=(0.7, positive(4, 3)),
+         zeros=True),
+    Case("SparseGroups, groups alone", SparseGroups, (V,), {"lam": 0.8, "alpha": 0.0}, steps=(0.7, positive(4, 3)),
+         zeros=True),
     Case("MaxNorm", MaxNorm, (V,), {"bound": 0.8, "axis": 0}, steps=(0.7, 1.0), wrong=(
         Wrong((), ("MaxNorm", "bound is 0", "positive"), {"bound": 0.0}),
         Wrong((), ("MaxNorm", "bound is -1", "positive"), {"bound": -1.0}),
@@ -347,7 +368,8 @@ PENALTIES = [
         Wrong((V, 0.1), ("axis is 2", "0 … 1"), {"bound": 1.0, "axis": 2}),
     )),
     Case("MaxNorm, outgoing", MaxNorm, (SQUARE,), {"bound": 1.0, "axis": 1}, steps=(0.7,)),
-    Case("MaxNorm, channels behind flatten", MaxNorm, (normal(2, 4),), {"bound": 0.5, "axis": 1, "channels": 2}, steps=(0.7,)),
+    Case("MaxNorm, channels behind flatten", MaxNorm, (normal(2, 4),), {"bound": 0.5, "axis": 1, "channels": 2},
+         steps=(0.7,)),
 ]
 
 CASES = [*OPS, *MAP_OPS, *LOSSES, *PENALTIES]

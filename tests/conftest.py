@@ -1,4 +1,5 @@
-"""What the suite left out is said at its end: no test is skipped, but without the files some can only check what npkd says of that."""
+"""What the suite left out is said at its end: no test is skipped, but without the files some can only check what npkd
+says of that."""
 
 import os
 from pathlib import Path
@@ -17,5 +18,6 @@ def pytest_terminal_summary(terminalreporter):
         missing.append("the original optdigits files")
     if missing:
         what = " and ".join(missing)
-        terminalreporter.write_line(f"left out: tests on {what}, not at hand (NPKD_DATA names a folder with mnist/ and optdigits/); "
+        terminalreporter.write_line(f"left out: tests on {what}, not at hand (NPKD_DATA names a folder with mnist/ and "
+                                    f"optdigits/); "
                                     "what npkd says in that case was tested instead")

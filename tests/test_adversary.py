@@ -23,7 +23,10 @@ def moved(objective, radius, network=NETWORK, batch=BATCH):
 
 def own_loss(x, n):
     """The loss of example n alone, from its definition."""
-    z = np.tanh(x @ NETWORK.layers[0].params[0].T + NETWORK.layers[0].params[1]) @ NETWORK.layers[2].params[0].T + NETWORK.layers[2].params[1]
+    z = (
+        np.tanh(x @ NETWORK.layers[0].params[0].T + NETWORK.layers[0].params[1]) @ NETWORK.layers[2].params[0].T
+        + NETWORK.layers[2].params[1]
+    )
     return float(np.log(np.exp(z).sum()) - z[BATCH["y"][n]])
 
 

@@ -1,4 +1,5 @@
-"""Moved pictures: every form is the picture moved, every answer is the teacher's to that very form, and is asked for once."""
+"""Moved pictures: every form is the picture moved, every answer is the teacher's to that very form, and is asked for
+once."""
 
 import numpy as np
 import pytest
@@ -25,7 +26,8 @@ class Teacher:
 
 
 @settings(derandomize=True, deadline=None, max_examples=60)
-@given(seed=st.integers(0, 10 ** 6), height=st.integers(1, 6), width=st.integers(1, 6), reach=st.integers(0, 3), part=st.booleans())
+@given(seed=st.integers(0, 10 ** 6), height=st.integers(1, 6), width=st.integers(1, 6), reach=st.integers(0, 3),
+       part=st.booleans())
 def test_every_form_is_the_picture_moved(seed, height, width, reach, part):
     rng = np.random.default_rng(seed)
     x, teacher = rng.random((5, height * width)), Teacher()
@@ -39,7 +41,8 @@ def test_every_form_is_the_picture_moved(seed, height, width, reach, part):
     assert np.array_equal(x, before)
     assert np.array_equal(shown["y"], np.arange(5))
     for n in range(5):
-        forms = [shifted(x[n].reshape(height, width), u, v).ravel() for u in range(-reach, reach + 1) for v in range(-reach, reach + 1)]
+        forms = [shifted(x[n].reshape(height, width), u, v).ravel() for u in range(-reach, reach + 1)
+                 for v in range(-reach, reach + 1)]
         assert any(np.array_equal(shown["x"][n], form if seen is None else form[seen]) and
                    np.allclose(shown["teacher"][n], Teacher()(form[None])[0], rtol=1e-14, atol=0) for form in forms)
 
@@ -75,7 +78,8 @@ def test_a_batch_of_other_pictures_is_refused():
 
 
 def test_answers_are_kept_where_they_fit(monkeypatch):
-    """With and without the memory the student is shown pictures moved and true answers; noise has too many forms to be kept."""
+    """With and without the memory the student is shown pictures moved and true answers; noise has too many forms to be
+    kept."""
     x = np.random.default_rng(3).random((30, 9))
     for largest, noise, kept in ((2 ** 30, 0.0, True), (100, 0.0, False), (2 ** 30, 0.1, False)):
         monkeypatch.setattr(transfer, "LARGEST", largest)

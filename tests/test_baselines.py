@@ -1,4 +1,5 @@
-"""The methods of others: each score, choice and programme against its definition by loops, or against the law that its solution obeys."""
+"""The methods of others: each score, choice and programme against its definition by loops, or against the law that its
+solution obeys."""
 
 import itertools
 import math
@@ -51,15 +52,18 @@ def layer_data(seed=0, n=30, d=6, m=3):
     return h, w, b, h @ w.T + b + 0.2 * rng.standard_normal((n, m))
 
 
-# ---- scores --------------------------------------------------------------------------------------------------------------------
+# ---- scores
+# --------------------------------------------------------------------------------------------------------------------
 
 
 def test_magnitudes_are_those_of_the_definition():
     net, (x, y) = network(), examples()
     weights = [net.layers[i].params[0] for i in net.dense_layers]
-    for k, (out, into) in enumerate(zip(scores.outgoing(net, x, y, RNG(0)), scores.incoming(net, x, y, RNG(0)), strict=True)):
+    for k, (out, into) in enumerate(zip(scores.outgoing(net, x, y, RNG(0)), scores.incoming(net, x, y, RNG(0)),
+                                        strict=True)):
         assert out == pytest.approx([defined.column(weights[k], j) for j in range(weights[k].shape[1])], rel=1e-13)
-        expected = [defined.row(weights[k - 1], j) for j in range(len(weights[k - 1]))] if k else out       # inputs: the outgoing ones
+        # inputs: the outgoing ones
+        expected = [defined.row(weights[k - 1], j) for j in range(len(weights[k - 1]))] if k else out
         assert into == pytest.approx(expected, rel=1e-13)
 
 
@@ -68,7 +72,8 @@ def test_activation_is_the_change_that_a_mean_value_makes():
     found, activations = scores.activation(net, x, y, RNG(0)), net(x)[0]
     for k, i in enumerate(net.dense_layers):
         w = net.layers[i].params[0]
-        assert found[k] == pytest.approx([defined.activation(activations[i], w, j) for j in range(w.shape[1])], rel=1e-10)
+        assert found[k] == pytest.approx([defined.activation(activations[i], w, j) for j in range(w.shape[1])],
+                                         rel=1e-10)
 
 
 def test_taylor_is_the_slope_of_the_loss_times_the_value(monkeypatch):
@@ -123,7 +128,8 @@ def test_folding_leaves_the_mean_of_what_is_read():
     assert np.abs(predict(plain, x).mean(axis=0) - before).max() > 0.1
 
 
-# ---- widths --------------------------------------------------------------------------------------------------------------------
+# ---- widths
+# --------------------------------------------------------------------------------------------------------------------
 
 
 def macs(sizes, classes=3):
@@ -136,8 +142,9 @@ def test_proportional_widths_fill_the_budget(budget, keep_inputs):
     full = [40, 30, 10]
     found = widths.proportional(full, macs, budget, keep_inputs)
     assert macs(found) <= budget or found == full
-    assert all(macs([w + (i == k) for i, w in enumerate(found)]) > budget for k in range(keep_inputs, 3) if found[k] < full[k])
-    for part in np.linspace(0, 1, 101):                               # every layer has at least the part that all could have
+    assert all(macs([w + (i == k) for i, w in enumerate(found)]) > budget for k in range(keep_inputs, 3)
+               if found[k] < full[k])
+    for part in np.linspace(0, 1, 101):                          # every layer has at least the part that all could have
         even = [f if keep_inputs and k == 0 else max(1, int(part * f)) for k, f in enumerate(full)]
         assert macs(even) > budget or all(a >= b for a, b in zip(found, even, strict=True))
     assert all(w >= 1 for w in found)
@@ -162,12 +169,15 @@ def test_scores_share_as_one_neuron_after_the_other(seed):
         def price(k, j):
             fewer = [len(s) - (i == k) for i, s in enumerate(left)]
             return found[k][j] / (macs([len(s) for s in left]) - macs(fewer))
-        k, j = min(((k, j) for k in range(keep_inputs, 3) if len(left[k]) > 1 for j in left[k]), key=lambda kj: price(*kj))
+        k, j = min(((k, j) for k in range(keep_inputs, 3) if len(left[k]) > 1 for j in left[k]),
+                   key=lambda kj: price(*kj))
         left[k].discard(j)
     assert widths.by_scores(found, macs, budget, keep_inputs) == [len(s) for s in left]
 
 
-# ---- OBS -----------------------------------------------------------------------------------------------------------------------
+# ---- OBS
+# ----------------------------------------------------------------------------------------------------------------------
+# -
 
 
 def ridge_fit(h, z, kept, rho):
@@ -175,7 +185,8 @@ def ridge_fit(h, z, kept, rho):
     hc, zc, n = (h - h.mean(axis=0))[:, kept], z - z.mean(axis=0), len(h)
     rows = np.concatenate([hc / math.sqrt(n), math.sqrt(rho) * np.eye(len(kept))])
     w = np.zeros((z.shape[1], h.shape[1]))
-    w[:, kept] = np.linalg.lstsq(rows, np.concatenate([zc / math.sqrt(n), np.zeros((len(kept), z.shape[1]))]), rcond=None)[0].T
+    w[:, kept] = np.linalg.lstsq(rows, np.concatenate([zc / math.sqrt(n), np.zeros((len(kept), z.shape[1]))]),
+                                 rcond=None)[0].T
     return w
 
 
@@ -186,7 +197,8 @@ def test_obs_prices_are_the_rises_of_a_refit_and_its_choice_is_backward_eliminat
     hc = h - h.mean(axis=0)
     A, left = hc.T @ hc / len(h) + rho * np.eye(d), list(range(d))
     start = ridge_fit(h, z, left, rho)
-    rises = [defined.ridge_objective(h, z, ridge_fit(h, z, [j for j in left if j != q], rho), rho) - defined.ridge_objective(h, z, start, rho)
+    rises = [defined.ridge_objective(h, z, ridge_fit(h, z, [j for j in left if j != q], rho), rho)
+             - defined.ridge_objective(h, z, start, rho)
              for q in left]
     def reader():
         return Reader(np.linalg.inv(A), np.arange(d), start.copy(), np.arange(d))
@@ -212,12 +224,14 @@ def test_obs_compensates_by_least_squares():
     assert (z - h @ new.T - bias).mean(axis=0) == pytest.approx(np.zeros(3), abs=1e-10)
 
 
-# ---- LASSO channel selection ---------------------------------------------------------------------------------------------------
+# ---- LASSO channel selection
+# ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_factors_obey_the_law_of_the_lasso(seed):
-    """−slope of the squared error at β lies in λ·∂‖β‖₁, the slope by differences of the definition; and β beats its neighbours."""
+    """−slope of the squared error at β lies in λ·∂‖β‖₁, the slope by differences of the definition; and β beats its
+    neighbours."""
     h, w, _, z = layer_data(seed)
     w = w / np.linalg.norm(w, axis=0)
     problem = Problem(channel_selection.factors(Statistics.of(h, z), w))
@@ -225,7 +239,10 @@ def test_factors_obey_the_law_of_the_lasso(seed):
     beta = problem.solve(lam, tolerance=1e-12).w[0]
     for j in range(len(beta)):
         step = 1e-6 * np.eye(len(beta))[j]
-        slope = (defined.factor_objective(h, z, w, beta + step, 0) - defined.factor_objective(h, z, w, beta - step, 0)) / 2e-6
+        slope = (
+            (defined.factor_objective(h, z, w, beta + step, 0) - defined.factor_objective(h, z, w, beta - step, 0))
+            / 2e-6
+        )
         if beta[j]:
             assert slope == pytest.approx(-lam * np.sign(beta[j]), rel=1e-4)
         else:
@@ -250,7 +267,10 @@ def test_lasso_keeps_as_many_as_asked_and_refits():
 def test_lasso_keeps_as_many_as_asked_of_many():
     """Factors that nearly depend on one another: solved loosely, fewer would be other than zero."""
     rng = RNG(2)
-    h = rng.standard_normal((3000, 20)) @ rng.standard_normal((20, 120)) / math.sqrt(20) + 0.05 * rng.standard_normal((3000, 120))
+    h = (
+        rng.standard_normal((3000, 20)) @ rng.standard_normal((20, 120)) / math.sqrt(20) + 0.05
+        * rng.standard_normal((3000, 120))
+    )
     w = rng.standard_normal((20, 120))
     s = Statistics.of(h, h @ w.T)
     assert [len(channel_selection.lasso(s, w, np.zeros(20), count)[0]) for count in (110, 96, 60)] == [110, 96, 60]
@@ -270,14 +290,17 @@ def test_what_a_method_draws_does_not_reorder_the_examples(monkeypatch):
 
 
 def test_lasso_does_not_care_how_large_a_column_is():
-    """A factor times a column of norm 1: a neuron whose weights are twice as large is no other choice. Without the norms it would be."""
+    """A factor times a column of norm 1: a neuron whose weights are twice as large is no other choice. Without the
+    norms it would be."""
     h, w, b, z = layer_data(6, n=80, d=9)
     s, scale = Statistics.of(h, z), np.geomspace(0.1, 10, 9)
     for count in (2, 4, 6):
-        assert channel_selection.lasso(s, w * scale, b, count)[0].tolist() == channel_selection.lasso(s, w, b, count)[0].tolist()
+        assert channel_selection.lasso(s, w * scale, b, count)[0].tolist() == channel_selection.lasso(s, w, b,
+                                                                                                      count)[0].tolist()
 
 
-# ---- ThiNet --------------------------------------------------------------------------------------------------------------------
+# ---- ThiNet
+# --------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -295,7 +318,7 @@ def test_thinet_factors_are_the_best_there_are():
     s = Statistics.of(h, z)
     kept, new, bias = thinet.thinet(s, w, b, 3)
     a = [float(new[0, j] / w[0, j]) for j in kept]
-    assert new[:, kept] == pytest.approx(w[:, kept] * a, rel=1e-12)                # one factor a neuron, for all its weights
+    assert new[:, kept] == pytest.approx(w[:, kept] * a, rel=1e-12)           # one factor a neuron, for all its weights
     assert (bias == b).all()
     K = thinet.contributions(s, w)
     rho = 1e-6 * float(np.trace(K[np.ix_(kept, kept)])) / len(kept)
@@ -303,7 +326,8 @@ def test_thinet_factors_are_the_best_there_are():
     assert a == pytest.approx(best.x, abs=1e-4)
 
 
-# ---- Net-Trim ------------------------------------------------------------------------------------------------------------------
+# ---- Net-Trim
+# ------------------------------------------------------------------------------------------------------------------
 
 
 def programme(seed, n=14, d=5, m=2):
@@ -315,7 +339,8 @@ def programme(seed, n=14, d=5, m=2):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_net_trim_is_feasible_and_its_multipliers_prove_it_best(seed):
-    """For Λ with |HᵀΛ| ≤ 1, ΣΛ = 0 and Λ ≥ 0 off: ‖U‖₁ ≥ −⟨Λ, Z⟩_on − ε‖Λ_on‖ − ⟨Λ, ceiling⟩_off for every feasible U."""
+    """For Λ with |HᵀΛ| ≤ 1, ΣΛ = 0 and Λ ≥ 0 off: ‖U‖₁ ≥ −⟨Λ, Z⟩_on − ε‖Λ_on‖ − ⟨Λ, ceiling⟩_off for every feasible
+    U."""
     h, z, on, epsilon, ceiling = programme(seed)
     found = net_trim.net_trim(h, z, on, epsilon, ceiling, iterations=20_000, tolerance=1e-9)
     assert found.residual <= 1e-9
@@ -328,7 +353,9 @@ def test_net_trim_is_feasible_and_its_multipliers_prove_it_best(seed):
     assert dual[~on].min() >= -1e-6
     active = found.u != 0
     assert (h.T @ dual).T[active] == pytest.approx(-np.sign(found.u[active]), abs=1e-5)
-    bound = -float((dual * z)[on].sum()) - epsilon * float(np.linalg.norm(dual[on])) - float((dual * ceiling)[~on].sum())
+    bound = (
+        -float((dual * z)[on].sum()) - epsilon * float(np.linalg.norm(dual[on])) - float((dual * ceiling)[~on].sum())
+    )
     assert bound == pytest.approx(size, rel=1e-5)
     assert size < np.abs(ridge_fit(h, z, list(range(5)), 0.0)).sum()                # sparser than what it started from
 
@@ -345,8 +372,8 @@ def test_net_trim_agrees_with_another_solver():
              {"type": "ineq", "fun": lambda v: -answer(v)[~on[:, 0]]}]
     w, b = ridge_fit(h, z, [0, 1, 2], 0.0)[0], 0.0
     start = np.concatenate([np.maximum(w, 0), np.maximum(-w, 0), [b]])
-    other = minimize(lambda v: v[:-1].sum(), start, constraints=rules, bounds=[(0, None)] * (2 * d) + [(None, None)], method="SLSQP",
-                     options={"ftol": 1e-12, "maxiter": 500})
+    other = minimize(lambda v: v[:-1].sum(), start, constraints=rules, bounds=[(0, None)] * (2 * d) + [(None, None)],
+                     method="SLSQP", options={"ftol": 1e-12, "maxiter": 500})
     assert other.success
     assert float(np.abs(found.u).sum()) == pytest.approx(other.fun, rel=1e-4)
 
@@ -354,7 +381,9 @@ def test_net_trim_agrees_with_another_solver():
 def test_the_projection_is_the_nearest_point():
     """No feasible point is nearer: ⟨v − p, q − p⟩ ≤ 0 for every feasible q."""
     rng = RNG(0)
-    v, z, on, ceiling = rng.standard_normal((4, 3)), rng.standard_normal((4, 3)), rng.random((4, 3)) < 0.5, np.zeros((4, 3))
+    v, z, on, ceiling = (
+        rng.standard_normal((4, 3)), rng.standard_normal((4, 3)), rng.random((4, 3)) < 0.5, np.zeros((4, 3))
+    )
     p = net_trim.project(v, z, on, 0.5, ceiling)
     assert np.linalg.norm((p - z)[on]) == pytest.approx(0.5)
     for _ in range(200):
@@ -365,7 +394,8 @@ def test_the_projection_is_the_nearest_point():
     assert (net_trim.project(p, z, on, 0.5, ceiling) == pytest.approx(p, abs=1e-12))
 
 
-# ---- slimming ------------------------------------------------------------------------------------------------------------------
+# ---- slimming
+# ------------------------------------------------------------------------------------------------------------------
 
 
 def test_gates_change_nothing_at_one_and_are_multiplied_in():
@@ -394,7 +424,8 @@ def test_a_strong_penalty_shuts_gates(monkeypatch):
     assert (slimming.slim(teacher, transfer, data, recipe, 1, RNG(0), keep_inputs=True)[1][0] == 1).all()
 
 
-# ---- all of them ---------------------------------------------------------------------------------------------------------------
+# ---- all of them
+# ---------------------------------------------------------------------------------------------------------------
 
 
 def tiny_run():
@@ -402,7 +433,8 @@ def tiny_run():
     parts = arrays()
     data = from_arrays("tiny", [parts[key] for key in ("x_train", "y_train", "x_test", "y_test")], seed=0)
     teacher = perceptron([16, 8, 6, 3], RNG(0))
-    recipe = Recipe(hidden=(8, 6), teacher_epochs=1, rounds=3, round_epochs=1, final_epochs=2, batch=16, student_rate=0.02, mix=1.0)
+    recipe = Recipe(hidden=(8, 6), teacher_epochs=1, rounds=3, round_epochs=1, final_epochs=2, batch=16,
+                    student_rate=0.02, mix=1.0)
     return data, teacher, recipe
 
 
@@ -454,7 +486,8 @@ def test_wrong_settings_are_refused():
 
 
 def test_a_layer_by_layer_choice_sees_what_the_student_feeds_it():
-    """The second layer's statistics are those of the student whose first layer has chosen, against the network's own outputs."""
+    """The second layer's statistics are those of the student whose first layer has chosen, against the network's own
+    outputs."""
     net, (x, y) = network(), examples(n=40)
     seen = []
 
@@ -472,14 +505,18 @@ def test_a_layer_by_layer_choice_sees_what_the_student_feeds_it():
     assert statistics(net, net, x, 0).mean_h == pytest.approx(x.mean(axis=0))
 
 
-# ---- convolutions ---------------------------------------------------------------------------------------------------------------
+# ---- convolutions
+# ---------------------------------------------------------------------------------------------------------------
 
 
 def convolutions(seed=0):
-    """Two convolutions, with padding, stride and an odd pooling between, and two dense layers; float64, biases that are not zero."""
+    """Two convolutions, with padding, stride and an odd pooling between, and two dense layers; float64, biases that are
+    not zero."""
     rng = RNG(seed)
-    drawn = Network([Layer("unflatten", options={"shape": [7, 6, 2]}), conv_layer(2, 3, 3, rng, np.float64, padding=1), Layer("tanh"),
-                     Layer("max_pool", options={"size": 2}), conv_layer(3, 4, 2, rng, np.float64), Layer("relu"), Layer("flatten"),
+    drawn = Network([Layer("unflatten", options={"shape": [7, 6, 2]}), conv_layer(2, 3, 3, rng, np.float64, padding=1),
+                     Layer("tanh"),
+                     Layer("max_pool", options={"size": 2}), conv_layer(3, 4, 2, rng, np.float64), Layer("relu"),
+                     Layer("flatten"),
                      dense_layer(16, 5, rng, np.float64), Layer("relu"), dense_layer(5, 3, rng, np.float64)])
     return drawn.replace({i: replace(layer, params=(layer.params[0], 0.3 * rng.standard_normal(len(layer.params[1]))))
                           for i, layer in enumerate(drawn.layers) if layer.params})
@@ -503,7 +540,8 @@ def positions(a):
 def test_scores_of_channels_are_those_of_the_definition(monkeypatch):
     net, (x, y) = convolutions(), examples(n=11, d=84)
     monkeypatch.setattr(scores, "MAPS", 4)                            # several batches, the last one smaller
-    into, out, moved, slope = (rule(net, x, y, RNG(0)) for rule in (scores.incoming, scores.outgoing, scores.activation, scores.taylor))
+    into, out, moved, slope = (rule(net, x, y, RNG(0))
+                               for rule in (scores.incoming, scores.outgoing, scores.activation, scores.taylor))
     values = net(x)[0]
     for k, (at, reader) in enumerate(zip(MAPS_AT, READERS, strict=True)):
         h, w, rest = values[at], flat_weights(net, reader), Network(net.layers[at:])
@@ -515,7 +553,8 @@ def test_scores_of_channels_are_those_of_the_definition(monkeypatch):
             return float(np.log(np.exp(z).sum()) - z[y[n]])
 
         assert out[k] == pytest.approx([defined.column(w, j, len(channels)) for j in channels], rel=1e-13)
-        assert into[k] == pytest.approx([defined.row(flat_weights(net, READERS[k - 1]), j) for j in channels] if k else out[0], rel=1e-13)
+        assert into[k] == pytest.approx([defined.row(flat_weights(net, READERS[k - 1]), j) for j in channels] if k
+                                        else out[0], rel=1e-13)
         assert moved[k] == pytest.approx([defined.map_activation(positions(h), w, j) for j in channels], rel=1e-10)
         assert slope[k] == pytest.approx([defined.taylor(loss, h, j) for j in channels], rel=1e-5, abs=1e-9)
     assert [len(s) for s in scores.chance(net, x, y, RNG(0))] == net.widths[:-1]
@@ -529,7 +568,8 @@ def test_definitions_of_maps_with_one_position_are_those_of_neurons():
 
 
 def test_folding_leaves_the_mean_of_a_channel():
-    """As defined; and where channels are constant nothing is lost, behind flatten and in a convolution, while plain removal loses it."""
+    """As defined; and where channels are constant nothing is lost, behind flatten and in a convolution, while plain
+    removal loses it."""
     net, (x, y) = convolutions(), examples(n=9, d=84)
     values, kept = net(x)[0], [[0, 1], [0, 2], [1, 2], [0, 1, 2, 3, 4]]
     for count, (at, reader, gone) in enumerate(((4, 4, [1]), (6, 7, [0, 3])), 1):
@@ -540,7 +580,8 @@ def test_folding_leaves_the_mean_of_a_channel():
             return [order if k == count else np.ones(n) for k, n in enumerate(net.widths[:-1])]
 
         smaller = scores.by_score(score, fold=True)(net, x, y, wanted, RNG(0))
-        expected = defined.mean_left(flat_weights(net, reader), net.layers[reader].params[1], positions(values[at]), gone)
+        expected = defined.mean_left(flat_weights(net, reader), net.layers[reader].params[1], positions(values[at]),
+                                     gone)
         assert smaller.layers[reader].params[1] == pytest.approx(expected, rel=1e-12)
     rigid = convolutions()
     for i, j in ((1, 2), (4, 1), (4, 2)):
@@ -557,7 +598,8 @@ def test_folding_leaves_the_mean_of_a_channel():
 def test_a_channel_has_one_gate_for_all_its_positions():
     net, (x, _) = convolutions(), examples(d=84)
     gated, places = slimming.gated(net)
-    assert [gated.layers[i + 1].op for i in places] == ["conv2d", "flatten", "dense"]       # none in front of the inputs, which stay
+    # none in front of the inputs, which stay
+    assert [gated.layers[i + 1].op for i in places] == ["conv2d", "flatten", "dense"]
     assert [len(gated.layers[i].params[0]) for i in places] == net.widths[1:-1]
     assert (predict(gated, x) == predict(net, x)).all()
     values = [RNG(k).standard_normal(len(gated.layers[i].params[0])) for k, i in enumerate(places)]
@@ -574,8 +616,8 @@ def tiny_convolutions():
     parts = arrays(shape=(16, 16))
     data = from_arrays("tiny", [parts[key] for key in ("x_train", "y_train", "x_test", "y_test")], seed=0)
     teacher = lenet5(RNG(0), channels=(4, 6), hidden=8, shape=(16, 16, 1), classes=3)
-    recipe = Recipe(network="lenet5", teacher_epochs=1, rounds=3, round_epochs=1, final_epochs=1, batch=16, student_rate=0.01, jitter=1,
-                    statistics=50)
+    recipe = Recipe(network="lenet5", teacher_epochs=1, rounds=3, round_epochs=1, final_epochs=1, batch=16,
+                    student_rate=0.01, jitter=1, statistics=50)
     return data, teacher, recipe
 
 
@@ -585,16 +627,19 @@ DENSE_ALONE = ("obs", "lasso", "thinet", "net-trim")
 @pytest.mark.parametrize("kind", ["macs", "parameters"])
 @pytest.mark.parametrize("method", [name for name in NAMES if name not in DENSE_ALONE])
 def test_every_method_makes_a_small_convolutional_network(method, kind):
-    """Within the budget as the student itself counts, in one step of the path after the other, without the test part."""
+    """Within the budget as the student itself counts, in one step of the path after the other, without the test
+    part."""
     data, teacher, recipe = tiny_convolutions()
     blind = replace(data, x_test=data.x_test[:0], y_test=data.y_test[:0])
     budget = {"macs": 9_000, "parameters": 300}[kind]
     made = make(replace(setting(method, recipe, kind=kind), macs=budget), blind, teacher, None, RNG(3), Silent())
     size = cost.of(made.student)
-    assert {"macs": size.macs, "parameters": size.parameters}[kind] <= budget < {"macs": 24_000, "parameters": 700}[kind]
+    assert {"macs": size.macs, "parameters": size.parameters}[kind] <= budget < {"macs": 24_000,
+                                                                                 "parameters": 700}[kind]
     assert made.student.widths[0] == 1
     assert made.path[-1] == made.student.widths
-    assert all(a >= b for before, after in itertools.pairwise([teacher.widths, *made.path]) for a, b in zip(before, after, strict=True))
+    assert all(a >= b for before, after in itertools.pairwise([teacher.widths, *made.path]) for a,
+               b in zip(before, after, strict=True))
     assert np.isfinite(predict(made.student, data.x_validation)).all()
 
 
@@ -627,7 +672,8 @@ def test_all_colours_of_pictures_stay(method):
     parts = arrays(shape=(16, 16, 3))
     data = from_arrays("tiny", [parts[key] for key in ("x_train", "y_train", "x_test", "y_test")], seed=0)
     teacher = lenet5(RNG(0), channels=(4, 6), hidden=8, shape=(16, 16, 3), classes=3)
-    recipe = Recipe(network="lenet5", teacher_epochs=1, rounds=2, round_epochs=1, final_epochs=1, batch=16, student_rate=0.01)
+    recipe = Recipe(network="lenet5", teacher_epochs=1, rounds=2, round_epochs=1, final_epochs=1, batch=16,
+                    student_rate=0.01)
     made = make(replace(setting(method, recipe), macs=14_000), data, teacher, None, RNG(3), Silent())
     assert made.student.widths[0] == 3
     assert cost.of(made.student).macs <= 14_000

@@ -50,7 +50,8 @@ def test_subtracting_in_place(shape):
     np.testing.assert_allclose(c, expected, rtol=0, atol=1e-13 * k)
     wide = np.pad(c, 2)
     blas.subtract(wide[2:-2, 2:-2], a, b)                              # no contiguous rows: still done
-    np.testing.assert_allclose(wide[2:-2, 2:-2], 2 * expected - (expected + sum(np.outer(a[:, i], b[i]) for i in range(k))), atol=1e-12 * k)
+    np.testing.assert_allclose(wide[2:-2, 2:-2], 2 * expected
+                               - (expected + sum(np.outer(a[:, i], b[i]) for i in range(k))), atol=1e-12 * k)
     assert wide.sum() == pytest.approx(wide[2:-2, 2:-2].sum())
 
 

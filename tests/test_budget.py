@@ -1,4 +1,5 @@
-"""Budgets shared over layers: never exceeded, nothing left that a neuron would still fit in, and as good as greedy steps can promise."""
+"""Budgets shared over layers: never exceeded, nothing left that a neuron would still fit in, and as good as greedy
+steps can promise."""
 
 import itertools
 
@@ -23,7 +24,8 @@ def curve(rng, width):
 def best(curves, size, budget, movable):
     """The smallest total error within the budget, by trying all widths."""
     ranges = [range(1, c.width + 1) if k in movable else [c.width] for k, c in enumerate(curves)]
-    fitting = [sum(c.at(w) for c, w in zip(curves, widths, strict=True)) for widths in itertools.product(*ranges) if size(widths) <= budget]
+    fitting = [sum(c.at(w) for c, w in zip(curves, widths, strict=True)) for widths in itertools.product(*ranges)
+               if size(widths) <= budget]
     return min(fitting, default=np.inf)
 
 
@@ -62,7 +64,8 @@ def test_never_above_the_budget_and_nothing_left_over(seed, what, keep_inputs, f
 @QUICK
 @given(seed=st.integers(0, 10 ** 6), keep_inputs=st.booleans(), fraction=st.floats(0.05, 1))
 def test_as_good_as_the_best_where_neurons_are_counted(seed, keep_inputs, fraction):
-    """Convex curves, every neuron of one size: steps of one neuron that cost the least lead to the least total error."""
+    """Convex curves, every neuron of one size: steps of one neuron that cost the least lead to the least total
+    error."""
     rng = np.random.default_rng(seed)
     curves = [curve(rng, int(w)) for w in rng.integers(1, 9, 3)]
     movable = {1, 2} if keep_inputs else {0, 1, 2}
@@ -75,10 +78,11 @@ def test_as_good_as_the_best_where_neurons_are_counted(seed, keep_inputs, fracti
 @QUICK
 @given(seed=st.integers(0, 10 ** 6), fraction=st.floats(0.05, 1))
 def test_as_good_as_the_best_for_a_budget_one_neuron_smaller(seed, fraction):
-    """Neurons of different sizes a_k: the last step may save more than needed, so the law is: no worse than the best within
-    budget − max a_k."""
+    """Neurons of different sizes a_k: the last step may save more than needed, so the law is: no worse than the best
+    within budget − max a_k."""
     rng = np.random.default_rng(seed)
-    curves, a = [curve(rng, int(w)) for w in rng.integers(5, 39, 2)], rng.choice([1, 2, 5, 20], 2)      # below 40 steps are of one
+    # below 40 steps are of one
+    curves, a = [curve(rng, int(w)) for w in rng.integers(5, 39, 2)], rng.choice([1, 2, 5, 20], 2)
 
     def size(widths):
         return float(a @ np.array(widths))
@@ -93,7 +97,8 @@ def test_as_good_as_the_best_for_a_budget_one_neuron_smaller(seed, fraction):
 @QUICK
 @given(seed=st.integers(0, 10 ** 6))
 def test_every_step_is_the_one_with_the_lowest_price(seed):
-    """Widths below 40, so that steps are of one neuron: followed one by one, each is argmin of rise / saved · once / now."""
+    """Widths below 40, so that steps are of one neuron: followed one by one, each is argmin of rise / saved · once /
+    now."""
     rng = np.random.default_rng(seed)
     curves, a = [curve(rng, int(w)) for w in rng.integers(5, 39, 3)], rng.choice([1, 2, 5, 20], 3)
 

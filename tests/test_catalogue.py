@@ -55,12 +55,14 @@ def cast(value, dtype):
     return value.astype(dtype) if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value
 
 
-# ---- what each case must satisfy -----------------------------------------------------------------------------------------------
+# ---- what each case must satisfy
+# -----------------------------------------------------------------------------------------------
 
 
 @over(CASES)
 def test_row(case):
-    """Value equal to the definition, whole Jacobian to differences of it, everything spoiled caught; of penalties: their law."""
+    """Value equal to the definition, whole Jacobian to differences of it, everything spoiled caught; of penalties:
+    their law."""
     row = check.check_case(case)
     assert row.passed, row
     assert row.error <= 1e-7
@@ -158,7 +160,8 @@ def test_conventions_on_kinks():
     assert backward(np.array([[[[5.0]]]]))[0][0, :, :, 0].tolist() == [[5.0, 0.0], [0.0, 0.0]]
 
 
-@pytest.mark.parametrize(("case", "wrong"), REFUSALS, ids=[f"{case.name}: {', '.join(w.words)}" for case, w in REFUSALS])
+@pytest.mark.parametrize(("case", "wrong"), REFUSALS,
+                         ids=[f"{case.name}: {', '.join(w.words)}" for case, w in REFUSALS])
 def test_wrong_arguments_are_refused_in_one_sentence(case, wrong):
     options = wrong.options or {}
 
@@ -181,7 +184,8 @@ def test_every_op_and_loss_refuses_something(case):
     assert case.wrong
 
 
-# ---- penalties -----------------------------------------------------------------------------------------------------------------
+# ---- penalties
+# -----------------------------------------------------------------------------------------------------------------
 
 
 @over(PENALTY_CASES)
@@ -250,7 +254,8 @@ def test_the_row_of_a_penalty_notices_a_wrong_value(monkeypatch):
     assert "value differs" in check.check_case(next(case for case in CASES if case.name == "L1")).note
 
 
-# ---- the helpers that are no ops -----------------------------------------------------------------------------------------------
+# ---- the helpers that are no ops
+# -----------------------------------------------------------------------------------------------
 
 
 def test_moments_and_log_softmax_equal_their_definitions():
@@ -298,7 +303,8 @@ def test_any_shape_equals_the_definition(n, i, o, pieces, seed):
         )
 
 
-# ---- completeness --------------------------------------------------------------------------------------------------------------
+# ---- completeness
+# --------------------------------------------------------------------------------------------------------------
 
 
 def test_names_are_unique_and_say_what_they_are_about():
@@ -310,7 +316,8 @@ def test_names_are_unique_and_say_what_they_are_about():
 def test_everything_public_is_there():
     found = {(kind, what.__name__) for kind, what in check.public()}
     assert {name for kind, name in found if kind == "op"} >= set(OPS)
-    assert found >= {("loss", "squared_error"), ("loss", "cross_entropy"), ("loss", "soft_targets"), ("loss", "logit_matching")}
+    assert found >= {("loss", "squared_error"), ("loss", "cross_entropy"), ("loss", "soft_targets"),
+                     ("loss", "logit_matching")}
     assert found >= {("penalty", name) for name in ("L1", "NeuronGroups", "SparseGroups", "MaxNorm")}
     assert {what for _, what in check.public()} == {case.what for case in CASES}
     for _, what in check.public():
@@ -318,7 +325,8 @@ def test_everything_public_is_there():
 
 
 def test_helpers_beside_the_ops_are_no_ops():
-    for module, ops in ((convolution, {"im2col", "conv2d"}), (pooling, {"max_pool", "average_pool", "global_average_pool"})):
+    for module, ops in ((convolution, {"im2col", "conv2d"}),
+                        (pooling, {"max_pool", "average_pool", "global_average_pool"})):
         assert {what.__name__ for _, what in check.public() if what.__module__ == module.__name__} == ops
 
 

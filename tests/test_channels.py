@@ -1,4 +1,5 @@
-"""Exact removal of channels: everything that was planted is found, nothing else goes, and the network computes what it computed."""
+"""Exact removal of channels: everything that was planted is found, nothing else goes, and the network computes what it
+computed."""
 
 from dataclasses import dataclass, field
 
@@ -21,7 +22,8 @@ SOME = settings(derandomize=True, deadline=None, max_examples=100)
 
 @dataclass
 class Stream:
-    """Channels and what is wrong with some of them: number -> (reason, whose copy it is). Arrays are made so that it is true."""
+    """Channels and what is wrong with some of them: number -> (reason, whose copy it is). Arrays are made so that it is
+    true."""
 
     width: int
     fates: dict = field(default_factory=dict)
@@ -40,7 +42,8 @@ class Stream:
 
 
 class Planted:
-    """A random network, and what removal has to find in it: (junction, channel, position or None) -> (reason, who takes over)."""
+    """A random network, and what removal has to find in it: (junction, channel, position or None) -> (reason, who takes
+    over)."""
 
     def __init__(self, seed):
         self.rng = np.random.default_rng(seed)
@@ -77,7 +80,8 @@ class Planted:
         return Stream(width, fates)
 
     def read(self, stream):
-        """A layer reads the stream: with the first one it gets its number, and what removal has to say of it is known."""
+        """A layer reads the stream: with the first one it gets its number, and what removal has to say of it is
+        known."""
         if stream.number is None:
             stream.number, self.count = self.count, self.count + 1
             for j, (reason, source) in stream.fates.items():
@@ -127,7 +131,8 @@ class Planted:
         self.shut()
 
     def shut(self):
-        """Behind every layer that makes channels of the stream: a gate or a batch norm that is zero where the stream says so."""
+        """Behind every layer that makes channels of the stream: a gate or a batch norm that is zero where the stream
+        says so."""
         if self.stream.gone("shut") or self.chance(0.3):
             g = self.stream.copied(nonzero(self.rng, self.stream.width))
             g[self.stream.gone("shut")] = 0
@@ -137,7 +142,8 @@ class Planted:
                 self.norm(g)
 
     def norm(self, gamma):
-        beta, mean, variance = (self.stream.copied(a) for a in (nonzero(self.rng, len(gamma)), nonzero(self.rng, len(gamma)),
+        beta, mean, variance = (self.stream.copied(a)
+                                for a in (nonzero(self.rng, len(gamma)), nonzero(self.rng, len(gamma)),
                                                                self.rng.uniform(0.5, 2, len(gamma))))
         self.put("batch_norm", gamma, beta, running=(mean, variance), eps=0.1)
 
@@ -172,7 +178,7 @@ class Planted:
         self.size = tuple((n + 2 * p - s) // stride + 1 for n, p, s in zip(self.size, padding, size, strict=True))
 
     def end(self):
-        if self.chance(0.15):                                     # the output is a mean over maps, tied to other layers by an addition
+        if self.chance(0.15):                      # the output is a mean over maps, tied to other layers by an addition
             self.conv(Stream(3))
             if self.chance(0.5):
                 self.residual()
@@ -198,7 +204,10 @@ class Planted:
         """flatten, and perhaps a select, which leaves something of every channel, the same of those that are equal."""
         area = self.size[0] * self.size[1]
         self.put("flatten")
-        channel, position = np.arange(area * self.stream.width) % self.stream.width, np.arange(area * self.stream.width) // self.stream.width
+        channel, position = (
+            np.arange(area * self.stream.width) % self.stream.width,
+            np.arange(area * self.stream.width) // self.stream.width
+        )
         if self.chance(0.4):
             left = self.stream.copied(self.rng.random((self.stream.width, area)) < 0.6)
             left[:, 0] = True
@@ -218,7 +227,7 @@ class Planted:
         sources = {source for _, source in stream.fates.values()}
         for c in set(range(stream.width)) - set(stream.fates) - sources:
             places = np.flatnonzero(channel == c)
-            for e in places[1:]:                                  # a position or more of a sound channel that is not read
+            for e in places[1:]:                                # a position or more of a sound channel that is not read
                 if self.chance(0.1):
                     w[:, e] = 0
                     self.expected[stream.number, c, int(position[e])] = "dead", None
@@ -282,7 +291,8 @@ def test_keep_is_the_network_without_their_weights(seed):
             agree(deaf, smaller, rng.standard_normal((5, case.inputs)))
 
 
-# ---- constants under padding --------------------------------------------------------------------------------------------------------
+# ---- constants under padding
+# --------------------------------------------------------------------------------------------------------
 
 
 def conv(w, b=None, **options):
@@ -295,7 +305,8 @@ def maps(*shape):
 
 
 def added(w, value, size, stride, padding):
-    """What a channel that is ``value`` everywhere adds to a convolution with weights w (F, kh, kw): those that meet the map, one by one."""
+    """What a channel that is ``value`` everywhere adds to a convolution with weights w (F, kh, kw): those that meet the
+    map, one by one."""
     F, kh, kw = w.shape
     P, Q = ((n + 2 * padding - k) // stride + 1 for n, k in zip(size, (kh, kw), strict=True))
     y = np.zeros((P, Q, F))
@@ -316,8 +327,8 @@ def test_a_constant_channel_under_every_padding_and_stride(padding, stride, poin
     v, c = nonzero(rng, 4, 3, 2, 3), nonzero(rng, 4)
     expected = added(v[..., 1], np.tanh(b[1]), size, stride, padding)
     behind = [Layer("offset", (nonzero(rng, *expected.shape),))] if pointwise else []
-    network = Network([maps(*size, 2), conv(w, b), Layer("tanh"), conv(v, c, stride=stride, padding=padding), *behind, Layer("relu"),
-                       Layer("flatten"), dense(nonzero(rng, 2, expected.size))])
+    network = Network([maps(*size, 2), conv(w, b), Layer("tanh"), conv(v, c, stride=stride, padding=padding), *behind,
+                       Layer("relu"), Layer("flatten"), dense(nonzero(rng, 2, expected.size))])
     smaller, removals = remove(network)
     assert removals == [Removal(1, 1, "constant")]
     agree(network, smaller, rng.standard_normal((5, 84)))
@@ -328,11 +339,13 @@ def test_a_constant_channel_under_every_padding_and_stride(padding, stride, poin
     if padding and not pointwise:
         assert len(np.unique(offsets[0].reshape(-1, 4), axis=0)) <= (2 * padding + 1) ** 2
         bare = Network([layer for layer in smaller.layers if layer.op != "offset"])
-        assert np.abs(network.predict(np.ones((1, 84))) - bare.predict(np.ones((1, 84)))).max() > 1e-3, "without the map it would be seen"
+        assert np.abs(network.predict(np.ones((1, 84)))
+                      - bare.predict(np.ones((1, 84)))).max() > 1e-3, "without the map it would be seen"
 
 
 def test_a_constant_map_that_differs_from_place_to_place():
-    """Averages over windows that reach into the padding are smaller at the borders; a convolution without padding then needs a map too."""
+    """Averages over windows that reach into the padding are smaller at the borders; a convolution without padding then
+    needs a map too."""
     rng = np.random.default_rng(0)
     w, b = nonzero(rng, 3, 1, 1, 1), nonzero(rng, 3)
     w[0] = 0
@@ -340,7 +353,8 @@ def test_a_constant_map_that_differs_from_place_to_place():
                        conv(nonzero(rng, 2, 2, 2, 3)), Layer("global_average_pool")])
     smaller, removals = remove(network)
     assert removals == [Removal(1, 0, "constant")]
-    assert [layer.op for layer in smaller.layers] == ["unflatten", "conv2d", "average_pool", "conv2d", "offset", "global_average_pool"]
+    assert [layer.op for layer in smaller.layers] == ["unflatten", "conv2d", "average_pool", "conv2d", "offset",
+                                                      "global_average_pool"]
     agree(network, smaller, rng.standard_normal((4, 36)))
 
 
@@ -349,21 +363,24 @@ def test_an_addition_reads_what_stands_in_front_of_an_offset():
     rng = np.random.default_rng(12)
     w, b = nonzero(rng, 3, 1, 1, 1), nonzero(rng, 3)
     w[0] = 0
-    network = Network([maps(4, 4, 1), conv(w, b), conv(nonzero(rng, 2, 3, 3, 3), padding=1), Layer("offset", (nonzero(rng, 4, 4, 2),)),
+    network = Network([maps(4, 4, 1), conv(w, b), conv(nonzero(rng, 2, 3, 3, 3), padding=1),
+                       Layer("offset", (nonzero(rng, 4, 4, 2),)),
                        Layer("relu"), Layer("add", options={"back": 2}), Layer("global_average_pool")])
     smaller, removals = remove(network)
     assert removals == [Removal(1, 0, "constant")]
     agree(network, smaller, rng.standard_normal((4, 16)))
 
 
-# ---- additions ----------------------------------------------------------------------------------------------------------------------
+# ---- additions
+# ----------------------------------------------------------------------------------------------------------------------
 
 
 def small_residual(rng, width=3):
     """unflatten, conv, relu, [conv, relu, conv] + skip, relu, mean, dense."""
     return Network([maps(5, 5, 1), conv(nonzero(rng, width, 3, 3, 1), nonzero(rng, width)), Layer("relu"),
                     conv(nonzero(rng, 4, 3, 3, width), nonzero(rng, 4), padding=1), Layer("relu"),
-                    conv(nonzero(rng, width, 3, 3, 4), nonzero(rng, width), padding=1), Layer("add", options={"back": 3}), Layer("relu"),
+                    conv(nonzero(rng, width, 3, 3, 4), nonzero(rng, width), padding=1),
+                    Layer("add", options={"back": 3}), Layer("relu"),
                     Layer("global_average_pool"), dense(nonzero(rng, 2, width), nonzero(rng, 2))])
 
 
@@ -413,8 +430,8 @@ def test_a_channel_that_only_hears_itself():
     f, last = nonzero(rng, 3, 3, 3, 3), nonzero(rng, 2, 3)
     f[[0, 2], :, :, 1] = 0
     last[:, 1] = 0
-    network = Network([maps(5, 5, 1), conv(nonzero(rng, 3, 1, 1, 1)), Layer("tanh"), conv(f, padding=1), Layer("add", options={"back": 1}),
-                       Layer("tanh"), Layer("global_average_pool"), dense(last)])
+    network = Network([maps(5, 5, 1), conv(nonzero(rng, 3, 1, 1, 1)), Layer("tanh"), conv(f, padding=1),
+                       Layer("add", options={"back": 1}), Layer("tanh"), Layer("global_average_pool"), dense(last)])
     smaller, removals = remove(network)
     assert removals == [Removal(1, 1, "dead")]
     agree(network, smaller, rng.standard_normal((4, 25)))
@@ -442,10 +459,12 @@ def test_layers_put_in_and_taken_out(seed):
     for at, shape in enumerate(shapes(network, (case.inputs,))):
         more = inserted(network, at, Layer("gate", (np.ones(shape[-1]),)))
         assert np.array_equal(more.predict(x), network.predict(x))
-        assert [(layer.op, layer.options) for layer in without(more, at).layers] == [(layer.op, layer.options) for layer in network.layers]
+        assert [(layer.op, layer.options) for layer in without(more, at).layers] == [(layer.op, layer.options)
+                                                                                     for layer in network.layers]
 
 
-# ---- inputs and positions -----------------------------------------------------------------------------------------------------------
+# ---- inputs and positions
+# -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_colour_that_nobody_reads():
@@ -475,7 +494,8 @@ def test_maps_without_unflatten():
 
 
 def test_positions_that_nobody_reads():
-    """They are left out behind the flatten, together with their gates; two channels (three, of which one goes) of four positions."""
+    """They are left out behind the flatten, together with their gates; two channels (three, of which one goes) of four
+    positions."""
     rng = np.random.default_rng(7)
     v = nonzero(rng, 2, 12)
     v[:, [0, 5]] = 0                                           # channel 0 at position 0, channel 2 at position 1
@@ -484,18 +504,20 @@ def test_positions_that_nobody_reads():
     network = Network([maps(2, 2, 1), conv(nonzero(rng, 3, 1, 1, 1)), Layer("flatten"), gate, Layer("relu"), dense(v)])
     smaller, removals = remove(network)
     assert removals == [Removal(1, 1, "dead"), Removal(1, 0, "dead", position=0), Removal(1, 2, "dead", position=1)]
-    assert [layer.op for layer in smaller.layers] == ["unflatten", "conv2d", "flatten", "select", "gate", "relu", "dense"]
+    assert [layer.op for layer in smaller.layers] == ["unflatten", "conv2d", "flatten", "select", "gate", "relu",
+                                                      "dense"]
     assert smaller.layers[3].options["kept"] == [1, 2, 4, 5, 6, 7]
     agree(network, smaller, rng.standard_normal((4, 4)))
 
 
 def test_positions_that_an_addition_reads_are_left():
-    """The dense layer behind flatten has a column of zeros, but its input also goes around it. Four rows of it are one channel."""
+    """The dense layer behind flatten has a column of zeros, but its input also goes around it. Four rows of it are one
+    channel."""
     rng = np.random.default_rng(13)
     v, last = nonzero(rng, 8, 8), nonzero(rng, 2, 8)
     v[:, 2] = 0
-    layers = [maps(2, 2, 1), conv(nonzero(rng, 2, 1, 1, 1)), Layer("flatten"), dense(v), Layer("add", options={"back": 1}), Layer("tanh"),
-              dense(last)]
+    layers = [maps(2, 2, 1), conv(nonzero(rng, 2, 1, 1, 1)), Layer("flatten"), dense(v),
+              Layer("add", options={"back": 1}), Layer("tanh"), dense(last)]
     network = Network(layers)
     assert [(place.producers, place.width) for place in junctions(network)] == [((), 1), ((1, 3), 2)]
     assert remove(network)[1] == []
@@ -510,8 +532,8 @@ def test_copies_read_at_other_positions_are_left():
     """Channel 1 computes what channel 0 computes, but the select leaves other positions of it."""
     rng = np.random.default_rng(8)
     for kept, copies in (([0, 2, 5], 0), ([0, 1, 4, 5], 1)):
-        network = Network([maps(2, 2, 1), conv(np.ones((2, 1, 1, 1))), Layer("flatten"), Layer("select", options={"kept": kept}),
-                           dense(nonzero(rng, 2, len(kept)))])
+        network = Network([maps(2, 2, 1), conv(np.ones((2, 1, 1, 1))), Layer("flatten"),
+                           Layer("select", options={"kept": kept}), dense(nonzero(rng, 2, len(kept)))])
         smaller, removals = remove(network)
         assert removals == [Removal(1, 1, "duplicate", 0)] * copies
         agree(network, smaller, rng.standard_normal((4, 4)))
@@ -533,7 +555,10 @@ def test_of_a_layer_that_dies_one_channel_stays(reason):
     assert not remove(smaller)[1]
 
 
-# ---- folding ------------------------------------------------------------------------------------------------------------------------
+# ---- folding
+# ----------------------------------------------------------------------------------------------------------------------
+# -
+# -
 
 
 @SOME
@@ -556,13 +581,14 @@ def test_folding_changes_nothing_and_leaves_nothing(seed):
 
 
 def test_what_a_gate_may_pass():
-    """A negative factor passes averages and flatten, but no relu; a positive one passes both, and behind select each entry keeps its own."""
+    """A negative factor passes averages and flatten, but no relu; a positive one passes both, and behind select each
+    entry keeps its own."""
     rng = np.random.default_rng(10)
     for sign, ops in ((-1, ["gate", "relu"]), (1, ["relu"])):
         gate = Layer("gate", (sign * rng.uniform(0.5, 2, 2),))
         pool, select = Layer("max_pool", options={"size": 2}), Layer("select", options={"kept": [7, 0, 1]})
-        network = Network([maps(4, 4, 1), conv(nonzero(rng, 2, 1, 1, 1)), Layer("tanh"), gate, Layer("relu"), pool, Layer("flatten"), select,
-                           dense(nonzero(rng, 2, 3))])
+        network = Network([maps(4, 4, 1), conv(nonzero(rng, 2, 1, 1, 1)), Layer("tanh"), gate, Layer("relu"), pool,
+                           Layer("flatten"), select, dense(nonzero(rng, 2, 3))])
         folded = fold(network)
         assert [layer.op for layer in folded.layers[3:3 + len(ops)]] == ops
         agree(network, folded, rng.standard_normal((5, 16)))
@@ -578,9 +604,11 @@ def test_what_an_addition_reads_is_not_folded():
     mean = Layer("global_average_pool")
     for layers, gates in (
         ([gate, Layer("tanh"), Layer("add", options={"back": 2})], 1),            # adds what the convolution makes
-        ([gate, Layer("tanh"), Layer("add", options={"back": 1})], 0),            # adds what the gate makes: it goes into the convolution
+        # adds what the gate makes: it goes into the convolution
+        ([gate, Layer("tanh"), Layer("add", options={"back": 1})], 0),
         ([Layer("tanh"), gate, pointwise, Layer("add", options={"back": 1})], 1),
-        ([Layer("tanh"), gate, pointwise, Layer("add", options={"back": 2})], 0),  # adds what the gate takes: it goes into the next one
+        # adds what the gate takes: it goes into the next one
+        ([Layer("tanh"), gate, pointwise, Layer("add", options={"back": 2})], 0),
     ):
         network = Network([*first, *layers, mean])
         folded = fold(network)
@@ -588,14 +616,17 @@ def test_what_an_addition_reads_is_not_folded():
         agree(network, folded, rng.standard_normal((4, 9)))
 
 
-# ---- what is refused ----------------------------------------------------------------------------------------------------------------
+# ---- what is refused
+# ----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("layers", "words"), [
-    ([maps(3, 3, 2), conv(np.ones((2, 1, 1, 1)), groups=2), Layer("flatten"), dense(np.ones((2, 18)))], "layer 1 is a convolution in 2 groups"),
+    ([maps(3, 3, 2), conv(np.ones((2, 1, 1, 1)), groups=2), Layer("flatten"), dense(np.ones((2, 18)))],
+     "layer 1 is a convolution in 2 groups"),
     ([maps(3, 3, 1), Layer("relu"), conv(np.ones((2, 1, 1, 1)))], "layer 1 is relu; in front of the first"),
     ([maps(3, 3, 1), Layer("max_pool", options={"size": 2})], "no dense layer and no conv2d"),
-    ([maps(3, 3, 1), conv(np.ones((2, 1, 1, 1))), Layer("batch_norm", (np.ones(2), np.ones(2)))], "no running moments yet"),
+    ([maps(3, 3, 1), conv(np.ones((2, 1, 1, 1))), Layer("batch_norm", (np.ones(2), np.ones(2)))],
+     "no running moments yet"),
     ([Layer("dropout", options={"rate": 0.1}), Layer("flatten"), dense(np.eye(3)), Layer("add", options={"back": 2})],
      "layer 3 adds activation 1"),
 ])
@@ -612,7 +643,8 @@ def test_numbers_that_keep_refuses(kept):
 
 
 def test_every_op_is_known():
-    """An op that a network may be made of is either one of weights, or treats neurons by themselves, or is known by name."""
+    """An op that a network may be made of is either one of weights, or treats neurons by themselves, or is known by
+    name."""
     from npkd.nn.network import OPS
     from npkd.sparsity.streams import WEIGHTS
     assert set(OPS) == {*WEIGHTS, *surgery.PER_NEURON, "flatten", "unflatten", "select", "add"}
@@ -624,8 +656,8 @@ def test_a_residual_perceptron():
     w, f, last = nonzero(rng, 4, 3), nonzero(rng, 4, 4), nonzero(rng, 2, 4)
     f[:, 1], last[:, 1] = 0, 0
     w[3], f[3] = 0, 0
-    network = Network([dense(w, nonzero(rng, 4)), Layer("relu"), dense(f, nonzero(rng, 4)), Layer("add", options={"back": 1}), Layer("tanh"),
-                       dense(last)])
+    network = Network([dense(w, nonzero(rng, 4)), Layer("relu"), dense(f, nonzero(rng, 4)),
+                       Layer("add", options={"back": 1}), Layer("tanh"), dense(last)])
     smaller, removals = remove(network)
     assert removals == [Removal(1, 1, "dead"), Removal(1, 3, "constant")]
     agree(network, smaller, rng.standard_normal((4, 3)))

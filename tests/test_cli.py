@@ -1,4 +1,5 @@
-"""The command line: everything wrong that a user can give is one sentence and exit code 2, and leaves nothing half done."""
+"""The command line: everything wrong that a user can give is one sentence and exit code 2, and leaves nothing half
+done."""
 
 import errno
 import gzip
@@ -56,7 +57,8 @@ def teacher(folder, network=None, scaling=None, name="teacher.npz"):
 
 
 def with_teacher(folder, path, *more):
-    return ["compress", "--data", stored(folder / "data.npz"), "--teacher", path, "--epochs", "1", "--out", str(folder / "out"), *more]
+    return ["compress", "--data", stored(folder / "data.npz"), "--teacher", path, "--epochs", "1", "--out",
+            str(folder / "out"), *more]
 
 
 def changed(key, function):
@@ -159,7 +161,8 @@ WRONG = {
     "option of another command": (lambda folder: words(folder, "--target", "macs=3", command="train"), "--target"),
     "report without folder": (lambda folder: ["report"], "DIR"),
     "report on nothing": (lambda folder: ["report", str(folder / "nothing")], "No such file"),
-    "epochs 0 of a training": (lambda folder: words(folder, "--epochs", "0", command="train"), "--epochs", "at least 1"),
+    "epochs 0 of a training": (lambda folder: words(folder, "--epochs", "0", command="train"), "--epochs",
+                               "at least 1"),
     "epochs negative": (option("--epochs", "-3"), "--epochs", "at least 0"),
     "epochs a word": (option("--epochs", "many"), "--epochs", "many"),
     "epochs a fraction": (option("--epochs", "1.5"), "--epochs", "whole number"),
@@ -173,7 +176,8 @@ WRONG = {
     "hidden beyond bounds": (option("--hidden", "30000000000000000000"), "--hidden", "1000000"),
     "dropout 1": (lambda folder: words(folder, "--dropout", "1", command="train"), "--dropout", "below 1"),
     "dropout nan": (lambda folder: words(folder, "--dropout", "nan", command="train"), "--dropout", "below 1"),
-    "unknown activation": (lambda folder: words(folder, "--activation", "step", command="train"), "relu", "tanh", "sigmoid"),
+    "unknown activation": (lambda folder: words(folder, "--activation", "step", command="train"), "relu", "tanh",
+                           "sigmoid"),
     # data
     "unknown data": (option("--data", "mnits"), "digits", "mnist", "fashion-mnist"),
     "data without a name": (option("--data", ""), "digits", "mnist"),
@@ -233,28 +237,37 @@ WRONG = {
     "teacher of other width": (network_file(lambda: perceptron([15, 8, 3], RNG)), "15 inputs", "16"),
     "teacher of other classes": (network_file(lambda: perceptron([16, 8, 4], RNG)), "4 classes", "3"),
     "teacher that selects beyond": (
-        network_file(lambda: Network([Layer("select", options={"kept": [0, 16]}), dense_layer(2, 3, RNG)])), "17 inputs", "16"),
+        network_file(lambda: Network([Layer("select", options={"kept": [0, 16]}), dense_layer(2, 3, RNG)])),
+        "17 inputs", "16"),
     "teacher with another scaling": (
-        lambda folder: with_teacher(folder, teacher(folder, scaling=Scaling.range(0, 1, 16)).replace("teacher", "nope")), "nope"),
+        lambda folder: with_teacher(folder, teacher(folder, scaling=Scaling.range(0, 1, 16)).replace("teacher",
+                                                                                                     "nope")), "nope"),
     "teacher that is no network": (lambda folder: with_teacher(folder, stored(folder / "t.npz")), "t.npz", "npkd"),
     "teacher truncated": (cut_teacher, "truncated"),
     "teacher that lost an array": (lost_array, "teacher.npz"),
-    "teacher with NaN": (network_file(lambda: Network([Layer("dense", (np.full((3, 16), np.nan), np.zeros(3)))])), "not finite"),
-    "teacher beyond float32": (network_file(lambda: Network([Layer("dense", (np.full((3, 16), 1e300), np.zeros(3)))])), "float32"),
+    "teacher with NaN": (network_file(lambda: Network([Layer("dense", (np.full((3, 16), np.nan), np.zeros(3)))])),
+                         "not finite"),
+    "teacher beyond float32": (network_file(lambda: Network([Layer("dense", (np.full((3, 16), 1e300), np.zeros(3)))])),
+                               "float32"),
     "teacher of maxout": (network_file(lambda: Network([
         dense_layer(16, 8, RNG), Layer("maxout", options={"pieces": 2}), dense_layer(4, 3, RNG)])), "maxout"),
     "teacher that ends between dense layers": (network_file(lambda: Network([
         dense_layer(16, 8, RNG), Layer("flatten"), dense_layer(8, 3, RNG)])), "flatten"),
     "teacher without weights": (network_file(lambda: Network([Layer("gate", (np.ones(16),))])), "no dense layer"),
     "tutor without weights": (lambda folder: with_teacher(
-        folder, teacher(folder), "--tutor", teacher(folder, Network([Layer("gate", (np.ones(16),))]), name="tutor.npz")), "no dense layer"),
+        folder, teacher(folder), "--tutor",
+        teacher(folder, Network([Layer("gate", (np.ones(16),))]), name="tutor.npz")), "no dense layer"),
     "tutor for other sizes of numbers": (lambda folder: with_teacher(
-        folder, teacher(folder), "--tutor", teacher(folder, scaling=Scaling.range(0, 1e-38, 16), name="tutor.npz")), "tutor", "beyond float32"),
-    "tutor missing": (lambda folder: with_teacher(folder, teacher(folder), "--tutor", str(folder / "none.npz")), "none.npz", "No such file"),
+        folder, teacher(folder), "--tutor", teacher(folder, scaling=Scaling.range(0, 1e-38, 16), name="tutor.npz")),
+        "tutor", "beyond float32"),
+    "tutor missing": (lambda folder: with_teacher(folder, teacher(folder), "--tutor", str(folder / "none.npz")),
+                      "none.npz", "No such file"),
     "tutor of other classes": (lambda folder: with_teacher(
-        folder, teacher(folder), "--tutor", teacher(folder, perceptron([16, 8, 4], RNG), name="tutor.npz")), "tutor", "4 classes", "3"),
+        folder, teacher(folder), "--tutor", teacher(folder, perceptron([16, 8, 4], RNG), name="tutor.npz")), "tutor",
+        "4 classes", "3"),
     "tutor of other width": (lambda folder: with_teacher(
-        folder, teacher(folder), "--tutor", teacher(folder, perceptron([15, 8, 3], RNG), name="tutor.npz")), "tutor", "15 inputs", "16"),
+        folder, teacher(folder), "--tutor", teacher(folder, perceptron([15, 8, 3], RNG), name="tutor.npz")), "tutor",
+        "15 inputs", "16"),
     "teacher and hidden widths": (lambda folder: with_teacher(folder, teacher(folder), "--hidden", "5"), "one of them"),
     # the folder
     "out is a file": (file_in_the_way, "file", "File exists"),
@@ -280,8 +293,8 @@ def test_there_are_enough_wrong_inputs():
 @pytest.mark.parametrize("wrong", [
     lambda: L1(-1.0), lambda: NeuronGroups(lam=-0.5), lambda: NeuronGroups(lam=float("nan")), lambda: Recipe(rate=-1.0),
     lambda: Recipe(adversary=-1.0),
-    lambda: Recipe(rounds=0), lambda: Recipe(hidden=()), lambda: recipe.for_examples(100, -1), lambda: Recipe(final_epochs=-1),
-    lambda: Recipe(round_epochs=-1), lambda: Recipe(final_epochs=0),
+    lambda: Recipe(rounds=0), lambda: Recipe(hidden=()), lambda: recipe.for_examples(100, -1),
+    lambda: Recipe(final_epochs=-1), lambda: Recipe(round_epochs=-1), lambda: Recipe(final_epochs=0),
     lambda: Problem(Statistics.of(np.ones((3, 2)), np.ones((3, 1)))).solve(-1.0), lambda: split(np.arange(4), 0.9, RNG),
     lambda: from_arrays("d", list(arrays().values()), seed=-1), lambda: Settings(seed=-2),
 ])
@@ -294,7 +307,8 @@ def test_python_refuses_in_one_sentence_too(wrong):
 
 # a full disk, a run that diverges, no memory
 
-WRITTEN = [".npkd-probe", "teacher.npz", "student.npz", "history.jsonl", "summary.json", "figures/training.png", "figures/pixels.png",
+WRITTEN = [".npkd-probe", "teacher.npz", "student.npz", "history.jsonl", "summary.json", "figures/training.png",
+           "figures/pixels.png",
            "figures/weights.png", "report.html"]
 
 
@@ -322,7 +336,8 @@ def test_a_full_disk_at_each_file(tmp_path, capsys, monkeypatch, name):
     one_sentence(capsys, "No space left on device", str(tmp_path / "out"), name)
     left = whole_files(tmp_path / "out")
     assert name not in left
-    first = {".npkd-probe": 0, "teacher.npz": 0, "student.npz": 1, "history.jsonl": 1}      # the history is begun before the student
+    # the history is begun before the student
+    first = {".npkd-probe": 0, "teacher.npz": 0, "student.npz": 1, "history.jsonl": 1}
     assert {"teacher.npz", "student.npz"} & left == set(["teacher.npz", "student.npz"][:first.get(name, 2)])
 
 
@@ -391,7 +406,7 @@ def test_warnings_of_floating_point_do_not_leak(tmp_path, capsys, monkeypatch):
     def load(*arguments, **options):
         raise InputError(f"it overflowed: {np.exp(np.float32(1000))}; it must not")
 
-    monkeypatch.setattr(plan, "load_data", load)            # under pytest -W error a warning would be an error of its own
+    monkeypatch.setattr(plan, "load_data", load)          # under pytest -W error a warning would be an error of its own
     assert main(["compress", "--out", str(tmp_path / "out")]) == 2
     one_sentence(capsys, "overflowed: inf")
 
@@ -402,7 +417,8 @@ def test_the_table_at_the_end(tmp_path, capsys):
     assert quick(tmp_path, "--epochs", "5") == 0
     out, err = capsys.readouterr()
     assert err == ""                                        # quiet
-    for word in ("teacher", "student", "16-8-6-3", "test error", "multiply-accumulates", "194", "points", "report.html", "duality gap"):
+    for word in ("teacher", "student", "16-8-6-3", "test error", "multiply-accumulates", "194", "points", "report.html",
+                 "duality gap"):
         assert word in out
     assert out.isascii()
     assert max(len(line) for line in out.splitlines() if "report" not in line) <= 80
@@ -414,7 +430,8 @@ def test_one_line_a_stage_where_stderr_is_no_terminal(tmp_path, capsys):
     assert main([word for word in words(tmp_path) if word != "--quiet"]) == 0
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(": ")[0] for line in lines] == [
-        "teacher", *(f"round {r} of 5" for r in (1, 1, 2, 2, 3, 3, 4, 4, 5)), "final distillation", "figures and report"]
+        "teacher", *(f"round {r} of 5" for r in (1, 1, 2, 2, 3, 3, 4, 4, 5)), "final distillation",
+        "figures and report"]
     assert "validation error" in lines[0]
     assert all(line.endswith(" s)") for line in lines)
 
@@ -423,7 +440,8 @@ def test_bars_where_it_is_one(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     assert main([word for word in words(tmp_path) if word != "--quiet"]) == 0
     out, err = capsys.readouterr()
-    for stage in ("teacher", "round 1 of 5: layers", "round 4 of 5: distillation", "final distillation", "figures and report"):
+    for stage in ("teacher", "round 1 of 5: layers", "round 4 of 5: distillation", "final distillation",
+                  "figures and report"):
         assert stage in err
     assert "1/1" in err
     assert "7/7" in err
@@ -446,7 +464,8 @@ def test_an_unfinished_stage_has_no_line(tmp_path, capsys):
 def test_version_and_help(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"npkd {npkd.__version__}\n"
-    for arguments in (["--help"], ["compress", "--help"], ["train", "--help"], ["check", "--help"], ["report", "--help"]):
+    for arguments in (["--help"], ["compress", "--help"], ["train", "--help"], ["check", "--help"],
+                      ["report", "--help"]):
         assert main(arguments) == 0
         assert "usage: npkd" in capsys.readouterr().out
 
@@ -523,8 +542,8 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1
 
 
 def process(*arguments, **more):
-    return subprocess.Popen([sys.executable, "-W", "error", "-m", "npkd", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            env=ENVIRONMENT, text=True, **more)
+    return subprocess.Popen([sys.executable, "-W", "error", "-m", "npkd", *arguments], stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, env=ENVIRONMENT, text=True, **more)
 
 
 def test_a_tutor_is_kept_beside_what_it_teaches(tmp_path, capsys, monkeypatch):
@@ -554,7 +573,8 @@ def test_a_wrong_word_in_a_process(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_leave_a_usable_state(tmp_path, number):
     arguments = with_teacher(tmp_path, teacher(tmp_path), "--target", "macs=40%", "--epochs", "100000")
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)     # tests that run in the background have it ignored
+    # tests that run in the background have it ignored
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         running = process(*arguments)
     finally:

@@ -1,4 +1,5 @@
-"""Convolution and pooling: any shape, stride, padding, dilation and groups against the definitions, differences, and laws."""
+"""Convolution and pooling: any shape, stride, padding, dilation and groups against the definitions, differences, and
+laws."""
 
 import numpy as np
 import pytest
@@ -24,7 +25,8 @@ FEW = settings(derandomize=True, deadline=None, max_examples=20)
 def geometries(draw, dilated=True):
     """Sizes of maps and options of a kernel that fits, of each direction by itself; strides need not divide."""
     pairs = {name: tuple(draw(st.integers(low, high)) for _ in range(2)) for name, low, high in
-             (("kernel", 1, 3), ("stride", 1, 3), ("padding", 0, 2), ("dilation", 1, 3 if dilated else 1), ("more", 0, 3))}
+             (("kernel", 1, 3), ("stride", 1, 3), ("padding", 0, 2), ("dilation", 1, 3 if dilated else 1),
+              ("more", 0, 3))}
     if not dilated:
         pairs["padding"] = tuple(min(p, k // 2) for p, k in zip(pairs["padding"], pairs["kernel"], strict=True))
     size = [max(1, d * (k - 1) + 1 - 2 * p) + more for k, p, d, more in
@@ -46,7 +48,8 @@ def distinct(seed, *shape):
     return np.random.default_rng(seed).permutation(np.arange(np.prod(shape)) * 0.25 - 3).reshape(shape)
 
 
-# ---- any geometry --------------------------------------------------------------------------------------------------------------
+# ---- any geometry
+# --------------------------------------------------------------------------------------------------------------
 
 
 @SOME
@@ -61,8 +64,8 @@ def test_any_im2col(geometry, n, c, seed):
 
 
 @SOME
-@given(geometry=geometries(), n=st.integers(1, 2), groups=st.integers(1, 3), parts=st.tuples(st.integers(1, 2), st.integers(1, 2)),
-       seed=st.integers(0, 99))
+@given(geometry=geometries(), n=st.integers(1, 2), groups=st.integers(1, 3),
+       parts=st.tuples(st.integers(1, 2), st.integers(1, 2)), seed=st.integers(0, 99))
 def test_any_conv2d(geometry, n, groups, parts, seed):
     size, options = geometry
     kernel = options.pop("kernel")
@@ -81,23 +84,26 @@ def test_any_pooling(geometry, n, c, seed):
     size, options = geometry
     x, options = distinct(seed, n, *size, c), pooling_options(options)
     assert np.array_equal(max_pool(x, **options)[0], reference.pooling.max_pool(x, **options))
-    np.testing.assert_allclose(average_pool(x, **options)[0], reference.pooling.average_pool(x, **options), rtol=1e-12, atol=1e-13)
-    np.testing.assert_allclose(global_average_pool(x)[0], reference.pooling.global_average_pool(x), rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(average_pool(x, **options)[0], reference.pooling.average_pool(x, **options), rtol=1e-12,
+                               atol=1e-13)
+    np.testing.assert_allclose(global_average_pool(x)[0], reference.pooling.global_average_pool(x), rtol=1e-12,
+                               atol=1e-13)
     for op in (max_pool, average_pool):
         assert differences.check(op, x, options=options).worst <= 1e-9
     assert differences.check(global_average_pool, x).worst <= 1e-9
 
 
 @FEW
-@given(shape=st.lists(st.integers(1, 3), min_size=1, max_size=4), j=st.integers(1, 3), given=st.booleans(), seed=st.integers(0, 99))
+@given(shape=st.lists(st.integers(1, 3), min_size=1, max_size=4), j=st.integers(1, 3), given=st.booleans(),
+       seed=st.integers(0, 99))
 def test_neurons_at_any_number_of_positions(shape, j, given, seed):
     x, g, beta, mean, variance = drawn(seed, (*shape, j), j, j, j, j)
     np.testing.assert_array_equal(gate(x, g)[0], reference.layers.gate(x, g))
     assert differences.check(gate, x, g).worst <= 1e-9
     options = {"eps": 0.1, "running": (mean, variance ** 2 + 0.5)} if given else {"eps": 0.1}
     if given or np.prod(shape) > 1:
-        np.testing.assert_allclose(batch_norm(x, g, beta, **options)[0], reference.normalisation.batch_norm(x, g, beta, **options),
-                                   rtol=1e-11, atol=1e-12)
+        np.testing.assert_allclose(batch_norm(x, g, beta, **options)[0],
+                                   reference.normalisation.batch_norm(x, g, beta, **options), rtol=1e-11, atol=1e-12)
         assert differences.check(batch_norm, x, g, beta, options=options).worst <= 1e-8
 
 
@@ -112,7 +118,8 @@ def test_unflatten_undoes_flatten(shape, n, seed):
     assert np.array_equal(forth(dy)[0], flatten(dy)[0])
 
 
-# ---- what a convolution is, said in other ways ---------------------------------------------------------------------------------
+# ---- what a convolution is, said in other ways
+# ---------------------------------------------------------------------------------
 
 
 def test_one_channel_is_the_correlation_of_scipy():
@@ -155,7 +162,8 @@ def test_a_kernel_of_one_is_dense_at_every_position():
 def test_a_moved_picture_gives_a_moved_map():
     x, w, b = drawn(5, (1, 8, 8, 2), (3, 3, 3, 2), 3)
     moved = np.roll(x, (1, 2), axis=(1, 2))
-    np.testing.assert_allclose(conv2d(moved, w, b)[0][:, 1:, 2:], conv2d(x, w, b)[0][:, :-1, :-2], rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(conv2d(moved, w, b)[0][:, 1:, 2:], conv2d(x, w, b)[0][:, :-1, :-2], rtol=1e-12,
+                               atol=1e-13)
 
 
 def test_the_mean_of_a_window_is_a_convolution_of_every_channel_for_itself():
@@ -163,10 +171,12 @@ def test_the_mean_of_a_window_is_a_convolution_of_every_channel_for_itself():
     part = np.full((3, 3, 2, 1), 1 / 6)
     expected, _ = conv2d(x, part, np.zeros(3), stride=2, padding=(1, 1), groups=3)
     np.testing.assert_allclose(average_pool(x, size=(3, 2), stride=2, padding=1)[0], expected, rtol=1e-12, atol=1e-13)
-    np.testing.assert_allclose(average_pool(x, size=(5, 6))[0][:, 0, 0], global_average_pool(x)[0], rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(average_pool(x, size=(5, 6))[0][:, 0, 0], global_average_pool(x)[0], rtol=1e-12,
+                               atol=1e-13)
 
 
-# ---- the winner ----------------------------------------------------------------------------------------------------------------
+# ---- the winner
+# ----------------------------------------------------------------------------------------------------------------
 
 
 @SOME
@@ -178,7 +188,8 @@ def test_every_sensitivity_goes_to_the_first_winner_alone(geometry, seed):
     x = rng.integers(-3, 0, (2, *size, 2)).astype(float)
     y, backward = max_pool(x, **pooling_options(options))
     dy = rng.integers(1, 9, y.shape).astype(float)
-    places = np.pad(np.arange(x[0, ..., 0].size, dtype=float).reshape(size) + 1, [(p, p) for p in pads])      # 0: in the padding
+    # 0: in the padding
+    places = np.pad(np.arange(x[0, ..., 0].size, dtype=float).reshape(size) + 1, [(p, p) for p in pads])
     around = np.pad(x, [(0, 0), *((p, p) for p in pads), (0, 0)], constant_values=-9.0)
     options = {"kernel": options["kernel"], "stride": options["stride"]}
     values = np.moveaxis(im2col(around, **options)[0], 5, 3).reshape(*y.shape, -1)
@@ -196,7 +207,8 @@ def test_the_padding_never_wins_but_counts_in_the_mean():
     assert (average_pool(x, size=2, padding=1)[0] == -1).all()
 
 
-# ---- batches of one kind and another -------------------------------------------------------------------------------------------
+# ---- batches of one kind and another
+# -------------------------------------------------------------------------------------------
 
 
 def test_no_examples_give_no_examples():

@@ -35,7 +35,8 @@ def test_of_equals_counting(widths, double):
 
 def test_other_layers_count_as_parameters():
     rng = np.random.default_rng(1)
-    hidden = [Layer("gate", (np.ones(6, np.float32),)), Layer("batch_norm", (np.ones(6, np.float32),) * 2, {}, (np.ones(6, np.float32),) * 2),
+    hidden = [Layer("gate", (np.ones(6, np.float32),)),
+              Layer("batch_norm", (np.ones(6, np.float32),) * 2, {}, (np.ones(6, np.float32),) * 2),
               Layer("maxout", options={"pieces": 2})]
     first, last = perceptron([4, 6], rng).layers[0], perceptron([3, 2], rng).layers[0]
     network = Network([Layer("select", options={"kept": [0, 2, 3, 5]}), first, *hidden, last])
@@ -51,7 +52,8 @@ def test_a_smaller_network_costs_less():
         cost.of_widths([5, 4, 3]).macs = 1
 
 
-# ---- convolutional networks -----------------------------------------------------------------------------------------------------------
+# ---- convolutional networks
+# -----------------------------------------------------------------------------------------------------------
 
 
 def conv(F, kh, kw, C, **options):
@@ -93,7 +95,8 @@ def test_lenet5():
 
 
 @settings(derandomize=True, deadline=None, max_examples=60)
-@given(size=st.tuples(st.integers(5, 8), st.integers(5, 8)), kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)), stride=st.integers(1, 3),
+@given(size=st.tuples(st.integers(5, 8), st.integers(5, 8)), kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+       stride=st.integers(1, 3),
        padding=st.integers(0, 2), dilation=st.integers(1, 2), groups=st.integers(1, 2), batch=st.booleans())
 def test_a_convolution_by_counting_its_windows(size, kernel, stride, padding, dilation, groups, batch):
     """Every weight is used once in every window that lies on the padded map."""
@@ -127,8 +130,11 @@ def test_maps_of_unknown_size_are_refused(layers):
 
 
 def test_neurons_behind_flatten_and_maxout():
-    """Neurons are counted where they are read: a channel once at all its positions, a maxout neuron once for all its pieces."""
-    network = Network([maps(2, 2, 1), conv(3, 1, 1, 1), Layer("flatten"), Layer("select", options={"kept": [0, 3, 6, 1]}), dense(8, 4),
+    """Neurons are counted where they are read: a channel once at all its positions, a maxout neuron once for all its
+    pieces."""
+    network = Network([maps(2, 2, 1), conv(3, 1, 1, 1), Layer("flatten"),
+                       Layer("select", options={"kept": [0, 3, 6, 1]}), dense(8, 4),
                        Layer("maxout", options={"pieces": 2}), dense(2, 4)])
     assert cost.of(network).neurons == 1 + 2 + 4
-    assert cost.of(Network([maps(2, 2, 1), Layer("max_pool", options={"size": 1}), Layer("flatten"), dense(2, 4)])).neurons == 4
+    assert cost.of(Network([maps(2, 2, 1), Layer("max_pool", options={"size": 1}), Layer("flatten"),
+                            dense(2, 4)])).neurons == 4

@@ -1,4 +1,5 @@
-"""npkd.data: what is embedded is the original, what is learnt is learnt on the training part, what cannot be used is refused."""
+"""npkd.data: what is embedded is the original, what is learnt is learnt on the training part, what cannot be used is
+refused."""
 
 import os
 import re
@@ -103,7 +104,8 @@ def test_a_constant_feature_keeps_its_size():
     np.testing.assert_allclose(scaling.apply(x + 2), np.full((3, 3), 2.0), rtol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int64, np.uint64, np.float16, np.float32, np.float64, np.longdouble])
+@pytest.mark.parametrize("dtype",
+                         [np.uint8, np.int8, np.int64, np.uint64, np.float16, np.float32, np.float64, np.longdouble])
 def test_every_kind_of_number_is_scaled_in_enough_precision(dtype):
     large = 2**60 if np.dtype(dtype).itemsize >= 8 else 100
     x = np.array([[large, large + large // 4], [large + large // 2, large]]).astype(dtype) if large > 100 else np.array(
@@ -233,7 +235,8 @@ def test_a_folder_of_idx_files(tmp_path):
     rng = np.random.default_rng(0)
     x, y = rng.integers(3, 200, (30, 5, 4), np.uint8), np.arange(30, dtype=np.uint8) % 3
     x[0, 0, :2] = 3, 199
-    for dtype, expected in ((np.uint8, x / 255), (np.int16, (x - 3.0) / (199 - 3))):     # bytes: 0 … 255, whatever is in them
+    # bytes: 0 … 255, whatever is in them
+    for dtype, expected in ((np.uint8, x / 255), (np.int16, (x - 3.0) / (199 - 3))):
         for part, array in zip(PARTS, (x.astype(dtype), y, x[:9].astype(dtype), y[:9]), strict=True):
             (tmp_path / part).write_bytes(idx_bytes(array))
         data = load(str(tmp_path), seed=0, validation=0.1)
@@ -311,9 +314,11 @@ def test_paths_that_are_refused(tmp_path):
     np.savez(tmp_path / "part.npz", x_train=np.zeros((2, 2)), y_train=np.zeros(2))
     np.savez(tmp_path / "objects.npz", x_train=np.array([None]), y_train=np.zeros(2))
     for name, words in (
-        ("minst", "digits, mnist, fashion-mnist, the path of an .npz"), ("", "digits, mnist"), ("x" * 5000, "digits, mnist"),
+        ("minst", "digits, mnist, fashion-mnist, the path of an .npz"), ("", "digits, mnist"),
+        ("x" * 5000, "digits, mnist"),
         (tmp_path / "missing.npz", "No such file"), (tmp_path / "folder", PARTS[0]), (tmp_path / "text.npz", "damaged"),
-        (tmp_path / "text.csv", "damaged"), (tmp_path / "part.npz", "no array x_test"), (tmp_path / "objects.npz", "objects"),
+        (tmp_path / "text.csv", "damaged"), (tmp_path / "part.npz", "no array x_test"),
+        (tmp_path / "objects.npz", "objects"),
     ):
         with pytest.raises(InputError, match=words) as caught:
             load(str(name), seed=0)
@@ -337,7 +342,7 @@ def test_the_embedded_digits():
     sixteenths = np.concatenate([data.x_train, data.x_validation, data.x_test]) * 16
     assert set(np.unique(sixteenths)) == set(range(17))
     other = load("digits", seed=1)
-    np.testing.assert_array_equal(other.x_test, data.x_test)           # the seed draws the validation part and nothing else
+    np.testing.assert_array_equal(other.x_test, data.x_test)       # the seed draws the validation part and nothing else
     assert not np.array_equal(other.x_validation, data.x_validation)
 
 
@@ -353,16 +358,19 @@ def test_the_embedded_digits_say_whose_they_are():
     assert DIGITS.stat().st_size < 200_000
 
 
-@pytest.mark.parametrize("folder", [ORIGINALS], ids=["originals" if HAVE_ORIGINALS else "LEFT-OUT-no-optdigits-in-NPKD_DATA"])
+@pytest.mark.parametrize("folder", [ORIGINALS],
+                         ids=["originals" if HAVE_ORIGINALS else "LEFT-OUT-no-optdigits-in-NPKD_DATA"])
 def test_the_embedded_digits_are_the_original_ones(folder, tmp_path, capsys):
-    """Where NPKD_DATA holds optdigits/: every number, and the file is made anew. Elsewhere: the script says what it misses."""
+    """Where NPKD_DATA holds optdigits/: every number, and the file is made anew. Elsewhere: the script says what it
+    misses."""
     if not HAVE_ORIGINALS:
         assert embed_digits.main([str(tmp_path), str(tmp_path / "x.npz")]) == 2
         assert "optdigits.tra" in capsys.readouterr().err
         return
     _, arrays = read_npz(DIGITS, "digits")
     for part, ending in (("train", "tra"), ("test", "tes")):
-        lines = [[int(word) for word in line.split(",")] for line in (folder / f"optdigits.{ending}").read_text().split()]
+        lines = [[int(word) for word in line.split(",")]
+                 for line in (folder / f"optdigits.{ending}").read_text().split()]
         assert [row.ravel().tolist() for row in arrays[f"x_{part}"]] == [line[:64] for line in lines]
         assert arrays[f"y_{part}"].tolist() == [line[64] for line in lines]
     for name in ("1.npz", "2.npz"):

@@ -14,7 +14,8 @@ QUICK = settings(derandomize=True, deadline=None, max_examples=80)
 
 
 def problem(seed, k, m, rank=None):
-    """A positive semidefinite A with a unit diagonal, C in its range (as moments of data are), κ of all sizes, and a start."""
+    """A positive semidefinite A with a unit diagonal, C in its range (as moments of data are), κ of all sizes, and a
+    start."""
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((rank or k + 2, k)) + rng.standard_normal(((rank or k + 2), 1))
     x /= np.linalg.norm(x, axis=0)
@@ -88,7 +89,7 @@ def test_a_newton_step_lowers_f(seed, k, m):
 def test_newton_is_fast_near_the_solution():
     """Few steps from a rough solution to one at machine precision: the error is squared, or nearly so, each time."""
     A, C, _, v = problem(5, 12, 3)
-    kappa = np.full(12, 0.02)                                           # small enough for no row to be zero at the solution
+    kappa = np.full(12, 0.02)                                       # small enough for no row to be zero at the solution
     for _ in range(300):
         sweep(A, kappa, v, C - A @ v)
     assert np.linalg.norm(v, axis=1).min() > 0.1
@@ -126,7 +127,8 @@ def test_both_in_turn_lower_f_all_the_way(seed, k, m, singular):
 @QUICK
 @given(seed=st.integers(0, 10 ** 6))
 def test_the_step_length(seed):
-    """F falls along a direction downhill by a part of what its slope promises, and would not at twice the step; one uphill is not taken."""
+    """F falls along a direction downhill by a part of what its slope promises, and would not at twice the step; one
+    uphill is not taken."""
     A, C, kappa, v = problem(seed, 5, 2)
     v += 0.1
     rng = np.random.default_rng(seed)
@@ -147,7 +149,8 @@ def test_the_step_length(seed):
 @QUICK
 @given(seed=st.integers(0, 10 ** 6), k=st.integers(1, 5), m=st.integers(1, 3))
 def test_threshold_minimises_what_it_should(seed, k, m):
-    """½‖v − u‖² + Σ κ_j ‖v_j‖ is nowhere smaller: in other rows, near the result, on the way to u; rows within κ_j are exactly zero."""
+    """½‖v − u‖² + Σ κ_j ‖v_j‖ is nowhere smaller: in other rows, near the result, on the way to u; rows within κ_j are
+    exactly zero."""
     rng = np.random.default_rng(seed)
     u, kappa = rng.standard_normal((k, m)), rng.uniform(0.1, 2, k)
     v = group_threshold(u, kappa)
@@ -155,7 +158,8 @@ def test_threshold_minimises_what_it_should(seed, k, m):
     def aim(v):
         return 0.5 * ((v - u) ** 2).sum() + (kappa * np.linalg.norm(v, axis=1)).sum()
 
-    assert all(aim(v) <= aim(v + e) + 1e-15 for e in 10.0 ** -rng.integers(0, 6, (100, 1, 1)) * rng.standard_normal((100, k, m)))
+    assert all(aim(v) <= aim(v + e) + 1e-15
+               for e in 10.0 ** -rng.integers(0, 6, (100, 1, 1)) * rng.standard_normal((100, k, m)))
     assert all(aim(v) <= aim(s * u) + 1e-12 for s in np.linspace(0, 1, 50))
     assert np.array_equal(v.any(axis=1), np.linalg.norm(u, axis=1) > kappa)
     assert not group_threshold(np.zeros((k, m)), kappa).any()
@@ -163,7 +167,8 @@ def test_threshold_minimises_what_it_should(seed, k, m):
 
 @pytest.mark.parametrize("length", [1.0, 1e-2, 1e-4])
 def test_a_newton_step_does_not_mind_short_rows(length):
-    """Orthogonal rows are independent of one another: one step leads to the solution (1 − κ_j/‖C_j‖) C_j, however short it is, or to zero."""
+    """Orthogonal rows are independent of one another: one step leads to the solution (1 − κ_j/‖C_j‖) C_j, however short
+    it is, or to zero."""
     A, kappa, direction = np.eye(3), np.array([1.0, 0.6, 2.0]), np.array([[0.6, 0.8], [-1.0, 0.0], [0.0, 1.0]])
     C = direction * np.array([1 + length, 0.6 + length, 1.9])[:, None]
     start = length * np.array([[1.0, 0.5], [-0.3, 0.4], [0.1, 0.2]])

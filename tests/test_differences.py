@@ -130,7 +130,8 @@ def test_a_loss():
     assert halved.errors["prediction"] == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize(("slope", "good"), [(0.0, True), (0.3, True), (1.0, True), (1.1, False), (-0.1, False), (np.nan, False)])
+@pytest.mark.parametrize(("slope", "good"),
+                         [(0.0, True), (0.3, True), (1.0, True), (1.1, False), (-0.1, False), (np.nan, False)])
 def test_on_a_kink_the_slope_lies_between_the_one_sided_differences(slope, good):
     def relu(x):
         return np.maximum(x, 0), lambda dy: (dy * np.where(x > 0, 1, np.where(x < 0, 0, slope)),)

@@ -1,4 +1,5 @@
-"""docs/ and the code say the same: tags both ways, quoted source, examples that run, links, and everything that is named exists."""
+"""docs/ and the code say the same: tags both ways, quoted source, examples that run, links, and everything that is
+named exists."""
 
 import ast
 import doctest
@@ -16,7 +17,8 @@ import pytest
 from npkd.cli import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted((ROOT / "docs").glob("*.md"), key=lambda page: (int(page.name.split("-")[0]) if "-" in page.name else 0, page.name))
+PAGES = sorted((ROOT / "docs").glob("*.md"),
+               key=lambda page: (int(page.name.split("-")[0]) if "-" in page.name else 0, page.name))
 TEXTS = [ROOT / "README.md", *PAGES]
 CODE = sorted((ROOT / "npkd").rglob("*.py"))
 REFERENCE = sorted((ROOT / "reference").rglob("*.py"))
@@ -62,7 +64,8 @@ def faults(comments, strings, explained, reference):
     found += [f"({t}) is explained but not in npkd" for t in sorted(set(explained) - code)]
     found += [f"({t}) is explained {n} times" for t, n in sorted(Counter(explained).items()) if n > 1]
     found += [f"({t}) is in reference but explained nowhere" for t in sorted(reference - set(explained))]
-    found += [f"({t}) is stated, but no comment says which line computes it" for t in sorted(strings - comments - set(STATEMENTS))]
+    found += [f"({t}) is stated, but no comment says which line computes it"
+              for t in sorted(strings - comments - set(STATEMENTS))]
     found += [f"({t}) is excepted as a statement, but a line computes it" for t in sorted(comments & set(STATEMENTS))]
     return found
 
@@ -72,7 +75,8 @@ def all_tags(paths):
     return set().union(*(c for c, _ in pairs)), set().union(*(s for _, s in pairs))
 
 
-# --- tags ----------------------------------------------------------------------------------------------------------------
+# --- tags
+# ----------------------------------------------------------------------------------------------------------------
 
 
 def test_every_tag_of_the_code_is_explained_once():
@@ -104,7 +108,8 @@ def test_the_collection_sees_what_is_wrong():
     assert faults({"Y1"}, {"Y1"}, ["Y1", "Y5"], set()) == ["(Y5) is explained but not in npkd"]
     assert faults({"Y1"}, {"Y1"}, ["Y1", "Y1"], set()) == ["(Y1) is explained 2 times"]
     assert faults({"Y1"}, {"Y1"}, ["Y1"], {"Y6"}) == ["(Y6) is in reference but explained nowhere"]
-    assert faults({"Y1"}, {"Y1", "Y2"}, ["Y1", "Y2"], set()) == ["(Y2) is stated, but no comment says which line computes it"]
+    assert faults({"Y1"}, {"Y1", "Y2"}, ["Y1", "Y2"],
+                  set()) == ["(Y2) is stated, but no comment says which line computes it"]
     assert faults({"Y1"}, {"Y1", "W1"}, ["Y1", "W1"], set()) == []
     assert faults({"W1"}, set(), ["W1"], set()) == ["(W1) is excepted as a statement, but a line computes it"]
 
@@ -131,7 +136,8 @@ def test_formulas_and_blocks_are_closed(path):
         assert paragraph.count("$") % 2 == 0, paragraph
 
 
-# --- quoted source ---------------------------------------------------------------------------------------------------------
+# --- quoted source
+# ---------------------------------------------------------------------------------------------------------
 
 
 def source_of(place):
@@ -183,7 +189,8 @@ def test_a_changed_quotation_is_seen():
     assert sum(len(quotations(read(page))) for page in PAGES) >= 3
 
 
-# --- examples ----------------------------------------------------------------------------------------------------------------
+# --- examples
+# ----------------------------------------------------------------------------------------------------------------
 
 
 @each(TEXTS)
@@ -206,7 +213,8 @@ def test_the_pages_have_examples():
     assert sum(">>>" in read(page) for page in PAGES) >= 5
 
 
-# --- links and names ------------------------------------------------------------------------------------------------------------
+# --- links and names
+# ------------------------------------------------------------------------------------------------------------
 
 
 def anchors(text):
@@ -245,7 +253,8 @@ def test_every_page_is_in_the_table_of_contents_in_order():
     assert [int(name.split("-")[0]) for name in listed] == list(range(1, len(listed) + 1))
 
 
-@pytest.mark.parametrize("path", [p for p in [*CODE, *REFERENCE] if "docs/" in read(p)], ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize("path", [p for p in [*CODE, *REFERENCE] if "docs/" in read(p)],
+                         ids=lambda p: str(p.relative_to(ROOT)))
 def test_pages_that_the_code_names_exist(path):
     for name in re.findall(r"\bdocs/[\w.\-]+\.md\b", read(path)):
         assert (ROOT / name).is_file(), f"{path.name} speaks of {name}"
@@ -278,7 +287,8 @@ def test_the_proofs_exist():
 
 
 def test_missing_proofs_are_seen():
-    text = ("tests/test_docs.py::test_the_proofs_exist tests/test_docs.py::test_nothing tests/test_none.py `python -m reference.nothing` "
+    text = ("tests/test_docs.py::test_the_proofs_exist tests/test_docs.py::test_nothing tests/test_none.py `python -m "
+            "reference.nothing` "
             "`python -m reference.bars digits` `python -m reference.bars letters` `npkd check` `npkd fly`")
     assert missing_names(text) == ["tests/test_docs.py::test_nothing", "tests/test_none.py", "reference.nothing",
                                    "reference.bars letters", "npkd fly"]
@@ -291,11 +301,13 @@ def test_tolerances_are_those_of_the_code():
         assert float(number) == getattr(importlib.import_module(module), name), f"{module}.{name}"
 
 
-# --- the map from formulas to code and papers ----------------------------------------------------------------------------------------
+# --- the map from formulas to code and papers
+# ----------------------------------------------------------------------------------------
 
 
 def test_the_map_has_every_tag_once_and_points_to_it():
-    rows = re.findall(r"^\| \(([A-Z]\d+)\) \| ([^|]+) \| `([^`]+)` \| ([^|]+) \|([^|]*)\|$", read(SOURCES), re.MULTILINE)
+    rows = re.findall(r"^\| \(([A-Z]\d+)\) \| ([^|]+) \| `([^`]+)` \| ([^|]+) \|([^|]*)\|$", read(SOURCES),
+                      re.MULTILINE)
     assert sorted(tag for tag, *_ in rows) == sorted(tag for page in PAGES for tag in explained_in(read(page)))
     for tag, _, place, _, _ in rows:
         assert f"({tag})" in source_of(place), f"({tag}) is not in {place}"

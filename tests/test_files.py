@@ -1,4 +1,5 @@
-"""npkd.files: whole or not at all, the same bytes for the same content, nothing foreign or damaged read, nothing unpickled."""
+"""npkd.files: whole or not at all, the same bytes for the same content, nothing foreign or damaged read, nothing
+unpickled."""
 
 import errno
 import io
@@ -47,7 +48,8 @@ def sentence(caught, *words):
 @pytest.mark.parametrize("old", [None, b"old"], ids=["no file before", "a file before"])
 @pytest.mark.parametrize("call", ["replace", "fsync"])
 @pytest.mark.parametrize("error", [
-    OSError(errno.ENOSPC, "No space left on device"), PermissionError(errno.EACCES, "Permission denied"), KeyboardInterrupt(),
+    OSError(errno.ENOSPC, "No space left on device"), PermissionError(errno.EACCES, "Permission denied"),
+    KeyboardInterrupt(),
 ], ids=["full disk", "no permission", "interrupt"])
 def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch, writer, old, call, error):
     path = tmp_path / "file"
@@ -71,7 +73,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch, writer, old
 
 def test_a_write_that_the_system_breaks_off_half_way_leaves_nothing(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))          # a file may not grow beyond this: as on a full disk
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))       # a file may not grow beyond this: as on a full disk
     try:
         with pytest.raises(InputError) as caught:
             write_bytes(tmp_path / "file", bytes(50_000))
@@ -148,7 +150,8 @@ def test_what_json_cannot_say(tmp_path, value):
     assert not list(tmp_path.iterdir())
 
 
-HEADERS = st.dictionaries(st.text("abλ", min_size=1), st.recursive(st.integers() | st.text(), st.lists, max_leaves=4), max_size=2)
+HEADERS = st.dictionaries(st.text("abλ", min_size=1), st.recursive(st.integers() | st.text(), st.lists, max_leaves=4),
+                          max_size=2)
 DTYPES = st.sampled_from([np.float32, np.float64, np.uint8, np.int64, np.bool_, np.dtype(">i4"), np.dtype("<U3")])
 
 
@@ -175,9 +178,10 @@ def test_npz_round_trip(tmp_path_factory, array, header, compress):
 def test_the_same_content_gives_the_same_bytes(tmp_path):
     a = np.random.default_rng(0).standard_normal((5, 3))
     write_npz(tmp_path / "1", {"format": "npkd-thing", "version": 1, "k": 1}, {"x": a, "y": a[0]})
-    write_npz(tmp_path / "2", {"k": 1, "version": 1, "format": "npkd-thing"}, {"y": a[0].copy(), "x": np.asfortranarray(a)})
+    write_npz(tmp_path / "2", {"k": 1, "version": 1, "format": "npkd-thing"},
+              {"y": a[0].copy(), "x": np.asfortranarray(a)})
     assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
-    with zipfile.ZipFile(tmp_path / "1") as archive:                   # nothing in it knows when or where it was written
+    with zipfile.ZipFile(tmp_path / "1") as archive:                  # nothing in it knows when or where it was written
         assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
         assert {(info.create_system, info.external_attr) for info in archive.infolist()} == {(3, 0o600 << 16)}
     write_npz(tmp_path / "2", {**HEADER, "k": 2}, {"x": a, "y": a[0]})
@@ -236,8 +240,10 @@ FOREIGN = {
     "another kind": (npz(header=text('{"format": "npkd-other", "version": 1}')), "npkd-other"),
     "newer": (npz(header=text('{"format": "npkd-thing", "version": 2}')), "version 2"),
     "no version": (npz(header=text('{"format": "npkd-thing"}')), "version None"),
-    "array lost": (npz(header=text('{"format": "npkd-thing", "version": 1, "arrays": ["x", "y"]}'), x=np.zeros(2)), "damaged"),
-    "array too many": (npz(header=text('{"format": "npkd-thing", "version": 1, "arrays": []}'), x=np.zeros(2)), "damaged"),
+    "array lost": (npz(header=text('{"format": "npkd-thing", "version": 1, "arrays": ["x", "y"]}'), x=np.zeros(2)),
+                   "damaged"),
+    "array too many": (npz(header=text('{"format": "npkd-thing", "version": 1, "arrays": []}'), x=np.zeros(2)),
+                       "damaged"),
     "arrays not named": (npz(header=text('{"format": "npkd-thing", "version": 1}'), x=np.zeros(2)), "damaged"),
     "version no number": (npz(header=text('{"format": "npkd-thing", "version": true}')), "version True"),
 }
@@ -259,7 +265,7 @@ def test_missing_files_and_folders_are_refused(tmp_path):
 
 
 def test_encrypted_and_unknown_members_are_refused(tmp_path):
-    for place, value in ((6, 1), (8, 99)):             # in a local header: the flag for encryption; an unknown compression
+    for place, value in ((6, 1), (8, 99)):          # in a local header: the flag for encryption; an unknown compression
         content = bytearray(npz(header=text(json.dumps(HEADER))))
         for start in (content.index(b"PK\3\4") + place, content.index(b"PK\1\2") + place + 2):
             content[start] = value

@@ -1,4 +1,5 @@
-"""Layer-by-layer distillation of convolutional and residual networks: rows are patches, sensitivities are slopes; what comes of them."""
+"""Layer-by-layer distillation of convolutional and residual networks: rows are patches, sensitivities are slopes; what
+comes of them."""
 
 from dataclasses import replace
 
@@ -27,8 +28,8 @@ def small(seed=0, dtype=np.float64):
     rng = np.random.default_rng(seed)
     return shaken(Network([
         Layer("unflatten", options={"shape": [8, 8, 1]}), conv_layer(1, 5, 3, rng, dtype, padding=1), Layer("relu"),
-        Layer("max_pool", options={"size": 2}), conv_layer(5, 6, 3, rng, dtype, stride=1), Layer("relu"), Layer("flatten"),
-        dense_layer(24, 9, rng, dtype), Layer("relu"), dense_layer(9, 3, rng, dtype)]), rng)
+        Layer("max_pool", options={"size": 2}), conv_layer(5, 6, 3, rng, dtype, stride=1), Layer("relu"),
+        Layer("flatten"), dense_layer(24, 9, rng, dtype), Layer("relu"), dense_layer(9, 3, rng, dtype)]), rng)
 
 
 def residual(seed=0, dtype=np.float64):
@@ -37,18 +38,21 @@ def residual(seed=0, dtype=np.float64):
     return shaken(Network([
         Layer("unflatten", options={"shape": [6, 6, 1]}), conv_layer(1, 7, 3, rng, dtype, padding=1), Layer("relu"),
         conv_layer(7, 6, 3, rng, dtype, padding=1), Layer("relu"), conv_layer(6, 7, 3, rng, dtype, padding=1),
-        Layer("add", options={"back": 3}), Layer("relu"), Layer("global_average_pool"), dense_layer(7, 4, rng, dtype)]), rng)
+        Layer("add", options={"back": 3}), Layer("relu"), Layer("global_average_pool"), dense_layer(7, 4, rng, dtype)]),
+        rng)
 
 
 def shaken(network, rng):
     """The network with biases that are not zero."""
-    return Network([replace(layer, params=(layer.params[0], layer.params[1] + 0.3 * rng.standard_normal(len(layer.params[1]))))
+    return Network([replace(layer,
+                            params=(layer.params[0], layer.params[1] + 0.3 * rng.standard_normal(len(layer.params[1]))))
                     if layer.params else layer for layer in network.layers])
 
 
 @pytest.mark.parametrize(("stride", "padding", "dilation"), [(1, 0, 1), (2, 1, 1), ((1, 2), (2, 0), (2, 1))])
 def test_a_convolution_is_a_dense_layer_of_its_patches(stride, padding, dilation):
-    """Every row times the weights is the output beside it, by the loop definition; all positions, or distinct ones of the same example."""
+    """Every row times the weights is the output beside it, by the loop definition; all positions, or distinct ones of
+    the same example."""
     x, w, b = RNG.standard_normal((4, 7, 6, 2)), RNG.standard_normal((3, 3, 2, 2)), RNG.standard_normal(3)
     layer = Layer("conv2d", (w, b), {"stride": stride, "padding": padding, "dilation": dilation})
     z = defined.conv2d(x, w, b, stride, padding, dilation, 1)
@@ -66,7 +70,8 @@ def test_a_convolution_is_a_dense_layer_of_its_patches(stride, padding, dilation
 
 @pytest.mark.parametrize("made", [small, residual])
 def test_sensitivities_are_slopes_of_the_logits(made):
-    """(W14) by centred differences: a bias moves an output at all positions, so single positions are moved by an offset behind the layer."""
+    """(W14) by centred differences: a bias moves an output at all positions, so single positions are moved by an offset
+    behind the layer."""
     network = made()
     x = RNG.standard_normal((3, int(np.prod(network.layers[0].options["shape"]))))
     layers, step = readers(network), 1e-6
@@ -91,11 +96,13 @@ def moved(network, i, m):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_elimination_of_blocks_is_greedy_by_refits(seed):
-    """Two layers read the same units through blocks of columns: each loss is the one with the least rise of both refits together."""
+    """Two layers read the same units through blocks of columns: each loss is the one with the least rise of both refits
+    together."""
     rng = np.random.default_rng(seed)
     units, systems = 5, []
     for block, targets in ((3, 2), (2, 4)):
-        h = rng.standard_normal((90, units * block)) @ (np.eye(units * block) + 0.3 * rng.standard_normal((units * block,) * 2))
+        h = rng.standard_normal((90, units * block)) @ (np.eye(units * block) + 0.3
+                                                        * rng.standard_normal((units * block,) * 2))
         systems.append((h, h @ rng.standard_normal((units * block, targets)) + 0.5 * rng.standard_normal((90, targets)),
                         np.tile(np.arange(units), block)))
 
@@ -112,7 +119,8 @@ def test_elimination_of_blocks_is_greedy_by_refits(seed):
         u = min(losses, key=losses.get)
         expected.append(losses[u] - left_over(left))
         left.remove(u)
-        kept, gone, rises = eliminate([Reader.of(Statistics.of(h, z), unit, 0.0) for h, z, unit in systems], units, len(left))
+        kept, gone, rises = eliminate([Reader.of(Statistics.of(h, z), unit, 0.0) for h, z, unit in systems], units,
+                                      len(left))
         assert kept.tolist() == left
         assert sorted([*gone, *left]) == list(range(units))
         assert gone[-1] == u
@@ -137,12 +145,14 @@ def test_channels_that_are_read_in_another_order(between):
     """One column each, but in another order: the same function loses the same channels, and the student is the same."""
     order = np.array([2, 0, 1, 5, 3, 7, 4, 6])
     w, v = RNG.standard_normal((8, 4, 4, 1)), RNG.standard_normal((3, 8)) * [5, 5, 0.1, 0.1, 5, 0.1, 0.1, 5]
-    front = [Layer("unflatten", options={"shape": [4, 4, 1]}), Layer("conv2d", (w, RNG.standard_normal(8))), Layer("relu"), Layer(between)]
+    front = [Layer("unflatten", options={"shape": [4, 4, 1]}), Layer("conv2d", (w, RNG.standard_normal(8))),
+             Layer("relu"), Layer(between)]
     x = RNG.standard_normal((300, 16))
     one, other = (distil(Network([*front, *behind]), lambda: [x], exactly([1, 4])) for behind in (
         [Layer("dense", (v, np.zeros(3)))],
         [Layer("select", options={"kept": order.tolist()}), Layer("dense", (v[:, order].copy(), np.zeros(3)))]))
-    assert {r.neuron for r in one.removals} == {r.neuron for r in other.removals} == {2, 3, 5, 6}      # those that matter least
+    # those that matter least
+    assert {r.neuron for r in one.removals} == {r.neuron for r in other.removals} == {2, 3, 5, 6}
     np.testing.assert_allclose(other.student.predict(x), one.student.predict(x), rtol=1e-9, atol=1e-9)
 
 
@@ -176,7 +186,8 @@ def test_a_budget_of_multiply_accumulates_is_kept_by_lenet5():
     assert cost.of_widths(teacher.widths, geometry=there).parameters == cost.of(teacher).parameters
     x = rng.standard_normal((100, 400)).astype(np.float32)
     budget = cost.of(teacher).macs / 4
-    out = distil(teacher, lambda: [x], within(lambda w: float(cost.of_widths([*w, 4], geometry=there).macs), budget), inputs=False)
+    out = distil(teacher, lambda: [x], within(lambda w: float(cost.of_widths([*w, 4], geometry=there).macs), budget),
+                 inputs=False)
     assert cost.of(out.student).macs <= budget
     assert out.student.widths[0] == 1
     assert [layer.duality_gap is None for layer in out.layers] == [True, True, True, False]
@@ -185,7 +196,8 @@ def test_a_budget_of_multiply_accumulates_is_kept_by_lenet5():
 def test_one_pass_over_a_network_of_maps_adds_up():
     network = small()
     x = RNG.standard_normal((40, 64))
-    (whole,), parts = gather(network, network, lambda: [x], [1], 64), gather(network, network, lambda: [x[:13], x[13:]], [1], 64)
+    (whole,), parts = gather(network, network, lambda: [x], [1], 64), gather(network, network, lambda: [x[:13], x[13:]],
+                                                                             [1], 64)
     np.testing.assert_allclose(parts[0].A, whole.A, rtol=1e-12, atol=1e-9)
     assert whole.count == 40 * 64
     assert columns_of(network.layers[4], np.arange(5)).tolist() == list(range(5)) * 9
@@ -195,12 +207,15 @@ def test_one_pass_over_a_network_of_maps_adds_up():
 def test_all_positions_are_those_of_the_definition():
     """The refit of the second convolution on every patch is least squares on every patch."""
     rng = np.random.default_rng(3)
-    teacher = Network([Layer("unflatten", options={"shape": [7, 7, 1]}), conv_layer(1, 5, 3, rng, np.float64), Layer("relu"),
-                       conv_layer(5, 4, 2, rng, np.float64), Layer("relu"), Layer("global_average_pool"), dense_layer(4, 3, rng, np.float64)])
+    teacher = Network([Layer("unflatten", options={"shape": [7, 7, 1]}), conv_layer(1, 5, 3, rng, np.float64),
+                       Layer("relu"),
+                       conv_layer(5, 4, 2, rng, np.float64), Layer("relu"), Layer("global_average_pool"),
+                       dense_layer(4, 3, rng, np.float64)])
     x = rng.standard_normal((30, 49))
     out = distil(teacher, lambda: [x], exactly([1, 3, 4]), inputs=False, ridge=0.0, positions=10 ** 6)
     h, target = out.student(x)[0][3], teacher(x)[0][4]
-    patches = np.stack([h[:, p:p + 2, q:q + 2].reshape(30, -1) for p in range(4) for q in range(4)], axis=1).reshape(480, -1)
+    patches = np.stack([h[:, p:p + 2, q:q + 2].reshape(30, -1) for p in range(4) for q in range(4)],
+                       axis=1).reshape(480, -1)
     solution = np.linalg.lstsq(np.column_stack([patches, np.ones(480)]), target.reshape(480, 4), rcond=None)[0]
     w, b = out.student.layers[3].params
     np.testing.assert_allclose(np.column_stack([w.reshape(4, -1), b]), solution.T, rtol=1e-6, atol=1e-8)
@@ -225,7 +240,7 @@ def test_the_choice_sees_as_many_positions_too(monkeypatch):
     for module in (layerwise, refitting):
         monkeypatch.setattr(module, "gather", gathered)
     distil(small(), lambda: [RNG.standard_normal((40, 64))], exactly([1, 4, 4, 4]), inputs=False, positions=3)
-    assert asked == [3] * 4                                       # all layers at once, then each that is fitted again but the first
+    assert asked == [3] * 4                           # all layers at once, then each that is fitted again but the first
 
 
 def test_a_network_that_gives_maps_is_refused():

@@ -1,4 +1,5 @@
-"""The layer-wise problem: certificates against raw data, solutions against exact ones found in other ways, what is proved against what is."""
+"""The layer-wise problem: certificates against raw data, solutions against exact ones found in other ways, what is
+proved against what is."""
 
 import numpy as np
 import pytest
@@ -23,11 +24,13 @@ def data(seed, n=20, d=5, m=3, sparse=True):
     return h, h @ w.T + 0.3 * rng.standard_normal((n, m)) + rng.standard_normal(m), rng.uniform(0.5, 2, d)
 
 
-# ---- the certificate --------------------------------------------------------------------------------------------------------------
+# ---- the certificate
+# --------------------------------------------------------------------------------------------------------------
 
 
 @QUICK
-@given(seed=st.integers(0, 10 ** 6), n=st.integers(3, 12), d=st.integers(1, 5), m=st.integers(1, 3), fraction=st.floats(1e-3, 1.5))
+@given(seed=st.integers(0, 10 ** 6), n=st.integers(3, 12), d=st.integers(1, 5), m=st.integers(1, 3),
+       fraction=st.floats(1e-3, 1.5))
 def test_gap_from_statistics_equals_primal_minus_dual_on_raw_data(seed, n, d, m, fraction):
     """At any point, not only at solutions."""
     h, z, cost = data(seed, n, d, m)
@@ -50,7 +53,9 @@ def test_the_gap_bounds_what_is_missing(seed, d, m, fraction):
     h, z, cost = data(seed, 15, d, m)
     problem = Problem(Statistics.of(h, z), cost)
     lam = fraction * problem.lambda_max
-    zero, best = defined.objective(h, z, np.zeros((m, d)), lam, cost), defined.objective(h, z, ista(h, z, lam, cost), lam, cost)
+    zero, best = (
+        defined.objective(h, z, np.zeros((m, d)), lam, cost), defined.objective(h, z, ista(h, z, lam, cost), lam, cost)
+    )
     for steps in (0, 1, 3, 10, 100):
         w = ista(h, z, lam, cost, steps)
         v = (w * problem.sigma).T
@@ -64,7 +69,8 @@ def test_the_gap_bounds_what_is_missing(seed, d, m, fraction):
 
 
 @QUICK
-@given(seed=st.integers(0, 10 ** 6), d=st.integers(2, 6), fraction=st.floats(1e-2, 0.99), tolerance=st.sampled_from([1e-1, 1e-3, 1e-6]))
+@given(seed=st.integers(0, 10 ** 6), d=st.integers(2, 6), fraction=st.floats(1e-2, 0.99),
+       tolerance=st.sampled_from([1e-1, 1e-3, 1e-6]))
 def test_what_is_proved_zero_is_zero(seed, d, fraction, tolerance):
     """Also long before convergence; and where the gap is 0 to the last digit, so that rounding alone decides."""
     h, z, cost = data(seed, 15, d, 2)
@@ -77,7 +83,8 @@ def test_what_is_proved_zero_is_zero(seed, d, fraction, tolerance):
 
 
 def test_no_neuron_that_stays_is_ever_proved_zero():
-    """Small problems are solved to the last digit: the gap is then 0 but for rounding, and ‖G_j‖ equals λ c_j but for rounding."""
+    """Small problems are solved to the last digit: the gap is then 0 but for rounding, and ‖G_j‖ equals λ c_j but for
+    rounding."""
     for seed in range(300):
         h, z, cost = data(seed, 10, 1 + seed % 3, 1 + seed % 2)
         problem = Problem(Statistics.of(h, z), cost)
@@ -102,11 +109,13 @@ def test_something_is_proved_and_a_wrong_rule_would_be_found_out():
     assert wrong > 0
 
 
-# ---- the solution -----------------------------------------------------------------------------------------------------------------
+# ---- the solution
+# -----------------------------------------------------------------------------------------------------------------
 
 
 @QUICK
-@given(seed=st.integers(0, 10 ** 6), n=st.integers(8, 25), d=st.integers(1, 6), m=st.integers(1, 4), fraction=st.floats(0.01, 1.1))
+@given(seed=st.integers(0, 10 ** 6), n=st.integers(8, 25), d=st.integers(1, 6), m=st.integers(1, 4),
+       fraction=st.floats(0.01, 1.1))
 def test_solutions_equal_a_long_plain_descent(seed, n, d, m, fraction):
     h, z, cost = data(seed, n, d, m)
     problem = Problem(Statistics.of(h, z), cost)
@@ -123,7 +132,8 @@ def test_solutions_equal_a_long_plain_descent(seed, n, d, m, fraction):
 
 
 def test_a_solution_equals_that_of_a_general_solver():
-    """SLSQP on the defining objective with raw data and the bias a variable of its own; groups as cones with slack variables."""
+    """SLSQP on the defining objective with raw data and the bias a variable of its own; groups as cones with slack
+    variables."""
     h, z, cost = data(4, 12, 3, 2)
     lam = 0.3 * defined.lambda_max(h, z, cost)
 
@@ -131,8 +141,10 @@ def test_a_solution_equals_that_of_a_general_solver():
         w, b, s = p[:6].reshape(2, 3), p[6:8], p[8:]
         return ((z - b - h @ w.T) ** 2).sum() / 24 + lam * (cost * s).sum()
 
-    cones = [{"type": "ineq", "fun": lambda p, j=j: p[8 + j] ** 2 - (p[:6].reshape(2, 3)[:, j] ** 2).sum()} for j in range(3)]
-    found = minimize(objective, np.r_[np.full(6, 0.1), np.zeros(2), np.ones(3)], method="SLSQP", bounds=[(None, None)] * 8 + [(0, None)] * 3,
+    cones = [{"type": "ineq", "fun": lambda p, j=j: p[8 + j] ** 2 - (p[:6].reshape(2, 3)[:, j] ** 2).sum()}
+             for j in range(3)]
+    found = minimize(objective, np.r_[np.full(6, 0.1), np.zeros(2), np.ones(3)], method="SLSQP",
+                     bounds=[(None, None)] * 8 + [(0, None)] * 3,
                      constraints=cones, options={"ftol": 1e-14, "maxiter": 1000})
     solution = Problem(Statistics.of(h, z), cost).solve(lam, tolerance=1e-12)
     np.testing.assert_allclose(solution.w, found.x[:6].reshape(2, 3), atol=1e-4)
@@ -153,7 +165,8 @@ def test_optimality_conditions(seed, d, m, fraction):
     for j in range(d):
         size = np.linalg.norm(w[:, j])
         if size > 1e-3:
-            np.testing.assert_allclose(G[j], lam * cost[j] * w[:, j] / size, atol=2e-4 * lam * cost[j] + 1e-6 * np.abs(G).max())
+            np.testing.assert_allclose(G[j], lam * cost[j] * w[:, j] / size,
+                                       atol=2e-4 * lam * cost[j] + 1e-6 * np.abs(G).max())
         else:
             assert np.linalg.norm(G[j]) <= lam * cost[j] * (1 + 1e-3)
 
@@ -193,13 +206,15 @@ def test_a_start_makes_no_difference():
 @QUICK
 @given(seed=st.integers(0, 10 ** 6), fraction=st.floats(0.01, 0.9))
 def test_costs_are_groups_of_other_sizes(seed, fraction):
-    """A cost of c is the same as an input divided by c: then its weight is c times as large; a common factor is one of λ."""
+    """A cost of c is the same as an input divided by c: then its weight is c times as large; a common factor is one of
+    λ."""
     h, z, cost = data(seed)
     lam = fraction * defined.lambda_max(h, z, cost)
     solution = Problem(Statistics.of(h, z), cost).solve(lam, tolerance=1e-13)
     scaled = Problem(Statistics.of(h / cost, z)).solve(lam, tolerance=1e-13)
     np.testing.assert_allclose(scaled.w / cost, solution.w, atol=1e-5)
-    np.testing.assert_allclose(Problem(Statistics.of(h, z), 3 * cost).solve(lam / 3, tolerance=1e-13).w, solution.w, atol=1e-5)
+    np.testing.assert_allclose(Problem(Statistics.of(h, z), 3 * cost).solve(lam / 3, tolerance=1e-13).w, solution.w,
+                               atol=1e-5)
     np.testing.assert_allclose(Problem(Statistics.of(h, z), 2.0).solve(lam / 2, tolerance=1e-13).w,
                                Problem(Statistics.of(h, z)).solve(lam, tolerance=1e-13).w, atol=1e-5)
 
@@ -229,12 +244,14 @@ def test_shifted_inputs_and_targets_change_the_bias_alone(seed, fraction):
     np.testing.assert_allclose(other.b, one.b + shift_z - one.w @ shift_h, atol=1e-5)
 
 
-# ---- the path and the ridge ----------------------------------------------------------------------------------------------------------
+# ---- the path and the ridge
+# ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)], ids=["falling", "rising"])
 def test_a_path_follows_its_lambdas(order):
-    """In any order, with repetitions, from a single value to many: each solution is certified for its own λ, and is the one found alone."""
+    """In any order, with repetitions, from a single value to many: each solution is certified for its own λ, and is the
+    one found alone."""
     h, z, cost = data(4, 40, 8, 3)
     problem = Problem(Statistics.of(h, z), cost)
     values = np.repeat(lambdas(1.1 * problem.lambda_max, 9, 1e-2), 2)[order]
@@ -248,7 +265,8 @@ def test_a_path_follows_its_lambdas(order):
 
 
 def test_following_the_path_saves_steps():
-    """Neurons as a network has them: from where the last two solutions lead, two Newton steps are left at each λ, fewer than from the last."""
+    """Neurons as a network has them: from where the last two solutions lead, two Newton steps are left at each λ, fewer
+    than from the last."""
     rng = np.random.default_rng(0)
     h = np.maximum(rng.standard_normal((400, 12)) @ rng.standard_normal((12, 40)) + rng.standard_normal(40), 0)
     problem = Problem(Statistics.of(h, h @ rng.standard_normal((40, 10))))
@@ -263,17 +281,20 @@ def test_following_the_path_saves_steps():
 
 
 def with_ridge(h, z, rho):
-    """Data without means whose plain problem is the elastic one: two examples ±e_j for each weight, and numbers scaled to the larger N."""
+    """Data without means whose plain problem is the elastic one: two examples ±e_j for each weight, and numbers scaled
+    to the larger N."""
     (n, d), m = h.shape, z.shape[1]
     rows = np.sqrt(n * rho / 2) * np.eye(d)
     scale = np.sqrt((n + 2 * d) / n)
-    return (scale * np.vstack([h - h.mean(axis=0), rows, -rows]), scale * np.vstack([z - z.mean(axis=0), np.zeros((2 * d, m))]))
+    return (scale * np.vstack([h - h.mean(axis=0), rows, -rows]),
+            scale * np.vstack([z - z.mean(axis=0), np.zeros((2 * d, m))]))
 
 
 @QUICK
 @given(seed=st.integers(0, 10 ** 6), ridge=st.sampled_from([1e-4, 1e-2, 1.0, 30.0]), fraction=st.floats(0.01, 0.9))
 def test_the_ridge(seed, ridge, fraction):
-    """Solution, gap and proofs are those of raw data with the ridge as examples; error and bias those of the data without."""
+    """Solution, gap and proofs are those of raw data with the ridge as examples; error and bias those of the data
+    without."""
     h, z, cost = data(seed, 15, 4, 2)
     problem = Problem(Statistics.of(h, z), cost, ridge)
     rho = ridge * h.var(axis=0).mean()
@@ -301,7 +322,8 @@ def test_a_ridge_that_is_none_is_refused(ridge):
         Problem(Statistics.of(h, z), cost, ridge)
 
 
-# ---- awkward data -----------------------------------------------------------------------------------------------------------------
+# ---- awkward data
+# -----------------------------------------------------------------------------------------------------------------
 
 
 def certified(h, z, cost=1.0, fractions=(0.5, 0.1, 0.01)):
@@ -398,7 +420,8 @@ def test_a_small_lambda_is_nearly_least_squares():
     np.testing.assert_allclose(solution.w, expected[:4].T, rtol=1e-4)
 
 
-# ---- keep, refit, lambdas -----------------------------------------------------------------------------------------------------------
+# ---- keep, refit, lambdas
+# -----------------------------------------------------------------------------------------------------------
 
 
 @settings(QUICK, max_examples=25)
@@ -419,7 +442,8 @@ def test_keep_never_keeps_more_than_asked(seed, d, neurons, with_path):
 @example(seed=1, n=20, neurons=2)
 @given(seed=st.integers(0, 10 ** 6), n=st.integers(20, 200), neurons=st.integers(1, 8))
 def test_keep_finds_the_width_where_there_is_one(seed, n, neurons):
-    """Neurons as a network has them, and a path as distil makes it: loose, and cut where it has enough. The exact path says what there is."""
+    """Neurons as a network has them, and a path as distil makes it: loose, and cut where it has enough. The exact path
+    says what there is."""
     rng = np.random.default_rng(seed)
     h = np.maximum(rng.standard_normal((n, 5)) @ rng.standard_normal((5, 8)) + rng.standard_normal(8), 0)
     problem = Problem(Statistics.of(h, h @ rng.standard_normal((8, 4))))
@@ -436,7 +460,8 @@ def test_keep_finds_the_width_where_there_is_one(seed, n, neurons):
 
 
 def test_keep_with_neurons_that_enter_together():
-    """Two orthogonal inputs that explain the same amount: one alone is on no path, and two are not allowed; the larger one stays."""
+    """Two orthogonal inputs that explain the same amount: one alone is on no path, and two are not allowed; the larger
+    one stays."""
     h = np.array([[1.0, 1], [1, -1], [-1, 1], [-1, -1]])
     problem = Problem(Statistics.of(h, h.copy()))
     assert len(problem.keep(1, []).kept) == 1
@@ -470,7 +495,8 @@ def test_refit_minimises_its_objective(seed, ridge):
     w, _ = refit(Statistics.of(h, z), np.array(kept), ridge)
     hc, zc = (h - h.mean(axis=0))[:, kept], z - z.mean(axis=0)
     rho = ridge * (hc * hc).sum() / 3
-    expected = np.linalg.lstsq(np.vstack([hc, np.sqrt(rho) * np.eye(3)]), np.vstack([zc, np.zeros((3, 3))]), rcond=None)[0]
+    expected = np.linalg.lstsq(np.vstack([hc, np.sqrt(rho) * np.eye(3)]), np.vstack([zc, np.zeros((3, 3))]),
+                               rcond=None)[0]
     np.testing.assert_allclose(w[:, kept], expected.T, rtol=1e-7, atol=1e-9)
     at = defined.refit_objective(h, z, w, kept, ridge)
     for e in np.random.default_rng(seed).standard_normal((5, 3, 3)):
@@ -513,7 +539,8 @@ def test_lambdas():
             lambdas(1.0, count, ratio)
 
 
-@pytest.mark.parametrize("cost", [0.0, -1.0, np.nan, np.inf, np.ones(4), np.ones((5, 1)), np.array([1, 1, 0, 1, 1.0]), np.ones(0)])
+@pytest.mark.parametrize("cost", [0.0, -1.0, np.nan, np.inf, np.ones(4), np.ones((5, 1)), np.array([1, 1, 0, 1, 1.0]),
+                                  np.ones(0)])
 def test_costs_that_do_not_fit_are_refused(cost):
     h, z, _ = data(0)
     with pytest.raises(InputError, match="cost"):
@@ -536,7 +563,8 @@ def test_the_limit_of_iterations_is_kept_and_the_gap_is_still_true():
 
 
 def test_inputs_far_from_zero_have_their_say():
-    """What varies little beside its mean is no constant; and only what does not vary at all is proved zero without a solution."""
+    """What varies little beside its mean is no constant; and only what does not vary at all is proved zero without a
+    solution."""
     rng = np.random.default_rng(0)
     h = rng.standard_normal((400, 3))
     h[:, 2] = 0
@@ -546,5 +574,6 @@ def test_inputs_far_from_zero_have_their_say():
     np.testing.assert_allclose(solution.w, near.w, rtol=1e-4, atol=1e-6)
     assert solution.kept.tolist() == [0, 1]
     assert solution.proved.tolist() == [False, False, True]
-    hardly = np.column_stack([h[:, 0], 1 + 1e-9 * h[:, 1]])                   # below the rounding of float32: left out, but that is no proof
+    # below the rounding of float32: left out, but that is no proof
+    hardly = np.column_stack([h[:, 0], 1 + 1e-9 * h[:, 1]])
     assert Problem(Statistics.of(hardly, z)).solve(lam).proved.tolist() == [False, False]

@@ -1,4 +1,5 @@
-"""What the loss of a neuron costs: the rise of a least-squares error, by leaving the neuron out; and the penalty that spares the useful."""
+"""What the loss of a neuron costs: the rise of a least-squares error, by leaving the neuron out; and the penalty that
+spares the useful."""
 
 from dataclasses import replace
 
@@ -50,7 +51,8 @@ def test_harm_on_the_way_is_the_rise_without_those_that_went(seed, neurons):
         j = min(rises, key=rises.get)
         expected[j] = most = max(rises[j], most)
         left.remove(j)
-    np.testing.assert_allclose(harm(Statistics.of(h, z), neurons, 0.0), expected, rtol=1e-6, atol=1e-9 * left_over(h, z))
+    np.testing.assert_allclose(harm(Statistics.of(h, z), neurons, 0.0), expected, rtol=1e-6,
+                               atol=1e-9 * left_over(h, z))
 
 
 def test_of_two_that_are_nearly_one_the_second_is_spared():
@@ -101,11 +103,13 @@ def test_of_independent_neurons_the_most_harmful_losses_are_spared():
     w = rng.standard_normal((2, 8))
     carried = (h.std(axis=0) * np.linalg.norm(w, axis=0))
     for k in range(1, 8):
-        assert most_useful(Statistics.of(h, h @ w.T), k, 0.0)[0].kept.tolist() == sorted(np.argsort(-carried)[:k].tolist())
+        assert most_useful(Statistics.of(h, h @ w.T), k,
+                           0.0)[0].kept.tolist() == sorted(np.argsort(-carried)[:k].tolist())
 
 
 def test_what_others_can_stand_in_for_goes_first_where_the_size_of_weights_says_otherwise():
-    """Two inputs that are nearly one, with the largest weights; one of them goes, never both, before any that stands alone."""
+    """Two inputs that are nearly one, with the largest weights; one of them goes, never both, before any that stands
+    alone."""
     rng = np.random.default_rng(2)
     h = rng.standard_normal((400, 5))
     h[:, 1] = h[:, 0] + 0.05 * rng.standard_normal(400)
@@ -140,13 +144,19 @@ def test_nothing_to_choose_and_nothing_to_choose_from():
 
 @pytest.mark.parametrize(("seed", "rank", "noise"), [(0, 30, 0.1), (2, 20, 0.05), (3, 60, 0.02)])
 def test_loose_solutions_on_the_way_cost_no_neurons(seed, rank, noise):
-    """Neurons that nearly depend on one another: where to begin is said by solutions that are off by far more than their differences."""
+    """Neurons that nearly depend on one another: where to begin is said by solutions that are off by far more than
+    their differences."""
     rng = np.random.default_rng(seed)
     d = 120
-    h = rng.standard_normal((3000, rank)) @ rng.standard_normal((rank, d)) / np.sqrt(rank) + noise * rng.standard_normal((3000, d))
+    h = (
+        rng.standard_normal((3000, rank)) @ rng.standard_normal((rank, d)) / np.sqrt(rank) + noise
+        * rng.standard_normal((3000, d))
+    )
     statistics = Statistics.of(h, h @ rng.standard_normal((d, 20)))
     for wanted in (118, 116, 96, 60):
-        exact, found = len(adaptive(statistics, wanted, 1e-4).keep(wanted).kept), most_useful(statistics, wanted, 1e-4)[0]
+        exact, found = (
+            len(adaptive(statistics, wanted, 1e-4).keep(wanted).kept), most_useful(statistics, wanted, 1e-4)[0]
+        )
         assert found.gap <= 1e-6
         assert exact - 1 <= len(found.kept) <= wanted
 
@@ -165,7 +175,8 @@ def test_nothing_is_kept_without_its_certificate(monkeypatch):
 
 @pytest.mark.parametrize("seed", [0, 5])
 def test_where_certificates_end_the_search_does_not_go_on_for_long(seed, monkeypatch):
-    """Fewer examples than neurons: not so many can be kept as are wanted, and the last λ that can be certified is not worth the time."""
+    """Fewer examples than neurons: not so many can be kept as are wanted, and the last λ that can be certified is not
+    worth the time."""
     rng = np.random.default_rng(seed)
     h = np.maximum(rng.standard_normal((40, 5)) @ rng.standard_normal((5, 90)), 0)
     problem, failed = adaptive(Statistics.of(h, h @ rng.standard_normal((90, 30)) / 10), 85, 1e-4), []

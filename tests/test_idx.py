@@ -1,4 +1,5 @@
-"""npkd.idx: the format, the search order, and downloads from a small server on loopback that leave nothing broken behind."""
+"""npkd.idx: the format, the search order, and downloads from a small server on loopback that leave nothing broken
+behind."""
 
 import gzip
 import hashlib
@@ -18,7 +19,8 @@ from npkd import idx
 from npkd.errors import InputError
 from npkd.idx import PARTS, SOURCES, Source, cache_folder, find, parse_idx, read_folder, read_idx, read_set
 
-CODES = {"u1": (0x08, "B"), "i1": (0x09, "b"), "i2": (0x0B, "h"), "i4": (0x0C, "i"), "f4": (0x0D, "f"), "f8": (0x0E, "d")}
+CODES = {"u1": (0x08, "B"), "i1": (0x09, "b"), "i2": (0x0B, "h"), "i4": (0x0C, "i"), "f4": (0x0D, "f"),
+         "f8": (0x0E, "d")}
 
 
 def idx_bytes(array):
@@ -92,7 +94,8 @@ PACKED = {f"/{part}.gz": gzip.compress(content) for part, content in FILES.items
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """An empty machine: no data anywhere, no proxy; and two small public data sets, the first with sums, the second without."""
+    """An empty machine: no data anywhere, no proxy; and two small public data sets, the first with sums, the second
+    without."""
     for name in ("NPKD_DATA", "http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("no_proxy", "*")

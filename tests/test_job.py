@@ -1,4 +1,5 @@
-"""npkd.plan, npkd.job, npkd.summary: what a run writes, that it is true, the same every time, and there after an interrupt."""
+"""npkd.plan, npkd.job, npkd.summary: what a run writes, that it is true, the same every time, and there after an
+interrupt."""
 
 import json
 import zipfile
@@ -24,13 +25,17 @@ PICTURES = [f"{name}.png" for name in ("kept", "path", "pixels", "training", "we
 
 
 def settings(folder, **more):
-    given = {"data": stored(folder / "data.npz"), "out": str(folder / "out"), "epochs": 1, "hidden": (8, 6), "target": "macs=40%"} | more
+    given = (
+        {"data": stored(folder / "data.npz"), "out": str(folder / "out"), "epochs": 1, "hidden": (8, 6),
+         "target": "macs=40%"} | more
+    )
     return Settings(**given)
 
 
 @pytest.fixture(autouse=True)
 def _no_drawing(monkeypatch):
-    """Figures are drawn once, for ``done``, and looked at in test_report.py; drawing is most of the time of a quick run."""
+    """Figures are drawn once, for ``done``, and looked at in test_report.py; drawing is most of the time of a quick
+    run."""
     monkeypatch.setattr(figures, "png", lambda figure: b"a picture")
 
 
@@ -69,8 +74,10 @@ def test_the_summary_says_what_the_saved_networks_do_on_raw_data(done):
         training, held_out = data.split(raw["y_train"], 0.1, np.random.default_rng(4))
         wrong = model.logits(raw["x_train"][held_out]).argmax(axis=1) != raw["y_train"][held_out]
         assert found[side]["validation_error"] == pytest.approx(wrong.mean())
-    assert found["agreement"] == pytest.approx(sum(a == b for a, b in zip(said["teacher"], said["student"], strict=True)) / 40)
-    assert found["split"] == {"seed": 4, "train": len(training), "validation": len(held_out), "test": 40, "seed_from_teacher": False}
+    assert found["agreement"] == pytest.approx(sum(a == b for a,
+                                                   b in zip(said["teacher"], said["student"], strict=True)) / 40)
+    assert found["split"] == {"seed": 4, "train": len(training), "validation": len(held_out), "test": 40,
+                              "seed_from_teacher": False}
     assert found["student"]["macs"] <= 0.4 * found["teacher"]["macs"]
     assert found["teacher"]["test_error"] < 0.3             # it has learnt something
 
@@ -83,7 +90,8 @@ def test_the_summary_holds_what_is_promised(done):
     assert found["shape"] == [4, 4]
     assert found["classes"] == 3
     assert found["versions"] == {"npkd": __version__, "numpy": np.__version__, "scipy": summary.scipy.__version__}
-    assert found["target"] == {"words": "macs=40%", "kind": "macs", "bound": pytest.approx(0.4 * (16 * 8 + 8 * 6 + 6 * 3))}
+    assert found["target"] == {"words": "macs=40%", "kind": "macs",
+                               "bound": pytest.approx(0.4 * (16 * 8 + 8 * 6 + 6 * 3))}
     assert [layer["of"] for layer in found["layers"]] == [16, 8, 6]
     for layer in found["layers"]:
         assert 1 <= layer["kept"] <= layer["of"]
@@ -124,16 +132,18 @@ def test_the_history_has_a_line_for_each_epoch_and_each_round(done):
     epochs = [line for line in lines if "loss" in line]
     assert sum(line["stage"] == "teacher" for line in epochs) == recipe["teacher_epochs"]
     assert sum(line["stage"] == "final distillation" for line in epochs) == recipe["final_epochs"]
-    assert len(epochs) == recipe["teacher_epochs"] + recipe["final_epochs"] + (recipe["rounds"] - 1) * recipe["round_epochs"]
+    assert len(epochs) == recipe["teacher_epochs"] + recipe["final_epochs"] + (recipe["rounds"]
+                                                                               - 1) * recipe["round_epochs"]
     rounds = [line for line in lines if "loss" not in line]
     assert [line["widths"] for line in rounds] == [r["widths"] for r in read(done / "out")["rounds"]]
     assert [line["stage"] for line in rounds] == [f"round {r}: removal" for r in range(1, 6)]
-    assert lines.index(rounds[1]) == 1 + recipe["teacher_epochs"] + recipe["round_epochs"]           # in the order of events
+    assert lines.index(rounds[1]) == 1 + recipe["teacher_epochs"] + recipe["round_epochs"]      # in the order of events
 
 
 def test_the_digits_end_to_end_and_twice_the_same(tmp_path):
     for name in ("one", "two"):
-        assert main(["compress", "--epochs", "1", "--hidden", "24,12", "--seed", "3", "--out", str(tmp_path / name), "--quiet"]) == 0
+        assert main(["compress", "--epochs", "1", "--hidden", "24,12", "--seed", "3", "--out", str(tmp_path / name),
+                     "--quiet"]) == 0
     one, two = read(tmp_path / "one"), read(tmp_path / "two")
     assert one["data"] == "digits"
     assert one["split"]["test"] == 1797
@@ -145,7 +155,8 @@ def test_the_digits_end_to_end_and_twice_the_same(tmp_path):
     assert [a for a, b in zip(*texts, strict=True) if a != b and '"seconds"' not in a] == []
     for name in ("teacher.npz", "student.npz"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-    assert main(["compress", "--epochs", "1", "--hidden", "24,12", "--seed", "4", "--out", str(tmp_path / "two"), "--quiet"]) == 0
+    assert main(["compress", "--epochs", "1", "--hidden", "24,12", "--seed", "4", "--out", str(tmp_path / "two"),
+                 "--quiet"]) == 0
     assert (tmp_path / "one" / "student.npz").read_bytes() != (tmp_path / "two" / "student.npz").read_bytes()
 
 
@@ -168,7 +179,8 @@ def test_the_test_part_decides_nothing(tmp_path):
 def test_the_test_part_is_looked_at_once_and_last(tmp_path, monkeypatch):
     calls, events = [], []
     real = summary.judged
-    monkeypatch.setattr(summary, "judged", lambda network, d: (calls.append(network), events.append("judged"), real(network, d))[2])
+    monkeypatch.setattr(summary, "judged", lambda network,
+                        d: (calls.append(network), events.append("judged"), real(network, d))[2])
 
     class Noting:
         def begin(self, stage, steps):
@@ -179,9 +191,11 @@ def test_the_test_part_is_looked_at_once_and_last(tmp_path, monkeypatch):
 
     used, predict = [], summary.predict
     plans = prepare(settings(tmp_path), pipeline.Silent())
-    monkeypatch.setattr(summary, "predict", lambda network, x: (used.append(np.array_equal(x, plans.data.x_test)), predict(network, x))[1])
+    monkeypatch.setattr(summary, "predict", lambda network,
+                        x: (used.append(np.array_equal(x, plans.data.x_test)), predict(network, x))[1])
     monkeypatch.setattr(pipeline, "predict",
-                        lambda network, x, *rows: (used.append(np.array_equal(x, plans.data.x_test)), predict(network, x, *rows))[1])
+                        lambda network, x,
+                        *rows: (used.append(np.array_equal(x, plans.data.x_test)), predict(network, x, *rows))[1])
     job.run(settings(tmp_path), Noting())
     assert used.count(True) == len(calls) == 2
     assert events[-3:] == ["judged", "judged", "figures and report"]
@@ -191,8 +205,10 @@ def test_the_test_part_is_looked_at_once_and_last(tmp_path, monkeypatch):
 
 def test_a_given_teacher_is_taken_as_it_is_and_its_split_too(done, tmp_path):
     teacher = done / "out" / "teacher.npz"
-    assert quick(tmp_path, "--seed", "9", data=str(done / "data.npz"), command="train") == 0        # something else in the folder
-    arguments = ["compress", "--data", str(done / "data.npz"), "--teacher", str(teacher), "--target", "macs=40%", "--epochs", "1",
+    # something else in the folder
+    assert quick(tmp_path, "--seed", "9", data=str(done / "data.npz"), command="train") == 0
+    arguments = ["compress", "--data", str(done / "data.npz"), "--teacher", str(teacher), "--target", "macs=40%",
+                 "--epochs", "1",
                  "--seed", "9", "--out", str(tmp_path / "out"), "--quiet"]
     assert main(arguments) == 0
     found = read(tmp_path / "out")
@@ -245,7 +261,8 @@ def test_the_answers_of_a_tutor_are_what_is_learnt(tmp_path, target):
     assert quick(tmp_path, "--epochs", "40", "--target", target, "--tutor", str(tmp_path / "stubborn.npz")) == 0
     found, x = read(tmp_path / "out"), arrays()["x_test"]
     said = storage.load(tmp_path / "out" / "student.npz").logits(x).argmax(axis=1)
-    assert (said == 2).mean() > 0.95 > 0.6 > (storage.load(tmp_path / "out" / "teacher.npz").logits(x).argmax(axis=1) == 2).mean()
+    assert (said == 2).mean() > 0.95 > 0.6 > (storage.load(tmp_path / "out" / "teacher.npz").logits(x).argmax(axis=1)
+                                              == 2).mean()
     assert found["tutor"]["file"] == "stubborn.npz"
     assert found["tutor"]["test_error"] == pytest.approx(np.mean(arrays()["y_test"] != 2))
     assert "--tutor stubborn.npz" in found["command"]
@@ -270,7 +287,8 @@ def test_a_tutor_is_asked_about_inputs_as_it_was_trained_on(tmp_path):
 def test_a_tutor_that_knows_the_validation_part_is_refused(tmp_path):
     about = {"data": "data", "split": {"seed": 3, "train": 108, "validation": 12, "test": 40}}
     path = tutor_file(tmp_path, about=about)
-    with pytest.raises(InputError, match=r"tutor.npz was trained with the validation part of seed 3, .* seed 0; they must be the same"):
+    with pytest.raises(InputError, match=r"tutor.npz was trained with the validation part of seed 3, .* seed 0; they "
+                                         r"must be the same"):
         prepare(settings(tmp_path, tutor=path), pipeline.Silent())
     assert prepare(settings(tmp_path, tutor=path, seed=3), pipeline.Silent()).tutor is not None
 
@@ -310,7 +328,8 @@ def test_a_student_can_be_the_next_teacher_in_the_same_folder(done, tmp_path):
     for name in ("student.npz", "teacher.npz"):
         (tmp_path / name).write_bytes((done / "out" / name).read_bytes())
     before = (tmp_path / "student.npz").read_bytes()
-    assert main(["compress", "--data", str(done / "data.npz"), "--teacher", str(tmp_path / "student.npz"), "--target", "macs=60%",
+    assert main(["compress", "--data", str(done / "data.npz"), "--teacher", str(tmp_path / "student.npz"), "--target",
+                 "macs=60%",
                  "--epochs", "1", "--out", str(tmp_path), "--quiet"]) == 0
     found = read(tmp_path)
     assert (tmp_path / "teacher.npz").read_bytes() == before
@@ -342,8 +361,10 @@ def test_inputs_are_kept_where_that_is_asked(tmp_path):
 def test_plain_training(tmp_path):
     assert quick(tmp_path, "--dropout", "0.2", "--activation", "tanh", "--epochs", "40", command="train") == 0
     found, model = read(tmp_path / "out"), storage.load(tmp_path / "out" / "model.npz")
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["figures", "history.jsonl", "model.npz", "report.html", "summary.json"]
-    assert [layer.op for layer in model.network.layers] == ["dense", "tanh", "dropout", "dense", "tanh", "dropout", "dense"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["figures", "history.jsonl", "model.npz",
+                                                                    "report.html", "summary.json"]
+    assert [layer.op for layer in model.network.layers] == ["dense", "tanh", "dropout", "dense", "tanh", "dropout",
+                                                            "dense"]
     assert {layer.options["rate"] for layer in model.network.layers if layer.op == "dropout"} == {0.2}
     wrong = (model.logits(arrays()["x_test"]).argmax(axis=1) != arrays()["y_test"]).mean()
     assert found["model"]["test_error"] == pytest.approx(wrong)
@@ -467,13 +488,17 @@ def test_downloads_are_shown(tmp_path, monkeypatch):
         return real(name, seed=seed)
 
     monkeypatch.setattr(plan, "load_data", load)
-    prepare(settings(tmp_path), type("Noting", (), {"begin": lambda self, stage, steps: told.append(stage), "step": lambda self, note: None})())
+    prepare(settings(tmp_path), type("Noting", (), {"begin": lambda self, stage, steps: told.append(stage),
+                                                    "step": lambda self, note: None})())
     assert told == ["download"]
 
 
 def test_the_command_in_the_summary_gives_the_same_again(tmp_path, monkeypatch):
     first = job.run(settings(tmp_path, seed=2, dropout=0.25, activation="tanh", command="train"), pipeline.Silent())
-    assert first["command"] == "npkd train --data data.npz --epochs 1 --hidden 8,6 --dropout 0.25 --activation tanh --seed 2"
+    assert (
+        first["command"]
+        == "npkd train --data data.npz --epochs 1 --hidden 8,6 --dropout 0.25 --activation tanh --seed 2"
+    )
     before = (tmp_path / "out" / "model.npz").read_bytes()
     monkeypatch.chdir(tmp_path)
     assert main([*first["command"].split()[1:], "--quiet"]) == 0
@@ -483,8 +508,10 @@ def test_the_command_in_the_summary_gives_the_same_again(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("options", "said"), [
-    ({"command": "fly"}, "compress, train"), ({"activation": "step"}, "relu, tanh, sigmoid"), ({"dropout": 1.0}, "below 1"),
-    ({"dropout": float("nan")}, "below 1"), ({"seed": -1}, "negative"), ({"teacher": "t.npz", "hidden": (3,)}, "give one"),
+    ({"command": "fly"}, "compress, train"), ({"activation": "step"}, "relu, tanh, sigmoid"),
+    ({"dropout": 1.0}, "below 1"),
+    ({"dropout": float("nan")}, "below 1"), ({"seed": -1}, "negative"),
+    ({"teacher": "t.npz", "hidden": (3,)}, "give one"),
 ])
 def test_settings_refuse_nonsense(options, said):
     with pytest.raises(InputError, match=said):
@@ -496,7 +523,8 @@ def test_augmentation_in_words(tmp_path):
     assert "0.15" in summary.augmentation(small, compressed=True)["student"]
     large = replace(small, noise=0.0, mix=0.5)
     assert summary.augmentation(large, compressed=True) == {
-        "teacher": "none", "student": "inputs mixed in pairs (share drawn from Beta(0.5, 0.5)), labelled by the teacher"}
+        "teacher": "none",
+        "student": "inputs mixed in pairs (share drawn from Beta(0.5, 0.5)), labelled by the teacher"}
     assert summary.augmentation(replace(small, noise=0.0), compressed=True)["student"] == "none"
     assert list(summary.augmentation(small, compressed=False)) == ["teacher"]
     worst = summary.augmentation(replace(small, noise=0.0, adversary=0.25), compressed=True)

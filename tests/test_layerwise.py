@@ -1,4 +1,5 @@
-"""Layer-by-layer distillation: widths, certificates and errors that are what raw data say, and redundancy that costs nothing."""
+"""Layer-by-layer distillation: widths, certificates and errors that are what raw data say, and redundancy that costs
+nothing."""
 
 from dataclasses import replace
 
@@ -63,7 +64,8 @@ def test_the_teacher_is_not_changed():
     teacher, x = teacher_and_data()
     before = [p.copy() for layer in teacher.layers for p in layer.params]
     distil(teacher, batches(x, 100), exactly([3, 3, 3]))
-    assert all(np.array_equal(a, b) for a, b in zip(before, [p for layer in teacher.layers for p in layer.params], strict=True))
+    assert all(np.array_equal(a, b) for a,
+               b in zip(before, [p for layer in teacher.layers for p in layer.params], strict=True))
 
 
 def test_single_precision():
@@ -91,7 +93,9 @@ def test_batches_of_any_size_give_the_same_student(rows):
 def test_the_order_of_the_batches_does_not_matter():
     teacher, x = teacher_and_data(2)
     parts = [x[:40], x[40:200], x[200:]]
-    one, other = distil(teacher, lambda: parts, exactly([5, 6, 4])), distil(teacher, lambda: parts[::-1], exactly([5, 6, 4]))
+    one, other = (
+        distil(teacher, lambda: parts, exactly([5, 6, 4])), distil(teacher, lambda: parts[::-1], exactly([5, 6, 4]))
+    )
     np.testing.assert_allclose(other.student.predict(x), one.student.predict(x), atol=1e-8)
 
 
@@ -116,28 +120,32 @@ def test_the_same_twice_is_the_same():
         assert all(p.tobytes() == q.tobytes() for p, q in zip(a.params, b.params, strict=True))
 
 
-# ---- what is reported, from raw data ----------------------------------------------------------------------------------------------
+# ---- what is reported, from raw data
+# ----------------------------------------------------------------------------------------------
 
 
 def test_errors_and_gaps_are_those_of_raw_data():
-    """Penalised solutions of the teacher's own activations; refits of the student's own against the teacher's pre-activations."""
+    """Penalised solutions of the teacher's own activations; refits of the student's own against the teacher's
+    pre-activations."""
     teacher, x = teacher_and_data(4, n=60)
     out = distil(teacher, batches(x, 25), exactly([4, 5, 3]))
     own, _ = teacher(x)
-    kept = {k: [j for j in range(r.of) if (k, j) not in {(m.junction, m.neuron) for m in out.removals}] for k, r in enumerate(out.layers)}
+    kept = {k: [j for j in range(r.of) if (k, j) not in {(m.junction, m.neuron) for m in out.removals}] for k,
+            r in enumerate(out.layers)}
     assert [len(kept[k]) for k in range(3)] == [4, 5, 3]
     student, _ = out.student(x)
     shift = len(out.student.layers) - len(teacher.layers)                    # a select in front
     for k, consumer in enumerate(teacher.dense_layers):
         wanted = own[consumer + 1]
-        if k < 2:                                                            # the choice imitates the neurons kept behind it
+        if k < 2:                                                       # the choice imitates the neurons kept behind it
             chosen = wanted[:, kept[k + 1]]
             got = student[consumer + shift + 1]
         else:
             chosen, got = wanted, student[consumer + shift + 1]
-        left = chosen - got                                                  # the refitted layer, as far as anyone still reads it
+        left = chosen - got                                        # the refitted layer, as far as anyone still reads it
         h = student[consumer + shift]
-        assert np.abs((h - h.mean(axis=0)).T @ left).max() <= 1e-2 * np.abs((h - h.mean(axis=0)).T @ chosen).max() + 1e-9, \
+        assert np.abs((h
+                       - h.mean(axis=0)).T @ left).max() <= 1e-2 * np.abs((h - h.mean(axis=0)).T @ chosen).max() + 1e-9, \
             "the residual of a least-squares fit has nothing in common with its inputs"
         np.testing.assert_allclose(left.mean(axis=0), 0, atol=1e-9)
     last = out.layers[2]
@@ -165,8 +173,8 @@ def test_a_layer_alone_from_raw_data():
 
 
 def test_the_refit_lowers_the_error():
-    """Against the same choice with the teacher's own weights left on the support; of the first layer, which reads what the teacher reads, also
-    with the penalised weights.
+    """Against the same choice with the teacher's own weights left on the support; of the first layer, which reads what
+    the teacher reads, also with the penalised weights.
     """
     teacher, x = teacher_and_data(6)
     widths, rows = exactly([5, 6, 4]), batches(x, 100)
@@ -193,7 +201,8 @@ def test_the_refit_repairs_what_earlier_layers_lost(monkeypatch):
 
 
 def test_curves_are_what_the_smallest_neurons_carry():
-    """e(k): what is lost of Σ σ_j² ‖w_j‖² when the k largest terms stay, by counting; convex; its weight that sum in the unit of ``whole``."""
+    """e(k): what is lost of Σ σ_j² ‖w_j‖² when the k largest terms stay, by counting; convex; its weight that sum in
+    the unit of ``whole``."""
     teacher, x = teacher_and_data(8)
     places = junctions(teacher)
     for s, place in zip(gather(teacher, teacher, batches(x, 100), teacher.dense_layers), places, strict=True):
@@ -230,13 +239,15 @@ def test_sensitivities_are_differences_of_the_logits():
 def test_gather_equals_the_activations_at_once():
     teacher, x = teacher_and_data(9)
     student, _ = teacher_and_data(10)
-    for got, consumer in zip(gather(student, teacher, batches(x, 33), teacher.dense_layers), teacher.dense_layers, strict=True):
+    for got, consumer in zip(gather(student, teacher, batches(x, 33), teacher.dense_layers), teacher.dense_layers,
+                             strict=True):
         expected = Statistics.of(student(x)[0][consumer], teacher(x)[0][consumer + 1])
         for name in ("count", "mean_h", "mean_z", "A", "C", "t"):
             np.testing.assert_allclose(getattr(got, name), getattr(expected, name), rtol=1e-9, atol=1e-9)
 
 
-# ---- redundancy -------------------------------------------------------------------------------------------------------------------
+# ---- redundancy
+# -------------------------------------------------------------------------------------------------------------------
 
 
 def doubled(network, seed=0):
@@ -288,7 +299,8 @@ def test_everything_kept_is_the_teacher():
     assert out.removals == []
 
 
-# ---- awkward networks -----------------------------------------------------------------------------------------------------------------
+# ---- awkward networks
+# -----------------------------------------------------------------------------------------------------------------
 
 
 def test_neurons_that_never_fire():
@@ -335,9 +347,11 @@ def test_fewer_examples_than_neurons(kept):
 def test_other_layers_between():
     """Maxout, gates, batch norm and dropout: what is kept behind a layer is what its choice imitates."""
     rng = np.random.default_rng(16)
-    layers = [dense_layer(5, 12, rng, np.float64), Layer("maxout", options={"pieces": 2}), Layer("gate", (rng.uniform(0.5, 2, 6),)),
+    layers = [dense_layer(5, 12, rng, np.float64), Layer("maxout", options={"pieces": 2}),
+              Layer("gate", (rng.uniform(0.5, 2, 6),)),
               Layer("dropout", options={"rate": 0.3}), dense_layer(6, 8, rng, np.float64),
-              Layer("batch_norm", (rng.uniform(0.5, 2, 8), rng.standard_normal(8)), {}, (rng.standard_normal(8), rng.uniform(0.5, 2, 8))),
+              Layer("batch_norm", (rng.uniform(0.5, 2, 8), rng.standard_normal(8)), {},
+                    (rng.standard_normal(8), rng.uniform(0.5, 2, 8))),
               Layer("tanh"), dense_layer(8, 3, rng, np.float64)]
     teacher, x = Network(layers), rng.standard_normal((300, 5))
     same = distil(teacher, batches(x, 100), exactly([5, 6, 8]), ridge=1e-12)
@@ -352,7 +366,8 @@ def test_other_layers_between():
 def test_behind_maxout_the_choice_imitates_all_pieces_of_the_neurons_kept(monkeypatch):
     """Of neuron j the outputs j·P … j·P + P − 1 of the dense layer, not output j."""
     rng = np.random.default_rng(17)
-    layers = [dense_layer(5, 12, rng, np.float64), Layer("maxout", options={"pieces": 2}), dense_layer(6, 3, rng, np.float64)]
+    layers = [dense_layer(5, 12, rng, np.float64), Layer("maxout", options={"pieces": 2}),
+              dense_layer(6, 3, rng, np.float64)]
     seen = []
 
     def watched(self, kept, targets=Statistics.targets):
@@ -378,7 +393,8 @@ def test_a_network_that_reads_selected_inputs():
     assert difference(second.student, second.student, x) == 0
 
 
-# ---- widths and progress -------------------------------------------------------------------------------------------------------------
+# ---- widths and progress
+# -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("what", ["macs", "neurons", "parameters", "bytes"])
@@ -448,7 +464,8 @@ def test_no_data():
 
 def test_a_batch_without_examples_is_passed_over():
     teacher, x = teacher_and_data(24)
-    one, other = (distil(teacher, lambda parts=parts: parts, exactly([5, 6, 4])) for parts in ([x[:40], x[:0], x[40:]], [x[:40], x[40:]]))
+    one, other = (distil(teacher, lambda parts=parts: parts, exactly([5, 6, 4]))
+                  for parts in ([x[:40], x[:0], x[40:]], [x[:40], x[40:]]))
     for a, b in zip(one.student.layers, other.student.layers, strict=True):
         assert all(np.array_equal(p, q) for p, q in zip(a.params, b.params, strict=True))
 
@@ -466,7 +483,8 @@ def test_data_with_nan():
 
 
 def test_removals_are_counted_in_the_given_network():
-    """Also where some neurons could go before anything was chosen: no number comes twice, and what is left is what the student has."""
+    """Also where some neurons could go before anything was chosen: no number comes twice, and what is left is what the
+    student has."""
     teacher, x = teacher_and_data(4)
     teacher.layers[0].params[0][2] = 0                                    # neuron 2 is constant, it goes first
     teacher.layers[2].params[0][:, 5] = 0                                 # nobody reads neuron 5
@@ -477,7 +495,7 @@ def test_removals_are_counted_in_the_given_network():
     for junction, width in enumerate([6, 12, 8]):
         left = np.setdiff1d(np.arange(width), [n for k, n in gone if k == junction])
         assert len(left) == out.student.widths[junction]
-        if junction == 1:                                # its weights were made from those of the very neurons that stayed
+        if junction == 1:                             # its weights were made from those of the very neurons that stayed
             kept = {tuple(row) for row in teacher.layers[0].params[0][left].round(12)}
             fresh = distil(teacher, batches(x, 100), exactly([6, 6, 5])).student
             assert len(kept) == fresh.widths[1]

@@ -1,4 +1,5 @@
-"""LeNet-5 through the whole of npkd: trained, compressed, stored, reported, and taken again as a teacher; what it cannot be is said clearly."""
+"""LeNet-5 through the whole of npkd: trained, compressed, stored, reported, and taken again as a teacher; what it
+cannot be is said clearly."""
 
 import json
 from dataclasses import replace
@@ -26,7 +27,8 @@ RNG = np.random.default_rng(0)
 def run(folder, *more, data=None, command="compress"):
     """A run on pictures of 20×20, as short as can be; the exit code."""
     data = data or stored(folder / "data.npz", shape=(20, 20))
-    return main([command, "--data", data, "--network", "lenet5", "--epochs", "1", "--out", str(folder / "out"), "--quiet", *more])
+    return main([command, "--data", data, "--network", "lenet5", "--epochs", "1", "--out", str(folder / "out"),
+                 "--quiet", *more])
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +71,8 @@ def test_a_run_keeps_its_target_and_writes_everything(folder):
 def test_the_teacher_is_taken_again(folder, tmp_path, capsys):
     data = str(folder / "data.npz")
     teacher = str(folder / "out" / "teacher.npz")
-    words = ["--data", data, "--teacher", teacher, "--target", "widths=1-3-4-20", "--epochs", "1", "--out", str(tmp_path), "--quiet"]
+    words = ["--data", data, "--teacher", teacher, "--target", "widths=1-3-4-20", "--epochs", "1", "--out",
+             str(tmp_path), "--quiet"]
     assert main(["compress", *words]) == 0
     assert load(tmp_path / "student.npz").network.widths == [1, 3, 4, 20, 3]
     assert "what is read through several weights is eliminated one by one" in capsys.readouterr().out
@@ -97,7 +100,8 @@ def weights_of_labels(monkeypatch):
 
 def test_labels_weigh_in_every_distillation_of_the_job(folder, tmp_path, monkeypatch):
     weights = weights_of_labels(monkeypatch)
-    words = ["--data", str(folder / "data.npz"), "--teacher", str(folder / "out" / "teacher.npz"), "--target", "macs=20%", "--epochs", "1"]
+    words = ["--data", str(folder / "data.npz"), "--teacher", str(folder / "out" / "teacher.npz"), "--target",
+             "macs=20%", "--epochs", "1"]
     assert main(["compress", *words, "--out", str(tmp_path), "--quiet"]) == 0
     assert len(weights) == recipe.for_examples(54_000, network="lenet5").rounds
     assert set(weights) == {1.0}
@@ -123,7 +127,8 @@ def test_what_the_experiments_learn_from():
 @pytest.mark.parametrize(("more", "words"), [
     ({"hidden": (3,)}, "those are a perceptron's"), ({"dropout": 0.5}, "those are a perceptron's"),
     ({"activation": "tanh"}, "those are a perceptron's"),
-    ({"teacher": "x.npz"}, "give one of them"), ({"network": "alexnet"}, "network is 'alexnet'; it must be one of perceptron, lenet5"),
+    ({"teacher": "x.npz"}, "give one of them"),
+    ({"network": "alexnet"}, "network is 'alexnet'; it must be one of perceptron, lenet5"),
 ])
 def test_settings_that_contradict(more, words):
     with pytest.raises(InputError, match=words):
@@ -138,7 +143,8 @@ def test_data_that_does_not_suit(tmp_path, capsys, shape, words):
 
 
 def test_a_network_of_ones_own_with_convolutions():
-    """npkd.compress on rows of pixels, without labels: the target holds in real multiply-accumulates; inputs may be of another size."""
+    """npkd.compress on rows of pixels, without labels: the target holds in real multiply-accumulates; inputs may be of
+    another size."""
     rng = np.random.default_rng(5)
     teacher = lenet5(rng, channels=(4, 6), hidden=12, shape=(16, 16, 1), classes=3)
     x = rng.standard_normal((150, 256)).astype(np.float32)
@@ -184,8 +190,8 @@ def test_a_teacher_that_reads_some_positions_alone_is_counted_as_it_is_used():
 
 def test_maps_between_dense_layers_are_refused_as_sizes():
     rng = np.random.default_rng(8)
-    network = Network([dense_layer(10, 32, rng), Layer("unflatten", options={"shape": [4, 4, 2]}), conv_layer(2, 5, 2, rng), Layer("flatten"),
-                       dense_layer(45, 3, rng)])
+    network = Network([dense_layer(10, 32, rng), Layer("unflatten", options={"shape": [4, 4, 2]}),
+                       conv_layer(2, 5, 2, rng), Layer("flatten"), dense_layer(45, 3, rng)])
     with pytest.raises(InputError, match="read or made through more weights than others"):
         geometry(network)
 
@@ -201,5 +207,6 @@ def test_the_same_positions_in_every_pass():
     rng = np.random.default_rng(10)
     network = lenet5(rng, channels=(4, 6), hidden=12, shape=(20, 20, 1), classes=3)
     x = rng.standard_normal((30, 400)).astype(np.float32)
-    every, (alone,) = gather(network, network, lambda: [x], readers(network)), gather(network, network, lambda: [x], readers(network)[1:2])
+    every, (alone,) = gather(network, network, lambda: [x], readers(network)), gather(network, network, lambda: [x],
+                                                                                      readers(network)[1:2])
     assert np.array_equal(every[1].A, alone.A)

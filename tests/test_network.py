@@ -157,7 +157,8 @@ def test_the_given_sensitivities_and_parameters_are_not_changed(make):
     first, second = backward(given), backward(given)
     assert all(np.array_equal(given[i], kept[i]) for i in given)
     np.testing.assert_array_equal(first[0], second[0])
-    assert all(np.array_equal(a, b) for a, b in zip(before, (p for layer in network.layers for p in layer.params), strict=True))
+    assert all(np.array_equal(a, b) for a,
+               b in zip(before, (p for layer in network.layers for p in layer.params), strict=True))
 
 
 @pytest.mark.parametrize(("sensitivities", "words"), [
@@ -216,7 +217,8 @@ def test_observe_equals_its_definition():
 
 def test_observe_counts_every_position():
     rng = np.random.default_rng(8)
-    network = Network([Layer("unflatten", options={"shape": (2, 3, 2)}), Layer("batch_norm", (np.ones(2), np.zeros(2)))])
+    network = Network([Layer("unflatten", options={"shape": (2, 3, 2)}),
+                       Layer("batch_norm", (np.ones(2), np.zeros(2)))])
     first, _ = network(rng.standard_normal((4, 12)))
     second, _ = network(rng.standard_normal((5, 12)))
     observed = observe(observe(network, first), second)
@@ -227,7 +229,8 @@ def test_observe_counts_every_position():
 
 def test_an_activation_that_is_added_twice_feels_both():
     """y = ((x + x) + x) + (x + x): each entry of x counts five times."""
-    network = Network([Layer("dropout", options={"rate": 0.0}), *(Layer("add", options={"back": k}) for k in (1, 2, 2))])
+    network = Network([Layer("dropout", options={"rate": 0.0}),
+                       *(Layer("add", options={"back": k}) for k in (1, 2, 2))])
     x = np.arange(6.0).reshape(2, 3)
     activations, backward = network(x)
     assert [a.tolist() for a in activations] == [(k * x).tolist() for k in (1, 1, 2, 3, 4)]
@@ -290,22 +293,26 @@ def test_perceptron():
     (lambda rng: Layer("relu", (np.ones(2),)), ("Layer", "relu got 1 parameters", "needs 0")),
     (lambda rng: Layer("relu", options={"slope": 0.1}), ("Layer", "relu has no option 'slope'")),
     (lambda rng: Layer("dropout", options={"rate": 0.1, "rng": rng}), ("Layer", "dropout has no option 'rng'")),
-    (lambda rng: Layer("dense", (np.ones((2, 2)), np.ones(2)), {"w": np.ones((2, 2))}), ("Layer", "dense has no option 'w'")),
+    (lambda rng: Layer("dense", (np.ones((2, 2)), np.ones(2)), {"w": np.ones((2, 2))}),
+     ("Layer", "dense has no option 'w'")),
     (lambda rng: Layer("dropout"), ("Layer", "dropout", "rate")),
     (lambda rng: Layer("maxout"), ("Layer", "maxout", "pieces")),
     (lambda rng: Layer("select"), ("Layer", "select", "kept")),
     (lambda rng: Layer("conv2d", (np.ones((2, 3, 3, 1)),)), ("Layer", "conv2d got 1 parameters", "2: w, b")),
-    (lambda rng: Layer("conv2d", (np.ones((2, 3, 3, 1)), np.ones(2)), {"strides": 2}), ("Layer", "conv2d has no option 'strides'")),
+    (lambda rng: Layer("conv2d", (np.ones((2, 3, 3, 1)), np.ones(2)), {"strides": 2}),
+     ("Layer", "conv2d has no option 'strides'")),
     (lambda rng: Layer("max_pool"), ("Layer", "max_pool", "size")),
     (lambda rng: Layer("unflatten"), ("Layer", "unflatten", "shape")),
-    (lambda rng: Layer("batch_norm", (np.ones(2), np.ones(2)), running=(np.ones(2),)), ("Layer", "got 1 running", "mean and variance")),
+    (lambda rng: Layer("batch_norm", (np.ones(2), np.ones(2)), running=(np.ones(2),)),
+     ("Layer", "got 1 running", "mean and variance")),
     (lambda rng: Layer("relu", running=(np.ones(2), np.ones(2))), ("Layer", "relu got 2 running", "others none")),
     (lambda rng: Layer("add"), ("Layer", "add", "back")),
     (lambda rng: Layer("add", options={"skip": 1}), ("Layer", "add has no option 'skip'")),
     (lambda rng: Layer("add", options={"back": 0}), ("Layer", "back 0", "at least 1")),
     (lambda rng: Layer("add", options={"back": True}), ("Layer", "back True", "whole number")),
     (lambda rng: Layer("add", options={"back": 1.0}), ("Layer", "back 1.0", "whole number")),
-    (lambda rng: Network([Layer("relu"), Layer("add", options={"back": 2})]), ("Network", "layer 1", "2 before its input", "1 activation")),
+    (lambda rng: Network([Layer("relu"), Layer("add", options={"back": 2})]),
+     ("Network", "layer 1", "2 before its input", "1 activation")),
 ])
 def test_refusals(make, words):
     with pytest.raises(InputError) as error:

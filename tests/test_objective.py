@@ -17,7 +17,8 @@ def case(seed, n=5):
     rng = np.random.default_rng(seed)
     network = perceptron([4, 6, 5, 3], rng, activation="tanh", dtype=np.float64)
     x = rng.standard_normal((n, 4))
-    batch = {"x": x, "y": rng.integers(0, 3, n), "teacher": rng.standard_normal((n, 3)), "hint2": rng.standard_normal((n, 6)),
+    batch = {"x": x, "y": rng.integers(0, 3, n), "teacher": rng.standard_normal((n, 3)),
+             "hint2": rng.standard_normal((n, 6)),
              "hint4": rng.standard_normal((n, 5)), "hint5": rng.standard_normal((n, 3))}
     return network, batch
 
@@ -42,7 +43,8 @@ def test_the_value_is_the_sum_of_the_definitions(seed, labels, soft, temperature
 
 @pytest.mark.parametrize("objective", [
     Distillation(), Distillation(labels=1.0, soft=0.0), Distillation(labels=0.4, soft=0.6, temperature=2.0),
-    Distillation(labels=0.5, hints={2: 0.3, 4: 2.0}), Distillation(labels=0.5, hints={5: 0.3}), Distillation(soft=0.0, hints={2: 1.0}),
+    Distillation(labels=0.5, hints={2: 0.3, 4: 2.0}), Distillation(labels=0.5, hints={5: 0.3}),
+    Distillation(soft=0.0, hints={2: 1.0}),
 ], ids=str)
 def test_the_gradient_of_every_parameter(objective):
     """Through the whole network, against centred differences of the value."""
@@ -79,7 +81,8 @@ def test_a_hint_at_the_logits_adds_to_the_rest():
     network, batch = case(3)
     activations, _ = network(batch["x"])
     both = Distillation(soft=0.5, hints={5: 2.0})(activations, batch)[1][5]
-    parts = [Distillation(soft=0.5)(activations, batch)[1][5], Distillation(soft=0.0, hints={5: 2.0})(activations, batch)[1][5]]
+    parts = [Distillation(soft=0.5)(activations, batch)[1][5],
+             Distillation(soft=0.0, hints={5: 2.0})(activations, batch)[1][5]]
     np.testing.assert_allclose(both, parts[0] + parts[1], rtol=1e-14)
 
 
@@ -96,7 +99,8 @@ def test_a_student_learns_its_teacher():
     rng = np.random.default_rng(5)
     teacher, student = (perceptron([4, 8, 3], rng, dtype=np.float64) for _ in range(2))
     x = rng.standard_normal((200, 4))
-    records = list(train(student, {"x": x, "teacher": teacher.predict(x)}, Distillation(temperature=2.0), epochs=30, rng=rng, batch=20))
+    records = list(train(student, {"x": x, "teacher": teacher.predict(x)}, Distillation(temperature=2.0), epochs=30,
+                         rng=rng, batch=20))
     assert records[-1].loss < 0.05 * records[0].loss
 
 

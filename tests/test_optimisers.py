@@ -1,4 +1,5 @@
-"""Optimisers against their papers' formulas, written as plain loops over single numbers; schedules at points that are known."""
+"""Optimisers against their papers' formulas, written as plain loops over single numbers; schedules at points that are
+known."""
 
 import math
 
@@ -73,12 +74,14 @@ def adam(theta, beta1, beta2, eps, decay, decoupled):
 def test_sgd(momentum, nesterov, decay, separate):
     got, sizes = run(SGD(0.1, momentum, nesterov, decay), separate=separate)
     np.testing.assert_allclose(got, sgd(START, momentum, nesterov, decay), rtol=1e-12, atol=1e-13)
-    np.testing.assert_allclose(sizes, np.array(RATES) / (1 - momentum), rtol=1e-15)      # what the parameters move by, all told
+    # what the parameters move by, all told
+    np.testing.assert_allclose(sizes, np.array(RATES) / (1 - momentum), rtol=1e-15)
 
 
 @pytest.mark.parametrize("decoupled", [False, True], ids=["Adam", "AdamW"])
 @pytest.mark.parametrize("decay", [0.0, 0.03])
-@pytest.mark.parametrize(("beta1", "beta2", "eps"), [(0.9, 0.999, 1e-8), (0.0, 0.5, 1e-8), (0.5, 0.9, 0.1), (0.5, 0.0, 1e-3)])
+@pytest.mark.parametrize(("beta1", "beta2", "eps"),
+                         [(0.9, 0.999, 1e-8), (0.0, 0.5, 1e-8), (0.5, 0.9, 0.1), (0.5, 0.0, 1e-3)])
 def test_adam(beta1, beta2, eps, decay, decoupled):
     got, sizes = run(Adam(0.1, beta1, beta2, eps, decay, decoupled))
     expected, expected_sizes = adam(START, beta1, beta2, eps, decay, decoupled)
@@ -104,7 +107,8 @@ def test_runs_are_independent_of_each_other():
 
 @pytest.mark.parametrize(("momentum", "curvature", "rate"), [(0.0, 1.0, 0.3), (0.81, 1.0, 0.04), (0.25, 4.0, 0.2)])
 def test_on_a_quadratic_the_error_falls_by_the_spectral_radius(momentum, curvature, rate):
-    """θ⁺ = θ − η v⁺, v⁺ = μ v + a θ is a linear map of (θ, v); its spectral radius is the rate at which the error falls."""
+    """θ⁺ = θ − η v⁺, v⁺ = μ v + a θ is a linear map of (θ, v); its spectral radius is the rate at which the error
+    falls."""
     matrix = np.array([[1 - rate * curvature, -rate * momentum], [curvature, momentum]])
     radius = np.abs(np.linalg.eigvals(matrix)).max()
     theta, gradient = np.array([1.0]), np.zeros(1)

@@ -1,4 +1,5 @@
-"""Bring your own: any form of the same examples gives the same student, labels are not needed, and what cannot work is refused."""
+"""Bring your own: any form of the same examples gives the same student, labels are not needed, and what cannot work is
+refused."""
 
 import contextlib
 import tempfile
@@ -34,7 +35,8 @@ X, Y = clouds()
 
 
 def trained(y=Y, epochs=15, widths=(WIDTH, 16, 12, 3)):
-    *_, last = train(perceptron(widths, np.random.default_rng(1)), {"x": X, "y": y}, epochs=epochs, rng=np.random.default_rng(2), batch=32)
+    *_, last = train(perceptron(widths, np.random.default_rng(1)), {"x": X, "y": y}, epochs=epochs,
+                     rng=np.random.default_rng(2), batch=32)
     return last.network
 
 
@@ -50,7 +52,8 @@ def quick(x=X, teacher=TEACHER, target="macs=30%", **options):
 def two_rounds():
     """A recipe that is done in a moment; what it says otherwise stays."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("npkd.own.recipe", SimpleNamespace(for_examples=lambda *a: replace(recipe.for_examples(*a), rounds=2, round_epochs=1)))
+        patch.setattr("npkd.own.recipe", SimpleNamespace(for_examples=lambda *a: replace(recipe.for_examples(*a),
+                                                                                         rounds=2, round_epochs=1)))
         yield
 
 
@@ -62,7 +65,8 @@ def result():
 def same(one, other):
     """The same network to the bit."""
     return one.widths == other.widths and len(one.layers) == len(other.layers) and all(
-        a.op == b.op and a.options == b.options and all(np.array_equal(p, q) for p, q in zip(a.params, b.params, strict=True))
+        a.op == b.op and a.options == b.options
+        and all(np.array_equal(p, q) for p, q in zip(a.params, b.params, strict=True))
         for a, b in zip(one.layers, other.layers, strict=True))
 
 
@@ -77,7 +81,8 @@ def in_shards(folder, y=None, ends=(100, 350)):
     return folder
 
 
-# ---- what comes out ---------------------------------------------------------------------------------------------------------------------
+# ---- what comes out
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def test_the_result_says_what_it_is(result):
@@ -98,7 +103,8 @@ def test_the_result_says_what_it_is(result):
 
 
 def test_the_agreement_is_that_of_the_examples_held_out(result):
-    """Counted again on the examples that the hash holds out, which the layer-wise step and the distillation never saw."""
+    """Counted again on the examples that the hash holds out, which the layer-wise step and the distillation never
+    saw."""
     from npkd.sampling import survey
 
     held = survey(lambda: iter([(X, None)]), 0.1, 0).held(X)
@@ -131,7 +137,8 @@ def test_the_same_seed_gives_the_same_student_and_another_another(result):
     assert not same(quick(seed=1).student, result.student)
 
 
-# ---- forms of the examples --------------------------------------------------------------------------------------------------------------
+# ---- forms of the examples
+# --------------------------------------------------------------------------------------------------------------
 
 
 FORMS = {
@@ -207,7 +214,15 @@ def test_the_sample_is_bounded_and_the_statistics_are_not():
         np.testing.assert_allclose(one.curve.error, other.curve.error, rtol=1e-12)
 
 
-# ---- labels -----------------------------------------------------------------------------------------------------------------------------
+# ---- labels
+# ----------------------------------------------------------------------------------------------------------------------
+# -
+# -
+# -
+# -
+# -
+# -
+# -
 
 
 def test_labels_are_measured_with_and_change_nothing_else(result, tmp_path):
@@ -227,7 +242,8 @@ def test_labels_are_measured_with_and_change_nothing_else(result, tmp_path):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_teacher_that_nothing_was_taught_is_imitated(seed):
-    """There are no true labels at all: what counts is what the teacher does, and the student does it more often than chance would."""
+    """There are no true labels at all: what counts is what the teacher does, and the student does it more often than
+    chance would."""
     teacher = perceptron([WIDTH, 40, 30, 3], np.random.default_rng(seed))
     x = np.random.default_rng(10 + seed).standard_normal((2000, WIDTH)).astype(np.float32)
     out = npkd.compress(teacher, x, "macs=40%", epochs=10)
@@ -242,7 +258,8 @@ def test_a_target_of_error_without_labels_bounds_the_disagreement():
     assert out.macs[1] < out.macs[0]
 
 
-# ---- forms of the teacher ---------------------------------------------------------------------------------------------------------------
+# ---- forms of the teacher
+# ---------------------------------------------------------------------------------------------------------------
 
 
 def numpy_answer(x):
@@ -329,7 +346,8 @@ def features_in_other_units(factors):
     return npkd.compress([(w / factors, b), *rest], X * factors, "macs=60%", epochs=10), X * factors
 
 
-@pytest.mark.parametrize("factors", [[1] * 7 + [2.0 ** 13], [8] * 7 + [2.0 ** 16], [2.0 ** -10] + [1] * 7, [1, 2 ** 8] * 4], ids=str)
+@pytest.mark.parametrize("factors", [[1] * 7 + [2.0 ** 13], [8] * 7 + [2.0 ** 16], [2.0 ** -10] + [1] * 7,
+                                     [1, 2 ** 8] * 4], ids=str)
 def test_units_of_the_features_do_not_matter(factors):
     """Were they all learnt from in one unit, the small ones would be lost beside the large ones."""
     out, x = features_in_other_units(factors)
@@ -364,7 +382,8 @@ def test_what_the_units_of_features_are():
     w = np.array([[3, 3 / 64, 0, 3 * 2.0 ** 12, 3, 3, 90]], np.float32)
     assert units_of(Network([Layer("dense", (w, np.zeros(1, np.float32)))])).tolist() == [1, 64, 1, 2.0 ** -12, 1, 1, 1]
     assert units_of(TEACHER) is None
-    assert units_of(Network([Layer("select", options={"kept": [0, 2]}), Layer("dense", (w[:, :2], np.zeros(1)))])) is None
+    assert units_of(Network([Layer("select", options={"kept": [0, 2]}),
+                             Layer("dense", (w[:, :2], np.zeros(1)))])) is None
     assert units_of(Network([Layer("dense", (0 * w, np.zeros(1)))])) is None
 
 
@@ -384,7 +403,8 @@ def test_a_change_of_units_is_exact():
         scaled(scaled(TEACHER, 1e30), 1e30)
 
 
-# ---- a tutor -------------------------------------------------------------------------------------------------------------------
+# ---- a tutor
+# -------------------------------------------------------------------------------------------------------------------
 
 OTHER = trained(epochs=4, widths=(WIDTH, 9, 3))
 
@@ -398,8 +418,10 @@ def test_every_form_of_a_tutor_gives_the_same_student(result):
 
 
 def test_what_the_tutor_says_is_learnt():
-    """Class 2 whatever it is shown: so does the student, and the teacher is agreed with no more often than it says the same."""
-    out = npkd.compress(TEACHER, X, "macs=60%", epochs=40, tutor=lambda x: np.tile(np.float32([0, 0, 9]), (len(x), 1)), labels=Y)
+    """Class 2 whatever it is shown: so does the student, and the teacher is agreed with no more often than it says the
+    same."""
+    out = npkd.compress(TEACHER, X, "macs=60%", epochs=40, tutor=lambda x: np.tile(np.float32([0, 0, 9]), (len(x), 1)),
+                        labels=Y)
     assert (out.logits(X).argmax(axis=1) == 2).mean() > 0.99
     assert out.teacher_error < 0.1 < 0.5 < out.student_error
 
@@ -408,8 +430,12 @@ def test_a_tutor_with_dropout_under_an_addition_is_asked_as_it_is():
     """Without its dropout an addition's path around is one layer shorter."""
     rng = np.random.default_rng(0)
     layers = [dense_layer(WIDTH, 6, rng, np.float32), Layer("relu"), Layer("dropout", options={"rate": 0.5}),
-              dense_layer(6, 6, rng, np.float32), Layer("relu"), Layer("add", options={"back": 3}), dense_layer(6, 3, rng, np.float32)]
-    tutor, seen = Network(layers), answering(Model(Network(layers)), Data("x", X, Y, X, Y, X, Y, 3, (WIDTH,), Scaling.standard(X)), "tutor")
+              dense_layer(6, 6, rng, np.float32), Layer("relu"), Layer("add", options={"back": 3}),
+              dense_layer(6, 3, rng, np.float32)]
+    tutor, seen = (
+        Network(layers),
+        answering(Model(Network(layers)), Data("x", X, Y, X, Y, X, Y, 3, (WIDTH,), Scaling.standard(X)), "tutor")
+    )
     assert all(layer.op != "dropout" for layer in seen.layers)
     np.testing.assert_allclose(seen.predict(X), tutor.predict(X), atol=1e-6)
 
@@ -417,10 +443,10 @@ def test_a_tutor_with_dropout_under_an_addition_is_asked_as_it_is():
 def test_a_tutor_that_reads_a_part_of_a_flattened_map_under_an_addition_is_asked_as_it_is():
     """Reading all of it with weights of zero takes a layer less, and the addition's path around is one shorter."""
     rng = np.random.default_rng(0)
-    tutor = Network([Layer("unflatten", options={"shape": [2, 4, 1]}), conv_layer(1, 2, 1, rng), Layer("tanh"), Layer("flatten"),
-                     Layer("select", options={"kept": [0, 1, 2, 9]}), dense_layer(4, 16, rng),
-                     Layer("unflatten", options={"shape": [2, 4, 2]}), Layer("add", options={"back": 4}), Layer("flatten"),
-                     dense_layer(16, 3, rng)])
+    tutor = Network([Layer("unflatten", options={"shape": [2, 4, 1]}), conv_layer(1, 2, 1, rng), Layer("tanh"),
+                     Layer("flatten"), Layer("select", options={"kept": [0, 1, 2, 9]}), dense_layer(4, 16, rng),
+                     Layer("unflatten", options={"shape": [2, 4, 2]}), Layer("add", options={"back": 4}),
+                     Layer("flatten"), dense_layer(16, 3, rng)])
     seen = answering(Model(tutor), Data("x", X, Y, X, Y, X, Y, 3, (WIDTH,), Scaling.standard(X)), "tutor")
     assert all(layer.op != "select" for layer in seen.layers)
     np.testing.assert_allclose(seen.predict(X), tutor.predict(X), atol=1e-6)
@@ -429,9 +455,10 @@ def test_a_tutor_that_reads_a_part_of_a_flattened_map_under_an_addition_is_asked
 def test_a_select_whose_output_is_added_stays():
     """It turns the positions round; without it the addition would read them as they were."""
     rng = np.random.default_rng(0)
-    tutor = Network([Layer("unflatten", options={"shape": [2, 4, 1]}), conv_layer(1, 1, 1, rng), Layer("tanh"), Layer("flatten"),
-                     Layer("select", options={"kept": list(range(7, -1, -1))}), dense_layer(8, 8, rng), Layer("add", options={"back": 1}),
-                     dense_layer(8, 3, rng)])
+    tutor = Network([Layer("unflatten", options={"shape": [2, 4, 1]}), conv_layer(1, 1, 1, rng), Layer("tanh"),
+                     Layer("flatten"),
+                     Layer("select", options={"kept": list(range(7, -1, -1))}), dense_layer(8, 8, rng),
+                     Layer("add", options={"back": 1}), dense_layer(8, 3, rng)])
     seen = answering(Model(tutor), Data("x", X, Y, X, Y, X, Y, 3, (WIDTH,), Scaling.standard(X)), "tutor")
     np.testing.assert_allclose(seen.predict(X), tutor.predict(X), atol=1e-6)
 
@@ -446,13 +473,15 @@ def test_networks_that_read_maps_take_maps(tmp_path):
     for given, tutor in ((x, None), (x[..., None], None), (x[..., None], Network(body)), (x, Model(Network(body)))):
         assert same(quick(given, Network(body), "macs=60%", tutor=tutor).student, out.student)
     np.testing.assert_array_equal(out.logits(x), out.logits(x[..., None]))
-    normed = Network([Layer("gate", (np.full(1, 2, np.float32),)), *body])           # what asks for no shape may stand in front
+    normed = Network([Layer("gate", (np.full(1, 2, np.float32),)), *body])   # what asks for no shape may stand in front
     np.testing.assert_array_equal(Model(normed).logits(x[..., None]), normed.predict(x[..., None]))
-    asked, function = (quick(x[..., None], whole, "macs=60%", tutor=tutor).student for tutor in (normed, Model(normed).logits))
+    asked, function = (quick(x[..., None], whole, "macs=60%", tutor=tutor).student
+                       for tutor in (normed, Model(normed).logits))
     assert same(asked, function)
     storage.save(tmp_path / "maps.npz", Model(Network(body)))
     assert same(storage.load(tmp_path / "maps.npz").network, Network(body))
-    with pytest.raises(InputError, match=r"reads maps, and an example of x has the shape \(16,\); it must be \(H, W\) or \(H, W, C\)"):
+    with pytest.raises(InputError, match=r"reads maps, and an example of x has the shape \(16,\); it must be \(H, W\) "
+                                         r"or \(H, W, C\)"):
         quick(x.reshape(300, 16), Network(body), "macs=60%")
 
 
@@ -468,14 +497,15 @@ def test_nothing_is_called_certified_that_is_not(result):
 
 
 def test_a_tutor_that_adds_around_a_dropout_alone_is_refused_in_words():
-    layers = [dense_layer(WIDTH, 6, RNG, np.float32), Layer("dropout", options={"rate": 0.5}), Layer("add", options={"back": 1}),
-              dense_layer(6, 3, RNG, np.float32)]
+    layers = [dense_layer(WIDTH, 6, RNG, np.float32), Layer("dropout", options={"rate": 0.5}),
+              Layer("add", options={"back": 1}), dense_layer(6, 3, RNG, np.float32)]
     with pytest.raises(InputError, match="the tutor adds what a dropout takes to what it gives"):
         quick(tutor=Network(layers))
 
 
 def test_a_tutor_is_asked_about_examples_as_they_were_given():
-    """In their shape and units, whatever the teacher's scaling and the units that are learnt in: what it is shown lies among them."""
+    """In their shape and units, whatever the teacher's scaling and the units that are learnt in: what it is shown lies
+    among them."""
     scaling, seen = Scaling(np.full(WIDTH, 800, np.float32), np.full(WIDTH, 0.5, np.float32)), []
     raw = (512 * X + 800).reshape(N, 2, 4)
 
@@ -494,11 +524,13 @@ def test_a_tutor_is_asked_about_examples_as_they_were_given():
 
 BAD_TUTORS = {
     "a list": (PAIRS, "the tutor is of type list; it must be a network of npkd, or a function"),
-    "classes": (lambda x: OTHER.predict(x).argmax(1), r"600 examples with int64 of shape \(600,\); it must give logits \(600, 3\), finite"),
+    "classes": (lambda x: OTHER.predict(x).argmax(1),
+                r"600 examples with int64 of shape \(600,\); it must give logits \(600, 3\), finite"),
     "fewer classes": (lambda x: OTHER.predict(x)[:, :2], r"shape \(600, 2\)"),
     "nan": (lambda x: OTHER.predict(x) * np.nan, "finite in float32"),
     "huge": (lambda x: OTHER.predict(x).astype(np.float64) * 1e60, "finite in float32"),
-    "probabilities": (lambda x: np.full((len(x), 3), 1 / 3), "gives probabilities, which add up to one; it must give logits"),
+    "probabilities": (lambda x: np.full((len(x), 3), 1 / 3),
+                      "gives probabilities, which add up to one; it must give logits"),
     "of other examples": (perceptron([5, 4, 3], RNG), "5"),
 }
 
@@ -518,7 +550,8 @@ def test_a_tutor_that_is_silent_later_is_refused_then():
         quick(tutor=lambda x: OTHER.predict(x) if next(calls) < 3 else None)
 
 
-# ---- targets and inputs --------------------------------------------------------------------------------------------------------
+# ---- targets and inputs
+# --------------------------------------------------------------------------------------------------------
 
 def test_all_inputs_kept():
     out = quick(keep_inputs=True, target="macs=50%")
@@ -526,7 +559,8 @@ def test_all_inputs_kept():
     assert out.student.layers[0].op == "dense"
 
 
-@pytest.mark.parametrize("target", ["macs=20%", "macs=100", "neurons=14", "parameters=40%", "bytes=700", "widths=5-6-4"])
+@pytest.mark.parametrize("target",
+                         ["macs=20%", "macs=100", "neurons=14", "parameters=40%", "bytes=700", "widths=5-6-4"])
 def test_no_target_is_exceeded(target):
     out = quick(target=target)
     kind, _, words = target.partition("=")
@@ -538,7 +572,13 @@ def test_no_target_is_exceeded(target):
     assert getattr(cost.of_widths(out.student.widths), kind) <= bound
 
 
-# ---- refusals ---------------------------------------------------------------------------------------------------------------------------
+# ---- refusals
+# ----------------------------------------------------------------------------------------------------------------------
+# -
+# -
+# -
+# -
+# -
 
 
 def bad(at, value):
@@ -597,7 +637,8 @@ def test_an_iterator_that_a_function_gives_twice_is_seen():
         quick(lambda: ONE)
     assert "iterator" in str(found.value)
     parts = iter([batches(300), batches(300), batches(300)[:1]])
-    with pytest.raises(InputError, match=r"600 examples in the first pass and 300 in the second; .* new iterator each time"):
+    with pytest.raises(InputError,
+                       match=r"600 examples in the first pass and 300 in the second; .* new iterator each time"):
         quick(lambda: iter(next(parts)))
 
 
@@ -705,11 +746,15 @@ def test_a_target_of_parameters_is_not_for_what_it_does_not_count(more):
     else:
         padded = more.startswith("conv2d")
         conv = conv_layer(1, 3, 3 if padded else 1, RNG, padding=1) if padded else conv_layer(1, 3, 1, RNG)
-        pool = [] if padded else [Layer("average_pool", options={"size": 2, "stride": 1, "padding": 1}), conv_layer(3, 3, 2, RNG)]
-        network = Network([Layer("unflatten", options={"shape": [4, 4, 1]}), conv, Layer("relu"), *pool, Layer("flatten"),
-                           dense_layer(48, 3, RNG)])
+        pool = (
+            [] if padded
+            else [Layer("average_pool", options={"size": 2, "stride": 1, "padding": 1}), conv_layer(3, 3, 2, RNG)]
+        )
+        network = Network([Layer("unflatten", options={"shape": [4, 4, 1]}), conv, Layer("relu"), *pool,
+                           Layer("flatten"), dense_layer(48, 3, RNG)])
         x = RNG.standard_normal((600, 16))
-    with pytest.raises(InputError, match=f"has {more}, and parameters counts weights and biases alone; use macs or neurons"):
+    with pytest.raises(InputError,
+                       match=f"has {more}, and parameters counts weights and biases alone; use macs or neurons"):
         quick(x, network, "parameters=50%")
     assert quick(x, network, "macs=70%").macs[1] <= 0.7 * cost.of(network).macs
 

@@ -1,4 +1,5 @@
-"""What is timed beside other libraries is training: the comparison itself needs them (python -m reference.peers.train_step)."""
+"""What is timed beside other libraries is training: the comparison itself needs them (python -m
+reference.peers.train_step)."""
 
 import importlib.util
 import math

@@ -1,4 +1,5 @@
-"""Penalties: proximal steps against brute-force minimisation and by their laws, dual norms by the λ at which zero becomes the solution.
+"""Penalties: proximal steps against brute-force minimisation and by their laws, dual norms by the λ at which zero
+becomes the solution.
 
 Values against definitions, and the law of every proximal step of the catalogue, are in test_catalogue.py.
 """
@@ -18,7 +19,8 @@ from npkd.sparsity.proximal import minimise
 from reference import penalties as defined
 from reference.proximal import proximal_objective
 
-NAMES = {L1: defined.l1, NeuronGroups: defined.neuron_groups, SparseGroups: defined.sparse_groups, MaxNorm: defined.max_norm}
+NAMES = {L1: defined.l1, NeuronGroups: defined.neuron_groups, SparseGroups: defined.sparse_groups,
+         MaxNorm: defined.max_norm}
 QUICK = settings(derandomize=True, deadline=None, max_examples=60)
 
 
@@ -31,7 +33,8 @@ def definition(penalty):
 def drawn(rng, groups, axis):
     """One penalty of each convex kind with a λ."""
     lam, cost = float(rng.uniform(0.05, 1.5)), rng.uniform(0.3, 2, groups)
-    return [L1(lam), NeuronGroups(lam, axis), NeuronGroups(lam, axis, cost), SparseGroups(lam, axis, float(rng.uniform()), cost)]
+    return [L1(lam), NeuronGroups(lam, axis), NeuronGroups(lam, axis, cost),
+            SparseGroups(lam, axis, float(rng.uniform()), cost)]
 
 
 def brute_force(penalty, v, step):
@@ -50,7 +53,8 @@ def brute_force(penalty, v, step):
             u[on] = free
             return objective(u)
 
-        found = minimize(restricted, v.ravel()[on] / 2, method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-13, "maxiter": 4000})
+        found = minimize(restricted, v.ravel()[on] / 2, method="Nelder-Mead",
+                         options={"xatol": 1e-9, "fatol": 1e-13, "maxiter": 4000})
         u = np.zeros(v.size)
         u[on] = found.x
         if objective(u) < objective(best) - 1e-12:
@@ -76,15 +80,17 @@ def test_prox_of_single_numbers_equals_a_search():
     for penalty in (L1(0.7), NeuronGroups(0.7), SparseGroups(0.7, alpha=0.3)):
         for v in (-2.0, -0.5, 0.1, 0.9, 3.0):
             for step in (0.5, np.array([[0.5]])):
-                found = minimize_scalar(lambda u, v=v: (u - v) ** 2 / 1.0 + 0.7 * abs(u), bounds=(-4, 4), method="bounded",
-                                        options={"xatol": 1e-10})
+                found = minimize_scalar(lambda u, v=v: (u - v) ** 2 / 1.0 + 0.7 * abs(u), bounds=(-4, 4),
+                                        method="bounded", options={"xatol": 1e-10})
                 assert penalty.prox(np.array([[v]]), step).item() == pytest.approx(found.x, abs=1e-6)
 
 
 @QUICK
-@given(seed=st.integers(0, 10 ** 6), rows=st.integers(1, 4), columns=st.integers(1, 4), axis=st.integers(0, 1), metric=st.booleans())
+@given(seed=st.integers(0, 10 ** 6), rows=st.integers(1, 4), columns=st.integers(1, 4), axis=st.integers(0, 1),
+       metric=st.booleans())
 def test_laws_of_every_proximal_step(seed, rows, columns, axis, metric):
-    """No step further apart than its arguments, zero stays zero, signs are kept, entries shrink, no −0.0, arguments unchanged."""
+    """No step further apart than its arguments, zero stays zero, signs are kept, entries shrink, no −0.0, arguments
+    unchanged."""
     rng = np.random.default_rng(seed)
     u, v = rng.standard_normal((2, rows, columns))
     u[rng.random(u.shape) < 0.2] = 0
@@ -113,20 +119,24 @@ def test_group_steps_satisfy_the_optimality_condition(seed, rows, columns, metri
     """(v − p)/t = κ p/‖p‖ where a group stays, ‖v/t‖ ≤ κ where it is zero; steps as unequal as Adam makes them."""
     rng = np.random.default_rng(seed)
     v = rng.standard_normal((rows, columns))
-    step = np.exp(rng.uniform(-np.log(spread) / 2, np.log(spread) / 2, v.shape)) if metric else float(rng.uniform(0.1, 2))
+    step = (
+        np.exp(rng.uniform(-np.log(spread) / 2, np.log(spread) / 2, v.shape)) if metric else float(rng.uniform(0.1, 2))
+    )
     kappa = rng.uniform(0, 2, (rows, 1)) * rng.choice([1e-3, 1.0], (rows, 1))
     p = shrink_groups(v, kappa, step, 0)
     for j in range(rows):
         pull = (v[j] - p[j]) / np.broadcast_to(step, v.shape)[j]
         if p[j].any():
-            np.testing.assert_allclose(pull, kappa[j] * p[j] / np.linalg.norm(p[j]), rtol=1e-7, atol=1e-9 * np.abs(v[j]).max())
+            np.testing.assert_allclose(pull, kappa[j] * p[j] / np.linalg.norm(p[j]), rtol=1e-7,
+                                       atol=1e-9 * np.abs(v[j]).max())
         else:
             assert np.linalg.norm(pull) <= kappa[j, 0] * (1 + 1e-9)
 
 
 def test_zero_lambda_leaves_everything():
     v = np.random.default_rng(0).standard_normal((3, 4))
-    for penalty in (L1(0.0), NeuronGroups(0.0), NeuronGroups(0.0, 1, np.arange(1.0, 5)), SparseGroups(0.0), SparseGroups(0.0, 1, 1.0)):
+    for penalty in (L1(0.0), NeuronGroups(0.0), NeuronGroups(0.0, 1, np.arange(1.0, 5)), SparseGroups(0.0),
+                    SparseGroups(0.0, 1, 1.0)):
         for step in (0.7, np.random.default_rng(1).uniform(0.5, 2, v.shape)):
             assert np.array_equal(penalty.prox(v, step), v)
 
@@ -141,20 +151,23 @@ def test_zeros_are_exact_and_survive_single_precision():
             assert p[1].all()
 
 
-# ---- dual norms -----------------------------------------------------------------------------------------------------------------
+# ---- dual norms
+# -----------------------------------------------------------------------------------------------------------------
 
 
 @QUICK
 @given(seed=st.integers(0, 10 ** 6), axis=st.integers(0, 1))
 def test_lambda_max_is_sharp(seed, axis):
-    """At w = 0 a step of length t from the gradient g stays there exactly when λ ≥ Ω₁°(g): one at it leaves, one above stays."""
+    """At w = 0 a step of length t from the gradient g stays there exactly when λ ≥ Ω₁°(g): one at it leaves, one above
+    stays."""
     rng = np.random.default_rng(seed)
     g = rng.standard_normal((3, 4)) * np.exp(rng.uniform(-2, 2, (3, 4)))
     cost = rng.uniform(0.3, 2, g.shape[axis])
     step = float(np.exp(rng.uniform(-3, 3)))
     for kind in (L1, lambda lam: NeuronGroups(lam, axis, cost), lambda lam: SparseGroups(lam, axis, 0.4, cost),
                  lambda lam: SparseGroups(lam, axis, 0.0, cost), lambda lam: SparseGroups(lam, axis, 1.0, cost),
-                 lambda lam: NeuronGroups(lam, 1, cost[:2], channels=2), lambda lam: SparseGroups(lam, 1, 0.4, cost[:2], channels=2)):
+                 lambda lam: NeuronGroups(lam, 1, cost[:2], channels=2),
+                 lambda lam: SparseGroups(lam, 1, 0.4, cost[:2], channels=2)):
         top = kind(1.0).dual_norm(g)
         assert not kind(top * (1 + 1e-9)).prox(-step * g, step).any()
         assert kind(top * (1 - 1e-6)).prox(-step * g, step).any()
@@ -168,7 +181,8 @@ def test_dual_norms_satisfy_the_inequality_and_reach_it(seed, axis):
     rng = np.random.default_rng(seed)
     g, cost = rng.standard_normal((3, 4)), rng.uniform(0.3, 2, (3, 4)[axis])
     for kind in (L1, lambda lam: NeuronGroups(lam, axis, cost), lambda lam: SparseGroups(lam, axis, 0.4, cost),
-                 lambda lam: NeuronGroups(lam, 1, cost[:2], channels=2), lambda lam: SparseGroups(lam, 1, 0.4, cost[:2], channels=2)):
+                 lambda lam: NeuronGroups(lam, 1, cost[:2], channels=2),
+                 lambda lam: SparseGroups(lam, 1, 0.4, cost[:2], channels=2)):
         omega = definition(kind(1.0))
         dual = kind(1.0).dual_norm(g)
         for w in rng.standard_normal((20, 3, 4)):
@@ -198,7 +212,8 @@ def test_dual_norm_of_nothing_is_zero():
         assert penalty.dual_norm(np.zeros((2, 3))) == 0
 
 
-# ---- the bound ------------------------------------------------------------------------------------------------------------------
+# ---- the bound
+# ------------------------------------------------------------------------------------------------------------------
 
 
 @QUICK
@@ -220,7 +235,8 @@ def test_max_norm_projects(seed, axis):
     assert penalty.value(v) == (0 if within.all() else math.inf)
 
 
-# ---- small things ---------------------------------------------------------------------------------------------------------------
+# ---- small things
+# ---------------------------------------------------------------------------------------------------------------
 
 
 def test_group_norms_and_costs_broadcast():

@@ -1,4 +1,5 @@
-"""The main job on tiny data: targets that are never exceeded, one seed one student, a test part that is not looked at."""
+"""The main job on tiny data: targets that are never exceeded, one seed one student, a test part that is not looked
+at."""
 
 from dataclasses import fields, replace
 from types import SimpleNamespace
@@ -15,7 +16,8 @@ from npkd.recipe import Recipe
 from npkd.storage import Model, save
 from npkd.target import Target
 
-RECIPE = Recipe(hidden=(10, 8), teacher_epochs=12, rounds=2, round_epochs=1, final_epochs=3, batch=32, rate=0.05, noise=0.05)
+RECIPE = Recipe(hidden=(10, 8), teacher_epochs=12, rounds=2, round_epochs=1, final_epochs=3, batch=32, rate=0.05,
+                noise=0.05)
 
 
 def tiny(seed=0):
@@ -31,7 +33,8 @@ def tiny(seed=0):
 def data():
     """All that a run may see. The test part is not there: whoever asks for it fails."""
     whole = tiny()
-    return SimpleNamespace(**{f.name: getattr(whole, f.name) for f in fields(Data) if f.name not in ("x_test", "y_test")})
+    return SimpleNamespace(**{f.name: getattr(whole, f.name) for f in fields(Data)
+                              if f.name not in ("x_test", "y_test")})
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +62,8 @@ def run(data, teacher, target, recipe=RECIPE, seed=2, **options):
     return compress(data, target, recipe, np.random.default_rng(seed), teacher=teacher, **options)
 
 
-SIZES = [("macs", 0.5), ("macs", 0.15), ("macs", 0.1), ("neurons", 0.8), ("neurons", 0.4), ("neurons", 0.125), ("parameters", 0.5),
-         ("parameters", 0.2), ("bytes", 0.6), ("bytes", 0.3)]
+SIZES = [("macs", 0.5), ("macs", 0.15), ("macs", 0.1), ("neurons", 0.8), ("neurons", 0.4), ("neurons", 0.125),
+         ("parameters", 0.5), ("parameters", 0.2), ("bytes", 0.6), ("bytes", 0.3)]
 
 
 @pytest.mark.parametrize(("kind", "fraction"), SIZES)
@@ -145,7 +148,8 @@ def test_a_run_learns_something(data, teacher):
     assert error_rate(teacher, data.x_validation, data.y_validation) <= 0.2
     recipe = Recipe(hidden=(10, 8), rounds=2, round_epochs=5, final_epochs=20, batch=32)
     state = run(data, teacher, Target("macs", cost.of(teacher).macs / 3), recipe)
-    assert error_rate(state.student, data.x_train, data.y_train) <= error_rate(teacher, data.x_train, data.y_train) + 0.1
+    assert error_rate(state.student, data.x_train, data.y_train) <= error_rate(teacher, data.x_train,
+                                                                               data.y_train) + 0.1
 
 
 def test_labels_are_not_used_for_the_student(data, teacher):
@@ -166,11 +170,13 @@ def test_labels_are_learnt_from_where_they_weigh(data, teacher):
 def test_an_adversary_is_the_students_in_every_stage(data, teacher, monkeypatch):
     """Its radius reaches the loop in every distillation, and none does in the training of a teacher."""
     radii, loop = [], pipeline.train
-    monkeypatch.setattr(pipeline, "train", lambda *a, **options: radii.append(options.get("adversary")) or loop(*a, **options))
+    monkeypatch.setattr(pipeline, "train", lambda *a,
+                        **options: radii.append(options.get("adversary")) or loop(*a, **options))
     recipe = replace(RECIPE, adversary=0.2)
     run(data, teacher, Target("macs", 40), recipe)
     assert radii == [0.2] * recipe.rounds
-    pipeline.train_teacher(data, replace(recipe, teacher_epochs=1), np.random.default_rng(0), pipeline.Silent(), pipeline.State())
+    pipeline.train_teacher(data, replace(recipe, teacher_epochs=1), np.random.default_rng(0), pipeline.Silent(),
+                           pipeline.State())
     assert radii[-1] is None
 
 
@@ -179,10 +185,12 @@ def test_a_teacher_to_begin_with(data, teacher):
     again = train_teacher(data, RECIPE, np.random.default_rng(0), Silent(), state, teacher)
     assert again is state.teacher is not teacher
     assert again.widths == teacher.widths
-    assert all(np.array_equal(p, q) for p, q in zip(before, [p for layer in teacher.layers for p in layer.params], strict=True))
+    assert all(np.array_equal(p, q) for p,
+               q in zip(before, [p for layer in teacher.layers for p in layer.params], strict=True))
 
 
-# ---- what a run tells -------------------------------------------------------------------------------------------------------------------
+# ---- what a run tells
+# -------------------------------------------------------------------------------------------------------------------
 
 
 def test_a_watch_is_told_of_every_step(data):
@@ -196,7 +204,8 @@ def test_a_watch_is_told_of_every_step(data):
     assert [steps for _, steps in watch.begun] == [12, 7, 1, 7, 3]
     lines = [record for steps in watch.steps for _, record in steps if record]
     assert [(r["stage"], r["epoch"]) for r in lines] == [
-        *(("teacher", e) for e in range(1, 13)), ("round 1 of 2: distillation", 1), *(("final distillation", e) for e in range(1, 4))]
+        *(("teacher", e) for e in range(1, 13)), ("round 1 of 2: distillation", 1),
+        *(("final distillation", e) for e in range(1, 4))]
     for r in lines:
         assert set(r) == {"stage", "epoch", "loss", "validation_error", "rate", "widths", "seconds"}
         assert np.isfinite(r["loss"])
@@ -206,14 +215,16 @@ def test_a_watch_is_told_of_every_step(data):
     assert lines[-1]["validation_error"] == error_rate(state.student, data.x_validation, data.y_validation)
 
 
-@pytest.mark.parametrize("stage", ["round 1 of 2: layers", "round 1 of 2: distillation", "round 2 of 2: layers", "final distillation"])
+@pytest.mark.parametrize("stage", ["round 1 of 2: layers", "round 1 of 2: distillation", "round 2 of 2: layers",
+                                   "final distillation"])
 def test_an_interrupt_leaves_a_usable_state(data, teacher, stage):
     state = State()
     with pytest.raises(KeyboardInterrupt):
         run(data, teacher, Target("macs", 40), watch=Recorder(stage), state=state)
     assert state.teacher is teacher
     assert np.isfinite(state.student.predict(data.x_validation)).all()
-    assert len(state.rounds) == {"round 1 of 2: layers": 0, "round 1 of 2: distillation": 1, "round 2 of 2: layers": 1}.get(stage, 2)
+    assert len(state.rounds) == {"round 1 of 2: layers": 0, "round 1 of 2: distillation": 1,
+                                 "round 2 of 2: layers": 1}.get(stage, 2)
 
 
 def test_an_interrupt_of_the_teacher(data):
@@ -230,7 +241,8 @@ def test_the_words_beside_a_bar():
     assert note(record) == "loss 0.1235, validation error 6.25%"
     record.validation = None
     assert "validation" not in note(record)
-    assert line("x", record) == {"stage": "x", "epoch": 3, "loss": 0.12346, "validation_error": None, "rate": 0.1, "widths": [2, 3],
+    assert line("x", record) == {"stage": "x", "epoch": 3, "loss": 0.12346, "validation_error": None, "rate": 0.1,
+                                 "widths": [2, 3],
                                  "seconds": 1.235}
 
 
@@ -248,7 +260,8 @@ def test_the_layers_of_a_summary(data, teacher):
 
 def test_one_side_of_a_summary(teacher):
     c = cost.of(teacher)
-    assert side(teacher, 0.25) == {"widths": [6, 10, 8, 3], "test_error": 0.25, "macs": c.macs, "parameters": c.parameters, "bytes": c.bytes}
+    assert side(teacher, 0.25) == {"widths": [6, 10, 8, 3], "test_error": 0.25, "macs": c.macs,
+                                   "parameters": c.parameters, "bytes": c.bytes}
 
 
 def test_error_rate_counts(data, teacher):
@@ -274,7 +287,8 @@ def test_a_silent_watch_says_nothing(data, teacher, capsys):
 
 
 def test_the_last_distillation_may_see_everything_and_no_other_one(teacher, monkeypatch):
-    """Rounds see the training part; with ``all_at_last`` the last stage sees the validation part too, and never the test part."""
+    """Rounds see the training part; with ``all_at_last`` the last stage sees the validation part too, and never the
+    test part."""
     seen, data = [], tiny()
 
     def watched(student, teacher, data, *rest, imitate=pipeline.imitate):

@@ -1,4 +1,5 @@
-"""Errors between layers: measured ones are those of the definition, bounds hold, are attained, and fail when a factor is dropped."""
+"""Errors between layers: measured ones are those of the definition, bounds hold, are attained, and fail when a factor
+is dropped."""
 
 from dataclasses import replace
 
@@ -59,8 +60,10 @@ def network(rng, ops, tail=()):
 
 def moved(net, rng, size):
     """The same network with all parameters moved; running moments as well, but variances stay positive."""
-    return Network([replace(layer, params=tuple(p + size * rng.standard_normal(p.shape) * (p != 0) for p in layer.params),
-                            running=tuple(r * rng.uniform(1, 1 + size, r.shape) for r in layer.running)) for layer in net.layers])
+    return Network([replace(layer,
+                            params=tuple(p + size * rng.standard_normal(p.shape) * (p != 0) for p in layer.params),
+                            running=tuple(r * rng.uniform(1, 1 + size, r.shape) for r in layer.running))
+                            for layer in net.layers])
 
 
 def rms(a, b):
@@ -70,11 +73,13 @@ def rms(a, b):
 SOME_OPS = st.lists(st.lists(st.sampled_from(BETWEEN), max_size=2), min_size=1, max_size=3)
 
 
-# ---- the bound between layers -----------------------------------------------------------------------------------------------------
+# ---- the bound between layers
+# -----------------------------------------------------------------------------------------------------
 
 
 @QUICK
-@given(seed=st.integers(0, 10 ** 6), ops=SOME_OPS, tail=st.sampled_from([(), ("sigmoid",), ("gate",)]), size=st.sampled_from([0, 0.01, 0.3, 3]))
+@given(seed=st.integers(0, 10 ** 6), ops=SOME_OPS, tail=st.sampled_from([(), ("sigmoid",), ("gate",)]),
+       size=st.sampled_from([0, 0.01, 0.3, 3]))
 def test_the_error_of_the_outputs_is_never_above_a_bound(seed, ops, tail, size):
     """Whatever is measured and whatever is bounded; and measuring one more stage never makes it worse."""
     rng = np.random.default_rng(seed)
@@ -95,7 +100,8 @@ def test_the_error_of_the_outputs_is_never_above_a_bound(seed, ops, tail, size):
 @QUICK
 @given(seed=st.integers(0, 10 ** 6), ops=SOME_OPS, tail=st.sampled_from([(), ("tanh",)]))
 def test_what_is_measured_is_the_definition(seed, ops, tail):
-    """Stage by stage from the activations of whole networks; a student that leaves neurons unread is not blamed for them."""
+    """Stage by stage from the activations of whole networks; a student that leaves neurons unread is not blamed for
+    them."""
     rng = np.random.default_rng(seed)
     teacher = network(rng, ops, tail)
     student, x = moved(teacher, rng, 0.5), rng.standard_normal((4, 3))
@@ -106,17 +112,19 @@ def test_what_is_measured_is_the_definition(seed, ops, tail):
         start = ends[k - 1] if k else 0
         alone = Network(student.layers[start:end])(given_by[start])[0][-1]
         heard = np.ones(given_by[end].shape[1], bool)
-        if k + 1 < len(ends):                                  # an output is heard if moving it moves what the next stage gives
+        if k + 1 < len(ends):                          # an output is heard if moving it moves what the next stage gives
             rest = Network(student.layers[end:ends[k + 1]])
             probes = rng.standard_normal((40, len(heard)))
-            heard = np.array([any(np.abs(rest(probes)[0][-1] - rest(probes + a * np.eye(len(heard))[j])[0][-1]).max() > 1e-9
+            heard = np.array([any(np.abs(rest(probes)[0][-1] - rest(probes + a * np.eye(len(heard))[j])[0][-1]).max()
+                                  > 1e-9
                                   for a in (3, 30)) for j in range(len(heard))])
         assert found.measured[k] == pytest.approx(rms(own[end][:, heard], given_by[end][:, heard]), rel=1e-9, abs=1e-13)
         assert found.added[k] == pytest.approx(rms(alone[:, heard], given_by[end][:, heard]), rel=1e-9, abs=1e-13)
 
 
 def aligned():
-    """A linear student whose every stage errs along the direction that the stages behind it stretch most: nothing is lost to the norms."""
+    """A linear student whose every stage errs along the direction that the stages behind it stretch most: nothing is
+    lost to the norms."""
     rng = np.random.default_rng(0)
     directions = [v / np.linalg.norm(v) for v in rng.standard_normal((4, 5))]
     dense = [Layer("dense", (s * np.outer(v, u) + 0.5 * s * rest(u, v, rng), rng.standard_normal(5)))
@@ -174,26 +182,38 @@ def test_layers_behind_that_are_left_as_they_are():
     x = rng.standard_normal((50, 4))
     found = propagation(student, teacher, x)
     np.testing.assert_array_equal(found.added[1:], 0)
-    assert found.added[0] == found.measured[0] == pytest.approx(rms(a.forward(x, None)[0], student.layers[0].forward(x, None)[0]))
-    product = np.linalg.norm(b.params[0], 2) * np.linalg.norm(c.params[0] * np.abs(gate), 2) * np.linalg.norm(d.params[0] / 4, 2)
+    assert found.added[0] == found.measured[0] == pytest.approx(rms(a.forward(x, None)[0],
+                                                                    student.layers[0].forward(x, None)[0]))
+    product = (
+        np.linalg.norm(b.params[0], 2) * np.linalg.norm(c.params[0] * np.abs(gate), 2)
+        * np.linalg.norm(d.params[0] / 4, 2)
+    )
     assert found.terms(1) == pytest.approx([found.measured[0] * product, 0, 0, 0], rel=1e-10)
     assert found.bound(0) == pytest.approx(found.bound(1), rel=1e-12)
     assert rms(student.predict(x), teacher.predict(x)) <= found.bound()
 
 
-# ---- factors ------------------------------------------------------------------------------------------------------------------------
+# ---- factors
+# ----------------------------------------------------------------------------------------------------------------------
+# -
+# -
 
 
 @pytest.mark.parametrize("op", BETWEEN)
 def test_lipschitz_constants_are_never_exceeded_and_nearly_reached(op):
-    """Over pairs near and far; the largest ratio found lies just below the constant, which is therefore not too large either."""
+    """Over pairs near and far; the largest ratio found lies just below the constant, which is therefore not too large
+    either."""
     rng = np.random.default_rng(1)
     layer, _ = between(op, 4, rng)
     constant, best = lipschitz(layer), 0.0
     for scale in (1e-3, 1.0, 10.0):
         a = scale * rng.standard_normal((400, 4))
-        for b in [a + 10.0 ** k * rng.standard_normal((400, 4)) for k in (-4, 0, 1)] + [a + 1e-4 * e for e in np.eye(4)]:
-            ratio = np.linalg.norm(layer.forward(a, None)[0] - layer.forward(b, None)[0], axis=1) / np.linalg.norm(a - b, axis=1)
+        for b in [a + 10.0 ** k * rng.standard_normal((400, 4)) for k in (-4, 0, 1)] + [a + 1e-4 * e
+                                                                                        for e in np.eye(4)]:
+            ratio = (
+                np.linalg.norm(layer.forward(a, None)[0] - layer.forward(b, None)[0], axis=1)
+                / np.linalg.norm(a - b, axis=1)
+            )
             best = max(best, float(ratio.max()))
     assert best <= constant * (1 + 1e-9)
     assert best >= 0.999 * constant
@@ -222,14 +242,16 @@ def test_networks_without_a_bound():
         propagation(maps, maps, np.ones((2, 784), np.float32))
     one = Layer("dense", (np.eye(2), np.ones(2)))
     residual = Network([one, Layer("relu"), Layer("add", options={"back": 1}), one])
-    with pytest.raises(InputError, match="the network has add; behind its first dense layer errors are bounded for relu, tanh, "):
+    with pytest.raises(InputError,
+                       match="the network has add; behind its first dense layer errors are bounded for relu, tanh, "):
         propagation(residual, residual, np.ones((2, 2)))
 
 
 def test_what_stands_in_front_of_the_first_dense_layer_needs_no_bound():
     """It is the same in student and teacher, and no error passes through it."""
     rng = np.random.default_rng(0)
-    front = [Layer("unflatten", options={"shape": (4, 4, 1)}), Layer("average_pool", options={"size": 2, "stride": 1}), Layer("flatten")]
+    front = [Layer("unflatten", options={"shape": (4, 4, 1)}), Layer("average_pool", options={"size": 2, "stride": 1}),
+             Layer("flatten")]
     teacher = Network([*front, dense_layer(9, 5, rng, np.float64), Layer("relu"), dense_layer(5, 3, rng, np.float64)])
     student, x = moved(teacher, rng, 0.3), rng.standard_normal((20, 16))
     assert propagation(student, teacher, x).bound() >= rms(student.predict(x), teacher.predict(x)) > 0
@@ -243,14 +265,17 @@ def test_of_a_dense_layer_without_weights_it_is_zero():
 def test_behind_maxout_the_larger_slope_of_the_pieces_counts():
     """dense, gate, maxout, dense: c_j = max over the pieces, attained by moving the piece that wins."""
     w = np.array([[3.0, 0.0], [0.0, 1.0]])
-    layers = [Layer("gate", (np.array([0.5, -2.0, 1.0, 0.0]),)), Layer("maxout", options={"pieces": 2}), Layer("dense", (w, np.zeros(2)))]
+    layers = [Layer("gate", (np.array([0.5, -2.0, 1.0, 0.0]),)), Layer("maxout", options={"pieces": 2}),
+              Layer("dense", (w, np.zeros(2)))]
     matrix, heard = module.reading(layers, 4)
     np.testing.assert_allclose(matrix, [[6, 0], [0, 1]])
     assert heard.tolist() == [True] * 4
-    assert module.reading([*layers[:-1], Layer("dense", (w * [0, 1], np.zeros(2)))], 4)[1].tolist() == [False, False, True, True]
+    assert module.reading([*layers[:-1], Layer("dense", (w * [0, 1], np.zeros(2)))], 4)[1].tolist() == [False, False,
+                                                                                                        True, True]
 
 
-# ---- with layer-wise distillation -----------------------------------------------------------------------------------------------------
+# ---- with layer-wise distillation
+# -----------------------------------------------------------------------------------------------------
 
 
 def distilled(seed=0, n=200, dtype=np.float64):
@@ -263,13 +288,15 @@ def distilled(seed=0, n=200, dtype=np.float64):
     teacher, x = Network(layers), rng.standard_normal((n, 5)).astype(dtype)
     out = distil(teacher, lambda: [x[:n // 3], x[n // 3:]], exactly([4, 6, 5]))
     gone = [{r.neuron for r in out.removals if r.junction == k} for k in range(3)]
-    inputs, *kept = [np.array([j for j in range(width) if j not in lost]) for width, lost in zip((5, 9, 7), gone, strict=True)]
+    inputs, *kept = [np.array([j for j in range(width) if j not in lost]) for width,
+                     lost in zip((5, 9, 7), gone, strict=True)]
     return teacher, out, x, inputs, kept
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_last_layers_reported_error_is_that_of_the_outputs(seed):
-    """The refit reads the student's own activations and aims at the teacher's: measured, not bounded, relative to the outputs' variance."""
+    """The refit reads the student's own activations and aims at the teacher's: measured, not bounded, relative to the
+    outputs' variance."""
     teacher, out, x, _, kept = distilled(seed)
     found = propagation(out.student, teacher, x, kept)
     z = teacher.predict(x)
@@ -280,7 +307,8 @@ def test_the_last_layers_reported_error_is_that_of_the_outputs(seed):
 
 
 def test_one_pass_over_the_teacher_knows_the_added_errors():
-    """ε_l² = r²(Ŵ_l) + ‖b − b̂_l‖², b the best bias: from the statistics of the teacher's activations, without the data."""
+    """ε_l² = r²(Ŵ_l) + ‖b − b̂_l‖², b the best bias: from the statistics of the teacher's activations, without the
+    data."""
     teacher, out, x, inputs, kept = distilled(4)
     found, own = propagation(out.student, teacher, x, kept), teacher(x)[0]
     reads = [inputs, *kept]
@@ -295,10 +323,13 @@ def test_one_pass_over_the_teacher_knows_the_added_errors():
 @QUICK
 @given(seed=st.integers(0, 10 ** 6), ridge=st.sampled_from([1e-12, 1e-4, 0.1]))
 def test_a_refit_is_no_worse_than_other_weights_would_be(seed, ridge):
-    """E_l² ≤ (ε̃ + ‖W̃‖₂ E_{l−1})² + ρ'‖W̃‖² for any weights on the same neurons, here those of the penalised problem."""
+    """E_l² ≤ (ε̃ + ‖W̃‖₂ E_{l−1})² + ρ'‖W̃‖² for any weights on the same neurons, here those of the penalised
+    problem."""
     rng = np.random.default_rng(seed)
     h = np.maximum(rng.standard_normal((40, 6)), 0)
-    z, own = h @ rng.standard_normal((6, 3)) + 0.1 * rng.standard_normal((40, 3)), h + 0.2 * rng.standard_normal((40, 6))
+    z, own = (
+        h @ rng.standard_normal((6, 3)) + 0.1 * rng.standard_normal((40, 3)), h + 0.2 * rng.standard_normal((40, 6))
+    )
     problem = Problem(Statistics.of(h, z))
     solution, s = problem.solve(0.2 * problem.lambda_max), Statistics.of(own, z)
     w, b = refit(s, solution.kept, ridge)
@@ -309,7 +340,11 @@ def test_a_refit_is_no_worse_than_other_weights_would_be(seed, ridge):
     assert error ** 2 <= (alone + passed) ** 2 + rho * (solution.w ** 2).sum() + 1e-12
 
 
-# ---- refusals -------------------------------------------------------------------------------------------------------------------------
+# ---- refusals
+# ----------------------------------------------------------------------------------------------------------------------
+# -
+# -
+# -
 
 
 def test_single_precision_is_computed_in_double():
@@ -327,7 +362,8 @@ def test_inputs_that_are_selected_or_flattened():
     student = Network([Layer("flatten"), Layer("select", options={"kept": [4, 0, 1]}), *inner.layers])
     wide = np.zeros((4, 6))
     wide[:, [4, 0, 1]] = inner.layers[0].params[0]
-    teacher = Network([Layer("flatten"), replace(inner.layers[0], params=(wide, inner.layers[0].params[1] + 0.1)), *inner.layers[1:]])
+    teacher = Network([Layer("flatten"), replace(inner.layers[0], params=(wide, inner.layers[0].params[1] + 0.1)),
+                       *inner.layers[1:]])
     found = propagation(student, teacher, x)
     assert rms(student.predict(x), teacher.predict(x)) == pytest.approx(found.measured[-1], rel=1e-12)
     assert found.measured[-1] <= found.bound()
@@ -339,8 +375,10 @@ def test_inputs_that_are_selected_or_flattened():
     ({"x": np.full((2, 3), np.nan)}, r"x holds nan at \(0, 0\)"),
     ({"x": np.ones((2, 3), int)}, r"x is int64; it must be an array of floating-point"),
     ({"ops": [["relu"], ["relu"]]}, r"the student has 3 stages and the teacher 2; they must have equally many"),
-    ({"kept": [np.arange(3)]}, r"stage 0 of the student gives 4 values, held against 3 of the teacher's 4; kept must name"),
-    ({"kept": [np.array([0, 1, 2, 4])]}, r"stage 0 of the student gives 4 values, held against 4 of the teacher's 4; kept must name"),
+    ({"kept": [np.arange(3)]},
+     r"stage 0 of the student gives 4 values, held against 3 of the teacher's 4; kept must name"),
+    ({"kept": [np.array([0, 1, 2, 4])]},
+     r"stage 0 of the student gives 4 values, held against 4 of the teacher's 4; kept must name"),
     ({"kept": [np.arange(4)] * 2}, r"kept has 2 entries; it needs one for each of the 1 hidden layers"),
     ({"ops": [["flatten"]]}, r"layer 1 is flatten; removal knows"),
     ({"running": ()}, r"a batch_norm has no running moments yet"),
@@ -361,7 +399,8 @@ def test_a_cut_outside_of_the_network(cut):
         Propagation(np.ones(2), np.ones(2), np.ones(2)).bound(cut)
 
 
-# ---- what page 6 proves of the solver ---------------------------------------------------------------------------------------------------
+# ---- what page 6 proves of the solver
+# ---------------------------------------------------------------------------------------------------
 
 
 def layer_data(seed, n=20, d=6, m=2):
@@ -387,7 +426,8 @@ def test_a_sweep_lowers_f_by_at_least_half_of_its_way_squared(seed, k, m):
     kappa, v = np.linalg.norm(C, axis=1) * rng.uniform(0.02, 1.2, k), rng.standard_normal((k, m))
     before, gradient = v.copy(), C - A @ v
     sweep(A, kappa, v, gradient)
-    assert group.quadratic(A, C, kappa, before) - group.quadratic(A, C, kappa, v) >= 0.5 * ((v - before) ** 2).sum() - 1e-10
+    assert group.quadratic(A, C, kappa, before) - group.quadratic(A, C, kappa,
+                                                                  v) >= 0.5 * ((v - before) ** 2).sum() - 1e-10
 
 
 @pytest.mark.parametrize("fraction", [0.5, 0.1, 0.01])
@@ -408,7 +448,8 @@ def test_the_objective_never_rises_and_the_gap_falls_below_any_tolerance(seed, f
 
 
 def test_zeros_become_exact_after_finitely_many_steps_and_stay():
-    """Where ‖G_j‖ < λc_j strictly at the optimum, the weights are 0.0 from some step on, long before the gap is at its floor."""
+    """Where ‖G_j‖ < λc_j strictly at the optimum, the weights are 0.0 from some step on, long before the gap is at its
+    floor."""
     told_apart = 0
     for seed in range(25):
         h, z, cost = layer_data(seed)
@@ -416,7 +457,8 @@ def test_zeros_become_exact_after_finitely_many_steps_and_stay():
         lam = 0.15 * problem.lambda_max
         exact = ista(h, z, lam, cost)
         strict = correlation(h, z, exact) < lam * cost * (1 - 1e-3)
-        zero = np.array([not problem.solve(lam, tolerance=1e-14, iterations=k).w.any(axis=0)[strict].any() for k in range(1, 25)])
+        zero = np.array([not problem.solve(lam, tolerance=1e-14, iterations=k).w.any(axis=0)[strict].any()
+                         for k in range(1, 25)])
         first = int(np.argmin(zero[::-1])) if not zero.all() else len(zero)
         assert first > 12, f"seed {seed}: not all zero, and to the end, from the middle on"
         told_apart += int(strict.sum())
@@ -424,7 +466,8 @@ def test_zeros_become_exact_after_finitely_many_steps_and_stay():
 
 
 def test_the_certificate_proves_a_zero_as_soon_as_the_gap_is_small_enough():
-    """gap < (λc_j − ‖G*_j‖)²/(8 A_jj) suffices for (W6): at points on the way of another method, and not merely at the end."""
+    """gap < (λc_j − ‖G*_j‖)²/(8 A_jj) suffices for (W6): at points on the way of another method, and not merely at the
+    end."""
     claims = others = 0
     for seed in range(40):
         h, z, cost = layer_data(seed)
@@ -454,7 +497,8 @@ def test_the_gap_bounds_how_far_the_fit_is_from_the_exact_one(seed, fraction, to
     assert (moved_by ** 2).sum() / len(h) <= 2 * solution.gap * problem.t / 2 + 1e-11 * problem.t
 
 
-# ---- what page 6 proves of proximal descent with momentum -------------------------------------------------------------------------------
+# ---- what page 6 proves of proximal descent with momentum
+# -------------------------------------------------------------------------------
 
 
 def curved(seed=0, n=30, lam=0.05):
@@ -465,7 +509,10 @@ def curved(seed=0, n=30, lam=0.05):
     ones = np.column_stack([x, np.ones(n)])
     largest = float(np.linalg.eigvalsh(ones.T @ ones / n)[-1])
     start = Network([dense_layer(6, 3, rng, np.float64), Layer("tanh")])
-    return start, {"x": x, "y": y}, NeuronGroups(lam, axis=1), largest * (1 + 4 / (3 * 3 ** 0.5) * (1 + float(np.abs(y).max())))
+    return (
+        start, {"x": x, "y": y}, NeuronGroups(lam, axis=1),
+        largest * (1 + 4 / (3 * 3 ** 0.5) * (1 + float(np.abs(y).max())))
+    )
 
 
 STEPS = 12_000
@@ -484,9 +531,11 @@ def slope(w, b, batch):
 
 
 def run(seed, momentum, nesterov, steps, constant=False):
-    """Updates of ``Step`` on the whole batch, with rates of all sizes below the bound, or from zero with one close to it.
+    """Updates of ``Step`` on the whole batch, with rates of all sizes below the bound, or from zero with one close to
+    it.
 
-    For each update V, what it promises, the weights, the mean slope that it follows, and the new weights; then how far it ends from rest.
+    For each update V, what it promises, the weights, the mean slope that it follows, and the new weights; then how far
+    it ends from rest.
     """
     network_, batch, penalty, largest = curved(seed)
     if constant:
@@ -518,7 +567,8 @@ def run(seed, momentum, nesterov, steps, constant=False):
 @pytest.mark.parametrize("momentum", [0.3, 0.9])
 @pytest.mark.parametrize("seed", range(2))
 def test_momentum_descends_in_its_own_measure(seed, momentum, nesterov):
-    """V = F + ‖m − ∇L‖²/(2 μ ℒ) falls by what is promised at every step, whatever the rates below the bound; F is not convex."""
+    """V = F + ‖m − ∇L‖²/(2 μ ℒ) falls by what is promised at every step, whatever the rates below the bound; F is not
+    convex."""
     seen, _, _ = run(seed, momentum, nesterov, 400)
     values = np.array([value for value, *_ in seen])
     promised = np.array([way for _, way, *_ in seen])

@@ -40,7 +40,8 @@ def test_soft_threshold_equals_the_definition(seed, array):
     p = soft_threshold(v, t)
     assert np.array_equal(p, definitions.soft_threshold(v, t))
     assert not np.signbit(p[p == 0]).any()
-    assert np.array_equal(soft_threshold(np.array([1.0, -1.0, 0.5, -0.0]), 1.0), np.zeros(4)), "the threshold itself is zero"
+    assert np.array_equal(soft_threshold(np.array([1.0, -1.0, 0.5, -0.0]), 1.0),
+                          np.zeros(4)), "the threshold itself is zero"
 
 
 @QUICK
@@ -58,7 +59,8 @@ def test_lasso_with_an_orthogonal_design(seed, accelerate, fraction):
 
 
 @pytest.mark.parametrize("accelerate", [False, True])
-@pytest.mark.parametrize("penalty", [L1(0.3), NeuronGroups(0.5, 1, np.array([1.0, 0.5, 2, 1])), SparseGroups(0.5, 1, 0.4)],
+@pytest.mark.parametrize("penalty",
+                         [L1(0.3), NeuronGroups(0.5, 1, np.array([1.0, 0.5, 2, 1])), SparseGroups(0.5, 1, 0.4)],
                          ids=["L1", "NeuronGroups", "SparseGroups"])
 def test_optimality_conditions(penalty, accelerate):
     """−∇f is in the subdifferential of Ω: no other point has a smaller objective than its plane allows."""
@@ -69,7 +71,8 @@ def test_optimality_conditions(penalty, accelerate):
         r = x @ w.T - y
         return 0.5 * float((r * r).sum()) / 12, r.T @ x / 12
 
-    solution = minimise(smooth, penalty, np.zeros((3, 4)), float(np.linalg.norm(x, 2)) ** 2 / 12, accelerate=accelerate, tolerance=1e-10)
+    solution = minimise(smooth, penalty, np.zeros((3, 4)), float(np.linalg.norm(x, 2)) ** 2 / 12, accelerate=accelerate,
+                        tolerance=1e-10)
     assert solution.stationarity[-1] <= 1e-10
     g, at = -smooth(solution.w)[1], penalty.value(solution.w)
     for e in rng.standard_normal((200, 3, 4)):
@@ -96,7 +99,8 @@ def test_ista_never_rises_and_fista_is_faster():
 
 
 def test_every_iteration_is_that_of_the_papers():
-    """Fixed-step ISTA; FISTA with θ and β written out, and the restart where the last step went against the momentum."""
+    """Fixed-step ISTA; FISTA with θ and β written out, and the restart where the last step went against the
+    momentum."""
     smooth, lipschitz = ill_conditioned(seed=5)
     for accelerate in (False, True):
         w = y = np.full(20, 0.3)
@@ -109,14 +113,16 @@ def test_every_iteration_is_that_of_the_papers():
             beta, theta = ((theta - 1) / following, following) if accelerate and not against else (0.0, 1.0)
             w, y = new, new + beta * (new - w)
             values.append(smooth(w)[0] + defined.l1(w, 1e-3))
-        solution = minimise(smooth, L1(1e-3), np.full(20, 0.3), lipschitz, accelerate=accelerate, tolerance=1e-30, iterations=200)
+        solution = minimise(smooth, L1(1e-3), np.full(20, 0.3), lipschitz, accelerate=accelerate, tolerance=1e-30,
+                            iterations=200)
         np.testing.assert_allclose(solution.objective[1:], values, rtol=1e-9)
         np.testing.assert_allclose(solution.w, w, rtol=1e-6, atol=1e-9)
         assert restarts > 0 or not accelerate
 
 
 def test_rate_of_both_forms():
-    """F_k − F* ≤ L‖w₀ − w*‖²/(2k) for the plain form, 2L‖w₀ − w*‖²/(k + 1)² for the accelerated one before any restart."""
+    """F_k − F* ≤ L‖w₀ − w*‖²/(2k) for the plain form, 2L‖w₀ − w*‖²/(k + 1)² for the accelerated one before any
+    restart."""
     smooth, lipschitz = ill_conditioned(seed=2)
     exact = minimise(smooth, L1(1e-3), np.zeros(20), lipschitz, tolerance=1e-13, iterations=50_000)
     distance, best = float(exact.w @ exact.w), min(exact.objective)
@@ -129,7 +135,8 @@ def test_rate_of_both_forms():
 
 
 def test_what_the_solution_reports():
-    """The objective by the definition, start first; the stationarity as a multiple of a step of plain descent; the start unchanged."""
+    """The objective by the definition, start first; the stationarity as a multiple of a step of plain descent; the
+    start unchanged."""
     smooth, lipschitz = ill_conditioned(seed=3)
     start = np.full(20, 0.1)
     solution = minimise(smooth, L1(1e-3), start, lipschitz, tolerance=1e-30, iterations=7)
@@ -151,7 +158,8 @@ def test_a_start_at_the_solution_stays():
 
 
 @pytest.mark.parametrize(("options", "words"), [
-    ({"lipschitz": 0.0}, "lipschitz is 0"), ({"lipschitz": -1.0}, "lipschitz is -1"), ({"lipschitz": float("nan")}, "lipschitz is nan"),
+    ({"lipschitz": 0.0}, "lipschitz is 0"), ({"lipschitz": -1.0}, "lipschitz is -1"),
+    ({"lipschitz": float("nan")}, "lipschitz is nan"),
     ({"tolerance": 0.0}, "tolerance is 0"), ({"iterations": 0}, "iterations is 0"),
 ])
 def test_refusals(options, words):

@@ -1,4 +1,5 @@
-"""The refit alone, and compression without training: least squares on what the student itself feeds a layer, and not one step of descent."""
+"""The refit alone, and compression without training: least squares on what the student itself feeds a layer, and not
+one step of descent."""
 
 import itertools
 import json
@@ -29,7 +30,8 @@ RNG = np.random.default_rng
 
 def biased(network, rng):
     """The network with biases that are not zero."""
-    return network.replace({i: replace(layer, params=(w := layer.params[0], (0.3 * rng.standard_normal(len(w))).astype(w.dtype)))
+    return network.replace({i: replace(layer, params=(w := layer.params[0],
+                                                      (0.3 * rng.standard_normal(len(w))).astype(w.dtype)))
                             for i, layer in enumerate(network.layers) if layer.params})
 
 
@@ -39,7 +41,9 @@ def test_a_layer_is_the_least_squares_on_what_the_student_feeds_it(rows):
     net = biased(perceptron((6, 8, 7, 3), rng, dtype=np.float64), rng)
     x = rng.standard_normal((200, 6)) @ rng.standard_normal((6, 6))
     kept = [np.array([0, 2, 3, 5]), np.array([1, 2, 4, 6, 7]), np.array([0, 1, 5])]
-    activations, h, found = net(x)[0], x, list(refits(net, lambda: (x[i:i + rows] for i in range(0, 200, rows)), kept, ridge=1e-14))
+    activations, h, found = (
+        net(x)[0], x, list(refits(net, lambda: (x[i:i + rows] for i in range(0, 200, rows)), kept, ridge=1e-14))
+    )
     for k, (done, i) in enumerate(zip(found, net.dense_layers, strict=True)):
         assert done.layer == i
         inputs = np.column_stack([h[:, kept[k]], np.ones(len(h))])
@@ -49,7 +53,8 @@ def test_a_layer_is_the_least_squares_on_what_the_student_feeds_it(rows):
         assert b == pytest.approx(best[-1], abs=1e-9)
         assert not np.delete(w, kept[k], axis=1).any()
         assert (done.w == w).all()
-        assert all(one is two for one, two in zip(done.student.layers[i + 1:], net.layers[i + 1:], strict=True))     # not yet
+        # not yet
+        assert all(one is two for one, two in zip(done.student.layers[i + 1:], net.layers[i + 1:], strict=True))
         h = np.maximum(inputs @ best, 0)
 
 
@@ -62,7 +67,8 @@ def test_a_convolution_is_the_least_squares_on_its_patches():
     second = [i for i, layer in enumerate(net.layers) if layer.op == "conv2d"][1]
     w, b = student.layers[second].params
     n, (high, wide) = len(x), theirs[second + 1].shape[1:3]
-    patches = np.stack([mine[second][:, p:p + high, q:q + wide, c] for p in range(5) for q in range(5) for c in kept[1]], axis=-1)
+    patches = np.stack([mine[second][:, p:p + high, q:q + wide, c] for p in range(5) for q in range(5)
+                        for c in kept[1]], axis=-1)
     inputs = np.column_stack([patches.reshape(n * high * wide, -1), np.ones(n * high * wide)])
     best = np.linalg.lstsq(inputs, theirs[second + 1].reshape(n * high * wide, -1), rcond=None)[0]
     assert w[..., kept[1]].reshape(len(w), -1) == pytest.approx(best[:-1].T, abs=1e-8)
@@ -84,9 +90,13 @@ def test_layer_by_layer_distillation_refits_so():
 @pytest.mark.parametrize("name", ["outgoing weights", "activation", "taylor", "random"])
 def test_a_refitted_score_keeps_the_same_neurons_and_is_refitted_as_ours_is(name):
     rng = RNG(3)
-    net, x, y = biased(perceptron((8, 12, 10, 3), rng, dtype=np.float64), rng), rng.standard_normal((300, 8)), rng.integers(0, 3, 300)
+    net, x, y = (
+        biased(perceptron((8, 12, 10, 3), rng, dtype=np.float64), rng), rng.standard_normal((300, 8)),
+        rng.integers(0, 3, 300)
+    )
     plain, fitted = (METHODS[which].removal(net, x, y, [6, 7, 6], RNG(5)) for which in (name, f"{name} refitted"))
-    score = {"outgoing weights": scores.outgoing, "activation": scores.activation, "taylor": scores.taylor, "random": scores.chance}[name]
+    score = {"outgoing weights": scores.outgoing, "activation": scores.activation, "taylor": scores.taylor,
+             "random": scores.chance}[name]
     kept = [scores.best(s, width) for s, width in zip(score(net, x, y, RNG(5)), [6, 7, 6], strict=True)]
     *_, last = refits(net, pipeline.batches_of(x), kept)
     assert fitted.predict(x).tobytes() == scores.cut(last.student, kept).predict(x).tobytes()
@@ -111,7 +121,8 @@ def test_channels_are_refitted_too_as_ours_are():
     assert fitted.predict(x).tobytes() == scores.cut(last.student, kept).predict(x).tobytes()
 
 
-# ---- compression without training ----------------------------------------------------------------------------------------------------
+# ---- compression without training
+# ----------------------------------------------------------------------------------------------------
 
 
 def test_no_epochs_are_one_round_and_no_training():
@@ -129,7 +140,8 @@ def test_the_student_is_what_the_layers_were_refitted_to():
     numbers = Recipe(hidden=(10, 8), rounds=1, round_epochs=0, final_epochs=0, batch=32)
     state = pipeline.compress(data, parse("widths=9-6-5", net.widths), numbers, RNG(0), teacher=net)
     expected = distil(net, pipeline.batches_of(data.x_train), exactly([9, 6, 5])).student
-    assert state.student.predict(data.x_validation[:, :16]).tobytes() == expected.predict(data.x_validation[:, :16]).tobytes()
+    assert state.student.predict(data.x_validation[:,
+                                                   :16]).tobytes() == expected.predict(data.x_validation[:, :16]).tobytes()
     with pytest.raises(InputError, match="there is a tutor, and epochs is 0"):
         pipeline.compress(data, parse("widths=9-6-5", net.widths), numbers, RNG(0), teacher=net, tutor=net)
 
@@ -145,7 +157,8 @@ def test_the_command_trains_nothing_and_says_so(tmp_path):
     summary, page, out = saved(tmp_path, "--target", "macs=40%")
     assert summary["command"].count("--epochs 0") == 1
     assert summary["augmentation"]["student"] == "nothing: it was not trained"
-    assert [json.loads(line)["stage"] for line in (out / "history.jsonl").read_text().splitlines()] == ["round 1: removal"]
+    assert [json.loads(line)["stage"]
+            for line in (out / "history.jsonl").read_text().splitlines()] == ["round 1: removal"]
     assert not (out / "figures" / "training.png").exists()
     assert 'alt="Training"' not in page
     assert "The student was not trained" in page

@@ -100,7 +100,8 @@ def test_the_page_says_what_the_summary_says(folder, result):
             assert f'<th scope="row">{name.replace("_", " ")}</th>' not in page
             continue
         assert name.replace("_", " ") in text
-        assert name == "hidden" or (value if isinstance(value, str) else "no" if value is False else f"{value:g}") in text
+        assert name == "hidden" or (value if isinstance(value, str) else "no" if value is False
+                                    else f"{value:g}") in text
 
 
 def test_the_page_is_built_again_from_the_folder(folder):
@@ -153,7 +154,8 @@ def test_a_run_that_removed_nothing_has_a_page_too(folder, result):
 
 
 @pytest.mark.parametrize("content", [
-    b"", b"{", b"[]", b"3", b"{}", b'{"teacher": 3}', b'{"model": {}}', b"\xff\xfe", b"[" * 100_000, b'{"teacher": {"macs": 0}}',
+    b"", b"{", b"[]", b"3", b"{}", b'{"teacher": 3}', b'{"model": {}}', b"\xff\xfe", b"[" * 100_000,
+    b'{"teacher": {"macs": 0}}',
 ], ids=["empty", "half", "list", "number", "no keys", "wrong kind", "no numbers", "no text", "deep", "zero"])
 def test_a_summary_that_is_none_is_refused(tmp_path, content):
     (tmp_path / "summary.json").write_bytes(content)
@@ -187,7 +189,8 @@ def test_the_inputs_that_a_network_reads():
 def test_the_strongest_neurons_by_falling_norm_with_removed_pixels_missing():
     rng = np.random.default_rng(0)
     kept = [0, 2, 3, 7, 10]
-    network = Network([Layer("select", options={"kept": kept}), dense_layer(5, 9, rng), Layer("relu"), dense_layer(9, 3, rng)])
+    network = Network([Layer("select", options={"kept": kept}), dense_layer(5, 9, rng), Layer("relu"),
+                       dense_layer(9, 3, rng)])
     pictures = figures.strongest(network, (3, 4), count=4)
     assert pictures.shape == (4, 3, 4)
     norms = sorted((sum(v * v for v in row) ** 0.5 for row in network.layers[1].params[0].tolist()), reverse=True)
@@ -201,13 +204,14 @@ def test_the_strongest_neurons_by_falling_norm_with_removed_pixels_missing():
 def test_the_figure_of_weights_is_grey_exactly_where_pixels_are_gone():
     rng = np.random.default_rng(0)
     teacher = perceptron([12, 3, 2], rng)
-    student = Network([Layer("select", options={"kept": [0, 5, 11]}), dense_layer(3, 2, rng), Layer("relu"), dense_layer(2, 2, rng)])
+    student = Network([Layer("select", options={"kept": [0, 5, 11]}), dense_layer(3, 2, rng), Layer("relu"),
+                       dense_layer(2, 2, rng)])
     upper, lower = figures.weights(teacher, student, (3, 4)).axes
     grey = (0.78, 0.78, 0.78, 1)
     assert not (upper.images[0].get_array() == grey).all(axis=2).any()
     tile = lower.images[0].get_array()[:3, :4]                                   # of the strongest neuron
     assert np.flatnonzero(~(tile == grey).all(axis=2).ravel()).tolist() == [0, 5, 11]
-    assert (lower.images[0].get_array() == grey).all(axis=2).sum() == 2 * 9       # two neurons, nine pixels gone in each
+    assert (lower.images[0].get_array() == grey).all(axis=2).sum() == 2 * 9      # two neurons, nine pixels gone in each
     assert "2 of 2" in lower.get_title()
 
 
@@ -217,8 +221,8 @@ def test_weights_of_zero_are_drawn():
 
 
 HISTORY = [
-    {"stage": "teacher", "loss": 1.0, "validation_error": 0.5}, {"stage": "teacher", "loss": 0.5, "validation_error": 0.25},
-    {"stage": "round 1: removal", "widths": [3, 2]},
+    {"stage": "teacher", "loss": 1.0, "validation_error": 0.5},
+    {"stage": "teacher", "loss": 0.5, "validation_error": 0.25}, {"stage": "round 1: removal", "widths": [3, 2]},
     {"stage": "round 1 of 2: distillation", "loss": 0.25, "validation_error": 0.375},
     {"stage": "round 2: removal", "widths": [2, 2]},
     {"stage": "final distillation", "loss": 0.125, "validation_error": 0.25},
@@ -258,7 +262,8 @@ def test_the_path_is_the_curve_with_the_choice_on_it():
 
 
 @pytest.mark.parametrize(("shape", "plane"), [
-    ((8, 8), (8, 8)), ((1, 8, 6), (8, 6)), ((8, 6, 1), (8, 6)), ((3, 8, 8), None), ((64,), None), ((1, 64), None), ((), None),
+    ((8, 8), (8, 8)), ((1, 8, 6), (8, 6)), ((8, 6, 1), (8, 6)), ((3, 8, 8), None), ((64,), None), ((1, 64), None),
+    ((), None),
 ])
 def test_which_examples_are_pictures(shape, plane):
     assert figures.plane(shape) == plane
@@ -271,7 +276,8 @@ def test_examples_that_are_no_pictures_have_no_figures_of_pixels(tmp_path):
 
 def test_figures_are_read_without_colour_vision_and_from_afar():
     figure = figures.training(HISTORY)
-    sizes = [text.get_fontsize() for axes in figure.axes for text in (*axes.get_xticklabels(), axes.xaxis.label, axes.yaxis.label)]
+    sizes = [text.get_fontsize() for axes in figure.axes
+             for text in (*axes.get_xticklabels(), axes.xaxis.label, axes.yaxis.label)]
     assert min(sizes) >= 11
     used = {line.get_color() for axes in figure.axes for line in axes.lines}
     assert used == {figures.BLUE, figures.ORANGE, figures.GREEN, figures.GREY}

@@ -1,4 +1,5 @@
-"""``npkd reproduce``: settings and their hashes, runs that are kept and never run twice, the test part, intervals, tables, the command."""
+"""``npkd reproduce``: settings and their hashes, runs that are kept and never run twice, the test part, intervals,
+tables, the command."""
 
 import csv
 import hashlib
@@ -29,7 +30,8 @@ from reference import figures
 from tests.tiny import arrays
 
 ROOT = Path(__file__).resolve().parent.parent
-RECIPE = Recipe(hidden=(8, 6), teacher_epochs=1, rounds=2, round_epochs=1, final_epochs=1, batch=16, rate=0.02, student_rate=0.02)
+RECIPE = Recipe(hidden=(8, 6), teacher_epochs=1, rounds=2, round_epochs=1, final_epochs=1, batch=16, rate=0.02,
+                student_rate=0.02)
 
 
 def taught(folder, seed=0, **changed):
@@ -40,10 +42,12 @@ def taught(folder, seed=0, **changed):
 
 
 def tiny(folder, seeds=2, names=("random", "obs", "scratch")):
-    return [s for seed in range(seeds) for s in against(taught(folder, seed), 90, RECIPE, names, ("outgoing weights",), names)]
+    return [s for seed in range(seeds)
+            for s in against(taught(folder, seed), 90, RECIPE, names, ("outgoing weights",), names)]
 
 
-# ---- settings ------------------------------------------------------------------------------------------------------------------
+# ---- settings
+# ------------------------------------------------------------------------------------------------------------------
 
 
 def test_every_field_of_a_setting_is_in_its_hash(tmp_path):
@@ -51,8 +55,10 @@ def test_every_field_of_a_setting_is_in_its_hash(tmp_path):
     teacher = taught(tmp_path)
     one = Setting(teacher, "obs", 90, RECIPE)
     others = [replace(one, teacher=replace(teacher, seed=1)), replace(one, teacher=replace(teacher, kind="moved")),
-              replace(one, teacher=replace(teacher, examples=50)), replace(one, teacher=replace(teacher, data="digits")),
-              replace(one, method="random"), replace(one, macs=91), replace(one, keep_inputs=True), replace(one, widths_of=one),
+              replace(one, teacher=replace(teacher, examples=50)),
+              replace(one, teacher=replace(teacher, data="digits")),
+              replace(one, method="random"), replace(one, macs=91), replace(one, keep_inputs=True),
+              replace(one, widths_of=one),
               replace(one, widths_of=replace(one, macs=91)), replace(one, kind="parameters"),
               replace(one, widths_of=replace(one, kind="parameters")), replace(one, tutor=teacher),
               replace(one, tutor=replace(teacher, kind="moved"))]
@@ -71,7 +77,8 @@ def test_runs_of_before_a_field_was_there_keep_their_names(tmp_path):
     """The hash as it was made when Recipe and Setting had none of the fields of LATER, and did what these now say."""
     def before(found):
         return {name: before(value) if isinstance(value, dict) else value for name, value in found.items()
-                if name not in ("network", "statistics", "spare", "tutor", "adversary") and (name != "kind" or "seed" in found)}
+                if name not in ("network", "statistics", "spare", "tutor", "adversary")
+                and (name != "kind" or "seed" in found)}
 
     recipe = replace(RECIPE, spare=1.0)
     first = Setting(replace(taught(tmp_path), recipe=recipe, kind="moved"), "ours", 90, recipe)
@@ -90,13 +97,15 @@ def test_results_are_read_as_they_were_written_and_damage_is_named(tmp_path):
     assert read(unit, tmp_path) == result
     path = path_of(unit, tmp_path)
     whole = path.read_bytes()
-    for damaged, words in ((whole[:-20], "no JSON"), (b"[]", "not the run"), (whole.replace(b'"obs"', b'"abs"'), "not the run")):
+    for damaged, words in ((whole[:-20], "no JSON"), (b"[]", "not the run"),
+                           (whole.replace(b'"obs"', b'"abs"'), "not the run")):
         path.write_bytes(damaged)
         with pytest.raises(InputError, match=words):
             read(unit, tmp_path)
 
 
-# ---- runs ----------------------------------------------------------------------------------------------------------------------
+# ---- runs
+# ----------------------------------------------------------------------------------------------------------------------
 
 
 def test_what_is_finished_is_not_run_again(tmp_path, monkeypatch):
@@ -161,15 +170,19 @@ def test_methods_and_teachers_are_given_no_test_part(tmp_path, monkeypatch):
 
 
 def test_a_tutor_is_trained_once_and_asked(tmp_path, monkeypatch):
-    """Its answers, not the teacher's, make the transfer set; it is a unit of the first wave; other methods refuse it."""
+    """Its answers, not the teacher's, make the transfer set; it is a unit of the first wave; other methods refuse
+    it."""
     tutor, asked, transfer_set = taught(tmp_path, hidden=(9, 7)), [], runs.pipeline.transfer_set
     unit = Setting(taught(tmp_path), "ours", 90, replace(RECIPE, all_at_last=True), tutor=tutor)
     trained, train_teacher = [], runs.pipeline.train_teacher
-    monkeypatch.setattr(runs.pipeline, "train_teacher", lambda *given: (trained.append(given), train_teacher(*given))[1])
+    monkeypatch.setattr(runs.pipeline, "train_teacher",
+                        lambda *given: (trained.append(given), train_teacher(*given))[1])
     assert spread.waves([unit])[0] == [unit.teacher, tutor]
-    monkeypatch.setattr(runs.pipeline, "transfer_set", lambda network, *rest: (asked.append(network), transfer_set(network, *rest))[1])
+    monkeypatch.setattr(runs.pipeline, "transfer_set", lambda network,
+                        *rest: (asked.append(network), transfer_set(network, *rest))[1])
     runs.finish(unit, tmp_path)
-    assert [network.widths for network in asked] == [[16, 9, 7, 3]] * 2           # the rounds' transfer set, and that of all examples
+    # the rounds' transfer set, and that of all examples
+    assert [network.widths for network in asked] == [[16, 9, 7, 3]] * 2
     assert len(trained) == 2
     with pytest.raises(InputError, match="seed must agree"):
         replace(unit, tutor=replace(tutor, seed=1))
@@ -209,7 +222,8 @@ def test_processes_take_one_thread_each():
     name = "OPENBLAS_NUM_THREADS"
     before = os.environ.get(name)
     with spread.one_thread():
-        told = subprocess.run([sys.executable, "-c", f"import os; print(os.environ['{name}'])"], capture_output=True, text=True, check=True)
+        told = subprocess.run([sys.executable, "-c", f"import os; print(os.environ['{name}'])"], capture_output=True,
+                              text=True, check=True)
     assert told.stdout.strip() == "1"
     assert os.environ.get(name) == before
 
@@ -227,10 +241,11 @@ def test_units_come_after_what_they_need(tmp_path):
     assert all(s.widths_of in own for s in following)
     assert len(own) + len(following) == len(settings)
     alone = [s for s in settings if s.widths_of]
-    assert spread.waves(alone)[1] == list(dict.fromkeys(s.widths_of for s in alone))      # also where nobody asked for it
+    assert spread.waves(alone)[1] == list(dict.fromkeys(s.widths_of for s in alone))    # also where nobody asked for it
 
 
-# ---- numbers -------------------------------------------------------------------------------------------------------------------
+# ---- numbers
+# -------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -254,11 +269,13 @@ def test_verdicts():
     assert paired([0.1], [0.2]).interval is None
 
 
-# ---- LeNet-300-100 -------------------------------------------------------------------------------------------------------------
+# ---- LeNet-300-100
+# -------------------------------------------------------------------------------------------------------------
 
 
 def test_the_comparison_is_at_equal_cost():
-    """The methods of the issue; one teacher a seed; 60 epochs for all; each method with widths of its own, at one budget some with ours."""
+    """The methods of the issue; one teacher a seed; 60 epochs for all; each method with widths of its own, at one
+    budget some with ours."""
     settings = lenet300.comparison(5)
     assert len(set(settings)) == len(settings)
     assert {s.epochs for s in settings} == {60}
@@ -270,13 +287,14 @@ def test_the_comparison_is_at_equal_cost():
     assert {s.method for s in settings} == {name for name in NAMES if "refitted" not in name}
     learnt = {replace(s.recipe, rounds=1, round_epochs=0, final_epochs=1) for s in settings}
     assert len(learnt) == 1                                           # rates, batches, transfer set, temperature
-    assert {t.recipe.jitter for t in teachers} == {recipe.jitter for recipe in learnt}      # moved for both, or for neither
+    assert {t.recipe.jitter for t in teachers} == {recipe.jitter for recipe in learnt}  # moved for both, or for neither
     for macs in (26_620, 9_560, 4_800):
         for seed in range(5):
             here = [s for s in settings if s.macs == macs and s.teacher.seed == seed]
             mine = [s for s in here if s.method == "ours"]
             assert len(mine) == 1
-            own, followed = ({tables.label(s).removesuffix(" (our widths)") for s in here if bool(s.widths_of) == follow} for follow in (0, 1))
+            own, followed = ({tables.label(s).removesuffix(" (our widths)") for s in here
+                              if bool(s.widths_of) == follow} for follow in (0, 1))
             assert followed == set(lenet300.FOLLOWING) < own
             assert {"outgoing weights", "outgoing weights, one shot", "incoming weights, one shot"} < own
             assert {name for name in METHODS if "refitted" not in name} < own
@@ -284,7 +302,8 @@ def test_the_comparison_is_at_equal_cost():
 
 
 def test_the_records_are_the_bars():
-    bars = {(False, 9_560, False): 1.60, (False, 69_266, False): 1.40, (True, 9_560, False): 1.30, (True, 6_000, False): 1.60,
+    bars = {(False, 9_560, False): 1.60, (False, 69_266, False): 1.40, (True, 9_560, False): 1.30,
+            (True, 6_000, False): 1.60,
             (True, 27_000, False): 1.00, (True, 3_100, False): 1.60, (True, 60_000, True): 1.43}
     found = [((r.teacher != "plain", r.macs, r.keep_inputs), r.bar) for r in lenet300.RECORDS]
     assert set(found) == set(bars.items())
@@ -303,7 +322,8 @@ def test_published_rows_are_those_of_the_table():
         rows = list(csv.DictReader(file))
     assert {row["sureness"] for row in rows} == {"read", "recalled", "recomputed"}
     assert all(row["source"] for row in rows)
-    single = {row["method"]: row for row in rows if row["kept"] and "ensemble" not in row["method"] and "unstructured" not in row["method"]}
+    single = {row["method"]: row for row in rows if row["kept"] and "ensemble" not in row["method"]
+              and "unstructured" not in row["method"]}
     assert {p.method for p in lenet300.PUBLISHED} == set(single)
     for p in lenet300.PUBLISHED:
         row = single[p.method]
@@ -314,7 +334,8 @@ def test_published_rows_are_those_of_the_table():
             assert int(row["macs"]) == cost.of_widths([*map(int, row["kept"].split("-")), 10]).macs
 
 
-# ---- the command ---------------------------------------------------------------------------------------------------------------
+# ---- the command
+# ---------------------------------------------------------------------------------------------------------------
 
 
 def test_the_command_prints_tables_and_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):
@@ -352,14 +373,17 @@ def test_what_is_stored_is_shown_and_nothing_run(tmp_path, monkeypatch, capsys):
     runs.finish(settings[-1].teacher, folder)
     runs.finish(next(s for s in settings if s.teacher.seed == 1 and s.method == "obs" and s.widths_of is None), folder)
     monkeypatch.setattr(command, "run_all", lambda *given: pytest.fail("something was run"))
-    assert main(["reproduce", "lenet300", "--quick", "--stored", "--runs", str(folder), "--json", str(tmp_path / "out.json")]) == 0
+    assert main(["reproduce", "lenet300", "--quick", "--stored", "--runs", str(folder), "--json",
+                 str(tmp_path / "out.json")]) == 0
     stored = json.loads((tmp_path / "out.json").read_text())
-    assert [(row["method"], row["seeds"]) for row in stored["comparison"]] == [("ours", [0]), ("obs", [0])]     # seed 1 has no pair
+    # seed 1 has no pair
+    assert [(row["method"], row["seeds"]) for row in stored["comparison"]] == [("ours", [0]), ("obs", [0])]
     assert stored["command"].endswith("--stored")
     assert "0 runs" in capsys.readouterr().out
     cut = untrained(first[0].teacher, 90, RECIPE, ("obs",), ())
     monkeypatch.setattr(lenet300, "post_training", lambda seeds: cut)
-    words = ["reproduce", "lenet300", "--part", "post-training", "--stored", "--runs", str(folder), "--json", str(tmp_path / "cut.json")]
+    words = ["reproduce", "lenet300", "--part", "post-training", "--stored", "--runs", str(folder), "--json",
+             str(tmp_path / "cut.json")]
     assert main(words) == 2                                            # only runs with training are there
     assert "holds no finished run" in capsys.readouterr().err
     runs.finish(cut[0], folder)
@@ -371,7 +395,8 @@ def test_what_is_stored_is_shown_and_nothing_run(tmp_path, monkeypatch, capsys):
 
 
 def test_the_picture_holds_every_point():
-    """Published rows by sureness, other methods up to 4 %, ours with its deviation; what is left out is counted in words."""
+    """Published rows by sureness, other methods up to 4 %, ours with its deviation; what is left out is counted in
+    words."""
     def row(name, macs, error, **more):
         return {"method": name, "macs": {"mean": macs}, "test_error": {"mean": error, "deviation": 0.001}, **more}
 
@@ -383,7 +408,8 @@ def test_the_picture_holds_every_point():
     drawn = [tuple(point) for c in axes.collections if isinstance(c, PathCollection)
              for point in np.asarray(c.get_offsets())]
     assert {(p.macs, p.test_error) for p in lenet300.PUBLISHED} | {(9100, 1.6)} == set(drawn)
-    lines = {(float(x), round(float(y), 9)) for line in axes.lines for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)}
+    lines = {(float(x), round(float(y), 9)) for line in axes.lines for x,
+             y in zip(line.get_xdata(), line.get_ydata(), strict=True)}
     assert {(9000, 1.5), (9000, 1.3), (9000, 1.9), (9000, 1.2), (9000, 1.1)} <= lines
     assert "1 points above 4 % are left out" in axes.get_xlabel()
     words = [text.get_text() for text in axes.get_legend().get_texts()]
@@ -403,8 +429,10 @@ def test_records_are_judged_by_their_mean(tmp_path):
 
 
 @pytest.mark.parametrize(("words", "said"), [
-    (["lenet301"], "lenet301"), ([], "name"), (["lenet300", "--seeds", "0"], "at least 1"), (["lenet300", "--jobs", "none"], "whole number"),
-    (["lenet300", "--quick", "--part", "records"], "no records"), (["lenet5", "--quick", "--part", "post-training"], "no post-training"),
+    (["lenet301"], "lenet301"), ([], "name"), (["lenet300", "--seeds", "0"], "at least 1"),
+    (["lenet300", "--jobs", "none"], "whole number"),
+    (["lenet300", "--quick", "--part", "records"], "no records"),
+    (["lenet5", "--quick", "--part", "post-training"], "no post-training"),
     (["lenet300", "--runs", __file__], "which is a file"),
     (["lenet300", "--stored", "--runs", "no/such/runs"], "holds no finished run of lenet300"),
     (["lenet300", "--json", "no/such/folder/x.json"], "in no folder")])
@@ -422,7 +450,8 @@ def test_the_command_knows_what_the_parser_offers():
     assert tuple(parts.choices) == command.PARTS == ("all", "comparison", "post-training", "records")
 
 
-# ---- LeNet-5 -------------------------------------------------------------------------------------------------------------------
+# ---- LeNet-5
+# -------------------------------------------------------------------------------------------------------------------
 
 
 def test_the_comparison_of_convolutions_is_at_equal_cost():
@@ -459,28 +488,35 @@ def test_without_training_all_have_one_cut_and_no_epoch(experiment):
             assert {s.teacher.kind for s in here} == {"moved"}
             assert len({s.teacher for s in here}) == 1
             assert [s.method for s in here] == ["ours", *experiment.UNTRAINED, *experiment.REFITTED]
-            assert [s.widths_of for s in here] == [None] * (1 + len(experiment.UNTRAINED)) + [here[0]] * len(experiment.REFITTED)
+            assert [s.widths_of
+                    for s in here] == [None] * (1 + len(experiment.UNTRAINED)) + [here[0]] * len(experiment.REFITTED)
     whole = {"lenet300": 266_200, "lenet5": 2_293_000}[experiment.__name__.rsplit(".", 1)[1]]
-    assert [macs / whole for macs in experiment.UNTRAINED_BUDGETS] == [0.5, 0.25, 0.1, 0.05][:len(experiment.UNTRAINED_BUDGETS)]
+    assert [macs / whole for macs in experiment.UNTRAINED_BUDGETS] == [0.5, 0.25, 0.1,
+                                                                       0.05][:len(experiment.UNTRAINED_BUDGETS)]
 
 
 def test_the_records_of_convolutions_are_the_bars():
     found = {(r.teacher != "plain", r.kind, r.macs, r.bar) for r in lenet5.RECORDS}
     weights = 5 * 25 + 10 * 5 * 25 + 76 * 16 + 16 * 10
     assert weights == 2_751
-    assert found == {(False, "macs", 93_000, 0.80), (False, "macs", 63_000, 1.00), (True, "macs", 93_000, 0.80), (True, "macs", 63_000, 1.00),
-                     (True, "macs", 63_000, 0.70), (True, "parameters", weights + 5 + 10 + 16 + 10, 1.00), (True, "macs", 400_000, 0.66),
+    assert found == {(False, "macs", 93_000, 0.80), (False, "macs", 63_000, 1.00), (True, "macs", 93_000, 0.80),
+                     (True, "macs", 63_000, 1.00),
+                     (True, "macs", 63_000, 0.70), (True, "parameters", weights + 5 + 10 + 16 + 10, 1.00),
+                     (True, "macs", 400_000, 0.66),
                      (True, "macs", cost.of(architectures.lenet5(np.random.default_rng(0))).macs, 0.60)}
     records = lenet5.records(2)
-    assert len({s for _, settings in records for s in settings}) == 2 * (len(records) - 1)       # the moonshot is no run of its own
+    # the moonshot is no run of its own
+    assert len({s for _, settings in records for s in settings}) == 2 * (len(records) - 1)
     for record, settings in records:
-        assert all((s.method, s.macs, s.kind, s.recipe) == ("ours", record.macs, record.kind, record.recipe) for s in settings)
+        assert all((s.method, s.macs, s.kind, s.recipe) == ("ours", record.macs, record.kind, record.recipe)
+                   for s in settings)
         assert record.recipe.jitter == settings[0].teacher.recipe.jitter == (record.teacher == "moved")
     assert lenet5.TEACHERS["plain"] == replace(lenet5.PICTURES, jitter=0, teacher_epochs=10)
 
 
 def test_published_convolutions_are_those_of_the_table():
-    """Costs by counting: 24 × 24 and 8 × 8 positions of 5 × 5, 4 × 4 positions behind the pooling; and the page shows the same."""
+    """Costs by counting: 24 × 24 and 8 × 8 positions of 5 × 5, 4 × 4 positions behind the pooling; and the page shows
+    the same."""
     with open(ROOT / "reference" / "published" / "lenet5.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["sureness"] for row in rows} == {"read", "recalled", "recomputed"}
@@ -512,14 +548,17 @@ def small(folder, seed, kind="moved"):
 
 
 def test_lenet5_is_reproduced_end_to_end(tmp_path, monkeypatch, capsys):
-    """Comparison, records by multiply-accumulates and by parameters, teachers against their bar; a second time nothing is run."""
+    """Comparison, records by multiply-accumulates and by parameters, teachers against their bar; a second time nothing
+    is run."""
     macs, once = 80_000, replace(SMALL, rounds=1)
-    records = [Record("one", "plain", 150_000, 100.0, once), Record("two", "plain", 1_500, 0.0, once, kind="parameters")]
+    records = [Record("one", "plain", 150_000, 100.0, once),
+               Record("two", "plain", 1_500, 0.0, once, kind="parameters")]
     asked = {}
 
     def comparison(seeds):
         asked["comparison"] = seeds
-        return [s for seed in range(seeds) for s in against(small(tmp_path, seed), macs, SMALL, ("taylor", "slimming", *SCRATCH), (), ())]
+        return [s for seed in range(seeds)
+                for s in against(small(tmp_path, seed), macs, SMALL, ("taylor", "slimming", *SCRATCH), (), ())]
 
     def beaten(seeds):
         asked["records"] = seeds
@@ -527,23 +566,26 @@ def test_lenet5_is_reproduced_end_to_end(tmp_path, monkeypatch, capsys):
 
     def cut(seeds):
         asked["post-training"] = seeds
-        return [s for seed in range(seeds) for s in untrained(small(tmp_path, seed), macs, SMALL, ("taylor",), ("taylor refitted",))]
+        return [s for seed in range(seeds)
+                for s in untrained(small(tmp_path, seed), macs, SMALL, ("taylor",), ("taylor refitted",))]
 
     monkeypatch.setattr(lenet5, "comparison", comparison)
     monkeypatch.setattr(lenet5, "post_training", cut)
     monkeypatch.setattr(lenet5, "records", beaten)
     monkeypatch.setattr(lenet5, "SEEDS", 1)
     monkeypatch.setattr(lenet5, "RECORD_SEEDS", 2)
-    words = ["reproduce", "lenet5", "--runs", str(tmp_path / "runs"), "--jobs", "1", "--json", str(tmp_path / "out.json")]
+    words = ["reproduce", "lenet5", "--runs", str(tmp_path / "runs"), "--jobs", "1", "--json",
+             str(tmp_path / "out.json")]
     assert main(words) == 0
     text = capsys.readouterr().out
     assert asked == {"comparison": 1, "records": 2, "post-training": 2}
-    assert "19 runs in" in text                                       # 4 teachers, 5 methods, 3 without training, 2 records, of 2 seeds
+    assert "19 runs in" in text                       # 4 teachers, 5 methods, 3 without training, 2 records, of 2 seeds
     assert "one cut, no training, seeds [0, 1]" in text
-    for said in ("Taylor, large (Molchanov 2017)", "dense + 0.02", "1,500 parameters", "Teachers, plain, seeds [0, 1]:", "taylor"):
+    for said in ("Taylor, large (Molchanov 2017)", "dense + 0.02", "1,500 parameters", "Teachers, plain, seeds [0, 1]:",
+                 "taylor"):
         assert said in text
     stored = json.loads((tmp_path / "out.json").read_text())
-    assert stored["command"] == "npkd reproduce lenet5"               # the two numbers of seeds are the experiment's own
+    assert stored["command"] == "npkd reproduce lenet5"              # the two numbers of seeds are the experiment's own
     assert [row["method"] for row in stored["comparison"]] == ["ours", "taylor", "slimming", *SCRATCH]
     assert all(max(row["macs"]["by_seed"]) <= macs for row in stored["comparison"])
     assert [(row["method"], row["epochs"]) for row in stored["post_training"]] == [
@@ -573,7 +615,8 @@ def test_teachers_without_a_bar_are_not_judged(tmp_path):
 
 
 def test_results_from_before_parameters_were_counted_still_make_rows():
-    old = {"widths": [4, 3], "validation_error": 0.1, "test_error": 0.2, "teacher_test_error": 0.1, "macs": 12, "seconds": 1.0}
+    old = {"widths": [4, 3], "validation_error": 0.1, "test_error": 0.2, "teacher_test_error": 0.1, "macs": 12,
+           "seconds": 1.0}
     assert "parameters" not in tables.summed([old, old | {"parameters": 15}])
     assert tables.summed([old | {"parameters": 15}])["parameters"]["mean"] == 15
 
@@ -584,10 +627,13 @@ def test_widths_are_written_as_others_write_them():
 
 
 def test_the_picture_without_training_has_a_line_for_each_method(tmp_path):
-    """Means in % against what is left in %, of both networks; the rule gives the colour, whose widths it has the style."""
-    methods = {"ours": "-", "random": ":", "taylor": ":", "taylor refitted (our widths)": "--", "obs (our widths)": "--"}
+    """Means in % against what is left in %, of both networks; the rule gives the colour, whose widths it has the
+    style."""
+    methods = {"ours": "-", "random": ":", "taylor": ":", "taylor refitted (our widths)": "--",
+               "obs (our widths)": "--"}
     for name, whole in (("lenet300", 266_200), ("lenet5", 2_293_000)):
-        rows = [{"method": method, "macs_allowed": int(part * whole), "test_error": {"mean": (1 + k) * (0.02 - part / 100)},
+        rows = [{"method": method, "macs_allowed": int(part * whole),
+                 "test_error": {"mean": (1 + k) * (0.02 - part / 100)},
                  "teacher_test_error": {"mean": 0.006}} for k, method in enumerate(methods) for part in (0.5, 0.1)]
         (tmp_path / f"{name}.json").write_text(json.dumps({"post_training": rows}))
     figure = figures.post_training(tmp_path)
@@ -603,12 +649,16 @@ def test_the_picture_without_training_has_a_line_for_each_method(tmp_path):
 
 def test_the_picture_of_convolutions_draws_rises_as_lines():
     comparison = [{"method": name, "macs": {"mean": macs}, "test_error": {"mean": error, "deviation": 0.001}}
-                  for name, macs, error in (("ours", 92_000, 0.008), ("taylor", 92_500, 0.0085), ("scratch", 92_900, 0.021))]
+                  for name, macs,
+                  error in (("ours", 92_000, 0.008), ("taylor", 92_500, 0.0085), ("scratch", 92_900, 0.021))]
     axes = pareto(comparison, [], picture.CONVOLUTIONS).axes[0]
-    drawn = {tuple(point) for c in axes.collections if isinstance(c, PathCollection) for point in np.asarray(c.get_offsets())}
+    drawn = {tuple(point) for c in axes.collections if isinstance(c, PathCollection)
+             for point in np.asarray(c.get_offsets())}
     whole = {(p.macs, p.test_error) for p in lenet5.PUBLISHED if not p.over_dense}
     assert drawn == whole | {(92_500, 100 * 0.0085)}
     lines = next(c for c in axes.collections if isinstance(c, LineCollection) and "dense" in str(c.get_label()))
-    ends = {(round(float(low[0])), round(float(low[1]), 6), round(float(high[1]), 6)) for low, high in lines.get_segments()}
-    assert ends == {(p.macs, round(0.8 + p.test_error, 6), round(0.9 + p.test_error, 6)) for p in lenet5.PUBLISHED if p.over_dense}
+    ends = {(round(float(low[0])), round(float(low[1]), 6), round(float(high[1]), 6)) for low,
+            high in lines.get_segments()}
+    assert ends == {(p.macs, round(0.8 + p.test_error, 6), round(0.9 + p.test_error, 6)) for p in lenet5.PUBLISHED
+                    if p.over_dense}
     assert "1 points above 2 % are left out" in axes.get_xlabel()

@@ -1,4 +1,5 @@
-"""Losses on logits: the laws that every one of them must show. Definitions, gradients and refusals: test_catalogue.py."""
+"""Losses on logits: the laws that every one of them must show. Definitions, gradients and refusals:
+test_catalogue.py."""
 
 import math
 
@@ -67,7 +68,8 @@ def test_finite_differences(loss, seed):
 @LAWS
 @given(seed=st.integers(0, 10 ** 6), c=st.integers(2, 6))
 def test_the_limit_of_high_temperatures(seed, c):
-    """T²·KL → ‖centred difference‖²/(2C), logit_matching being C times that; for values and gradients. The error falls like 1/T."""
+    """T²·KL → ‖centred difference‖²/(2C), logit_matching being C times that; for values and gradients. The error falls
+    like 1/T."""
     z, v = logits(seed, 3, c, size=1.0)
     limit, d_limit = logit_matching(z, v)
     errors = []

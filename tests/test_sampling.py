@@ -77,7 +77,10 @@ def test_examples_that_are_all_the_same_are_refused():
         survey(cut(np.ones((7, 2), np.float32), None, []), 0.1, 0)
 
 
-# ---- the reservoir ------------------------------------------------------------------------------------------------------------------------
+# ---- the reservoir
+# ----------------------------------------------------------------------------------------------------------------------
+# -
+# -
 
 
 def drawn(x, y, size, seed, cuts=()):
@@ -99,7 +102,8 @@ def algorithm_r(x, size, u):
 
 
 @QUICK
-@given(n=st.integers(1, 60), size=st.integers(1, 20), seed=st.integers(0, 1000), cuts=st.lists(st.integers(1, 59), max_size=6))
+@given(n=st.integers(1, 60), size=st.integers(1, 20), seed=st.integers(0, 1000),
+       cuts=st.lists(st.integers(1, 59), max_size=6))
 def test_equal_to_the_plain_algorithm_for_every_split(n, size, seed, cuts):
     x = np.arange(2.0 * n, dtype=np.float32).reshape(n, 2)
     y = np.arange(n)
@@ -123,13 +127,15 @@ def test_each_example_is_drawn_as_often():
     assert apart == pytest.approx(np.full(66, 4 * 3 / (12 * 11)), abs=0.02)               # deviation 0.0037
 
 
-# ---- parts of a stream ----------------------------------------------------------------------------------------------------------------------
+# ---- parts of a stream
+# ----------------------------------------------------------------------------------------------------------------------
 
 
 @QUICK
 @given(rows=st.integers(1, 50), cuts=st.lists(st.integers(1, 199), max_size=6), seed=st.integers(0, 100))
 def test_batches_of_what_is_learnt_from(rows, cuts, seed):
-    """What is not held out, in order, in batches of just so many rows; with the sample of what is, every example once."""
+    """What is not held out, in order, in batches of just so many rows; with the sample of what is, every example
+    once."""
     x = examples(200)
     found = survey(cut(x, None, []), 0.2, seed)
     batches = learnt_from(cut(x, None, cuts), found, 0.5, rows)

@@ -1,4 +1,5 @@
-"""Folders of .npz shards: read in slices, equal to what NumPy reads, and refused in one sentence where they are none."""
+"""Folders of .npz shards: read in slices, equal to what NumPy reads, and refused in one sentence where they are
+none."""
 
 import tracemalloc
 import zipfile

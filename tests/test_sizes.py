@@ -1,4 +1,5 @@
-"""Sizes from widths: what a network costs after any removal, counted; budgets of networks with additions; units of inputs that are added."""
+"""Sizes from widths: what a network costs after any removal, counted; budgets of networks with additions; units of
+inputs that are added."""
 
 import json
 from dataclasses import replace
@@ -29,8 +30,10 @@ def op(name, **options):
 def residual(rng, channels=7, inner=6):
     """x + f(x) on maps."""
     return Network([op("unflatten", shape=[6, 6, 1]), conv_layer(1, channels, 3, rng, padding=1), op("relu"),
-                    conv_layer(channels, inner, 3, rng, padding=1), op("relu"), conv_layer(inner, channels, 3, rng, padding=1),
-                    op("add", back=3), op("relu"), op("max_pool", size=2), op("flatten"), dense_layer(9 * channels, 4, rng)])
+                    conv_layer(channels, inner, 3, rng, padding=1), op("relu"),
+                    conv_layer(inner, channels, 3, rng, padding=1),
+                    op("add", back=3), op("relu"), op("max_pool", size=2), op("flatten"),
+                    dense_layer(9 * channels, 4, rng)])
 
 
 def two_blocks(rng, width=9, inner=8):
@@ -42,7 +45,8 @@ def two_blocks(rng, width=9, inner=8):
 
 def adding_inputs(rng):
     """The inputs themselves are added to what two layers make of them."""
-    return Network([dense_layer(10, 30, rng), op("relu"), dense_layer(30, 10, rng), op("add", back=3), op("relu"), dense_layer(10, 3, rng)])
+    return Network([dense_layer(10, 30, rng), op("relu"), dense_layer(30, 10, rng), op("add", back=3), op("relu"),
+                    dense_layer(10, 3, rng)])
 
 
 MADE = {"residual": residual, "two blocks": two_blocks, "adding inputs": adding_inputs,
@@ -52,14 +56,16 @@ MADE = {"residual": residual, "two blocks": two_blocks, "adding inputs": adding_
 @settings(derandomize=True, deadline=None, max_examples=60)
 @given(name=st.sampled_from(list(MADE)), seed=st.integers(0, 10 ** 6))
 def test_what_is_left_costs_what_its_widths_say(name, seed):
-    """Any neurons cut out of any junctions: the smaller network, visited layer by layer, against the formula with its widths."""
+    """Any neurons cut out of any junctions: the smaller network, visited layer by layer, against the formula with its
+    widths."""
     rng = np.random.default_rng(seed)
     network = MADE[name](rng)
     there = geometry(network)
     for k, place in enumerate(junctions(network)):
         if k in there.fixed:
             continue
-        network = keep(network, junctions(network)[k], np.sort(rng.permutation(place.width)[:rng.integers(1, place.width + 1)]))
+        network = keep(network, junctions(network)[k],
+                       np.sort(rng.permutation(place.width)[:rng.integers(1, place.width + 1)]))
     found, counted = cost.of_widths(widths_of(network), geometry=there), cost.of(network)
     assert (found.macs, found.parameters, found.neurons) == (counted.macs, counted.parameters, counted.neurons)
 
@@ -87,7 +93,8 @@ def coloured(rng):
     """A residual network on pictures of three colours, of which it does not look at the last."""
     first = conv_layer(3, 7, 3, rng, padding=1)
     first.params[0][..., 2] = 0
-    return Network([op("unflatten", shape=[5, 5, 3]), first, *residual(rng).layers[2:8], op("global_average_pool"), dense_layer(7, 4, rng)])
+    return Network([op("unflatten", shape=[5, 5, 3]), first, *residual(rng).layers[2:8], op("global_average_pool"),
+                    dense_layer(7, 4, rng)])
 
 
 def adding_logits(rng):
@@ -110,7 +117,8 @@ def test_a_budget_is_kept_where_paths_are_added(name, target, part, two_rounds):
     x = np.random.default_rng(2).standard_normal((300, cost.input_shape(teacher)[0])).astype(np.float32)
     out, what = npkd.compress(teacher, x, target, epochs=1), target.partition("=")[0]
     assert getattr(cost.of(out.student), what) <= part * getattr(cost.of(teacher), what)
-    assert getattr(cost.of(out.student), what) >= 0.8 * part * getattr(cost.of(teacher), what), "much less than was allowed"
+    assert getattr(cost.of(out.student), what) >= 0.8 * part * getattr(cost.of(teacher),
+                                                                       what), "much less than was allowed"
     assert out.difference <= 1e-4
     assert "-".join(map(str, widths_of(out.student))) in str(out)
     assert name != "coloured" or out.student.widths[0] == 3
@@ -125,13 +133,15 @@ def test_a_target_that_tied_inputs_forbid_is_refused():
 
 
 def test_a_rise_of_the_error_is_a_target_too(two_rounds):
-    teacher, x = two_blocks(np.random.default_rng(1)), np.random.default_rng(2).standard_normal((400, 12)).astype(np.float32)
+    teacher, x = (
+        two_blocks(np.random.default_rng(1)), np.random.default_rng(2).standard_normal((400, 12)).astype(np.float32)
+    )
     out = npkd.compress(teacher, x, "error=+60", epochs=2)
     assert len(out.rounds) > 1
     assert out.student_error <= 0.6
     sizes = [cost.of(teacher).macs, *(cost.of(r.student).macs for r in out.rounds)]
     assert all(after <= before / 2 for before, after in zip(sizes, sizes[1:], strict=False))
-    whole = adding_logits(np.random.default_rng(1))                        # 12 at least: the run ends before, and keeps what it has
+    whole = adding_logits(np.random.default_rng(1))            # 12 at least: the run ends before, and keeps what it has
     assert 12 <= npkd.compress(whole, x[:, :10], "error=+99", epochs=1).macs[1] < 39
 
 
@@ -145,8 +155,12 @@ def test_logits_that_are_added_to_stay():
 
 
 def test_inputs_that_are_added_keep_their_unit(two_rounds, monkeypatch):
-    """In other units the sum would be another function: what is compressed gives on the rows that are learnt from what was given gives."""
-    teacher, x = adding_inputs(np.random.default_rng(4)), 1000 * np.random.default_rng(5).standard_normal((400, 10)).astype(np.float32)
+    """In other units the sum would be another function: what is compressed gives on the rows that are learnt from what
+    was given gives."""
+    teacher, x = (
+        adding_inputs(np.random.default_rng(4)),
+        1000 * np.random.default_rng(5).standard_normal((400, 10)).astype(np.float32)
+    )
     seen, right = [], pipeline.compress
 
     def spy(data, *given, **options):
@@ -156,7 +170,8 @@ def test_inputs_that_are_added_keep_their_unit(two_rounds, monkeypatch):
     monkeypatch.setattr(pipeline, "compress", spy)
     npkd.compress(teacher, x, "widths=10-20", epochs=1)
     np.testing.assert_array_equal(*seen[0])
-    apart = teacher.replace({0: replace(teacher.layers[0], params=(teacher.layers[0].params[0] * np.r_[1000, np.ones(9)].astype(np.float32),
+    apart = teacher.replace({0: replace(teacher.layers[0], params=(teacher.layers[0].params[0]
+                                                                   * np.r_[1000, np.ones(9)].astype(np.float32),
                                                                   teacher.layers[0].params[1]))})
     assert units_of(apart) is None
     assert units_of(Network(apart.layers[:3])) is not None
@@ -166,16 +181,20 @@ def test_inputs_that_are_added_keep_their_unit(two_rounds, monkeypatch):
 
 def test_a_residual_network_from_a_file(tmp_path, capsys):
     """The command line, the page and the history speak of its junctions."""
-    teacher = Network([op("unflatten", shape=[8, 8, 1]), *residual(np.random.default_rng(6)).layers[1:8], op("global_average_pool"),
-                       dense_layer(7, 10, np.random.default_rng(7))])
+    teacher = Network([op("unflatten", shape=[8, 8, 1]), *residual(np.random.default_rng(6)).layers[1:8],
+                       op("global_average_pool"), dense_layer(7, 10, np.random.default_rng(7))])
     storage.save(tmp_path / "teacher.npz", storage.Model(teacher))
-    words = ["compress", "--data", "digits", "--teacher", str(tmp_path / "teacher.npz"), "--target", "macs=60%", "--epochs", "2"]
+    words = ["compress", "--data", "digits", "--teacher", str(tmp_path / "teacher.npz"), "--target", "macs=60%",
+             "--epochs", "2"]
     assert main([*words, "--out", str(tmp_path / "out"), "--quiet"]) == 0
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["teacher"]["widths"] == [1, 7, 6, 10]
     assert len(summary["layers"]) == len(summary["removals"]) == 3
     assert summary["student"]["macs"] <= 0.6 * summary["teacher"]["macs"]
-    assert summary["rounds"][-1]["widths"] == summary["student"]["widths"] == widths_of(storage.load(tmp_path / "out" / "student.npz").network)
+    assert (
+        summary["rounds"][-1]["widths"] == summary["student"]["widths"]
+        == widths_of(storage.load(tmp_path / "out" / "student.npz").network)
+    )
     history = [json.loads(line) for line in (tmp_path / "out" / "history.jsonl").read_text().splitlines()]
     assert {len(entry["widths"]) for entry in history} == {4}
     assert "without a certificate" in capsys.readouterr().out

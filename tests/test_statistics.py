@@ -1,4 +1,5 @@
-"""Statistics of a layer: equal to their definition, the same for every way of cutting the data up, and exact for single precision."""
+"""Statistics of a layer: equal to their definition, the same for every way of cutting the data up, and exact for single
+precision."""
 
 from dataclasses import astuple
 
@@ -57,7 +58,8 @@ def test_one_example_has_no_deviation():
 
 
 @QUICK
-@given(seed=st.integers(0, 10 ** 6), cuts=st.lists(st.integers(1, 39), max_size=6), order=st.randoms(use_true_random=False))
+@given(seed=st.integers(0, 10 ** 6), cuts=st.lists(st.integers(1, 39), max_size=6),
+       order=st.randoms(use_true_random=False))
 def test_any_split_in_any_order_gives_the_same(seed, cuts, order):
     """Parts of any sizes, shuffled, added as a random tree and one after the other."""
     h, z = data(np.random.default_rng(seed), 40, mean=3.0)
@@ -90,14 +92,17 @@ def test_single_precision_with_a_large_mean(mean):
     hc, zc = h.astype(np.float64), z.astype(np.float64)
     two_passes = Statistics(3000, hc.mean(axis=0), zc.mean(axis=0), *(np.zeros(0),) * 3)
     hc, zc = hc - hc.mean(axis=0), zc - zc.mean(axis=0)
-    close(s, Statistics(3000, two_passes.mean_h, two_passes.mean_z, hc.T @ hc, hc.T @ zc, (zc * zc).sum(axis=0)), rtol=1e-10)
+    close(s, Statistics(3000, two_passes.mean_h, two_passes.mean_z, hc.T @ hc, hc.T @ zc, (zc * zc).sum(axis=0)),
+          rtol=1e-10)
     # the test can fail: moments about zero, in the data's own precision, are far off
     naive = h.T @ h - 3000 * np.outer(h.mean(axis=0), h.mean(axis=0))
     assert np.abs(naive - hc.T @ hc).max() > 1e-3 * np.abs(hc.T @ hc).max()
 
 
-@pytest.mark.parametrize("view", [np.asfortranarray, lambda a: np.repeat(a, 2, axis=0)[::2], lambda a: np.repeat(a, 2, axis=1)[:, ::2],
-                                  lambda a: a[::-1].copy()[::-1]], ids=["columns first", "rows", "columns", "backwards"])
+@pytest.mark.parametrize("view", [np.asfortranarray, lambda a: np.repeat(a, 2, axis=0)[::2],
+                                  lambda a: np.repeat(a, 2, axis=1)[:, ::2],
+                                  lambda a: a[::-1].copy()[::-1]],
+                                  ids=["columns first", "rows", "columns", "backwards"])
 def test_views_give_the_same(view):
     h, z = data(np.random.default_rng(2), 30)
     close(Statistics.of(view(h), view(z)), by_definition(h, z))

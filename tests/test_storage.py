@@ -26,9 +26,12 @@ def everything(dtype=np.float32):
     """A network with every op that a perceptron may be made of."""
     layers = [
         Layer("select", options={"kept": [4, 0, 2]}), Layer("dropout", options={"rate": 0.25}), Layer("flatten"),
-        Layer("dense", (normal(6, 3), normal(6))), Layer("batch_norm", (normal(6), normal(6)), {"eps": 0.01}, (normal(6), normal(6) ** 2)),
-        Layer("relu"), Layer("maxout", options={"pieces": 2}), Layer("gate", (normal(3),)), Layer("dense", (normal(4, 3), normal(4))),
-        Layer("tanh"), Layer("batch_norm", (normal(4), normal(4))), Layer("dense", (normal(2, 4), normal(2))), Layer("sigmoid"),
+        Layer("dense", (normal(6, 3), normal(6))),
+        Layer("batch_norm", (normal(6), normal(6)), {"eps": 0.01}, (normal(6), normal(6) ** 2)),
+        Layer("relu"), Layer("maxout", options={"pieces": 2}), Layer("gate", (normal(3),)),
+        Layer("dense", (normal(4, 3), normal(4))),
+        Layer("tanh"), Layer("batch_norm", (normal(4), normal(4))), Layer("dense", (normal(2, 4), normal(2))),
+        Layer("sigmoid"),
     ]
     return Network(layers).astype(dtype)
 
@@ -36,8 +39,10 @@ def everything(dtype=np.float32):
 def with_maps(dtype=np.float32):
     """A network with every op that maps need, and takes as many values."""
     return Network([
-        Layer("unflatten", options={"shape": [5, 1, 1]}), Layer("conv2d", (normal(3, 3, 1, 1), normal(3)), {"padding": [1, 0]}),
-        Layer("offset", (normal(5, 1, 3),)), Layer("conv2d", (normal(3, 1, 1, 3), normal(3))), Layer("add", options={"back": 1}),
+        Layer("unflatten", options={"shape": [5, 1, 1]}),
+        Layer("conv2d", (normal(3, 3, 1, 1), normal(3)), {"padding": [1, 0]}),
+        Layer("offset", (normal(5, 1, 3),)), Layer("conv2d", (normal(3, 1, 1, 3), normal(3))),
+        Layer("add", options={"back": 1}),
         Layer("average_pool", options={"size": [2, 1], "stride": 1}), Layer("max_pool", options={"size": [2, 1]}),
         Layer("global_average_pool"), Layer("dense", (normal(2, 3), normal(2))),
     ]).astype(dtype)
@@ -75,7 +80,8 @@ def test_every_op_comes_back(tmp_path, dtype, made):
     assert model.scaling.factor.tobytes() == scaling.factor.tobytes()
     x = RNG.standard_normal((7, 5))
     assert np.array_equal(model.logits(x), Model(network, scaling).logits(x))
-    np.testing.assert_allclose(model.logits(x), network.predict(((x - scaling.offset) * scaling.factor).astype(dtype)), atol=1e-4)
+    np.testing.assert_allclose(model.logits(x), network.predict(((x - scaling.offset) * scaling.factor).astype(dtype)),
+                               atol=1e-4)
 
 
 def test_batch_norm_without_running_moments(tmp_path):
@@ -206,7 +212,8 @@ DENSE = {"0.w": W, "0.b": B}
 
 
 @pytest.mark.parametrize(("layers", "arrays"), [
-    ([entry("dense"), entry("dense")], {**DENSE, "1.w": np.ones((2, 3), np.float32), "1.b": B}),     # 2 outputs into 3 inputs
+    # 2 outputs into 3 inputs
+    ([entry("dense"), entry("dense")], {**DENSE, "1.w": np.ones((2, 3), np.float32), "1.b": B}),
     ([entry("dense")], {"0.w": W, "0.b": np.zeros(3, np.float32)}),
     ([entry("dense")], {"0.w": np.ones(3, np.float32), "0.b": B}),
     ([entry("dense")], {"0.w": np.ones((2, 3), int), "0.b": B}),
@@ -220,7 +227,8 @@ DENSE = {"0.w": W, "0.b": B}
     ([entry("dense"), entry("maxout", {"pieces": "2"})], DENSE),
     ([entry("dense"), entry("dropout", {"rate": 1.5})], DENSE),
     ([entry("dense"), entry("dropout", {"rate": "much"})], DENSE),
-    ([entry("dense"), entry("batch_norm", {}, 2)], {**DENSE, "1.gamma": B, "1.beta": B, "1.running0": B, "1.running1": B3}),
+    ([entry("dense"), entry("batch_norm", {}, 2)],
+     {**DENSE, "1.gamma": B, "1.beta": B, "1.running0": B, "1.running1": B3}),
     ([entry("dense"), entry("batch_norm", {}, 1)], {**DENSE, "1.gamma": B, "1.beta": B, "1.running0": B}),
     ([entry("dense"), entry("batch_norm", {}, "2")], {**DENSE, "1.gamma": B, "1.beta": B}),
     ([entry("select", {"kept": [0, 0, 1]}), entry("dense")], {"1.w": W, "1.b": B}),
@@ -240,7 +248,8 @@ DENSE = {"0.w": W, "0.b": B}
     ([{"op": ["dense"], "options": {}, "running": 0}], DENSE),
     ([entry("dense", 5)], DENSE),
     ([entry("dense", "ab")], DENSE),
-    ([entry("dense")], {**DENSE, "offset": np.zeros(4, np.float32), "factor": np.ones(4, np.float32)}),     # scales 4 of 3 inputs
+    # scales 4 of 3 inputs
+    ([entry("dense")], {**DENSE, "offset": np.zeros(4, np.float32), "factor": np.ones(4, np.float32)}),
     ([entry("dense")], {**DENSE, "offset": np.zeros(3), "factor": np.ones(3)}),
     ([entry("dense")], {**DENSE, "offset": np.zeros(3, np.float32)}),
     ([entry("dense")], {**DENSE, "offset": np.zeros(3, np.float32), "factor": np.zeros(3, np.float32)}),

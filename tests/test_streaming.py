@@ -1,4 +1,5 @@
-"""Statistics of a stream: any split and any order of merging give the same numbers, also through files and other processes."""
+"""Statistics of a stream: any split and any order of merging give the same numbers, also through files and other
+processes."""
 
 import subprocess
 import sys
@@ -93,7 +94,16 @@ def test_a_pass_over_batches_of_any_sizes(rows, cuts):
     close(held[1], definition(a[2], a[3]))
 
 
-# ---- files ------------------------------------------------------------------------------------------------------------------------------
+# ---- files
+# ----------------------------------------------------------------------------------------------------------------------
+# -
+# -
+# -
+# -
+# -
+# -
+# -
+# -
 
 
 def two_layers(rng, n):
@@ -139,7 +149,8 @@ saved.save(out, gather(network, network, lambda: iter([x[:7], x[7:]]), [0, 2]))
 """
     for k, part in enumerate((x[:20], x[20:])):
         np.save(tmp_path / f"x{k}.npy", part)
-        subprocess.run([sys.executable, "-c", program, str(tmp_path / "network.npz"), str(tmp_path / f"x{k}.npy"), str(tmp_path / f"s{k}.npz")],
+        subprocess.run([sys.executable, "-c", program, str(tmp_path / "network.npz"), str(tmp_path / f"x{k}.npy"),
+                        str(tmp_path / f"s{k}.npz")],
                        check=True, cwd=ROOT)
     merged = saved.merge_files([tmp_path / "s0.npz", tmp_path / "s1.npz"])
     for one, other in zip(merged, gather(network, network, lambda: iter([x]), [0, 2]), strict=True):
@@ -157,7 +168,8 @@ def written(path, changed=None, **header):
 @pytest.mark.parametrize(("changed", "header"), [
     ({"0.A": np.ones((2, 3))}, {}), ({"0.t": np.ones((2, 1))}, {}), ({"0.A": np.full((2, 2), np.nan)}, {}),
     ({"0.C": np.ones((2, 2), np.float32)}, {}), ({"0.mean_h": np.array(1.0)}, {}),
-    ({}, {"counts": [0]}), ({}, {"counts": [2.5]}), ({}, {"counts": [6, 6]}), ({}, {"counts": 6}), ({}, {"counts": None}),
+    ({}, {"counts": [0]}), ({}, {"counts": [2.5]}), ({}, {"counts": [6, 6]}), ({}, {"counts": 6}),
+    ({}, {"counts": None}),
 ])
 def test_what_is_no_statistics_is_refused(tmp_path, changed, header):
     with pytest.raises(InputError, match="does not hold statistics"):

@@ -17,7 +17,8 @@ MANY = settings(derandomize=True, deadline=None, max_examples=250)
 
 @dataclass
 class Planted:
-    """A network, and what removal has to find in it: (junction, neuron) -> reason, and into which neuron a duplicate goes."""
+    """A network, and what removal has to find in it: (junction, neuron) -> reason, and into which neuron a duplicate
+    goes."""
 
     network: Network
     inputs: int
@@ -29,7 +30,8 @@ def nonzero(rng, *shape):
 
 
 def between(rng, width, pieces):
-    """Per-neuron layers behind a dense layer of width · pieces outputs, in a random order: maxout is one of them where pieces > 1."""
+    """Per-neuron layers behind a dense layer of width · pieces outputs, in a random order: maxout is one of them where
+    pieces > 1."""
     layers, now = [], width * pieces
     for op in rng.permutation(["batch_norm", "gate", "dropout", "act", "maxout"]):
         if op == "act":
@@ -48,13 +50,15 @@ def between(rng, width, pieces):
 
 
 def rows(array, width, j):
-    """The entries of an array that belong to neuron j of ``width``: several where maxout still has to choose among them."""
+    """The entries of an array that belong to neuron j of ``width``: several where maxout still has to choose among
+    them."""
     pieces = len(array) // width
     return slice(j * pieces, (j + 1) * pieces)
 
 
 def planted(seed):
-    """A random perceptron of 1 to 3 hidden layers, each with at least two neurons that are sound, and up to five that are not."""
+    """A random perceptron of 1 to 3 hidden layers, each with at least two neurons that are sound, and up to five that
+    are not."""
     rng = np.random.default_rng(seed)
     hidden, inputs = int(rng.integers(1, 4)), int(rng.integers(2, 6))
     layers, expected, front = [], {}, inputs
@@ -131,7 +135,8 @@ def test_everything_planted_is_found_and_nothing_else(seed):
     # the widths tell the same story
     counts = [sum(r.junction == k for r in removals) for k in range(len(network.dense_layers))]
     readers = [network.layers[i].params[0].shape[1] for i in network.dense_layers]
-    assert [smaller.layers[i].params[0].shape[1] for i in smaller.dense_layers] == [n - c for n, c in zip(readers, counts, strict=True)]
+    assert [smaller.layers[i].params[0].shape[1]
+            for i in smaller.dense_layers] == [n - c for n, c in zip(readers, counts, strict=True)]
     again, more = remove(smaller)
     assert not more
     agree(smaller, again, x, 0)
@@ -150,7 +155,8 @@ def test_single_precision(seed):
 
 @pytest.mark.parametrize("reason", ["constant", "duplicate"])
 def test_a_careless_removal_would_be_seen(reason):
-    """Forgetting to fold a constant, or to hand over a duplicate's weights, changes outputs by much more than the tolerance."""
+    """Forgetting to fold a constant, or to hand over a duplicate's weights, changes outputs by much more than the
+    tolerance."""
     rng = np.random.default_rng(0)
     w1, b1 = nonzero(rng, 4, 3), nonzero(rng, 4)
     if reason == "constant":
@@ -166,7 +172,8 @@ def test_a_careless_removal_would_be_seen(reason):
     agree(network, remove(network)[0], x)
 
 
-# ---- one thing at a time ------------------------------------------------------------------------------------------------------------
+# ---- one thing at a time
+# ------------------------------------------------------------------------------------------------------------
 
 
 def dense(w, b=None):
@@ -217,16 +224,19 @@ def test_signed_zeros_are_one_number():
 
 
 def test_cascade_forwards_and_backwards():
-    """A neuron read only by a dead one dies; a neuron fed only by constants becomes constant; inputs read by none go."""
+    """A neuron read only by a dead one dies; a neuron fed only by constants becomes constant; inputs read by none
+    go."""
     back = Network([dense(np.eye(3)), Layer("relu"), dense(np.eye(3)), Layer("relu"), dense([[1, 0, 2]])])
     smaller, removals = remove(back)
     assert {(r.junction, r.neuron, r.reason) for r in removals} == {(2, 1, "dead"), (1, 1, "dead"), (0, 1, "dead")}
     assert smaller.widths == [2, 2, 2, 1]
     w = np.eye(3)
     w[1] = 0
-    forth = Network([dense(w, [1, 2, 3]), Layer("relu"), dense(np.eye(3), [1, 1, 1]), Layer("relu"), dense([[1, 5, 2]])])
+    forth = Network([dense(w, [1, 2, 3]), Layer("relu"), dense(np.eye(3), [1, 1, 1]), Layer("relu"),
+                     dense([[1, 5, 2]])])
     smaller, removals = remove(forth)
-    assert {(r.junction, r.neuron, r.reason) for r in removals} == {(1, 1, "constant"), (2, 1, "constant"), (0, 1, "dead")}
+    assert {(r.junction, r.neuron, r.reason) for r in removals} == {(1, 1, "constant"), (2, 1, "constant"),
+                                                                    (0, 1, "dead")}
     for network in (back, forth):
         agree(network, remove(network)[0], np.random.default_rng(0).standard_normal((9, 3)))
 
@@ -250,9 +260,11 @@ def test_of_a_layer_that_dies_one_neuron_stays(reason):
 
 
 def test_what_stands_before_a_neuron_that_stays_unread_goes_too():
-    """The last neuron of a layer is constant: it stays, its weights go into a bias, and what made it is heard no more."""
+    """The last neuron of a layer is constant: it stays, its weights go into a bias, and what made it is heard no
+    more."""
     rng = np.random.default_rng(0)
-    network = Network([dense(rng.standard_normal((4, 3)), rng.standard_normal(4)), Layer("relu"), dense(rng.standard_normal((1, 4)), [0.5]),
+    network = Network([dense(rng.standard_normal((4, 3)), rng.standard_normal(4)), Layer("relu"),
+                       dense(rng.standard_normal((1, 4)), [0.5]),
                        Layer("gate", (np.zeros(1),)), dense(rng.standard_normal((2, 1)), [1, 2])])
     smaller, removals = remove(network)
     assert smaller.widths == [1, 1, 1, 2]
@@ -297,7 +309,8 @@ def test_inputs_behind_other_layers(front):
 
 
 def test_layers_behind_the_last_dense_stay():
-    network = Network([dense([[1, 2], [0, 0]]), Layer("relu"), dense([[1, 1], [2, 1]]), Layer("sigmoid"), Layer("gate", (np.ones(2),))])
+    network = Network([dense([[1, 2], [0, 0]]), Layer("relu"), dense([[1, 1], [2, 1]]), Layer("sigmoid"),
+                       Layer("gate", (np.ones(2),))])
     smaller, removals = remove(network)
     assert [layer.op for layer in smaller.layers][-2:] == ["sigmoid", "gate"]
     assert len(removals) == 1
@@ -311,7 +324,8 @@ def test_the_parts_of_maxout_go_together():
     w[0] = 0                                          # one piece alone
     w[2:4] = 0                                        # the whole neuron 1
     w[6], b[6] = w[4], b[4]                           # one piece of neuron 3 equals one of neuron 2
-    network = Network([dense(w, b), Layer("maxout", options={"pieces": 2}), dense(nonzero(np.random.default_rng(2), 2, 4))])
+    network = Network([dense(w, b), Layer("maxout", options={"pieces": 2}),
+                       dense(nonzero(np.random.default_rng(2), 2, 4))])
     smaller, removals = remove(network)
     assert removals == [Removal(1, 1, "constant")]
     agree(network, smaller, np.random.default_rng(3).standard_normal((9, 3)))

@@ -20,8 +20,10 @@ def test_whole_is_the_size_that_counts():
 
 
 @pytest.mark.parametrize(("text", "kind", "bound"), [
-    ("macs=26620", "macs", 26620), ("macs=10%", "macs", 26620), ("macs=1e4", "macs", 10000), ("neurons=120", "neurons", 120),
-    ("neurons=50%", "neurons", 592), ("parameters=100%", "parameters", WHOLE["parameters"]), ("bytes=12.5%", "bytes", WHOLE["bytes"] / 8),
+    ("macs=26620", "macs", 26620), ("macs=10%", "macs", 26620), ("macs=1e4", "macs", 10000),
+    ("neurons=120", "neurons", 120),
+    ("neurons=50%", "neurons", 592), ("parameters=100%", "parameters", WHOLE["parameters"]),
+    ("bytes=12.5%", "bytes", WHOLE["bytes"] / 8),
     ("error=+0.5", "error", 0.5), ("error=2", "error", 2), (f"macs={WHOLE['macs']}", "macs", WHOLE["macs"]),
 ])
 def test_what_can_be_written(text, kind, bound):
@@ -31,8 +33,10 @@ def test_what_can_be_written(text, kind, bound):
     assert type(target.bound) is float
 
 
-@pytest.mark.parametrize("text", ["", "macs", "=", "macs=", "macs=ten", "macs=-5", "macs=0", "macs=0%", "macs=nan", "macs=inf", "macs=10%%",
-                                  "error=5%", "error=-1", "error=0", "flops=10", "MACS=10", "macs = 10", "macs=10 neurons=5", "size"])
+@pytest.mark.parametrize("text", ["", "macs", "=", "macs=", "macs=ten", "macs=-5", "macs=0", "macs=0%", "macs=nan",
+                                  "macs=inf", "macs=10%%",
+                                  "error=5%", "error=-1", "error=0", "flops=10", "MACS=10", "macs = 10",
+                                  "macs=10 neurons=5", "size"])
 def test_what_cannot(text):
     with pytest.raises(InputError) as caught:
         parse(text, WIDTHS)
@@ -49,12 +53,14 @@ def test_a_target_above_the_teacher(text):
 
 
 @pytest.mark.parametrize(("text", "keep_inputs", "smallest"), [
-    ("macs=11", False, 12), ("neurons=2", False, 3), ("neurons=0.1%", False, 3), ("parameters=10", False, 24), ("bytes=95", False, 96),
+    ("macs=11", False, 12), ("neurons=2", False, 3), ("neurons=0.1%", False, 3), ("parameters=10", False, 24),
+    ("bytes=95", False, 96),
     ("macs=794", True, 795), ("neurons=785.9", True, 786), ("parameters=806", True, 807), ("bytes=3227", True, 3228),
 ])
 def test_a_target_below_the_smallest(text, keep_inputs, smallest):
     """One neuron a layer, by hand: 1·1 + 1·1 + 1·10 multiply-accumulates, 2·1 + 2·1 + 2·10 parameters."""
-    with pytest.raises(InputError, match=f"smallest that this network can be is {smallest}, one neuron a layer") as caught:
+    with pytest.raises(InputError,
+                       match=f"smallest that this network can be is {smallest}, one neuron a layer") as caught:
         parse(text, WIDTHS, keep_inputs)
     assert ("all inputs" in str(caught.value)) == keep_inputs
     kind = text.partition("=")[0]
@@ -78,7 +84,8 @@ def test_widths():
     assert parse("widths=784-300-100", WIDTHS, keep_inputs=True).bound == WHOLE["macs"]
 
 
-@pytest.mark.parametrize("number", ["", "-", "97-71-", "97,71,33", "97--71", "-1-2-3", "a-b-c", "97.5-3-2", "10%", "1e3-2-2", "9" * 5000,
+@pytest.mark.parametrize("number", ["", "-", "97-71-", "97,71,33", "97--71", "-1-2-3", "a-b-c", "97.5-3-2", "10%",
+                                    "1e3-2-2", "9" * 5000,
                                     "٣-2-1"])
 def test_widths_that_are_none(number):
     with pytest.raises(InputError, match="it needs a number for each layer, inputs first"):
@@ -86,8 +93,8 @@ def test_widths_that_are_none(number):
 
 
 @pytest.mark.parametrize(("widths", "keep_inputs", "nearest"), [
-    ("0-71-33", False, "1-71-33"), ("97-0-0", False, "97-1-1"), ("785-71-33", False, "784-71-33"), ("1-301-999", False, "1-300-100"),
-    ("97-71-33", True, "784-71-33"), ("0-0-0", True, "784-1-1"),
+    ("0-71-33", False, "1-71-33"), ("97-0-0", False, "97-1-1"), ("785-71-33", False, "784-71-33"),
+    ("1-301-999", False, "1-300-100"), ("97-71-33", True, "784-71-33"), ("0-0-0", True, "784-1-1"),
 ])
 def test_widths_that_cannot_be(widths, keep_inputs, nearest):
     said = f"widths are {widths}, but the teacher has 784-300-100.*; the nearest possible are {nearest}$"
@@ -99,7 +106,8 @@ def test_widths_that_cannot_be(widths, keep_inputs, nearest):
 
 @pytest.mark.parametrize("widths", ["97", "97-71", "97-71-33-10"])
 def test_a_width_for_each_layer(widths):
-    with pytest.raises(InputError, match=f"widths are {widths}; the teacher has 784-300-100, and one is needed for each"):
+    with pytest.raises(InputError,
+                       match=f"widths are {widths}; the teacher has 784-300-100, and one is needed for each"):
         parse(f"widths={widths}", WIDTHS)
 
 
@@ -125,7 +133,9 @@ def test_the_targets_of_rounds(text):
             assert all(e - 1 < s.widths[k] <= e + 1e-9 for s, e in zip(steps, exact, strict=True))
         assert all(s.bound == s.size([*s.widths, 10]) for s in steps)
     else:
-        ratios = [b.bound / a.bound for a, b in zip(steps, steps[1:], strict=False)] + [steps[0].bound / WHOLE[target.kind]]
+        ratios = (
+            [b.bound / a.bound for a, b in zip(steps, steps[1:], strict=False)] + [steps[0].bound / WHOLE[target.kind]]
+        )
         assert ratios == pytest.approx([ratios[0]] * 4)
     assert Target("error", 1.0).after(0.5, WIDTHS) == Target("error", 1.0)
 

@@ -1,4 +1,5 @@
-"""Thirty targets drawn at random on digits: none is exceeded, and one that is impossible is refused with the nearest that is not."""
+"""Thirty targets drawn at random on digits: none is exceeded, and one that is impossible is refused with the nearest
+that is not."""
 
 import re
 from dataclasses import replace
@@ -35,7 +36,8 @@ def counted(network):
     weights = [layer.params[0] for layer in network.layers if layer.op == "dense"]
     arrays = [p for layer in network.layers for p in layer.params]
     assert min(w.size for w in weights) > 0, "no layer is empty"
-    return {"macs": sum(w.size for w in weights), "parameters": sum(a.size for a in arrays), "bytes": sum(a.nbytes for a in arrays),
+    return {"macs": sum(w.size for w in weights), "parameters": sum(a.size for a in arrays),
+            "bytes": sum(a.nbytes for a in arrays),
             "neurons": sum(w.shape[1] for w in weights), "widths": [w.shape[1] for w in weights]}
 
 
@@ -51,7 +53,8 @@ def exceeded(words, student, teacher, data):
     """Whether a student is above what the words say."""
     kind, most = read(words, teacher)
     if kind == "error":
-        wrong, before = ((n.predict(data.x_validation).argmax(axis=1) != data.y_validation).sum() for n in (student, teacher))
+        wrong, before = ((n.predict(data.x_validation).argmax(axis=1) != data.y_validation).sum()
+                         for n in (student, teacher))
         return 100 * (int(wrong) - int(before)) > most * len(data.y_validation) * (1 + 1e-12)
     if kind == "widths":
         return any(w > m for w, m in zip(counted(student)["widths"], most, strict=True))
@@ -60,7 +63,8 @@ def exceeded(words, student, teacher, data):
 
 def nearest(words, sentence):
     """The target that a refusal names."""
-    found = re.search(r"nearest possible are ([\d-]+)$|the smallest that this network can be is (\d+),|the teacher has (\d+);", sentence)
+    found = re.search(r"nearest possible are ([\d-]+)$|the smallest that this network can be is (\d+),|the teacher has "
+                      r"(\d+);", sentence)
     assert found, sentence
     return f"{words.partition('=')[0]}={next(filter(None, found.groups()))}"
 
@@ -76,7 +80,8 @@ def closer(words, named, teacher):
 
 @st.composite
 def targets(draw, kind, whole):
-    """Words for a target, and whether inputs are kept: sizes on all scales, plain or in percent, widths down to zero, rises of the error."""
+    """Words for a target, and whether inputs are kept: sizes on all scales, plain or in percent, widths down to zero,
+    rises of the error."""
     keep_inputs = draw(st.booleans())
     if kind == "error":
         return f"error=+{draw(st.floats(0.05, 60)):.3g}", keep_inputs
@@ -85,7 +90,10 @@ def targets(draw, kind, whole):
         wild = [st.integers(0, round(1.5 * m)) for m in whole["widths"]]
         return "widths=" + "-".join(str(draw(w)) for w in draw(st.sampled_from([likely, wild]))), keep_inputs
     fraction = 10 ** draw(st.floats(-2.5, 0.04))
-    return f"{kind}={100 * fraction:.4g}%" if draw(st.booleans()) else f"{kind}={max(1, round(fraction * whole[kind]))}", keep_inputs
+    return (
+        f"{kind}={100 * fraction:.4g}%" if draw(st.booleans()) else f"{kind}={max(1, round(fraction * whole[kind]))}",
+        keep_inputs
+    )
 
 
 def compressed(words, keep_inputs, data, teacher):
@@ -128,7 +136,8 @@ def test_thirty_random_targets(data, teacher):
 
 @pytest.mark.parametrize("kind", ["macs", "parameters", "bytes", "neurons", "widths"])
 def test_one_neuron_more_would_be_found_out(data, teacher, kind):
-    """The judge of the test above: a student is within a target of its own size and above one that is a little smaller."""
+    """The judge of the test above: a student is within a target of its own size and above one that is a little
+    smaller."""
     student = compressed("widths=30-10-6", False, data, teacher)
     size = counted(student)[kind]
     fits = "-".join(map(str, size)) if kind == "widths" else str(size)
@@ -162,7 +171,8 @@ def test_a_layer_is_never_empty_not_even_where_it_carries_nothing(data, teacher)
 
 
 def test_a_library_user_is_refused_as_well_before_anything_is_trained(data, teacher):
-    for target, named in ((Target("widths", 1.0, (64, 0, 5)), "64-1-5"), (Target("widths", 1.0, (70, 30, 5)), "64-20-5"),
+    for target, named in ((Target("widths", 1.0, (64, 0, 5)), "64-1-5"),
+                          (Target("widths", 1.0, (70, 30, 5)), "64-20-5"),
                           (Target("macs", 11.0), "is 12,"), (Target("macs", 1e9), "the teacher has 1640;")):
         with pytest.raises(InputError, match=re.escape(named)):
             compress(data, target, RECIPE, np.random.default_rng(2), teacher=teacher)

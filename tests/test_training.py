@@ -1,4 +1,5 @@
-"""The training loop against a plain loop written from its formulas, and what it promises: records, seeds, stopping, errors."""
+"""The training loop against a plain loop written from its formulas, and what it promises: records, seeds, stopping,
+errors."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -57,7 +58,8 @@ class Shrink:
 
 
 def naive(network, data, epochs, rng, optimiser, schedule, penalties, clip, adversary):
-    """The loop of ``train`` with the plain network: shuffle, (T11), gradient, (T10), (T1) … (T6), (T9), each parameter on its own."""
+    """The loop of ``train`` with the plain network: shuffle, (T11), gradient, (T10), (T1) … (T6), (T9), each parameter
+    on its own."""
     layers = [Layer(a.op, tuple(p.copy() for p in a.params), a.options, a.running) for a in network.layers]
     memory = {}
     starts = range(0, len(data["x"]), BATCH)
@@ -77,7 +79,8 @@ def naive(network, data, epochs, rng, optimiser, schedule, penalties, clip, adve
                 activations, backward = Network(layers)(x + adversary * dx / np.maximum(size, 1e-300), rng)
                 there, d = cross_entropy(activations[-1], y)
                 value, (_, others) = (value + there) / 2, backward({len(layers): d})
-                gradients = [tuple((a + b) / 2 for a, b in zip(g, h, strict=True)) for g, h in zip(gradients, others, strict=True)]
+                gradients = [tuple((a + b) / 2 for a, b in zip(g, h, strict=True)) for g,
+                             h in zip(gradients, others, strict=True)]
             total += value * len(rows)
             norm = np.sqrt(sum((g ** 2).sum() for layer in gradients for g in layer))
             for i, layer in enumerate(layers):
@@ -94,7 +97,10 @@ def naive(network, data, epochs, rng, optimiser, schedule, penalties, clip, adve
                         m = optimiser.beta1 * m + (1 - optimiser.beta1) * g
                         s = optimiser.beta2 * s + (1 - optimiser.beta2) * g * g
                         step = rate / (np.sqrt(s / (1 - optimiser.beta2 ** t)) + optimiser.eps)
-                        p = p * (1 - rate * optimiser.decay if optimiser.decoupled else 1) - step * m / (1 - optimiser.beta1 ** t)
+                        p = (
+                            p * (1 - rate * optimiser.decay if optimiser.decoupled else 1) - step * m
+                            / (1 - optimiser.beta1 ** t)
+                        )
                     memory[i, j] = m, s
                     if j == 0 and i in penalties:
                         p = penalties[i].prox(p, step)
@@ -115,11 +121,13 @@ def test_equal_to_a_plain_loop(optimiser, clip, penalties, adversary):
     network, data, schedule = small_network(), problem(), cosine(warm_up=0.3, floor=0.1)
     record = last(train(network, data, epochs=3, rng=np.random.default_rng(1), batch=BATCH, optimiser=optimiser,
                         schedule=schedule, penalties=penalties, clip=clip, adversary=adversary))
-    expected, losses = naive(network, data, 3, np.random.default_rng(1), optimiser, schedule, penalties, clip, adversary)
+    expected, losses = naive(network, data, 3, np.random.default_rng(1), optimiser, schedule, penalties, clip,
+                             adversary)
     assert record.loss == pytest.approx(losses[-1], rel=1e-9)
     for p, q in zip(parameters(record.network), parameters(expected), strict=True):
         np.testing.assert_allclose(p, q, rtol=1e-8, atol=1e-10)
-    assert record.penalty == pytest.approx(sum(a.value(expected.layers[i].params[0]) for i, a in penalties.items()), rel=1e-8)
+    assert record.penalty == pytest.approx(sum(a.value(expected.layers[i].params[0]) for i, a in penalties.items()),
+                                           rel=1e-8)
     if penalties:
         assert (record.network.layers[0].params[0] == 0).any()
 
@@ -127,11 +135,12 @@ def test_equal_to_a_plain_loop(optimiser, clip, penalties, adversary):
 @pytest.mark.parametrize("optimiser", [SGD(0.1), SGD(0.1, nesterov=True), Adam(0.01), AdamW(0.01)], ids=str)
 def test_it_learns(optimiser):
     data = problem(np.float32, 300)
-    records = list(train(perceptron([4, 16, 3], np.random.default_rng(0)), data, epochs=15, rng=np.random.default_rng(0),
-                         batch=32, optimiser=optimiser))
+    records = list(train(perceptron([4, 16, 3], np.random.default_rng(0)), data, epochs=15,
+                         rng=np.random.default_rng(0), batch=32, optimiser=optimiser))
     assert records[-1].loss < 0.5 * records[0].loss
     wrong = (records[-1].network.predict(data["x"]).argmax(axis=1) != data["y"]).mean()
-    nearest = ((data["x"] @ (3 * np.eye(3, 4)).T).argmax(axis=1) != data["y"]).mean()        # the best rule, knowing the clouds
+    # the best rule, knowing the clouds
+    nearest = ((data["x"] @ (3 * np.eye(3, 4)).T).argmax(axis=1) != data["y"]).mean()
     assert wrong <= nearest + 0.02
 
 
@@ -149,7 +158,8 @@ def test_nothing_given_is_changed_and_records_are_copies():
 
 
 def test_records_say_what_happened():
-    records = list(train(small_network(), problem(), epochs=4, rng=np.random.default_rng(0), batch=BATCH, optimiser=SGD(0.1),
+    records = list(train(small_network(), problem(), epochs=4, rng=np.random.default_rng(0), batch=BATCH,
+                         optimiser=SGD(0.1),
                          schedule=steps((0.5,), 0.1), validate=lambda network: float(len(network.layers))))
     assert [r.epoch for r in records] == [1, 2, 3, 4]
     assert [r.rate for r in records] == pytest.approx([0.1, 0.1, 0.01, 0.01])
@@ -166,8 +176,8 @@ def test_records_say_what_happened():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_same_seed_gives_the_same_bytes(optimiser, dtype):
     def run(seed):
-        record = last(train(small_network(dtype), problem(dtype), epochs=3, rng=np.random.default_rng(seed), batch=BATCH,
-                            optimiser=optimiser))
+        record = last(train(small_network(dtype), problem(dtype), epochs=3, rng=np.random.default_rng(seed),
+                            batch=BATCH, optimiser=optimiser))
         assert all(p.dtype == dtype for p in parameters(record.network))
         return b"".join(p.tobytes() for p in parameters(record.network))
     assert run(3) == run(3)
@@ -178,7 +188,7 @@ def test_early_stopping_keeps_the_best():
     numbers = iter([3.0, 2.0, 2.5, 1.0, 1.5, 1.0, 2.0, 0.0])
     records = list(train(small_network(), problem(), epochs=20, rng=np.random.default_rng(0), batch=BATCH,
                          validate=lambda network: next(numbers), patience=3))
-    assert [r.epoch for r in records] == [1, 2, 3, 4, 5, 6, 7]               # epoch 4 was best, an equal one does not count
+    assert [r.epoch for r in records] == [1, 2, 3, 4, 5, 6, 7]           # epoch 4 was best, an equal one does not count
     assert records[-1].best is records[3].network
     assert records[2].best is records[1].network
 
@@ -216,7 +226,8 @@ def test_clipping_bounds_the_step(clip):
     norm = np.sqrt(sum((g ** 2).sum() for layer in backward({6: d})[1] for g in layer))
     step = Step(network, 8, SGD(0.5, 0.9), {}, clip)
     before = step.workspace.parameters.copy()
-    got = step({"x": data["x"][:8], "y": data["y"][:8]}, lambda a, batch: (value, {6: cross_entropy(a[-1], batch["y"])[1]}), 0.5)
+    got = step({"x": data["x"][:8], "y": data["y"][:8]}, lambda a,
+               batch: (value, {6: cross_entropy(a[-1], batch["y"])[1]}), 0.5)
     assert got == value
     assert np.linalg.norm(step.workspace.parameters - before) == pytest.approx(0.5 * min(clip, norm), rel=1e-9)
 
@@ -226,7 +237,8 @@ def test_sensitivities_may_enter_anywhere():
     def hint(activations, batch):
         return float((activations[2] ** 2).sum()) / 2, {2: activations[2]}
     network = small_network()
-    record = last(train(network, problem(), hint, epochs=2, rng=np.random.default_rng(0), batch=BATCH, optimiser=SGD(0.001)))
+    record = last(train(network, problem(), hint, epochs=2, rng=np.random.default_rng(0), batch=BATCH,
+                        optimiser=SGD(0.001)))
     assert not np.array_equal(record.network.layers[0].params[0], network.layers[0].params[0])
     for i in (3, 5):
         for p, q in zip(record.network.layers[i].params, network.layers[i].params, strict=True):
@@ -247,7 +259,7 @@ def test_running_moments_follow_the_batches():
         np.testing.assert_allclose(got, wanted, rtol=1e-9)
     record = last(train(network, problem(), epochs=2, rng=rng, batch=BATCH))
     assert len(record.network.layers[1].running) == 2
-    assert record.network.predict(x[:1]).shape == (1, 3)                     # one example has no variance, but needs none
+    assert record.network.predict(x[:1]).shape == (1, 3)                   # one example has no variance, but needs none
 
 
 @pytest.mark.parametrize(("epochs", "refresh", "calls"), [(5, 1, 5), (5, 2, 3), (4, 4, 1), (3, 9, 1)])
@@ -258,13 +270,15 @@ def test_the_data_is_changed_again_after_so_many_epochs(epochs, refresh, calls):
         seen.append(len(data["x"]))
         return {**data, "x": data["x"] + len(seen)}
 
-    list(train(small_network(), problem(), epochs=epochs, rng=np.random.default_rng(0), batch=BATCH, augment=augment, refresh=refresh))
+    list(train(small_network(), problem(), epochs=epochs, rng=np.random.default_rng(0), batch=BATCH, augment=augment,
+               refresh=refresh))
     assert seen == [len(problem()["x"])] * calls
 
 
 def test_an_augmentation_sees_the_data_and_may_add_to_it():
     def augment(batch, rng):
-        return {"x": batch["x"] + 0.1 * rng.standard_normal(batch["x"].shape), "y": batch["y"], "clean": batch["x"].copy()}
+        return {"x": batch["x"] + 0.1 * rng.standard_normal(batch["x"].shape), "y": batch["y"],
+                "clean": batch["x"].copy()}
 
     shifts = []
 
@@ -299,13 +313,15 @@ def test_a_rate_that_is_too_large_is_not_blamed_on_the_data_of_an_adversary():
         return float((difference.astype(np.float64) ** 2).mean()), {len(activations) - 1: difference}
 
     with np.errstate(all="ignore"), pytest.raises(Diverged, match="lower the learning rate"):
-        list(train(small_network(np.float32), problem(np.float32), squared, epochs=20, rng=np.random.default_rng(0), batch=BATCH,
-                   optimiser=SGD(1e12), adversary=0.4))
+        list(train(small_network(np.float32), problem(np.float32), squared, epochs=20, rng=np.random.default_rng(0),
+                   batch=BATCH, optimiser=SGD(1e12), adversary=0.4))
 
 
 def test_running_moments_follow_the_examples_not_the_adversary():
-    network = Network([Layer("batch_norm", (np.ones(4), np.zeros(4))), dense_layer(4, 3, np.random.default_rng(0), np.float64)])
-    records = [last(train(network, problem(), epochs=1, rng=np.random.default_rng(0), batch=BATCH, adversary=radius, optimiser=SGD(1e-9)))
+    network = Network([Layer("batch_norm", (np.ones(4), np.zeros(4))),
+                       dense_layer(4, 3, np.random.default_rng(0), np.float64)])
+    records = [last(train(network, problem(), epochs=1, rng=np.random.default_rng(0), batch=BATCH, adversary=radius,
+                          optimiser=SGD(1e-9)))
                for radius in (0, 3)]
     one, other = (r.network.layers[0].running for r in records)
     for a, b in zip(one, other, strict=True):
@@ -320,11 +336,14 @@ def test_data_that_is_not_finite_is_not_blamed_on_the_rate():
 
 
 @pytest.mark.parametrize(("augment", "words"), [
-    (lambda data, rng: {name: a[:20] for name, a in data.items()}, r"lengths {'x': 20, 'y': 20}; it must return 'x', and 53 rows"),
+    (lambda data, rng: {name: a[:20] for name, a in data.items()},
+     r"lengths {'x': 20, 'y': 20}; it must return 'x', and 53 rows"),
     (lambda data, rng: {name: np.concatenate([a, a]) for name, a in data.items()}, r"lengths {'x': 106, 'y': 106}"),
     (lambda data, rng: {"y": data["y"]}, r"lengths {'y': 53}; it must return 'x'"),
-    (lambda data, rng: data | ({"more": data["y"]} if rng.random() < 0.5 else {}), "names, shapes and dtypes must stay"),
-    (lambda data, rng: data | {"y": data["y"].astype([np.int64, np.int32][rng.integers(2)])}, "names, shapes and dtypes must stay"),
+    (lambda data, rng: data | ({"more": data["y"]} if rng.random() < 0.5 else {}),
+     "names, shapes and dtypes must stay"),
+    (lambda data, rng: data | {"y": data["y"].astype([np.int64, np.int32][rng.integers(2)])},
+     "names, shapes and dtypes must stay"),
 ])
 def test_an_augmentation_that_does_not_keep_its_rows_or_arrays(augment, words):
     """Rows that are never shown, or shown instead of others, would be a silent loss."""
@@ -341,22 +360,26 @@ def test_what_an_augmentation_gives_has_the_dtype_of_the_network():
         value, d = cross_entropy(activations[-1], batch["y"])
         return value, {len(activations) - 1: d}
 
-    list(train(small_network(np.float32), problem(np.float32), objective, epochs=1, rng=np.random.default_rng(0), batch=BATCH, augment=augment))
+    list(train(small_network(np.float32), problem(np.float32), objective, epochs=1, rng=np.random.default_rng(0),
+               batch=BATCH, augment=augment))
 
 
 def test_a_validation_that_is_no_number_is_refused():
     with pytest.raises(InputError, match="validate returned nan after epoch 1"):
-        list(train(small_network(), problem(), epochs=3, rng=np.random.default_rng(0), batch=BATCH, validate=lambda network: float("nan")))
+        list(train(small_network(), problem(), epochs=3, rng=np.random.default_rng(0), batch=BATCH,
+                   validate=lambda network: float("nan")))
 
 
 def test_an_infinite_validation_is_no_reason_to_keep_the_untrained_network():
     network = small_network()
-    record = next(train(network, problem(), epochs=3, rng=np.random.default_rng(0), batch=BATCH, validate=lambda network: float("inf")))
+    record = next(train(network, problem(), epochs=3, rng=np.random.default_rng(0), batch=BATCH,
+                        validate=lambda network: float("inf")))
     assert record.best is record.network
 
 
 def test_a_rate_may_be_a_numpy_number():
-    a, b = (last(train(small_network(np.float32), problem(np.float32), epochs=2, rng=np.random.default_rng(0), batch=BATCH, optimiser=SGD(rate),
+    a, b = (last(train(small_network(np.float32), problem(np.float32), epochs=2, rng=np.random.default_rng(0),
+                       batch=BATCH, optimiser=SGD(rate),
                        penalties={0: Shrink(0.01)})) for rate in (np.float32(0.125), 0.125))
     for p, q in zip(parameters(a.network), parameters(b.network), strict=True):
         np.testing.assert_allclose(p, q, atol=1e-6)
@@ -371,7 +394,10 @@ def test_divergence_names_the_layer_that_is_bad():
 
 def parts(**changed):
     """Arguments of train that work, with some changed."""
-    return {"network": small_network(), "data": problem(), "epochs": 1, "rng": np.random.default_rng(0), "batch": 8} | changed
+    return (
+        {"network": small_network(), "data": problem(), "epochs": 1, "rng": np.random.default_rng(0), "batch": 8}
+        | changed
+    )
 
 
 @pytest.mark.parametrize(("changed", "words"), [

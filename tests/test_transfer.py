@@ -100,7 +100,8 @@ def test_jitter_moves_pictures(seed, height, width, reach):
     assert moved.dtype == x.dtype
     assert np.array_equal(x, before)
     for old, new in zip(x.reshape(-1, height, width), moved.reshape(-1, height, width), strict=True):
-        assert any(np.array_equal(new, shifted(old, u, v)) for u in range(-reach, reach + 1) for v in range(-reach, reach + 1))
+        assert any(np.array_equal(new, shifted(old, u, v)) for u in range(-reach, reach + 1)
+                   for v in range(-reach, reach + 1))
 
 
 def shifted(picture, u, v):
@@ -170,7 +171,8 @@ def test_the_teacher_predicts():
 
 @pytest.mark.parametrize(("make", "words"), [
     (lambda t: Transfer(t.predict, noise=-0.1), "noise is -0.1"),
-    (lambda t: Transfer(t.predict, mix=-1.0), "mix is -1"), (lambda t: Transfer(t.predict, mix=float("nan")), "mix is nan"),
+    (lambda t: Transfer(t.predict, mix=-1.0), "mix is -1"),
+    (lambda t: Transfer(t.predict, mix=float("nan")), "mix is nan"),
     (lambda t: Transfer(t.predict, reach=-1), "reach is -1"), (lambda t: Noise(0.0, reach=-1), "reach is -1"),
     (lambda t: Noise(-1.0), "noise is -1"), (lambda t: Noise(float("inf")), "noise is inf"),
 ])

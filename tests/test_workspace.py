@@ -1,4 +1,5 @@
-"""The workspace computes what the plain network computes: the same activations, the same gradients, in its own memory."""
+"""The workspace computes what the plain network computes: the same activations, the same gradients, in its own
+memory."""
 
 import math
 import threading
@@ -67,15 +68,19 @@ def output_of(layers, shape):
 
 
 def random_maps(rng, dtype):
-    """Maps through layers drawn at random, strides, paddings, dilations and groups with them; then flattened or averaged, and a dense layer."""
+    """Maps through layers drawn at random, strides, paddings, dilations and groups with them; then flattened or
+    averaged, and a dense layer."""
     shape = tuple(int(n) for n in (*rng.integers(5, 10, 2), rng.integers(1, 5)))
     layers, inside = [Layer("unflatten", options={"shape": list(shape)})], shape
     for _ in range(int(rng.integers(1, 6))):
         h, w, channels = inside
-        op = str(rng.choice(["conv2d", "conv2d", "conv2d", "max_pool", "max_pool", "average_pool", "relu", "gate", "batch_norm", "tanh",
+        op = str(rng.choice(["conv2d", "conv2d", "conv2d", "max_pool", "max_pool", "average_pool", "relu", "gate",
+                             "batch_norm", "tanh",
                              "dropout", "add", "offset"]))
         if op == "conv2d":
-            groups = int(rng.choice([g for g in range(1, channels + 1) if channels % g == 0])) if rng.random() < 0.3 else 1
+            groups = (
+                int(rng.choice([g for g in range(1, channels + 1) if channels % g == 0])) if rng.random() < 0.3 else 1
+            )
             padding = [int(p) for p in rng.integers(0, 3, 2)]
             kernel = [int(rng.integers(1, min(4, n + 2 * p + 1))) for n, p in zip((h, w), padding, strict=True)]
             dilation = [int(rng.integers(1, 1 + max(1, (n + 2 * p - 1) // max(1, k - 1)))) if rng.random() < 0.4 else 1
@@ -83,13 +88,15 @@ def random_maps(rng, dtype):
             made = groups * int(rng.integers(1, 5))
             params = ((rng.standard_normal((made, *kernel, channels // groups)) / math.prod(kernel)).astype(dtype),
                       rng.standard_normal(made).astype(dtype))
-            layers.append(Layer("conv2d", params, {"stride": [int(v) for v in rng.integers(1, 3, 2)], "padding": padding,
+            layers.append(Layer("conv2d", params,
+                                {"stride": [int(v) for v in rng.integers(1, 3, 2)], "padding": padding,
                                                    "dilation": [min(d, 3) for d in dilation], "groups": groups}))
         elif op in ("max_pool", "average_pool"):
             size = [int(rng.integers(1, min(4, n + 1))) for n in (h, w)]
             options = {"size": size}
             if rng.random() < 0.3:
-                options |= {"stride": [int(v) for v in rng.integers(1, 4, 2)], "padding": [int(rng.integers(0, k // 2 + 1)) for k in size]}
+                options |= {"stride": [int(v) for v in rng.integers(1, 4, 2)],
+                            "padding": [int(rng.integers(0, k // 2 + 1)) for k in size]}
             layers.append(Layer(op, options=options))
         elif op == "gate":
             layers.append(Layer("gate", (rng.uniform(0.5, 2, channels).astype(dtype),)))
@@ -97,7 +104,8 @@ def random_maps(rng, dtype):
             layers.append(Layer("offset", (rng.standard_normal(inside).astype(dtype),)))
         elif op == "batch_norm":
             params = tuple(rng.uniform(0.5, 2, channels).astype(dtype) for _ in range(2))
-            layers.append(Layer("batch_norm", params, {"eps": 0.1}, (np.zeros(channels, dtype), np.ones(channels, dtype))))
+            layers.append(Layer("batch_norm", params, {"eps": 0.1},
+                                (np.zeros(channels, dtype), np.ones(channels, dtype))))
         elif op == "add":
             same = [k for k in range(1, len(layers)) if output_of(layers[:len(layers) - k], shape) == inside]
             if same:
@@ -116,11 +124,13 @@ def parameters(network):
 
 def close(got, expected, dtype, cancel=1):
     """Relative to the largest value: single precision rounds sums of either sign."""
-    np.testing.assert_allclose(got, expected, rtol=0, atol=cancel * TOLERANCE[dtype] * max(1.0, np.abs(expected).max(initial=0)))
+    np.testing.assert_allclose(got, expected, rtol=0,
+                               atol=cancel * TOLERANCE[dtype] * max(1.0, np.abs(expected).max(initial=0)))
 
 
 def gradients_of(workspace):
-    """The gradient in the shapes of the parameters. Where a number stands is found out, not assumed: by numbering all."""
+    """The gradient in the shapes of the parameters. Where a number stands is found out, not assumed: by numbering
+    all."""
     held = workspace.parameters.copy()
     workspace.parameters[:] = np.arange(held.size)
     gradients = [workspace.gradient[p.astype(int)] for p in parameters(workspace.network)]
@@ -129,7 +139,8 @@ def gradients_of(workspace):
 
 
 def hold_equal(rng, network, inputs, dtype, sizes, cancel=1):
-    """Batches of several sizes through one workspace, sensitivities at random places, β from 0 to 1, training and predicting.
+    """Batches of several sizes through one workspace, sensitivities at random places, β from 0 to 1, training and
+    predicting.
 
     ``cancel``: how much more the sums over positions may cancel; the gradient of a bias in front of batch_norm is zero.
     """
@@ -177,7 +188,8 @@ def test_equal_to_the_plain_network(seed, dtype):
 @pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
 @pytest.mark.parametrize("seed", range(60))
 def test_equal_to_the_plain_network_of_maps(seed, dtype, monkeypatch):
-    """The limits that choose between the forms of a product are drawn too, so that each form meets each setting; so is the second thread."""
+    """The limits that choose between the forms of a product are drawn too, so that each form meets each setting; so is
+    the second thread."""
     rng = np.random.default_rng(1000 + seed)
     for module, limits in ((workspace_products, {"BLOCK": (5, 8, 64), "SMALL": (1, 3000, 10**6)}),
                            (workspace_lane, {"CACHE": (1, 5000, 1 << 20), "LONG": (1, 5000, 1 << 20)}),
@@ -220,10 +232,12 @@ def counted(kind, forms):
 def lenet(rng, dtype=np.float32):
     """A small LeNet-5, with all its kinds of layers."""
     def conv(made, read):
-        return Layer("conv2d", ((rng.standard_normal((made, 5, 5, read)) / 5).astype(dtype), rng.standard_normal(made).astype(dtype)))
-    return Network([Layer("unflatten", options={"shape": [28, 28, 1]}), conv(4, 1), Layer("max_pool", options={"size": 2}), conv(6, 4),
-                    Layer("max_pool", options={"size": 2}), Layer("flatten"), dense_layer(96, 12, rng, dtype), Layer("relu"),
-                    dense_layer(12, 10, rng, dtype)])
+        return Layer("conv2d", ((rng.standard_normal((made, 5, 5, read)) / 5).astype(dtype),
+                                rng.standard_normal(made).astype(dtype)))
+    return Network([Layer("unflatten", options={"shape": [28, 28, 1]}), conv(4, 1),
+                    Layer("max_pool", options={"size": 2}), conv(6, 4),
+                    Layer("max_pool", options={"size": 2}), Layer("flatten"), dense_layer(96, 12, rng, dtype),
+                    Layer("relu"), dense_layer(12, 10, rng, dtype)])
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
@@ -238,7 +252,9 @@ def test_lenet_equals_the_plain_network(dtype):
 def test_one_core_and_two_compute_the_same(n, dtype, monkeypatch):
     """Up to rounding, for halves of unequal size too; with fewer examples than two halves need there is one."""
     rng = np.random.default_rng(6)
-    network, x, d = lenet(rng, dtype), rng.standard_normal((n, 784)).astype(dtype), rng.standard_normal((n, 10)).astype(dtype)
+    network, x, d = (
+        lenet(rng, dtype), rng.standard_normal((n, 784)).astype(dtype), rng.standard_normal((n, 10)).astype(dtype)
+    )
     monkeypatch.setattr(workspace, "WORTH", 0)
     results = []
     for threads in (1, 2):
@@ -256,7 +272,8 @@ def test_one_core_and_two_compute_the_same(n, dtype, monkeypatch):
 
 
 def test_where_examples_depend_on_each_other_they_stay_together(monkeypatch):
-    """Moments of a batch, and what a generator draws for it: half of them would be others. Predicting there is nothing of the kind."""
+    """Moments of a batch, and what a generator draws for it: half of them would be others. Predicting there is nothing
+    of the kind."""
     monkeypatch.setattr(workspace, "WORTH", 0)
     monkeypatch.setattr(workspace, "threads", lambda: 2)
     rng = np.random.default_rng(7)
@@ -299,7 +316,8 @@ def test_two_lanes_adopt_running_moments(monkeypatch):
     rng = np.random.default_rng(10)
     params = np.ones(4), np.zeros(4)
     layers = lenet(rng, np.float64).layers
-    space = Workspace(Network([*layers[:2], Layer("batch_norm", params, {}, (np.zeros(4), np.ones(4))), *layers[2:]]), 64)
+    space = Workspace(Network([*layers[:2], Layer("batch_norm", params, {}, (np.zeros(4), np.ones(4))), *layers[2:]]),
+                      64)
     moments = rng.standard_normal(4), rng.uniform(0.5, 2, 4)
     space.adopt(space.network.replace({2: Layer("batch_norm", space.network.layers[2].params, {}, moments)}))
     x = rng.standard_normal((64, 784))
@@ -326,7 +344,8 @@ def test_what_is_only_there_for_speed_is_there(monkeypatch):
         assert found[0] < found[1], (i, found)
 
 
-@pytest.mark.parametrize(("n", "small", "pieces"), [(13, 10**9, 1), (13, 13 * 7 * 18 // 2, 7), (12, 12 * 6 * 18 // 2, 2), (12, 1, 6)])
+@pytest.mark.parametrize(("n", "small", "pieces"),
+                         [(13, 10**9, 1), (13, 13 * 7 * 18 // 2, 7), (12, 12 * 6 * 18 // 2, 2), (12, 1, 6)])
 def test_rows_of_products_fall_into_equal_pieces(n, small, pieces, monkeypatch):
     monkeypatch.setattr(workspace_products, "SMALL", small)
     monkeypatch.setattr(workspace_maps, "NARROW", 1000)
@@ -391,7 +410,7 @@ def test_a_step_has_both_cores_from_its_beginning_to_its_end(monkeypatch):
         step({"x": x, "y": np.zeros(24, int)}, objective, 0.01)
         assert seen == [[1] * len(had)]
         monkeypatch.setattr(workspace_products, "stack", noted)
-        for rows in (12, 24):                                               # predicting and gradients alone; without a second lane, too
+        for rows in (12, 24):                               # predicting and gradients alone; without a second lane, too
             space = Workspace(lenet(np.random.default_rng(13)), rows)
             seen.clear()
             space.forward(x[:rows])
@@ -439,7 +458,10 @@ def test_layers_of_another_dtype_in_between(rows):
         params = np.ones(width, np.float32), np.zeros(width, np.float32)
         norm = Layer("batch_norm", params, {}, (rng.standard_normal(width), rng.uniform(0.5, 2, width)))
         network = Network([*layers[:place], norm, *layers[place:]])
-        space, x, d = Workspace(network, rows), rng.standard_normal((rows, 784)).astype(np.float32), rng.standard_normal((rows, 10))
+        space, x, d = (
+            Workspace(network, rows), rng.standard_normal((rows, 784)).astype(np.float32),
+            rng.standard_normal((rows, 10))
+        )
         plain, backward = network(x)
         close(space.forward(x)[-1], plain[-1], np.float32)
         slope, gradients = backward({10: d})
@@ -483,7 +505,7 @@ def test_the_second_thread_hands_on_what_is_raised_there():
 def test_threads_are_as_many_as_blas_may_have(said, expected, monkeypatch):
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", said)
     monkeypatch.setattr(workspace_threads.os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
-    for told, at_most in ((2, 2), (1, 1), (0, 1)):                          # so many of the two libraries can be told to use one thread
+    for told, at_most in ((2, 2), (1, 1), (0, 1)):          # so many of the two libraries can be told to use one thread
         monkeypatch.setattr(workspace_threads, "pools", lambda told=told: [(None, None)] * told)
         assert workspace_threads.threads() == min(expected, at_most)
     monkeypatch.setattr(workspace_threads, "pools", lambda: [(None, None)] * 2)
@@ -491,7 +513,8 @@ def test_threads_are_as_many_as_blas_may_have(said, expected, monkeypatch):
     assert workspace_threads.threads() == 1
 
 
-@pytest.mark.parametrize("found", [lambda _: object(), lambda _: (_ for _ in ()).throw(OSError("no such library"))], ids=["other", "none"])
+@pytest.mark.parametrize("found", [lambda _: object(), lambda _: (_ for _ in ()).throw(OSError("no such library"))],
+                         ids=["other", "none"])
 def test_a_blas_that_nobody_knows_is_left_alone(found, monkeypatch):
     workspace_threads.pools.cache_clear()
     monkeypatch.setattr(workspace_threads.ctypes, "CDLL", found)
@@ -521,7 +544,8 @@ def test_maps_that_do_not_fit_are_refused_as_by_the_ops():
         with pytest.raises(InputError, match=words):
             Workspace(network, 20).forward(x)
     with pytest.raises(InputError, match="unflatten"):
-        Workspace(Network([Layer("unflatten", options={"shape": [4, 5]}), dense_layer(1, 1, rng, np.float64)]), 20).forward(x)
+        Workspace(Network([Layer("unflatten", options={"shape": [4, 5]}), dense_layer(1, 1, rng, np.float64)]),
+                  20).forward(x)
 
 
 @pytest.mark.parametrize("shape", [(3, 8), (8, 3), (5, 5), (1, 6), (6, 1), (1, 1)], ids=str)
@@ -537,7 +561,7 @@ def test_parameters_are_views_of_one_vector_in_either_layout(shape):
         assert np.shares_memory(p, workspace.parameters)
         assert not np.shares_memory(p, q)
     x = rng.standard_normal((4, shape[1]))
-    workspace.parameters *= 2                                               # an optimiser's step on the vector is felt forward
+    workspace.parameters *= 2                                        # an optimiser's step on the vector is felt forward
     doubled = Network([Layer(a.op, tuple(2 * p for p in a.params)) for a in network.layers])
     close(workspace.forward(x)[-1], doubled(x)[0][-1], np.float64)
 
@@ -576,11 +600,16 @@ def test_parameters_of_other_dtypes_are_refused(layers):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("channels", "examples"), [(16, 20), (16, 200), (1, 20), (2, 5)])
 def test_sensitivities_of_another_dtype_are_rounded(channels, examples, dtype):
-    """Products that are written in place need one dtype. All their forms: by positions in one block and in two, by rows, all patches."""
+    """Products that are written in place need one dtype. All their forms: by positions in one block and in two, by
+    rows, all patches."""
     rng = np.random.default_rng(0)
-    network = Network([Layer("conv2d", (rng.standard_normal((f, 3, 3, c)).astype(dtype), np.zeros(f, dtype)), {"padding": 1})
+    network = Network([Layer("conv2d", (rng.standard_normal((f, 3, 3, c)).astype(dtype), np.zeros(f, dtype)),
+                             {"padding": 1})
                        for c, f in ((channels, 4), (4, 3))])
-    x, d = rng.standard_normal((examples, 6, 5, channels)).astype(dtype), rng.standard_normal((examples, 6, 5, 3)).astype(np.float32)
+    x, d = (
+        rng.standard_normal((examples, 6, 5, channels)).astype(dtype),
+        rng.standard_normal((examples, 6, 5, 3)).astype(np.float32)
+    )
     found = []
     for as_given in (np.float32, np.float64):
         workspace = Workspace(network, examples)
@@ -600,7 +629,8 @@ def test_inputs_of_another_width_are_refused_as_by_dense(width):
 @pytest.mark.parametrize("sensitivities", [{}, {4: np.zeros((4, 2))}, {3: np.zeros((4, 3))}])
 def test_sensitivities_that_do_not_fit_are_refused(sensitivities):
     rng = np.random.default_rng(3)
-    workspace = Workspace(Network([dense_layer(3, 4, rng, np.float64), Layer("relu"), dense_layer(4, 2, rng, np.float64)]), 4)
+    workspace = Workspace(Network([dense_layer(3, 4, rng, np.float64), Layer("relu"),
+                                   dense_layer(4, 2, rng, np.float64)]), 4)
     workspace.forward(rng.standard_normal((4, 3)))
     with pytest.raises(InputError, match="sensitivit"):
         workspace.backward(sensitivities)
@@ -614,7 +644,8 @@ def test_more_examples_than_rows_are_refused():
 
 
 def test_what_is_kept_between_calls_is_not_stale():
-    """Other arrays of the same shape, the same array with other numbers in it, other shapes: each time the answer to what is given now."""
+    """Other arrays of the same shape, the same array with other numbers in it, other shapes: each time the answer to
+    what is given now."""
     rng = np.random.default_rng(0)
     pool, flat = MaxPool((2, 3), 1 << 18), Reshape(Layer("flatten"))
     x = rng.standard_normal((2, 4, 6, 3))
@@ -628,13 +659,15 @@ def test_what_is_kept_between_calls_is_not_stale():
 
 @pytest.mark.parametrize("block", [5, 64])
 def test_positions_in_several_blocks_and_with_rows_apart(block, monkeypatch):
-    """Chance alone met neither: sensitivities of maps put together from blocks, kernels whose rows stand apart and whose columns do not."""
+    """Chance alone met neither: sensitivities of maps put together from blocks, kernels whose rows stand apart and
+    whose columns do not."""
     monkeypatch.setattr(workspace_products, "BLOCK", block)
     monkeypatch.setattr(workspace_maps, "NARROW", 0)
     monkeypatch.setattr(workspace, "threads", lambda: 1)
     rng = np.random.default_rng(15)
     network = Network([Layer("unflatten", options={"shape": [7, 6, 2]}),
-                       Layer("conv2d", (rng.standard_normal((3, 2, 2, 2)), rng.standard_normal(3)), {"dilation": [2, 1], "padding": 1}),
+                       Layer("conv2d", (rng.standard_normal((3, 2, 2, 2)), rng.standard_normal(3)),
+                             {"dilation": [2, 1], "padding": 1}),
                        Layer("conv2d", (rng.standard_normal((2, 2, 2, 3)), rng.standard_normal(2)), {"stride": 2})])
     hold_equal(rng, network, 84, np.float64, (13, 13, 12, 13, 13), cancel=30)
     space, x = Workspace(network, 13), rng.standard_normal((13, 84))
@@ -647,8 +680,8 @@ def test_positions_in_several_blocks_and_with_rows_apart(block, monkeypatch):
 def test_what_enters_at_the_source_of_two_paths_is_added_up():
     """From two additions and from the objective."""
     rng = np.random.default_rng(16)
-    network = Network([dense_layer(4, 4, rng, np.float64), Layer("tanh"), Layer("add", options={"back": 1}), Layer("tanh"),
-                       Layer("add", options={"back": 3}), dense_layer(4, 2, rng, np.float64)])
+    network = Network([dense_layer(4, 4, rng, np.float64), Layer("tanh"), Layer("add", options={"back": 1}),
+                       Layer("tanh"), Layer("add", options={"back": 3}), dense_layer(4, 2, rng, np.float64)])
     space, x = Workspace(network, 5), rng.standard_normal((5, 4))
     y, backward = network(x)
     space.forward(x)

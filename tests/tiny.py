@@ -26,7 +26,8 @@ def stored(path, changed=None, **options):
 def words(folder, *more, command="compress", data=None):
     """Arguments of a quick run."""
     data = data or stored(folder / "data.npz")
-    return [command, "--data", data, "--hidden", "8,6", "--epochs", "1", "--out", str(folder / "out"), "--quiet", "--target", "macs=40%"][
+    return [command, "--data", data, "--hidden", "8,6", "--epochs", "1", "--out", str(folder / "out"), "--quiet",
+            "--target", "macs=40%"][
         :None if command == "compress" else -2] + list(more)
 
 

@@ -22,8 +22,8 @@ class Distillation:
     temperature   T > 0
     hints         {index of an activation: weight c_h ≥ 0}; the batch holds what it should be, "hint<index>"
 
-    Raises InputError for negative weights, and for an objective that asks for nothing. Source: Hinton, Vinyals & Dean 2015; hints: Romero et
-    al. 2015, (2), here without a regressor since a pruned layer keeps its teacher's coordinates.
+    Raises InputError for negative weights, and for an objective that asks for nothing. Source: Hinton, Vinyals & Dean
+    2015; hints: Romero et al. 2015, (2), here without a regressor since a pruned layer keeps its teacher's coordinates.
     """
 
     labels: float = 0.0
@@ -38,7 +38,8 @@ class Distillation:
         for index, weight in self.hints.items():
             positive("Distillation", f"weight of hint {index}", weight, zero=True)
         if not (self.labels or self.soft or any(self.hints.values())):
-            raise InputError("Distillation: labels, soft and hints are all 0; the student needs something to learn from")
+            raise InputError("Distillation: labels, soft and hints are all 0; the student needs something to learn "
+                             "from")
 
     def __call__(self, activations: Sequence[Array], batch: Batch) -> tuple[float, Mapping[int, Array]]:
         """Value and sensitivities of the activations of a batch, (K5)."""
@@ -48,7 +49,9 @@ class Distillation:
         def add(index: int, weight: float, part: tuple[float, Array]) -> None:
             nonlocal value
             value += weight * part[0]                                                 # (K5)
-            sensitivities[index] = sensitivities[index] + weight * part[1] if index in sensitivities else weight * part[1]
+            sensitivities[index] = (
+                sensitivities[index] + weight * part[1] if index in sensitivities else weight * part[1]
+            )
 
         if self.labels:
             add(last, self.labels, cross_entropy(activations[last], held(batch, "y")))
@@ -58,7 +61,8 @@ class Distillation:
             if not weight:
                 continue
             if not 0 <= index <= last:
-                raise InputError(f"Distillation: a hint is for activation {index}; the student has activations 0 … {last}")
+                raise InputError(f"Distillation: a hint is for activation {index}; the student has activations 0 … "
+                                 f"{last}")
             add(index, weight, squared_error(activations[index], held(batch, f"hint{index}")))
         return value, sensitivities
 

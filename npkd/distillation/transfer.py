@@ -1,7 +1,7 @@
 """What a student is shown: the inputs, changed a little, with what the teacher says of the changed ones.
 
-A teacher that fits its training set perfectly says little on it. Between and around the examples it says more, and needs no labels
-for it. Derivation and measurement: docs/3-losses.md.
+A teacher that fits its training set perfectly says little on it. Between and around the examples it says more, and
+needs no labels for it. Derivation and measurement: docs/3-losses.md.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ def jitter(x: Array, shape: Sequence[int], reach: int, rng: np.random.Generator)
     Source: Hinton, Vinyals & Dean 2015, section 3 ("jittered by up to two pixels").
     """
     if len(shape) != 2 or shape[0] * shape[1] != x.shape[1] or not 0 <= reach < min(shape):
-        raise InputError(f"jitter: shape is {tuple(shape)} and reach {reach}; x has {x.shape[1]} inputs, which must be H·W, reach below both")
+        raise InputError(f"jitter: shape is {tuple(shape)} and reach {reach}; x has {x.shape[1]} inputs, which must be "
+                         f"H·W, reach below both")
     pictures, moved = x.reshape(len(x), *shape), np.zeros((len(x), *shape), x.dtype)
     moves = rng.integers(-reach, reach + 1, size=(len(x), 2))
     for u, v in itertools.product(range(-reach, reach + 1), repeat=2):
@@ -64,14 +65,15 @@ def mixed(x: Array, alpha: float, rng: np.random.Generator) -> Array:
     other = np.take(x, rng.permutation(len(x)), axis=0)
     other -= x
     other *= 1 - m
-    other += x                                                                        # (K7)  x + (1 − m)(x_π − x), in place
+    other += x                                                                    # (K7)  x + (1 − m)(x_π − x), in place
     return other
 
 
 class Noise:
     """Augmentation of plain training: pictures moved (K8), noise on the inputs (K6), labels as they are.
 
-    noise σ ≥ 0;   reach ≥ 0, where it is not 0 with the ``shape`` (H, W) of an example. Raises InputError for negative numbers.
+    noise σ ≥ 0;   reach ≥ 0, where it is not 0 with the ``shape`` (H, W) of an example. Raises InputError for negative
+                   numbers.
     """
 
     def __init__(self, noise: float, *, reach: int = 0, shape: Sequence[int] = ()) -> None:
@@ -88,12 +90,13 @@ class Noise:
 
 
 class Transfer:
-    """The transfer set of a distillation: moved (K8), mixed in pairs (K7), with noise (K6); the teacher's logits at the very same place.
+    """The transfer set of a distillation: moved (K8), mixed in pairs (K7), with noise (K6); the teacher's logits at the
+    very same place.
 
     answer         the teacher: (n, I) -> (n, classes), asked about the changed "x"; its logits come as "teacher"
     noise, mix     σ ≥ 0 and α ≥ 0; 0 changes nothing
-    reach, shape   as in ``jitter``. Pictures that are moved and nothing else have few forms: their answers are kept, see ``Album``. The
-                   batch must then be the same in every call
+    reach, shape   as in ``jitter``. Pictures that are moved and nothing else have few forms: their answers are kept,
+                   see ``Album``. The batch must then be the same in every call
     Labels in the batch stay those of x_n, the larger part. Raises InputError for negative numbers.
     """
 
@@ -109,8 +112,8 @@ class Transfer:
     def __call__(self, batch: Batch, rng: np.random.Generator, seen: Array | None = None) -> Batch:
         """The examples with their "x" changed and the teacher's logits for it.
 
-        ``seen``: indices of the inputs that a student reads. "x" then holds those alone: a student of a tenth of the inputs should not be
-        slowed down by the others.
+        ``seen``: indices of the inputs that a student reads. "x" then holds those alone: a student of a tenth of the
+        inputs should not be slowed down by the others.
         """
         if self.reach and not (self.mix or self.noise) and (self.album or self.fits(batch["x"])):
             self.album = self.album or Album(batch["x"], self.shape, self.reach, self.answer)

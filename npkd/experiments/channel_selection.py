@@ -27,7 +27,8 @@ def factors(statistics: Statistics, w: Array) -> Statistics:
         min_β  1/(2N) ‖Z − 1bᵀ − Σ_j β_j h_j W_{:,j}ᵀ‖²_F + λ ‖β‖₁                    (I12)
         = ½ βᵀQβ − pᵀβ + t/2 + λ ‖β‖₁,   Q_jk = A_jk ⟨W_{:,j}, W_{:,k}⟩,   p_j = ⟨W_{:,j}, C_j⟩      (I13)
 
-    w (m, d) with columns of norm 1 (or 0). The result has d inputs and one target; its group lasso (W1) is (I12), a group being one factor.
+    w (m, d) with columns of norm 1 (or 0). The result has d inputs and one target; its group lasso (W1) is (I12), a
+    group being one factor.
     """
     Q = statistics.A * product(w.T, w)                                                                           # (I13)
     p = (w.T * statistics.C).sum(axis=1)                                                                         # (I13)

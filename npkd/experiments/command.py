@@ -29,7 +29,8 @@ def finished(settings: Sequence[Setting], folder: Path) -> list[Setting]:
 
 
 def reproduce(
-    name: str, *, quick: bool, seeds: int | None, json: str | None, runs: str, jobs: int, part: str, stored: bool = False
+    name: str, *, quick: bool, seeds: int | None, json: str | None, runs: str, jobs: int, part: str,
+    stored: bool = False
 ) -> int:
     """Run what is missing in the folder ``runs``, print the tables, write them to the file ``json``; the exit code, 0.
 
@@ -42,7 +43,8 @@ def reproduce(
     count, of_records = (experiment.SEEDS, experiment.RECORD_SEEDS) if seeds is None else (seeds, seeds)
     count = 2 if quick and seeds is None else count
     if json is not None and not Path(json).resolve().parent.is_dir():
-        raise InputError(f"reproduce: {json} is in no folder that exists; name a file that can be written")    # before hours of work
+        # before hours of work
+        raise InputError(f"reproduce: {json} is in no folder that exists; name a file that can be written")
     if quick and part in ("records", "post-training"):
         raise InputError(f"reproduce: quick runs have no {part}; leave out --quick, or --part {part}")
     if folder.exists() and not folder.is_dir():
@@ -55,7 +57,8 @@ def reproduce(
         compared, untrained = finished(compared, folder), finished(untrained, folder)
         beaten = [(record, some) for record, settings in beaten if (some := finished(settings, folder))]
         if not compared and not untrained and not beaten:
-            raise InputError(f"reproduce: {folder} holds no finished run of {name}; give the folder of an earlier run with --runs")
+            raise InputError(f"reproduce: {folder} holds no finished run of {name}; give the folder of an earlier run "
+                             f"with --runs")
     everything = [*compared, *untrained, *(s for _, settings in beaten for s in settings)]
     done = 0 if stored else run_all(everything, folder, jobs)
     rows, cut = tables.comparison_rows(compared, folder), tables.comparison_rows(untrained, folder)
@@ -65,12 +68,14 @@ def reproduce(
     texts += [tables.comparison_text(cut)] if cut else []
     texts += [tables.records_text(records)] if records else []
     texts += [tables.teachers_text(teachers)] if teachers else []
-    texts += [tables.published_text(experiment.PUBLISHED), f"{done} runs in {time.perf_counter() - began:.0f} s; all are kept in {folder}"]
+    texts += [tables.published_text(experiment.PUBLISHED),
+              f"{done} runs in {time.perf_counter() - began:.0f} s; all are kept in {folder}"]
     print("\n\n".join(texts))
     if json is not None:
         parts = ["--part", part] if part != "all" else []
         many = ["--seeds", str(count)] if quick or count == of_records else []
         words = ["npkd", "reproduce", name, *["--quick"] * quick, *many, *parts, *["--stored"] * stored]
-        write_json(json, {"command": shlex.join(words), "npkd": __version__, "version": VERSION, "comparison": rows, "post_training": cut,
+        write_json(json, {"command": shlex.join(words), "npkd": __version__, "version": VERSION, "comparison": rows,
+                          "post_training": cut,
                           "records": records, "teachers": teachers})
     return 0

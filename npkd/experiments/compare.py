@@ -28,14 +28,16 @@ def spread(values: Sequence[float]) -> Spread:
 
 @dataclass(frozen=True)
 class Paired:
-    """The mean of the differences of pairs, and the interval that holds their true mean with CONFIDENCE; None where there is one pair alone."""
+    """The mean of the differences of pairs, and the interval that holds their true mean with CONFIDENCE; None where
+    there is one pair alone."""
 
     mean: float
     interval: tuple[float, float] | None
 
     @property
     def verdict(self) -> str:
-        """For a difference theirs − ours of errors: "win" where it is above zero all over the interval, "loss" below, else "tie".
+        """For a difference theirs − ours of errors: "win" where it is above zero all over the interval, "loss" below,
+        else "tie".
 
         "open" where there is no interval.
         """

@@ -17,9 +17,11 @@ SCRATCH = ("scratch", "scratch with distillation")
 
 @dataclass(frozen=True)
 class Record:
-    """A record to beat: at most ``bar`` % test error in the mean over seeds, with at most ``macs`` of a ``kind``, see Setting.
+    """A record to beat: at most ``bar`` % test error in the mean over seeds, with at most ``macs`` of a ``kind``, see
+    Setting.
 
-    name        what it is;   teacher  a key of the experiment's TEACHERS;   tutored  whether a better network's answers are learnt
+    name        what it is;   teacher  a key of the experiment's TEACHERS;   tutored  whether a better network's answers
+                are learnt
     """
 
     name: str
@@ -33,7 +35,8 @@ class Record:
 
     def run(self, taught: TeacherSetting, tutor: TeacherSetting | None = None) -> Setting:
         """The run that is held against it; ``tutor`` is asked where the record is ``tutored``."""
-        return Setting(taught, "ours", self.macs, self.recipe, self.keep_inputs, kind=self.kind, tutor=tutor if self.tutored else None)
+        return Setting(taught, "ours", self.macs, self.recipe, self.keep_inputs, kind=self.kind,
+                       tutor=tutor if self.tutored else None)
 
 
 class Experiment(Protocol):
@@ -67,10 +70,11 @@ class Experiment(Protocol):
 
 
 def against(
-    taught: TeacherSetting, macs: int, recipe: Recipe, names: Sequence[str], short: Sequence[str], following: Sequence[str]
+    taught: TeacherSetting, macs: int, recipe: Recipe, names: Sequence[str], short: Sequence[str],
+    following: Sequence[str]
 ) -> list[Setting]:
-    """Ours, and the named methods on the same teacher with as many multiply-accumulates and epochs; ``short`` ones also with one removal,
-    ``following`` ones also with our widths.
+    """Ours, and the named methods on the same teacher with as many multiply-accumulates and epochs; ``short`` ones also
+    with one removal, ``following`` ones also with our widths.
     """
     first = Setting(taught, "ours", macs, recipe)
     once = replace(recipe, rounds=1, round_epochs=0, final_epochs=first.epochs)
@@ -78,11 +82,14 @@ def against(
     def other(name: str, follow: Setting | None = None) -> Setting:
         return Setting(taught, name, macs, once if name in SCRATCH else recipe, widths_of=follow)
 
-    return [first, *map(other, names), *(Setting(taught, name, macs, once) for name in short), *(other(name, first) for name in following)]
+    return [first, *map(other, names), *(Setting(taught, name, macs, once) for name in short),
+            *(other(name, first) for name in following)]
 
 
-def untrained(taught: TeacherSetting, macs: int, recipe: Recipe, names: Sequence[str], following: Sequence[str]) -> list[Setting]:
-    """Ours and the named methods on the same teacher, everything in one cut and no epoch behind it; ``following`` ones with our widths."""
+def untrained(taught: TeacherSetting, macs: int, recipe: Recipe, names: Sequence[str],
+              following: Sequence[str]) -> list[Setting]:
+    """Ours and the named methods on the same teacher, everything in one cut and no epoch behind it; ``following`` ones
+    with our widths."""
     once = without_training(recipe)
     first = Setting(taught, "ours", macs, once)
     return [first, *(Setting(taught, name, macs, once) for name in names),

@@ -40,9 +40,11 @@ UNMOVED = for_examples(EXAMPLES)
 """The default recipe for data that is no picture: inputs mixed in pairs, nothing moved."""
 
 COMPARISON = replace(PICTURES, rounds=31, round_epochs=1, final_epochs=30, student_rate=0.05)
-"""The distillation of the comparison: 60 epochs, 30 of them between removals; a lower rate suits so few, for all methods (validation data)."""
+"""The distillation of the comparison: 60 epochs, 30 of them between removals; a lower rate suits so few, for all
+methods (validation data)."""
 
-GRADUAL = ("random", "incoming weights", "outgoing weights", "activation", "taylor", "obs", "lasso", "thinet", "net-trim", "slimming",
+GRADUAL = ("random", "incoming weights", "outgoing weights", "activation", "taylor", "obs", "lasso", "thinet",
+           "net-trim", "slimming",
            "slimming in proportion")
 SHORT = ("incoming weights", "outgoing weights")
 FOLLOWING = ("obs", *SCRATCH)
@@ -51,16 +53,20 @@ FOLLOWING = ("obs", *SCRATCH)
 UNTRAINED_BUDGETS = (133_100, 66_550, 26_620)
 """A half, a quarter and a tenth of the dense network's: what can be cut without any training."""
 
-UNTRAINED = ("random", "incoming weights", "outgoing weights", "activation", "taylor", "obs", "lasso", "thinet", "net-trim")
-REFITTED = ("random refitted", "outgoing weights refitted", "activation refitted", "taylor refitted", "obs", "lasso", "thinet", "net-trim")
-"""Those that are compared without training; and with the widths that ours found, refitted as ours is or as they do it themselves."""
+UNTRAINED = ("random", "incoming weights", "outgoing weights", "activation", "taylor", "obs", "lasso", "thinet",
+             "net-trim")
+REFITTED = ("random refitted", "outgoing weights refitted", "activation refitted", "taylor refitted", "obs", "lasso",
+            "thinet", "net-trim")
+"""Those that are compared without training; and with the widths that ours found, refitted as ours is or as they do it
+themselves."""
 
 AT_LAST = replace(PICTURES, all_at_last=True)
-"""The records' recipe: the default one, but the last distillation sees all 60,000 pictures, as the published ones did."""
+"""The records' recipe: the default one, but the last distillation sees all 60,000 pictures, as the published ones
+did."""
 
 LIKE_FOR_LIKE = replace(UNMOVED, mix=0.0, adversary=0.4, student_decay=2e-4, labels=1.0, all_at_last=True)
-"""The same where nothing is moved: the student learns against an adversary (T11), which needs no knowledge of pictures; the labels count as
-much as a teacher that knows little more. All on validation data."""
+"""The same where nothing is moved: the student learns against an adversary (T11), which needs no knowledge of pictures;
+the labels count as much as a teacher that knows little more. All on validation data."""
 
 RECORDS = (
     Record("like for like, VIBNet's size", "plain", 9_560, 1.60, LIKE_FOR_LIKE),
@@ -73,8 +79,8 @@ RECORDS = (
     Record("tutored, the size of RigL+ (moonshot)", "moved", 3_100, 1.60, AT_LAST, tutored=True),
     Record("tutored, all inputs kept", "moved", 60_000, 1.43, AT_LAST, keep_inputs=True, tutored=True),
 )
-"""The bars; each recipe is the record's own. Tutored: the network that is compressed is the same, the answers that are learnt are those of a
-LeNet-5 trained on the same part and moved likewise."""
+"""The bars; each recipe is the record's own. Tutored: the network that is compressed is the same, the answers that are
+learnt are those of a LeNet-5 trained on the same part and moved likewise."""
 
 
 def teacher(kind: str, seed: int) -> TeacherSetting:
@@ -90,7 +96,8 @@ def comparison(seeds: int) -> list[Setting]:
 
 def quick(seeds: int) -> list[Setting]:
     """One budget, the cheap methods, a fifth of the data, a few epochs: to see that it runs, not who wins."""
-    taught = [TeacherSetting(DATA, 10_000, "moved", replace(TEACHERS["moved"], teacher_epochs=8), seed) for seed in range(seeds)]
+    taught = [TeacherSetting(DATA, 10_000, "moved", replace(TEACHERS["moved"], teacher_epochs=8), seed)
+              for seed in range(seeds)]
     recipe = replace(COMPARISON, rounds=4, round_epochs=2, final_epochs=10)
     names = ("random", "outgoing weights", "activation", "obs", *SCRATCH)
     return [s for t in taught for s in against(t, BUDGETS[0], recipe, names, (), names[2:])]
@@ -104,4 +111,5 @@ def post_training(seeds: int) -> list[Setting]:
 
 def records(seeds: int) -> list[tuple[Record, list[Setting]]]:
     """Every record with its run for each seed."""
-    return [(record, [record.run(teacher(record.teacher, seed), lenet5.teacher("moved", seed)) for seed in range(seeds)]) for record in RECORDS]
+    return [(record, [record.run(teacher(record.teacher, seed), lenet5.teacher("moved", seed))
+                      for seed in range(seeds)]) for record in RECORDS]

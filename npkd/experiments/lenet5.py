@@ -18,7 +18,8 @@ DATA, EXAMPLES, SHAPE = "mnist", 54_000, (28, 28)
 """The data, about how much of it is left after the split, and what one example is."""
 
 BUDGETS = (93_000, 63_000)
-"""Multiply-accumulates of the comparison: those of the smallest published networks, 4.1 % and 2.7 % of the dense one's."""
+"""Multiply-accumulates of the comparison: those of the smallest published networks, 4.1 % and 2.7 % of the dense
+one's."""
 
 SEEDS, RECORD_SEEDS = 3, 5
 """Of the comparison and of the records: 0, 1, …"""
@@ -37,8 +38,8 @@ TEACHERS: dict[str, Recipe] = {
 """Like for like: a 20-50-500 net without augmentation; the same with pictures moved by a pixel."""
 
 COMPARISON = replace(PICTURES, rounds=11, round_epochs=1, final_epochs=10, labels=0.0, clip=10.0)
-"""The distillation of the comparison: 20 epochs, 10 of them between removals. What is distilled learns the teacher's answers alone,
-clipped as for the perceptron."""
+"""The distillation of the comparison: 20 epochs, 10 of them between removals. What is distilled learns the teacher's
+answers alone, clipped as for the perceptron."""
 
 METHODS = ("incoming weights", "outgoing weights", "activation", "taylor", "slimming", *SCRATCH)
 """Those that are compared with ours; from scratch, also with the widths that ours found."""
@@ -48,20 +49,23 @@ UNTRAINED_BUDGETS = (1_146_500, 573_250, 229_300, 114_650)
 
 UNTRAINED = ("random", "incoming weights", "outgoing weights", "activation", "taylor")
 REFITTED = ("random refitted", "outgoing weights refitted", "activation refitted", "taylor refitted")
-"""Those that are compared without training; and, with the widths that ours found and refitted as ours is, so that the choice alone differs."""
+"""Those that are compared without training; and, with the widths that ours found and refitted as ours is, so that the
+choice alone differs."""
 
 AT_LAST = replace(PICTURES, all_at_last=True)
-"""The records' recipe: the default one, but the last distillation sees all 60,000 pictures, as the published ones did."""
+"""The records' recipe: the default one, but the last distillation sees all 60,000 pictures, as the published ones
+did."""
 
 LIKE_FOR_LIKE = replace(AT_LAST, jitter=0, adversary=0.7)
-"""The same where nothing is moved: half of what the student learns from is moved to its worst (T11), which needs no knowledge of pictures.
-ε was chosen on validation data (docs/14)."""
+"""The same where nothing is moved: half of what the student learns from is moved to its worst (T11), which needs no
+knowledge of pictures. ε was chosen on validation data (docs/14)."""
 
 WHOLE = 2_293_000
 """Multiply-accumulates of the dense network."""
 
 UNCUT = replace(AT_LAST, rounds=1, final_epochs=20)
-"""Nothing is removed: the network learns on, from labels and from what it said before (from that alone it would learn nothing: it says it)."""
+"""Nothing is removed: the network learns on, from labels and from what it said before (from that alone it would learn
+nothing: it says it)."""
 
 WEIGHTS = 2_751 + 5 + 10 + 16 + 10
 """Parameters of the smallest published network, 5-10-76-16: weights, and the biases, which we count too."""
@@ -86,12 +90,14 @@ def teacher(kind: str, seed: int) -> TeacherSetting:
 
 def comparison(seeds: int) -> list[Setting]:
     """Every method, budget and seed."""
-    return [s for macs in BUDGETS for seed in range(seeds) for s in against(teacher("moved", seed), macs, COMPARISON, METHODS, (), SCRATCH)]
+    return [s for macs in BUDGETS for seed in range(seeds)
+            for s in against(teacher("moved", seed), macs, COMPARISON, METHODS, (), SCRATCH)]
 
 
 def quick(seeds: int) -> list[Setting]:
     """One budget, less than a tenth of the data, a few epochs: to see that it runs, not who wins."""
-    taught = [TeacherSetting(DATA, 5_000, "moved", replace(TEACHERS["moved"], teacher_epochs=2), seed) for seed in range(seeds)]
+    taught = [TeacherSetting(DATA, 5_000, "moved", replace(TEACHERS["moved"], teacher_epochs=2), seed)
+              for seed in range(seeds)]
     recipe = replace(COMPARISON, rounds=4, round_epochs=1, final_epochs=3, statistics=1_000)
     return [s for t in taught for s in against(t, BUDGETS[0], recipe, METHODS, (), ())]
 

@@ -1,7 +1,8 @@
-"""The methods, and the one outer loop that they share: the budget falls round by round, each removal is followed by a distillation.
+"""The methods, and the one outer loop that they share: the budget falls round by round, each removal is followed by a
+distillation.
 
-What a method differs in is which neurons it removes and what it does to the weights that stay; teacher, data, epochs, learning rates, transfer
-set and the order of the examples are the same for all.
+What a method differs in is which neurons it removes and what it does to the weights that stay; teacher, data, epochs,
+learning rates, transfer set and the order of the examples are the same for all.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ from npkd.sparsity.sizes import geometry
 from npkd.target import Target
 
 Removal = Callable[[Network, Array, Array, Sequence[int], np.random.Generator], Network]
-"""``removal(network, x, y, widths, rng)``: the network with so many neurons at each junction, inputs first. x (N, I), y (N,): the part that
-the recipe takes statistics from."""
+"""``removal(network, x, y, widths, rng)``: the network with so many neurons at each junction, inputs first. x (N, I), y
+(N,): the part that the recipe takes statistics from."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Method:
     """A way to remove neurons.
 
     removal     see Removal
-    score       one that compares across layers, and so shares the budget (I8); None: every layer loses the same part of it (I7)
+    score       one that compares across layers, and so shares the budget (I8); None: every layer loses the same part of
+                it (I7)
     """
 
     removal: Removal
@@ -79,7 +81,8 @@ class Made:
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """Of the run that ``widths_of`` names: its widths after each removal, outputs last, and the inputs that its student reads."""
+    """Of the run that ``widths_of`` names: its widths after each removal, outputs last, and the inputs that its student
+    reads."""
 
     path: list[list[int]]
     inputs: list[int]
@@ -89,7 +92,8 @@ def make(setting: Setting, data: Data, teacher: Network, given: Given | None, rn
          tutor: Network | None = None) -> Made:
     """The student of a setting; ``tutor`` as in pipeline.compress. The test part of ``data`` is not looked at.
 
-    Raises InputError for a method that is not known, where other methods than ours get a tutor, and where one that trains gets no epochs.
+    Raises InputError for a method that is not known, where other methods than ours get a tutor, and where one that
+    trains gets no epochs.
     """
     state = State(teacher=teacher, student=teacher)
     if setting.method == "ours":
@@ -100,7 +104,8 @@ def make(setting: Setting, data: Data, teacher: Network, given: Given | None, rn
         assert state.student is not None
         return Made(state.student, [out.student.widths for out in state.rounds])
     if tutor is not None:
-        raise InputError(f"experiments: {setting.method} was given a tutor; it learns from its teacher, as all that are compared")
+        raise InputError(f"experiments: {setting.method} was given a tutor; it learns from its teacher, as all that "
+                         f"are compared")
     if setting.method.startswith(("slimming", "scratch")) and not setting.epochs:
         raise InputError(f"experiments: {setting.method} was given no epochs; it is a way to train")
     if setting.method.startswith("slimming"):
@@ -134,19 +139,21 @@ def shared(setting: Setting, network: Network, data: Data, budget: float, score:
 def asked(given: Given, r: int, rounds: int, network: Network) -> list[int]:
     """The widths of round r (from 1) of the run that is followed; a run in one step takes its last ones."""
     if rounds not in (1, len(given.path)):
-        raise InputError(f"experiments: rounds are {rounds}, of the run that gives the widths {len(given.path)}; they must agree, or be 1")
+        raise InputError(f"experiments: rounds are {rounds}, of the run that gives the widths {len(given.path)}; they "
+                         f"must agree, or be 1")
     widths = given.path[-1] if rounds == 1 else given.path[r - 1]
     return [min(w, most) for w, most in zip(widths[:-1], network.widths[:-1], strict=True)]
 
 
 def in_rounds(
-    setting: Setting, data: Data, teacher: Network, given: Given | None, rng: np.random.Generator, watch: Watch, state: State
+    setting: Setting, data: Data, teacher: Network, given: Given | None, rng: np.random.Generator, watch: Watch,
+    state: State
 ) -> Made:
     """Removal and distillation in turns, the budgets as in pipeline.compress."""
     recipe, method, student, path = setting.recipe, METHODS[setting.method], teacher, list[list[int]]()
     target, transfer = goal(setting, teacher), pipeline.transfer_set(teacher, data, recipe)
     x, y = data.x_train[:recipe.statistics or None], data.y_train[:recipe.statistics or None]
-    own = rng.spawn(1)[0]                                     # what a method draws must not change the order of the examples
+    own = rng.spawn(1)[0]                                # what a method draws must not change the order of the examples
 
     def distil(network: Network, epochs: int, rate: float, stage: str) -> Network:
         return pipeline.imitate(network, teacher, data, recipe, epochs, rate, rng, watch, stage, state, transfer)
@@ -156,7 +163,7 @@ def in_rounds(
             widths = asked(given, r, recipe.rounds, student)
         else:
             score = method.score(student, x, y, own) if method.score else None
-            budget = target.after(r / recipe.rounds, teacher.widths).bound                                          # (W11)
+            budget = target.after(r / recipe.rounds, teacher.widths).bound                                       # (W11)
             widths = shared(setting, student, data, budget, score)
         student = method.removal(student, x, y, widths, own)
         path.append(student.widths)
@@ -166,12 +173,14 @@ def in_rounds(
 
 
 def slimmed(
-    setting: Setting, data: Data, teacher: Network, given: Given | None, rng: np.random.Generator, watch: Watch, state: State
+    setting: Setting, data: Data, teacher: Network, given: Given | None, rng: np.random.Generator, watch: Watch,
+    state: State
 ) -> Made:
-    """Gates made sparse in the epochs that others spend in rounds, one cut, the last distillation. With one round: half and half.
+    """Gates made sparse in the epochs that others spend in rounds, one cut, the last distillation. With one round: half
+    and half.
 
-    Gates compare across layers where batch normalisation fixes the scale of what they multiply, which nothing does here: so there is a second
-    form, in proportion.
+    Gates compare across layers where batch normalisation fixes the scale of what they multiply, which nothing does
+    here: so there is a second form, in proportion.
     """
     recipe = setting.recipe
     first = setting.epochs - recipe.final_epochs or setting.epochs // 2
@@ -181,28 +190,35 @@ def slimmed(
     widths = shared(setting, student, data, setting.macs, across) if given is None else asked(given, 1, 1, student)
     student = cut(student, [best(s, w) for s, w in zip(score, widths, strict=True)])
     widths = student.widths
-    student = pipeline.imitate(student, teacher, data, recipe, max(setting.epochs - first, 1), recipe.student_rate, rng, watch,
+    student = pipeline.imitate(student, teacher, data, recipe, max(setting.epochs - first, 1), recipe.student_rate, rng,
+                               watch,
                                "final distillation", state, transfer)
     return Made(student, [widths])
 
 
 def from_scratch(
-    setting: Setting, data: Data, teacher: Network, given: Given | None, rng: np.random.Generator, watch: Watch, state: State
+    setting: Setting, data: Data, teacher: Network, given: Given | None, rng: np.random.Generator, watch: Watch,
+    state: State
 ) -> Made:
-    """A small network that never was a large one: widths in proportion, and of a perceptron the inputs that vary most; or both from the run
-    that is followed.
+    """A small network that never was a large one: widths in proportion, and of a perceptron the inputs that vary most;
+    or both from the run that is followed.
     """
     widths = shared(setting, teacher, data, setting.macs, None) if given is None else asked(given, 1, 1, teacher)
     if setting.teacher.recipe.network == "lenet5":
-        student = lenet5(rng, channels=(widths[1], widths[2]), hidden=widths[3], shape=(*data.shape, 1)[:3], classes=data.classes)
+        student = lenet5(rng, channels=(widths[1], widths[2]), hidden=widths[3], shape=(*data.shape, 1)[:3],
+                         classes=data.classes)
     else:
         inputs = best(data.x_train.var(axis=0, dtype=np.float64), widths[0]).tolist() if given is None else given.inputs
         body = perceptron([*widths, data.classes], rng)
-        student = Network([Layer("select", options={"kept": inputs}), *body.layers]) if len(inputs) < data.x_train.shape[1] else body
+        student = (
+            Network([Layer("select", options={"kept": inputs}), *body.layers]) if len(inputs) < data.x_train.shape[1]
+            else body
+        )
     if setting.method == "scratch":
         labelled: Recipe = replace(setting.recipe, teacher_epochs=setting.epochs)
         student = pipeline.train_teacher(data, labelled, rng, watch, state, student)
     else:
-        student = pipeline.imitate(student, teacher, data, setting.recipe, setting.epochs, setting.recipe.student_rate, rng, watch,
+        student = pipeline.imitate(student, teacher, data, setting.recipe, setting.epochs, setting.recipe.student_rate,
+                                   rng, watch,
                                    "distillation", state)
     return Made(student, [student.widths])

@@ -1,4 +1,5 @@
-"""Net-Trim: the sparsest weights, in the l1 norm, with which a layer still answers as before behind its relu. A convex programme.
+"""Net-Trim: the sparsest weights, in the l1 norm, with which a layer still answers as before behind its relu. A convex
+programme.
 
 Source: Aghasi, Abdi, Nguyen & Romberg 2017; the splitting follows the same authors' later paper in outline.
 """
@@ -46,7 +47,8 @@ class Trimmed:
 
 
 def project(q: Array, z: Array, on: Array, epsilon: float, ceiling: Array) -> Array:
-    """The nearest point of the set of (I17): the entries ``on`` move into a ball around z, the others down to their ceiling.
+    """The nearest point of the set of (I17): the entries ``on`` move into a ball around z, the others down to their
+    ceiling.
 
         Q_on = Z_on + min(1, ε/‖V_on − Z_on‖_F) (V_on − Z_on),   Q_off = min(V_off, ceiling)            (I18)
     """
@@ -62,8 +64,8 @@ def net_trim(
 
         min_{U,b} ‖U‖₁   s.t.  ‖(H Uᵀ + 1bᵀ − Z)_on‖_F ≤ ε,   (H Uᵀ + 1bᵀ)_off ≤ ceiling_off              (I17)
 
-    h (N, d) what the layer reads   z (N, m) what it gave   on (N, m) where it was positive (all of it for logits)   ceiling (N, m), used off it
-    In turns, with scaled multipliers Λ, M and step ρ, a = (U b) and g = (H 1):
+    h (N, d) what the layer reads   z (N, m) what it gave   on (N, m) where it was positive (all of it for logits)
+    ceiling (N, m), used off it In turns, with scaled multipliers Λ, M and step ρ, a = (U b) and g = (H 1):
 
         a ← (gᵀg + I)⁻¹ (gᵀ(Q − Λ) + P − M)                                           (I19)
         Q ← projection (I18) of g a + Λ,   P ← soft threshold of a + M at 1/ρ, b left alone              (I20)
@@ -101,10 +103,11 @@ def net_trim(
 
 
 def removal(network: Network, x: Array, y: Array, widths: Sequence[int], rng: np.random.Generator) -> Network:
-    """Neurons by Net-Trim, which removes weights: a layer goes on reading the neurons j with the largest ‖U_{:,j}‖ · deviation of h_j.
+    """Neurons by Net-Trim, which removes weights: a layer goes on reading the neurons j with the largest ‖U_{:,j}‖ ·
+    deviation of h_j.
 
-    U comes from (I17) on SAMPLE examples, the ceiling being 0, where relu shuts. Net-Trim itself keeps the weights U; here those of the neurons
-    that stay are refitted by least squares (W7) on all examples, as for the other methods.
+    U comes from (I17) on SAMPLE examples, the ceiling being 0, where relu shuts. Net-Trim itself keeps the weights U;
+    here those of the neurons that stay are refitted by least squares (W7) on all examples, as for the other methods.
     """
     sample = x[np.sort(rng.permutation(len(x))[:SAMPLE])]
 

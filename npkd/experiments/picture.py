@@ -18,7 +18,8 @@ SURENESS = {"read": GREY, "recomputed": ORANGE, "recalled": PINK}
 """Colours of published points by how sure they are."""
 
 DENSE = (0.8, 0.9)
-"""Between what test errors in % a dense LeNet-5 is where a source gives none (recalled): for results that are told as a rise above it."""
+"""Between what test errors in % a dense LeNet-5 is where a source gives none (recalled): for results that are told as a
+rise above it."""
 
 
 KINDS = {"o": "pictures moved by a pixel", "^": "moved, and taught by a LeNet-5", "v": "like for like"}
@@ -27,7 +28,8 @@ KINDS = {"o": "pictures moved by a pixel", "^": "moved, and taught by a LeNet-5"
 
 @dataclass(frozen=True)
 class View:
-    """What an experiment's picture shows: published rows, test errors in % from ``low`` to ``high``; ``epochs`` is what the methods had."""
+    """What an experiment's picture shows: published rows, test errors in % from ``low`` to ``high``; ``epochs`` is what
+    the methods had."""
 
     title: str
     published: Sequence[Published]
@@ -48,8 +50,9 @@ def kind_of(row: Row) -> str:
 def pareto(comparison: Sequence[Row], records: Sequence[Row], view: View = PERCEPTRON) -> Figure:
     """Rows of the comparison and of the records as ``npkd.experiments.tables`` makes them -> the picture.
 
-    Means over seeds, bars of one deviation; white inside are networks that read all inputs. A result that is told as a rise above a dense
-    network of which nothing is said is a line, for dense networks of DENSE. Methods above ``view.high`` % are left out and counted below.
+    Means over seeds, bars of one deviation; white inside are networks that read all inputs. A result that is told as a
+    rise above a dense network of which nothing is said is a line, for dense networks of DENSE. Methods above
+    ``view.high`` % are left out and counted below.
     """
     figure = canvas(view.title, 5.2)
     axes = figure.add_subplot()
@@ -67,19 +70,22 @@ def pareto(comparison: Sequence[Row], records: Sequence[Row], view: View = PERCE
                      label=f"published, {sureness} (single runs, no augmentation)")
     others = [row for row in comparison if row["method"] != "ours" and 100 * row["test_error"]["mean"] <= view.high]
     if others:
-        axes.scatter([row["macs"]["mean"] for row in others], [100 * row["test_error"]["mean"] for row in others], s=16, color=GREEN, alpha=0.7,
-                     zorder=3, label=f"other methods, {view.epochs} epochs")
+        axes.scatter([row["macs"]["mean"] for row in others], [100 * row["test_error"]["mean"] for row in others], s=16,
+                     color=GREEN, alpha=0.7, zorder=3, label=f"other methods, {view.epochs} epochs")
     mine = [row for row in comparison if row["method"] == "ours"]
     for rows, colour, words in ((mine, "#56B4E9", f"ours, {view.epochs} epochs"), (records, BLUE, "ours, records")):
         for (marker, kind), whole in itertools.product(KINDS.items(), (False, True)):
             some = [row for row in rows if kind_of(row) == kind and bool(row.get("keep_inputs")) == whole]
             if some:
                 axes.errorbar([row["macs"]["mean"] for row in some], [100 * row["test_error"]["mean"] for row in some],
-                              yerr=[100 * (row["test_error"]["deviation"] or 0) for row in some], fmt=marker, color=colour,
-                              markersize=7, capsize=3, linestyle="none", zorder=4, markerfacecolor="white" if whole else colour,
+                              yerr=[100 * (row["test_error"]["deviation"] or 0) for row in some], fmt=marker,
+                              color=colour,
+                              markersize=7, capsize=3, linestyle="none", zorder=4,
+                              markerfacecolor="white" if whole else colour,
                               label=f"{words}, {kind}" + ", all inputs kept" * whole)
     left_out = len([row for row in comparison if row["method"] != "ours"]) - len(others)
-    tidy(axes, "multiply-accumulates" + (f"   ({left_out} points above {view.high} % are left out)" if left_out else ""), "test error in %")
+    tidy(axes, "multiply-accumulates"
+         + (f"   ({left_out} points above {view.high} % are left out)" if left_out else ""), "test error in %")
     axes.set_xscale("log")
     axes.set_ylim(view.low, view.high)
     axes.legend(fontsize=SMALL - 2, frameon=False, labelcolor=INK)

@@ -1,7 +1,7 @@
 """Published results on MNIST, to print beside ours; with sources: reference/published/lenet300.csv and lenet5.csv.
 
-Nearly all are single runs, many chosen on the test set. How sure: "read" in a source, "recalled" from memory and not verified, "recomputed":
-recalled too, but the cost of the recalled widths is the recalled cost.
+Nearly all are single runs, many chosen on the test set. How sure: "read" in a source, "recalled" from memory and not
+verified, "recomputed": recalled too, but the cost of the recalled widths is the recalled cost.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from dataclasses import dataclass
 class Published:
     """One row.
 
-    widths          of a perceptron: inputs, hidden widths. Of LeNet-5: channels, channels, hidden width; four numbers where single positions
-                    of the flattened maps are cut out too: the third is then how many the dense layer reads
-    test_error      in percent;   over_dense  it is by how much that is above the error of the dense network, which is not printed
+    widths          of a perceptron: inputs, hidden widths. Of LeNet-5: channels, channels, hidden width; four numbers
+                    where single positions of the flattened maps are cut out too: the third is then how many the dense
+                    layer reads
+    test_error      in percent;   over_dense  it is by how much that is above the error of the dense network, which is
+                    not printed
     macs            multiply-accumulates of the widths
     sureness        "read", "recalled" or "recomputed"
     inputs_removed  inputs were: of a perceptron pixels, of LeNet-5 such positions
@@ -81,4 +83,5 @@ LENET5 = (
     Published("L0 (Louizos 2018)", (20, 25, 45, 462), 0.9, 1_113_410, "read", True),
     Published("Sparse VD, SBP's table", (17, 32, 329, 75), 0.75, 1_140_625, "read", True),
 )
-"""LeNet-5 with all its widths; by their cost. Inputs are never removed there, but single positions behind flatten are."""
+"""LeNet-5 with all its widths; by their cost. Inputs are never removed there, but single positions behind flatten
+are."""

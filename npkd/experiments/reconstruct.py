@@ -1,4 +1,5 @@
-"""Removal by reconstruction: from the first layer to the last, each layer chooses the neurons it goes on reading, and its weights for them.
+"""Removal by reconstruction: from the first layer to the last, each layer chooses the neurons it goes on reading, and
+its weights for them.
 
 The frame that OBS, LASSO channel selection, ThiNet and Net-Trim share; what they differ in is the choice.
 """
@@ -23,10 +24,12 @@ Choice = tuple[Array, Array, Array]
 """kept (k,) indices of the inputs of a layer, ascending;   w (m, d) float64, zero outside of them;   b (m,)."""
 
 Rule = Callable[[Statistics, Array, Array, int], Choice]
-"""``rule(statistics, w, b, count)``: statistics of what a layer reads against what it gave before; its weights; how many it may read."""
+"""``rule(statistics, w, b, count)``: statistics of what a layer reads against what it gave before; its weights; how
+many it may read."""
 
 Choose = Callable[[Network, int, int], Choice]
-"""``choose(student, layer, count)``: for the dense layer at an index of a student whose layers before it have chosen already."""
+"""``choose(student, layer, count)``: for the dense layer at an index of a student whose layers before it have chosen
+already."""
 
 
 def statistics(student: Network, teacher: Network, x: Array, layer: int) -> Statistics:
@@ -42,12 +45,14 @@ def statistics(student: Network, teacher: Network, x: Array, layer: int) -> Stat
 
 
 def layer_by_layer(network: Network, widths: Sequence[int], choose: Choose) -> Network:
-    """The network with so many neurons at each junction (inputs first): a layer that may go on reading everything is left as it is.
+    """The network with so many neurons at each junction (inputs first): a layer that may go on reading everything is
+    left as it is.
 
     Raises InputError for convolutions, whose channels are read through several columns each.
     """
     if convolves(network):
-        raise InputError("experiments: the network has convolutions; obs, lasso, thinet and net-trim choose neurons of perceptrons alone")
+        raise InputError("experiments: the network has convolutions; obs, lasso, thinet and net-trim choose neurons of "
+                         "perceptrons alone")
     student, kept = network, list[Array]()
     for place, count in zip(junctions(network), widths, strict=True):
         layer = student.layers[place.consumer]

@@ -1,4 +1,5 @@
-"""One unit of an experiment, from its setting to the file with its result. The test part is looked at once, when everything is decided."""
+"""One unit of an experiment, from its setting to the file with its result. The test part is looked at once, when
+everything is decided."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ from npkd.storage import Model
 
 def blind(data: Data, examples: int | None) -> Data:
     """The data as a method gets it: so many of the training examples, and no test part."""
-    return replace(data, x_train=data.x_train[:examples], y_train=data.y_train[:examples], x_test=data.x_test[:0], y_test=data.y_test[:0])
+    return replace(data, x_train=data.x_train[:examples], y_train=data.y_train[:examples], x_test=data.x_test[:0],
+                   y_test=data.y_test[:0])
 
 
 def errors(network: Network, data: Data) -> dict[str, float]:
@@ -50,15 +52,16 @@ def teacher_of(setting: TeacherSetting, folder: Path, data: Data) -> tuple[Netwo
         "kind": setting.kind, "seed": setting.seed, "data": data.name, "split": {"seed": setting.seed, **sizes(data)}}))
     result = {**errors(network, data), "widths": network.widths, "macs": cost.of(network).macs,
               "seconds": round(time.perf_counter() - began, 1)}
-    write(setting, result, folder)                                    # after the network: a result says that all is there
+    write(setting, result, folder)                                  # after the network: a result says that all is there
     return network, result
 
 
 def finish(unit: Unit, folder: Path) -> dict[str, Any]:
-    """The result of a unit: from its file, or run now, with the teacher and the run that it follows where these are missing.
+    """The result of a unit: from its file, or run now, with the teacher and the run that it follows where these are
+    missing.
 
-    Keys: validation_error, test_error, widths, macs, seconds; of a run also parameters, path (widths after each removal), inputs, and the
-    teacher's test error.
+    Keys: validation_error, test_error, widths, macs, seconds; of a run also parameters, path (widths after each
+    removal), inputs, and the teacher's test error.
     """
     found = read(unit, folder)
     if found is not None:
@@ -77,14 +80,16 @@ def finish(unit: Unit, folder: Path) -> dict[str, Any]:
 
 
 def run(
-    unit: Setting, data: Data, teacher: Network, tutor: Network | None, about: dict[str, Any], given: Given | None, folder: Path
+    unit: Setting, data: Data, teacher: Network, tutor: Network | None, about: dict[str, Any], given: Given | None,
+    folder: Path
 ) -> dict[str, Any]:
     """Run a setting now and keep the result."""
     began = time.perf_counter()
     rng = np.random.default_rng([unit.teacher.seed, 1])
     made = make(unit, blind(data, unit.teacher.examples), teacher, given, rng, Silent(), tutor)
     size = cost.of(made.student)
-    result = {**errors(made.student, data), "widths": made.student.widths, "macs": size.macs, "parameters": size.parameters, "path": made.path,
+    result = {**errors(made.student, data), "widths": made.student.widths, "macs": size.macs,
+              "parameters": size.parameters, "path": made.path,
               "inputs": inputs_of(made.student), "teacher_test_error": about["test_error"],
               "seconds": round(time.perf_counter() - began, 1)}
     write(unit, result, folder)

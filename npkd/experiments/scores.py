@@ -1,10 +1,12 @@
-"""What a neuron is worth, by rules that look at it alone: one score a neuron, for every junction, the inputs first. The smallest goes first.
+"""What a neuron is worth, by rules that look at it alone: one score a neuron, for every junction, the inputs first. The
+smallest goes first.
 
-Every rule has the form ``score(network, x, y, rng) -> [(d_0,), (d_1,), …]``: x (N, I) the training inputs, y (N,) their labels, d_k neurons at
-junction k (0: the inputs). Only ``taylor`` looks at y and only ``chance`` draws. Inputs have no incoming weights: ``incoming`` scores them by
-their outgoing ones. A channel is a neuron with a value h_npj at each position p and, in the weights W of the layer that reads it, a column
-(p, j) for each position of the kernel, or behind flatten of the map; a neuron of a perceptron has one p alone. Definitions by loops:
-reference/baselines.py. Derivation: docs/11-baselines.md.
+Every rule has the form ``score(network, x, y, rng) -> [(d_0,), (d_1,), …]``: x (N, I) the training inputs, y (N,) their
+labels, d_k neurons at junction k (0: the inputs). Only ``taylor`` looks at y and only ``chance`` draws. Inputs have no
+incoming weights: ``incoming`` scores them by their outgoing ones. A channel is a neuron with a value h_npj at each
+position p and, in the weights W of the layer that reads it, a column (p, j) for each position of the kernel, or behind
+flatten of the map; a neuron of a perceptron has one p alone. Definitions by loops: reference/baselines.py. Derivation:
+docs/11-baselines.md.
 """
 
 from __future__ import annotations
@@ -56,7 +58,8 @@ def incoming(network: Network, x: Array, y: Array, rng: np.random.Generator) -> 
 
         s_j = ‖w_j‖₂,   w_j row j of the layer that makes neuron j                    (I2)
 
-    Of a channel the whole kernel, behind maxout the rows of all pieces. Source: Li et al. 2017, for filters and with the l1 norm.
+    Of a channel the whole kernel, behind maxout the rows of all pieces. Source: Li et al. 2017, for filters and with
+    the l1 norm.
     """
     out = outgoing(network, x, y, rng)
     for k, place in enumerate(junctions(network)):
@@ -74,7 +77,8 @@ def outgoing(network: Network, x: Array, y: Array, rng: np.random.Generator) -> 
     out = []
     for place in junctions(network):
         w = network.layers[place.consumer].params[0]
-        out.append(np.sqrt(together(squares(w, tuple(range(w.ndim - 1))), place.units[place.consumer], place.width)))     # (I3)
+        # (I3)
+        out.append(np.sqrt(together(squares(w, tuple(range(w.ndim - 1))), place.units[place.consumer], place.width)))
     return out
 
 
@@ -83,11 +87,11 @@ def activation(network: Network, x: Array, y: Array, rng: np.random.Generator) -
 
         s_j² = Σ_p ‖W_{:,pj}‖² · 1/(NP) Σ_np (h_npj − h̄_j)²                          (I4)
 
-    That is the mean squared change of all pre-activations behind it, when its value is replaced by its mean; of a channel, if its values at
-    different positions are independent and alike.
+    That is the mean squared change of all pre-activations behind it, when its value is replaced by its mean; of a
+    channel, if its values at different positions are independent and alike.
     """
     deviations = [np.sqrt(np.maximum(square - mean ** 2, 0)) for mean, square in moments(network, x)]
-    return [np.asarray(w * s) for w, s in zip(outgoing(network, x, y, rng), deviations, strict=True)]                        # (I4)
+    return [np.asarray(w * s) for w, s in zip(outgoing(network, x, y, rng), deviations, strict=True)]             # (I4)
 
 
 def taylor(network: Network, x: Array, y: Array, rng: np.random.Generator) -> list[Array]:
@@ -95,9 +99,9 @@ def taylor(network: Network, x: Array, y: Array, rng: np.random.Generator) -> li
 
         s_j = 1/N Σ_n |Σ_p h_npj · ∂ℓ_n/∂h_npj|                                       (I5)
 
-    A channel's map vanishes as a whole. ℓ is the cross-entropy with the labels: the distillation loss of a student that still is its teacher
-    has no slope to go by. Source: Molchanov et al. 2017, without their normalisation by layer, so that the scores of all layers are in one
-    unit, that of the loss.
+    A channel's map vanishes as a whole. ℓ is the cross-entropy with the labels: the distillation loss of a student that
+    still is its teacher has no slope to go by. Source: Molchanov et al. 2017, without their normalisation by layer, so
+    that the scores of all layers are in one unit, that of the loss.
     """
     places = junctions(network)
     total = [np.zeros(place.width) for place in places]
@@ -107,19 +111,26 @@ def taylor(network: Network, x: Array, y: Array, rng: np.random.Generator) -> li
         for k, place in enumerate(places):
             rest, backward = Network(network.layers[place.consumer:])(activations[place.consumer])
             d, _ = backward({len(rest) - 1: slope})
-            total[k] += np.abs(whole(activations[place.consumer] * d, place)).sum(axis=0, dtype=np.float64) * len(labels)      # (I5)
+            # (I5)
+            total[k] += np.abs(whole(activations[place.consumer] * d, place)).sum(axis=0,
+                                                                                  dtype=np.float64) * len(labels)
     return [t / len(x) for t in total]                                # (I5)
 
 
 def whole(values: Array, place: Junction) -> Array:
-    """Sums over the positions of each channel, of values (N, ..., J) of what the layer behind a junction reads -> (N, d)."""
+    """Sums over the positions of each channel, of values (N, ..., J) of what the layer behind a junction reads -> (N,
+    d)."""
     flat = values.reshape(len(values), -1, values.shape[-1]).sum(axis=1) if values.ndim > 2 else values
     unit = place.units[place.consumer]
-    return flat if len(unit) == place.width else np.stack([flat[:, at].sum(axis=1) for at in place.entries(place.consumer)], axis=1)
+    return (
+        flat if len(unit) == place.width
+        else np.stack([flat[:, at].sum(axis=1) for at in place.entries(place.consumer)], axis=1)
+    )
 
 
 def forward(network: Network, x: Array) -> Iterator[tuple[int, Sequence[Array]]]:
-    """(first row, activations) for every ROWS examples of x (N, I), every MAPS where activations are maps; the buffers are used again."""
+    """(first row, activations) for every ROWS examples of x (N, I), every MAPS where activations are maps; the buffers
+    are used again."""
     rows = MAPS if convolves(network) else ROWS
     space = Workspace(network, min(rows, len(x)))
     for i in range(0, len(x), rows):
@@ -127,13 +138,14 @@ def forward(network: Network, x: Array) -> Iterator[tuple[int, Sequence[Array]]]
 
 
 def moments(network: Network, x: Array) -> list[tuple[Array, Array]]:
-    """For every junction the means of its neurons' values and of their squares over x and all positions, (d_k,) float64 each."""
+    """For every junction the means of its neurons' values and of their squares over x and all positions, (d_k,) float64
+    each."""
     places = junctions(network)
     out = [(np.zeros(place.width), np.zeros(place.width)) for place in places]
     for _, activations in forward(network, x):
         for place, (mean, square) in zip(places, out, strict=True):
             h, unit = activations[place.consumer].astype(np.float64), place.units[place.consumer]
-            count = len(x) * h[0].size / h.shape[-1] * np.bincount(unit)                             # NP: of each neuron
+            count = len(x) * h[0].size / h.shape[-1] * np.bincount(unit)                            # NP: of each neuron
             h = h.reshape(-1, h.shape[-1])
             mean += together(h.sum(axis=0), unit, place.width) / count
             square += together((h * h).sum(axis=0), unit, place.width) / count
@@ -152,8 +164,10 @@ def cut(network: Network, kept: Sequence[Array]) -> Network:
     return network
 
 
-def by_score(score: Score, *, fold: bool = False) -> Callable[[Network, Array, Array, Sequence[int], np.random.Generator], Network]:
-    """A removal that keeps the neurons with the largest scores. With ``fold`` the mean value of one that goes stays behind:
+def by_score(score: Score, *,
+             fold: bool = False) -> Callable[[Network, Array, Array, Sequence[int], np.random.Generator], Network]:
+    """A removal that keeps the neurons with the largest scores. With ``fold`` the mean value of one that goes stays
+    behind:
 
         b' = b + Σ_{j removed} Σ_p W_{:,pj} h̄_j                                       (I6)
 
@@ -167,7 +181,8 @@ def by_score(score: Score, *, fold: bool = False) -> Callable[[Network, Array, A
                 w, b = layer.params
                 unit = place.units[place.consumer]
                 gone = np.flatnonzero(~np.isin(unit, left))
-                folded = b + (w[..., gone].astype(np.float64) * mean[unit[gone]]).reshape(len(b), -1).sum(axis=1)         # (I6)
+                # (I6)
+                folded = b + (w[..., gone].astype(np.float64) * mean[unit[gone]]).reshape(len(b), -1).sum(axis=1)
                 network = network.replace({place.consumer: replace(layer, params=(w, folded.astype(b.dtype)))})
         return cut(network, kept)
 
@@ -175,7 +190,8 @@ def by_score(score: Score, *, fold: bool = False) -> Callable[[Network, Array, A
 
 
 def refitted(score: Score) -> Callable[[Network, Array, Array, Sequence[int], np.random.Generator], Network]:
-    """A removal that keeps the neurons with the largest scores, and refits every layer on them as ours does: the choice alone is the rule's.
+    """A removal that keeps the neurons with the largest scores, and refits every layer on them as ours does: the choice
+    alone is the rule's.
 
     Source of least squares behind any choice: He, Zhang & Sun 2017.
     """

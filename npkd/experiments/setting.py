@@ -1,6 +1,7 @@
 """What a run is, in full, and where its result is kept: under the hash of everything that it depends on.
 
-An interrupted reproduction goes on where it stopped, since every finished run is a file that is written whole or not at all.
+An interrupted reproduction goes on where it stopped, since every finished run is a file that is written whole or not at
+all.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ VERSION = 4
 
 LATER: Mapping[str, object] = {"network": "perceptron", "statistics": 0, "spare": 1.0, "kind": "macs", "tutor": None,
                                  "adversary": 0.0}
-"""Fields that came later than the first runs, and what those did. With these values they are not in the hash: older runs keep their names."""
+"""Fields that came later than the first runs, and what those did. With these values they are not in the hash: older
+runs keep their names."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +46,17 @@ class TeacherSetting:
 
 @dataclass(frozen=True)
 class Setting:
-    """A run: a method makes a student of at most ``macs`` multiply-accumulates, or of at most so many of another ``kind``.
+    """A run: a method makes a student of at most ``macs`` multiply-accumulates, or of at most so many of another
+    ``kind``.
 
     method          a key of npkd.experiments.methods.METHODS, or another of its NAMES
     recipe          rounds, their epochs, the last distillation, and how it is done
     keep_inputs     no input is removed
-    widths_of       None: the method shares the budget over the layers itself. Else the run of our method whose widths, round by round, it gets;
-                    networks from scratch get its inputs too
+    widths_of       None: the method shares the budget over the layers itself. Else the run of our method whose widths,
+                    round by round, it gets; networks from scratch get its inputs too
     kind            what is counted: "macs", "parameters" (weights and biases), or another of target.SIZES
-    tutor           None, or a better network, of any kind, trained on the same part, whose answers are learnt in the place of the teacher's
+    tutor           None, or a better network, of any kind, trained on the same part, whose answers are learnt in the
+                    place of the teacher's
     """
 
     teacher: TeacherSetting
@@ -67,7 +71,8 @@ class Setting:
     def __post_init__(self) -> None:
         one, other = self.teacher, self.tutor
         if other is not None and (one.data, one.examples, one.seed) != (other.data, other.examples, other.seed):
-            raise InputError(f"setting: the tutor learns {other.data} with seed {other.seed}, the teacher {one.data} with seed {one.seed}; "
+            raise InputError(f"setting: the tutor learns {other.data} with seed {other.seed}, the teacher {one.data} "
+                             f"with seed {one.seed}; "
                              "data, examples and seed must agree, or one of them knows the other's validation part")
 
     @property
@@ -87,8 +92,10 @@ def named(unit: Unit | Recipe) -> dict[str, Any]:
 
 
 def key(unit: Unit) -> str:
-    """SHA-256 of the setting as JSON with sorted keys, the kind of unit and VERSION beside it: 64 hexadecimal digits."""
-    text = json.dumps({"what": type(unit).__name__, "version": VERSION, "setting": named(unit)}, sort_keys=True, allow_nan=False)
+    """SHA-256 of the setting as JSON with sorted keys, the kind of unit and VERSION beside it: 64 hexadecimal
+    digits."""
+    text = json.dumps({"what": type(unit).__name__, "version": VERSION, "setting": named(unit)}, sort_keys=True,
+                      allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -99,11 +106,13 @@ def path_of(unit: Unit, folder: Path) -> Path:
 
 def write(unit: Unit, result: dict[str, Any], folder: Path) -> None:
     """Keep the result of a unit with its setting. Raises InputError where the system refuses to write."""
-    write_json(path_of(unit, folder), {"format": "npkd-run", "version": VERSION, "setting": named(unit), "result": result})
+    write_json(path_of(unit, folder),
+               {"format": "npkd-run", "version": VERSION, "setting": named(unit), "result": result})
 
 
 def read(unit: Unit, folder: Path) -> dict[str, Any] | None:
-    """The result of a unit, None where it has not been run. Raises InputError for a file that is damaged or tells of something else."""
+    """The result of a unit, None where it has not been run. Raises InputError for a file that is damaged or tells of
+    something else."""
     path = path_of(unit, folder)
     try:
         found = json.loads(path.read_bytes())

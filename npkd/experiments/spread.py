@@ -76,8 +76,8 @@ def words(unit: Unit) -> str:
 def run_all(settings: Sequence[Setting], folder: Path, jobs: int) -> int:
     """Finish every setting, and what it needs, in ``jobs`` processes; returns how many units were run now.
 
-    Progress goes to stderr: a bar on a terminal, else a line a unit. Raises InputError where a unit cannot be run, and KeyboardInterrupt, which
-    says what is kept, when it is interrupted.
+    Progress goes to stderr: a bar on a terminal, else a line a unit. Raises InputError where a unit cannot be run, and
+    KeyboardInterrupt, which says what is kept, when it is interrupted.
     """
     make_folder(folder)
     todo = [[unit for unit in wave if read(unit, folder) is None] for wave in waves(settings)]
@@ -100,7 +100,8 @@ def run_all(settings: Sequence[Setting], folder: Path, jobs: int) -> int:
                     if not terminal:
                         print(f"{done} of {count}: {words(unit)}", file=sys.stderr, flush=True)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"interrupted; {done} of {count} runs are done and kept in {folder}; the same command goes on") from None
+            raise KeyboardInterrupt(f"interrupted; {done} of {count} runs are done and kept in {folder}; the same "
+                                    f"command goes on") from None
         finally:
             pool.terminate()
             pool.join()

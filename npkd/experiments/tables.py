@@ -38,7 +38,8 @@ def summed(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     Results of before parameters were counted have none, and so have their rows.
     """
-    row: dict[str, Any] = {"mean_widths": [round(sum(w) / len(w)) for w in zip(*(r["widths"] for r in results), strict=True)]}
+    row: dict[str, Any] = {"mean_widths": [round(sum(w) / len(w))
+                                           for w in zip(*(r["widths"] for r in results), strict=True)]}
     names = [name for name in (*NUMBERS, "parameters") if all(name in r for r in results)]
     for name in names:
         values = [r[name] for r in results]
@@ -48,13 +49,15 @@ def summed(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def comparison_rows(settings: Sequence[Setting], folder: Path) -> list[dict[str, Any]]:
-    """One row a budget and method, ours first in each budget, with the paired difference to ours (theirs − ours, by seed)."""
+    """One row a budget and method, ours first in each budget, with the paired difference to ours (theirs − ours, by
+    seed)."""
     groups: dict[tuple[int, str], dict[int, Setting]] = {}
     for s in settings:
         groups.setdefault((s.macs, label(s)), {})[s.teacher.seed] = s
     rows = list[dict[str, Any]]()
     for (macs, name), by_seed in groups.items():
-        row: dict[str, Any] = {"macs_allowed": macs, "method": name, "seeds": sorted(by_seed), "epochs": next(iter(by_seed.values())).epochs}
+        row: dict[str, Any] = {"macs_allowed": macs, "method": name, "seeds": sorted(by_seed),
+                               "epochs": next(iter(by_seed.values())).epochs}
         row |= summed([result_of(by_seed[seed], folder) for seed in sorted(by_seed)])
         mine = groups[macs, "ours"]
         if name != "ours":
@@ -70,7 +73,8 @@ def record_rows(found: Sequence[tuple[Record, list[Setting]]], folder: Path) -> 
     rows = list[dict[str, Any]]()
     for record, settings in found:
         row: dict[str, Any] = {
-            "record": record.name, "teacher": record.teacher, "tutored": record.tutored, "allowed": record.macs, "kind": record.kind,
+            "record": record.name, "teacher": record.teacher, "tutored": record.tutored, "allowed": record.macs,
+            "kind": record.kind,
             "keep_inputs": record.keep_inputs, "bar": record.bar / 100, "seeds": [s.teacher.seed for s in settings],
             "epochs": settings[0].epochs}
         row |= summed([result_of(s, folder) for s in settings])
@@ -85,8 +89,10 @@ def teacher_rows(settings: Sequence[Setting], folder: Path, bars: Mapping[str, f
         found = {s.teacher: result_of(s, folder)["teacher_test_error"] for s in settings if s.teacher.kind == kind}
         if found:
             values = spread(list(found.values()))
-            rows.append({"teacher": kind, "seeds": [t.seed for t in found], "bar": bar / 100, "holds": values.mean <= bar / 100,
-                         "test_error": {"by_seed": list(found.values()), "mean": values.mean, "deviation": values.deviation}})
+            rows.append({"teacher": kind, "seeds": [t.seed for t in found], "bar": bar / 100,
+                         "holds": values.mean <= bar / 100,
+                         "test_error": {"by_seed": list(found.values()), "mean": values.mean,
+                                        "deviation": values.deviation}})
     return rows
 
 
@@ -99,7 +105,8 @@ def percent(value: Row) -> str:
 def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Columns under one another: the first to the left, the others to the right."""
     wide = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    return "\n".join(f"{row[0]:{wide[0]}}" + "".join(f"  {cell:>{w}}" for cell, w in zip(row[1:], wide[1:], strict=True)) for row in rows)
+    return "\n".join(f"{row[0]:{wide[0]}}"
+                     + "".join(f"  {cell:>{w}}" for cell, w in zip(row[1:], wide[1:], strict=True)) for row in rows)
 
 
 def chain(widths: Sequence[int]) -> str:
@@ -121,7 +128,8 @@ def comparison_text(rows: Sequence[Row]) -> str:
         for row in here:
             difference = row.get("minus_ours")
             interval = difference["interval"] if difference else None
-            lines.append([row["method"], chain(row["mean_widths"]), percent(row["validation_error"]), percent(row["test_error"]),
+            lines.append([row["method"], chain(row["mean_widths"]), percent(row["validation_error"]),
+                          percent(row["test_error"]),
                           f"{100 * difference['mean']:+.3f}" if difference else "",
                           f"{100 * interval[0]:+.3f} … {100 * interval[1]:+.3f}" if interval else "",
                           difference["verdict"] if difference else ""])
@@ -138,16 +146,20 @@ def comparison_text(rows: Sequence[Row]) -> str:
 
 def records_text(rows: Sequence[Row]) -> str:
     """The records against their bars."""
-    lines = [["record", "teacher", "allowed", "mean widths", "validation %", "test %", "teacher %", "bar %", "", "seconds"]]
-    lines += [[row["record"], row["teacher"], f"{row['allowed']:,}" + f" {row['kind']}" * (row["kind"] != "macs"), chain(row["mean_widths"]),
-               percent(row["validation_error"]), percent(row["test_error"]), percent(row["teacher_test_error"]), f"{100 * row['bar']:.2f}",
+    lines = [["record", "teacher", "allowed", "mean widths", "validation %", "test %", "teacher %", "bar %", "",
+              "seconds"]]
+    lines += [[row["record"], row["teacher"], f"{row['allowed']:,}" + f" {row['kind']}" * (row["kind"] != "macs"),
+               chain(row["mean_widths"]),
+               percent(row["validation_error"]), percent(row["test_error"]), percent(row["teacher_test_error"]),
+               f"{100 * row['bar']:.2f}",
                "holds" if row["holds"] else "MISSED", f"{row['seconds']['mean']:.0f}"] for row in rows]
     return aligned(lines)
 
 
 def teachers_text(rows: Sequence[Row]) -> str:
     """The teachers against their bars."""
-    return "\n".join(f"Teachers, {row['teacher']}, seeds {row['seeds']}: {percent(row['test_error'])} %, bar {100 * row['bar']:.2f} %: "
+    return "\n".join(f"Teachers, {row['teacher']}, seeds {row['seeds']}: {percent(row['test_error'])} %, bar "
+                     f"{100 * row['bar']:.2f} %: "
                      f"{'holds' if row['holds'] else 'MISSED'}" for row in rows)
 
 
@@ -155,4 +167,7 @@ def published_text(published: Sequence[Published]) -> str:
     """What others report."""
     lines = [["published", "widths", "MACs", "test %", "known"]]
     lines += [[p.method, "-".join(map(str, p.widths)), f"{p.macs:,}", p.error, p.sureness] for p in published]
-    return aligned(lines) + "\n\nNearly all of them single runs, many chosen on the test set; \"recalled\" is not verified."
+    return (
+        aligned(lines)
+        + "\n\nNearly all of them single runs, many chosen on the test set; \"recalled\" is not verified."
+    )

@@ -1,4 +1,5 @@
-"""How methods without curves share a budget over the layers: the same part of each, or by scores that compare across layers."""
+"""How methods without curves share a budget over the layers: the same part of each, or by scores that compare across
+layers."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ def proportional(widths: Sequence[int], size: Size, budget: float, keep_inputs: 
 
         w'_k = max(1, ⌊f w_k⌋),   f as large as size(w') ≤ budget allows              (I7)
 
-    What is left goes, a neuron at a time, to the layer that then has the smallest part of what it had. ``keep_inputs``: w'_0 = w_0.
+    What is left goes, a neuron at a time, to the layer that then has the smallest part of what it had. ``keep_inputs``:
+    w'_0 = w_0.
     Raises InputError where one neuron a layer is still too large.
     """
     def part(f: float) -> list[int]:
@@ -53,7 +55,8 @@ def by_scores(scores: Sequence[Array], size: Size, budget: float, keep_inputs: b
     movable = [k for k in range(len(widths)) if not (keep_inputs and k == 0)]
     possible([1 if k in movable else w for k, w in enumerate(widths)], size, budget)
     while (now := size(widths)) > budget:
-        prices = [(float(ranked[k][full[k] - widths[k]]) / (now - size([v - (i == k) for i, v in enumerate(widths)])), k)
+        prices = [(float(ranked[k][full[k] - widths[k]]) / (now - size([v - (i == k) for i, v in enumerate(widths)])),
+                   k)
                   for k in movable if widths[k] > 1]                                                             # (I8)
         widths[min(prices)[1]] -= 1
     return widths
@@ -62,4 +65,5 @@ def by_scores(scores: Sequence[Array], size: Size, budget: float, keep_inputs: b
 def possible(smallest: Sequence[int], size: Size, budget: float) -> None:
     """Raise InputError unless the smallest widths are within the budget."""
     if size(smallest) > budget:
-        raise InputError(f"widths: budget is {budget:g}; the smallest that this network can be is {size(smallest):g}, one neuron a layer")
+        raise InputError(f"widths: budget is {budget:g}; the smallest that this network can be is {size(smallest):g}, "
+                         f"one neuron a layer")

@@ -1,7 +1,7 @@
 """Activation functions: relu, tanh, sigmoid, maxout. One value in, one value out (maxout: several in); no parameters.
 
-Form and conventions as in layers.py. At a kink the slope is one that the convention names: relu'(0) = 0, and ties in a maximum go
-to the first. Derivations: docs/2-layers.md.
+Form and conventions as in layers.py. At a kink the slope is one that the convention names: relu'(0) = 0, and ties in a
+maximum go to the first. Derivations: docs/2-layers.md.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ def sigmoid(x: Array) -> tuple[Array, Backward]:
 
 
 def maxout(x: Array, *, pieces: int) -> tuple[Array, Backward]:
-    """The largest of ``pieces`` neighbouring values; a dense layer in front makes them affine pieces of a convex function.
+    """The largest of ``pieces`` neighbouring values; a dense layer in front makes them affine pieces of a convex
+    function.
 
         y_nj = max_p x_n,(j·P+p)                                                      (A7)
 

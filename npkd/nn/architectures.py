@@ -14,7 +14,8 @@ from npkd.errors import InputError
 from npkd.nn.network import Layer, Network, dense_layer
 
 
-def conv_layer(channels: int, outputs: int, kernel: int, rng: np.random.Generator, dtype: Any = np.float32, **options: int) -> Layer:
+def conv_layer(channels: int, outputs: int, kernel: int, rng: np.random.Generator, dtype: Any = np.float32,
+               **options: int) -> Layer:
     """A convolution to start from: weights from N(0, 2/(kh kw C)), biases zero (He et al. 2015).
 
     ``options`` of conv2d: stride, padding, dilation.
@@ -24,15 +25,18 @@ def conv_layer(channels: int, outputs: int, kernel: int, rng: np.random.Generato
 
 
 def lenet5(
-    rng: np.random.Generator, *, channels: tuple[int, int] = (20, 50), hidden: int = 500, shape: Sequence[int] = (28, 28, 1), classes: int = 10,
-    dtype: Any = np.float32,
+    rng: np.random.Generator, *, channels: tuple[int, int] = (20, 50), hidden: int = 500,
+    shape: Sequence[int] = (28, 28, 1), classes: int = 10, dtype: Any = np.float32,
 ) -> Network:
-    """LeNet-5 as Caffe has it: two convolutions 5×5, each with a max pooling 2×2, a hidden layer with relu, the outputs.
+    """LeNet-5 as Caffe has it: two convolutions 5×5, each with a max pooling 2×2, a hidden layer with relu, the
+    outputs.
 
-    channels    of the convolutions;   hidden  width of the dense layer;   shape (H, W, C) of a picture, which comes as a row of H·W·C values
-    28×28 grey pixels and the default widths make 800 values behind the second pooling, 2,293,000 multiply-accumulates and 430,500 weights.
-    Raises InputError for pictures too small or widths that are not positive. Source: LeCun et al. 1998, here without its tables and subsampling
-    weights, as in the pruning literature.
+    channels    of the convolutions;   hidden  width of the dense layer;   shape (H, W, C) of a picture, which comes as
+                a row of H·W·C values
+    28×28 grey pixels and the default widths make 800 values behind the second pooling, 2,293,000 multiply-accumulates
+    and 430,500 weights.
+    Raises InputError for pictures too small or widths that are not positive. Source: LeCun et al. 1998, here without
+    its tables and subsampling weights, as in the pruning literature.
     """
     sides = [((n - 4) // 2 - 4) // 2 for n in shape[:2]]
     if len(shape) != 3 or min(*channels, hidden, classes, *shape, *sides) < 1:

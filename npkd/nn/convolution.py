@@ -1,8 +1,9 @@
-"""Convolution as a matrix product: patches are laid out side by side (im2col), and laid back (col2im) by the very same loop.
+"""Convolution as a matrix product: patches are laid out side by side (im2col), and laid back (col2im) by the very same
+loop.
 
-Channels come last: x is (N, H, W, C). A channel is then a neuron that is seen at many positions, and every op that treats neurons by
-themselves treats channels as it is. Form and conventions as in layers.py. Derivations, a picture of the patches and the measurement
-behind the layout: docs/13-convolution.md.
+Channels come last: x is (N, H, W, C). A channel is then a neuron that is seen at many positions, and every op that
+treats neurons by themselves treats channels as it is. Form and conventions as in layers.py. Derivations, a picture of
+the patches and the measurement behind the layout: docs/13-convolution.md.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ Pair = int | Sequence[int]
 def pair(who: str, name: str, value: Any, least: int) -> tuple[int, int]:
     """(rows, columns) of a Pair. Raises InputError unless both are whole numbers, at least ``least``."""
     both = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    if len(both) != 2 or not all(isinstance(v, (int, np.integer)) and not isinstance(v, bool) and v >= least for v in both):
+    if len(both) != 2 or not all(isinstance(v, (int, np.integer)) and not isinstance(v, bool) and v >= least
+                                 for v in both):
         raise InputError(f"{who}: {name} is {value!r}; it must be a whole number, at least {least}, or two of them")
     return int(both[0]), int(both[1])
 
@@ -34,11 +36,12 @@ class Grid:
         row(p, i) = p s + i δ − π,   column(q, j) likewise                            (V1)
         P = ⌊(H + 2π − δ (kh − 1) − 1) / s⌋ + 1,   Q likewise                         (V2)
 
-    size H×W of the maps, kernel kh×kw, stride s, padding π, dilation δ, each for rows and for columns; positions P×Q, all windows within
-    the padded map. Raises InputError where no window fits.
+    size H×W of the maps, kernel kh×kw, stride s, padding π, dilation δ, each for rows and for columns; positions P×Q,
+    all windows within the padded map. Raises InputError where no window fits.
     """
 
-    def __init__(self, who: str, size: Sequence[int], kernel: Sequence[int], stride: Pair, padding: Pair, dilation: Pair = 1) -> None:
+    def __init__(self, who: str, size: Sequence[int], kernel: Sequence[int], stride: Pair, padding: Pair,
+                 dilation: Pair = 1) -> None:
         self.kernel = pair(who, "kernel", tuple(kernel), 1)
         self.stride, self.dilation = pair(who, "stride", stride, 1), pair(who, "dilation", dilation, 1)
         self.padding = pair(who, "padding", padding, 0)
@@ -46,18 +49,19 @@ class Grid:
         reach = [d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True)]
         padded = [n + 2 * p for n, p in zip(self.size, self.padding, strict=True)]
         if reach[0] > padded[0] or reach[1] > padded[1]:
-            raise InputError(f"{who}: a kernel that reaches over {reach[0]}×{reach[1]} does not fit into maps of {padded[0]}×{padded[1]}, "
+            raise InputError(f"{who}: a kernel that reaches over {reach[0]}×{reach[1]} does not fit into maps of "
+                             f"{padded[0]}×{padded[1]}, "
                              "padding included; it must be smaller, or the padding larger")
-        self.positions = tuple((n - r) // s + 1 for n, r, s in zip(padded, reach, self.stride, strict=True))       # (V2)
+        self.positions = tuple((n - r) // s + 1 for n, r, s in zip(padded, reach, self.stride, strict=True))      # (V2)
 
     def offsets(self) -> Iterator[tuple[int, int, slice, slice]]:
-        """For every place (i, j) in the kernel the rows and columns of the padded map that it meets, one for each position: the one loop
-        of im2col and col2im.
+        """For every place (i, j) in the kernel the rows and columns of the padded map that it meets, one for each
+        position: the one loop of im2col and col2im.
         """
         for i in range(self.kernel[0]):
             for j in range(self.kernel[1]):
                 row, column = (slice(at * d, at * d + s * (n - 1) + 1, s) for at, d, s, n in
-                               zip((i, j), self.dilation, self.stride, self.positions, strict=True))               # (V1)
+                               zip((i, j), self.dilation, self.stride, self.positions, strict=True))              # (V1)
                 yield i, j, row, column
 
     def blank(self, like: Array, value: float = 0.0) -> Array:
@@ -83,13 +87,15 @@ class Grid:
         return np.ascontiguousarray(self.inside(around))
 
 
-def im2col(x: Array, *, kernel: Pair, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1) -> tuple[Array, Backward]:
+def im2col(x: Array, *, kernel: Pair, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1) -> tuple[Array,
+                                                                                                        Backward]:
     """The patch under every window, side by side.
 
         y_n,p,q,i,j,c = x_n,row(p,i),column(q,j),c,   0 outside of the map            (V3)
 
-    x (N, H, W, C) -> y (N, P, Q, kh, kw, C); floats. Backward is col2im, the adjoint: every entry of x collects from all windows
-    that it lies in. Raises InputError for other shapes, and where the kernel does not fit. Source: Chellapilla, Puri & Simard 2006.
+    x (N, H, W, C) -> y (N, P, Q, kh, kw, C); floats. Backward is col2im, the adjoint: every entry of x collects from
+    all windows that it lies in. Raises InputError for other shapes, and where the kernel does not fit. Source:
+    Chellapilla, Puri & Simard 2006.
     """
     maps("im2col", x)
     grid = Grid("im2col", x.shape[1:3], pair("im2col", "kernel", kernel, 1), stride, padding, dilation)
@@ -120,15 +126,19 @@ def conv2d(
 
         y_npqf = b_f + Σ_ijc w_fijc x_n,row(p,i),column(q,j),c                        (V5)
 
-    x (N, H, W, C)   w (F, kh, kw, C)   b (F,)   ->   y (N, P, Q, F);   floats; zero outside of the map, positions from (V2). With G ``groups``
-    the channels fall into G equal parts, w is (F, kh, kw, C/G), and an output channel reads the part that its own number falls into.
-    Raises InputError where the shapes do not fit. Source: LeCun et al. 1989; dilation: Yu & Koltun 2016; groups: Krizhevsky et al. 2012.
+    x (N, H, W, C)   w (F, kh, kw, C)   b (F,)   ->   y (N, P, Q, F);   floats; zero outside of the map, positions from
+                     (V2). With G ``groups``
+    the channels fall into G equal parts, w is (F, kh, kw, C/G), and an output channel reads the part that its own
+    number falls into.
+    Raises InputError where the shapes do not fit. Source: LeCun et al. 1989; dilation: Yu & Koltun 2016; groups:
+    Krizhevsky et al. 2012.
     """
     maps("conv2d", x)
     floats("conv2d", w=w, b=b)
     C, F = x.shape[3], len(w) if w.ndim else 0
     if not isinstance(groups, (int, np.integer)) or isinstance(groups, bool) or groups < 1 or C % groups or F % groups:
-        raise InputError(f"conv2d: groups is {groups!r} but x has {C} channels and w makes {F}; it must be a whole number that divides both")
+        raise InputError(f"conv2d: groups is {groups!r} but x has {C} channels and w makes {F}; it must be a whole "
+                         f"number that divides both")
     if w.ndim != 4 or w.shape[3] != C // groups or not F:
         raise InputError(f"conv2d: w has shape {w.shape} but x has {C} channels in groups of {C // groups}; "
                          f"w must be (F, kh, kw, {C // groups})")
@@ -145,11 +155,12 @@ def conv2d(
     def backward(dy: Array) -> tuple[Array, ...]:
         dx, dw = np.empty(x.shape, x.dtype), np.empty(w.shape, w.dtype)
         for read, made in parts:
-            columns = gathered(grid, x[..., read]).reshape(-1, depth)         # again, not kept: patches are kh·kw times as large as x
+            # again, not kept: patches are kh·kw times as large as x
+            columns = gathered(grid, x[..., read]).reshape(-1, depth)
             dz = dy[..., made].reshape(-1, count)
-            dcolumns = product(dz, w[made].reshape(count, depth))             # (V6)  a patch meets w_f in y_f, at its position
+            dcolumns = product(dz, w[made].reshape(count, depth))      # (V6)  a patch meets w_f in y_f, at its position
             dx[..., read] = scattered(grid, dcolumns.reshape(*size, *w.shape[1:]))
-            dw[made] = product(dz.T, columns).reshape(w[made].shape)          # (V7)  w_f meets the patch of every position
+            dw[made] = product(dz.T, columns).reshape(w[made].shape)       # (V7)  w_f meets the patch of every position
         db = dy.sum(axis=(0, 1, 2))                                           # (V8)  b_f is added at every position
         return dx, dw, db
 
@@ -160,4 +171,5 @@ def maps(who: str, x: Array) -> None:
     """Raise InputError unless x holds maps, (N, H, W, C), floats, with something on them."""
     floats(who, x=x)
     if x.ndim != 4 or 0 in x.shape[1:]:
-        raise InputError(f"{who}: x has shape {x.shape}; it must be (N, H, W, C), channels last, with at least one position and channel")
+        raise InputError(f"{who}: x has shape {x.shape}; it must be (N, H, W, C), channels last, with at least one "
+                         f"position and channel")

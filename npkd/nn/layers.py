@@ -1,8 +1,9 @@
-"""The layers that need no neighbours: dense, gate, select, dropout, flatten and its inverse, and the addition of two paths.
+"""The layers that need no neighbours: dense, gate, select, dropout, flatten and its inverse, and the addition of two
+paths.
 
-Every op is one function, ``y, backward = op(x, *params, *, options)``, and ``backward(dy) -> (dx, *dparams)``. Forward and
-backward stand in one scope, so that a derivative is read right below the line that it differentiates. An op keeps the dtype it
-is given and changes none of its arguments. Derivations: docs/2-layers.md.
+Every op is one function, ``y, backward = op(x, *params, *, options)``, and ``backward(dy) -> (dx, *dparams)``. Forward
+and backward stand in one scope, so that a derivative is read right below the line that it differentiates. An op keeps
+the dtype it is given and changes none of its arguments. Derivations: docs/2-layers.md.
 """
 
 from __future__ import annotations
@@ -46,9 +47,11 @@ def gate(x: Array, g: Array) -> tuple[Array, Backward]:
 
         y_nj = g_j x_nj                                                               (G1)
 
-    x (N, ..., J)   g (J,)   ->   y (N, ..., J);   floats. Of maps (N, H, W, C) a channel is a neuron at many positions, and n counts
+    x (N, ..., J)   g (J,)   ->   y (N, ..., J);   floats. Of maps (N, H, W, C) a channel is a neuron at many positions,
+                    and n counts
     them all.
-    Raises InputError where the shapes do not fit. Source: network slimming, Liu et al. 2017 (there the factor of batch norm).
+    Raises InputError where the shapes do not fit. Source: network slimming, Liu et al. 2017 (there the factor of batch
+    norm).
     """
     floats("gate", x=x, g=g)
     if x.ndim < 2 or g.shape != x.shape[-1:]:
@@ -68,14 +71,16 @@ def select(x: Array, *, kept: Sequence[int]) -> tuple[Array, Backward]:
 
         y_nk = x_n,kept(k)                                                            (E1)
 
-    x (N, I) -> y (N, K); floats; K = len(kept). Raises InputError unless kept holds distinct indices of 0 … I − 1, at least one.
+    x (N, I) -> y (N, K); floats; K = len(kept). Raises InputError unless kept holds distinct indices of 0 … I − 1, at
+    least one.
     """
     floats("select", x=x)
     index = np.asarray(kept)
     if index.size and not np.issubdtype(index.dtype, np.integer):
         raise InputError(f"select: kept holds {index.dtype}; they must be integer indices")
     if x.ndim != 2 or index.ndim != 1 or not index.size or index.min() < 0 or index.max() >= x.shape[1]:
-        raise InputError(f"select: x has shape {x.shape} and kept {index.size} entries; x must be (N, I), kept indices in 0 … I − 1")
+        raise InputError(f"select: x has shape {x.shape} and kept {index.size} entries; x must be (N, I), kept indices "
+                         f"in 0 … I − 1")
     if len(np.unique(index)) != len(index):
         raise InputError("select: kept names an input twice; each may be kept once")
     y = x[:, index]                      # (E1)
@@ -89,12 +94,13 @@ def select(x: Array, *, kept: Sequence[int]) -> tuple[Array, Backward]:
 
 
 def dropout(x: Array, *, rate: float, rng: np.random.Generator | None) -> tuple[Array, Backward]:
-    """While training, each value is kept with probability 1 − rate and divided by it, so that its mean stays what it was.
+    """While training, each value is kept with probability 1 − rate and divided by it, so that its mean stays what it
+    was.
 
         y_k = x_k m_k / (1 − rate),   m_k = 1 where u_k ≥ rate, else 0,   u_k uniform on [0, 1)      (O1)
 
-    x any shape -> y of the same shape; floats. ``rng`` draws u in float64, in the order of x; without one the op is the identity,
-    as it is when a network predicts.
+    x any shape -> y of the same shape; floats. ``rng`` draws u in float64, in the order of x; without one the op is the
+    identity, as it is when a network predicts.
     Raises InputError unless 0 ≤ rate < 1. Source: Srivastava et al. 2014, section 10 ("inverted" scaling).
     """
     floats("dropout", x=x)
@@ -130,7 +136,8 @@ def flatten(x: Array) -> tuple[Array, Backward]:
 
 
 def unflatten(x: Array, *, shape: Sequence[int]) -> tuple[Array, Backward]:
-    """Rows of values as arrays of a shape, the inverse of flatten: how a network that reads maps takes pictures as rows.
+    """Rows of values as arrays of a shape, the inverse of flatten: how a network that reads maps takes pictures as
+    rows.
 
         y_nij = x_n,(i·J+j)                                                           (F3)
 
@@ -141,7 +148,8 @@ def unflatten(x: Array, *, shape: Sequence[int]) -> tuple[Array, Backward]:
     sides = list(shape) if isinstance(shape, (list, tuple)) else []
     whole = sides and all(isinstance(s, (int, np.integer)) and not isinstance(s, bool) and s > 0 for s in sides)
     if x.ndim != 2 or not whole or math.prod(sides) != x.shape[1]:
-        raise InputError(f"unflatten: x has shape {x.shape} and shape is {shape!r}; x must be (N, I), I the product of positive whole numbers")
+        raise InputError(f"unflatten: x has shape {x.shape} and shape is {shape!r}; x must be (N, I), I the product of "
+                         f"positive whole numbers")
     y = x.reshape(len(x), *sides).copy()     # (F3)
 
     def backward(dy: Array) -> tuple[Array, ...]:
@@ -174,12 +182,14 @@ def offset(x: Array, m: Array) -> tuple[Array, Backward]:
 
         y_n... = x_n... + m_...                                                       (U4)
 
-    x (N, ...)   m (...)   ->   y (N, ...);   floats. Surgery leaves it behind a convolution where a constant channel met the padding.
+    x (N, ...)   m (...)   ->   y (N, ...);   floats. Surgery leaves it behind a convolution where a constant channel
+                 met the padding.
     Raises InputError where the shapes do not fit.
     """
     floats("offset", x=x, m=m)
     if not x.ndim or m.shape != x.shape[1:]:
-        raise InputError(f"offset: x has shape {x.shape} and m has shape {m.shape}; m must have the shape of one example")
+        raise InputError(f"offset: x has shape {x.shape} and m has shape {m.shape}; m must have the shape of one "
+                         f"example")
     y = x + m                            # (U4)
 
     def backward(dy: Array) -> tuple[Array, ...]:

@@ -1,4 +1,5 @@
-"""Losses of a batch: the mean over the examples and the sum over everything else. ``value, d_prediction = loss(prediction, target)``.
+"""Losses of a batch: the mean over the examples and the sum over everything else. ``value, d_prediction =
+loss(prediction, target)``.
 
 Derivations: docs/3-losses.md.
 """
@@ -17,11 +18,13 @@ def squared_error(prediction: Array, target: Array) -> tuple[float, Array]:
         L = 1/(2N) Σ_n Σ_o (p_no − t_no)²                                             (L1)
 
     prediction (N, ...)   target the same shape   ->   value, d_prediction of the same shape; floats.
-    Raises InputError where the shapes differ. Divided by N alone: a mean over the outputs too (PyTorch's MSELoss) is 2/O of it.
+    Raises InputError where the shapes differ. Divided by N alone: a mean over the outputs too (PyTorch's MSELoss) is
+    2/O of it.
     """
     floats("squared_error", prediction=prediction, target=target)
     if prediction.shape != target.shape:
-        raise InputError(f"squared_error: prediction has shape {prediction.shape} but target has {target.shape}; they must agree")
+        raise InputError(f"squared_error: prediction has shape {prediction.shape} but target has {target.shape}; they "
+                         f"must agree")
     if not prediction.size:
         raise InputError(f"squared_error: prediction has shape {prediction.shape}; it must hold at least one value")
     difference = prediction - target
@@ -46,21 +49,24 @@ def cross_entropy(prediction: Array, target: Array) -> tuple[float, Array]:
 
         L = −1/N Σ_n Σ_c t_nc log p_nc,   p = softmax(logits)                         (L4)
 
-    prediction (N, C) logits   target (N,) integer classes, or (N, C) probabilities (rows of t sum to 1)   ->   value, d (N, C).
+    prediction (N, C) logits   target (N,) integer classes, or (N, C) probabilities (rows of t sum to 1)   ->   value, d
+    (N, C).
     Raises InputError where shapes do not fit or a class is outside 0 … C − 1.
     """
     floats("cross_entropy", prediction=prediction)
     if prediction.ndim != 2 or not prediction.size:
-        raise InputError(f"cross_entropy: prediction has shape {prediction.shape}; it must be (N, C) with at least one example")
+        raise InputError(f"cross_entropy: prediction has shape {prediction.shape}; it must be (N, C) with at least one "
+                         f"example")
     n, classes = prediction.shape
     z = prediction - prediction.max(axis=1, keepdims=True)
     d = np.exp(z)
     total = d.sum(axis=1, keepdims=True)
     d /= total                                             # p
-    log_total = np.log(total)                              # log p = z − log Σ exp z: (L3), with one exp for value and slope
+    log_total = np.log(total)                          # log p = z − log Σ exp z: (L3), with one exp for value and slope
     if np.issubdtype(target.dtype, np.integer):
         if target.shape != (n,):
-            raise InputError(f"cross_entropy: target has shape {target.shape}; it must be ({n},), a class for each example")
+            raise InputError(f"cross_entropy: target has shape {target.shape}; it must be ({n},), a class for each "
+                             f"example")
         if target.min() < 0 or target.max() >= classes:
             raise InputError(
                 f"cross_entropy: target has classes {target.min()} … {target.max()}; they must lie in 0 … {classes - 1}"
@@ -71,7 +77,8 @@ def cross_entropy(prediction: Array, target: Array) -> tuple[float, Array]:
     else:
         if target.shape != prediction.shape:
             raise InputError(
-                f"cross_entropy: target has shape {target.shape} and is {target.dtype}; it must be ({n},) integer classes, "
+                f"cross_entropy: target has shape {target.shape} and is {target.dtype}; it must be ({n},) integer "
+                f"classes, "
                 f"or {prediction.shape} probabilities"
             )
         value = float((target * (log_total - z)).sum()) / n     # (L4)

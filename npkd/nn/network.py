@@ -1,7 +1,7 @@
 """A network: a list of layers, each an op with its parameters.
 
-Forward gives the activation after every layer; backward takes a sensitivity at any of them. So a hint at a hidden layer, a
-penalty on activations and an ordinary loss at the logits are all the same thing, and need no hooks.
+Forward gives the activation after every layer; backward takes a sensitivity at any of them. So a hint at a hidden
+layer, a penalty on activations and an ordinary loss at the logits are all the same thing, and need no hooks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from npkd.nn.normalisation import batch_norm, moments
 from npkd.nn.pooling import average_pool, global_average_pool, max_pool
 
 OPS: Mapping[str, Callable[..., tuple[Array, Backward]]] = {
-    op.__name__: op for op in (dense, relu, tanh, sigmoid, maxout, gate, select, dropout, flatten, unflatten, batch_norm,
+    op.__name__: op
+    for op in (dense, relu, tanh, sigmoid, maxout, gate, select, dropout, flatten, unflatten, batch_norm,
                                conv2d, max_pool, average_pool, global_average_pool, add, offset)
 }
 """The ops a network may be made of, by the name under which a file stores them."""
@@ -32,7 +33,8 @@ Gradients = list[tuple[Array, ...]]
 
 
 def parameters_of(op: str) -> tuple[str, ...]:
-    """Names of the parameters of an op, in order: its positional arguments after x (and skip). ``parameters_of("dense") == ("w", "b")``."""
+    """Names of the parameters of an op, in order: its positional arguments after x (and skip). ``parameters_of("dense")
+    == ("w", "b")``."""
     arguments = inspect.signature(OPS[op]).parameters.values()
     return tuple(a.name for a in arguments if a.kind is a.POSITIONAL_OR_KEYWORD and a.name not in ("x", "skip"))
 
@@ -43,8 +45,8 @@ class Layer:
 
     op          name of the op: a key of OPS
     params      its trained arrays, in the order of its arguments: dense (w, b), gate (g,), batch_norm (gamma, beta)
-    options     its static options: dropout {"rate": 0.5}, maxout {"pieces": 2}; add {"back": k}: it adds the activation that stands k
-                before its own input
+    options     its static options: dropout {"rate": 0.5}, maxout {"pieces": 2}; add {"back": k}: it adds the activation
+                that stands k before its own input
     running     batch_norm alone: mean and variance (J,) that stand in for the batch's own when the network predicts
 
     Raises InputError for an unknown op, a wrong number of parameters, or an option the op does not have.
@@ -60,7 +62,8 @@ class Layer:
             raise InputError(f"Layer: op is {self.op!r}; it must be one of {', '.join(OPS)}")
         names = parameters_of(self.op)
         if len(self.params) != len(names):
-            raise InputError(f"Layer: {self.op} got {len(self.params)} parameters; it needs {len(names)}: {', '.join(names)}")
+            raise InputError(f"Layer: {self.op} got {len(self.params)} parameters; it needs {len(names)}: "
+                             f"{', '.join(names)}")
         known = {a.name: a for a in inspect.signature(OPS[self.op]).parameters.values()
                  if a.kind is a.KEYWORD_ONLY and a.name not in ("rng", "running")}
         if self.op == "add":
@@ -72,7 +75,8 @@ class Layer:
         if missing:
             raise InputError(f"Layer: {self.op} needs the option {missing[0]!r}")
         if len(self.running) not in ((0, 2) if self.op == "batch_norm" else (0,)):
-            raise InputError(f"Layer: {self.op} got {len(self.running)} running arrays; a batch_norm has two, mean and variance, others none")
+            raise InputError(f"Layer: {self.op} got {len(self.running)} running arrays; a batch_norm has two, mean and "
+                             f"variance, others none")
         if self.op == "add" and (not isinstance(self.back, int) or isinstance(self.back, bool) or self.back < 1):
             raise InputError(f"Layer: add got back {self.back!r}; it must be a whole number, at least 1")
 
@@ -82,8 +86,8 @@ class Layer:
         return self.options["back"] if self.op == "add" else 0
 
     def forward(self, x: Array, rng: np.random.Generator | None, skip: Array | None = None) -> tuple[Array, Backward]:
-        """The op on x (N, ...), as npkd.nn describes it. With ``rng`` as in training: dropout draws from it and batch_norm uses the batch's own
-        moments.
+        """The op on x (N, ...), as npkd.nn describes it. With ``rng`` as in training: dropout draws from it and
+        batch_norm uses the batch's own moments.
 
         ``skip``: of add, the earlier activation; its backward then gives two sensitivities.
         """
@@ -115,16 +119,18 @@ class Network:
         self.layers = tuple(layers)
         for i, layer in enumerate(self.layers):
             if layer.back > i:
-                raise InputError(f"Network: layer {i} adds what stands {layer.back} before its input; there are only {i} activations before it")
+                raise InputError(f"Network: layer {i} adds what stands {layer.back} before its input; there are only "
+                                 f"{i} activations before it")
 
     def __call__(
         self, x: Array, rng: np.random.Generator | None = None
     ) -> tuple[list[Array], Callable[[Mapping[int, Array]], tuple[Array, Gradients]]]:
         """Activations forward, sensitivities backward.
 
-        x (N, ...) -> ``activations``, a list: x itself at 0, the output of layer i at i + 1; and ``backward``, which takes
-        {index: sensitivity of that activation} and returns the sensitivity of x and the gradients of every layer's parameters.
-        With ``rng`` the network computes as in training (see Layer.forward).
+        x (N, ...) -> ``activations``, a list: x itself at 0, the output of layer i at i + 1; and ``backward``, which
+        takes
+        {index: sensitivity of that activation} and returns the sensitivity of x and the gradients of every layer's
+        parameters. With ``rng`` the network computes as in training (see Layer.forward).
         """
         activations, backwards = [x], []
         for i, layer in enumerate(self.layers):
@@ -151,7 +157,8 @@ class Network:
         return activations, backward
 
     def predict(self, x: Array, rows: int = 4096) -> Array:
-        """The last activation for every example, computed ``rows`` at a time, fewer where there are maps: x (N, ...) -> logits (N, C)."""
+        """The last activation for every example, computed ``rows`` at a time, fewer where there are maps: x (N, ...) ->
+        logits (N, C)."""
         rows = at_once(self, rows)
         return np.concatenate([self(x[i:i + rows])[0][-1] for i in range(0, max(len(x), 1), rows)])
 
@@ -162,7 +169,8 @@ class Network:
 
     @property
     def widths(self) -> list[int]:
-        """Number of inputs, then of outputs of each layer of weights: [784, 300, 100, 10]; of LeNet-5, in channels, [1, 20, 50, 500, 10]."""
+        """Number of inputs, then of outputs of each layer of weights: [784, 300, 100, 10]; of LeNet-5, in channels, [1,
+        20, 50, 500, 10]."""
         w = [layer.params[0] for layer in self.layers if layer.op in ("dense", "conv2d")]
         return [w[0].shape[-1], *(len(a) for a in w)] if w else []
 
@@ -174,7 +182,8 @@ class Network:
         """A copy whose arrays have another dtype."""
         def convert(arrays: tuple[Array, ...]) -> tuple[Array, ...]:
             return tuple(a.astype(dtype) for a in arrays)
-        return Network([replace(layer, params=convert(layer.params), running=convert(layer.running)) for layer in self.layers])
+        return Network([replace(layer, params=convert(layer.params), running=convert(layer.running))
+                        for layer in self.layers])
 
     def copy(self) -> Network:
         """The same network in arrays of its own."""
@@ -206,7 +215,8 @@ def check_sensitivities(sensitivities: Mapping[int, Array], activations: Sequenc
         raise InputError("Network: backward got no sensitivities; it needs at least one {index: array}")
     for i, d in sensitivities.items():
         if not 0 <= i < len(activations):
-            raise InputError(f"Network: backward got a sensitivity at {i}; activations are numbered 0 … {len(activations) - 1}")
+            raise InputError(f"Network: backward got a sensitivity at {i}; activations are numbered 0 … "
+                             f"{len(activations) - 1}")
         if d.shape != activations[i].shape:
             raise InputError(f"Network: sensitivity {i} has shape {d.shape}; activation {i} has {activations[i].shape}")
 
@@ -232,7 +242,8 @@ def perceptron(
         raise InputError(f"perceptron: widths is {list(widths)}; it needs two or more positive numbers")
     one_of("perceptron", "activation", activation, ("relu", "tanh", "sigmoid"))
     if dropout_rates and len(dropout_rates) != len(widths) - 1:
-        raise InputError(f"perceptron: got {len(dropout_rates)} dropout rates; {len(widths) - 1} are needed, inputs first")
+        raise InputError(f"perceptron: got {len(dropout_rates)} dropout rates; {len(widths) - 1} are needed, inputs "
+                         f"first")
     layers: list[Layer] = []
     for i, (inputs, outputs) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
         if dropout_rates and dropout_rates[i]:
@@ -248,8 +259,8 @@ def observe(network: Network, activations: Sequence[Array], momentum: float = 0.
 
         running ← (1 − momentum) · running + momentum · batch                         (B7)
 
-    ``activations`` are those of ``network`` on that batch. The variance is divided by N, as in (B1); PyTorch moves towards N/(N−1)
-    of it.
+    ``activations`` are those of ``network`` on that batch. The variance is divided by N, as in (B1); PyTorch moves
+    towards N/(N−1) of it.
     """
     changed = {}
     for i, layer in enumerate(network.layers):

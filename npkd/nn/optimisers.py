@@ -1,7 +1,7 @@
 """Optimisers: how a gradient becomes a step. Each works on the one vector of all parameters that a Workspace holds.
 
-An optimiser is a frozen description; ``begin`` gives the state of a run. After each update it says the step size that a proximal step
-has to use: one number for SGD, one for each parameter for Adam. Derivations: docs/4-training.md.
+An optimiser is a frozen description; ``begin`` gives the state of a run. After each update it says the step size that a
+proximal step has to use: one number for SGD, one for each parameter for Adam. Derivations: docs/4-training.md.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ class State(Protocol):
     """What the workspace keeps of the last gradient: gradient ← new + beta · gradient."""
 
     def update(self, parameters: Array, gradient: Array, rate: float) -> float | Array:
-        """Change ``parameters`` (P,) in place and return the step size for the proximal step: a number or one for each parameter, (P,)."""
+        """Change ``parameters`` (P,) in place and return the step size for the proximal step: a number or one for each
+        parameter, (P,)."""
         ...
 
 
@@ -36,7 +37,8 @@ class Optimiser(Protocol):
         ...
 
     def begin(self, parameters: Array, *, separate: bool = False) -> State:
-        """State for a run over ``parameters`` (P,). ``separate`` asks for the plain gradient in the workspace, as clipping needs it."""
+        """State for a run over ``parameters`` (P,). ``separate`` asks for the plain gradient in the workspace, as
+        clipping needs it."""
         ...
 
 
@@ -66,8 +68,9 @@ class SGD:
         v ← μ v + g                                                                   (T2)
         θ ← θ − η v,    Nesterov: θ ← θ − η (g + μ v)                                  (T3)
 
-    rate η > 0, momentum 0 ≤ μ < 1, decay λ ≥ 0. The proximal step that follows has step size η/(1 − μ): v sums gradients up to ∇L/(1 − μ), and
-    only with the same factor before Ω does the iteration rest where ∇L + ∂Ω contains zero (docs/4-training.md).
+    rate η > 0, momentum 0 ≤ μ < 1, decay λ ≥ 0. The proximal step that follows has step size η/(1 − μ): v sums
+    gradients up to ∇L/(1 − μ), and only with the same factor before Ω does the iteration rest where ∇L + ∂Ω contains
+    zero (docs/4-training.md).
     Source: Polyak 1964; Nesterov 1983 in the form of Sutskever et al. 2013.
     """
 
@@ -118,8 +121,8 @@ class Adam:
         D = √(s / (1 − β₂ᵗ)) + ε,   θ ← θ − η D⁻¹ m / (1 − β₁ᵗ)                         (T5)
         Adam: g = ∇L + λ θ;   AdamW: θ ← (1 − η λ) θ beforehand                        (T6)
 
-    The proximal step that follows is taken in the metric D that the step itself was taken in: the step size of parameter i
-    is η / D_i (docs/4-training.md says why a common η would be wrong).
+    The proximal step that follows is taken in the metric D that the step itself was taken in: the step size of
+    parameter i is η / D_i (docs/4-training.md says why a common η would be wrong).
     Source: Kingma & Ba 2015, algorithm 1; Loshchilov & Hutter 2019, algorithm 2; the metric: Yun, Lozano & Yang 2021.
     """
 

@@ -1,4 +1,5 @@
-"""Pooling: of every window one value a channel, the largest or the mean. Maps are (N, H, W, C), windows as in convolution.py.
+"""Pooling: of every window one value a channel, the largest or the mean. Maps are (N, H, W, C), windows as in
+convolution.py.
 
 Form and conventions as in layers.py. Derivations: docs/13-convolution.md.
 """
@@ -13,7 +14,8 @@ from npkd.nn.convolution import Grid, Pair, maps, pair
 
 
 def grid_of(who: str, x: Array, size: Pair, stride: Pair | None, padding: Pair) -> Grid:
-    """The windows of a pooling. Raises InputError where they do not fit, or where one could lie in the padding alone."""
+    """The windows of a pooling. Raises InputError where they do not fit, or where one could lie in the padding
+    alone."""
     maps(who, x)
     kernel, around = pair(who, "size", size, 1), pair(who, "padding", padding, 0)
     if 2 * around[0] > kernel[0] or 2 * around[1] > kernel[1]:
@@ -26,9 +28,10 @@ def max_pool(x: Array, *, size: Pair, stride: Pair | None = None, padding: Pair 
 
         y_npqc = max_ij x_n,row(p,i),column(q,j),c                                    (M1)
 
-    x (N, H, W, C) -> (N, P, Q, C); floats. ``stride`` is the size of the window unless it is given. The padding never wins. Of equal values the
-    first one, row by row, takes the whole sensitivity.
-    Raises InputError where a window does not fit, or where the padding is more than half of it. Source: Riesenhuber & Poggio 1999.
+    x (N, H, W, C) -> (N, P, Q, C); floats. ``stride`` is the size of the window unless it is given. The padding never
+    wins. Of equal values the first one, row by row, takes the whole sensitivity.
+    Raises InputError where a window does not fit, or where the padding is more than half of it. Source: Riesenhuber &
+    Poggio 1999.
     """
     grid = grid_of("max_pool", x, size, stride, padding)
     around = grid.padded(x, -np.inf)
@@ -53,7 +56,8 @@ def average_pool(x: Array, *, size: Pair, stride: Pair | None = None, padding: P
         y_npqc = 1/(kh kw) Σ_ij x_n,row(p,i),column(q,j),c                            (M3)
 
     x (N, H, W, C) -> (N, P, Q, C); floats. ``stride`` is the size of the window unless it is given.
-    Raises InputError where a window does not fit, or where the padding is more than half of it. Source: LeCun et al. 1989.
+    Raises InputError where a window does not fit, or where the padding is more than half of it. Source: LeCun et al.
+    1989.
     """
     grid = grid_of("average_pool", x, size, stride, padding)
     around = grid.padded(x)
@@ -65,7 +69,7 @@ def average_pool(x: Array, *, size: Pair, stride: Pair | None = None, padding: P
     def backward(dy: Array) -> tuple[Array, ...]:
         dx = grid.blank(dy)
         for _, _, row, column in grid.offsets():
-            dx[:, row, column] += part * dy                                   # (M4)  every value of a window has its part
+            dx[:, row, column] += part * dy                                 # (M4)  every value of a window has its part
         return (grid.cropped(dx),)
 
     return y, backward

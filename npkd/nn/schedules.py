@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from npkd.errors import InputError
 
 Schedule = Callable[[float], float]
-"""``schedule(progress) -> factor``: what the rate is multiplied by when the part ``progress`` of all updates is done."""
+"""``schedule(progress) -> factor``: what the rate is multiplied by when the part ``progress`` of all updates is
+done."""
 
 
 def constant(progress: float) -> float:
@@ -21,7 +22,8 @@ def cosine(*, warm_up: float = 0.0, floor: float = 0.0) -> Schedule:
 
         f(p) = floor + (1 − floor) · ½ (1 + cos π (p − w)/(1 − w))                      (T7)
 
-    Source: Loshchilov & Hutter 2017, without restarts; the warm-up: Goyal et al. 2017. Raises InputError unless 0 ≤ warm_up < 1.
+    Source: Loshchilov & Hutter 2017, without restarts; the warm-up: Goyal et al. 2017. Raises InputError unless 0 ≤
+    warm_up < 1.
     """
     if not 0 <= warm_up < 1:
         raise InputError(f"cosine: warm_up is {warm_up}; it is a part of the run, at least 0 and below 1")

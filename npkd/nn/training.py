@@ -1,7 +1,7 @@
 """The training loop: an iterator of records that prints nothing; the caller shows progress.
 
-What is learnt is the objective's business, what is penalised the penalties', how steps are made the optimiser's. Plain training,
-distillation, hints and compression-aware training differ in these arguments alone.
+What is learnt is the objective's business, what is penalised the penalties', how steps are made the optimiser's. Plain
+training, distillation, hints and compression-aware training differ in these arguments alone.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ class Record:
 
 
 def classification(activations: Sequence[Array], batch: Batch) -> tuple[float, Mapping[int, Array]]:
-    """The objective of plain training: cross-entropy of the last activation with the labels batch["y"] (N,). Raises InputError without them."""
+    """The objective of plain training: cross-entropy of the last activation with the labels batch["y"] (N,). Raises
+    InputError without them."""
     if "y" not in batch:
         raise InputError(f"classification: data holds {', '.join(sorted(batch))}; it needs the labels 'y' too")
     value, d = cross_entropy(activations[-1], batch["y"])
@@ -75,15 +76,18 @@ class Step:
 
         θ ← prox_{s Ω}(θ − η v),   s the step size that the optimiser says             (T9)
 
-    ``penalties`` maps the index of a layer to a penalty on its first parameter (the weights). ``clip`` bounds the norm of the gradient:
+    ``penalties`` maps the index of a layer to a penalty on its first parameter (the weights). ``clip`` bounds the norm
+    of the gradient:
 
         g ← g · min(1, clip / ‖g‖)                                                    (T10)
 
-    With an ``adversary`` ε half of what is learnt from are the same examples at their worst, ½ L(x) + ½ L(x') with x' of (T11).
+    With an ``adversary`` ε half of what is learnt from are the same examples at their worst, ½ L(x) + ½ L(x') with x'
+    of (T11).
     """
 
     def __init__(
-        self, network: Network, rows: int, optimiser: Optimiser, penalties: Mapping[int, Penalty], clip: float | None, adversary: float = 0.0
+        self, network: Network, rows: int, optimiser: Optimiser, penalties: Mapping[int, Penalty], clip: float | None,
+        adversary: float = 0.0
     ) -> None:
         self.adversary = adversary
         self.workspace = Workspace(network, rows)
@@ -91,7 +95,8 @@ class Step:
         self.penalties, self.clip = penalties, clip
         self.observes = any(layer.op == "batch_norm" for layer in network.layers)
 
-    def __call__(self, batch: Batch, objective: Objective, rate: float, rng: np.random.Generator | None = None) -> float:
+    def __call__(self, batch: Batch, objective: Objective, rate: float,
+                 rng: np.random.Generator | None = None) -> float:
         """Update the workspace's network on a batch and return the objective's value before the update."""
         with self.workspace.alone:
             return self.update(batch, objective, rate, rng)
@@ -109,7 +114,7 @@ class Step:
         step = self.state.update(space.parameters, space.gradient, rate)
         for i, penalty in self.penalties.items():
             w, place = space.network.layers[i].params[0], space.layout[i][0]
-            w[...] = penalty.prox(w, shaped(step[place], w.shape) if isinstance(step, np.ndarray) else step)       # (T9)
+            w[...] = penalty.prox(w, shaped(step[place], w.shape) if isinstance(step, np.ndarray) else step)      # (T9)
         return value
 
     def differentiate(self, batch: Batch, objective: Objective, rng: np.random.Generator | None) -> float:
@@ -133,7 +138,7 @@ class Step:
         moved = {**batch, "x": worst(batch["x"], dx, self.adversary)}                  # (T11)
         there, sensitivities = objective(space.forward(moved["x"], rng), moved)
         if math.isfinite(there):
-            space.backward(halved(sensitivities), 1.0)                                # to what the examples themselves have left there
+            space.backward(halved(sensitivities), 1.0)                 # to what the examples themselves have left there
         return (value + there) / 2
 
 
@@ -167,10 +172,11 @@ def train(
     batch         examples in an update; the last batch of an epoch may hold fewer, but never a single one
     optimiser     SGD(0.1, momentum 0.9) unless told;  schedule: cosine() unless told
     penalties     {index of a layer: penalty on its weights}, applied by a proximal step after each update
-    augment       changes the whole data before the first epoch and again after every ``refresh`` epochs; as many rows come out as went in
+    augment       changes the whole data before the first epoch and again after every ``refresh`` epochs; as many rows
+                  come out as went in
     adversary     ε of (T11); 0: the examples as they are. Costs two to three times the time
-    validate      network -> a number to be small, called after every epoch; with ``patience`` the run ends when the number has
-                  not fallen for so many epochs. Model selection: give it validation data, never test data.
+    validate      network -> a number to be small, called after every epoch; with ``patience`` the run ends when the
+                  number has not fallen for so many epochs. Model selection: give it validation data, never test data.
     rng           draws the order of the examples, dropout and the augmentation: the same seed gives the same network
 
     Raises InputError for arguments that do not fit, Diverged when the loss is no longer finite.
@@ -190,7 +196,8 @@ def train(
     step = Step(network, batch, optimiser, penalties or {}, clip, adversary)
     if refresh < 1:
         raise InputError(f"train: refresh is {refresh}; it must be at least 1 epoch")
-    return epochs_of(step, data, n, objective, epochs, rng, batch, optimiser.rate, schedule, augment, refresh, validate, patience)
+    return epochs_of(step, data, n, objective, epochs, rng, batch, optimiser.rate, schedule, augment, refresh, validate,
+                     patience)
 
 
 def check_data(network: Network, data: Batch, epochs: int, batch: int) -> int:
@@ -211,27 +218,34 @@ def check_data(network: Network, data: Batch, epochs: int, batch: int) -> int:
 def check_augmented(found: Batch, data: Batch, before: Batch | None) -> Batch:
     """What an augmentation made of the data, contiguous (np.take copies what is not), "x" in its dtype.
 
-    Raises InputError unless every array has a row for each example, and where the arrays are not those of the time ``before``.
+    Raises InputError unless every array has a row for each example, and where the arrays are not those of the time
+    ``before``.
     """
     n = len(data["x"])
     lengths = {name: len(a) for name, a in found.items()}
     if "x" not in found or set(lengths.values()) != {n}:
-        raise InputError(f"train: augment returned arrays of lengths {lengths}; it must return 'x', and {n} rows in every array, as given")
+        raise InputError(f"train: augment returned arrays of lengths {lengths}; it must return 'x', and {n} rows in "
+                         f"every array, as given")
     shown = {name: np.ascontiguousarray(a, data["x"].dtype if name == "x" else None) for name, a in found.items()}
-    kinds, kinds_before = ({name: (a.shape, str(a.dtype)) for name, a in batch.items()} for batch in (shown, before or shown))
+    kinds, kinds_before = ({name: (a.shape, str(a.dtype)) for name, a in batch.items()}
+                           for batch in (shown, before or shown))
     if kinds != kinds_before:
-        raise InputError(f"train: augment returned {kinds}, and {kinds_before} before; names, shapes and dtypes must stay")
+        raise InputError(f"train: augment returned {kinds}, and {kinds_before} before; names, shapes and dtypes must "
+                         f"stay")
     return shown
 
 
 def epochs_of(
-    step: Step, data: Batch, n: int, objective: Objective, epochs: int, rng: np.random.Generator, batch: int, rate: float,
-    schedule: Schedule, augment: Augment | None, refresh: int, validate: Callable[[Network], float] | None, patience: int | None,
+    step: Step, data: Batch, n: int, objective: Objective, epochs: int, rng: np.random.Generator, batch: int,
+    rate: float,
+    schedule: Schedule, augment: Augment | None, refresh: int, validate: Callable[[Network], float] | None,
+    patience: int | None,
 ) -> Iterator[Record]:
     """The loop of ``train``."""
     started = time.perf_counter()
     cuts = [*range(0, n, batch), n]
-    if batch > 1 and len(cuts) > 2 and cuts[-1] - cuts[-2] == 1:      # a batch of one has no variance: it joins nothing, it is left out
+    # a batch of one has no variance: it joins nothing, it is left out
+    if batch > 1 and len(cuts) > 2 and cuts[-1] - cuts[-2] == 1:
         cuts.pop()
     shown, held = data, dict[str, Array]()
     best, smallest, best_epoch = step.workspace.network.copy(), math.inf, 0
@@ -244,7 +258,7 @@ def epochs_of(
         for k, (start, end) in enumerate(zip(cuts[:-1], cuts[1:], strict=True)):
             rows: Batch = {name: np.take(a, order[start:end], axis=0, out=held[name][:end - start], mode="clip")
                            for name, a in shown.items()}
-            factor = schedule((epoch - 1 + (k + 0.5) / (len(cuts) - 1)) / epochs)     # the middle of the update: never 0
+            factor = schedule((epoch - 1 + (k + 0.5) / (len(cuts) - 1)) / epochs)    # the middle of the update: never 0
             value = step(rows, objective, rate * factor, rng)
             if not math.isfinite(value):
                 raise Diverged(describe_divergence(step.workspace, epoch, value, rate))
@@ -255,23 +269,32 @@ def epochs_of(
         penalty = sum(p.value(network.layers[i].params[0]) for i, p in step.penalties.items())
         validation = None if validate is None else validate(network)
         if validation is not None and math.isnan(validation):
-            raise InputError(f"train: validate returned {validation} after epoch {epoch}; it must be a number to be small")
+            raise InputError(f"train: validate returned {validation} after epoch {epoch}; it must be a number to be "
+                             f"small")
         if validation is None or validation < smallest or not best_epoch:
             best, best_epoch = network, epoch
             smallest = math.inf if validation is None else validation
-        yield Record(epoch, total / cuts[-1], penalty, validation, rate * factor, time.perf_counter() - started, network, best)
+        yield Record(epoch, total / cuts[-1], penalty, validation, rate * factor, time.perf_counter() - started,
+                     network, best)
         if patience is not None and epoch - best_epoch >= patience:
             return
 
 
 def describe_divergence(space: Workspace, epoch: int, value: float, rate: float) -> str:
-    """Epoch, layer and remedy: the first layer whose parameters, else whose output, is not finite; or that the data is not."""
+    """Epoch, layer and remedy: the first layer whose parameters, else whose output, is not finite; or that the data is
+    not."""
     if not np.isfinite(space.activations[0]).all():
-        return f"train: diverged in epoch {epoch}: 'x' holds values that are not finite, as given or as augment made them; remove them"
-    bad = next((i for i, layer in enumerate(space.network.layers) if not all(np.isfinite(p).all() for p in layer.params)), None)
+        return (
+            f"train: diverged in epoch {epoch}: 'x' holds values that are not finite, as given or as augment made "
+            f"them; remove them"
+        )
+    bad = next((i for i,
+                layer in enumerate(space.network.layers) if not all(np.isfinite(p).all() for p in layer.params)), None)
     if bad is None:
-        bad = next((i for i, a in enumerate(space.activations[1:]) if not np.isfinite(a).all()), len(space.network.layers) - 1)
+        bad = next((i for i, a in enumerate(space.activations[1:]) if not np.isfinite(a).all()),
+                   len(space.network.layers) - 1)
     return (
-        f"train: diverged in epoch {epoch}: the objective is {value} and layer {bad} ({space.network.layers[bad].op}) is the first "
+        f"train: diverged in epoch {epoch}: the objective is {value} and layer {bad} ({space.network.layers[bad].op}) "
+        f"is the first "
         f"that is not finite; lower the learning rate (it is {rate:g}), or bound the gradient with clip"
     )

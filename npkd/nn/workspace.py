@@ -1,13 +1,13 @@
 """The same network, the same numbers, in memory that is set up once: what training runs on.
 
-The plain form (network.py) allocates every result; this one keeps a buffer for each and does all matrix products in place. Its gradients
-come as ``gradient ← new + β · gradient``, which is what the β of gemm computes anyway: with β = 0 that is the gradient, with β = μ it is the
-velocity of momentum, for nothing. tests/test_workspace.py holds it equal to the plain form; docs/4-training.md shows what each of these
-choices is worth.
+The plain form (network.py) allocates every result; this one keeps a buffer for each and does all matrix products in
+place. Its gradients come as ``gradient ← new + β · gradient``, which is what the β of gemm computes anyway: with β = 0
+that is the gradient, with β = μ it is the velocity of momentum, for nothing. tests/test_workspace.py holds it equal to
+the plain form; docs/4-training.md shows what each of these choices is worth.
 
-SciPy and NumPy carry an OpenBLAS each, with a pool of threads each, and two pools in one loop fight for the cores. The products of dense
-layers are SciPy's. Those of maps are small and come in stacks, which NumPy computes; a network of maps therefore keeps either pool to one
-thread, and where it has two cores it shares out the examples.
+SciPy and NumPy carry an OpenBLAS each, with a pool of threads each, and two pools in one loop fight for the cores. The
+products of dense layers are SciPy's. Those of maps are small and come in stacks, which NumPy computes; a network of
+maps therefore keeps either pool to one thread, and where it has two cores it shares out the examples.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ WORTH = 80_000_000
 
 
 def shaped(part: Array, shape: tuple[int, ...]) -> Array:
-    """A view of ``part`` with that shape. Of a matrix the shorter axis runs fastest: gemm then shares its work out better. Of the weights of a
-    convolution it is the output channel, so that what one row of the kernel weighs is a matrix (kw·C, F).
+    """A view of ``part`` with that shape. Of a matrix the shorter axis runs fastest: gemm then shares its work out
+    better. Of the weights of a convolution it is the output channel, so that what one row of the kernel weighs is a
+    matrix (kw·C, F).
     """
     if len(shape) == 2 and shape[0] < shape[1]:
         return part.reshape(shape[::-1]).T
@@ -46,7 +47,8 @@ def shaped(part: Array, shape: tuple[int, ...]) -> Array:
 
 
 class Joined(Sequence[Array]):
-    """The activations of two halves of the examples. One is put together when somebody asks for it: most nobody does."""
+    """The activations of two halves of the examples. One is put together when somebody asks for it: most nobody
+    does."""
 
     def __init__(self, x: Array, halves: Sequence[list[Array]]) -> None:
         self.halves, self.whole = halves, {0: x}
@@ -71,16 +73,18 @@ class Workspace:
     gradient     (P,) the gradients in the same order, after ``backward``
     layout       for each layer, for each of its parameters, its slice of the vector
 
-    Where the network has maps and enough to do, half of the examples are computed on a second core: each half has the steps of a lane to
-    itself, and their gradients are added up. ``with workspace.alone:`` is the time in which BLAS leaves it both cores.
-    The given network is not changed. Raises InputError unless all its arrays are float32 or all float64.
+    Where the network has maps and enough to do, half of the examples are computed on a second core: each half has the
+    steps of a lane to itself, and their gradients are added up. ``with workspace.alone:`` is the time in which BLAS
+    leaves it both cores. The given network is not changed. Raises InputError unless all its arrays are float32 or all
+    float64.
     """
 
     def __init__(self, network: Network, rows: int) -> None:
         arrays = [p for layer in network.layers for p in layer.params]
         dtypes = {a.dtype for a in arrays}
         if len(dtypes) != 1 or not dtypes <= {np.dtype(np.float32), np.dtype(np.float64)}:
-            raise InputError(f"Workspace: parameters are {sorted(map(str, dtypes))}; all must be float32, or all float64")
+            raise InputError(f"Workspace: parameters are {sorted(map(str, dtypes))}; all must be float32, or all "
+                             f"float64")
         self.parameters = np.empty(sum(a.size for a in arrays), dtypes.pop())
         self.gradient = np.zeros_like(self.parameters)
         self.layout: list[list[slice]] = []
@@ -90,7 +94,8 @@ class Workspace:
             for p in layer.params:
                 self.layout[-1].append(slice(start, start + p.size))
                 start += p.size
-            layers.append(replace(layer, params=self.views(self.parameters, [p.shape for p in layer.params], self.layout[-1])))
+            layers.append(replace(layer,
+                                  params=self.views(self.parameters, [p.shape for p in layer.params], self.layout[-1])))
             for view, p in zip(layers[-1].params, layer.params, strict=True):
                 view[...] = p
         self.network, self.rows = Network(layers), rows
@@ -125,9 +130,11 @@ class Workspace:
         return len(x) * self.macs >= WORTH
 
     def forward(self, x: Array, rng: np.random.Generator | None = None) -> Sequence[Array]:
-        """Activations as from ``network(x, rng)``, in buffers that the next call overwrites. x (n, ...), contiguous, n ≤ rows.
+        """Activations as from ``network(x, rng)``, in buffers that the next call overwrites. x (n, ...), contiguous, n
+        ≤ rows.
 
-        Raises InputError for more examples than ``rows``, and where x does not fit the first layer that asks for a shape.
+        Raises InputError for more examples than ``rows``, and where x does not fit the first layer that asks for a
+        shape.
         """
         if len(x) > self.rows:
             raise InputError(f"Workspace: got {len(x)} examples; it was made for {self.rows} rows at most")
@@ -154,7 +161,8 @@ class Workspace:
         given = {i: d.astype(self.parameters.dtype, copy=False) for i, d in sensitivities.items()}
 
         def back(lane: Lane, part: slice) -> Array:
-            return lane.backward({i: d[part] for i, d in given.items()}, 0.0 if lane in self.halves[1:] else beta, inputs)
+            return lane.backward({i: d[part] for i, d in given.items()}, 0.0 if lane in self.halves[1:] else beta,
+                                 inputs)
 
         with self.alone:
             if isinstance(self.activations, Joined):
@@ -182,4 +190,5 @@ def predict(network: Network, x: Array, rows: int = 4096) -> Array:
         raise InputError("predict: x has no examples; it needs at least one")
     rows = at_once(network, rows)
     space = Workspace(network, min(rows, len(x)))
-    return np.concatenate([space.forward(np.ascontiguousarray(x[i:i + rows]))[-1].copy() for i in range(0, len(x), rows)])
+    return np.concatenate([space.forward(np.ascontiguousarray(x[i:i + rows]))[-1].copy()
+                           for i in range(0, len(x), rows)])

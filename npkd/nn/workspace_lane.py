@@ -29,20 +29,23 @@ def step_of(layer: Layer, gradient: Sequence[Array], rows: int, shared: bool) ->
     if layer.op == "max_pool":
         size, stride, padding = layer.options["size"], layer.options.get("stride"), layer.options.get("padding", 0)
         sides = pair("max_pool", "size", size, 1)
-        if (stride is None or pair("max_pool", "stride", stride, 1) == sides) and pair("max_pool", "padding", padding, 0) == (0, 0):
+        if (stride is None or pair("max_pool", "stride", stride, 1) == sides) and pair("max_pool", "padding", padding,
+                                                                                       0) == (0, 0):
             return MaxPool(sides, LONG if shared else CACHE)
     return Plain(layer, gradient)
 
 
 class Lane:
-    """The steps of a network one after another, for up to ``rows`` examples; gradients go to ``gradients``, for each layer one a parameter.
+    """The steps of a network one after another, for up to ``rows`` examples; gradients go to ``gradients``, for each
+    layer one a parameter.
 
     ``shared``: it is one of two, and gets out of the other's way: few long calls, without Python's lock.
     """
 
     def __init__(self, network: Network, gradients: Sequence[Sequence[Array]], rows: int, shared: bool) -> None:
         self.gradients = gradients
-        self.steps = [step_of(layer, gradient, rows, shared) for layer, gradient in zip(network.layers, gradients, strict=True)]
+        self.steps = [step_of(layer, gradient, rows, shared) for layer,
+                      gradient in zip(network.layers, gradients, strict=True)]
         self.first = next(i for i, layer in enumerate(network.layers) if layer.params)
 
     def forward(self, x: Array, rng: np.random.Generator | None) -> list[Array]:

@@ -1,7 +1,8 @@
 """conv2d and max_pool in buffers of their own, with the examples running fastest.
 
-Maps go from step to step as views (n, H, W, C) of memory in the order (H, W, C, n) or (H, C, W, n): NumPy then works through long runs of
-numbers, and products find the patches in place (workspace_products.py). Whatever order an array comes in, it is taken.
+Maps go from step to step as views (n, H, W, C) of memory in the order (H, W, C, n) or (H, C, W, n): NumPy then works
+through long runs of numbers, and products find the patches in place (workspace_products.py). Whatever order an array
+comes in, it is taken.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class Conv:
         """Buffers for an input of this shape. Raises InputError as conv2d does."""
         options = self.layer.options
         conv2d(x[:0], *self.layer.params, **options)
-        grid = Grid("conv2d", x.shape[1:3], self.w.shape[:2], options.get("stride", 1), options.get("padding", 0), options.get("dilation", 1))
+        grid = Grid("conv2d", x.shape[1:3], self.w.shape[:2], options.get("stride", 1), options.get("padding", 0),
+                    options.get("dilation", 1))
         narrow = grid.dilation[1] > 1 or self.w.shape[1] * self.w.shape[2] < NARROW
         self.shape, self.products = x.shape, self.of(grid, len(x), narrow)
 
@@ -76,7 +78,8 @@ class Conv:
 class MaxPool:
     """max_pool in place, of windows that neither overlap nor reach into a padding. Formulas (M1), (M2) of pooling.py.
 
-    The largest of a window is that of the largest of its columns: over the rows of windows first, in long runs, ``tall`` (P, W, C, n).
+    The largest of a window is that of the largest of its columns: over the rows of windows first, in long runs,
+    ``tall`` (P, W, C, n).
     """
 
     def __init__(self, size: tuple[int, int], room: int) -> None:
@@ -93,7 +96,7 @@ class MaxPool:
         """y, its examples fastest; x is kept for the backward half."""
         if self.x.shape != x.shape:
             max_pool(x[:0], size=self.size)                            # says what does not fit
-        if x is not self.x:                                            # of few examples it is the same view of the same memory every time
+        if x is not self.x:                          # of few examples it is the same view of the same memory every time
             self.look(x)
         for parts, out in self.work:
             np.maximum(parts[0], parts[-1], out=out)                                                # (M1)
@@ -111,7 +114,8 @@ class MaxPool:
             self.tall, self.out = np.empty_like(rows[0]), self.y.transpose(3, 0, 1, 2)
             self.many = max(1, self.room // max(1, kh * self.tall[:1].nbytes))
         columns = [self.tall[:, j::kw] for j in range(kw)]
-        self.work = [([part[p] for part in parts], out[p])             # of each stack of rows first the rows of its windows, then their columns
+        # of each stack of rows first the rows of its windows, then their columns
+        self.work = [([part[p] for part in parts], out[p])
                      for p in stacks(len(self.y), self.many) for parts, out in ((rows, self.tall), (columns, self.y))]
 
     def backward(self, dy: Array, beta: float, needs_dx: bool) -> Array:
@@ -125,7 +129,7 @@ class MaxPool:
             for part, dpart in zip(parts[:-1], dparts[:-1], strict=True):
                 np.equal(part[p], y, out=won)
                 won &= left
-                np.multiply(d, won, out=dpart[p])                                                   # (M2)  only the winner is felt
+                np.multiply(d, won, out=dpart[p])                                        # (M2)  only the winner is felt
                 left ^= won
-            np.multiply(d, left, out=dparts[-1][p])                                                 # (M2)  nobody before the last
+            np.multiply(d, left, out=dparts[-1][p])                                       # (M2)  nobody before the last
         return self.dx

@@ -1,21 +1,23 @@
 """The products of a convolution, with the examples running fastest: patches need not be copied at all.
 
-Convolution as a matrix product asks for patches side by side, and most of its time goes into laying them out. With the examples last, a map is
-(H, W, C, n), and the part of a row that a window covers, x[r, q s : q s + kw], is one contiguous matrix (kw·C, n), wherever the window
-stands. (V5), (V6), (V7) are then products with that part of memory itself, one for each position (p, q) and each row i of the kernel, with
-r = row(p, i):
+Convolution as a matrix product asks for patches side by side, and most of its time goes into laying them out. With the
+examples last, a map is (H, W, C, n), and the part of a row that a window covers, x[r, q s : q s + kw], is one
+contiguous matrix (kw·C, n), wherever the window stands. (V5), (V6), (V7) are then products with that part of memory
+itself, one for each position (p, q) and each row i of the kernel, with r = row(p, i):
 
     y[p, q]                  ←  y[p, q] + w_i x[r, q s : q s + kw]                  w_i (F, kw·C),   y[p, q] (F, n)
     dx[r, q s : q s + kw]    ←  dx[r, q s : q s + kw] + w_iᵀ dy[p, q]
     dw_i                     ←  dw_i + dy[p, q] x[r, q s : q s + kw]ᵀ
 
-A product is small: at most BLOCK examples, so that what it reads stays in cache; and for small ones OpenBLAS leaves out the packing that large
-ones need. They come in stacks, all positions of some rows at a time, and ``np.matmul`` computes a stack in one call: what it reads are
-overlapping views of the map, and what it writes, as much as fits into the cache, is added where it belongs. Where the kernel sees few values
-in a row (kw·C small, as of pictures) a position alone is too little work; there the patches of some rows of positions are laid out,
-(kh·kw·C, Q·n) for each row, and the examples still run fastest, so that every copy is a long run.
+A product is small: at most BLOCK examples, so that what it reads stays in cache; and for small ones OpenBLAS leaves out
+the packing that large ones need. They come in stacks, all positions of some rows at a time, and ``np.matmul`` computes
+a stack in one call: what it reads are overlapping views of the map, and what it writes, as much as fits into the cache,
+is added where it belongs. Where the kernel sees few values in a row (kw·C small, as of pictures) a position alone is
+too little work; there the patches of some rows of positions are laid out, (kh·kw·C, Q·n) for each row, and the examples
+still run fastest, so that every copy is a long run.
 
-Lowering along one direction and accumulating products over the other is the idea of Cho & Brand 2017. Measurements: docs/4-training.md.
+Lowering along one direction and accumulating products over the other is the idea of Cho & Brand 2017. Measurements:
+docs/4-training.md.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ BLOCK = 128
 SMALL = 800_000
 """With more multiply-accumulates than these a product is not small."""
 CACHE = 1 << 18
-"""What a stack of products writes has at most so many bytes, if it is more than one row of positions: it is read again at once."""
+"""What a stack of products writes has at most so many bytes, if it is more than one row of positions: it is read again
+at once."""
 LONG = 1 << 21
 """The same for two threads at a time, which get into each other's way at every call."""
 
@@ -59,7 +62,8 @@ def framed(grid: Grid, channels: int, n: int, dtype: np.dtype[np.generic]) -> tu
 
 
 def stack(a: Array, b: Array, out: Array) -> Array:
-    """out ← a b for stacks of matrices. Silent: the flags that NumPy would look at may come from the padding of a kernel (npkd/blas.py)."""
+    """out ← a b for stacks of matrices. Silent: the flags that NumPy would look at may come from the padding of a
+    kernel (npkd/blas.py)."""
     with np.errstate(all="ignore"):
         return np.matmul(a, b, out=out)
 
@@ -72,8 +76,8 @@ def view(x: Array, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:
 class Block:
     """Some of the examples, m of them: what the products of ``Positions`` read and write.
 
-    x, dx (H + 2π, W + 2π, C, m), the padding of x zero, ``inner`` and ``dx_inner`` their maps;   windows (kh, P, Q, kw·C, m), a view of x;
-    dy (P, Q, F, m), and turned (P, Q, m, F)
+    x, dx (H + 2π, W + 2π, C, m), the padding of x zero, ``inner`` and ``dx_inner`` their maps;   windows (kh, P, Q,
+    kw·C, m), a view of x; dy (P, Q, F, m), and turned (P, Q, m, F)
     """
 
     def __init__(self, grid: Grid, w: Array, m: int) -> None:
@@ -86,7 +90,8 @@ class Block:
 
 
 class Positions:
-    """The products of ``n`` examples, position by position, straight from the maps. No groups, no dilation along the width.
+    """The products of ``n`` examples, position by position, straight from the maps. No groups, no dilation along the
+    width.
 
     y (P, Q, F, n) and dx (H, W, C, n) are for all blocks of examples; a stack has ``room`` bytes.
     """
@@ -98,7 +103,7 @@ class Positions:
         self.blocks = [Block(grid, w, cut.stop - cut.start) for cut in self.cuts]
         self.y = np.empty((P, Q, F, n), w.dtype)
         self.dx = self.blocks[0].dx_inner if len(self.cuts) == 1 else np.empty((*grid.size, C, n), w.dtype)
-        row = Q * max(F * m, depth * m, depth * F)                                        # what is made at the positions of a row, at most
+        row = Q * max(F * m, depth * m, depth * F)                     # what is made at the positions of a row, at most
         self.many = min(P, max(1, room // (row * w.itemsize)))
         self.made = np.empty(self.many * row, w.dtype)
 
@@ -112,7 +117,8 @@ class Positions:
 
     def forward(self, x: Array, w: Array, b: Array) -> None:
         """y from x (n, H, W, C), w (kh, kw, C, F) and b (F,)."""
-        wide = np.ascontiguousarray(w.reshape(len(w), -1, len(b)).transpose(0, 2, 1))     # w_i by rows, as this product likes it
+        # w_i by rows, as this product likes it
+        wide = np.ascontiguousarray(w.reshape(len(w), -1, len(b)).transpose(0, 2, 1))
         for cut, block in zip(self.cuts, self.blocks, strict=True):
             np.copyto(block.inner, x[cut].transpose(1, 2, 3, 0))
             for p in stacks(len(self.y), self.many):
@@ -168,9 +174,9 @@ class Positions:
 class Rows:
     """The products of ``n`` examples, some rows of positions at a time, their patches laid out. No groups.
 
-    x, dx (H + 2π, W + 2π, C, n), the padding zero;   windows (P, kh, kw, C, Q, n), a view of x;   y, dy (P, F, Q, n);   patches
-    (rows, kh, kw, C, Q, n). A row of positions is a product, or several, each of a piece of its Q·n columns; patches of several rows
-    have ``room`` bytes.
+    x, dx (H + 2π, W + 2π, C, n), the padding zero;   windows (P, kh, kw, C, Q, n), a view of x;   y, dy (P, F, Q, n);
+    patches (rows, kh, kw, C, Q, n). A row of positions is a product, or several, each of a piece of its Q·n columns;
+    patches of several rows have ``room`` bytes.
     """
 
     def __init__(self, grid: Grid, w: Array, n: int, room: int) -> None:
@@ -190,7 +196,8 @@ class Rows:
         return self.y.transpose(3, 0, 2, 1)
 
     def pieced(self, a: Array, depth: int) -> Array:
-        """Matrices of depth × Q·n numbers, one after another, in pieces: (rows, pieces, depth, Q·n / pieces), a view."""
+        """Matrices of depth × Q·n numbers, one after another, in pieces: (rows, pieces, depth, Q·n / pieces), a
+        view."""
         return a.reshape(len(a), depth, self.pieces, -1).swapaxes(1, 2)
 
     def forward(self, x: Array, w: Array, b: Array) -> None:
@@ -206,7 +213,7 @@ class Rows:
 
     def backward(self, dy: Array, w: Array, dw: Array, needs_dx: bool) -> Array:
         """dw ← dw + new, and dx seen as (n, H, W, C), from dy (n, P, Q, F)."""
-        self.dy = np.ascontiguousarray(dy.transpose(1, 3, 2, 0))          # a copy only where it does not stand so already
+        self.dy = np.ascontiguousarray(dy.transpose(1, 3, 2, 0))        # a copy only where it does not stand so already
         self.weights(dw)
         if needs_dx:
             self.maps(w)
@@ -243,13 +250,15 @@ class Rows:
 class Patches:
     """The products of a few examples: all their patches laid out by one copy, then one product. No groups.
 
-    x, dx (n, H + 2π, W + 2π, C), the padding of x zero;   y (n, P, Q, F);   columns (n, P, Q, kh, kw, C), of which ``matrix``
-    (n·P·Q, kh·kw·C) is a view. In memory the longer run is the faster one: the values of a patch or, with ``narrow``, the positions.
+    x, dx (n, H + 2π, W + 2π, C), the padding of x zero;   y (n, P, Q, F);   columns (n, P, Q, kh, kw, C), of which
+    ``matrix`` (n·P·Q, kh·kw·C) is a view. In memory the longer run is the faster one: the values of a patch or, with
+    ``narrow``, the positions.
     """
 
     def __init__(self, grid: Grid, w: Array, n: int, narrow: bool) -> None:
         self.grid = grid
-        (P, Q), (sh, sw), (dh, dw), (a, b), (h, width) = grid.positions, grid.stride, grid.dilation, grid.padding, grid.size
+        (P, Q), (sh, sw), (dh,
+                           dw), (a, b), (h, width) = grid.positions, grid.stride, grid.dilation, grid.padding, grid.size
         kh, kw, C, F = w.shape
         self.gemm, _ = routines(w.dtype)
         self.x, self.dx = (np.zeros((n, h + 2 * a, width + 2 * b, C), w.dtype) for _ in range(2))
@@ -283,7 +292,7 @@ class Patches:
         self.dz = np.ascontiguousarray(dy).reshape(-1, F)
         accumulate(self.gemm, dw.reshape(-1, F), self.matrix.T, self.dz, 1.0)                               # (V7)
         if needs_dx:
-            accumulate(self.gemm, self.matrix, self.dz, w.reshape(-1, F).T, 0.0)                            # (V6)  in their place
+            accumulate(self.gemm, self.matrix, self.dz, w.reshape(-1, F).T, 0.0)                  # (V6)  in their place
             self.dx.fill(0)
             for i, j, row, column in self.grid.offsets():
                 self.dx[:, row, column] += self.columns[:, :, :, i, j]                                      # (V4)

@@ -1,8 +1,9 @@
-"""The steps of a workspace that know nothing of maps: dense, relu, flatten, unflatten in place, and any other op as it stands.
+"""The steps of a workspace that know nothing of maps: dense, relu, flatten, unflatten in place, and any other op as it
+stands.
 
-A step has ``forward(x)`` and ``backward(dy, beta, needs_dx)``, which leaves ``gradient ← new + beta · gradient`` and returns dx. What it
-returns lives until its next call. Arrays come in either order, rows or columns contiguous: where examples run fastest
-(workspace_maps.py), flattened maps are a matrix by columns, and BLAS takes that as gladly.
+A step has ``forward(x)`` and ``backward(dy, beta, needs_dx)``, which leaves ``gradient ← new + beta · gradient`` and
+returns dx. What it returns lives until its next call. Arrays come in either order, rows or columns contiguous: where
+examples run fastest (workspace_maps.py), flattened maps are a matrix by columns, and BLAS takes that as gladly.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def packed(a: Array) -> Array:
 def accumulate(gemm: Gemm, out: Array, a: Array, b: Array, beta: float) -> None:
     """out ← a b + beta · out for matrices (n, k), (k, m) and (n, m), each contiguous by rows or by columns."""
     if not out.flags.f_contiguous:
-        out, a, b = out.T, b.T, a.T            # BLAS counts columns first: outᵀ = bᵀ aᵀ, and what lies in rows for us is transposed for it
+        # BLAS counts columns first: outᵀ = bᵀ aᵀ, and what lies in rows for us is transposed for it
+        out, a, b = out.T, b.T, a.T
     rows_a, rows_b = not a.flags.f_contiguous, not b.flags.f_contiguous
     gemm(1.0, a.T if rows_a else a, b.T if rows_b else b, beta, out, trans_a=rows_a, trans_b=rows_b, overwrite_c=1)
 
@@ -60,8 +62,10 @@ class Dense:
     def forward(self, x: Array) -> Array:
         """y in this layer's buffer; x is kept for the backward half. Raises InputError for another width."""
         if x.ndim != 2 or x.shape[1] != self.w.shape[1]:
-            raise InputError(f"dense: x has shape {x.shape} and w has shape {self.w.shape}; x must be (N, I) and w (O, I)")
-        self.x, y = packed(x.astype(self.w.dtype, copy=False)), self.y[:len(x)]        # BLAS gets addresses, which have no dtype
+            raise InputError(f"dense: x has shape {x.shape} and w has shape {self.w.shape}; x must be (N, I) and w (O, "
+                             f"I)")
+        # BLAS gets addresses, which have no dtype
+        self.x, y = packed(x.astype(self.w.dtype, copy=False)), self.y[:len(x)]
         y[:] = self.b                                                  # (D1)  y ← b, then
         accumulate(self.gemm, y, self.x, self.w.T, 1.0)                # (D1)  y ← x wᵀ + 1 · y
         return y
@@ -74,7 +78,8 @@ class Dense:
             accumulate(self.gemm, self.dx, dy, self.w, 0.0)            # (D2)
         accumulate(self.gemm, self.dw, dy.T, self.x, beta)             # (D3)
         by_rows = dy.flags.c_contiguous
-        self.gemv(1.0, dy.T if by_rows else dy, self.ones[:len(dy)], beta, self.db, trans=not by_rows, overwrite_y=1)      # (D4)
+        # (D4)
+        self.gemv(1.0, dy.T if by_rows else dy, self.ones[:len(dy)], beta, self.db, trans=not by_rows, overwrite_y=1)
         return self.dx
 
 
@@ -107,7 +112,8 @@ class Reshape:
     def forward(self, x: Array) -> Array:
         """A view of x; of maps whose examples run fastest it is a matrix by columns."""
         if x.shape != self.shape:
-            y = unflatten(x[:0], **self.layer.options)[0] if self.layer.op == "unflatten" else flatten(x[:0])[0]   # says what does not fit
+            # says what does not fit
+            y = unflatten(x[:0], **self.layer.options)[0] if self.layer.op == "unflatten" else flatten(x[:0])[0]
             self.sides, self.shape = y.shape[1:], x.shape
         return reshaped(x, self.sides)                                 # (F1), (F3)
 

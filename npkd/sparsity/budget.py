@@ -42,18 +42,19 @@ def share(
 
     curves        one for each junction, inputs first
     size          widths -> what the budget counts: multiply-accumulates, neurons, parameters or bytes
-    whole         w'_k, how many neurons there once were: a layer that has lost much is spared, the more the larger ``spare``, q;
-                  without them the last factor is 1
+    whole         w'_k, how many neurons there once were: a layer that has lost much is spared, the more the larger
+                  ``spare``, q; without them the last factor is 1
     A step down of junction k raises its error by Δe_k and saves Δsize_k.
-    Returns one width a junction, size(widths) ≤ budget. A step takes a twentieth of the width, at least one neuron; what is then left of the
-    budget is given back where it helps most.
+    Returns one width a junction, size(widths) ≤ budget. A step takes a twentieth of the width, at least one neuron;
+    what is then left of the budget is given back where it helps most.
     Raises InputError where one neuron a layer is still too large, naming the smallest possible size.
     """
     widths = [curve.width for curve in curves]
     movable = [k for k in range(len(widths)) if not ((keep_inputs and k == 0) or curves[k].fixed)]
     smallest = size([1 if k in movable else w for k, w in enumerate(widths)])
     if smallest > budget:
-        raise InputError(f"budget: target is {budget:.12g}; the smallest that this network can be is {smallest:.12g}, one neuron a layer")
+        raise InputError(f"budget: target is {budget:.12g}; the smallest that this network can be is {smallest:.12g}, "
+                         f"one neuron a layer")
 
     def moved(k: int, by: int) -> list[int]:
         return [w + by if i == k else w for i, w in enumerate(widths)]

@@ -1,7 +1,9 @@
-"""Backward elimination: of all neurons or channels the one goes whose loss does least harm, and the others make up for it; then the next.
+"""Backward elimination: of all neurons or channels the one goes whose loss does least harm, and the others make up for
+it; then the next.
 
-What the adaptive group lasso (harm.py) does at once, neuron by neuron; and for channels, which layers read through several columns each, and
-perhaps several layers, where it has no closed form. Derivation: docs/6-layer-wise.md, docs/11-baselines.md.
+What the adaptive group lasso (harm.py) does at once, neuron by neuron; and for channels, which layers read through
+several columns each, and perhaps several layers, where it has no closed form. Derivation: docs/6-layer-wise.md,
+docs/11-baselines.md.
 """
 
 from __future__ import annotations
@@ -37,8 +39,8 @@ class Reader:
 
     @staticmethod
     def of(statistics: Statistics, unit: Array, ridge: float) -> Reader:
-        """The least squares on all d columns; ``unit`` (d,) says which neuron each reads. ``ridge`` is added to A, relative to the mean
-        variance."""
+        """The least squares on all d columns; ``unit`` (d,) says which neuron each reads. ``ridge`` is added to A,
+        relative to the mean variance."""
         A = statistics.normalised()[0]
         A = A + np.eye(len(A)) * (ridge * float(np.trace(A)) / len(A) + 1e-300)
         every = np.arange(len(A))
@@ -84,7 +86,8 @@ def eliminate(readers: Sequence[Reader], units: int, count: int) -> tuple[Array,
     """Units go until ``count`` of 0 … units − 1 are left; the readers are changed with them.
 
     What all readers lose together decides, in whatever unit their targets are. Of equals the first goes.
-    Returns kept (count,) ascending, those that went in their order, and the rises of the error with each of them (units − count,).
+    Returns kept (count,) ascending, those that went in their order, and the rises of the error with each of them (units
+    − count,).
     """
     left, gone, rises = list(range(units)), list[int](), list[float]()
     while len(left) > count:

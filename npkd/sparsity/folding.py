@@ -1,7 +1,8 @@
-"""Folding: what only scales or shifts each channel goes into the weights beside it, exactly; and layers are put in and taken out.
+"""Folding: what only scales or shifts each channel goes into the weights beside it, exactly; and layers are put in and
+taken out.
 
-The folded network predicts what it predicted, up to rounding. In training it would not be the same: a batch norm there uses the moments of the
-batch, and a gate is what a penalty acts on. Derivation: docs/7-surgery.md.
+The folded network predicts what it predicted, up to rounding. In training it would not be the same: a batch norm there
+uses the moments of the batch, and a gate is what a penalty acts on. Derivation: docs/7-surgery.md.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ INCREASING = (*LINEAR, "relu", "max_pool")
 
 
 def inserted(network: Network, at: int, layer: Layer) -> Network:
-    """The network with a layer in front of layer ``at``: all that read activation ``at`` read what the new layer makes of it."""
+    """The network with a layer in front of layer ``at``: all that read activation ``at`` read what the new layer makes
+    of it."""
     layers = list(network.layers)
     for i in range(at, len(layers)):
         if layers[i].back and i - layers[i].back < at:
-            layers[i] = Layer("add", options={"back": layers[i].back + 1})          # the path around is one layer longer
+            layers[i] = Layer("add", options={"back": layers[i].back + 1})         # the path around is one layer longer
     return Network([*layers[:at], layer, *layers[at:]])
 
 
@@ -34,7 +36,7 @@ def without(network: Network, at: int) -> Network:
     layers = list(network.layers)
     for i in range(at + 1, len(layers)):
         if layers[i].back and i - layers[i].back <= at:
-            layers[i] = Layer("add", options={"back": layers[i].back - 1})          # the path around is one layer shorter
+            layers[i] = Layer("add", options={"back": layers[i].back - 1})        # the path around is one layer shorter
     return Network([*layers[:at], *layers[at + 1:]])
 
 
@@ -44,7 +46,8 @@ def skipped(network: Network) -> set[int]:
 
 
 def affine(layer: Layer) -> tuple[Array, Array] | None:
-    """What a gate, or a batch norm with running moments, is when the network predicts: x ↦ s x + t, (J,) each, float64; None of others.
+    """What a gate, or a batch norm with running moments, is when the network predicts: x ↦ s x + t, (J,) each, float64;
+    None of others.
 
         gate s = g, t = 0;   batch norm s = γ / √(v + ε), t = β − s m                 (U6)
     """
@@ -52,7 +55,8 @@ def affine(layer: Layer) -> tuple[Array, Array] | None:
         g = layer.params[0].astype(np.float64)
         return g, np.zeros_like(g)
     if layer.op == "batch_norm" and layer.running:
-        (gamma, beta), (mean, variance) = ([a.astype(np.float64) for a in arrays] for arrays in (layer.params, layer.running))
+        (gamma, beta), (mean,
+                        variance) = ([a.astype(np.float64) for a in arrays] for arrays in (layer.params, layer.running))
         s = gamma / np.sqrt(variance + layer.options.get("eps", 1e-5))                # (U6)
         return s, beta - s * mean                                                     # (U6)
     return None
@@ -61,8 +65,9 @@ def affine(layer: Layer) -> tuple[Array, Array] | None:
 def fold(network: Network) -> Network:
     """Every batch norm with running moments, and every gate, multiplied into the weights beside it where that is exact.
 
-    They go into the dense layer or conv2d right in front (U7), also past an offset. A gate that stands elsewhere goes into the layer that
-    reads it (U8), if what stands between lets a factor pass. What an addition reads in between stays as it is.
+    They go into the dense layer or conv2d right in front (U7), also past an offset. A gate that stands elsewhere goes
+    into the layer that reads it (U8), if what stands between lets a factor pass. What an addition reads in between
+    stays as it is.
     """
     i = 0
     while i < len(network.layers):
@@ -83,7 +88,7 @@ def into_maker(network: Network, at: int) -> Network | None:
         return None
     s, t = both
     w, b = network.layers[maker].params
-    scaled = (w * s.reshape(-1, *[1] * (w.ndim - 1))).astype(w.dtype), (s * b + t).astype(b.dtype)                     # (U7)
+    scaled = (w * s.reshape(-1, *[1] * (w.ndim - 1))).astype(w.dtype), (s * b + t).astype(b.dtype)                # (U7)
     changed = {maker: replace(network.layers[maker], params=scaled)}
     for i in range(maker + 1, at):
         m = network.layers[i].params[0]
@@ -102,7 +107,7 @@ def into_reader(network: Network, at: int) -> Network | None:
     passed, reader = INCREASING if (g >= 0).all() else LINEAR, at + 1
     while reader < len(network.layers) and network.layers[reader].op in passed:
         if network.layers[reader].op == "select":
-            g = g[np.asarray(network.layers[reader].options["kept"]) % len(g)]        # behind flatten: position · C + channel
+            g = g[np.asarray(network.layers[reader].options["kept"]) % len(g)]  # behind flatten: position · C + channel
         reader += 1
     if reader == len(network.layers) or skipped(network) & set(range(at + 1, reader + 1)):
         return None
@@ -110,5 +115,5 @@ def into_reader(network: Network, at: int) -> Network | None:
     if layer.op not in ("dense", "conv2d") or layer.options.get("groups", 1) != 1:
         return None
     w, b = layer.params
-    scaled = (w * np.resize(g, w.shape[-1])).astype(w.dtype)                          # (U8)  behind flatten over and over
+    scaled = (w * np.resize(g, w.shape[-1])).astype(w.dtype)                        # (U8)  behind flatten over and over
     return without(network.replace({reader: replace(layer, params=(scaled, b))}), at)

@@ -2,7 +2,8 @@
 
     min_{W,b}  1/(2N) ‖Z − 1bᵀ − H Wᵀ‖²_F  +  λ Σ_j c_j ‖W_{:,j}‖₂                    (W1)
 
-One group for each input neuron j: all weights that leave it. With the bias eliminated it is, in centred and normalised statistics,
+One group for each input neuron j: all weights that leave it. With the bias eliminated it is, in centred and normalised
+statistics,
 
     P(W) = ½ r²(W) + λ Σ_j c_j ‖W_{:,j}‖₂,   r² = t − 2⟨W, Cᵀ⟩ + ⟨W, W A⟩             (W2)
 
@@ -28,7 +29,8 @@ TOLERANCE = 1e-6
 """Relative duality gap at which a solution counts as solved."""
 
 SPREAD = 1e-14
-"""Variance, relative to its own second moment, up to which an input is constant: about what rounding to float32 leaves."""
+"""Variance, relative to its own second moment, up to which an input is constant: about what rounding to float32
+leaves."""
 
 LOOSE = 1e-3
 """Relative duality gap that is enough to see which way to go."""
@@ -66,11 +68,12 @@ class Problem:
 
         + ½ ρ (tr A/d) Σ_j ‖W_{:,j}‖²                                                  (W22)
 
-    The ridge is one of the statistics, A + ρ (tr A/d) I: all that follows, the certificate too, is that of the elastic problem.
+    The ridge is one of the statistics, A + ρ (tr A/d) I: all that follows, the certificate too, is that of the elastic
+    problem.
 
-    Inputs are scaled to unit variance inside (with costs c_j/σ_j that is the same problem), since a common step length for neurons of very
-    different variance is a slow one; constant inputs have no say and stay zero. Raises InputError for costs that do not fit
-    and a negative ridge.
+    Inputs are scaled to unit variance inside (with costs c_j/σ_j that is the same problem), since a common step length
+    for neurons of very different variance is a slow one; constant inputs have no say and stay zero. Raises InputError
+    for costs that do not fit and a negative ridge.
     """
 
     def __init__(self, statistics: Statistics, cost: float | Array = 1.0, ridge: float = 0.0) -> None:
@@ -89,7 +92,7 @@ class Problem:
         self.rho = ridge * float(variance.mean())
         self.sigma = np.sqrt(variance[self.alive] + self.rho)
         self.A = A[np.ix_(self.alive, self.alive)] / np.outer(self.sigma, self.sigma)
-        np.fill_diagonal(self.A, 1.0)                                                 # with the ridge: (A_jj + ρ)/σ_j², (W22)
+        np.fill_diagonal(self.A, 1.0)                                           # with the ridge: (A_jj + ρ)/σ_j², (W22)
         self.C = C[self.alive] / self.sigma[:, None]
         self.cost = cost[self.alive] / self.sigma
         self.d, self.m = d, C.shape[1]
@@ -120,11 +123,12 @@ class Problem:
         bound = float((lam * self.cost / np.maximum(size, 1e-300)).min(initial=np.inf))
         s = float(np.clip(r_y / r2, -bound, bound))                                                     # (W4)
         gap = max(0.5 * r2 + penalty - (s * r_y - 0.5 * s * s * r2), 0.0)                               # (W2), (W4)
-        radius = math.sqrt(2 * (gap + 1e-14 * self.t))                                                  # the gap, and its rounding
+        radius = math.sqrt(2 * (gap + 1e-14 * self.t))                                       # the gap, and its rounding
         proved = abs(s) * size + radius < lam * self.cost                                               # (W6), A_jj = 1
         return gap / (0.5 * self.t) if self.t > 0 else 0.0, proved
 
-    def solve(self, lam: float, start: Array | None = None, *, tolerance: float = TOLERANCE, iterations: int = 300) -> Solution:
+    def solve(self, lam: float, start: Array | None = None, *, tolerance: float = TOLERANCE,
+              iterations: int = 300) -> Solution:
         """The solution at λ > 0, from ``start`` (m, d) or from zero.
 
         Raises InputError for λ ≤ 0 (at 0 the refit is the solution); ends at ``iterations`` with the gap it has.
@@ -138,8 +142,8 @@ class Problem:
     def descend(self, lam: float, v: Array, tolerance: float, iterations: int = 300) -> tuple[Solution, Array]:
         """The solution from v (d', m), and the point u = v + G (W8) whose soft threshold it is.
 
-        Newton steps over the neurons that are not zero; before one, a sweep, wherever the gradient calls for more neurons or the gap has
-        not fallen to a tenth. The gap damps the Newton steps, the less the nearer they are.
+        Newton steps over the neurons that are not zero; before one, a sweep, wherever the gradient calls for more
+        neurons or the gap has not fallen to a tenth. The gap damps the Newton steps, the less the nearer they are.
         """
         kappa, last, steps = lam * self.cost, np.inf, 0
         while True:
@@ -162,7 +166,7 @@ class Problem:
         w[:, self.alive] = (v / self.sigma[:, None]).T
         all_proved = self.constant.copy()
         all_proved[self.alive] = proved
-        r2 = self.t - inner_product(v, self.C + gradient) - self.rho * inner_product(w, w)                    # (W5), without the ridge
+        r2 = self.t - inner_product(v, self.C + gradient) - self.rho * inner_product(w, w)     # (W5), without the ridge
         error = max(r2 / self.t, 0.0) if self.t > 0 else 0.0
         kept = np.flatnonzero(w.any(axis=0))
         return Solution(lam, w, self.statistics.intercept(w), kept, all_proved, gap, error, steps), v + gradient
@@ -178,7 +182,7 @@ class Problem:
             positive("group lasso", "lambda", lam)
             if len(before) == 2 and before[1][0] != before[0][0]:
                 (old, u_old), (new, u) = before
-                v = group_threshold(u + (lam - new) / (new - old) * (u - u_old), lam * self.cost)                   # (W21)
+                v = group_threshold(u + (lam - new) / (new - old) * (u - u_old), lam * self.cost)                # (W21)
             solution, u = self.descend(lam, v, tolerance)
             v = group_threshold(u, lam * self.cost)
             before = [*before[-1:], (lam, u)]
@@ -187,10 +191,10 @@ class Problem:
     def keep(self, neurons: int, path: Sequence[Solution] = (), *, tolerance: float = TOLERANCE) -> Solution:
         """The certified solution with the most neurons that the search meets, but not more than ``neurons``.
 
-        λ is found by bisection; ``path`` (falling in λ, solved loosely) says where to begin. The number of neurons mostly rises as λ falls, not
-        at every step, so that there may be more to be had. Neurons that can only enter together, and are
-        then too many, are told apart by the size of their weights: a layer never loses all its neurons. The gap then says how far that
-        is from the solution, which has all of them.
+        λ is found by bisection; ``path`` (falling in λ, solved loosely) says where to begin. The number of neurons
+        mostly rises as λ falls, not at every step, so that there may be more to be had. Neurons that can only enter
+        together, and are then too many, are told apart by the size of their weights: a layer never loses all its
+        neurons. The gap then says how far that is from the solution, which has all of them.
         Raises InputError where not even one neuron may stay.
         """
         if neurons < 1:
@@ -204,11 +208,12 @@ class Problem:
         for _ in range(60):
             if len(best.kept) == neurons or best.lam < 1e-9 * top:
                 break
-            narrow = 0.5 if over is not None and over.gap > tolerance else 1e-7      # to look for where certificates end is slow
+            # to look for where certificates end is slow
+            narrow = 0.5 if over is not None and over.gap > tolerance else 1e-7
             if best.lam - low <= narrow * best.lam:
                 if over is not None or low == 0:
                     break
-                low = 0.0                                    # what the path says was solved loosely: there may be more on its other side
+                low = 0.0                   # what the path says was solved loosely: there may be more on its other side
             trial = self.solve(math.sqrt(low * best.lam) if low > 0 else best.lam / 10, best.w, tolerance=tolerance)
             if len(trial.kept) <= neurons and trial.gap <= tolerance:        # what has no certificate yet is too far
                 best = trial
@@ -248,7 +253,8 @@ def refit(statistics: Statistics, kept: Array, ridge: float = 1e-6) -> tuple[Arr
 
         W_S = Cᵀ_S (A_SS + ρ tr(A_SS)/|S| · I)⁻¹                                      (W7)
 
-    kept (k,) indices -> w (m, d), zero outside of them, and b (m,). ρ = ``ridge`` keeps duplicates from dividing by zero.
+    kept (k,) indices -> w (m, d), zero outside of them, and b (m,). ρ = ``ridge`` keeps duplicates from dividing by
+    zero.
     """
     A, C, _ = statistics.normalised()
     w = np.zeros((C.shape[1], len(A)))

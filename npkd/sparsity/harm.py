@@ -1,7 +1,9 @@
-"""What the loss of a neuron costs its layer when the others make up for it, and the penalty that follows from it: the adaptive group lasso.
+"""What the loss of a neuron costs its layer when the others make up for it, and the penalty that follows from it: the
+adaptive group lasso.
 
-The plain group lasso (W1) shrinks what it keeps, the more the larger its penalty must be to get rid of the rest, and of inputs that go together
-it keeps a thin grid. A neuron that carries much should feel little of the penalty. Derivation and measurement: docs/6-layer-wise.md.
+The plain group lasso (W1) shrinks what it keeps, the more the larger its penalty must be to get rid of the rest, and of
+inputs that go together it keeps a thin grid. A neuron that carries much should feel little of the penalty. Derivation
+and measurement: docs/6-layer-wise.md.
 """
 
 from __future__ import annotations
@@ -26,9 +28,10 @@ def harm(statistics: Statistics, neurons: int, ridge: float) -> Array:
 
         E_j = ½ ‖W_{:,j}‖² / [A⁻¹]_jj,   W the least squares on the neurons that are left, A of these       (W15)
 
-    1/[A⁻¹]_jj is the part of neuron j's variance that the others do not explain. The neuron with the least harm goes, then the next, until so
-    many ``neurons`` are left, of which each has the harm that it would do as the next one; none has less than one that went before it. So of
-    two that can stand in for one another one has little and the other much. ``ridge`` is added to A, relative to the mean variance.
+    1/[A⁻¹]_jj is the part of neuron j's variance that the others do not explain. The neuron with the least harm goes,
+    then the next, until so many ``neurons`` are left, of which each has the harm that it would do as the next one; none
+    has less than one that went before it. So of two that can stand in for one another one has little and the other
+    much. ``ridge`` is added to A, relative to the mean variance.
     Returns (d,) float64. Source: Hassibi & Stork 1993 for single weights, here for all that leave a neuron.
     """
     d = len(statistics.A)
@@ -66,8 +69,8 @@ def most_useful(statistics: Statistics, neurons: int, ridge: float) -> tuple[Sol
 def around(problem: Problem, neurons: int, ridge: float) -> list[Solution]:
     """Loose solutions, falling in λ, on both sides of where so many neurons stay.
 
-    The search begins at the least squares, since most rounds keep nearly all, with the λ at which so many would stay if each neuron was alone
-    with what the others do not explain of it: E_j ≤ ½ λ c_j ‖W_{:,j}‖.
+    The search begins at the least squares, since most rounds keep nearly all, with the λ at which so many would stay if
+    each neuron was alone with what the others do not explain of it: E_j ≤ ½ λ c_j ‖W_{:,j}‖.
     """
     w, _ = refit(problem.statistics, np.arange(problem.d), ridge)
     weight = np.linalg.norm(w[:, problem.alive], axis=0) * problem.cost * problem.sigma

@@ -1,12 +1,14 @@
-"""Layer-by-layer distillation: a network loses neurons and channels layer after layer while every layer goes on imitating what it was.
+"""Layer-by-layer distillation: a network loses neurons and channels layer after layer while every layer goes on
+imitating what it was.
 
     1. statistics   one pass over the data, for all layers at once
     2. share        curves "neurons kept -> error of the layer" (W17); a budget shared over them
-    3. choose       from the last junction to the first: the group lasso (W1) keeps so many neurons, imitating those that the
-                    layer behind has kept, with costs that spare the useful (W16), each choice with its certificate; channels, which
-                    are read through several columns or by several layers, are eliminated one after the other (I9)
-    4. refit        from the first layer to the last: least squares (W7) of the original pre-activations on the student's *own*
-                    activations, so that a layer repairs what the ones before it lost
+    3. choose       from the last junction to the first: the group lasso (W1) keeps so many neurons, imitating those
+                    that the layer behind has kept, with costs that spare the useful (W16), each choice with its
+                    certificate; channels, which are read through several columns or by several layers, are eliminated
+                    one after the other (I9)
+    4. refit        from the first layer to the last: least squares (W7) of the original pre-activations on the
+                    student's *own* activations, so that a layer repairs what the ones before it lost
     5. remove       exact surgery; the difference it makes is measured
 
 No labels are needed. Derivation and the bound on the error that is passed on: docs/6-layer-wise.md.
@@ -42,12 +44,15 @@ Progress = Callable[[str], None]
 class LayerReport:
     """What happened to the neurons or channels of one junction.
 
-    layer            number of the junction, from 0, the inputs; in a perceptron also that of the dense layer that reads it
+    layer            number of the junction, from 0, the inputs; in a perceptron also that of the dense layer that reads
+                     it
     kept, of         neurons kept, and how many there were
     lam              λ at which the choice was made;   lambda_max  from which on nothing is kept
-    duality_gap      of that solution, relative to the objective at W = 0; None where channels were eliminated: there is no λ then
+    duality_gap      of that solution, relative to the objective at W = 0; None where channels were eliminated: there is
+                     no λ then
     proved           neurons that the certificate proves zero at the exact optimum
-    penalised_error  relative error of the penalised solution;   relative_error  after the refit on the student's own activations
+    penalised_error  relative error of the penalised solution;   relative_error  after the refit on the student's own
+                     activations
     curve            neurons kept -> relative error, as (W17) estimates it
     Errors are those of the outputs that the layers behind read, weighted by what they do to the logits, (W14).
     """
@@ -71,7 +76,8 @@ class Distilled:
     student       the network after removal
     layers        one report a junction
     removals      every neuron that was cut out, and why it could be
-    difference    largest absolute difference of the outputs that the cutting made, on the first SAMPLE examples, in the network's dtype
+    difference    largest absolute difference of the outputs that the cutting made, on the first SAMPLE examples, in the
+                  network's dtype
     difference64  the same with both networks in float64
     """
 
@@ -102,10 +108,13 @@ def distil(
 
     teacher     a network that removal knows: see streams.junctions
     batches     called for every pass over the data: an iterable of x (N, ...) of the network's dtype; no labels
-    widths      curves (one a junction, inputs first) -> neurons to keep: ``within(...)`` shares a budget, ``exactly([...])`` fixes them
-    inputs      may inputs be removed, where that changes nothing? Where ``widths`` asks for all of them they stay anyway
+    widths      curves (one a junction, inputs first) -> neurons to keep: ``within(...)`` shares a budget,
+                ``exactly([...])`` fixes them
+    inputs      may inputs be removed, where that changes nothing? Where ``widths`` asks for all of them they stay
+                anyway
     ridge       of the least squares, relative to the mean variance
-    positions   of the maps of each example that a convolution is seen at, drawn at random; errors are then those at the drawn ones
+    positions   of the maps of each example that a convolution is seen at, drawn at random; errors are then those at the
+                drawn ones
 
     Raises InputError for other networks, empty data, widths that do not fit, positions below 1.
     """
@@ -130,7 +139,7 @@ def distil(
         progress(f"choice in layer {k}")
     kept = [chosen[k].kept for k in range(len(places))]
     student = teacher
-    lost: list[tuple[float, float]] = []                               # of each layer: what is left of its error, and what there was
+    lost: list[tuple[float, float]] = []                  # of each layer: what is left of its error, and what there was
     for done in refits(teacher, batches, kept, ridge=ridge, positions=positions, first=plain[layers[0]]):
         student, i = done.student, done.layer
         read = outputs_read(teacher, i, places, chosen)
@@ -142,7 +151,8 @@ def distil(
     for k, (place, curve) in enumerate(zip(places, curves, strict=True)):
         left, there = (sum(lost[layers.index(i)][side] for i in place.consumers) for side in (0, 1))
         c, error = chosen[k], left / there if there else 0.0
-        reports.append(LayerReport(k, len(c.kept), place.width, c.lam, c.lambda_max, c.gap, c.proved, c.error, error, curve))
+        reports.append(LayerReport(k, len(c.kept), place.width, c.lam, c.lambda_max, c.gap, c.proved, c.error, error,
+                                   curve))
     return Distilled(smaller, reports, found + renumbered(removals, found, given), difference(student, smaller, sample),
                      difference(student.astype(np.float64), smaller.astype(np.float64), sample.astype(np.float64)))
 
@@ -157,8 +167,10 @@ def outputs_read(network: Network, i: int, places: Sequence[Junction], chosen: M
 
 def renumbered(removals: Sequence[Removal], found: Sequence[Removal], widths: Sequence[int]) -> list[Removal]:
     """Removals that count what ``found`` had left, in the numbers of before: ``widths`` neurons a junction."""
-    names = [np.delete(np.arange(width), [r.neuron for r in found if r.junction == k and r.position is None]) for k, width in enumerate(widths)]
-    return [replace(r, neuron=int(names[r.junction][r.neuron]), into=None if r.into is None else int(names[r.junction][r.into]))
+    names = [np.delete(np.arange(width), [r.neuron for r in found if r.junction == k and r.position is None]) for k,
+             width in enumerate(widths)]
+    return [replace(r, neuron=int(names[r.junction][r.neuron]),
+                    into=None if r.into is None else int(names[r.junction][r.into]))
             for r in removals]
 
 
@@ -177,10 +189,11 @@ def curve_of(
 ) -> Curve:
     """Neurons kept -> relative error of all that read a junction, were its neurons independent: the smallest go first.
 
-        e(k) = Σ_{j not among the k largest} Σ_i σ_i² ‖w_i‖² / Σ_j Σ_i σ_i² ‖w_i‖²,   i the columns that read neuron j         (W17)
+        e(k) = Σ_{j not among the k largest} Σ_i σ_i² ‖w_i‖² / Σ_j Σ_i σ_i² ‖w_i‖²,   i the columns that read neuron j
+        (W17)
 
-    ``statistics`` and ``weights`` (O, d) of each layer in the unit of the logits' error, which is ``logits`` in all. The curve is convex: every
-    next neuron costs more than the one before.
+    ``statistics`` and ``weights`` (O, d) of each layer in the unit of the logits' error, which is ``logits`` in all.
+    The curve is convex: every next neuron costs more than the one before.
     """
     harm = np.zeros(place.width)
     for i in place.consumers:
@@ -193,17 +206,18 @@ def curve_of(
 
 
 def choose(
-    network: Network, places: Sequence[Junction], k: int, statistics: Mapping[int, Statistics], wanted: int, chosen: Mapping[int, Choice],
-    ridge: float,
+    network: Network, places: Sequence[Junction], k: int, statistics: Mapping[int, Statistics], wanted: int,
+    chosen: Mapping[int, Choice], ridge: float,
 ) -> Choice:
     """Which neurons of junction k stay, as many as wanted, when its readers imitate what is kept behind them."""
     place = places[k]
     units = {i: columns_of(network.layers[i], place.units[i]) for i in place.consumers}
     heard = {i: statistics[i].targets(outputs_read(network, i, places, chosen)) for i in place.consumers}
     first = next(iter(units.values()))
-    if len(units) == 1 and np.array_equal(np.sort(first), np.arange(place.width)):                     # one column each, in any order
+    if len(units) == 1 and np.array_equal(np.sort(first), np.arange(place.width)):       # one column each, in any order
         solution, top = most_useful(next(iter(heard.values())), wanted, ridge)
-        return Choice(np.sort(first[solution.kept]), solution.lam, top, solution.gap, int(solution.proved.sum()), solution.error)
+        return Choice(np.sort(first[solution.kept]), solution.lam, top, solution.gap, int(solution.proved.sum()),
+                      solution.error)
     systems = {i: Reader.of(heard[i], unit, ridge) for i, unit in units.items()}
     kept, *_ = eliminate(list(systems.values()), place.width, wanted)
     there = {i: heard[i].normalised()[2] for i in units}
@@ -212,7 +226,8 @@ def choose(
 
 
 def fitting(wanted: Sequence[int], curves: Sequence[Curve]) -> list[int]:
-    """One width a junction, at most what there is (after exact removal there may be less). Raises InputError for others."""
+    """One width a junction, at most what there is (after exact removal there may be less). Raises InputError for
+    others."""
     most = [c.width for c in curves]
     if len(wanted) != len(most) or min(wanted) < 1:
         raise InputError(f"distil: widths are {list(wanted)}; one is needed for each of {most}, at least 1")
@@ -220,12 +235,14 @@ def fitting(wanted: Sequence[int], curves: Sequence[Curve]) -> list[int]:
 
 
 def exactly(widths: Sequence[int]) -> Callable[[Sequence[Curve]], list[int]]:
-    """Widths that are given: neurons to keep at each junction at most, inputs first. Where fewer change nothing, fewer stay."""
+    """Widths that are given: neurons to keep at each junction at most, inputs first. Where fewer change nothing, fewer
+    stay."""
     return lambda curves: list(widths)
 
 
 def within(
-    size: Callable[[Sequence[int]], float], budget: float, *, keep_inputs: bool = False, whole: Sequence[int] = (), spare: float = 1.0
+    size: Callable[[Sequence[int]], float], budget: float, *, keep_inputs: bool = False, whole: Sequence[int] = (),
+    spare: float = 1.0
 ) -> Callable[[Sequence[Curve]], list[int]]:
     """Widths shared from a budget by marginal cost: see npkd.sparsity.budget.share."""
     return lambda curves: share(curves, size, budget, keep_inputs, whole=whole, spare=spare)

@@ -1,9 +1,11 @@
 """Penalties that make weights and whole neurons exactly zero: value, proximal step and dual norm.
 
-λ is part of a penalty Ω, the step of a proximal step is not. A step may be an array of the shape of v: then the proximal step is
-taken in the metric 1/step, argmin_u ½ Σ_i (u_i − v_i)²/t_i + Ω(u), as Adam needs it. Derivations: docs/5-proximal.md.
+λ is part of a penalty Ω, the step of a proximal step is not. A step may be an array of the shape of v: then the
+proximal step is taken in the metric 1/step, argmin_u ½ Σ_i (u_i − v_i)²/t_i + Ω(u), as Adam needs it. Derivations:
+docs/5-proximal.md.
 
-The dual norm gives λ_max: the solution of min f(w) + λ·Ω₁(w) is w = 0 exactly when λ ≥ λ_max = Ω₁°(∇f(0)), Ω₁ being Ω at λ = 1.
+The dual norm gives λ_max: the solution of min f(w) + λ·Ω₁(w) is w = 0 exactly when λ ≥ λ_max = Ω₁°(∇f(0)), Ω₁ being Ω
+at λ = 1.
 """
 
 from __future__ import annotations
@@ -25,13 +27,15 @@ def over_groups(w: Array, axis: int) -> tuple[int, ...]:
 
 
 def grouped(w: Array, axis: int, channels: int) -> tuple[Array, int]:
-    """w and ``axis``; where an axis counts ``channels`` over and over, as behind flatten, they get an axis of their own, and its number."""
+    """w and ``axis``; where an axis counts ``channels`` over and over, as behind flatten, they get an axis of their
+    own, and its number."""
     if not channels:
         return w, axis
     over_groups(w, axis)
     whole("groups", channels=channels)
     if channels < 0 or w.shape[axis] % channels:
-        raise InputError(f"groups: channels is {channels}; it must divide the {w.shape[axis]} entries along axis {axis} of w, shape {w.shape}")
+        raise InputError(f"groups: channels is {channels}; it must divide the {w.shape[axis]} entries along axis "
+                         f"{axis} of w, shape {w.shape}")
     return w.reshape(*w.shape[:axis], -1, channels, *w.shape[axis + 1:]), axis + 1
 
 
@@ -46,7 +50,8 @@ def along(cost: float | Array, w: Array, axis: int) -> float | Array:
         return float(cost)
     cost = np.asarray(cost)
     if cost.shape != (w.shape[axis],):
-        raise InputError(f"groups: cost has shape {cost.shape}; w of shape {w.shape} has {w.shape[axis]} groups along axis {axis}")
+        raise InputError(f"groups: cost has shape {cost.shape}; w of shape {w.shape} has {w.shape[axis]} groups along "
+                         f"axis {axis}")
     return cost.reshape([-1 if i == axis else 1 for i in range(w.ndim)]).astype(w.dtype)
 
 
@@ -56,8 +61,8 @@ def shrink_groups(v: Array, kappa: float | Array, t: float | Array, axis: int) -
         p_j = max(1 − t κ_j/‖v_j‖, 0) · v_j                          t a number        (P5)
         p_i = v_i θ/(θ + κ_j t_i),  Σ_{i∈j} v_i²/(θ + κ_j t_i)² = 1    t_i an array      (P10)
 
-    In (P10), θ = ‖p_j‖, and p_j = 0 where Σ v_i²/t_i² ≤ κ_j². The left side to the power −½ is increasing and concave in θ, so Newton's
-    method from θ = 0 climbs to the root without a step too far.
+    In (P10), θ = ‖p_j‖, and p_j = 0 where Σ v_i²/t_i² ≤ κ_j². The left side to the power −½ is increasing and concave
+    in θ, so Newton's method from θ = 0 climbs to the root without a step too far.
     """
     if np.ndim(t) == 0:
         norms = group_norms(v, axis)
@@ -119,11 +124,11 @@ class NeuronGroups:
 
         Ω(w) = λ Σ_j c_j ‖w_j‖₂                                                       (P4)
 
-    A group w_j is a slice along ``axis``: of dense weights (O, I), axis 0 takes the incoming weights of each output neuron, axis 1 the
-    outgoing weights of each input neuron; of a convolution (F, kh, kw, C), axis 3 all that reads a channel. Behind flatten, entry p · C + j of
-    axis 1 is channel j at position p, and ``channels`` = C makes one group of all its positions (0: every entry is a group). ``cost`` c > 0:
-    one number, or one for each group (what a neuron costs differs by layer and by what it is connected to).
-    Proximal step: (P5), in a metric (P10).
+    A group w_j is a slice along ``axis``: of dense weights (O, I), axis 0 takes the incoming weights of each output
+    neuron, axis 1 the outgoing weights of each input neuron; of a convolution (F, kh, kw, C), axis 3 all that reads a
+    channel. Behind flatten, entry p · C + j of axis 1 is channel j at position p, and ``channels`` = C makes one group
+    of all its positions (0: every entry is a group). ``cost`` c > 0: one number, or one for each group (what a neuron
+    costs differs by layer and by what it is connected to). Proximal step: (P5), in a metric (P10).
     Raises InputError unless λ ≥ 0 and c > 0, and for other axes, costs and channels than w has.
     Source: Yuan & Lin 2006; for networks Scardapane et al. 2017, Alvarez & Salzmann 2016.
     """
@@ -162,8 +167,10 @@ class SparseGroups:
         Ω(w) = λ [ α Σ_i |w_i| + (1 − α) Σ_j c_j ‖w_j‖₂ ]                             (P6)
         prox(v, t) = shrink_groups(S_{tαλ}(v))                                        (P7)
 
-    Groups and costs as in NeuronGroups; 0 ≤ α ≤ 1. (P7) holds in a diagonal metric too, since shrinking keeps every sign.
-    Raises InputError for λ < 0, c ≤ 0, α outside [0, 1]. Source: Simon et al. 2013; for networks Alvarez & Salzmann 2016.
+    Groups and costs as in NeuronGroups; 0 ≤ α ≤ 1. (P7) holds in a diagonal metric too, since shrinking keeps every
+    sign.
+    Raises InputError for λ < 0, c ≤ 0, α outside [0, 1]. Source: Simon et al. 2013; for networks Alvarez & Salzmann
+    2016.
     """
 
     lam: float
@@ -177,7 +184,8 @@ class SparseGroups:
         for name, cost in (("smallest cost", np.min(self.cost)), ("largest cost", np.max(self.cost))):
             positive("SparseGroups", name, float(cost))
         if not 0 <= self.alpha <= 1:
-            raise InputError(f"SparseGroups: alpha is {self.alpha}; it must lie between 0 (groups alone) and 1 (single weights alone)")
+            raise InputError(f"SparseGroups: alpha is {self.alpha}; it must lie between 0 (groups alone) and 1 (single "
+                             f"weights alone)")
 
     def value(self, w: Array) -> float:
         """Ω(w), (P6)."""
@@ -190,7 +198,8 @@ class SparseGroups:
         soft = soft_threshold(v, step * (self.alpha * self.lam)).astype(v.dtype)
         w, axis = grouped(soft, self.axis, self.channels)
         t = np.reshape(step, w.shape) if np.ndim(step) else step
-        return shrink_groups(w, self.lam * (1 - self.alpha) * along(self.cost, w, axis), t, axis).reshape(v.shape)    # (P7)
+        # (P7)
+        return shrink_groups(w, self.lam * (1 - self.alpha) * along(self.cost, w, axis), t, axis).reshape(v.shape)
 
     def dual_norm(self, g: Array) -> float:
         """The smallest λ with ‖S_{αλ}(g_j)‖₂ ≤ (1 − α) λ c_j for every group, by bisection to machine precision."""
@@ -212,12 +221,14 @@ class SparseGroups:
 
 @dataclass(frozen=True)
 class MaxNorm:
-    """A bound on the norm of every neuron's weights: the indicator of {‖w_j‖₂ ≤ bound}; its proximal step is the projection.
+    """A bound on the norm of every neuron's weights: the indicator of {‖w_j‖₂ ≤ bound}; its proximal step is the
+    projection.
 
         Ω(w) = 0 where all ‖w_j‖₂ ≤ r, else ∞                                         (P8)
         prox(v, t)_j = v_j · min(1, r/‖v_j‖₂)                                         (P9)
 
-    Groups as in NeuronGroups. The projection is the Euclidean one: with an array of steps it is refused. A bound has no λ, so no dual norm.
+    Groups as in NeuronGroups. The projection is the Euclidean one: with an array of steps it is refused. A bound has no
+    λ, so no dual norm.
     Raises InputError unless r > 0. Source: Srebro & Shraibman 2005; with dropout Srivastava et al. 2014.
     """
 
@@ -230,13 +241,16 @@ class MaxNorm:
 
     def value(self, w: Array) -> float:
         """Ω(w), (P8); a rounding error beyond the bound counts as within."""
-        inside = (group_norms(*grouped(w, self.axis, self.channels)) <= self.bound * (1 + 8 * np.finfo(w.dtype).eps)).all()
+        inside = (group_norms(*grouped(w, self.axis, self.channels)) <= self.bound
+                  * (1 + 8 * np.finfo(w.dtype).eps)).all()
         return 0.0 if inside else float("inf")                                        # (P8)
 
     def prox(self, v: Array, step: float | Array) -> Array:
         """The projection (P9). Raises InputError for an array of steps."""
         if np.ndim(step):
-            raise InputError("MaxNorm: step is an array; the projection is Euclidean and needs one number (use SGD, not Adam)")
+            raise InputError("MaxNorm: step is an array; the projection is Euclidean and needs one number (use SGD, "
+                             "not Adam)")
         w, axis = grouped(v, self.axis, self.channels)
         norms = np.maximum(group_norms(w, axis), np.finfo(v.dtype).tiny)
-        return np.asarray(w * np.minimum(1, self.bound / norms).astype(v.dtype) + v.dtype.type(0)).reshape(v.shape)    # (P9)
+        # (P9)
+        return np.asarray(w * np.minimum(1, self.bound / norms).astype(v.dtype) + v.dtype.type(0)).reshape(v.shape)

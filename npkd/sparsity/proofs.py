@@ -42,11 +42,12 @@ def constants(network: Network, shape: Sequence[int] | None = None) -> list[Arra
 
 
 def heard(network: Network, places: Sequence[Junction]) -> list[Array]:
-    """For every junction which neurons may be heard at the output: some layer of weights reads them for one that is heard, (J,) bool each."""
+    """For every junction which neurons may be heard at the output: some layer of weights reads them for one that is
+    heard, (J,) bool each."""
     found = [np.full(place.width, place.fixed) for place in places]
     maker = {i: place for place in places for i in place.producers}
     more = True
-    while more:                                                           # back to front once is enough but for loops through additions
+    while more:                                           # back to front once is enough but for loops through additions
         more = False
         for place in reversed(places):
             now = found[place.number].copy()
@@ -61,16 +62,18 @@ def heard(network: Network, places: Sequence[Junction]) -> list[Array]:
 
 
 def duplicates(network: Network, place: Junction, out: Array) -> Array:
-    """For each neuron of a junction the first one that computes the same and is not ``out`` (J,): (J,), itself where there is none."""
+    """For each neuron of a junction the first one that computes the same and is not ``out`` (J,): (J,), itself where
+    there is none."""
     if not place.producers:
         return np.arange(place.width)
     rows: list[list[bytes]] = [[] for _ in range(place.width)]
     for i, layer in enumerate(network.layers):
         if i + 1 not in place.units:
             continue
-        arrays = [a if i in place.producers else np.moveaxis(a, -1, 0) for a in (*layer.params, *layer.running)]       # neurons first
+        # neurons first
+        arrays = [a if i in place.producers else np.moveaxis(a, -1, 0) for a in (*layer.params, *layer.running)]
         if layer.op == "select" and i in place.units:
-            arrays = [ranks(place, i)[np.asarray(layer.options["kept"])]]                                              # positions left
+            arrays = [ranks(place, i)[np.asarray(layer.options["kept"])]]                               # positions left
         for row, entries in zip(rows, place.entries(i + 1), strict=True):
             row.extend((a[entries] + 0).tobytes() for a in arrays)        # + 0: −0.0 and 0.0 are one number
     seen: dict[tuple[bytes, ...], int] = {}
@@ -78,13 +81,16 @@ def duplicates(network: Network, place: Junction, out: Array) -> Array:
 
 
 def contribution(layer: Layer, x: Array, which: Array) -> Array:
-    """What the entries ``which`` (J,) of one example x (..., J), float64, add to what a layer of weights makes: (O,), of a conv2d (P, Q, F).
+    """What the entries ``which`` (J,) of one example x (..., J), float64, add to what a layer of weights makes: (O,),
+    of a conv2d (P, Q, F).
 
-    Equal patches are added up once, in one order: equal positions, and equal rows of weights, come out equal to the last bit.
+    Equal patches are added up once, in one order: equal positions, and equal rows of weights, come out equal to the
+    last bit.
     """
     w, patches = layer.params[0][..., which].astype(np.float64), x[None, ..., which]
     if layer.op == "conv2d":
-        patches, _ = im2col(patches, kernel=w.shape[1:3], **{name: value for name, value in layer.options.items() if name != "groups"})
+        patches, _ = im2col(patches, kernel=w.shape[1:3],
+                            **{name: value for name, value in layer.options.items() if name != "groups"})
     size = patches.shape[1:patches.ndim - w.ndim + 1]                     # (P, Q), or nothing of a dense layer
     distinct, where = np.unique(patches.reshape(-1, w[0].size), axis=0, return_inverse=True)
     sums = np.stack([(distinct * row).sum(axis=1) for row in w.reshape(len(w), -1)], axis=-1)
@@ -92,7 +98,8 @@ def contribution(layer: Layer, x: Array, which: Array) -> Array:
 
 
 def ranks(place: Junction, activation: int) -> Array:
-    """For every entry of the last axis of an activation, how many entries of the same neuron stand before it: behind flatten the position."""
+    """For every entry of the last axis of an activation, how many entries of the same neuron stand before it: behind
+    flatten the position."""
     out = np.empty(len(place.units[activation]), np.intp)
     for entries in place.entries(activation):
         out[entries] = np.arange(len(entries))

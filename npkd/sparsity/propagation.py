@@ -1,6 +1,8 @@
-"""How an error of one layer reaches the outputs: what is measured on the data, and what is bounded by Lipschitz constants.
+"""How an error of one layer reaches the outputs: what is measured on the data, and what is bounded by Lipschitz
+constants.
 
-A network is read as stages: whatever stands in front of a dense layer, and that layer. Derivation: docs/6-layer-wise.md.
+A network is read as stages: whatever stands in front of a dense layer, and that layer. Derivation:
+docs/6-layer-wise.md.
 """
 
 from __future__ import annotations
@@ -19,12 +21,13 @@ from npkd.sparsity.surgery import junctions
 
 @dataclass(frozen=True, eq=False)
 class Propagation:
-    """The errors of a student's L stages on the data, in root mean squares over the examples, and what they can do to its outputs.
+    """The errors of a student's L stages on the data, in root mean squares over the examples, and what they can do to
+    its outputs.
 
         E_l = ‖Z_l − Ẑ_l‖/√N,   ε_l = ‖Z_l − s_l(Z_{l−1})‖/√N                         (R1)
 
-    measured (L,)   E_l: what stage l gives in the student, from its own activations, against the teacher's Z_l; the last one is the error
-                    of the outputs
+    measured (L,)   E_l: what stage l gives in the student, from its own activations, against the teacher's Z_l; the
+                    last one is the error of the outputs
     added (L,)      ε_l: what stage l of the student does wrong when it is fed with the teacher's activations
     factor (L,)     Λ_l: how much longer stage l can make a difference, (R2)
 
@@ -59,26 +62,31 @@ class Propagation:
         return float(self.terms(cut).sum())
 
 
-STRETCH = {"relu": 1.0, "tanh": 1.0, "sigmoid": 0.25, "maxout": 1.0, "gate": 1.0, "batch_norm": 1.0, "dropout": 1.0, "select": 1.0,
+STRETCH = {"relu": 1.0, "tanh": 1.0, "sigmoid": 0.25, "maxout": 1.0, "gate": 1.0, "batch_norm": 1.0, "dropout": 1.0,
+           "select": 1.0,
            "flatten": 1.0, "unflatten": 1.0, "offset": 1.0}
 """The largest slope of what may stand between dense layers; of gate and batch_norm it depends on their parameters."""
 
 
 def slopes(layer: Layer) -> Array:
-    """The largest slope of each neuron of a layer that is not dense, as the network predicts: (J,), or () where all have the same.
+    """The largest slope of each neuron of a layer that is not dense, as the network predicts: (J,), or () where all
+    have the same.
 
-    relu, tanh, maxout, dropout (off), select, flatten, unflatten, offset 1;   sigmoid ¼;   gate |g_j|;   batch_norm |γ_j|/√(v_j + ε), v the
-    running variance. Raises InputError for batch_norm without running moments, which has no slope until then, and for all other ops: an
-    addition, or a map that is read at overlapping places, may stretch by more than each of its parts.
+    relu, tanh, maxout, dropout (off), select, flatten, unflatten, offset 1;   sigmoid ¼;   gate |g_j|;   batch_norm
+    |γ_j|/√(v_j + ε), v the running variance. Raises InputError for batch_norm without running moments, which has no
+    slope until then, and for all other ops: an addition, or a map that is read at overlapping places, may stretch by
+    more than each of its parts.
     """
     if layer.op not in STRETCH:
         known = ", ".join(STRETCH)
-        raise InputError(f"propagation: the network has {layer.op}; behind its first dense layer errors are bounded for {known} alone")
+        raise InputError(f"propagation: the network has {layer.op}; behind its first dense layer errors are bounded "
+                         f"for {known} alone")
     if layer.op == "gate":
         return np.abs(layer.params[0].astype(np.float64))
     if layer.op == "batch_norm":
         if not layer.running:
-            raise InputError("propagation: a batch_norm has no running moments yet; train the network before its errors are bounded")
+            raise InputError("propagation: a batch_norm has no running moments yet; train the network before its "
+                             "errors are bounded")
         variance = layer.running[1].astype(np.float64) + float(layer.options.get("eps", 1e-5))
         return np.asarray(np.abs(layer.params[0]) / np.sqrt(variance))
     return np.array(STRETCH[layer.op])
@@ -100,14 +108,15 @@ def spectral_norm(w: Array) -> float:
 
 
 def stages(network: Network) -> list[list[Layer]]:
-    """The layers of a perceptron in pieces that end with a dense layer; what stands behind the last one is a piece of its own.
+    """The layers of a perceptron in pieces that end with a dense layer; what stands behind the last one is a piece of
+    its own.
 
     Raises InputError where ``slopes`` or ``junctions`` do.
     """
     first = next((i for i, layer in enumerate(network.layers) if layer.op == "dense"), len(network.layers))
     for i, layer in enumerate(network.layers):
         if layer.op == "conv2d" or (i > first and layer.op != "dense"):
-            slopes(layer)                                     # refuses what has none; what stands in front of all errors stretches none
+            slopes(layer)                     # refuses what has none; what stands in front of all errors stretches none
     ends = [place.consumer + 1 for place in junctions(network)]
     pieces = [list(network.layers[i:j]) for i, j in zip([0, *ends[:-1]], ends, strict=True)]
     behind = list(network.layers[ends[-1]:])
@@ -115,11 +124,13 @@ def stages(network: Network) -> list[list[Layer]]:
 
 
 def reading(stage: Sequence[Layer], width: int) -> tuple[Array, Array]:
-    """How a stage reads its ``width`` inputs: its matrix W diag c (O, J), and which of the inputs have a say (width,), as bool.
+    """How a stage reads its ``width`` inputs: its matrix W diag c (O, J), and which of the inputs have a say (width,),
+    as bool.
 
         Λ = ‖W diag c‖₂,   c_j the largest slope between the inputs of neuron j and its value         (R2)
 
-    Behind maxout a neuron has several inputs, and its c is the largest of theirs. A stage without a dense layer has W = I.
+    Behind maxout a neuron has several inputs, and its c is the largest of theirs. A stage without a dense layer has W =
+    I.
     """
     c, neuron = np.ones(width), np.arange(width)
     for layer in stage:
@@ -152,8 +163,8 @@ def propagation(student: Network, teacher: Network, x: Array, kept: Sequence[Arr
 
     student, teacher   perceptrons with equally many dense layers; all is computed in float64, as the networks predict
     x                  (N, ...) floats, the data
-    kept               for each hidden dense layer of the student, the outputs of the teacher's layer that its own are held against;
-                       without it the widths must agree
+    kept               for each hidden dense layer of the student, the outputs of the teacher's layer that its own are
+                       held against; without it the widths must agree
     Raises InputError for other networks, for data without examples or not finite, and where widths do not fit.
     """
     floats("propagation", x=x)
@@ -165,7 +176,8 @@ def propagation(student: Network, teacher: Network, x: Array, kept: Sequence[Arr
     targets = against(got, outputs(teacher, x), kept)
     measured, added, factor = [], [], []
     for k, (stage, z) in enumerate(zip(own, targets, strict=True)):
-        matrix = reading(stage, targets[k - 1].shape[1])[0] if k else stage[-1].params[0]       # in front of the first all slopes are 1
+        # in front of the first all slopes are 1
+        matrix = reading(stage, targets[k - 1].shape[1])[0] if k else stage[-1].params[0]
         read = reading(own[k + 1], z.shape[1])[1] if k + 1 < len(own) else np.ones(z.shape[1], bool)
         alone = Network(stage)(targets[k - 1] if k else x)[0][-1]
         measured.append(root_mean_square((z - got[k])[:, read]))                         # (R1)  E
@@ -175,14 +187,19 @@ def propagation(student: Network, teacher: Network, x: Array, kept: Sequence[Arr
 
 
 def against(got: Sequence[Array], given: Sequence[Array], kept: Sequence[Array] | None) -> list[Array]:
-    """The teacher's outputs ``given`` that the student's ``got`` are held against, stage by stage, by ``kept`` where it says so."""
+    """The teacher's outputs ``given`` that the student's ``got`` are held against, stage by stage, by ``kept`` where it
+    says so."""
     if len(got) != len(given):
-        raise InputError(f"propagation: the student has {len(got)} stages and the teacher {len(given)}; they must have equally many")
+        raise InputError(f"propagation: the student has {len(got)} stages and the teacher {len(given)}; they must have "
+                         f"equally many")
     if kept is not None and len(kept) >= len(given):
-        raise InputError(f"propagation: kept has {len(kept)} entries; it needs one for each of the {len(given) - 1} hidden layers, or fewer")
-    rows = [*(np.asarray(index, np.intp) for index in kept or ()), *(np.arange(z.shape[1]) for z in given[len(kept or ()):])]
+        raise InputError(f"propagation: kept has {len(kept)} entries; it needs one for each of the {len(given) - 1} "
+                         f"hidden layers, or fewer")
+    rows = [*(np.asarray(index, np.intp) for index in kept or ()),
+            *(np.arange(z.shape[1]) for z in given[len(kept or ()):])]
     for k, (y, z, row) in enumerate(zip(got, given, rows, strict=True)):
         if len(row) != y.shape[1] or not np.isin(row, np.arange(z.shape[1])).all():
-            raise InputError(f"propagation: stage {k} of the student gives {y.shape[1]} values, held against {len(row)} of the teacher's "
+            raise InputError(f"propagation: stage {k} of the student gives {y.shape[1]} values, held against "
+                             f"{len(row)} of the teacher's "
                              f"{z.shape[1]}; kept must name one of these for each of the student's")
     return [z[:, row] for z, row in zip(given, rows, strict=True)]

@@ -1,6 +1,8 @@
-"""Proximal steps: soft-thresholding, proximal gradient descent (ISTA) and its accelerated form (FISTA), with a certificate.
+"""Proximal steps: soft-thresholding, proximal gradient descent (ISTA) and its accelerated form (FISTA), with a
+certificate.
 
-One convention everywhere: prox(v, t) = argmin_u ½‖u − v‖² + t·Ω(u). λ is part of Ω; t is the step. Derivations: docs/5-proximal.md.
+One convention everywhere: prox(v, t) = argmin_u ½‖u − v‖² + t·Ω(u). λ is part of Ω; t is the step. Derivations:
+docs/5-proximal.md.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ def soft_threshold(v: Array, t: float | Array) -> Array:
 
         S_t(v) = max(v − t, 0) − max(−v − t, 0)                                       (P1)
 
-    v any shape, t ≥ 0 a number or an array that broadcasts -> the shape of v. Written without ``sign``, so that no −0.0 appears.
+    v any shape, t ≥ 0 a number or an array that broadcasts -> the shape of v. Written without ``sign``, so that no −0.0
+    appears.
     Source: Donoho & Johnstone 1994.
     """
     return np.maximum(v - t, 0) - np.maximum(-v - t, 0)     # (P1)
@@ -32,7 +35,7 @@ class Solution:
 
     w               the point
     objective       f(w) + Ω(w) after each iteration, the start first
-    stationarity    ‖w − prox(w − ∇f(w)/L, 1/L)‖·L after each iteration: 0 exactly at a minimiser                     (P14)
+    stationarity    ‖w − prox(w − ∇f(w)/L, 1/L)‖·L after each iteration: 0 exactly at a minimiser                  (P14)
     """
 
     w: Array
@@ -41,10 +44,11 @@ class Solution:
 
 
 def minimise(
-    smooth: Callable[[Array], tuple[float, Array]], penalty: Penalty, w: Array, lipschitz: float, *, accelerate: bool = True,
-    tolerance: float = 1e-8, iterations: int = 10_000,
+    smooth: Callable[[Array], tuple[float, Array]], penalty: Penalty, w: Array, lipschitz: float, *,
+    accelerate: bool = True, tolerance: float = 1e-8, iterations: int = 10_000,
 ) -> Solution:
-    """Minimise f(w) + Ω(w) by proximal gradient descent, with Nesterov's extrapolation and restarts where ``accelerate``.
+    """Minimise f(w) + Ω(w) by proximal gradient descent, with Nesterov's extrapolation and restarts where
+    ``accelerate``.
 
         w⁺ = prox_{1/L}(y − ∇f(y)/L)                                                  (P15)
         y = w⁺ + β (w⁺ − w),   β = (θ − 1)/θ⁺,   θ⁺ = (1 + √(1 + 4θ²))/2              (P16)

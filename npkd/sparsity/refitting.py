@@ -1,4 +1,5 @@
-"""The refit: from the first layer to the last, least squares on the student's own activations, whoever chose the neurons that stay.
+"""The refit: from the first layer to the last, least squares on the student's own activations, whoever chose the
+neurons that stay.
 
 Derivation: docs/6-layer-wise.md.
 """
@@ -38,13 +39,16 @@ class Refitted:
 
 
 def refits(
-    teacher: Network, batches: Callable[[], Iterable[Array]], kept: Sequence[Array], *, ridge: float = RIDGE, positions: int = POSITIONS,
-    first: Statistics | None = None,
+    teacher: Network, batches: Callable[[], Iterable[Array]], kept: Sequence[Array], *, ridge: float = RIDGE,
+    positions: int = POSITIONS, first: Statistics | None = None,
 ) -> Iterator[Refitted]:
-    """Layer after layer of the student: the teacher's pre-activations by least squares (W7), from the neurons that stay alone.
+    """Layer after layer of the student: the teacher's pre-activations by least squares (W7), from the neurons that stay
+    alone.
 
-    kept        of each junction, inputs first, indices of the neurons that stay;   ``first``  statistics of the first layer, if they are known
-    The neurons that go are still there, but nobody reads them: to cut them out is the business of npkd.sparsity.surgery.
+    kept        of each junction, inputs first, indices of the neurons that stay;   ``first``  statistics of the first
+                layer, if they are known
+    The neurons that go are still there, but nobody reads them: to cut them out is the business of
+    npkd.sparsity.surgery.
     """
     places, layers, student = junctions(teacher), readers(teacher), teacher
     for i in layers:

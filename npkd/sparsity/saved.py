@@ -14,13 +14,15 @@ ARRAYS = ("mean_h", "mean_z", "A", "C", "t")
 
 
 def save(path: NewPath, statistics: Sequence[Statistics]) -> None:
-    """Write the statistics of some layers, in their order; the same numbers give the same bytes. Raises InputError as ``write_npz``."""
+    """Write the statistics of some layers, in their order; the same numbers give the same bytes. Raises InputError as
+    ``write_npz``."""
     arrays = {f"{i}.{name}": getattr(s, name) for i, s in enumerate(statistics) for name in ARRAYS}
     write_npz(path, {"format": "npkd-statistics", "version": VERSION, "counts": [s.count for s in statistics]}, arrays)
 
 
 def load(path: NewPath) -> list[Statistics]:
-    """Read what ``save`` wrote, bit for bit. Raises InputError for other files, and for arrays that are no statistics."""
+    """Read what ``save`` wrote, bit for bit. Raises InputError for other files, and for arrays that are no
+    statistics."""
     header, arrays = read_npz(path, "statistics")
     found = []
     try:
@@ -34,13 +36,16 @@ def load(path: NewPath) -> list[Statistics]:
                 raise ValueError(f"the arrays of layer {i} are not finite float64")
             found.append(Statistics(count, mean_h, mean_z, A, C, t))
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"read: {path} does not hold statistics ({error!r:.120}); give a file that npkd saved") from error
+        raise InputError(f"read: {path} does not hold statistics ({error!r:.120}); give a file that npkd "
+                         f"saved") from error
     return found
 
 
 def merge_files(paths: Sequence[NewPath]) -> list[Statistics]:
-    """The statistics of the data behind all files together, layer by layer. Raises InputError where the files do not fit one another."""
+    """The statistics of the data behind all files together, layer by layer. Raises InputError where the files do not
+    fit one another."""
     parts = [load(path) for path in paths]
     if len({len(one) for one in parts}) != 1:
-        raise InputError(f"merge: the files hold statistics of {[len(one) for one in parts]} layers; at least one file, all with as many")
+        raise InputError(f"merge: the files hold statistics of {[len(one) for one in parts]} layers; at least one "
+                         f"file, all with as many")
     return [merge(list(layer)) for layer in zip(*parts, strict=True)]

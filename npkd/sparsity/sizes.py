@@ -1,7 +1,7 @@
 """Sizes: what a network costs as a function of how many neurons or channels each of its junctions has.
 
-A budget is shared over these numbers. In a chain every layer of weights reads one of them and makes the next; where paths are added, several
-layers make, or read, the same one.
+A budget is shared over these numbers. In a chain every layer of weights reads one of them and makes the next; where
+paths are added, several layers make, or read, the same one.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ def widths_of(network: Network, shape: Sequence[int] | None = None) -> list[int]
 
 
 def geometry(network: Network, shape: Sequence[int] | None = None) -> Geometry | None:
-    """How the layers of weights meet the widths of the junctions; None of a plain perceptron. The inputs of a convolution all stay.
+    """How the layers of weights meet the widths of the junctions; None of a plain perceptron. The inputs of a
+    convolution all stay.
 
     ``shape``: of one example, where the network does not tell it.
-    Raises InputError as ``junctions``, and for networks whose cost does not follow from one width a junction: with several outputs to a neuron
-    (maxout, an addition behind a flatten), or neurons that are read through different numbers of weights.
+    Raises InputError as ``junctions``, and for networks whose cost does not follow from one width a junction: with
+    several outputs to a neuron (maxout, an addition behind a flatten), or neurons that are read through different
+    numbers of weights.
     """
     places, sizes = junctions(network, shape), shapes(network, shape)
     layers = [i for i, layer in enumerate(network.layers) if layer.op in WEIGHTS]
@@ -41,8 +43,10 @@ def geometry(network: Network, shape: Sequence[int] | None = None) -> Geometry |
         if made < len(places):
             rows = np.bincount(places[made].units[i + 1], minlength=places[made].width)
         if (seen != seen[0]).any() or (rows != 1).any():
-            raise InputError("cost: some of the network's neurons are read or made through more weights than others (a select or an addition "
-                             "behind a flatten, an unflatten between layers, maxout); sizes do not follow from widths then")
+            raise InputError("cost: some of the network's neurons are read or made through more weights than others (a "
+                             "select or an addition "
+                             "behind a flatten, an unflatten between layers, maxout); sizes do not follow from widths "
+                             "then")
         columns.append(network.layers[i].params[0][0].size // places[read].width)
     fixed = tuple(place.number for place in places if place.fixed or (convolves(network) and not place.number))
     chain = list(range(len(layers)))

@@ -23,7 +23,8 @@ class Statistics:
 
     count           N
     mean_h (d,)     h̄;   mean_z (m,)  z̄
-    A (d, d), C (d, m), t (m,)      float64, whatever the dtype of the data; t by target, its sum is the t of the formulas
+    A (d, d), C (d, m), t (m,)      float64, whatever the dtype of the data; t by target, its sum is the t of the
+    formulas
 
     Statistics of parts add up, so batches, files and machines merge; memory is O(d² + dm) for any N:
 
@@ -41,10 +42,12 @@ class Statistics:
 
     @staticmethod
     def of(h: Array, z: Array) -> Statistics:
-        """Statistics of a batch: h (N, d), z (N, m), floats, N ≥ 1. Raises InputError for other shapes, NaN or infinity."""
+        """Statistics of a batch: h (N, d), z (N, m), floats, N ≥ 1. Raises InputError for other shapes, NaN or
+        infinity."""
         floats("Statistics", h=h, z=z)
         if h.ndim != 2 or z.ndim != 2 or len(h) != len(z) or not len(h):
-            raise InputError(f"Statistics: h has shape {h.shape} and z {z.shape}; they must be (N, d) and (N, m) with N ≥ 1")
+            raise InputError(f"Statistics: h has shape {h.shape} and z {z.shape}; they must be (N, d) and (N, m) with "
+                             f"N ≥ 1")
         finite("Statistics", h=h, z=z)
         mean_h, mean_z = h.mean(axis=0, dtype=np.float64), z.mean(axis=0, dtype=np.float64)
         hc, zc = h - mean_h, z - mean_z                                # float64 from here on
@@ -53,7 +56,8 @@ class Statistics:
     def __add__(self, other: Statistics) -> Statistics:
         """Statistics of both parts together, (S2)."""
         if self.C.shape != other.C.shape:
-            raise InputError(f"Statistics: parts of {self.C.shape} and {other.C.shape} cannot be added; d and m must agree")
+            raise InputError(f"Statistics: parts of {self.C.shape} and {other.C.shape} cannot be added; d and m must "
+                             f"agree")
         count = self.count + other.count
         dh, dz = other.mean_h - self.mean_h, other.mean_z - self.mean_z
         weight, part = self.count * other.count / count, other.count / count
@@ -92,7 +96,8 @@ class Statistics:
 
     def inputs(self, kept: Array) -> Statistics:
         """The statistics for some of the inputs alone: kept indices of 0 … d − 1."""
-        return replace(self, mean_h=self.mean_h[kept], A=np.ascontiguousarray(self.A[np.ix_(kept, kept)]), C=self.C[kept])
+        return replace(self, mean_h=self.mean_h[kept], A=np.ascontiguousarray(self.A[np.ix_(kept, kept)]),
+                       C=self.C[kept])
 
 
 def merge(parts: list[Statistics]) -> Statistics:

@@ -1,11 +1,12 @@
 """Exact removal: neurons and channels that provably change nothing are cut out of a network, with a record of each.
 
     dead        nobody who is heard at the output reads it
-    constant    its value does not depend on the input: what it adds goes into biases, or where it met a padding into a map
+    constant    its value does not depend on the input: what it adds goes into biases, or where it met a padding into a
+                map
     duplicate   it computes what another one computes: the other takes over its outgoing weights
 
-The network computes the same function of every input afterwards, up to rounding. Which numbers are one neuron: streams.py. Derivation:
-docs/7-surgery.md.
+The network computes the same function of every input afterwards, up to rounding. Which numbers are one neuron:
+streams.py. Derivation: docs/7-surgery.md.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class Removal:
     neuron      its number before any removal
     reason      "dead", "constant" or "duplicate"
     into        of a duplicate, the number of the neuron that took over
-    position    None: the whole neuron; else that position alone of the channel, on the flattened map, of which a dense layer read no more
+    position    None: the whole neuron; else that position alone of the channel, on the flattened map, of which a dense
+                layer read no more
     """
 
     junction: int
@@ -52,21 +54,24 @@ def keep(network: Network, place: Junction, kept: Array) -> Network:
     """
     kept = np.asarray(kept, np.intp)
     if not len(kept) or (np.diff(kept) < 1).any() or kept[0] < 0 or kept[-1] >= place.width:
-        raise InputError(f"keep: got {len(kept)} neurons; it needs at least one, distinct and ascending numbers below {place.width}")
+        raise InputError(f"keep: got {len(kept)} neurons; it needs at least one, distinct and ascending numbers below "
+                         f"{place.width}")
     if len(kept) == place.width:
         return network
     if place.fixed:
-        raise InputError(f"keep: junction {place.number} is fixed (it reaches the output, or is tied to the inputs); all its neurons must stay")
+        raise InputError(f"keep: junction {place.number} is fixed (it reaches the output, or is tied to the inputs); "
+                         f"all its neurons must stay")
     stays = np.zeros(place.width, bool)
     stays[kept] = True
     return thinned(network, {a: stays[unit] for a, unit in place.units.items()})
 
 
 def thinned(network: Network, left: Mapping[int, Array]) -> Network:
-    """The network with those entries alone of the last axes of activations that ``left`` marks, {activation: (J,) bool}.
+    """The network with those entries alone of the last axes of activations that ``left`` marks, {activation: (J,)
+    bool}.
 
-    The first of the activations is made without the others by the layer that makes it, if that is one of weights or a ``select``; else a new
-    ``select`` stands there.
+    The first of the activations is made without the others by the layer that makes it, if that is one of weights or a
+    ``select``; else a new ``select`` stands there.
     """
     smaller = Network([cut(layer, left.get(i), left.get(i + 1)) for i, layer in enumerate(network.layers)])
     start = min(left)
@@ -92,10 +97,12 @@ def cut(layer: Layer, read: Array | None, made: Array | None) -> Layer:
         return replace(layer, options=options)
     if layer.op == "unflatten":
         options["shape"] = [*options["shape"][:-1], int(made.sum())]
-    return replace(layer, params=tuple(p[..., made] for p in params), options=options, running=tuple(r[made] for r in layer.running))
+    return replace(layer, params=tuple(p[..., made] for p in params), options=options,
+                   running=tuple(r[made] for r in layer.running))
 
 
-def once(network: Network, number: int, shape: Sequence[int] | None = None) -> tuple[Network, list[tuple[int, str, int | None]]]:
+def once(network: Network, number: int, shape: Sequence[int] | None = None) -> tuple[Network,
+                                                                                     list[tuple[int, str, int | None]]]:
     """One look at one junction: the network without what can go, and (neuron, reason, into) for each that went."""
     places = junctions(network, shape)
     place = places[number]
@@ -105,11 +112,12 @@ def once(network: Network, number: int, shape: Sequence[int] | None = None) -> t
     constant = alive.copy()
     for i in place.consumers:
         w = network.layers[i].params[0]
-        constant[place.units[i][w.any(axis=tuple(range(w.ndim - 1))) & ~flags[i]]] = False     # somebody reads it where it varies
+        # somebody reads it where it varies
+        constant[place.units[i][w.any(axis=tuple(range(w.ndim - 1))) & ~flags[i]]] = False
     twin = duplicates(network, place, ~alive | constant)
     merged = {int(j): int(twin[j]) for j in np.flatnonzero(twin != np.arange(place.width))}
     stays = alive & ~constant & (twin == np.arange(place.width))
-    for unit in place.units.values():                                     # a layer never vanishes: one neuron stays, unread
+    for unit in place.units.values():                                 # a layer never vanishes: one neuron stays, unread
         if not stays[unit].any():
             stays[unit[0]] = True
     network, maps = handed_over(network, place, constant, merged, shape)
@@ -125,7 +133,8 @@ def once(network: Network, number: int, shape: Sequence[int] | None = None) -> t
 def handed_over(
     network: Network, place: Junction, constant: Array, merged: Mapping[int, int], shape: Sequence[int] | None
 ) -> tuple[Network, dict[int, Array]]:
-    """The network in which nobody reads the ``constant`` (J,) and the ``merged`` {neuron: who takes over} of a junction any more.
+    """The network in which nobody reads the ``constant`` (J,) and the ``merged`` {neuron: who takes over} of a junction
+    any more.
 
         b' = b + Σ_{j constant} w_:j h_j                                              (U1)
         w'_:i = w_:i + w_:j                                                           (U2)
@@ -138,7 +147,7 @@ def handed_over(
     if not (constant.any() or merged):
         return network, maps
     exact = network.astype(np.float64)
-    h, _ = exact(np.zeros((1, *shapes(network, shape)[0])))               # of any example: what is constant is the same for all
+    h, _ = exact(np.zeros((1, *shapes(network, shape)[0])))       # of any example: what is constant is the same for all
     for i in place.consumers:
         which, entries = constant[place.units[i]], place.entries(i)
         w, b = (p.copy() for p in exact.layers[i].params)
@@ -149,7 +158,8 @@ def handed_over(
                 b += part.reshape(-1, len(b))[0]                          # (U1)
             elif i + 1 < len(network.layers) and network.layers[i + 1].op == "offset" and i + 1 not in skipped(network):
                 m = exact.layers[i + 1].params[0] + part                  # (U3)
-                changed[i + 1] = replace(network.layers[i + 1], params=(m.astype(network.layers[i + 1].params[0].dtype),))
+                changed[i + 1] = replace(network.layers[i + 1],
+                                         params=(m.astype(network.layers[i + 1].params[0].dtype),))
             else:
                 maps[i] = part.astype(network.layers[i].params[0].dtype)  # (U3)
         for j, into in merged.items():
@@ -160,10 +170,13 @@ def handed_over(
     return network.replace(changed), maps
 
 
-def trimmed(network: Network, number: int, nth: int, shape: Sequence[int] | None = None) -> tuple[Network, list[tuple[int, int]]]:
-    """The network without those positions of a junction's channels that its ``nth`` consumer, a dense layer behind flatten, does not read.
+def trimmed(network: Network, number: int, nth: int,
+            shape: Sequence[int] | None = None) -> tuple[Network, list[tuple[int, int]]]:
+    """The network without those positions of a junction's channels that its ``nth`` consumer, a dense layer behind
+    flatten, does not read.
 
-    A ``select`` behind the flatten leaves them out. Also returns (channel, position) for each. What an addition reads too is left as it is.
+    A ``select`` behind the flatten leaves them out. Also returns (channel, position) for each. What an addition reads
+    too is left as it is.
     """
     place = junctions(network, shape)[number]
     at = reader = place.consumers[nth]
@@ -182,28 +195,32 @@ def trimmed(network: Network, number: int, nth: int, shape: Sequence[int] | None
     return thinned(network, dict.fromkeys(range(at, reader + 1), stays)), gone
 
 
-def remove(network: Network, *, inputs: bool = True, shape: Sequence[int] | None = None) -> tuple[Network, list[Removal]]:
-    """Every neuron and channel, and with ``inputs`` every input, that provably changes nothing is removed, again and again until none is left.
+def remove(network: Network, *, inputs: bool = True, shape: Sequence[int] | None = None) -> tuple[Network,
+                                                                                                  list[Removal]]:
+    """Every neuron and channel, and with ``inputs`` every input, that provably changes nothing is removed, again and
+    again until none is left.
 
-    Returns the smaller network and a record of each removal. A ``select`` layer in front takes whole inputs where some are not read, one behind
-    flatten whole maps where some positions are not read. ``shape``: of one example, where the network does not tell it (see cost.shapes).
+    Returns the smaller network and a record of each removal. A ``select`` layer in front takes whole inputs where some
+    are not read, one behind flatten whole maps where some positions are not read. ``shape``: of one example, where the
+    network does not tell it (see cost.shapes).
     Raises InputError for networks that ``junctions`` does not know, and where a batch norm has no running moments.
     """
     if any(layer.op == "batch_norm" and not layer.running for layer in network.layers):
-        raise InputError("surgery: a batch_norm has no running moments yet; train the network before neurons are removed")
+        raise InputError("surgery: a batch_norm has no running moments yet; train the network before neurons are "
+                         "removed")
     first = junctions(network, shape)
     names = [np.arange(place.width) for place in first]
     records: list[Removal] = []
     found = True
     while found:
         found = False
-        for k in range(0 if inputs else 1, len(names)):                   # front to back: what is constant makes others constant
+        for k in range(0 if inputs else 1, len(names)):          # front to back: what is constant makes others constant
             before = network
             network, gone = once(network, k, shape)
             for j, reason, into in gone:
                 records.append(Removal(k, int(names[k][j]), reason, None if into is None else int(names[k][into])))
             names[k] = np.delete(names[k], [j for j, _, _ in gone])
-            found = found or network is not before                        # the last of a layer stays, but may be read no more
+            found = found or network is not before                  # the last of a layer stays, but may be read no more
     for k, place in enumerate(first):
         for nth in range(len(place.consumers)):
             network, unread = trimmed(network, k, nth, shape)

@@ -1,10 +1,11 @@
-"""conv2d, pooling and batch_norm, held against PyTorch in float64, forward and all gradients; and the two layouts of maps, timed.
+"""conv2d, pooling and batch_norm, held against PyTorch in float64, forward and all gradients; and the two layouts of
+maps, timed.
 
     python -m reference.peers.convolution [--check] [--settings 200]
     python -m reference.peers.convolution --layout
 
-A setting is drawn at random: sizes, kernel, stride, padding, dilation, groups, values; in every other one max_pool gets small whole
-numbers, so that its windows are full of ties. Needs the extra ``peers`` (``--layout`` does not).
+A setting is drawn at random: sizes, kernel, stride, padding, dilation, groups, values; in every other one max_pool gets
+small whole numbers, so that its windows are full of ties. Needs the extra ``peers`` (``--layout`` does not).
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ CONV2 = (64, 12, 12, 20), (50, 5, 5, 20)
 """The second convolution of LeNet-5 at batch 64: x (N, H, W, C) and w (F, kh, kw, C)."""
 
 
-def ours(op: Callable[..., Any], arguments: Sequence[Array], dy: Array | None, options: Mapping[str, Any]) -> list[Array]:
+def ours(op: Callable[..., Any], arguments: Sequence[Array], dy: Array | None,
+         options: Mapping[str, Any]) -> list[Array]:
     """Output and gradients of one of npkd's ops. Without ``dy`` the output alone."""
     y, backward = op(*arguments, **options)
     return [y] if dy is None else [y, *backward(dy)]
@@ -66,13 +68,16 @@ def drawn(rng: np.random.Generator, whole: bool) -> list[Comparison]:
 
     kernel, stride, padding, dilation, groups = two(1, 5), two(1, 4), two(0, 3), two(1, 3), int(rng.integers(1, 4))
     half = min(padding[0], kernel[0] // 2), min(padding[1], kernel[1] // 2)         # all that pooling may have
-    reach = [max(d * (k - 1) + 1 - 2 * p, k - 2 * h, 1) for d, k, p, h in zip(dilation, kernel, padding, half, strict=True)]
+    reach = [max(d * (k - 1) + 1 - 2 * p, k - 2 * h, 1) for d, k, p,
+             h in zip(dilation, kernel, padding, half, strict=True)]
     each, made = two(1, 4)
     size, C, F = [r + int(rng.integers(0, 9)) for r in reach], groups * each, groups * made
     x = rng.standard_normal((int(rng.integers(2, 5)), *size, C))
     few = rng.integers(-2, 3, x.shape).astype(float) if whole else x                # with ties
     w, b = rng.standard_normal((F, *kernel, each)), rng.standard_normal(F)
-    gamma, beta, mean, variance = rng.standard_normal(C), rng.standard_normal(C), rng.standard_normal(C), rng.uniform(0.1, 2, C)
+    gamma, beta, mean, variance = (
+        rng.standard_normal(C), rng.standard_normal(C), rng.standard_normal(C), rng.uniform(0.1, 2, C)
+    )
     conv = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     pool = {"stride": stride, "padding": half}
 
@@ -83,15 +88,18 @@ def drawn(rng: np.random.Generator, whole: bool) -> list[Comparison]:
     return [
         ("conv2d", conv2d, functional.conv2d, [x, w, b], conv, conv),
         ("max_pool", max_pool, functional.max_pool2d, [few], {"size": kernel, **pool}, {"kernel_size": kernel, **pool}),
-        ("average_pool", average_pool, functional.avg_pool2d, [x], {"size": kernel, **pool}, {"kernel_size": kernel, **pool}),
-        ("global_average_pool", global_average_pool, lambda x: functional.adaptive_avg_pool2d(x, 1).flatten(1), [x], {}, {}),
+        ("average_pool", average_pool, functional.avg_pool2d, [x], {"size": kernel, **pool},
+         {"kernel_size": kernel, **pool}),
+        ("global_average_pool", global_average_pool, lambda x: functional.adaptive_avg_pool2d(x, 1).flatten(1), [x], {},
+         {}),
         ("batch_norm, training", batch_norm, norm, [x, gamma, beta], {}, {"given": False}),
         ("batch_norm, running", batch_norm, norm, [x, gamma, beta], {"running": (mean, variance)}, {"given": True}),
     ]
 
 
 def compare(settings: int) -> dict[str, float]:
-    """The largest relative error of every op over random settings, outputs and gradients alike; infinite where shapes differ."""
+    """The largest relative error of every op over random settings, outputs and gradients alike; infinite where shapes
+    differ."""
     import torch
 
     torch.set_num_threads(1)
@@ -100,8 +108,9 @@ def compare(settings: int) -> dict[str, float]:
         for name, op, other, arguments, options, other_options in drawn(rng, k % 2 == 1):
             dy = rng.standard_normal(ours(op, arguments, None, options)[0].shape)
             pairs = zip(ours(op, arguments, dy, options), theirs(other, arguments, dy, other_options), strict=True)
-            errors = [relative_error(got, expected) if got.shape == expected.shape else np.inf for got, expected in pairs]
-            worst[name] = float(np.max([worst.get(name, 0.0), *errors]))            # unlike max() it does not lose a NaN
+            errors = [relative_error(got, expected) if got.shape == expected.shape else np.inf for got,
+                      expected in pairs]
+            worst[name] = float(np.max([worst.get(name, 0.0), *errors]))           # unlike max() it does not lose a NaN
     return worst
 
 
@@ -152,7 +161,8 @@ def first(backward: bool) -> Callable[[], object]:
 
 
 def layout(calls: int = 60) -> str:
-    """One line: the least time of a call, the ways in turns, so that what else runs on the machine counts as little as possible."""
+    """One line: the least time of a call, the ways in turns, so that what else runs on the machine counts as little as
+    possible."""
     steps = {name: make(backward) for backward in (False, True)
              for name, make in ((f"last {backward}", last), (f"first {backward}", first))}
     least = dict.fromkeys(steps, np.inf)
@@ -177,7 +187,8 @@ def main() -> int:
         print(layout())
         return 0
     worst = compare(options.settings)
-    print(f"{options.settings} settings, largest relative error: " + ", ".join(f"{name} {error:.1e}" for name, error in worst.items())
+    print(f"{options.settings} settings, largest relative error: "
+          + ", ".join(f"{name} {error:.1e}" for name, error in worst.items())
           + f" (bar {BAR:.0e})")
     return int(options.check and not np.max(list(worst.values())) <= BAR)
 

@@ -1,14 +1,16 @@
-"""The layer-wise problem, side by side with scikit-learn and skglm: a whole path of three layers against one λ of one layer.
+"""The layer-wise problem, side by side with scikit-learn and skglm: a whole path of three layers against one λ of one
+layer.
 
     python -m reference.peers.group_lasso [--check] [--json FILE]
 
-The teacher is 784-300-100-10, trained for a few epochs on the 60,000 training examples of MNIST; that is not timed. npkd gathers the
-statistics of all three layers, with the forward passes that takes, and solves each for 100 values of λ, λ_max … λ_max/1000, to a relative
-gap of 1e-6. scikit-learn's MultiTaskLasso solves the second layer, 300 inputs and 100 targets, for λ_max/100 to 1e-3; skglm's, where it is
-installed, the same. Their gaps are measured on the raw data, relative to the objective at W = 0.
+The teacher is 784-300-100-10, trained for a few epochs on the 60,000 training examples of MNIST; that is not timed.
+npkd gathers the statistics of all three layers, with the forward passes that takes, and solves each for 100 values of
+λ, λ_max … λ_max/1000, to a relative gap of 1e-6. scikit-learn's MultiTaskLasso solves the second layer, 300 inputs and
+100 targets, for λ_max/100 to 1e-3; skglm's, where it is installed, the same. Their gaps are measured on the raw data,
+relative to the objective at W = 0.
 
-Then, on 2,000 examples, both are solved far below 1e-6, and must keep the same neurons. Each library runs in a process of its own, 2 threads.
-Needs the extra ``peers`` and MNIST (NPKD_DATA).
+Then, on 2,000 examples, both are solved far below 1e-6, and must keep the same neurons. Each library runs in a process
+of its own, 2 threads. Needs the extra ``peers`` and MNIST (NPKD_DATA).
 """
 
 from __future__ import annotations
@@ -91,7 +93,8 @@ def sklearn_weights(h: Array, z: Array, lam: float, gap: float) -> tuple[Array, 
 
 
 def skglm_weights(h: Array, z: Array, lam: float, gap: float) -> tuple[Array, float]:
-    """The same with skglm, on centred data. It stops by the optimality conditions: they grow stricter until the gap suffices."""
+    """The same with skglm, on centred data. It stops by the optimality conditions: they grow stricter until the gap
+    suffices."""
     lasso = importlib.import_module("skglm").MultiTaskLasso(alpha=lam, fit_intercept=False, warm_start=True)
     hc, zc = (np.asfortranarray(a - a.mean(axis=0)) for a in (h, z))
     w, seconds = np.zeros((z.shape[1], h.shape[1])), 0.0
@@ -138,22 +141,26 @@ def peer_run(library: str) -> dict[str, Any]:
 
 
 def supports() -> list[dict[str, Any]]:
-    """The neurons that npkd and scikit-learn keep, on few examples: their number, whether they are the same, and both gaps."""
+    """The neurons that npkd and scikit-learn keep, on few examples: their number, whether they are the same, and both
+    gaps."""
     h, z = (a[:FEW] for a in second_layer())
     problem, rows = Problem(Statistics.of(h, z)), []
     for fraction in FRACTIONS:
         lam = fraction * problem.lambda_max
         ours, theirs = problem.solve(lam, tolerance=1e-3 * GAP).w, sklearn_weights(h, z, lam, 1e-3 * GAP)[0]
         rows.append({"fraction": fraction, "kept": int(ours.any(axis=0).sum()), "gap": gap_of(h, z, ours, lam),
-                     "their_gap": gap_of(h, z, theirs, lam), "same": np.array_equal(ours.any(axis=0), theirs.any(axis=0))})
+                     "their_gap": gap_of(h, z, theirs, lam),
+                     "same": np.array_equal(ours.any(axis=0), theirs.any(axis=0))})
     return rows
 
 
 def run(part: str) -> Any:
     """A part in a process of its own."""
-    threads = {name: str(THREADS) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")}
+    threads = {name: str(THREADS)
+               for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")}
     command = [sys.executable, "-m", "reference.peers.group_lasso", "--child", part]
-    return json.loads(subprocess.run(command, env={**os.environ, **threads}, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    return json.loads(subprocess.run(command, env={**os.environ, **threads}, check=True, stdout=subprocess.PIPE,
+                                     text=True).stdout)
 
 
 def main() -> int:
@@ -178,7 +185,8 @@ def main() -> int:
     print(f"{'npkd: all of it':<60} {total:8.2f} s")
     for library, result in theirs.items():
         words = f"{library}: {WIDTHS[1]} → {WIDTHS[2]}, λ_max · {FRACTION} alone"
-        print(f"{words:<60} {result['seconds']:8.2f} s   gap {result['gap']:.1e}, {result['kept']} kept; npkd takes {ratios[library]:.3f} of it"
+        print(f"{words:<60} {result['seconds']:8.2f} s   gap {result['gap']:.1e}, {result['kept']} kept; npkd takes "
+              f"{ratios[library]:.3f} of it"
               + (f" (bar {BAR})" if library == "sklearn" else ""))
     print(f"npkd at that λ: {ours['one']} kept, gap on the raw data {ours['raw_gap']:.1e}")
     for row in same:
@@ -189,11 +197,13 @@ def main() -> int:
     missed = [words for words, held in (
         ("time", ratios["sklearn"] <= BAR), ("gaps of npkd", max(*ours["gaps"], ours["raw_gap"]) <= GAP),
         ("gaps of the peers", max(result["gap"] for result in theirs.values()) <= THEIR_GAP),
-        ("supports", all(row["same"] for row in same)), ("gaps of the supports", max(max(r["gap"], r["their_gap"]) for r in same) <= GAP),
+        ("supports", all(row["same"] for row in same)),
+        ("gaps of the supports", max(max(r["gap"], r["their_gap"]) for r in same) <= GAP),
     ) if not held]
     print("missed: " + ", ".join(missed) if missed else "all bars held")
     if options.json:
-        numbers = {"command": "python -m reference.peers.group_lasso", "threads": THREADS, "seconds": total, "ratios": ratios,
+        numbers = {"command": "python -m reference.peers.group_lasso", "threads": THREADS, "seconds": total,
+                   "ratios": ratios,
                    "npkd": ours, **theirs, "supports": same}
         options.json.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
     return int(options.check and bool(missed))

@@ -1,8 +1,9 @@
-"""LeNet-5 in the shape of Caffe (20-50-800-500) for train_step.py: the same step, and the same inference, in npkd, PyTorch and JAX.
+"""LeNet-5 in the shape of Caffe (20-50-800-500) for train_step.py: the same step, and the same inference, in npkd,
+PyTorch and JAX.
 
-Each maker takes the size of a batch and returns (step, inference), two functions without arguments that do not return before the work is
-done; a step returns its loss. PyTorch comes in its default layout and in channels-last. Pictures are given to each library in the layout
-that it works in.
+Each maker takes the size of a batch and returns (step, inference), two functions without arguments that do not return
+before the work is done; a step returns its loss. PyTorch comes in its default layout and in channels-last. Pictures are
+given to each library in the layout that it works in.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Any
 Jobs = tuple[Callable[[], float], Callable[[], object]]
 
 RATE = 0.001
-"""With 0.01 the loss on this noise is infinite within thirty steps, and npkd's step, which then leaves the network alone, is half a step."""
+"""With 0.01 the loss on this noise is infinite within thirty steps, and npkd's step, which then leaves the network
+alone, is half a step."""
 
 
 def data(batch: int) -> Any:
@@ -106,7 +108,8 @@ def jax_jobs(batch: int, threads: int) -> Jobs:
 
 
 MAKERS: dict[str, Callable[[int, int], Jobs]] = {
-    "npkd": npkd_jobs, "torch": torch_jobs, "torch-last": lambda batch, threads: torch_jobs(batch, threads, last=True), "jax": jax_jobs,
+    "npkd": npkd_jobs, "torch": torch_jobs, "torch-last": lambda batch, threads: torch_jobs(batch, threads, last=True),
+    "jax": jax_jobs,
 }
 
 
@@ -116,9 +119,11 @@ def peak() -> float:
 
 
 def memory(library: str, batch: int, threads: int) -> float:
-    """By how many MB steps of ``batch`` examples raise the peak above that of steps of 16: the library itself and its pools are in both.
+    """By how many MB steps of ``batch`` examples raise the peak above that of steps of 16: the library itself and its
+    pools are in both.
 
-    Both libraries are held against the size of what they allocate; whatever was allocated before must have been smaller.
+    Both libraries are held against the size of what they allocate; whatever was allocated before must have been
+    smaller.
     """
     for _ in range(3):
         MAKERS[library](16, threads)[0]()

@@ -2,10 +2,10 @@
 
     python -m reference.peers.train_step [--network lenet5] [--check] [--rounds 3] [--threads 2] [--json FILE]
 
-Each library runs in a process of its own, so that no thread pool disturbs another; the processes take turns, round by round, and a
-ratio is the median over rounds of (npkd / other) within a round. npkd's step is ``npkd.nn.training.Step``, which ``train`` calls for
-every batch. Perceptrons stand here; with ``--network lenet5`` it is the network of lenet5.py, and its inference and its memory are
-measured too. Needs the extra ``peers``.
+Each library runs in a process of its own, so that no thread pool disturbs another; the processes take turns, round by
+round, and a ratio is the median over rounds of (npkd / other) within a round. npkd's step is ``npkd.nn.training.Step``,
+which ``train`` calls for every batch. Perceptrons stand here; with ``--network lenet5`` it is the network of lenet5.py,
+and its inference and its memory are measured too. Needs the extra ``peers``.
 """
 
 from __future__ import annotations
@@ -138,7 +138,8 @@ def seconds_of_step(step: Callable[[], float], budget: float = 1.2) -> float:
 def perceptrons(library: str, threads: int) -> list[float]:
     """Seconds of a step in each setting of BARS."""
     make: Any = {"npkd": npkd_step, "torch": torch_step, "jax": jax_step}[library]
-    return [seconds_of_step(make(widths, batch, threads) if library == "torch" else make(widths, batch)) for widths, batch, _ in BARS]
+    return [seconds_of_step(make(widths, batch, threads) if library == "torch" else make(widths, batch)) for widths,
+            batch, _ in BARS]
 
 
 def lenet5(library: str, threads: int) -> list[float]:
@@ -160,7 +161,10 @@ class Row:
 def rows_of(network: str) -> tuple[list[str], list[Row]]:
     """The libraries, npkd first, and the lines of a network's table."""
     if network == "mlp":
-        return ["npkd", "torch", "jax"], [Row(f"{'-'.join(map(str, w))}, batch {n}", "µs", 1e6, bars) for w, n, bars in BARS]
+        return (
+            ["npkd", "torch", "jax"],
+            [Row(f"{'-'.join(map(str, w))}, batch {n}", "µs", 1e6, bars) for w, n, bars in BARS]
+        )
     timed = {"step": {"torch": 1.0, "torch-last": 1.5, "jax": 0.75}, "inference": {"torch": 1.0}}
     return list(MAKERS), [
         *(Row(f"{what}, batch {n}", "ms", 1e3, bars) for n in (64, 256) for what, bars in timed.items()),
@@ -179,7 +183,8 @@ def child(library: str, network: str, threads: int, batch: int | None) -> None:
 def measured(library: str, network: str, threads: int) -> list[float]:
     """What the children of one library print, in the order of the table."""
     limits = {name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
-    command = [sys.executable, "-m", "reference.peers.train_step", "--child", library, "--network", network, "--threads", str(threads)]
+    command = [sys.executable, "-m", "reference.peers.train_step", "--child", library, "--network", network,
+               "--threads", str(threads)]
     numbers: list[float] = []
     for more in ([], ["--memory", "64"], ["--memory", "256"]) if network == "lenet5" else ([],):
         environment = {**os.environ, **limits, "JAX_PLATFORMS": "cpu"}
@@ -214,21 +219,29 @@ def main() -> int:
     libraries, table = rows_of(options.network)
     missing = [name for name in ("torch", "jax") if importlib.util.find_spec(name) is None]
     if missing:
-        parser.error(f"{' and '.join(missing)} not installed; the comparison needs the extra peers: pip install 'npkd[peers]'")
-    rounds = [{name: measured(name, options.network, options.threads) for name in libraries} for _ in range(options.rounds)]
+        parser.error(f"{' and '.join(missing)} not installed; the comparison needs the extra peers: pip install "
+                     f"'npkd[peers]'")
+    rounds = [{name: measured(name, options.network, options.threads) for name in libraries}
+              for _ in range(options.rounds)]
     missed, rows = 0, []
     print(f"{'':>34} " + " ".join(f"{name:>10}" for name in libraries) + "   ratio of npkd to each other (bar)")
     for k, row in enumerate(table):
         values = {name: statistics.median(r[name][k] for r in rounds) * row.scale for name in libraries}
         ratios = {name: statistics.median(r["npkd"][k] / r[name][k] for r in rounds) for name in libraries[1:]}
-        words = [f"{name} {ratio:.2f}" + (f" ({row.bars[name]})" + " MISSED" * (ratio > row.bars[name]) if name in row.bars else "")
+        words = [f"{name} {ratio:.2f}"
+                 + (f" ({row.bars[name]})" + " MISSED" * (ratio > row.bars[name]) if name in row.bars else "")
                  for name, ratio in ratios.items()]
         missed += sum(ratios[name] > bar for name, bar in row.bars.items())
-        print(f"{row.name:>34} " + " ".join(f"{value:>10.4g}" for value in values.values()) + f" {row.unit}  " + ", ".join(words))
+        print(f"{row.name:>34} " + " ".join(f"{value:>10.4g}" for value in values.values()) + f" {row.unit}  "
+              + ", ".join(words))
         rows.append({"what": row.name, "unit": row.unit, "values": values, "ratios": ratios, "bars": row.bars})
     if options.json:
-        command = f"python -m reference.peers.train_step --network {options.network} --rounds {options.rounds} --threads {options.threads}"
-        options.json.write_text(json.dumps({"command": command, "threads": options.threads, "rows": rows}, indent=1) + "\n")
+        command = (
+            f"python -m reference.peers.train_step --network {options.network} --rounds {options.rounds} --threads "
+            f"{options.threads}"
+        )
+        options.json.write_text(json.dumps({"command": command, "threads": options.threads, "rows": rows}, indent=1)
+                                + "\n")
     return int(options.check and missed > 0)
 
 
