@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from npkd.own import Compressed, Layers, compress
+    from npkd.pipeline.compress import Compressed, Layers, compress
 
 __all__ = ["Compressed", "Layers", "compress"]
 __version__ = "0.1.0"
@@ -14,7 +15,6 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """``npkd.compress`` and what belongs to it are loaded when they are asked for: ``npkd --help`` answers at once."""
     if name in __all__:
-        from npkd import own
-
-        return getattr(own, name)
+        module = importlib.import_module("npkd.pipeline.compress")
+        return getattr(module, name)
     raise AttributeError(f"module 'npkd' has no attribute {name!r}")

@@ -2,7 +2,7 @@
 
 import sys
 
-from npkd.cli import main
+from npkd.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from npkd.check import Case, Wrong
+from npkd.cli.check import Case, Wrong
 from npkd.distillation.response import logit_matching, soft_targets
 from npkd.nn.activations import maxout, relu, sigmoid, tanh
 from npkd.nn.convolution import conv2d, im2col

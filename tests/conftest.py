@@ -4,8 +4,8 @@ says of that."""
 import os
 from pathlib import Path
 
-from npkd.errors import InputError
-from npkd.idx import find
+from npkd.core.validation import InputError
+from npkd.data.idx import find
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from npkd.cli import COMMANDS
+from npkd.cli.main import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"),
@@ -289,9 +289,10 @@ def test_the_proofs_exist():
 def test_missing_proofs_are_seen():
     text = ("tests/test_docs.py::test_the_proofs_exist tests/test_docs.py::test_nothing tests/test_none.py `python -m "
             "reference.nothing` "
-            "`python -m reference.bars digits` `python -m reference.bars letters` `npkd check` `npkd fly`")
+            "`python -m reference.benchmarks.bars digits` `python -m reference.benchmarks.bars letters` `npkd check` "
+            "`npkd fly`")
     assert missing_names(text) == ["tests/test_docs.py::test_nothing", "tests/test_none.py", "reference.nothing",
-                                   "reference.bars letters", "npkd fly"]
+                                   "reference.benchmarks.bars letters", "npkd fly"]
 
 
 def test_tolerances_are_those_of_the_code():

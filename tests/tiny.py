@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from npkd.cli import main
+from npkd.cli.main import main
 
 
 def arrays(seed=0, shape=(4, 4), examples=120, tests=40):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from npkd.arrays import Array, Batch
+from npkd.core.types import Array, Batch
+from npkd.core.validation import InputError, positive
 from npkd.distillation.response import soft_targets
-from npkd.errors import InputError, positive
 from npkd.nn.losses import cross_entropy, squared_error
 
 

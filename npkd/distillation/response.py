@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from npkd.arrays import Array, floats
-from npkd.errors import InputError, positive
+from npkd.core.types import Array
+from npkd.core.validation import InputError, floats, positive
 from npkd.nn.losses import log_softmax
 
 

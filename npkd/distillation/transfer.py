@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from npkd.arrays import Array, Batch
-from npkd.distillation.album import LARGEST, Album
-from npkd.errors import InputError, positive
+from npkd.core.types import Array, Batch
+from npkd.core.validation import InputError, positive
+from npkd.distillation.logit_cache import LARGEST, Album
 
 Answers = Callable[[Array], Array]
 """What a network says: examples (n, I) -> logits (n, classes)."""

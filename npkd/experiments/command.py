@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from npkd import __version__
-from npkd.errors import InputError
+from npkd.core.files import write_json
+from npkd.core.validation import InputError
 from npkd.experiments import lenet5, lenet300, tables
 from npkd.experiments.experiment import Experiment
 from npkd.experiments.setting import VERSION, Setting, read
 from npkd.experiments.spread import run_all
-from npkd.files import write_json
 
 EXPERIMENTS: Mapping[str, Experiment] = {"lenet300": lenet300, "lenet5": lenet5}
 """What can be reproduced."""

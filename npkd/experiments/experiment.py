@@ -8,8 +8,8 @@ from typing import Protocol
 
 from npkd.experiments.published import Published
 from npkd.experiments.setting import Setting, TeacherSetting
-from npkd.recipe import Recipe
-from npkd.recipe import untrained as without_training
+from npkd.pipeline.recipe import Recipe
+from npkd.pipeline.recipe import untrained as without_training
 
 SCRATCH = ("scratch", "scratch with distillation")
 """Methods whose network never was a large one."""

@@ -12,7 +12,7 @@ from npkd.experiments import lenet5, published
 from npkd.experiments.experiment import SCRATCH, Record, against, untrained
 from npkd.experiments.published import Published
 from npkd.experiments.setting import Setting, TeacherSetting
-from npkd.recipe import Recipe, for_examples, plain
+from npkd.pipeline.recipe import Recipe, for_examples, plain
 
 DATA, EXAMPLES, SHAPE = "mnist", 54_000, (28, 28)
 """The data, about how much of it is left after the split, and what one example is."""

@@ -12,25 +12,26 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from npkd import pipeline
-from npkd.arrays import Array
-from npkd.data import Data
-from npkd.errors import InputError
-from npkd.experiments import net_trim, scores
-from npkd.experiments.channel_selection import lasso
-from npkd.experiments.obs import obs
-from npkd.experiments.reconstruct import by_rule
-from npkd.experiments.scores import best, by_score, cut, refitted
+from npkd.compression import net_trim, scores
+from npkd.compression.channel_selection import lasso
+from npkd.compression.obs import obs
+from npkd.compression.proportions import by_scores, proportional
+from npkd.compression.reconstruct import by_rule
+from npkd.compression.scores import best, by_score, cut, refitted
+from npkd.compression.slimming import slim
+from npkd.compression.thinet import thinet
+from npkd.core.types import Array
+from npkd.core.validation import InputError
+from npkd.data.datasets import Data
 from npkd.experiments.setting import Setting
-from npkd.experiments.slimming import slim
-from npkd.experiments.thinet import thinet
-from npkd.experiments.widths import by_scores, proportional
 from npkd.nn.architectures import lenet5
 from npkd.nn.network import Layer, Network, convolves, perceptron
-from npkd.pipeline import State, Watch
-from npkd.recipe import Recipe
-from npkd.sparsity.sizes import geometry
-from npkd.target import Target
+from npkd.pipeline import stages
+from npkd.pipeline.progress import Watch
+from npkd.pipeline.recipe import Recipe
+from npkd.pipeline.stages import State
+from npkd.pipeline.target import Target
+from npkd.surgery.widths import geometry
 
 Removal = Callable[[Network, Array, Array, Sequence[int], np.random.Generator], Network]
 """``removal(network, x, y, widths, rng)``: the network with so many neurons at each junction, inputs first. x (N, I), y
@@ -99,7 +100,7 @@ def make(setting: Setting, data: Data, teacher: Network, given: Given | None, rn
     if setting.method == "ours":
         if given is not None:
             raise InputError("experiments: our method was given widths of another run; it finds its own")
-        pipeline.compress(data, goal(setting, teacher), setting.recipe, rng, teacher=teacher, tutor=tutor,
+        stages.compress(data, goal(setting, teacher), setting.recipe, rng, teacher=teacher, tutor=tutor,
                           keep_inputs=setting.keep_inputs, watch=watch, state=state)
         assert state.student is not None
         return Made(state.student, [out.student.widths for out in state.rounds])
@@ -151,12 +152,12 @@ def in_rounds(
 ) -> Made:
     """Removal and distillation in turns, the budgets as in pipeline.compress."""
     recipe, method, student, path = setting.recipe, METHODS[setting.method], teacher, list[list[int]]()
-    target, transfer = goal(setting, teacher), pipeline.transfer_set(teacher, data, recipe)
+    target, transfer = goal(setting, teacher), stages.transfer_set(teacher, data, recipe)
     x, y = data.x_train[:recipe.statistics or None], data.y_train[:recipe.statistics or None]
     own = rng.spawn(1)[0]                                # what a method draws must not change the order of the examples
 
     def distil(network: Network, epochs: int, rate: float, stage: str) -> Network:
-        return pipeline.imitate(network, teacher, data, recipe, epochs, rate, rng, watch, stage, state, transfer)
+        return stages.imitate(network, teacher, data, recipe, epochs, rate, rng, watch, stage, state, transfer)
 
     for r in range(1, recipe.rounds + 1):
         if given is not None:
@@ -184,13 +185,13 @@ def slimmed(
     """
     recipe = setting.recipe
     first = setting.epochs - recipe.final_epochs or setting.epochs // 2
-    transfer = pipeline.transfer_set(teacher, data, recipe)
+    transfer = stages.transfer_set(teacher, data, recipe)
     student, score = slim(teacher, transfer, data, recipe, max(first, 1), rng, setting.keep_inputs)
     across = score if setting.method == "slimming" else None
     widths = shared(setting, student, data, setting.macs, across) if given is None else asked(given, 1, 1, student)
     student = cut(student, [best(s, w) for s, w in zip(score, widths, strict=True)])
     widths = student.widths
-    student = pipeline.imitate(student, teacher, data, recipe, max(setting.epochs - first, 1), recipe.student_rate, rng,
+    student = stages.imitate(student, teacher, data, recipe, max(setting.epochs - first, 1), recipe.student_rate, rng,
                                watch,
                                "final distillation", state, transfer)
     return Made(student, [widths])
@@ -216,9 +217,9 @@ def from_scratch(
         )
     if setting.method == "scratch":
         labelled: Recipe = replace(setting.recipe, teacher_epochs=setting.epochs)
-        student = pipeline.train_teacher(data, labelled, rng, watch, state, student)
+        student = stages.train_teacher(data, labelled, rng, watch, state, student)
     else:
-        student = pipeline.imitate(student, teacher, data, setting.recipe, setting.epochs, setting.recipe.student_rate,
+        student = stages.imitate(student, teacher, data, setting.recipe, setting.epochs, setting.recipe.student_rate,
                                    rng, watch,
                                    "distillation", state)
     return Made(student, [student.widths])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from npkd.experiments.published import LENET5, LENET300, Published
 from npkd.experiments.tables import Row
-from npkd.figures import BLUE, GREEN, GREY, INK, ORANGE, PINK, SMALL, canvas, tidy
+from npkd.report.figures import BLUE, GREEN, GREY, INK, ORANGE, PINK, SMALL, canvas, tidy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,15 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from npkd import cost, pipeline, storage
-from npkd.data import Data
-from npkd.data import load as load_data
+from npkd.data.datasets import Data, sizes
+from npkd.data.datasets import load as load_data
 from npkd.experiments.methods import Given, make
 from npkd.experiments.setting import Setting, TeacherSetting, Unit, path_of, read, write
+from npkd.nn import cost
+from npkd.nn.model import Model
+from npkd.nn.model import load as load_model
+from npkd.nn.model import save as save_model
 from npkd.nn.network import Network
-from npkd.pipeline import Silent, State, error_rate
-from npkd.plan import sizes
-from npkd.storage import Model
+from npkd.pipeline import stages
+from npkd.pipeline.progress import Silent
+from npkd.pipeline.stages import State, error_rate
 
 
 def blind(data: Data, examples: int | None) -> Data:
@@ -35,7 +38,7 @@ def errors(network: Network, data: Data) -> dict[str, float]:
 
 def inputs_of(network: Network) -> list[int]:
     """The inputs that a network reads."""
-    kept, body = pipeline.open_front(network)
+    kept, body = stages.open_front(network)
     return list(range(body.widths[0])) if kept is None else [int(i) for i in kept]
 
 
@@ -44,11 +47,11 @@ def teacher_of(setting: TeacherSetting, folder: Path, data: Data) -> tuple[Netwo
     path = path_of(setting, folder).with_suffix(".npz")
     found = read(setting, folder)
     if found is not None:
-        return storage.load(path).network, found
+        return load_model(path).network, found
     began = time.perf_counter()
     rng = np.random.default_rng([setting.seed, 0])
-    network = pipeline.train_teacher(blind(data, setting.examples), setting.recipe, rng, Silent(), State())
-    storage.save(path, Model(network, data.scaling, {
+    network = stages.train_teacher(blind(data, setting.examples), setting.recipe, rng, Silent(), State())
+    save_model(path, Model(network, data.scaling, {
         "kind": setting.kind, "seed": setting.seed, "data": data.name, "split": {"seed": setting.seed, **sizes(data)}}))
     result = {**errors(network, data), "widths": network.widths, "macs": cost.of(network).macs,
               "seconds": round(time.perf_counter() - began, 1)}

@@ -13,9 +13,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from npkd.errors import InputError
-from npkd.files import reason, write_json
-from npkd.recipe import Recipe
+from npkd.core.files import reason, write_json
+from npkd.core.validation import InputError
+from npkd.pipeline.recipe import Recipe
 
 VERSION = 4
 """Part of every hash: raised whenever the same setting would give another result."""
@@ -30,7 +30,7 @@ runs keep their names."""
 class TeacherSetting:
     """A teacher: it is trained once for each seed and shared by all methods.
 
-    data        a name or path for npkd.data.load
+    data        a name or path for npkd.data.datasets.load
     examples    of the training part that are used, the first ones after the split; None: all
     kind        a word for tables: "plain", "moved"
     recipe      hidden widths and how it is trained

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from npkd.errors import Diverged, InputError
+from npkd.core.files import make_folder
+from npkd.core.validation import Diverged, InputError
 from npkd.experiments.runs import finish
 from npkd.experiments.setting import Setting, TeacherSetting, Unit, read
-from npkd.files import make_folder
 
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """What the libraries of linear algebra look at when they are loaded, and never again."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from npkd.errors import InputError
+from npkd.core.validation import InputError
 from npkd.experiments.compare import Spread, paired, spread
 from npkd.experiments.experiment import Record
 from npkd.experiments.published import Published
@@ -139,7 +139,8 @@ def comparison_text(rows: Sequence[Row]) -> str:
             f"At most {macs:,} multiply-accumulates, {spent(here[0]['epochs'])}, seeds {here[0]['seeds']}, "
             f"teacher {percent(here[0]['teacher_test_error'])} %\n\n{aligned(lines)}\n\n"
             f"Ours: {verdicts.count('win')} wins, {verdicts.count('tie')} ties, {verdicts.count('loss')} losses; "
-            f"{'in the mean better than every other' if not behind else 'not better in the mean than: ' + ', '.join(behind)}."
+            + ("in the mean better than every other." if not behind
+               else f"not better in the mean than: {', '.join(behind)}.")
         )
     return "\n\n".join(parts)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from npkd.errors import InputError
+from npkd.core.validation import InputError
 from npkd.nn.network import Layer, Network, dense_layer
 
 

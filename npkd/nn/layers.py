@@ -13,9 +13,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from npkd.arrays import Array, Backward, floats
-from npkd.blas import product
-from npkd.errors import InputError
+from npkd.core.linalg import product
+from npkd.core.types import Array, Backward
+from npkd.core.validation import InputError, floats
 
 
 def dense(x: Array, w: Array, b: Array) -> tuple[Array, Backward]:

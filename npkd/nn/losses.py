@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from npkd.arrays import Array, floats
-from npkd.errors import InputError
+from npkd.core.types import Array
+from npkd.core.validation import InputError, floats
 
 
 def squared_error(prediction: Array, target: Array) -> tuple[float, Array]:

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from npkd.arrays import Array, Backward
-from npkd.errors import InputError, one_of
+from npkd.core.types import Array, Backward
+from npkd.core.validation import InputError, one_of
 from npkd.nn.activations import maxout, relu, sigmoid, tanh
 from npkd.nn.convolution import conv2d
 from npkd.nn.layers import add, dense, dropout, flatten, gate, offset, select, unflatten

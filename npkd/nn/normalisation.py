@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 
-from npkd.arrays import Array, Backward, floats
-from npkd.errors import InputError, positive
+from npkd.core.types import Array, Backward
+from npkd.core.validation import InputError, floats, positive
 
 
 def moments(x: Array) -> tuple[Array, Array]:

@@ -12,8 +12,8 @@ from typing import Protocol
 import numpy as np
 from scipy.linalg import blas
 
-from npkd.arrays import Array
-from npkd.errors import InputError, positive
+from npkd.core.types import Array
+from npkd.core.validation import InputError, positive
 
 
 class State(Protocol):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from npkd.arrays import Array, Backward
-from npkd.errors import InputError
+from npkd.core.types import Array, Backward
+from npkd.core.validation import InputError
 from npkd.nn.convolution import Grid, Pair, maps, pair
 
 

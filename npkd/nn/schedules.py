@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from npkd.errors import InputError
+from npkd.core.validation import InputError
 
 Schedule = Callable[[float], float]
 """``schedule(progress) -> factor``: what the rate is multiplied by when the part ``progress`` of all updates is

@@ -14,14 +14,14 @@ from typing import Protocol
 
 import numpy as np
 
-from npkd.arrays import Array, Batch, Objective
-from npkd.errors import Diverged, InputError, positive
-from npkd.nn.adversary import worst
+from npkd.core.types import Array, Batch, Objective
+from npkd.core.validation import Diverged, InputError, positive
+from npkd.nn.adversarial import worst
+from npkd.nn.fast.workspace import Workspace, shaped
 from npkd.nn.losses import cross_entropy
 from npkd.nn.network import Network, observe
 from npkd.nn.optimisers import SGD, Optimiser
 from npkd.nn.schedules import Schedule, cosine
-from npkd.nn.workspace import Workspace, shaped
 
 Augment = Callable[[Batch, np.random.Generator], Batch]
 """``augment(data, rng) -> data``: what the examples are turned into before the network sees them. It may add arrays."""

@@ -1,7 +1,7 @@
 """Backward elimination: of all neurons or channels the one goes whose loss does least harm, and the others make up for
 it; then the next.
 
-What the adaptive group lasso (harm.py) does at once, neuron by neuron; and for channels, which layers read through
+What the adaptive group lasso (saliency.py) does at once, neuron by neuron; and for channels, which layers read through
 several columns each, and perhaps several layers, where it has no closed form. Derivation: docs/6-layer-wise.md,
 docs/11-baselines.md.
 """
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg
 
-from npkd.arrays import Array
-from npkd.blas import inner_product, product, subtract
+from npkd.core.linalg import inner_product, product, subtract
+from npkd.core.types import Array
 from npkd.sparsity.group_lasso import refit
 from npkd.sparsity.statistics import Statistics
 

@@ -19,10 +19,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import linalg
 
-from npkd.arrays import Array
-from npkd.blas import inner_product, product
-from npkd.errors import InputError, positive
-from npkd.sparsity.descent import group_threshold, newton, row_products, sweep
+from npkd.core.linalg import inner_product, product
+from npkd.core.types import Array
+from npkd.core.validation import InputError, positive
+from npkd.sparsity.group_lasso_steps import group_threshold, newton, row_products, sweep
 from npkd.sparsity.statistics import Statistics
 
 TOLERANCE = 1e-6

@@ -21,17 +21,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from npkd.arrays import Array
-from npkd.errors import InputError, whole
+from npkd.core.types import Array
+from npkd.core.validation import InputError, whole
 from npkd.nn.network import Network
-from npkd.sparsity.budget import Curve, share
+from npkd.sparsity.allocation import Curve, share
+from npkd.sparsity.collect import POSITIONS, columns_of, gather, matrix, readers, sensitivities
 from npkd.sparsity.elimination import Reader, eliminate
-from npkd.sparsity.gathering import POSITIONS, columns_of, gather, matrix, readers, sensitivities
-from npkd.sparsity.harm import most_useful
 from npkd.sparsity.refitting import RIDGE, refits
+from npkd.sparsity.saliency import most_useful
 from npkd.sparsity.statistics import Statistics
-from npkd.sparsity.streams import Junction, junctions
-from npkd.sparsity.surgery import Removal, difference, remove
+from npkd.surgery.dependency import Junction, junctions
+from npkd.surgery.removal import Removal, difference, remove
 
 SAMPLE, FEW = 2000, 100
 """Examples, the first ones, that the sensitivities and the difference are taken from; fewer where they are maps."""
@@ -244,5 +244,5 @@ def within(
     size: Callable[[Sequence[int]], float], budget: float, *, keep_inputs: bool = False, whole: Sequence[int] = (),
     spare: float = 1.0
 ) -> Callable[[Sequence[Curve]], list[int]]:
-    """Widths shared from a budget by marginal cost: see npkd.sparsity.budget.share."""
+    """Widths shared from a budget by marginal cost: see npkd.sparsity.allocation.share."""
     return lambda curves: share(curves, size, budget, keep_inputs, whole=whole, spare=spare)

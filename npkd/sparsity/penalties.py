@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from npkd.arrays import Array
-from npkd.errors import InputError, positive, whole
+from npkd.core.types import Array
+from npkd.core.validation import InputError, positive, whole
 from npkd.sparsity.proximal import soft_threshold
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from npkd.arrays import Array
-from npkd.errors import InputError, positive
+from npkd.core.types import Array
+from npkd.core.validation import InputError, positive
 from npkd.nn.training import Penalty
 
 

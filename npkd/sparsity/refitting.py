@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from npkd.arrays import Array
+from npkd.core.types import Array
 from npkd.nn.network import Network
-from npkd.sparsity.gathering import POSITIONS, columns_of, gather, readers
+from npkd.sparsity.collect import POSITIONS, columns_of, gather, readers
 from npkd.sparsity.group_lasso import refit
 from npkd.sparsity.statistics import Statistics
-from npkd.sparsity.streams import junctions
+from npkd.surgery.dependency import junctions
 
 RIDGE = 1e-4
 """Of the least squares, relative to the mean variance of what a layer reads."""
@@ -48,7 +48,7 @@ def refits(
     kept        of each junction, inputs first, indices of the neurons that stay;   ``first``  statistics of the first
                 layer, if they are known
     The neurons that go are still there, but nobody reads them: to cut them out is the business of
-    npkd.sparsity.surgery.
+    npkd.surgery.removal.
     """
     places, layers, student = junctions(teacher), readers(teacher), teacher
     for i in layers:

@@ -10,9 +10,9 @@ from functools import reduce
 
 import numpy as np
 
-from npkd.arrays import Array, finite, floats
-from npkd.blas import gram, inner_product, product
-from npkd.errors import InputError
+from npkd.core.linalg import gram, inner_product, product
+from npkd.core.types import Array
+from npkd.core.validation import InputError, finite, floats
 
 
 @dataclass(frozen=True, eq=False)

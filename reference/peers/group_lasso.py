@@ -28,12 +28,12 @@ from typing import Any
 
 import numpy as np
 
-from npkd.arrays import Array
-from npkd.blas import product
-from npkd.idx import read_set
+from npkd.core.linalg import product
+from npkd.core.types import Array
+from npkd.data.idx import read_set
+from npkd.nn.fast.workspace import Workspace
 from npkd.nn.network import Network, perceptron
 from npkd.nn.training import train
-from npkd.nn.workspace import Workspace
 from npkd.sparsity.group_lasso import Problem, lambdas
 from npkd.sparsity.statistics import Statistics
 

@@ -1,0 +1,1 @@
+"""The command line: settings, runs and their files, progress."""

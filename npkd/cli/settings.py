@@ -1,0 +1,70 @@
+"""What a user asks for, in the words of the command line, before anything is looked at. What contradicts itself is
+refused here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from npkd.core.validation import InputError, one_of
+from npkd.pipeline import recipe, stages
+
+COMMANDS = ("compress", "train")
+ACTIVATIONS = ("relu", "tanh", "sigmoid")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a user asks for.
+
+    command         "compress" or "train"
+    data            "digits", "mnist", "fashion-mnist", or the path of an .npz or of a folder with IDX files
+    out             the folder that is written to, made where it is missing
+    seed            of the validation split and of everything that is drawn
+    epochs          compress: of the last distillation, the other stages in proportion, 0: the student is not trained;
+                    train: of the training. None: by the size of the data
+    network         what is trained: "perceptron" or "lenet5";   hidden  the perceptron's hidden widths, None: the
+                    recipe's
+    teacher         compress: the file of a trained network; None: one is trained
+    tutor           compress: the file of a better network, of any kind, whose answers are learnt in the place of the
+                    teacher's; or None
+    target          compress: how small, see npkd.pipeline.target
+    keep_inputs     compress: no input is removed
+    dropout         train: rate behind each hidden layer;   activation  between the dense layers
+
+    Raises InputError for words that are not known and numbers out of range.
+    """
+
+    command: str = "compress"
+    data: str = "digits"
+    out: str = "npkd-out"
+    seed: int = 0
+    epochs: int | None = None
+    network: str = "perceptron"
+    hidden: tuple[int, ...] | None = None
+    teacher: str | None = None
+    tutor: str | None = None
+    target: str = "macs=10%"
+    keep_inputs: bool = False
+    dropout: float = 0.0
+    activation: str = "relu"
+
+    def __post_init__(self) -> None:
+        one_of("settings", "command", self.command, COMMANDS)
+        one_of("settings", "activation", self.activation, ACTIVATIONS)
+        one_of("settings", "network", self.network, recipe.NETWORKS)
+        if self.network != "perceptron" and (self.hidden is not None or self.dropout or self.activation != "relu"):
+            raise InputError(f"settings: got the network {self.network} with hidden widths, dropout or an activation; "
+                             f"those are a perceptron's")
+        if self.network != "perceptron" and self.teacher is not None:
+            raise InputError(f"settings: got a teacher and the network {self.network}; give one of them, the network "
+                             f"is for a teacher that is "
+                             "trained here")
+        if self.tutor is not None:
+            stages.teachable(self.epochs)
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"settings: dropout is {self.dropout}; it must be at least 0 and below 1")
+        if self.seed < 0:
+            raise InputError(f"settings: seed is {self.seed}; it must not be negative")
+        if self.teacher is not None and self.hidden is not None:
+            raise InputError("settings: got a teacher and hidden widths; give one of them, the widths are for a "
+                             "teacher that is trained here")

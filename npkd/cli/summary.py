@@ -1,0 +1,143 @@
+"""What a run says of itself in numbers: the content of summary.json.
+
+No dates and no paths: the same seed gives the same summary, apart from "seconds". The test part is looked at here and
+nowhere else, once for each network.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy
+
+from npkd import __version__
+from npkd.cli.prepare import Plan
+from npkd.cli.settings import Settings
+from npkd.core.files import reason
+from npkd.core.types import Array
+from npkd.core.validation import InputError
+from npkd.data.datasets import Data
+from npkd.nn.fast.workspace import predict
+from npkd.nn.network import Network
+from npkd.pipeline import stages
+from npkd.pipeline.recipe import Recipe
+from npkd.pipeline.stages import State
+from npkd.pipeline.target import Target
+from npkd.sparsity.layerwise import Distilled
+from npkd.surgery.widths import widths_of
+
+UNTRAINED = "nothing: it was not trained"
+"""What a student is shown whose layers are refitted alone."""
+
+
+def augmentation(recipe: Recipe, *, compressed: bool) -> dict[str, str]:
+    """What the networks were shown besides the examples, in words."""
+    moved = f"pictures moved by up to {recipe.jitter} pixels" if recipe.jitter else ""
+    mixed = (
+        f"inputs mixed in pairs (share drawn from Beta({recipe.mix:g}, {recipe.mix:g})), labelled by the teacher"
+        if recipe.mix else ""
+    )
+    noise = f"Gaussian noise of deviation {recipe.noise:g} on the scaled inputs" if recipe.noise else ""
+    worst = f"each input also moved by {recipe.adversary:g} to where the loss rises fastest" if recipe.adversary else ""
+    words = {"teacher": "; ".join(filter(None, [moved, noise])) or "none"}
+    student = "; ".join(filter(None, [moved, mixed, noise, worst])) or "none"
+    return words | {"student": student if recipe.trained else UNTRAINED} if compressed else words
+
+
+def command(settings: Settings) -> str:
+    """What a shell would be told to do the same again; files by their own names."""
+    words = ["npkd", settings.command, "--data", Path(settings.data).name]
+    if settings.teacher is not None:
+        words += ["--teacher", Path(settings.teacher).name]
+    if settings.tutor is not None:
+        words += ["--tutor", Path(settings.tutor).name]
+    if settings.command == "compress":
+        words += ["--target", settings.target]
+    if settings.epochs is not None:
+        words += ["--epochs", str(settings.epochs)]
+    words += ["--network", settings.network] if settings.network != "perceptron" else []
+    if settings.hidden is not None:
+        words += ["--hidden", ",".join(map(str, settings.hidden))]
+    words += ["--keep-inputs"] * settings.keep_inputs
+    words += ["--dropout", f"{settings.dropout:g}"] if settings.dropout else []
+    words += ["--activation", settings.activation] if settings.activation != "relu" else []
+    return shlex.join([*words, "--seed", str(settings.seed)])
+
+
+def general(plan: Plan) -> dict[str, Any]:
+    """What both commands say."""
+    settings, data = plan.settings, plan.data
+    return {
+        "command": command(settings),
+        "data": data.name, "classes": data.classes, "shape": list(data.shape), "seed": settings.seed, "seconds": 0.0,
+        "split": {**plan.split, "seed_from_teacher": plan.split_seed != settings.seed},
+        "recipe": asdict(plan.recipe),
+        "augmentation": augmentation(plan.recipe, compressed=settings.command == "compress"),
+        "versions": {"npkd": __version__, "numpy": np.__version__, "scipy": scipy.__version__},
+    }
+
+
+def judged(network: Network, data: Data) -> tuple[dict[str, Any], Array]:
+    """The numbers of a network, and the classes it gives the test examples."""
+    said = predict(network, data.x_test).argmax(axis=1)
+    numbers = stages.side(network, float((said != data.y_test).mean()))
+    return numbers | {"validation_error": stages.error_rate(network, data.x_validation, data.y_validation)}, said
+
+
+def of_training(plan: Plan, network: Network) -> dict[str, Any]:
+    """The summary of ``npkd train``."""
+    return general(plan) | {"model": judged(network, plan.data)[0]}
+
+
+def of_compression(plan: Plan, target: Target, state: State) -> dict[str, Any]:
+    """The summary of ``npkd compress``. The removal differences are the largest over all rounds."""
+    assert state.teacher is not None
+    assert state.student is not None
+    teacher, by_teacher = judged(state.teacher, plan.data)
+    student, by_student = judged(state.student, plan.data)
+    file, tutor = plan.settings.teacher, plan.settings.tutor
+    return general(plan) | {
+        "teacher_file": None if file is None else Path(file).name,
+        "tutor": None if plan.tutor is None else {
+            "file": Path(str(tutor)).name, "widths": plan.tutor.widths,
+            "test_error": stages.error_rate(plan.tutor, plan.data.x_test, plan.data.y_test)},
+        "target": {"words": plan.settings.target, "kind": target.kind, "bound": target.bound},
+        "teacher": teacher,
+        "student": student,
+        "agreement": float((by_teacher == by_student).mean()),
+        "layers": [layer | {"kept": kept, "of": of} for layer, kept, of in
+                   zip(stages.layers_of(state.rounds), student["widths"], teacher["widths"], strict=False)],
+        "removal_difference": max((r.difference for r in state.rounds), default=0.0),
+        "removal_difference_float64": max((r.difference64 for r in state.rounds), default=0.0),
+        "removals": removals(state.rounds, len(teacher["widths"]) - 1),
+        "rounds": [{"widths": widths_of(one.student), "budget": budget, "size": target.size(widths_of(one.student))}
+                   for one, budget in zip(state.rounds, state.budgets, strict=False)],
+    }
+
+
+def removals(rounds: Sequence[Distilled], junctions: int) -> list[dict[str, int]]:
+    """For each junction, inputs first, how many neurons were cut out for which reason, all rounds together."""
+    found = Counter((removal.junction, removal.reason) for r in rounds for removal in r.removals
+                    if removal.position is None)
+    return [{why: found[k, why] for why in ("dead", "constant", "duplicate")} for k in range(junctions)]
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The content of a summary.json. Raises InputError where it cannot be read or is no table."""
+    try:
+        found = json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"report: {path}: {reason(error)}; name a folder that npkd compress or npkd train "
+                         f"wrote") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"report: {path} is no JSON ({error}); it must be the summary.json of a run") from error
+    if not isinstance(found, dict):
+        raise InputError(f"report: {path} holds no table; it must be the summary.json of a run")
+    return found

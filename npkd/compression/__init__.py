@@ -1,0 +1,1 @@
+"""Methods that remove neurons in other ways: what the sources compare with."""

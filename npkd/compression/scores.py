@@ -1,0 +1,205 @@
+"""What a neuron is worth, by rules that look at it alone: one score a neuron, for every junction, the inputs first. The
+smallest goes first.
+
+Every rule has the form ``score(network, x, y, rng) -> [(d_0,), (d_1,), …]``: x (N, I) the training inputs, y (N,) their
+labels, d_k neurons at junction k (0: the inputs). Only ``taylor`` looks at y and only ``chance`` draws. Inputs have no
+incoming weights: ``incoming`` scores them by their outgoing ones. A channel is a neuron with a value h_npj at each
+position p and, in the weights W of the layer that reads it, a column (p, j) for each position of the kernel, or behind
+flatten of the map; a neuron of a perceptron has one p alone. Definitions by loops:
+reference/definitions/compression/baselines.py. Derivation: docs/11-baselines.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from npkd.core.types import Array
+from npkd.data.batches import MAPS, ROWS, batches_of
+from npkd.nn.fast.workspace import Workspace
+from npkd.nn.losses import cross_entropy
+from npkd.nn.network import Network, convolves
+from npkd.sparsity.refitting import refits
+from npkd.surgery.dependency import Junction, junctions
+from npkd.surgery.removal import keep
+
+Score = Callable[[Network, Array, Array, np.random.Generator], list[Array]]
+"""``score(network, x, y, rng)`` -> one array (d_k,) float64 a junction."""
+
+
+def norms(w: Array, axis: int) -> Array:
+    """‖·‖₂ along an axis, in float64: not ``np.linalg.norm``, which is NumPy's BLAS again."""
+    return np.asarray(np.sqrt(squares(w, (axis,))))
+
+
+def together(values: Array, unit: Array, width: int) -> Array:
+    """Sums over the entries that are one neuron: values (J,) of entries, ``unit`` (J,) whose they are -> (width,)."""
+    return np.bincount(unit, values, minlength=width)
+
+
+def squares(w: Array, axes: tuple[int, ...]) -> Array:
+    """Σ w² along some axes, in float64."""
+    w = w.astype(np.float64)
+    return np.asarray((w * w).sum(axis=axes))
+
+
+def chance(network: Network, x: Array, y: Array, rng: np.random.Generator) -> list[Array]:
+    """Any neuron is as good as another.
+
+        s_j = u_j,   u_j uniform on [0, 1)                                            (I1)
+    """
+    return [rng.random((place.width,)) for place in junctions(network)]                                          # (I1)
+
+
+def incoming(network: Network, x: Array, y: Array, rng: np.random.Generator) -> list[Array]:
+    """Magnitude of the incoming weights; of an input, which has none, of the outgoing ones.
+
+        s_j = ‖w_j‖₂,   w_j row j of the layer that makes neuron j                    (I2)
+
+    Of a channel the whole kernel, behind maxout the rows of all pieces. Source: Li et al. 2017, for filters and with
+    the l1 norm.
+    """
+    out = outgoing(network, x, y, rng)
+    for k, place in enumerate(junctions(network)):
+        if (i := place.producer) is not None:
+            w = network.layers[i].params[0]
+            out[k] = np.sqrt(together(squares(w, tuple(range(1, w.ndim))), place.units[i + 1], place.width))     # (I2)
+    return out
+
+
+def outgoing(network: Network, x: Array, y: Array, rng: np.random.Generator) -> list[Array]:
+    """Magnitude of the outgoing weights.
+
+        s_j² = Σ_p ‖W_{:,pj}‖²,   W the weights of the layer that reads neuron j      (I3)
+    """
+    out = []
+    for place in junctions(network):
+        w = network.layers[place.consumer].params[0]
+        # (I3)
+        out.append(np.sqrt(together(squares(w, tuple(range(w.ndim - 1))), place.units[place.consumer], place.width)))
+    return out
+
+
+def activation(network: Network, x: Array, y: Array, rng: np.random.Generator) -> list[Array]:
+    """How much a neuron moves what reads it: outgoing weights times the deviation of its value.
+
+        s_j² = Σ_p ‖W_{:,pj}‖² · 1/(NP) Σ_np (h_npj − h̄_j)²                          (I4)
+
+    That is the mean squared change of all pre-activations behind it, when its value is replaced by its mean; of a
+    channel, if its values at different positions are independent and alike.
+    """
+    deviations = [np.sqrt(np.maximum(square - mean ** 2, 0)) for mean, square in moments(network, x)]
+    return [np.asarray(w * s) for w, s in zip(outgoing(network, x, y, rng), deviations, strict=True)]             # (I4)
+
+
+def taylor(network: Network, x: Array, y: Array, rng: np.random.Generator) -> list[Array]:
+    """What the loss would change by, to first order, were the neuron's value zero.
+
+        s_j = 1/N Σ_n |Σ_p h_npj · ∂ℓ_n/∂h_npj|                                       (I5)
+
+    A channel's map vanishes as a whole. ℓ is the cross-entropy with the labels: the distillation loss of a student that
+    still is its teacher has no slope to go by. Source: Molchanov et al. 2017, without their normalisation by layer, so
+    that the scores of all layers are in one unit, that of the loss.
+    """
+    places = junctions(network)
+    total = [np.zeros(place.width) for place in places]
+    for i, activations in forward(network, x):
+        labels = y[i:i + len(activations[0])]
+        _, slope = cross_entropy(activations[-1], labels)             # of the mean over the batch
+        for k, place in enumerate(places):
+            rest, backward = Network(network.layers[place.consumer:])(activations[place.consumer])
+            d, _ = backward({len(rest) - 1: slope})
+            # (I5)
+            total[k] += np.abs(whole(activations[place.consumer] * d, place)).sum(axis=0,
+                                                                                  dtype=np.float64) * len(labels)
+    return [t / len(x) for t in total]                                # (I5)
+
+
+def whole(values: Array, place: Junction) -> Array:
+    """Sums over the positions of each channel, of values (N, ..., J) of what the layer behind a junction reads -> (N,
+    d)."""
+    flat = values.reshape(len(values), -1, values.shape[-1]).sum(axis=1) if values.ndim > 2 else values
+    unit = place.units[place.consumer]
+    return (
+        flat if len(unit) == place.width
+        else np.stack([flat[:, at].sum(axis=1) for at in place.entries(place.consumer)], axis=1)
+    )
+
+
+def forward(network: Network, x: Array) -> Iterator[tuple[int, Sequence[Array]]]:
+    """(first row, activations) for every ROWS examples of x (N, I), every MAPS where activations are maps; the buffers
+    are used again."""
+    rows = MAPS if convolves(network) else ROWS
+    space = Workspace(network, min(rows, len(x)))
+    for i in range(0, len(x), rows):
+        yield i, space.forward(np.ascontiguousarray(x[i:i + rows]))
+
+
+def moments(network: Network, x: Array) -> list[tuple[Array, Array]]:
+    """For every junction the means of its neurons' values and of their squares over x and all positions, (d_k,) float64
+    each."""
+    places = junctions(network)
+    out = [(np.zeros(place.width), np.zeros(place.width)) for place in places]
+    for _, activations in forward(network, x):
+        for place, (mean, square) in zip(places, out, strict=True):
+            h, unit = activations[place.consumer].astype(np.float64), place.units[place.consumer]
+            count = len(x) * h[0].size / h.shape[-1] * np.bincount(unit)                            # NP: of each neuron
+            h = h.reshape(-1, h.shape[-1])
+            mean += together(h.sum(axis=0), unit, place.width) / count
+            square += together((h * h).sum(axis=0), unit, place.width) / count
+    return out
+
+
+def best(score: Array, count: int) -> Array:
+    """The indices of the ``count`` largest scores (d,), ascending; of equal ones the first."""
+    return np.sort(np.argsort(-score, kind="stable")[:count])
+
+
+def cut(network: Network, kept: Sequence[Array]) -> Network:
+    """The network with the neurons ``kept`` of every junction alone; those cut out are simply gone."""
+    for k in reversed(range(len(kept))):                              # the inputs last: they put a layer in front
+        network = keep(network, junctions(network)[k], kept[k])
+    return network
+
+
+def by_score(score: Score, *,
+             fold: bool = False) -> Callable[[Network, Array, Array, Sequence[int], np.random.Generator], Network]:
+    """A removal that keeps the neurons with the largest scores. With ``fold`` the mean value of one that goes stays
+    behind:
+
+        b' = b + Σ_{j removed} Σ_p W_{:,pj} h̄_j                                       (I6)
+
+    (At a padded border that is too much: there a part of the kernel reads zeros.)
+    """
+    def removal(network: Network, x: Array, y: Array, widths: Sequence[int], rng: np.random.Generator) -> Network:
+        kept = [best(s, width) for s, width in zip(score(network, x, y, rng), widths, strict=True)]
+        if fold:
+            for place, left, (mean, _) in zip(junctions(network), kept, moments(network, x), strict=True):
+                layer = network.layers[place.consumer]
+                w, b = layer.params
+                unit = place.units[place.consumer]
+                gone = np.flatnonzero(~np.isin(unit, left))
+                # (I6)
+                folded = b + (w[..., gone].astype(np.float64) * mean[unit[gone]]).reshape(len(b), -1).sum(axis=1)
+                network = network.replace({place.consumer: replace(layer, params=(w, folded.astype(b.dtype)))})
+        return cut(network, kept)
+
+    return removal
+
+
+def refitted(score: Score) -> Callable[[Network, Array, Array, Sequence[int], np.random.Generator], Network]:
+    """A removal that keeps the neurons with the largest scores, and refits every layer on them as ours does: the choice
+    alone is the rule's.
+
+    Source of least squares behind any choice: He, Zhang & Sun 2017.
+    """
+    def removal(network: Network, x: Array, y: Array, widths: Sequence[int], rng: np.random.Generator) -> Network:
+        kept = [best(s, width) for s, width in zip(score(network, x, y, rng), widths, strict=True)]
+        student = network
+        for done in refits(network, batches_of(x, MAPS if convolves(network) else None), kept):
+            student = done.student
+        return cut(student, kept)
+
+    return removal

@@ -1,0 +1,85 @@
+"""Network slimming: a gate behind every neuron, channel and input, made sparse by an l1 penalty while the network
+learns; then one cut.
+
+Source: Liu et al. 2017, there with the factors of batch normalisation for gates and the labels' loss; here distilled,
+as everything else is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from npkd.core.types import Array
+from npkd.data.datasets import Data
+from npkd.distillation.objective import Distillation
+from npkd.distillation.transfer import Transfer
+from npkd.nn.network import Layer, Network, convolves
+from npkd.nn.optimisers import SGD
+from npkd.nn.training import train
+from npkd.pipeline.recipe import Recipe
+from npkd.sparsity.penalties import L1
+from npkd.surgery.dependency import junctions
+from npkd.surgery.folding import inserted, into_reader
+
+STRENGTH = 1e-4
+"""λ of the penalty on the gates: with it they spread over [0, 1] in the epochs that there are."""
+
+
+def gated(network: Network, keep_inputs: bool = False) -> tuple[Network, list[int]]:
+    """The network with a gate, all ones, in front of every layer of weights, and the indices of the gates.
+
+        h'_pj = g_j h_pj,   g_j = 1 at first                                          (I22)
+
+    A channel has one gate for all its positions p: in front of a flatten, not behind. With ``keep_inputs`` there is
+    none in front of the first layer, nor where that is a convolution.
+    """
+    places = list[int]()
+    for place in reversed(junctions(network)):
+        if place.number or not (keep_inputs or convolves(network)):
+            at = place.consumer
+            while len(place.units[at]) > place.width:
+                at -= 1
+            ones = np.ones(place.width, network.layers[place.consumer].params[0].dtype)
+            network = inserted(network, at, Layer("gate", (ones,)))                                              # (I22)
+            places = [at, *(i + 1 for i in places)]
+    return network, places
+
+
+def opened(network: Network, gates: Sequence[int]) -> tuple[Network, list[Array]]:
+    """The network without its gates, which are multiplied into the layers that read them, and their sizes |g|, in the
+    order of the network.
+
+        W'_{:,pj} = g_j W_{:,pj}                                                      (I23)
+    """
+    sizes = [np.abs(network.layers[i].params[0]).astype(np.float64) for i in gates]
+    for i in reversed(gates):
+        folded = into_reader(network, i)                                                                         # (I23)
+        assert folded is not None                     # the layer that reads it stands right behind, or behind a flatten
+        network = folded
+    return network, sizes
+
+
+def slim(
+    teacher: Network, transfer: Transfer, data: Data, recipe: Recipe, epochs: int, rng: np.random.Generator,
+    keep_inputs: bool
+) -> tuple[Network, list[Array]]:
+    """The teacher after ``epochs`` of learning its own answers under the penalty, and one score a neuron, junction by
+    junction.
+
+        min  distillation (K1) + λ Σ_j |g_j|                                          (I24)
+
+    The penalty is a proximal step (P1) on the gates after each update. Scores of inputs that are all kept are ones.
+    """
+    start, gates = gated(teacher, keep_inputs)
+    network = start
+    for record in train(start, {"x": data.x_train, "y": data.y_train},
+                        Distillation(labels=recipe.labels, temperature=recipe.temperature),
+                        epochs=epochs, rng=rng, batch=recipe.batch,
+                        optimiser=SGD(recipe.student_rate, decay=recipe.student_decay),
+                        augment=transfer, refresh=recipe.refresh, clip=recipe.clip,
+                        penalties=dict.fromkeys(gates, L1(STRENGTH))):                                           # (I24)
+        network = record.network
+    plain, sizes = opened(network, gates)
+    return plain, sizes if len(gates) == len(junctions(plain)) else [np.ones(plain.widths[0]), *sizes]

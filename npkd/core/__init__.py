@@ -1,0 +1,1 @@
+"""Types, validation of arguments, linear algebra and files: what every other room builds on."""

@@ -1,0 +1,208 @@
+"""Files that are written whole or not at all, and the one container npkd stores things in: arrays with a JSON header,
+no pickle.
+
+A write goes to a temporary file beside the target and takes its name only when everything is on the disk. A full disk,
+an interrupt or a crash leaves the old file, or none, never half of one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import lzma
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+
+from npkd.core.types import Array
+from npkd.core.validation import InputError
+
+VERSION = 1
+"""The newest version of the header that this npkd reads, and the one it writes."""
+
+NewPath = str | os.PathLike[str]
+"""What every function here takes for a path."""
+
+EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The date of every member of an .npz, so that the same content gives the same bytes."""
+
+BROKEN = (
+    ValueError, KeyError, EOFError, struct.error, zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError,
+    RuntimeError, MemoryError,
+)
+"""What reading a damaged or foreign zip archive may raise, apart from OSError."""
+
+
+@contextlib.contextmanager
+def reading(who: str, need: str) -> Iterator[None]:
+    """What goes wrong while an .npz is read, as InputError: ``who`` names the file, ``need`` what it must be."""
+    try:
+        yield
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(f"{who}: {reason(error)}; {need}") from error
+    except BROKEN as error:
+        raise InputError(f"{who} is damaged, truncated or no .npz file ({error}); {need}") from error
+
+
+def reason(error: OSError) -> str:
+    """What the system says: "No space left on device"."""
+    return error.strerror or str(error) or type(error).__name__
+
+
+def make_folder(path: NewPath) -> Path:
+    """The folder, made with its parents where it is missing. Raises InputError where it cannot be made."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"make_folder: {path}: {reason(error)}; name a folder that can be made and written "
+                         f"to") from error
+    return Path(path)
+
+
+def write_bytes(path: NewPath, data: bytes) -> None:
+    """Write a file whole or not at all. An existing file is replaced in one step; its folder must be there.
+
+    Raises InputError, naming the path and the reason, where the system refuses: no such folder, no permission, a full
+    disk.
+    """
+    path = Path(path)
+    if os.path.exists(path) and not os.path.isfile(path):     # never put a file in the place of a device
+        raise InputError(f"write: {path} is {'a folder' if os.path.isdir(path) else 'not an ordinary file'}; name a "
+                         f"file")
+    temporary = path.parent / f".{uuid4().hex}.tmp"
+    try:
+        try:
+            # a number, no file object: an interrupt inside open would leave one half made, of which Python complains
+            # later
+            file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+            try:
+                left = memoryview(data)
+                while left:
+                    left = left[os.write(file, left):]
+                os.fsync(file)                   # a disk that is full may say so only here
+            finally:
+                os.close(file)
+            os.replace(temporary, path)
+        except BaseException:                    # also an interrupt
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+    except OSError as error:
+        raise InputError(f"write: {path}: {reason(error)}; name a file in a folder with room that can be written "
+                         f"to") from error
+
+
+def write_text(path: NewPath, text: str) -> None:
+    """Write text in UTF-8 whole or not at all; line ends stay as they are. Raises InputError as ``write_bytes``."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))     # a name that is no Unicode must not stop a report
+
+
+def write_json(path: NewPath, value: Any) -> None:
+    """Write JSON whole or not at all, indented, keys in the order of ``value``, one line end at the end.
+
+    Raises InputError as ``write_bytes``, and where ``value`` holds what JSON has no word for: NaN, infinity, arrays.
+    """
+    try:
+        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"write: {path}: {error}; JSON holds finite numbers, words, lists and tables") from error
+    write_text(path, text + "\n")
+
+
+def write_npz(path: NewPath, header: Mapping[str, Any], arrays: Mapping[str, Array], *, compress: bool = False) -> None:
+    """Write arrays with a header as an .npz: whole or not at all, without pickle, the same bytes for the same content.
+
+    header      JSON values; must hold "format": "npkd-…" and "version": VERSION. Stored as the array "header", uint8,
+                JSON, with the names of the arrays under "arrays", so that one that was lost is missed
+    arrays      by name, any shape, no objects; the order of the names does not matter
+    compress    smaller and slower; the bytes then also depend on the zlib at hand
+
+    Raises InputError as ``write_bytes``, and for a header or an array that could not be read back.
+    """
+    who = f"write: {path}"
+    if not str(header.get("format", "")).startswith("npkd-") or header.get("version") != VERSION:
+        raise InputError(f"{who}: header is {dict(header)}; it needs \"format\": \"npkd-…\" and \"version\": {VERSION}")
+    if "header" in arrays or "arrays" in header:
+        raise InputError(f"{who}: an array is called header or a key of the header arrays; these names are taken")
+    try:
+        text = json.dumps({**header, "arrays": sorted(arrays)}, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{who}: header: {error}; it must hold finite numbers, words, lists and tables") from error
+    content = {"header": np.frombuffer(text.encode(), np.uint8), **{name: arrays[name] for name in sorted(arrays)}}
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, array in content.items():
+            if array.dtype.hasobject:
+                raise InputError(f"{who}: array {name} holds objects; it must hold numbers")
+            member = io.BytesIO()
+            np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
+            info = zipfile.ZipInfo(f"{name}.npy", EPOCH)
+            info.create_system, info.external_attr = 3, 0o600 << 16     # the same on every system
+            info.compress_type = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
+            archive.writestr(info, member.getvalue(), compresslevel=9 if compress else None)
+    write_bytes(path, stream.getvalue())
+
+
+def read_arrays(path: NewPath, names: tuple[str, ...] | None = None) -> dict[str, Array]:
+    """The arrays of any .npz by name, or those of ``names`` that are in it; the sums of the zip archive are checked.
+
+    Raises InputError where the file is missing, truncated, damaged or not an .npz, or an array holds objects (never
+    unpickled).
+    """
+    arrays = {}
+    with reading(f"read: {path}",
+                 "it must be an undamaged .npz file that can be read"), zipfile.ZipFile(path) as archive:
+        for member in archive.namelist():
+            name = member.removesuffix(".npy")
+            if name != member and (names is None or name in names):
+                data = io.BytesIO(archive.read(member))     # all of it, so that its sum is checked before it is parsed
+                if objects(data):
+                    raise InputError(f"read: {path}: array {name} holds objects; it must hold numbers")
+                arrays[name] = np.lib.format.read_array(data, allow_pickle=False)
+    return arrays
+
+
+def objects(data: io.BytesIO) -> bool:
+    """Whether an .npy stream announces Python objects; the stream is left at its beginning. ValueError where it is no
+    .npy."""
+    read = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
+    major, _ = np.lib.format.read_magic(data)
+    found = major in read and read[major](data)[2].hasobject     # a newer header is left to read_array
+    data.seek(0)
+    return found
+
+
+def read_npz(path: NewPath, kind: str) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Header and arrays of a file that ``write_npz`` wrote with "format": "npkd-<kind>".
+
+    Raises InputError as ``read_arrays``, and where the file has no header (it is not npkd's), a header that is no JSON,
+    another kind, or a version newer than VERSION, or arrays that are not the ones written.
+    """
+    arrays = read_arrays(path)
+    who, need = f"read: {path}", f"it must be an npkd-{kind} file"
+    stored = arrays.pop("header", None)
+    if stored is None or stored.dtype != np.uint8:
+        raise InputError(f"{who} has no npkd header; {need}")
+    try:
+        header = json.loads(stored.tobytes().decode())
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{who} has a header that is no JSON ({error}); {need}") from error
+    if not isinstance(header, dict) or header.get("format") != f"npkd-{kind}":
+        got = header.get("format") if isinstance(header, dict) else header
+        raise InputError(f"{who} has the format {got!r}; {need}")
+    version = header.get("version")
+    if type(version) is not int or not 1 <= version <= VERSION:
+        raise InputError(f"{who} has version {version!r}; this npkd reads versions up to {VERSION}")
+    if header.pop("arrays", None) != sorted(arrays):
+        raise InputError(f"{who} is damaged: it does not hold the arrays that its header names; {need}")
+    return header, arrays

@@ -1,0 +1,59 @@
+"""The one error that npkd raises for bad input: one sentence that says who, what it got and what it needed."""
+
+from __future__ import annotations
+
+from numbers import Integral
+
+import numpy as np
+
+from npkd.core.types import Array
+
+
+class InputError(ValueError):
+    """An argument, a file or a setting that npkd cannot work with.
+
+    The message is one sentence of the form ``who: what it got, what it needed``. The command line prints it and ends
+    with exit code 2; in Python it is an ordinary ``ValueError``.
+    """
+
+
+class Diverged(ArithmeticError):
+    """A training run whose loss or parameters became NaN or infinite.
+
+    The message names the epoch, the layer and a remedy. The command line prints it and ends with exit code 2.
+    """
+
+
+def one_of(who: str, name: str, value: object, allowed: tuple[str, ...]) -> None:
+    """Raise InputError unless ``value`` is one of the ``allowed`` words."""
+    if value not in allowed:
+        raise InputError(f"{who}: {name} is {value!r}; it must be one of {', '.join(allowed)}")
+
+
+def whole(who: str, **numbers: object) -> None:
+    """Raise InputError for a number that is not a whole one."""
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, Integral):
+            raise InputError(f"{who}: {name} is {value!r}; it must be a whole number")
+
+
+def positive(who: str, name: str, value: float, *, zero: bool = False) -> None:
+    """Raise InputError unless ``value`` is a finite number above zero (or not below it, with ``zero``)."""
+    if not (0 < value < float("inf") or (zero and value == 0)):
+        raise InputError(f"{who}: {name} is {value}; it must be finite and {'not negative' if zero else 'positive'}")
+
+
+def floats(who: str, **arrays: Array) -> None:
+    """Raise InputError unless every array holds floating-point numbers: integers would silently lose the fractions."""
+    for name, a in arrays.items():
+        if not (isinstance(a, np.ndarray) and np.issubdtype(a.dtype, np.floating)):
+            got = a.dtype if isinstance(a, np.ndarray) else type(a).__name__
+            raise InputError(f"{who}: {name} is {got}; it must be an array of floating-point numbers")
+
+
+def finite(who: str, **arrays: Array) -> None:
+    """Raise InputError where an array holds NaN or infinity, naming the first place."""
+    for name, a in arrays.items():
+        if not np.isfinite(a).all():
+            place = tuple(int(i) for i in np.argwhere(~np.isfinite(a))[0])
+            raise InputError(f"{who}: {name} holds {a[place]} at {place}; every value must be finite")

@@ -1,0 +1,187 @@
+"""The data of a run: embedded digits, MNIST and its look-alikes, own arrays; scaled, and with a validation part split
+off.
+
+Nothing is learnt from the validation and test parts: the scaling comes from the training part that is left after the
+split, and the test part is passed through as it is.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from npkd.core.files import read_arrays, read_npz
+from npkd.core.types import Array
+from npkd.core.validation import InputError, finite
+from npkd.data.idx import SOURCES, Progress, read_folder, read_set
+from npkd.data.idx import find as find
+from npkd.data.idx import read_idx as read_idx
+from npkd.nn.scaling import Scaling, flat
+
+DIGITS = Path(__file__).with_name("digits.npz")
+"""The embedded data: 5,620 handwritten digits, 8×8, values 0 … 16. Its header says whose it is, and the licence."""
+
+NAMES = ("x_train", "y_train", "x_test", "y_test")
+"""The arrays that an .npz of one's own has to hold."""
+
+FEWEST = 10
+"""Training examples below which there is nothing to split and to learn."""
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A data set, split in three and scaled.
+
+    name            what it was asked for by, a file or folder by its own name
+    x_…             (N, I) float32, scaled
+    y_…             (N,) int64, classes 0 … C − 1
+    classes         C, at least 2: one more than the largest label of the training and validation parts
+    shape           of one example before it was flattened: (28, 28) for pictures
+    scaling         what the inputs went through, learnt on x_train alone
+    stream          passes over all there is to learn from, in batches (n, I), where x_train is a sample of it; None:
+                    x_train is all
+    """
+
+    name: str
+    x_train: Array
+    y_train: Array
+    x_validation: Array
+    y_validation: Array
+    x_test: Array
+    y_test: Array
+    classes: int
+    shape: tuple[int, ...]
+    scaling: Scaling
+    stream: Callable[[], Iterator[Array]] | None = None
+
+
+def split(y: Array, fraction: float, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Indices of the training and of the validation part, both ascending, the classes in their proportions.
+
+    y (N,) labels. A class with n ≥ 2 examples gives round(fraction · n) of them to the validation part, at least one,
+    drawn without replacement; a class with one keeps it. Raises InputError unless 0 < fraction ≤ 0.5.
+    """
+    if not 0 < fraction <= 0.5:
+        raise InputError(f"split: validation is {fraction}; it must be above 0 and at most 0.5")
+    drawn = []
+    for label in np.unique(y):
+        members = np.flatnonzero(y == label)
+        if len(members) > 1:
+            drawn.append(rng.permutation(members)[:max(1, round(fraction * len(members)))])
+    validation = np.sort(np.concatenate(drawn)) if drawn else np.zeros(0, np.int64)
+    return np.setdiff1d(np.arange(len(y)), validation, assume_unique=True), validation
+
+
+def labels(who: str, name: str, y: Array, examples: int, classes: int | None) -> Array:
+    """y as int64. Raises InputError unless it is (examples,) integers from 0 on, below ``classes`` where that is
+    known."""
+    if y.shape != (examples,):
+        raise InputError(f"{who}: {name} has shape {y.shape}; it must be ({examples},), a label for each example")
+    if not np.issubdtype(y.dtype, np.integer):
+        raise InputError(f"{who}: {name} is of {y.dtype}; labels must be integers, the classes numbered from 0")
+    if not examples:
+        raise InputError(f"{who}: {name} is empty; there must be at least one label")
+    below = examples if classes is None else classes
+    if y.min() < 0 or y.max() >= below:
+        raise InputError(f"{who}: {name} holds labels {y.min()} … {y.max()}; they must be classes, from 0 to below "
+                         f"{below}")
+    return y.astype(np.int64)
+
+
+def from_arrays(
+    name: str, arrays: Sequence[Array], *, seed: int, validation: float = 0.1, limits: tuple[float, float] | None = None
+) -> Data:
+    """Data from one's own arrays.
+
+    arrays      x_train (N, ...), y_train (N,), x_test (M, ...), y_test (M,): x any real numbers, y integer classes from
+                0 on
+    seed        draws the validation part from the training part, in the proportions of the classes
+    validation  its fraction, above 0 and at most 0.5
+    limits      of all values, mapped to 0 … 1. Without them: smallest and largest value of the training part for bytes
+                and for integers in several axes (pictures), mean and deviation of each feature there for everything
+                else (tables)
+
+    Raises InputError for arrays that do not fit one another, NaN or infinity, labels out of range, one class only, too
+    few examples.
+    """
+    x, y, x_test, y_test = arrays
+    for key, part in (("x_train", x), ("x_test", x_test)):
+        flat(f"{name}: {key}", part)
+        if np.issubdtype(part.dtype, np.floating):
+            with np.errstate(over="ignore", invalid="ignore"):
+                finite(name, **{key: part})
+    if x.shape[1:] != x_test.shape[1:]:
+        raise InputError(f"{name}: examples of x_train have shape {x.shape[1:]}, of x_test {x_test.shape[1:]}; they "
+                         f"must agree")
+    if len(x) < FEWEST:
+        raise InputError(f"{name}: x_train has {len(x)} examples; it must have at least {FEWEST}")
+    y = labels(name, "y_train", y, len(x), None)
+    if y.min() == y.max():
+        raise InputError(f"{name}: y_train holds the class {y[0]} alone; there must be at least two")
+    classes = int(y.max()) + 1
+    y_test = labels(name, "y_test", y_test, len(x_test), classes)
+    if seed < 0:
+        raise InputError(f"{name}: seed is {seed}; it must not be negative")
+    training, held_out = split(y, validation, np.random.default_rng(seed))
+    x_train = x[training]
+    if not len(held_out):
+        raise InputError(f"{name}: y_train has no class with two examples; no validation part can be split off")
+    if limits is None and np.issubdtype(x.dtype, np.integer) and (x.dtype == np.uint8 or x.ndim > 2):
+        limits = int(x_train.min()), int(x_train.max())
+    scaling = Scaling.range(*limits, math.prod(x.shape[1:])) if limits else Scaling.standard(x_train)
+    return Data(
+        name, scaling.apply(x_train), y[training], scaling.apply(x[held_out]), y[held_out], scaling.apply(x_test),
+        y_test, classes, x.shape[1:], scaling,
+    )
+
+
+def load(
+    name_or_path: str, *, seed: int, validation: float = 0.1, mirrors: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> Data:
+    """Data by name, or from a path.
+
+    name_or_path    "digits" (embedded), "mnist" or "fashion-mnist" (npkd.data.idx.find says where they are looked for),
+                    a folder with four IDX files named as MNIST's, or an .npz with x_train, y_train, x_test and y_test;
+                    names go before paths
+    seed            draws the validation part
+    validation      its fraction of the training part, above 0 and at most 0.5
+    mirrors         places to download from instead of the public ones; () keeps off the network
+    progress        called as ``progress(bytes so far, total)`` while a file is downloaded
+
+    Pictures of bytes, and the digits, are mapped from their full range to 0 … 1; other inputs as ``from_arrays`` says.
+    Raises InputError for an unknown name, files that are missing or damaged, and data that cannot be learnt from.
+    """
+    path, limits = Path(name_or_path), None
+    if name_or_path == "digits":
+        header, stored = read_npz(DIGITS, "digits")
+        arrays, limits = [stored[key] for key in NAMES], (0, header["largest"])
+    elif name_or_path in SOURCES:
+        arrays, limits = read_set(name_or_path, mirrors=mirrors, progress=progress), (0, 255)
+    elif os.path.isdir(name_or_path):
+        arrays = read_folder(path)
+        limits = (0, 255) if arrays[0].dtype == np.uint8 else None
+    elif path.suffix == ".npz" or os.path.isfile(path):
+        stored = read_arrays(path, NAMES)
+        for key in NAMES:
+            if key not in stored:
+                raise InputError(f"load: {path} has no array {key}; it must hold {', '.join(NAMES)}")
+        arrays = [stored[key] for key in NAMES]
+    else:
+        raise InputError(
+            f"load: data is {name_or_path!r}; it must be digits, {', '.join(SOURCES)}, the path of an .npz file with "
+            f"{', '.join(NAMES)}, or a folder with four IDX files"
+        )
+    named = name_or_path == "digits" or name_or_path in SOURCES
+    name = name_or_path if named else path.resolve().name.removesuffix(".npz")
+    return from_arrays(name, arrays, seed=seed, validation=validation, limits=limits)
+
+
+def sizes(data: Data) -> dict[str, int]:
+    """Numbers of examples."""
+    return {"train": len(data.x_train), "validation": len(data.x_validation), "test": len(data.x_test)}

@@ -1,0 +1,239 @@
+"""IDX files, the format of MNIST and its look-alikes: read, found on this machine, or downloaded.
+
+The format is that of the MNIST page (LeCun, Cortes & Burges): two zero bytes, a code for the dtype, the number of axes,
+every axis as a big-endian 32-bit number, then the values in C order, big-endian.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import http.client
+import math
+import os
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from npkd.core.files import NewPath, make_folder, reason, write_bytes
+from npkd.core.types import Array
+from npkd.core.validation import InputError
+
+DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+"""The dtype that each code of the format stands for."""
+
+PARTS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+"""The four files of a data set, in the order of ``read_folder``'s arrays; each may end in .gz."""
+
+SYSTEM = Path("/usr/share")
+"""Where Debian's package dataset-fashion-mnist puts its files, in a folder of its own name."""
+
+WAIT = 30.0
+"""Seconds after which a mirror that says nothing is given up."""
+
+Progress = Callable[[int, int], None]
+"""``progress(bytes so far, total)`` of the file that is being downloaded; total is 0 where the mirror does not say."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A public data set of four IDX files.
+
+    mirrors     folders on the network, tried in this order; the file names there are PARTS with .gz
+    shapes      of the four arrays
+    sums        sha256 of the four uncompressed files (a gzip header differs between mirrors), where they are known
+    """
+
+    mirrors: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...] = ((60000, 28, 28), (60000,), (10000, 28, 28), (10000,))
+    sums: Mapping[str, str] = field(default_factory=dict)
+
+
+SOURCES: Mapping[str, Source] = {
+    "mnist": Source(
+        ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"),
+        sums=dict(zip(PARTS, (
+            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        ), strict=True)),
+    ),
+    "fashion-mnist": Source(("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",)),
+}
+"""The data sets that ``find`` knows by name."""
+
+
+def parse_idx(data: bytes, where: str) -> Array:
+    """The array in the bytes of an IDX file, plain or gzip; ``where`` names it in errors. Native byte order, writable.
+
+    Raises InputError where the bytes are no IDX, too few or too many.
+    """
+    return decode(unpack(data, where), where)
+
+
+def unpack(data: bytes, where: str) -> bytes:
+    """The bytes, without gzip if they are gzip (the first two bytes say so, whatever the name of the file)."""
+    if data[:2] != b"\x1f\x8b":
+        return data
+    try:
+        return gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{where} is a damaged or truncated gzip file ({error}); it must be a whole IDX "
+                         f"file") from error
+
+
+def decode(data: bytes, where: str) -> Array:
+    """The array in the bytes of a plain IDX file."""
+    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in DTYPES or not 1 <= data[3] <= 32:
+        raise InputError(f"{where} begins with {data[:4].hex() or 'nothing'}; an IDX file begins with 0000, a dtype "
+                         f"and its axes")
+    dtype, start = np.dtype(DTYPES[data[2]]), 4 + 4 * data[3]
+    if len(data) < start:
+        raise InputError(f"{where} has {len(data)} bytes; its header alone needs {start}")
+    shape = tuple(int(n) for n in np.frombuffer(data[4:start], ">u4"))
+    needed = start + dtype.itemsize * math.prod(shape)
+    if len(data) != needed:
+        raise InputError(f"{where} has {len(data)} bytes; an IDX file of shape {shape} has {needed}")
+    return np.frombuffer(data, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+
+
+def read_file(path: NewPath) -> bytes:
+    """All bytes of a file. Raises InputError where it cannot be read."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"read: {path}: {reason(error)}; it must be a file that can be read") from error
+
+
+def read_idx(path: NewPath) -> Array:
+    """The array in an IDX file, plain or gzip. Raises InputError where it cannot be read or is not one whole IDX
+    file."""
+    return parse_idx(read_file(path), f"read: {path}")
+
+
+def check(data: bytes, part: str, source: Source, where: str) -> Array:
+    """The array in the bytes of one file of a public data set, with its sum and its shape checked."""
+    data = unpack(data, where)
+    found, needed = hashlib.sha256(data).hexdigest(), source.sums.get(part)
+    if needed and found != needed:
+        raise InputError(f"{where} is corrupt: the sha256 of its content is {found}; it must be {needed}")
+    array, shape = decode(data, where), source.shapes[PARTS.index(part)]
+    if array.shape != shape or array.dtype != np.uint8:
+        raise InputError(f"{where} has shape {array.shape} of {array.dtype}; it must be {shape} of uint8")
+    return array
+
+
+def present(folder: Path) -> dict[str, Path]:
+    """Those of the four files that are in a folder, by part; a plain file goes before a compressed one."""
+    found: dict[str, Path] = {}
+    for part in PARTS:
+        for path in (folder / part, folder / f"{part}.gz"):
+            if os.path.isfile(path):
+                found.setdefault(part, path)
+    return found
+
+
+def cache_folder(name: str) -> Path:
+    """Where downloads of a data set are kept: $XDG_CACHE_HOME/npkd/name, and ~/.cache/npkd/name without that
+    variable."""
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    return Path(cache if os.path.isabs(cache) else os.path.expanduser("~/.cache"), "npkd", name)
+
+
+def fetch(url: str, progress: Progress | None) -> bytes:
+    """The body of an answer. Raises OSError or http.client.HTTPException, also where the body is shorter than
+    announced."""
+    try:
+        with urllib.request.urlopen(url, timeout=WAIT) as answer:
+            total, chunks, so_far = int(answer.headers.get("Content-Length") or 0), [], 0
+            while chunk := answer.read(1 << 16):
+                chunks.append(chunk)
+                so_far += len(chunk)
+                if progress:
+                    progress(so_far, total)
+    except urllib.error.HTTPError as error:
+        with closing(error):                     # it holds the connection
+            raise OSError(f"{error.code} {error.reason}") from error
+    if so_far < total:
+        raise OSError(f"it broke off after {so_far} of {total} bytes")
+    return b"".join(chunks)
+
+
+def download(name: str, part: str, mirrors: Sequence[str], progress: Progress | None) -> Path:
+    """Fetch one file of a public data set into the cache folder, from the first mirror that gives it whole and
+    unchanged.
+
+    Nothing is written before it is checked, and then whole or not at all. Raises InputError that says what each mirror
+    answered.
+    """
+    answers = []
+    for mirror in mirrors:
+        url = f"{mirror.rstrip('/')}/{part}.gz"
+        try:
+            data = fetch(url, progress)
+            check(data, part, SOURCES[name], url)
+        except InputError as error:
+            answers.append(str(error))
+        except (OSError, http.client.HTTPException, ValueError) as error:     # ValueError: no URL, no number
+            answers.append(f"{url}: {error}")
+        else:
+            path = make_folder(cache_folder(name)) / f"{part}.gz"
+            write_bytes(path, data)
+            return path
+    said = " (" + "; ".join(answers) + ")" if answers else ""
+    raise InputError(
+        f"{name}: {part} is neither on this machine nor to be had from a mirror{said}; put the four IDX files, plain "
+        f"or .gz, "
+        f"into {cache_folder(name)}, or into a folder {name} below the one that the environment variable NPKD_DATA "
+        f"names"
+    )
+
+
+def find(name: str, *, mirrors: Sequence[str] | None = None, progress: Progress | None = None) -> dict[str, Path]:
+    """Paths of the four files of "mnist" or "fashion-mnist" by part (PARTS). They are not read yet.
+
+    Looked for, whole sets only, in $NPKD_DATA/name, in the user's cache folder, in Debian's folder for the package
+    dataset-name; what is then missing in the cache folder is downloaded there. ``mirrors`` replaces the public ones; ()
+    keeps off the network.
+    Raises InputError that says what is missing and where to put it.
+    """
+    if name not in SOURCES:
+        raise InputError(f"find: name is {name!r}; it must be one of {', '.join(SOURCES)}")
+    own = os.environ.get("NPKD_DATA")
+    for folder in ([Path(own, name)] if own else []) + [cache_folder(name), SYSTEM / f"dataset-{name}"]:
+        found = present(folder)
+        if len(found) == len(PARTS):
+            return found
+    found = present(cache_folder(name))
+    for part in PARTS:
+        if part not in found:
+            found[part] = download(name, part, SOURCES[name].mirrors if mirrors is None else mirrors, progress)
+    return found
+
+
+def read_set(name: str, *, mirrors: Sequence[str] | None = None, progress: Progress | None = None) -> list[Array]:
+    """The four arrays of a public data set, in the order of PARTS, found by ``find`` and checked.
+
+    Raises InputError as ``find``, and for a file whose sum or shape is not that of the data set.
+    """
+    paths = find(name, mirrors=mirrors, progress=progress)
+    return [check(read_file(paths[part]), part, SOURCES[name], f"{name}: {paths[part]}") for part in PARTS]
+
+
+def read_folder(folder: NewPath) -> list[Array]:
+    """The four arrays of a look-alike of MNIST, in the order of PARTS: any shape, any dtype of the format.
+
+    Raises InputError for a file that is missing or not one whole IDX file.
+    """
+    found = present(Path(folder))
+    for part in PARTS:
+        if part not in found:
+            raise InputError(f"load: {folder} has no file {part}, plain or .gz; it must hold {', '.join(PARTS)}")
+    return [read_idx(found[part]) for part in PARTS]

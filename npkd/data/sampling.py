@@ -1,0 +1,172 @@
+"""Parts of a stream of examples: what is held out, what is learnt from, and uniform samples of both.
+
+Which examples are held out is decided by what they are, not by where they stand: by a hash of the example, so that
+every pass, every order and every way of cutting the data into batches gives the same parts, and copies of an example
+never stand on both sides.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from npkd.core.types import Array
+from npkd.core.validation import InputError
+from npkd.data.batches import Passes
+
+
+def hashes(x: Array, key: Array) -> Array:
+    """A number from 0 to 2³² − 1 for each example, the same for the same example.
+
+        h(x) = ⌊(a_0 + Σ_i a_i x_i mod 2⁶⁴) / 2³²⌋,   x_i the bits of a float32 as a whole number
+
+    x (n, I) float32, key (I + 1,) uint64 at random: then the numbers are uniform, and those of two different examples
+    independent.
+    Source: Lemire & Kaser 2014 (multilinear hashing).
+    """
+    out = np.empty(len(x), np.uint64)
+    for i in range(0, len(x), 500):                           # 64 bits a feature: a few at a time
+        bits = (x[i:i + 500] + np.float32(0)).view(np.uint32).astype(np.uint64)       # + 0: −0.0 and 0.0 are one number
+        out[i:i + 500] = (np.einsum("ni,i->n", bits, key[1:]) + key[0]) >> np.uint64(32)
+    return out
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """What one pass over everything tells.
+
+    examples    how many there are;   labelled  whether they have labels
+    level       root of the mean square of all inputs
+    key, below  an example is held out where its hash is below this
+    """
+
+    examples: int
+    labelled: bool
+    level: float
+    key: Array
+    below: int
+
+    def held(self, x: Array) -> Array:
+        """Which of the examples x (n, I) are held out: (n,) bool."""
+        return np.asarray(hashes(x, self.key) < np.uint64(self.below))
+
+
+def survey(passes: Passes, fraction: float, seed: int) -> Survey:
+    """Look at everything once; about ``fraction`` of the different examples will be held out, and never none.
+
+    Raises InputError where all examples are the same: there is nothing to hold out then.
+    """
+    count, square, low, high, labelled, key = 0, 0.0, 2 ** 32, -1, False, np.zeros(0, np.uint64)
+    for x, y in passes():
+        if not count:
+            key = np.random.default_rng([seed, 1]).integers(0, 2 ** 64, x.shape[1] + 1, dtype=np.uint64)
+        found = hashes(x, key)
+        low, high = min(low, int(found.min())), max(high, int(found.max()))
+        count, labelled = count + len(x), y is not None
+        square += float(np.einsum("ni,ni->", x, x, dtype=np.float64)) / x.shape[1]
+    if low == high:
+        raise InputError(f"compress: all {count} examples of x are the same; at least two different ones are needed")
+    return Survey(count, labelled, math.sqrt(square / count), key, min(max(int(fraction * 2 ** 32), low + 1), high))
+
+
+class Reservoir:
+    """A uniform sample of a stream, drawn in one pass: each example is in it with the same probability, and so is each
+    set of them.
+
+    Of the examples so far each one is in the sample with probability size/t. The t-th (t > size) enters with that
+    probability and takes a place at random. What is drawn depends on the seed and the order of the examples, not on how
+    they are cut into batches.
+    Source: Vitter 1985, algorithm R.
+    """
+
+    def __init__(self, size: int, width: int, rng: np.random.Generator) -> None:
+        self.size, self.seen, self.rng = size, 0, rng
+        self.x, self.y = np.empty((size, width), np.float32), np.empty(size, np.int64)
+
+    def add(self, x: Array, y: Array | None) -> None:
+        """More of the stream: x (n, I) float32 and labels (n,)."""
+        n, t = len(x), self.seen + 1 + np.arange(len(x))
+        place = np.where(t <= self.size, t - 1, np.floor(self.rng.random(n) * t).astype(np.int64))
+        places, last = np.unique(place[::-1], return_index=True)           # of several for one place the last one stays
+        rows = n - 1 - last[places < self.size]
+        places = places[places < self.size]
+        self.x[places] = x[rows]
+        if y is not None:
+            self.y[places] = y[rows]
+        self.seen += n
+
+    def drawn(self) -> tuple[Array, Array]:
+        """The sample: x (n, I) and labels (n,), n ≤ size; in the order of the stream where all of it fits."""
+        kept = min(self.size, self.seen)
+        return self.x[:kept], self.y[:kept]
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """What is kept of a stream: x (n, I) float32, y (n,) int64 (not set where there are no labels), and the same of
+    what is held out.
+
+    learnt_from     how many examples are not held out, of which x is a sample
+    """
+
+    x: Array
+    y: Array
+    x_held: Array
+    y_held: Array
+    learnt_from: int
+
+
+def samples(passes: Passes, found: Survey, size: int, held: int, seed: int) -> Samples:
+    """Uniform samples of the examples to learn from and of those held out, at most ``size`` and ``held``, in one pass.
+
+    Raises InputError where this pass gives other examples than the first.
+    """
+    width = len(found.key) - 1
+    rngs = np.random.default_rng([seed, 2]), np.random.default_rng([seed, 3])
+    parts = [Reservoir(min(n, found.examples), width, rng) for n, rng in zip((size, held), rngs, strict=True)]
+    count = 0
+    for x, y in passes():
+        out = found.held(x)
+        for part, which in zip(parts, (~out, out), strict=True):
+            if which.any():
+                part.add(x[which], None if y is None else y[which])
+        count += len(x)
+    if count != found.examples or not all(part.seen for part in parts):
+        raise InputError(f"compress: x gave {found.examples} examples in the first pass and {count} in the second; it "
+                         f"must give the same in "
+                         "every pass, so a function has to make a new iterator each time")
+    return Samples(*parts[0].drawn(), *parts[1].drawn(), parts[0].seen)
+
+
+def learnt_from(passes: Passes, found: Survey, factor: float, rows: int,
+                dtype: Any = np.float32) -> Callable[[], Iterator[Array]]:
+    """Passes over the examples that are not held out, times ``factor``, in batches of just ``rows`` whatever batches
+    they come in.
+
+    Raises InputError during a pass that gives other examples than the first.
+    """
+    def one_pass() -> Iterator[Array]:
+        count, filled = 0, 0
+        batch = np.empty((rows, len(found.key) - 1), dtype)
+        for x, _ in passes():
+            count += len(x)
+            x = x[~found.held(x)]
+            while len(x):
+                part, x = x[:rows - filled], x[rows - filled:]
+                np.multiply(part, dtype(factor), out=batch[filled:filled + len(part)])
+                filled += len(part)
+                if filled == rows:
+                    yield batch
+                    batch, filled = np.empty_like(batch), 0
+        if count != found.examples:
+            raise InputError(f"compress: x gave {found.examples} examples in the first pass and {count} in a later "
+                             f"one; it must give the same "
+                             "in every pass")
+        if filled:
+            yield batch[:filled]
+
+    return one_pass

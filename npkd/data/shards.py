@@ -1,0 +1,136 @@
+"""A folder of .npz shards: examples that do not fit into memory, read a slice at a time and without pickle.
+
+A shard holds an array ``x`` (n, ...) and, if there are labels, an array ``y`` (n,). Every .npz of the folder is a
+shard; they are read in the order of their names. What stands in a shard besides x and y is not looked at.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from npkd.core.files import NewPath, reading
+from npkd.core.types import Array
+from npkd.core.validation import InputError
+
+Pair = tuple[Array, Array | None]
+"""Some examples (n, ...) and, where there are any, their labels (n,)."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """What the header of an array in a shard says."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[np.generic]
+    by_columns: bool
+
+
+@dataclass(frozen=True)
+class Shards:
+    """Shards that fit together: examples of one shape, labels in all of them or in none.
+
+    files       in the order in which they are read;   labelled  whether they hold y
+    examples    in all of them;   shape  of one example
+    """
+
+    files: tuple[Path, ...]
+    labelled: bool
+    examples: int
+    shape: tuple[int, ...]
+
+    def batches(self, rows: int) -> Iterator[Pair]:
+        """One pass: x (n, ...) and y (n,) as they are stored, n ≤ rows, in the order of the files; the sums of the
+        archives are checked.
+
+        Memory: one slice of so many rows (a shard that was stored by columns is read whole). Raises InputError for
+        damaged shards.
+        """
+        for path in self.files:
+            with reading(f"shards: {path}", "it must be an undamaged .npz file that can be read"), \
+                    zipfile.ZipFile(path) as archive, ExitStack() as stack:
+                parts = [slices(stack.enter_context(archive.open(f"{name}.npy")), rows)
+                         for name in ("x", "y")[:1 + self.labelled]]
+                for part in zip(*parts, strict=True):
+                    yield part[0], part[1] if self.labelled else None
+
+
+def header(stream: IO[bytes]) -> Member:
+    """The header of an .npy stream, which is left behind it. Raises ValueError where it is no .npy that NumPy stores
+    numbers in."""
+    read = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
+    major, _ = np.lib.format.read_magic(stream)
+    if major not in read:
+        raise ValueError(f"an array of format {major}")
+    shape, by_columns, dtype = read[major](stream)
+    return Member(shape, dtype, by_columns and len(shape) > 1)
+
+
+def slices(stream: IO[bytes], rows: int) -> Iterator[Array]:
+    """The array of an .npy stream, so many rows at a time. Raises ValueError where it ends early or goes on behind its
+    end."""
+    found = header(stream)
+    n, one = found.shape[0], int(np.prod(found.shape[1:], dtype=np.int64)) * found.dtype.itemsize
+    if found.by_columns:
+        data = stream.read(n * one)
+        whole = np.frombuffer(data, found.dtype).reshape(found.shape, order="F")
+        yield from (np.ascontiguousarray(whole[i:i + rows]) for i in range(0, n, rows))
+    else:
+        for i in range(0, n, rows):
+            count = min(rows, n - i)
+            data = stream.read(count * one)
+            yield np.frombuffer(data, found.dtype).reshape(count, *found.shape[1:])
+    if stream.read(1):                                # reading on to the end is also what checks the sum of the archive
+        raise ValueError("it goes on behind its end")
+
+
+def members(path: Path) -> dict[str, Member]:
+    """The headers of x and y in a shard. Raises InputError where it is no shard."""
+    need = "a shard is an .npz with an array x (n, ...) and, for labels, y (n,)"
+    with reading(f"shards: {path}", need), zipfile.ZipFile(path) as archive:
+        found = {}
+        for name in ("x", "y"):
+            if f"{name}.npy" in archive.namelist():
+                with archive.open(f"{name}.npy") as stream:
+                    found[name] = header(stream)
+    if "x" not in found:
+        raise InputError(f"shards: {path} has no array x; {need}")
+    for name, member in found.items():
+        if member.dtype.hasobject:
+            raise InputError(f"shards: {path}: array {name} holds objects; it must hold numbers")
+    x, y = found["x"], found.get("y")
+    if len(x.shape) < 2:
+        raise InputError(f"shards: {path}: x has shape {x.shape}; {need}")
+    if y is not None and y.shape != x.shape[:1]:
+        raise InputError(f"shards: {path}: y has shape {y.shape} and x {x.shape}; {need}")
+    return found
+
+
+def open_shards(path: NewPath) -> Shards:
+    """The shards of a folder, or the one that a path names: headers are read, no data.
+
+    Raises InputError where there is none, where a file is no shard, and where shards do not fit together.
+    """
+    path = Path(path)
+    files = sorted(path.glob("*.npz")) if path.is_dir() else [path]
+    if not files:
+        raise InputError(f"shards: {path} has no .npz file in it; a folder of shards holds .npz files with an array x "
+                         f"each")
+    found = [members(file) for file in files]
+    first = found[0]
+    for file, one in zip(files, found, strict=True):
+        if one["x"].shape[1:] != first["x"].shape[1:]:
+            raise InputError(f"shards: examples of {file} have shape {one['x'].shape[1:]}, of {files[0]} "
+                             f"{first['x'].shape[1:]}; "
+                             "they must agree")
+        if ("y" in one) != ("y" in first):
+            with_y, without = (file, files[0]) if "y" in one else (files[0], file)
+            raise InputError(f"shards: {with_y} has labels y and {without} has none; either all shards have them or "
+                             f"none")
+    return Shards(tuple(files), "y" in first, sum(one["x"].shape[0] for one in found), first["x"].shape[1:])

@@ -1,0 +1,89 @@
+"""Moved pictures with a teacher's answers: a picture moved by whole pixels has few forms, and the teacher is asked
+about each but once.
+
+A student that is small reads a batch in a fraction of the time that its teacher needs for it. With the answers kept, an
+epoch costs what the student costs.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from npkd.core.types import Array, Batch
+from npkd.core.validation import InputError
+
+LARGEST = 2 ** 30
+"""Bytes of answers worth keeping."""
+
+BLOCK, ASKED = 1000, 10_000
+"""Pictures that are gathered at once, so that their places stay in the cache, and that the teacher is asked about at
+once."""
+
+
+class Album:
+    """Every picture in all its moved forms, and what the teacher says of each.
+
+        x'_n,r,c = x_n,(r−u_n),(c−v_n),   u_n, v_n uniform on {−reach, …, reach}          (K8)
+
+    x (N, H·W)      the pictures, zero where nothing moves in;  shape (H, W);  reach ≥ 0, below both
+    answer          (n, H·W) -> (n, classes): the teacher's logits
+
+    ``draw`` gives each picture one of its (2·reach + 1)² forms with the answer to exactly that form. Raises InputError
+    where the shape is not that of a picture.
+    """
+
+    def __init__(self, x: Array, shape: Sequence[int], reach: int, answer: Callable[[Array], Array]) -> None:
+        if len(shape) != 2 or shape[0] * shape[1] != x.shape[1] or not 0 <= reach < min(shape):
+            raise InputError(f"Album: shape is {tuple(shape)} and reach {reach}; x has {x.shape[1]} inputs: H·W, reach "
+                             f"below both")
+        self.moves = list(itertools.product(range(-reach, reach + 1), repeat=2))
+        self.answer, self.reach, self.shape = answer, reach, tuple(shape)
+        margin = ((0, 0), (reach, reach), (reach, reach))
+        self.pictures = np.pad(x.reshape(len(x), *shape), margin).reshape(len(x), -1)   # what moves in is there already
+        self.logits: Array | None = None
+        self.known = np.zeros((len(self.moves), len(x)), bool)
+
+    @staticmethod
+    def size(x: Array, reach: int, answer: Array) -> int:
+        """Bytes that the answers to all forms of x (N, I) take, when one answer is as large as this."""
+        return (2 * reach + 1) ** 2 * len(x) * answer.nbytes
+
+    def columns(self, seen: Array) -> Array:
+        """Where in a picture with margins the inputs ``seen`` of each of its forms stand: (forms, len(seen))."""
+        (u, v), wide = np.array(self.moves).T[:, :, None], self.shape[1] + 2 * self.reach
+        # (K8)
+        return np.asarray((seen // self.shape[1] - u + self.reach) * wide + seen % self.shape[1] - v + self.reach)
+
+    def forms(self, which: Array, form: Array, columns: Array) -> Array:
+        """The pictures ``which`` (n,) in the forms ``form`` (n,), of each the ``columns`` of its form alone."""
+        shown = np.empty((len(which), columns.shape[1]), self.pictures.dtype)
+        for i in range(0, len(which), BLOCK):
+            places = columns[form[i:i + BLOCK]]
+            places += which[i:i + BLOCK, None] * self.pictures.shape[1]
+            # clip: written in place, not checked first
+            np.take(self.pictures.reshape(-1), places, out=shown[i:i + BLOCK], mode="clip")
+        return shown
+
+    def draw(self, batch: Batch, rng: np.random.Generator, seen: Array | None = None) -> Batch:
+        """The batch, whose rows must be the album's pictures, with "x" moved and "teacher", the answers.
+
+        ``seen``: inputs that "x" then holds alone. Raises InputError for a batch of another size.
+        """
+        n, every = len(self.pictures), np.arange(self.shape[0] * self.shape[1])
+        if len(batch["x"]) != n:
+            raise InputError(f"Album: the batch has {len(batch['x'])} examples; it must be the {n} of the album, in "
+                             f"their order")
+        form, all_of_them = rng.integers(len(self.moves), size=n), np.arange(n)
+        new = np.flatnonzero(~self.known[form, all_of_them])
+        for here in np.array_split(new, range(ASKED, len(new), ASKED)):
+            if len(here):
+                logits = self.answer(self.forms(here, form[here], self.columns(every)))
+                if self.logits is None:
+                    self.logits = np.empty((len(self.moves), n, logits.shape[1]), logits.dtype)
+                self.logits[form[here], here], self.known[form[here], here] = logits, True
+        assert self.logits is not None
+        return {**batch, "x": self.forms(all_of_them, form, self.columns(every if seen is None else seen)),
+                "teacher": self.logits[form, all_of_them]}

@@ -1,0 +1,195 @@
+"""Teachers of any origin as networks of npkd: their dense layers, checked; and a change of units of what they read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from npkd.core.types import Array
+from npkd.core.validation import InputError, one_of
+from npkd.data.batches import plain
+from npkd.nn.fast.workspace import predict
+from npkd.nn.model import Model
+from npkd.nn.network import Layer, Network
+from npkd.surgery.dependency import WEIGHTS
+
+APART = 32
+"""How many times larger than the median the weights that read a feature may be, before it is said to have a unit of its
+own."""
+
+AGREEMENT = 1e-3
+"""How far the answers of a function may be from those of the layers given with it, relative to the largest logit."""
+
+@dataclass(frozen=True, eq=False)
+class Layers:
+    """A network of another library: its dense layers, and the function that it is, to prove that they were taken over
+    rightly.
+
+    layers      (w, b) for each dense layer in order, w (O, I), b (O,) or None: arrays, or whatever NumPy can read as
+                arrays
+    answers     x (n, ...) float32, in the shape in which examples are given, -> (n, C): logits, or their softmax or
+                log-softmax; None: nothing is checked
+    activation  between the layers: "relu", "tanh" or "sigmoid"
+    """
+
+    layers: Sequence[tuple[Any, Any]]
+    answers: Callable[[Array], Any] | None = None
+    activation: str = "relu"
+
+
+Teacher = Network | Model | Layers | Sequence[tuple[Any, Any]]
+"""What can be compressed: npkd's own network, with its scaling or without, or the dense layers of any other."""
+
+
+def taken(teacher: Teacher) -> Model:
+    """The teacher as a network, with its scaling if it has one. Raises InputError for what is no classifier with layers
+    of weights."""
+    if isinstance(teacher, Model):
+        model = teacher
+    elif isinstance(teacher, Network):
+        model = Model(teacher)
+    elif isinstance(teacher, Layers):
+        model = Model(from_layers(teacher.layers, teacher.activation))
+    elif isinstance(teacher, (list, tuple)):
+        model = Model(from_layers(teacher, "relu"))
+    else:
+        more = (
+            "; a function alone does not show its layers: give npkd.Layers(layers, answers=function)"
+            if callable(teacher) else ""
+        )
+        raise InputError(f"compress: the teacher is of type {type(teacher).__name__}; "
+                         f"it must be a network of npkd, a list of (w, b), or Layers{more}")
+    layers = list(model.network.layers)
+    while layers and layers[0].op == "flatten":
+        del layers[0]                                                 # examples come flat
+    if not any(layer.op in WEIGHTS for layer in layers):
+        raise InputError("compress: the teacher has no dense layer; its neurons are what is removed")
+    network = Network(layers)
+    if outputs(network) < 2:
+        raise InputError("compress: the teacher has a single output; it must tell at least two classes apart, one "
+                         "logit for each")
+    return Model(network, model.scaling, model.about)
+
+
+def outputs(network: Network) -> int:
+    """How many logits the last layer of weights makes, with what a maxout behind it leaves of them."""
+    last = max(i for i, layer in enumerate(network.layers) if layer.op in WEIGHTS)
+    return int(network.widths[-1] // math.prod(layer.options["pieces"] for layer in network.layers[last:]
+                                               if layer.op == "maxout"))
+
+
+def from_layers(layers: Sequence[tuple[Any, Any]], activation: str) -> Network:
+    """A perceptron with the given dense layers (w (O, I), b (O,) or None), float32.
+
+    Raises InputError where shapes do not follow one another.
+    """
+    one_of("compress", "activation", activation, ("relu", "tanh", "sigmoid"))
+    made: list[Layer] = []
+    need = ("each layer must be a pair (w, b), w (O, I) with the outputs of the layer before as I, b (O,); "
+            "a w that is stored as (I, O) is given as w.T")
+    for k, pair in enumerate(layers):
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise InputError(f"compress: layer {k} of the teacher is {type(pair).__name__}, not a pair; {need}")
+        w = plain(pair[0])
+        b = np.zeros(w.shape[:1]) if pair[1] is None else plain(pair[1])
+        before = made[-1].params[0].shape[0] if made else None
+        if w.ndim != 2 or not w.size or b.shape != w.shape[:1] or (before is not None and w.shape[1] != before):
+            follows = "" if before is None else f" behind {before} outputs"
+            raise InputError(f"compress: layer {k} of the teacher has w {w.shape} and b {b.shape}{follows}; {need}")
+        if not (np.issubdtype(w.dtype, np.number) and np.issubdtype(b.dtype, np.number)):
+            raise InputError(f"compress: layer {k} of the teacher is of {w.dtype} and {b.dtype}; w and b must hold "
+                             f"numbers")
+        with np.errstate(over="ignore"):
+            params = np.ascontiguousarray(w, np.float32), np.ascontiguousarray(b, np.float32)
+        made += [Layer(activation)] * bool(made) + [Layer("dense", params)]
+    if not made:
+        raise InputError(f"compress: the teacher has no layers; {need}")
+    return Network(made)
+
+
+def agreeing(answers: Callable[[Array], Any], network: Network, x: Array) -> None:
+    """Raise InputError unless a function gives, on x (n, ...), the logits, softmax or log-softmax that the network
+    gives on the rows."""
+    z = predict(network, x.reshape(len(x), -1)).astype(np.float64)
+    got = plain(answers(x))
+    if got.shape != z.shape or not np.issubdtype(got.dtype, np.floating) or not np.isfinite(got).all():
+        raise InputError(f"compress: the function answers {len(x)} examples with {got.dtype} of shape {got.shape}; "
+                         f"it must give finite logits {z.shape}")
+    largest = max(float(np.abs(z).max()), np.finfo(np.float32).tiny)
+    # a log-softmax is logits minus a number an example
+    centred = [a - a.mean(axis=1, keepdims=True) for a in (got.astype(np.float64), z)]
+    soft = np.exp(z - z.max(axis=1, keepdims=True))
+    soft /= soft.sum(axis=1, keepdims=True)
+    off = np.minimum(np.abs(centred[0] - centred[1]).max() / largest, np.abs(got - soft).max())
+    if off > AGREEMENT:
+        n = int(np.abs(centred[0] - centred[1]).max(axis=1).argmax())
+        raise InputError(
+            f"compress: the function and the layers given with it do not compute the same: on example {n} it says "
+            f"{shown(got[n])}, they say "
+            f"{shown(z[n])}; look at the order of the layers, w as (O, I), the activation between them, and the "
+            f"scaling of x")
+
+
+def shown(a: Array) -> str:
+    """The first numbers of a vector."""
+    return "(" + ", ".join(f"{value:.3g}" for value in a[:3]) + (", …)" if len(a) > 3 else ")")
+
+
+def adds_inputs(network: Network) -> bool:
+    """Is what the first layer of weights reads added to something behind it? It then cannot be measured in other
+    units."""
+    first = next(i for i, layer in enumerate(network.layers) if layer.op in WEIGHTS)
+    return any(layer.back and i - layer.back <= first for i, layer in enumerate(network.layers))
+
+
+def unit_of(root_mean_square: float) -> float:
+    """A power of two by which x is divided while it is learnt from, so that the steps fit: 1 where it has the size of
+    ordinary inputs."""
+    if root_mean_square == 0 or 0.1 <= root_mean_square <= 4:
+        return 1.0
+    return 2.0 ** min(max(round(math.log2(root_mean_square)), -100), 100)
+
+
+def units_of(network: Network) -> Array | None:
+    """Powers of two (I,) by which the inputs of a perceptron are divided, each by its own, while it is learnt from;
+    None where all are 1.
+
+    Where features are of very different sizes, so are the weights that read them, the other way round: a column of the
+    first layer that is more than APART times the median one, or less than its APART-th, says the unit of its feature.
+    What no weight reads has none.
+    """
+    first = network.layers[0]
+    if first.op != "dense" or adds_inputs(network):
+        return None
+    size = np.linalg.norm(first.params[0].astype(np.float64), axis=0)
+    read = size > 0
+    if not read.any():
+        return None
+    ratio = np.where(read, np.median(size[read]), 1) / np.where(read, size, 1)
+    apart = (ratio > APART) | (ratio < 1 / APART)
+    return (
+        np.where(apart, 2.0 ** np.clip(np.round(np.log2(ratio)), -100, 100), 1.0).astype(np.float32) if apart.any()
+        else None
+    )
+
+
+def scaled(network: Network, factor: float | Array) -> Network:
+    """The network that gives on x / factor what ``network``, which must not add its inputs to anything, gives on x.
+
+    A power of two makes that exact, bit for bit (but for denormals).
+    factor  one for all inputs, or of a perceptron (I,), one for each;   Raises InputError where that is beyond float32.
+    """
+    k = next(i for i, layer in enumerate(network.layers) if layer.op in WEIGHTS)
+    w, b = network.layers[k].params
+    front = network.layers[0]
+    factor = np.asarray(factor, w.dtype)
+    with np.errstate(over="ignore"):
+        w = w * (factor[np.asarray(front.options["kept"])] if factor.ndim and front.op == "select" else factor)
+    if not np.isfinite(w).all():
+        raise InputError(f"compress: the first layer times {factor.max():g}, the size of the inputs, is beyond "
+                         f"float32; rescale x")
+    return network.replace({k: replace(network.layers[k], params=(w, b))})

@@ -1,0 +1,77 @@
+"""One way through a network: its steps one after another, each in memory of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from npkd.core.types import Array
+from npkd.nn.convolution import pair
+from npkd.nn.fast.maps import Conv, MaxPool
+from npkd.nn.fast.products import CACHE, LONG
+from npkd.nn.fast.steps import Dense, Plain, Relu, Reshape, renew
+from npkd.nn.network import Layer, Network
+
+Step = Dense | Relu | Reshape | Conv | MaxPool | Plain
+
+
+def step_of(layer: Layer, gradient: Sequence[Array], rows: int, shared: bool) -> Step:
+    """The fastest step there is for a layer; the last resort is its plain form."""
+    if layer.op == "dense":
+        return Dense(layer.params, gradient, rows, shared)
+    if layer.op == "conv2d":
+        return Conv(layer, gradient, LONG if shared else CACHE)
+    if layer.op == "relu":
+        return Relu()
+    if layer.op in ("flatten", "unflatten"):
+        return Reshape(layer)
+    if layer.op == "max_pool":
+        size, stride, padding = layer.options["size"], layer.options.get("stride"), layer.options.get("padding", 0)
+        sides = pair("max_pool", "size", size, 1)
+        if (stride is None or pair("max_pool", "stride", stride, 1) == sides) and pair("max_pool", "padding", padding,
+                                                                                       0) == (0, 0):
+            return MaxPool(sides, LONG if shared else CACHE)
+    return Plain(layer, gradient)
+
+
+class Lane:
+    """The steps of a network one after another, for up to ``rows`` examples; gradients go to ``gradients``, for each
+    layer one a parameter.
+
+    ``shared``: it is one of two, and gets out of the other's way: few long calls, without Python's lock.
+    """
+
+    def __init__(self, network: Network, gradients: Sequence[Sequence[Array]], rows: int, shared: bool) -> None:
+        self.gradients = gradients
+        self.steps = [step_of(layer, gradient, rows, shared) for layer,
+                      gradient in zip(network.layers, gradients, strict=True)]
+        self.first = next(i for i, layer in enumerate(network.layers) if layer.params)
+
+    def forward(self, x: Array, rng: np.random.Generator | None) -> list[Array]:
+        """Activations, that of the input first."""
+        activations = [x]
+        for i, step in enumerate(self.steps):
+            if isinstance(step, Plain):
+                y = step.forward(activations[-1], rng, activations[i - step.layer.back] if step.layer.back else None)
+            else:
+                y = step.forward(activations[-1])
+            activations.append(y)
+        return activations
+
+    def backward(self, sensitivities: Mapping[int, Array], beta: float, inputs: bool) -> Array:
+        """gradients ← those of the sensitivities + beta · gradients. The sensitivity of x with ``inputs``."""
+        last = max(sensitivities)
+        for gradient in self.gradients[last:]:                  # not reached by any sensitivity
+            renew(gradient, [np.zeros_like(g) for g in gradient], beta)
+        first = 0 if inputs else self.first
+        entering, d = dict(sensitivities), sensitivities[last]  # those that do not come from the layer right behind
+        for i in reversed(range(first, last)):
+            step = self.steps[i]
+            d = step.backward(d, beta, needs_dx=inputs or i > first)
+            if isinstance(step, Plain) and step.layer.back:
+                at = i - step.layer.back
+                entering[at] = entering[at] + step.dskip if at in entering else step.dskip
+            if i in entering and (inputs or i > first):
+                d = d + entering[i]                             # not in place: d may be a view of what the caller gave
+        return d

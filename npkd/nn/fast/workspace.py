@@ -1,0 +1,194 @@
+"""The same network, the same numbers, in memory that is set up once: what training runs on.
+
+The plain form (network.py) allocates every result; this one keeps a buffer for each and does all matrix products in
+place. Its gradients come as ``gradient ← new + β · gradient``, which is what the β of gemm computes anyway: with β = 0
+that is the gradient, with β = μ it is the velocity of momentum, for nothing. tests/nn/fast/test_workspace.py holds it
+equal to the plain form; docs/4-training.md shows what each of these choices is worth.
+
+SciPy and NumPy carry an OpenBLAS each, with a pool of threads each, and two pools in one loop fight for the cores. The
+products of dense layers are SciPy's. Those of maps are small and come in stacks, which NumPy computes; a network of
+maps therefore keeps either pool to one thread, and where it has two cores it shares out the examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from npkd.core.types import Array
+from npkd.core.validation import InputError
+from npkd.nn import cost
+from npkd.nn.fast.lanes import Lane
+from npkd.nn.fast.maps import FEW
+from npkd.nn.fast.steps import Plain
+from npkd.nn.fast.threads import Pair, quiet, threads
+from npkd.nn.network import Network, at_once, check_sensitivities, convolves
+
+T = TypeVar("T")
+
+WORTH = 80_000_000
+"""With fewer multiply-accumulates than these in a batch a second core costs more than it brings."""
+
+
+def shaped(part: Array, shape: tuple[int, ...]) -> Array:
+    """A view of ``part`` with that shape. Of a matrix the shorter axis runs fastest: gemm then shares its work out
+    better. Of the weights of a convolution it is the output channel, so that what one row of the kernel weighs is a
+    matrix (kw·C, F).
+    """
+    if len(shape) == 2 and shape[0] < shape[1]:
+        return part.reshape(shape[::-1]).T
+    if len(shape) == 4:
+        return part.reshape(*shape[1:], shape[0]).transpose(3, 0, 1, 2)
+    return part.reshape(shape)
+
+
+class Joined(Sequence[Array]):
+    """The activations of two halves of the examples. One is put together when somebody asks for it: most nobody
+    does."""
+
+    def __init__(self, x: Array, halves: Sequence[list[Array]]) -> None:
+        self.halves, self.whole = halves, {0: x}
+
+    def __len__(self) -> int:
+        return len(self.halves[0])
+
+    def __getitem__(self, i: Any) -> Any:
+        if isinstance(i, slice):
+            return [self[k] for k in range(len(self))[i]]
+        i = range(len(self))[i]
+        if i not in self.whole:
+            self.whole[i] = np.concatenate([half[i] for half in self.halves])
+        return self.whole[i]
+
+
+class Workspace:
+    """A network laid out for training.
+
+    network      the same layers, their parameters now views of one vector
+    parameters   (P,) that vector: an optimiser's step is one call on it
+    gradient     (P,) the gradients in the same order, after ``backward``
+    layout       for each layer, for each of its parameters, its slice of the vector
+
+    Where the network has maps and enough to do, half of the examples are computed on a second core: each half has the
+    steps of a lane to itself, and their gradients are added up. ``with workspace.alone:`` is the time in which BLAS
+    leaves it both cores. The given network is not changed. Raises InputError unless all its arrays are float32 or all
+    float64.
+    """
+
+    def __init__(self, network: Network, rows: int) -> None:
+        arrays = [p for layer in network.layers for p in layer.params]
+        dtypes = {a.dtype for a in arrays}
+        if len(dtypes) != 1 or not dtypes <= {np.dtype(np.float32), np.dtype(np.float64)}:
+            raise InputError(f"Workspace: parameters are {sorted(map(str, dtypes))}; all must be float32, or all "
+                             f"float64")
+        self.parameters = np.empty(sum(a.size for a in arrays), dtypes.pop())
+        self.gradient = np.zeros_like(self.parameters)
+        self.layout: list[list[slice]] = []
+        layers, start = [], 0
+        for layer in network.layers:
+            self.layout.append([])
+            for p in layer.params:
+                self.layout[-1].append(slice(start, start + p.size))
+                start += p.size
+            layers.append(replace(layer,
+                                  params=self.views(self.parameters, [p.shape for p in layer.params], self.layout[-1])))
+            for view, p in zip(layers[-1].params, layer.params, strict=True):
+                view[...] = p
+        self.network, self.rows = Network(layers), rows
+        maps = convolves(network) and threads() > 1
+        self.alone: AbstractContextManager[None] = quiet if maps and rows >= FEW else nullcontext()
+        self.pair = Pair() if maps and rows >= 2 * FEW else None
+        self.single, self.halves = self.lane(self.gradient, rows, shared=False), list[Lane]()
+        if self.pair is not None:
+            self.other, half = np.zeros_like(self.gradient), rows - rows // 2
+            self.halves = [self.lane(vector, half, shared=True) for vector in (self.gradient, self.other)]
+        self.independent = not any(layer.op in ("batch_norm", "dropout") for layer in network.layers)
+        self.macs, self.shape = 0, ()
+        self.activations: Sequence[Array] = []
+
+    @staticmethod
+    def views(vector: Array, shapes: Sequence[tuple[int, ...]], places: Sequence[slice]) -> tuple[Array, ...]:
+        """Parts of a vector in these shapes."""
+        return tuple(shaped(vector[place], shape) for place, shape in zip(places, shapes, strict=True))
+
+    def lane(self, gradient: Array, rows: int, shared: bool) -> Lane:
+        """A lane for so many examples, whose gradients go to this vector."""
+        shapes = [[p.shape for p in layer.params] for layer in self.network.layers]
+        return Lane(self.network, [self.views(gradient, *both) for both in zip(shapes, self.layout, strict=True)],
+                    rows, shared)
+
+    def shared_out(self, x: Array, rng: np.random.Generator | None) -> bool:
+        """Are these examples computed in two halves?"""
+        if len(x) < 2 * FEW or not (self.independent or rng is None):
+            return False
+        if self.shape != x.shape[1:]:
+            self.shape, self.macs = x.shape[1:], cost.of(self.network, x.shape[1:]).macs
+        return len(x) * self.macs >= WORTH
+
+    def forward(self, x: Array, rng: np.random.Generator | None = None) -> Sequence[Array]:
+        """Activations as from ``network(x, rng)``, in buffers that the next call overwrites. x (n, ...), contiguous, n
+        ≤ rows.
+
+        Raises InputError for more examples than ``rows``, and where x does not fit the first layer that asks for a
+        shape.
+        """
+        if len(x) > self.rows:
+            raise InputError(f"Workspace: got {len(x)} examples; it was made for {self.rows} rows at most")
+        with self.alone:
+            if self.pair is not None and self.shared_out(x, rng):
+                self.activations = Joined(x, self.both(lambda lane, part: lane.forward(x[part], rng), len(x)))
+            else:
+                self.activations = self.single.forward(x, rng)
+        return self.activations
+
+    def both(self, work: Callable[[Lane, slice], T], n: int) -> list[T]:
+        """What one lane does with the first half of n examples, and another with the second."""
+        assert self.pair is not None
+        (one, other), parts = self.halves, (slice(n // 2), slice(n // 2, n))
+        return self.pair.both(lambda: work(one, parts[0]), lambda: work(other, parts[1]))
+
+    def backward(self, sensitivities: Mapping[int, Array], beta: float = 0.0, *, inputs: bool = False) -> Array | None:
+        """gradient ← Σ over ``sensitivities`` of their gradients + beta · gradient.
+
+        Returns the sensitivity of x with ``inputs``; else it is not computed.
+        Sensitivities of another dtype than the network's are rounded to it.
+        """
+        check_sensitivities(sensitivities, self.activations)
+        given = {i: d.astype(self.parameters.dtype, copy=False) for i, d in sensitivities.items()}
+
+        def back(lane: Lane, part: slice) -> Array:
+            return lane.backward({i: d[part] for i, d in given.items()}, 0.0 if lane in self.halves[1:] else beta,
+                                 inputs)
+
+        with self.alone:
+            if isinstance(self.activations, Joined):
+                parts = self.both(back, len(self.activations[0]))
+                self.gradient += self.other
+            else:
+                parts = [back(self.single, slice(None))]
+        return np.concatenate(parts) if inputs else None
+
+    def adopt(self, network: Network) -> None:
+        """Take over the running moments of ``network``, which is this workspace's own with nothing else changed."""
+        self.network = network
+        for lane in (self.single, *self.halves):
+            for step, layer in zip(lane.steps, network.layers, strict=True):
+                if isinstance(step, Plain):
+                    step.layer = layer
+
+
+def predict(network: Network, x: Array, rows: int = 4096) -> Array:
+    """The last activation for every example, as ``network.predict``, computed in a workspace: x (N, I) -> (N, C).
+
+    ``rows`` at a time, and fewer where there are maps, which are large. Raises InputError without examples.
+    """
+    if not len(x):
+        raise InputError("predict: x has no examples; it needs at least one")
+    rows = at_once(network, rows)
+    space = Workspace(network, min(rows, len(x)))
+    return np.concatenate([space.forward(np.ascontiguousarray(x[i:i + rows]))[-1].copy()
+                           for i in range(0, len(x), rows)])

@@ -1,0 +1,87 @@
+"""What raw inputs go through before a network sees them: one offset and one factor a feature."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from npkd.core.types import Array
+from npkd.core.validation import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """What the inputs of a network go through first: one offset and one factor a feature.
+
+        scaled_ni = (x_ni − offset_i) · factor_i
+
+    offset (I,)   factor (I,), positive   finite float32. Raises InputError for anything else.
+    """
+
+    offset: Array
+    factor: Array
+
+    def __post_init__(self) -> None:
+        a, f = self.offset, self.factor
+        if a.ndim != 1 or a.shape != f.shape or a.dtype != np.float32 or f.dtype != np.float32:
+            raise InputError(f"Scaling: offset is {a.shape} {a.dtype}, factor {f.shape} {f.dtype}; both must be (I,) "
+                             f"float32")
+        if not (np.isfinite(a).all() and np.isfinite(f).all() and (f > 0).all()):
+            raise InputError("Scaling: offset or factor is beyond float32, or a factor is not positive; rescale the "
+                             "inputs")
+
+    @staticmethod
+    def range(low: float, high: float, width: int) -> Scaling:
+        """The range low … high of all features is mapped to 0 … 1. Raises InputError unless low < high."""
+        if not low < high:
+            raise InputError(f"Scaling: the range of the inputs is {low} … {high}; its lower end must be below its "
+                             f"upper end")
+        with np.errstate(over="ignore"):         # the constructor refuses what comes of it
+            return Scaling(np.full(width, low, np.float32), np.full(width, 1 / (high - low), np.float32))
+
+    @staticmethod
+    def standard(x: Array) -> Scaling:
+        """Each feature of x (N, ...) is centred and divided by its deviation (over N), computed in float64.
+
+        A feature that is constant, to the precision of float32, keeps its size (factor 1): it becomes 0 on x.
+        """
+        x = flat("Scaling.standard", x)
+        with np.errstate(over="ignore", invalid="ignore"):
+            offset, deviation = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
+            largest = np.maximum(abs(x.max(axis=0).astype(np.float64)), abs(x.min(axis=0).astype(np.float64)))
+            single = np.finfo(np.float32)
+            # no more than the offset's rounding
+            deviation[deviation <= np.maximum(single.eps * largest, single.tiny)] = 1
+            return Scaling(offset.astype(np.float32), (1 / deviation).astype(np.float32))
+
+    def apply(self, x: Array) -> Array:
+        """x (N, ...) of any numbers -> (N, I) float32, flattened in C order, scaled.
+
+        Raises InputError where x does not have I features, or a value is not finite, or not finite in float32 once
+        scaled.
+        """
+        x = flat("Scaling.apply", x)
+        if x.shape[1] != len(self.offset):
+            raise InputError(f"Scaling.apply: x has {x.shape[1]} features; it must have {len(self.offset)}")
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled = x.astype(np.result_type(x.dtype, np.float32))     # wide numbers are rounded after the scaling
+            scaled -= self.offset
+            scaled *= self.factor
+            scaled = scaled.astype(np.float32, copy=False)
+        wrong = ~np.isfinite(scaled)
+        if wrong.any():
+            n, i = (int(k) for k in np.argwhere(wrong)[0])
+            raise InputError(f"Scaling.apply: x holds {x[n, i]} at ({n}, {i}); it must be finite, also in float32 once "
+                             f"scaled")
+        return scaled
+
+
+def flat(who: str, x: Array) -> Array:
+    """x (N, ...) as (N, I), a view where that is possible. Raises InputError unless it holds examples of numbers."""
+    if not (np.issubdtype(x.dtype, np.integer) or np.issubdtype(x.dtype, np.floating)):
+        raise InputError(f"{who}: x is of {x.dtype}; it must hold integers or floating-point numbers")
+    if x.ndim < 2 or not x.size:
+        raise InputError(f"{who}: x has shape {x.shape}; it must be (N, ...) with at least one example and one feature")
+    return x.reshape(len(x), math.prod(x.shape[1:]))

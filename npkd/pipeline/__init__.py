@@ -1,0 +1,1 @@
+"""Compression end to end: teacher, target, recipe, rounds of removal and distillation."""

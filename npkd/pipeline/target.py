@@ -1,0 +1,139 @@
+"""How small: the target of a compression, as a user writes it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from npkd.core.validation import InputError, one_of, positive
+from npkd.nn import cost
+
+SIZES = ("macs", "parameters", "bytes", "neurons")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A bound on the student.
+
+    kind    "macs", "parameters", "bytes" or "neurons" (inputs read and hidden neurons): the bound is on that number;
+            "widths": on the neurons of each layer; "error": on the rise of the validation error over the teacher's, in
+            percentage points
+    bound   the number; for "widths" the multiply-accumulates that they make
+    widths  of "widths" alone: the most neurons of each layer, inputs first, the outputs left out
+    geometry    how the teacher's layers meet its widths, see npkd.surgery.widths; None: of a perceptron
+
+    Raises InputError for other kinds and for numbers that are not finite and positive. What is possible depends on the
+    teacher: ``require``.
+    """
+
+    kind: str
+    bound: float
+    widths: tuple[int, ...] = ()
+    geometry: cost.Geometry | None = None
+
+    def __post_init__(self) -> None:
+        one_of("target", "kind", self.kind, (*SIZES, "widths", "error"))
+        positive("target", "bound", self.bound, zero=self.kind == "widths")
+        if bool(self.widths) != (self.kind == "widths"):
+            raise InputError(f"target: kind is {self.kind} and widths are {self.widths}; widths belong to the kind "
+                             f"widths, and to no other")
+
+    def size(self, widths: Sequence[int]) -> float:
+        """What the bound counts, for a network with these widths, inputs and outputs included."""
+        return float(getattr(cost.of_widths(widths, geometry=self.geometry),
+                             self.kind if self.kind in SIZES else "macs"))
+
+    def smallest(self, teacher_widths: Sequence[int], keep_inputs: bool = False) -> float:
+        """What it counts with one neuron a layer, beside what cannot become smaller: no layer is ever empty."""
+        stays = self.stays(keep_inputs)
+        return self.size([*(w if k in stays else 1 for k, w in enumerate(teacher_widths[:-1])), teacher_widths[-1]])
+
+    def stays(self, keep_inputs: bool) -> set[int]:
+        """Numbers of the widths that cannot become smaller."""
+        return {*(self.geometry.fixed if self.geometry else ()), *([0] if keep_inputs else ())}
+
+    def require(self, teacher_widths: Sequence[int], keep_inputs: bool = False) -> None:
+        """Raise InputError, which names the nearest possible target, unless a student of this teacher (outputs
+        included) can be within it."""
+        if self.kind == "widths":
+            most = list(teacher_widths[:-1])
+            if len(self.widths) != len(most):
+                raise InputError(f"target: widths are {chain(self.widths)}; the teacher has {chain(most)}, and one is "
+                                 f"needed for each of them")
+            stays = self.stays(keep_inputs)
+            nearest = [m if k in stays else min(max(w, 1), m) for k,
+                       (w, m) in enumerate(zip(self.widths, most, strict=True))]
+            if nearest != list(self.widths):
+                inputs = ", and all inputs are to be kept" * keep_inputs
+                raise InputError(f"target: widths are {chain(self.widths)}, but the teacher has {chain(most)}{inputs}; "
+                                 f"the nearest possible are {chain(nearest)}")
+        elif self.kind != "error":
+            smallest, whole = self.smallest(teacher_widths, keep_inputs), self.size(teacher_widths)
+            if self.bound < smallest:
+                inputs = " and all inputs" * keep_inputs
+                raise InputError(f"target: {self.kind} is {self.bound:.12g}; the smallest that this network can be is "
+                                 f"{smallest:.12g}, "
+                                 f"one neuron a layer{inputs}")
+            if self.bound > whole:
+                raise InputError(f"target: {self.kind} is {self.bound:.12g}, but the teacher has {whole:.12g}; "
+                                 "the target must not be above that")
+
+    def after(self, done: float, teacher_widths: Sequence[int]) -> Target:
+        """The target of a round: of the way from the teacher (outputs included) to this target, the part ``done`` (0 <
+        done ≤ 1).
+
+            budget_r = size(teacher)^(1 − r/R) · target^(r/R)                             (W11)
+
+        For widths (W11) holds for each of them. A target of error has no such parts and stays what it is.
+        """
+        if done == 1 or self.kind == "error":
+            return self
+        if self.kind == "widths":
+            # (W11)
+            rounds = tuple(max(w, int(m * (w / m) ** done)) for w,
+                           m in zip(self.widths, teacher_widths[:-1], strict=True))
+            return replace(self, widths=rounds, bound=self.size([*rounds, teacher_widths[-1]]))
+        whole = self.size(teacher_widths)
+        return replace(self, bound=whole * (self.bound / whole) ** done)                                         # (W11)
+
+
+def chain(widths: Sequence[int]) -> str:
+    """784-300-100."""
+    return "-".join(map(str, widths))
+
+
+def parse(text: str, teacher_widths: Sequence[int], keep_inputs: bool = False,
+          geometry: cost.Geometry | None = None) -> Target:
+    """A target from words: ``macs=26620``, ``macs=10%`` (of the teacher's), ``neurons=120``, ``widths=97-71-33``,
+    ``error=+0.5`` (points).
+
+    Raises InputError that says what can be written, for unknown words and numbers that are not positive, and that names
+    the nearest possible target for one that no student of a teacher with these widths (outputs included) can be within.
+    """
+    kind, equals, number = text.partition("=")
+    if kind not in (*SIZES, "widths", "error") or not equals:
+        raise InputError(f"target: got {text!r}; write macs=N, parameters=N, bytes=N or neurons=N (or N%), widths=N-N, "
+                         f"or error=+POINTS")
+    if kind == "widths":
+        if not re.fullmatch("[0-9]{1,9}(-[0-9]{1,9})*", number):
+            raise InputError(f"target: got {text!r}; after widths= it needs a number for each layer, inputs first, as "
+                             f"in 97-71-33")
+        widths = tuple(map(int, number.split("-")))
+        one_each = len(widths) == len(teacher_widths) - 1            # else it is refused at once
+        size = float(cost.of_widths([*widths, teacher_widths[-1]], geometry=geometry).macs) if one_each else 0.0
+        target = Target(kind, size, widths, geometry)
+        target.require(teacher_widths, keep_inputs)
+        return target
+    try:
+        value = float(number.removesuffix("%"))
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0) or (kind == "error" and number.endswith("%")):
+        raise InputError(f"target: got {text!r}; after {kind}= it needs a positive number")
+    if number.endswith("%"):
+        value = min(value * float(getattr(cost.of_widths(teacher_widths, geometry=geometry), kind)) / 100, 1e300)
+    target = Target(kind, value, geometry=geometry)
+    target.require(teacher_widths, keep_inputs)
+    return target

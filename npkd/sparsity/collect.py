@@ -1,0 +1,126 @@
+"""What layer-by-layer distillation asks of the data: statistics of every layer of weights, and what an error of its
+outputs weighs in the end.
+
+A convolution is a dense layer that reads a patch at every position: each patch is a row of H, its outputs a row of Z.
+Derivation: docs/6-layer-wise.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from npkd.core.types import Array
+from npkd.core.validation import InputError
+from npkd.nn.convolution import Grid
+from npkd.nn.fast.workspace import Workspace
+from npkd.nn.network import Layer, Network
+from npkd.sparsity.statistics import Statistics, merge
+from npkd.surgery.dependency import WEIGHTS
+
+POSITIONS = 8
+"""Of a map, drawn anew for every example: neighbouring patches say much the same. What the sample costs is measured in
+docs/6-layer-wise.md."""
+
+
+def readers(network: Network) -> list[int]:
+    """Indices of the layers of weights: dense and conv2d."""
+    return [i for i, layer in enumerate(network.layers) if layer.op in WEIGHTS]
+
+
+def matrix(layer: Layer) -> Array:
+    """The weights of a layer as a matrix (O, d), float64, a row for each output: of a convolution d = kh·kw·C, the
+    channels running fastest."""
+    return np.asarray(layer.params[0].reshape(len(layer.params[0]), -1), np.float64)
+
+
+def columns_of(layer: Layer, unit: Array) -> Array:
+    """For every column of ``matrix`` the neuron that it reads, where ``unit`` (J,) says it of the last axis: (d,)."""
+    return np.tile(unit, matrix(layer).shape[1] // len(unit))
+
+
+def rows(layer: Layer, x: Array, z: Array, rng: np.random.Generator, positions: int) -> tuple[Array, Array]:
+    """What a layer reads and what it ought to give, as rows: x, z of an activation -> (n, d), (n, O).
+
+    Of maps so many positions of each example are drawn, without replacement; all, in their order, where there are not
+    more.
+    """
+    if layer.op == "dense":
+        return x, z
+    stride, padding, dilation = (layer.options.get(name, default) for name,
+                                 default in (("stride", 1), ("padding", 0), ("dilation", 1)))
+    grid = Grid("gather", x.shape[1:3], layer.params[0].shape[1:3], stride, padding, dilation)
+    every, Q = z.shape[1] * z.shape[2], grid.positions[1]
+    at = np.tile(np.arange(every), (len(x), 1))
+    if positions < every:
+        at = np.argsort(rng.random((len(x), every)), axis=1)[:, :positions]
+    n, p, q = np.repeat(np.arange(len(x)), at.shape[1]), at.ravel() // Q, at.ravel() % Q
+    around = grid.padded(x)
+    patches = np.stack([around[n, row.start + p * grid.stride[0], column.start + q * grid.stride[1]] for _, _, row,
+                        column in grid.offsets()],
+                       axis=1)                                     # (n, kh·kw, C)
+    return patches.reshape(len(n), -1), z[n, p, q]
+
+
+def gather(
+    student: Network, teacher: Network, batches: Callable[[], Iterable[Array]], layers: Sequence[int],
+    positions: int = POSITIONS
+) -> list[Statistics]:
+    """Statistics of layers of weights: what the student feeds each of them, against what each gives in the teacher. One
+    pass.
+
+    ``positions``: of the maps of each example that a convolution is seen at; for a layer the same ones are drawn in
+    every pass.
+    Raises InputError where there are no examples.
+    """
+    parts: list[list[Statistics]] = [[] for _ in layers]
+    spaces: tuple[Workspace, Workspace] | None = None
+    drawn = [np.random.default_rng([0, i]) for i in layers]
+    for x in batches():
+        if not len(x):
+            continue
+        if spaces is None or len(x) > spaces[0].rows:
+            spaces = Workspace(student, len(x)), Workspace(teacher, len(x))
+        own = spaces[0].forward(x)
+        target = own if student is teacher else spaces[1].forward(x)
+        for held, i, rng in zip(parts, layers, drawn, strict=True):
+            h, z = rows(student.layers[i], own[i], target[i + 1], rng, positions)
+            held[:] = [merge([*held, Statistics.of(h, z)])]
+    if spaces is None:
+        raise InputError("distil: the data has no examples; it needs at least one")
+    return [held[0] for held in parts]
+
+
+def sensitivities(network: Network, x: Array, layers: Sequence[int]) -> list[Array]:
+    """What an error of each output of a layer of weights weighs in the end.
+
+        s_o² = 1/N Σ_n Σ_pq Σ_c (∂ logit_c / ∂ z_npqo)²                               (W14)
+
+    To first order, and if errors at different positions are independent, Σ_o s_o² (mean squared error of z_o) is then
+    the squared error of the logits, so that errors of all neurons and all layers are in one unit. A dense layer has one
+    position. x (N, ...) -> (O,) for each of ``layers``, positive (a neuron that nobody feels weighs a millionth of the
+    others).
+    Raises InputError where the network ends in maps.
+    """
+    activations, backwards = [x], []
+    for i, layer in enumerate(network.layers):
+        y, backward = layer.forward(activations[-1], None, activations[i - layer.back] if layer.back else None)
+        activations.append(y)
+        backwards.append(backward)
+    if activations[-1].ndim != 2:
+        raise InputError(f"distil: the network gives {activations[-1].shape} for {len(x)} examples; it must end in "
+                         f"logits (N, C)")
+    total = {i: np.zeros(activations[i + 1].shape[-1]) for i in layers}
+    for c in range(activations[-1].shape[1]):
+        d = np.zeros_like(activations[-1])
+        d[:, c] = 1
+        entering = {len(network.layers): d}
+        for i in range(len(network.layers) - 1, min(layers) - 1, -1):
+            d = entering.pop(i + 1)
+            if i in total:
+                total[i] += (d.astype(np.float64) ** 2).reshape(-1, d.shape[-1]).sum(axis=0) / len(x)    # (W14)
+            for at, part in zip((i, i - network.layers[i].back), backwards[i](d)[:2 if network.layers[i].back else 1],
+                                strict=False):
+                entering[at] = entering[at] + part if at in entering else part
+    return [np.sqrt(np.maximum(total[i], 1e-12 * (float(total[i].max()) or 1.0))) for i in layers]

@@ -1,0 +1,205 @@
+"""How an error of one layer reaches the outputs: what is measured on the data, and what is bounded by Lipschitz
+constants.
+
+A network is read as stages: whatever stands in front of a dense layer, and that layer. Derivation:
+docs/6-layer-wise.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import linalg
+
+from npkd.core.types import Array
+from npkd.core.validation import InputError, finite, floats
+from npkd.nn.network import Layer, Network
+from npkd.surgery.removal import junctions
+
+
+@dataclass(frozen=True, eq=False)
+class Propagation:
+    """The errors of a student's L stages on the data, in root mean squares over the examples, and what they can do to
+    its outputs.
+
+        E_l = ‖Z_l − Ẑ_l‖/√N,   ε_l = ‖Z_l − s_l(Z_{l−1})‖/√N                         (R1)
+
+    measured (L,)   E_l: what stage l gives in the student, from its own activations, against the teacher's Z_l; the
+                    last one is the error of the outputs
+    added (L,)      ε_l: what stage l of the student does wrong when it is fed with the teacher's activations
+    factor (L,)     Λ_l: how much longer stage l can make a difference, (R2)
+
+    Errors are those of the outputs that the next stage reads.
+    """
+
+    measured: Array
+    added: Array
+    factor: Array
+
+    @property
+    def reach(self) -> Array:
+        """How much longer the stages behind l can make its error: Λ_{l+1} ⋯ Λ_L, (L,)."""
+        return np.append(np.cumprod(self.factor[:0:-1])[::-1], 1.0)
+
+    def terms(self, cut: int = 0) -> Array:
+        """What each stage contributes (L,) to the bound that measures the first ``cut`` stages and bounds those behind.
+
+            B_k = E_k Λ_{k+1} ⋯ Λ_L + Σ_{l>k} ε_l Λ_{l+1} ⋯ Λ_L                       (R3)
+
+        The sum is ``bound(cut)``. Raises InputError unless 0 ≤ cut ≤ L.
+        """
+        if not 0 <= cut <= len(self.factor):
+            raise InputError(f"propagation: cut is {cut}; it must lie in 0 … {len(self.factor)}, the number of stages")
+        error = np.where(np.arange(len(self.factor)) < cut, 0.0, self.added)
+        if cut:
+            error[cut - 1] = self.measured[cut - 1]
+        return np.asarray(error * self.reach)                                          # (R3)
+
+    def bound(self, cut: int = 0) -> float:
+        """B_cut of (R3), at least the error of the outputs; B_L is that error itself."""
+        return float(self.terms(cut).sum())
+
+
+STRETCH = {"relu": 1.0, "tanh": 1.0, "sigmoid": 0.25, "maxout": 1.0, "gate": 1.0, "batch_norm": 1.0, "dropout": 1.0,
+           "select": 1.0,
+           "flatten": 1.0, "unflatten": 1.0, "offset": 1.0}
+"""The largest slope of what may stand between dense layers; of gate and batch_norm it depends on their parameters."""
+
+
+def slopes(layer: Layer) -> Array:
+    """The largest slope of each neuron of a layer that is not dense, as the network predicts: (J,), or () where all
+    have the same.
+
+    relu, tanh, maxout, dropout (off), select, flatten, unflatten, offset 1;   sigmoid ¼;   gate |g_j|;   batch_norm
+    |γ_j|/√(v_j + ε), v the running variance. Raises InputError for batch_norm without running moments, which has no
+    slope until then, and for all other ops: an addition, or a map that is read at overlapping places, may stretch by
+    more than each of its parts.
+    """
+    if layer.op not in STRETCH:
+        known = ", ".join(STRETCH)
+        raise InputError(f"propagation: the network has {layer.op}; behind its first dense layer errors are bounded "
+                         f"for {known} alone")
+    if layer.op == "gate":
+        return np.abs(layer.params[0].astype(np.float64))
+    if layer.op == "batch_norm":
+        if not layer.running:
+            raise InputError("propagation: a batch_norm has no running moments yet; train the network before its "
+                             "errors are bounded")
+        variance = layer.running[1].astype(np.float64) + float(layer.options.get("eps", 1e-5))
+        return np.asarray(np.abs(layer.params[0]) / np.sqrt(variance))
+    return np.array(STRETCH[layer.op])
+
+
+def lipschitz(layer: Layer) -> float:
+    """The smallest Λ with ‖f(a) − f(b)‖ ≤ Λ ‖a − b‖ for all inputs a, b of a layer f, as the network predicts.
+
+    dense: the largest singular value of its weights; else the largest of ``slopes``. Raises InputError as those do.
+    """
+    if layer.op == "dense":
+        return spectral_norm(layer.params[0].astype(np.float64))
+    return float(slopes(layer).max(initial=0.0))
+
+
+def spectral_norm(w: Array) -> float:
+    """The largest singular value of w (O, I), float64; 0 where w is empty."""
+    return float(linalg.svdvals(w)[0]) if w.size else 0.0
+
+
+def stages(network: Network) -> list[list[Layer]]:
+    """The layers of a perceptron in pieces that end with a dense layer; what stands behind the last one is a piece of
+    its own.
+
+    Raises InputError where ``slopes`` or ``junctions`` do.
+    """
+    first = next((i for i, layer in enumerate(network.layers) if layer.op == "dense"), len(network.layers))
+    for i, layer in enumerate(network.layers):
+        if layer.op == "conv2d" or (i > first and layer.op != "dense"):
+            slopes(layer)                     # refuses what has none; what stands in front of all errors stretches none
+    ends = [place.consumer + 1 for place in junctions(network)]
+    pieces = [list(network.layers[i:j]) for i, j in zip([0, *ends[:-1]], ends, strict=True)]
+    behind = list(network.layers[ends[-1]:])
+    return [*pieces, behind] if behind else pieces
+
+
+def reading(stage: Sequence[Layer], width: int) -> tuple[Array, Array]:
+    """How a stage reads its ``width`` inputs: its matrix W diag c (O, J), and which of the inputs have a say (width,),
+    as bool.
+
+        Λ = ‖W diag c‖₂,   c_j the largest slope between the inputs of neuron j and its value         (R2)
+
+    Behind maxout a neuron has several inputs, and its c is the largest of theirs. A stage without a dense layer has W =
+    I.
+    """
+    c, neuron = np.ones(width), np.arange(width)
+    for layer in stage:
+        if layer.op == "maxout":
+            pieces = layer.options["pieces"]
+            c, neuron = c.reshape(-1, pieces).max(axis=1), neuron // pieces
+        elif layer.op != "dense":
+            c = c * slopes(layer)
+    matrix = stage[-1].params[0] * c if stage[-1].op == "dense" else np.diag(c)         # (R2)
+    heard: Array = np.asarray(matrix.any(axis=0))
+    return np.asarray(matrix), heard[neuron]
+
+
+def outputs(network: Network, x: Array) -> list[Array]:
+    """What each stage gives for x: the pre-activations of every dense layer, and what comes behind the last."""
+    given = []
+    for stage in stages(network):
+        x = Network(stage)(x)[0][-1]
+        given.append(x)
+    return given
+
+
+def root_mean_square(difference: Array) -> float:
+    """‖difference‖/√N for (N, O)."""
+    return float(np.sqrt((difference * difference).sum() / len(difference)))
+
+
+def propagation(student: Network, teacher: Network, x: Array, kept: Sequence[Array] | None = None) -> Propagation:
+    """Measure and bound how far a student's outputs are from its teacher's, stage by stage.
+
+    student, teacher   perceptrons with equally many dense layers; all is computed in float64, as the networks predict
+    x                  (N, ...) floats, the data
+    kept               for each hidden dense layer of the student, the outputs of the teacher's layer that its own are
+                       held against; without it the widths must agree
+    Raises InputError for other networks, for data without examples or not finite, and where widths do not fit.
+    """
+    floats("propagation", x=x)
+    if not len(x):
+        raise InputError("propagation: x has no examples; it needs at least one")
+    finite("propagation", x=x)
+    student, teacher, x = student.astype(np.float64), teacher.astype(np.float64), x.astype(np.float64)
+    own, got = stages(student), outputs(student, x)
+    targets = against(got, outputs(teacher, x), kept)
+    measured, added, factor = [], [], []
+    for k, (stage, z) in enumerate(zip(own, targets, strict=True)):
+        # in front of the first all slopes are 1
+        matrix = reading(stage, targets[k - 1].shape[1])[0] if k else stage[-1].params[0]
+        read = reading(own[k + 1], z.shape[1])[1] if k + 1 < len(own) else np.ones(z.shape[1], bool)
+        alone = Network(stage)(targets[k - 1] if k else x)[0][-1]
+        measured.append(root_mean_square((z - got[k])[:, read]))                         # (R1)  E
+        added.append(root_mean_square((z - alone)[:, read]))                             # (R1)  ε
+        factor.append(spectral_norm(matrix[read]))                                       # (R2)
+    return Propagation(np.array(measured), np.array(added), np.array(factor))
+
+
+def against(got: Sequence[Array], given: Sequence[Array], kept: Sequence[Array] | None) -> list[Array]:
+    """The teacher's outputs ``given`` that the student's ``got`` are held against, stage by stage, by ``kept`` where it
+    says so."""
+    if len(got) != len(given):
+        raise InputError(f"propagation: the student has {len(got)} stages and the teacher {len(given)}; they must have "
+                         f"equally many")
+    if kept is not None and len(kept) >= len(given):
+        raise InputError(f"propagation: kept has {len(kept)} entries; it needs one for each of the {len(given) - 1} "
+                         f"hidden layers, or fewer")
+    rows = [*(np.asarray(index, np.intp) for index in kept or ()),
+            *(np.arange(z.shape[1]) for z in given[len(kept or ()):])]
+    for k, (y, z, row) in enumerate(zip(got, given, rows, strict=True)):
+        if len(row) != y.shape[1] or not np.isin(row, np.arange(z.shape[1])).all():
+            raise InputError(f"propagation: stage {k} of the student gives {y.shape[1]} values, held against "
+                             f"{len(row)} of the teacher's "
+                             f"{z.shape[1]}; kept must name one of these for each of the student's")
+    return [z[:, row] for z, row in zip(given, rows, strict=True)]

@@ -1,0 +1,51 @@
+"""Statistics in a file, so that parts that were gathered in other processes, on other days or machines can be added."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from npkd.core.files import VERSION, NewPath, read_npz, write_npz
+from npkd.core.validation import InputError
+from npkd.sparsity.statistics import Statistics, merge
+
+ARRAYS = ("mean_h", "mean_z", "A", "C", "t")
+
+
+def save(path: NewPath, statistics: Sequence[Statistics]) -> None:
+    """Write the statistics of some layers, in their order; the same numbers give the same bytes. Raises InputError as
+    ``write_npz``."""
+    arrays = {f"{i}.{name}": getattr(s, name) for i, s in enumerate(statistics) for name in ARRAYS}
+    write_npz(path, {"format": "npkd-statistics", "version": VERSION, "counts": [s.count for s in statistics]}, arrays)
+
+
+def load(path: NewPath) -> list[Statistics]:
+    """Read what ``save`` wrote, bit for bit. Raises InputError for other files, and for arrays that are no
+    statistics."""
+    header, arrays = read_npz(path, "statistics")
+    found = []
+    try:
+        for i, count in enumerate(header["counts"]):
+            mean_h, mean_z, A, C, t = (arrays[f"{i}.{name}"] for name in ARRAYS)
+            d, m = len(mean_h), len(mean_z)
+            shapes = [a.shape for a in (mean_h, mean_z, A, C, t)]
+            if shapes != [(d,), (m,), (d, d), (d, m), (m,)] or type(count) is not int or count < 1:
+                raise ValueError(f"count {count}, shapes {shapes}")
+            if any(a.dtype != np.float64 or not np.isfinite(a).all() for a in (mean_h, mean_z, A, C, t)):
+                raise ValueError(f"the arrays of layer {i} are not finite float64")
+            found.append(Statistics(count, mean_h, mean_z, A, C, t))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"read: {path} does not hold statistics ({error!r:.120}); give a file that npkd "
+                         f"saved") from error
+    return found
+
+
+def merge_files(paths: Sequence[NewPath]) -> list[Statistics]:
+    """The statistics of the data behind all files together, layer by layer. Raises InputError where the files do not
+    fit one another."""
+    parts = [load(path) for path in paths]
+    if len({len(one) for one in parts}) != 1:
+        raise InputError(f"merge: the files hold statistics of {[len(one) for one in parts]} layers; at least one "
+                         f"file, all with as many")
+    return [merge(list(layer)) for layer in zip(*parts, strict=True)]

@@ -1,0 +1,1 @@
+"""Dependency groups, redundancy, exact removal and folding of neurons and channels."""

@@ -1,0 +1,238 @@
+"""Exact removal: neurons and channels that provably change nothing are cut out of a network, with a record of each.
+
+    dead        nobody who is heard at the output reads it
+    constant    its value does not depend on the input: what it adds goes into biases, or where it met a padding into a
+                map
+    duplicate   it computes what another one computes: the other takes over its outgoing weights
+
+The network computes the same function of every input afterwards, up to rounding. Which numbers are one neuron:
+dependency.py. Derivation: docs/7-surgery.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from npkd.core.types import Array
+from npkd.core.validation import InputError
+from npkd.nn.cost import shapes
+from npkd.nn.fast.workspace import predict
+from npkd.nn.network import Layer, Network
+from npkd.surgery.dependency import PER_NEURON, WEIGHTS, Junction, junctions
+from npkd.surgery.folding import inserted, skipped
+from npkd.surgery.redundancy import constants, contribution, duplicates, heard, ranks
+
+__all__ = ["PER_NEURON", "Junction", "Removal", "difference", "junctions", "keep", "remove"]
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What was removed and where it went.
+
+    junction    0: an input; k: a neuron or channel of junction k, see streams.Junction
+    neuron      its number before any removal
+    reason      "dead", "constant" or "duplicate"
+    into        of a duplicate, the number of the neuron that took over
+    position    None: the whole neuron; else that position alone of the channel, on the flattened map, of which a dense
+                layer read no more
+    """
+
+    junction: int
+    neuron: int
+    reason: str
+    into: int | None = None
+    position: int | None = None
+
+
+def keep(network: Network, place: Junction, kept: Array) -> Network:
+    """The network with the neurons ``kept`` of a junction alone, ascending numbers; those cut out are simply gone.
+
+    Raises InputError for other numbers, and where the junction is fixed.
+    """
+    kept = np.asarray(kept, np.intp)
+    if not len(kept) or (np.diff(kept) < 1).any() or kept[0] < 0 or kept[-1] >= place.width:
+        raise InputError(f"keep: got {len(kept)} neurons; it needs at least one, distinct and ascending numbers below "
+                         f"{place.width}")
+    if len(kept) == place.width:
+        return network
+    if place.fixed:
+        raise InputError(f"keep: junction {place.number} is fixed (it reaches the output, or is tied to the inputs); "
+                         f"all its neurons must stay")
+    stays = np.zeros(place.width, bool)
+    stays[kept] = True
+    return thinned(network, {a: stays[unit] for a, unit in place.units.items()})
+
+
+def thinned(network: Network, left: Mapping[int, Array]) -> Network:
+    """The network with those entries alone of the last axes of activations that ``left`` marks, {activation: (J,)
+    bool}.
+
+    The first of the activations is made without the others by the layer that makes it, if that is one of weights or a
+    ``select``; else a new ``select`` stands there.
+    """
+    smaller = Network([cut(layer, left.get(i), left.get(i + 1)) for i, layer in enumerate(network.layers)])
+    start = min(left)
+    if start and network.layers[start - 1].op in (*WEIGHTS, "select"):
+        return smaller
+    at = next(i for i in range(start, len(network.layers)) if network.layers[i].op != "dropout")
+    return inserted(smaller, at, Layer("select", options={"kept": np.flatnonzero(left[start]).tolist()}))
+
+
+def cut(layer: Layer, read: Array | None, made: Array | None) -> Layer:
+    """A layer for fewer entries of what it reads and of what it makes: bool arrays, None where all stay."""
+    params, options = layer.params, dict(layer.options)
+    if layer.op in WEIGHTS:
+        w, b = params
+        w = w if read is None else w[..., read]
+        w, b = (w, b) if made is None else (w[made], b[made])
+        return replace(layer, params=(np.ascontiguousarray(w), b))
+    if layer.op == "select":
+        kept = np.asarray(options["kept"])
+        kept = kept if made is None else kept[made]
+        options["kept"] = (kept if read is None else (np.cumsum(read) - 1)[kept]).tolist()
+    if made is None:
+        return replace(layer, options=options)
+    if layer.op == "unflatten":
+        options["shape"] = [*options["shape"][:-1], int(made.sum())]
+    return replace(layer, params=tuple(p[..., made] for p in params), options=options,
+                   running=tuple(r[made] for r in layer.running))
+
+
+def once(network: Network, number: int, shape: Sequence[int] | None = None) -> tuple[Network,
+                                                                                     list[tuple[int, str, int | None]]]:
+    """One look at one junction: the network without what can go, and (neuron, reason, into) for each that went."""
+    places = junctions(network, shape)
+    place = places[number]
+    if place.fixed:
+        return network, []
+    alive, flags = heard(network, places)[number], constants(network, shape)
+    constant = alive.copy()
+    for i in place.consumers:
+        w = network.layers[i].params[0]
+        # somebody reads it where it varies
+        constant[place.units[i][w.any(axis=tuple(range(w.ndim - 1))) & ~flags[i]]] = False
+    twin = duplicates(network, place, ~alive | constant)
+    merged = {int(j): int(twin[j]) for j in np.flatnonzero(twin != np.arange(place.width))}
+    stays = alive & ~constant & (twin == np.arange(place.width))
+    for unit in place.units.values():                                 # a layer never vanishes: one neuron stays, unread
+        if not stays[unit].any():
+            stays[unit[0]] = True
+    network, maps = handed_over(network, place, constant, merged, shape)
+    if not stays.all():
+        network = keep(network, place, np.flatnonzero(stays))
+    for i in sorted(maps, reverse=True):
+        own = stays[place.units[i + 1]] if i + 1 in place.units else slice(None)
+        network = inserted(network, i + 1, Layer("offset", (np.ascontiguousarray(maps[i][..., own]),)))
+    reason = np.where(~alive, "dead", np.where(constant, "constant", "duplicate"))
+    return network, [(int(j), str(reason[j]), merged.get(int(j))) for j in np.flatnonzero(~stays)]
+
+
+def handed_over(
+    network: Network, place: Junction, constant: Array, merged: Mapping[int, int], shape: Sequence[int] | None
+) -> tuple[Network, dict[int, Array]]:
+    """The network in which nobody reads the ``constant`` (J,) and the ``merged`` {neuron: who takes over} of a junction
+    any more.
+
+        b' = b + Σ_{j constant} w_:j h_j                                              (U1)
+        w'_:i = w_:i + w_:j                                                           (U2)
+        m' = m + Σ_{j constant} w_:j ∗ h_j    where it differs from position to position      (U3)
+
+    Also returns the maps of (U3) for which no offset is there yet, {consumer: (P, Q, F)}.
+    """
+    changed: dict[int, Layer] = {}
+    maps: dict[int, Array] = {}
+    if not (constant.any() or merged):
+        return network, maps
+    exact = network.astype(np.float64)
+    h, _ = exact(np.zeros((1, *shapes(network, shape)[0])))       # of any example: what is constant is the same for all
+    for i in place.consumers:
+        which, entries = constant[place.units[i]], place.entries(i)
+        w, b = (p.copy() for p in exact.layers[i].params)
+        if which.any():
+            part = contribution(network.layers[i], h[i][0], which)
+            w[..., which] = 0
+            if (part == part.reshape(-1, len(b))[0]).all():
+                b += part.reshape(-1, len(b))[0]                          # (U1)
+            elif i + 1 < len(network.layers) and network.layers[i + 1].op == "offset" and i + 1 not in skipped(network):
+                m = exact.layers[i + 1].params[0] + part                  # (U3)
+                changed[i + 1] = replace(network.layers[i + 1],
+                                         params=(m.astype(network.layers[i + 1].params[0].dtype),))
+            else:
+                maps[i] = part.astype(network.layers[i].params[0].dtype)  # (U3)
+        for j, into in merged.items():
+            w[..., entries[into]] += w[..., entries[j]]                   # (U2)
+            w[..., entries[j]] = 0
+        old = network.layers[i].params
+        changed[i] = replace(network.layers[i], params=(w.astype(old[0].dtype), b.astype(old[1].dtype)))
+    return network.replace(changed), maps
+
+
+def trimmed(network: Network, number: int, nth: int,
+            shape: Sequence[int] | None = None) -> tuple[Network, list[tuple[int, int]]]:
+    """The network without those positions of a junction's channels that its ``nth`` consumer, a dense layer behind
+    flatten, does not read.
+
+    A ``select`` behind the flatten leaves them out. Also returns (channel, position) for each. What an addition reads
+    too is left as it is.
+    """
+    place = junctions(network, shape)[number]
+    at = reader = place.consumers[nth]
+    unit, w = place.units[reader], network.layers[reader].params[0]
+    stays = np.asarray(w.any(axis=tuple(range(w.ndim - 1))))
+    stays[0] = stays[0] or not stays.any()
+    if place.fixed or network.layers[reader].op != "dense" or len(unit) == place.width or stays.all():
+        return network, []
+    while network.layers[at - 1].op in ("relu", "tanh", "sigmoid", "dropout", "gate", "batch_norm", "offset"):
+        at -= 1
+    if skipped(network) & set(range(at, reader + 1)):
+        return network, []
+    kept = network.layers[at - 1].options.get("kept")
+    position = ranks(place, at) if kept is None else ranks(place, at - 1)[np.asarray(kept)]
+    gone = [(int(unit[e]), int(position[e])) for e in np.flatnonzero(~stays)]
+    return thinned(network, dict.fromkeys(range(at, reader + 1), stays)), gone
+
+
+def remove(network: Network, *, inputs: bool = True, shape: Sequence[int] | None = None) -> tuple[Network,
+                                                                                                  list[Removal]]:
+    """Every neuron and channel, and with ``inputs`` every input, that provably changes nothing is removed, again and
+    again until none is left.
+
+    Returns the smaller network and a record of each removal. A ``select`` layer in front takes whole inputs where some
+    are not read, one behind flatten whole maps where some positions are not read. ``shape``: of one example, where the
+    network does not tell it (see cost.shapes).
+    Raises InputError for networks that ``junctions`` does not know, and where a batch norm has no running moments.
+    """
+    if any(layer.op == "batch_norm" and not layer.running for layer in network.layers):
+        raise InputError("surgery: a batch_norm has no running moments yet; train the network before neurons are "
+                         "removed")
+    first = junctions(network, shape)
+    names = [np.arange(place.width) for place in first]
+    records: list[Removal] = []
+    found = True
+    while found:
+        found = False
+        for k in range(0 if inputs else 1, len(names)):          # front to back: what is constant makes others constant
+            before = network
+            network, gone = once(network, k, shape)
+            for j, reason, into in gone:
+                records.append(Removal(k, int(names[k][j]), reason, None if into is None else int(names[k][into])))
+            names[k] = np.delete(names[k], [j for j, _, _ in gone])
+            found = found or network is not before                  # the last of a layer stays, but may be read no more
+    for k, place in enumerate(first):
+        for nth in range(len(place.consumers)):
+            network, unread = trimmed(network, k, nth, shape)
+            records += [Removal(k, int(names[k][j]), "dead", position=p) for j, p in unread]
+    return network, records
+
+
+def difference(one: Network, other: Network, x: Array) -> float:
+    """The largest absolute difference between the outputs of two networks on x (N, ...)."""
+    return max(_parts(one, other, x), default=0.0)
+
+
+def _parts(one: Network, other: Network, x: Array, rows: int = 4096) -> Iterator[float]:
+    for i in range(0, len(x), rows):
+        yield float(np.abs(predict(one, x[i:i + rows]) - predict(other, x[i:i + rows])).max())

@@ -1,0 +1,427 @@
+"""The training loop against a plain loop written from its formulas, and what it promises: records, seeds, stopping,
+errors."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from npkd.core.validation import Diverged, InputError
+from npkd.nn.losses import cross_entropy
+from npkd.nn.network import Layer, Network, dense_layer, observe, perceptron
+from npkd.nn.optimisers import SGD, Adam, AdamW
+from npkd.nn.schedules import constant, cosine, steps
+from npkd.nn.training import Step, train
+
+# A batch of the problem below; 53 = 6 · 8 + 5, so that the last batch of an epoch is a smaller one.
+N, BATCH = 53, 8
+
+
+def problem(dtype=np.float64, n=N):
+    """Three clouds of points, nearly separable."""
+    rng = np.random.default_rng(8)
+    y = rng.integers(0, 3, n)
+    x = rng.standard_normal((n, 4)) + 3 * np.eye(3, 4)[y]
+    return {"x": x.astype(dtype), "y": y}
+
+
+def small_network(dtype=np.float64, seed=0):
+    """Narrow and wide dense layers, so that both layouts of the workspace occur."""
+    rng = np.random.default_rng(seed)
+    return Network([
+        dense_layer(4, 7, rng, dtype), Layer("relu"), Layer("dropout", options={"rate": 0.2}),
+        dense_layer(7, 5, rng, dtype), Layer("tanh"), dense_layer(5, 3, rng, dtype),
+    ])
+
+
+def parameters(network):
+    return [p for layer in network.layers for p in layer.params]
+
+
+def last(records):
+    return list(records)[-1]
+
+
+@dataclass(frozen=True)
+class Shrink:
+    """An l1 penalty that knows nothing of npkd: prox(v, t) = sign(v) max(|v| − tλ, 0)."""
+
+    lam: float
+
+    def value(self, w):
+        return self.lam * float(np.abs(w).sum())
+
+    def prox(self, v, step):
+        assert np.ndim(step) == 0 or step.shape == v.shape
+        return np.sign(v) * np.maximum(np.abs(v) - self.lam * step, 0)
+
+
+def naive(network, data, epochs, rng, optimiser, schedule, penalties, clip, adversary):
+    """The loop of ``train`` with the plain network: shuffle, (T11), gradient, (T10), (T1) … (T6), (T9), each parameter
+    on its own."""
+    layers = [Layer(a.op, tuple(p.copy() for p in a.params), a.options, a.running) for a in network.layers]
+    memory = {}
+    starts = range(0, len(data["x"]), BATCH)
+    losses, t = [], 0
+    for epoch in range(epochs):
+        order, total = rng.permutation(len(data["x"])), 0.0
+        for k, start in enumerate(starts):
+            rows = order[start:start + BATCH]
+            rate = optimiser.rate * schedule((epoch + (k + 0.5) / len(starts)) / epochs)
+            t += 1
+            x, y = data["x"][rows], data["y"][rows]
+            activations, backward = Network(layers)(x, rng)
+            value, d = cross_entropy(activations[-1], y)
+            dx, gradients = backward({len(layers): d})
+            if adversary:
+                size = np.linalg.norm(dx, axis=1, keepdims=True)            # 0 where a network has died
+                activations, backward = Network(layers)(x + adversary * dx / np.maximum(size, 1e-300), rng)
+                there, d = cross_entropy(activations[-1], y)
+                value, (_, others) = (value + there) / 2, backward({len(layers): d})
+                gradients = [tuple((a + b) / 2 for a, b in zip(g, h, strict=True)) for g,
+                             h in zip(gradients, others, strict=True)]
+            total += value * len(rows)
+            norm = np.sqrt(sum((g ** 2).sum() for layer in gradients for g in layer))
+            for i, layer in enumerate(layers):
+                new = []
+                for j, (p, g) in enumerate(zip(layer.params, gradients[i], strict=True)):
+                    g = g * min(1, clip / norm) if clip else g
+                    m, s = memory.get((i, j), (np.zeros_like(p), np.zeros_like(p)))
+                    if isinstance(optimiser, SGD):
+                        m = optimiser.momentum * m + g + optimiser.decay * p
+                        step = rate / (1 - optimiser.momentum)
+                        p = p - rate * (g + optimiser.decay * p + optimiser.momentum * m if optimiser.nesterov else m)
+                    else:
+                        g = g if optimiser.decoupled else g + optimiser.decay * p
+                        m = optimiser.beta1 * m + (1 - optimiser.beta1) * g
+                        s = optimiser.beta2 * s + (1 - optimiser.beta2) * g * g
+                        step = rate / (np.sqrt(s / (1 - optimiser.beta2 ** t)) + optimiser.eps)
+                        p = (
+                            p * (1 - rate * optimiser.decay if optimiser.decoupled else 1) - step * m
+                            / (1 - optimiser.beta1 ** t)
+                        )
+                    memory[i, j] = m, s
+                    if j == 0 and i in penalties:
+                        p = penalties[i].prox(p, step)
+                    new.append(p)
+                layers[i] = Layer(layer.op, tuple(new), layer.options, layer.running)
+        losses.append(total / len(data["x"]))
+    return Network(layers), losses
+
+
+@pytest.mark.parametrize("penalties", [{}, {0: Shrink(0.1), 3: Shrink(0.05)}], ids=["smooth", "proximal"])
+@pytest.mark.parametrize("clip", [None, 0.3], ids=["free", "clipped"])
+@pytest.mark.parametrize("optimiser", [
+    SGD(0.2, 0.9), SGD(0.2, 0.9, nesterov=True, decay=0.01), SGD(0.3, 0.0, decay=0.02), SGD(0.2, 0.5, decay=0.01),
+    Adam(0.02), Adam(0.02, decay=0.05), AdamW(0.02, 0.3),
+], ids=str)
+@pytest.mark.parametrize("adversary", [0.0, 0.4], ids=["alone", "against an adversary"])
+def test_equal_to_a_plain_loop(optimiser, clip, penalties, adversary):
+    network, data, schedule = small_network(), problem(), cosine(warm_up=0.3, floor=0.1)
+    record = last(train(network, data, epochs=3, rng=np.random.default_rng(1), batch=BATCH, optimiser=optimiser,
+                        schedule=schedule, penalties=penalties, clip=clip, adversary=adversary))
+    expected, losses = naive(network, data, 3, np.random.default_rng(1), optimiser, schedule, penalties, clip,
+                             adversary)
+    assert record.loss == pytest.approx(losses[-1], rel=1e-9)
+    for p, q in zip(parameters(record.network), parameters(expected), strict=True):
+        np.testing.assert_allclose(p, q, rtol=1e-8, atol=1e-10)
+    assert record.penalty == pytest.approx(sum(a.value(expected.layers[i].params[0]) for i, a in penalties.items()),
+                                           rel=1e-8)
+    if penalties:
+        assert (record.network.layers[0].params[0] == 0).any()
+
+
+@pytest.mark.parametrize("optimiser", [SGD(0.1), SGD(0.1, nesterov=True), Adam(0.01), AdamW(0.01)], ids=str)
+def test_it_learns(optimiser):
+    data = problem(np.float32, 300)
+    records = list(train(perceptron([4, 16, 3], np.random.default_rng(0)), data, epochs=15,
+                         rng=np.random.default_rng(0), batch=32, optimiser=optimiser))
+    assert records[-1].loss < 0.5 * records[0].loss
+    wrong = (records[-1].network.predict(data["x"]).argmax(axis=1) != data["y"]).mean()
+    # the best rule, knowing the clouds
+    nearest = ((data["x"] @ (3 * np.eye(3, 4)).T).argmax(axis=1) != data["y"]).mean()
+    assert wrong <= nearest + 0.02
+
+
+def test_nothing_given_is_changed_and_records_are_copies():
+    network, data = small_network(), problem()
+    before, x, y = [p.copy() for p in parameters(network)], data["x"].copy(), data["y"].copy()
+    records = list(train(network, data, epochs=3, rng=np.random.default_rng(0), batch=BATCH))
+    assert all(np.array_equal(p, q) for p, q in zip(parameters(network), before, strict=True))
+    assert np.array_equal(data["x"], x)
+    assert np.array_equal(data["y"], y)
+    for a, b in pairwise(records):
+        for p, q in zip(parameters(a.network), parameters(b.network), strict=True):
+            assert not np.shares_memory(p, q)
+            assert not np.array_equal(p, q)
+
+
+def test_records_say_what_happened():
+    records = list(train(small_network(), problem(), epochs=4, rng=np.random.default_rng(0), batch=BATCH,
+                         optimiser=SGD(0.1),
+                         schedule=steps((0.5,), 0.1), validate=lambda network: float(len(network.layers))))
+    assert [r.epoch for r in records] == [1, 2, 3, 4]
+    assert [r.rate for r in records] == pytest.approx([0.1, 0.1, 0.01, 0.01])
+    assert [r.validation for r in records] == [6.0] * 4
+    assert all(a.seconds <= b.seconds for a, b in pairwise(records))
+    assert all(r.penalty == 0 for r in records)
+    assert all(r.best is records[0].network for r in records)                # never smaller again
+    plain = list(train(small_network(), problem(), epochs=2, rng=np.random.default_rng(0), batch=BATCH))
+    assert [r.validation for r in plain] == [None, None]
+    assert all(r.best is r.network for r in plain)
+
+
+@pytest.mark.parametrize("optimiser", [SGD(0.1), Adam(0.01)], ids=str)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_same_seed_gives_the_same_bytes(optimiser, dtype):
+    def run(seed):
+        record = last(train(small_network(dtype), problem(dtype), epochs=3, rng=np.random.default_rng(seed),
+                            batch=BATCH, optimiser=optimiser))
+        assert all(p.dtype == dtype for p in parameters(record.network))
+        return b"".join(p.tobytes() for p in parameters(record.network))
+    assert run(3) == run(3)
+    assert run(3) != run(4)
+
+
+def test_early_stopping_keeps_the_best():
+    numbers = iter([3.0, 2.0, 2.5, 1.0, 1.5, 1.0, 2.0, 0.0])
+    records = list(train(small_network(), problem(), epochs=20, rng=np.random.default_rng(0), batch=BATCH,
+                         validate=lambda network: next(numbers), patience=3))
+    assert [r.epoch for r in records] == [1, 2, 3, 4, 5, 6, 7]           # epoch 4 was best, an equal one does not count
+    assert records[-1].best is records[3].network
+    assert records[2].best is records[1].network
+
+
+def test_a_batch_of_one_is_left_out_at_the_end_of_an_epoch():
+    sizes, seen = [], []
+
+    def objective(activations, batch):
+        sizes.append(len(batch["x"]))
+        seen.extend(batch["number"].tolist())
+        value, d = cross_entropy(activations[-1], batch["y"])
+        return value, {len(activations) - 1: d}
+
+    data = problem(n=17)
+    data["number"] = np.arange(17)
+    list(train(small_network(), data, objective, epochs=2, rng=np.random.default_rng(0), batch=8))
+    assert sizes == [8, 8, 8, 8]
+    assert len(set(seen[:16])) == len(set(seen[16:])) == 16
+    assert seen[:16] != seen[16:]                                            # a new order each epoch
+    sizes.clear()
+    data = problem(n=1) | {"number": np.arange(1)}
+    list(train(small_network(), data, objective, epochs=1, rng=np.random.default_rng(0), batch=8))
+    assert sizes == [1]                                                      # all there is
+    sizes.clear()
+    data = problem(n=3) | {"number": np.arange(3)}
+    list(train(small_network(), data, objective, epochs=1, rng=np.random.default_rng(0), batch=1))
+    assert sizes == [1, 1, 1]                                                # as asked for
+
+
+@pytest.mark.parametrize("clip", [1e-3, 0.1, 1e6])
+def test_clipping_bounds_the_step(clip):
+    network, data = small_network(), problem()
+    activations, backward = network(data["x"][:8])
+    value, d = cross_entropy(activations[-1], data["y"][:8])
+    norm = np.sqrt(sum((g ** 2).sum() for layer in backward({6: d})[1] for g in layer))
+    step = Step(network, 8, SGD(0.5, 0.9), {}, clip)
+    before = step.workspace.parameters.copy()
+    got = step({"x": data["x"][:8], "y": data["y"][:8]}, lambda a,
+               batch: (value, {6: cross_entropy(a[-1], batch["y"])[1]}), 0.5)
+    assert got == value
+    assert np.linalg.norm(step.workspace.parameters - before) == pytest.approx(0.5 * min(clip, norm), rel=1e-9)
+
+
+def test_sensitivities_may_enter_anywhere():
+    """A hint alone, at a hidden layer: the layers behind it stay what they were."""
+    def hint(activations, batch):
+        return float((activations[2] ** 2).sum()) / 2, {2: activations[2]}
+    network = small_network()
+    record = last(train(network, problem(), hint, epochs=2, rng=np.random.default_rng(0), batch=BATCH,
+                        optimiser=SGD(0.001)))
+    assert not np.array_equal(record.network.layers[0].params[0], network.layers[0].params[0])
+    for i in (3, 5):
+        for p, q in zip(record.network.layers[i].params, network.layers[i].params, strict=True):
+            assert np.array_equal(p, q)
+
+
+def test_running_moments_follow_the_batches():
+    rng = np.random.default_rng(0)
+    norm = Layer("batch_norm", (np.ones(5), np.zeros(5)))
+    network = Network([dense_layer(4, 5, rng, np.float64), norm, dense_layer(5, 3, rng, np.float64)])
+    x = problem()["x"][:16]
+    step = Step(network, 8, SGD(1e-12), {}, None)
+    expected = network
+    for rows in (x[:8], x[8:]):
+        expected = observe(expected, expected(rows, rng)[0])
+        step({"x": rows}, lambda activations, batch: (0.0, {3: np.zeros_like(activations[3])}), 1e-12, rng)
+    for got, wanted in zip(step.workspace.network.layers[1].running, expected.layers[1].running, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-9)
+    record = last(train(network, problem(), epochs=2, rng=rng, batch=BATCH))
+    assert len(record.network.layers[1].running) == 2
+    assert record.network.predict(x[:1]).shape == (1, 3)                   # one example has no variance, but needs none
+
+
+@pytest.mark.parametrize(("epochs", "refresh", "calls"), [(5, 1, 5), (5, 2, 3), (4, 4, 1), (3, 9, 1)])
+def test_the_data_is_changed_again_after_so_many_epochs(epochs, refresh, calls):
+    seen = []
+
+    def augment(data, rng):
+        seen.append(len(data["x"]))
+        return {**data, "x": data["x"] + len(seen)}
+
+    list(train(small_network(), problem(), epochs=epochs, rng=np.random.default_rng(0), batch=BATCH, augment=augment,
+               refresh=refresh))
+    assert seen == [len(problem()["x"])] * calls
+
+
+def test_an_augmentation_sees_the_data_and_may_add_to_it():
+    def augment(batch, rng):
+        return {"x": batch["x"] + 0.1 * rng.standard_normal(batch["x"].shape), "y": batch["y"],
+                "clean": batch["x"].copy()}
+
+    shifts = []
+
+    def objective(activations, batch):
+        shifts.append(float(np.abs(activations[0] - batch["clean"]).max()))
+        value, d = cross_entropy(activations[-1], batch["y"])
+        return value, {len(activations) - 1: d}
+
+    data = problem()
+    before = data["x"].copy()
+    list(train(small_network(), data, objective, epochs=1, rng=np.random.default_rng(0), batch=BATCH, augment=augment))
+    assert len(shifts) == 7
+    assert all(0 < s < 1 for s in shifts)
+    assert np.array_equal(data["x"], before)
+
+
+@pytest.mark.parametrize("optimiser", [SGD(1e20, 0.0), SGD(1e30), Adam(1e25)], ids=str)
+def test_divergence_is_said_with_epoch_layer_and_remedy(optimiser):
+    with np.errstate(all="ignore"), pytest.raises(Diverged) as error:
+        list(train(perceptron([4, 7, 5, 3], np.random.default_rng(0)), problem(np.float32), epochs=50, batch=BATCH,
+                   rng=np.random.default_rng(0), optimiser=optimiser, schedule=constant))
+    sentence = str(error.value)
+    for word in ("epoch", "layer", "dense", "learning rate", f"{optimiser.rate:g}"):
+        assert word in sentence
+    assert "\n" not in sentence
+
+
+def test_a_rate_that_is_too_large_is_not_blamed_on_the_data_of_an_adversary():
+    """Where the slope overflows, so would the examples at their worst: those are not the user's."""
+    def squared(activations, batch):
+        difference = activations[-1] - np.eye(3, dtype=np.float32)[batch["y"]]
+        return float((difference.astype(np.float64) ** 2).mean()), {len(activations) - 1: difference}
+
+    with np.errstate(all="ignore"), pytest.raises(Diverged, match="lower the learning rate"):
+        list(train(small_network(np.float32), problem(np.float32), squared, epochs=20, rng=np.random.default_rng(0),
+                   batch=BATCH, optimiser=SGD(1e12), adversary=0.4))
+
+
+def test_running_moments_follow_the_examples_not_the_adversary():
+    network = Network([Layer("batch_norm", (np.ones(4), np.zeros(4))),
+                       dense_layer(4, 3, np.random.default_rng(0), np.float64)])
+    records = [last(train(network, problem(), epochs=1, rng=np.random.default_rng(0), batch=BATCH, adversary=radius,
+                          optimiser=SGD(1e-9)))
+               for radius in (0, 3)]
+    one, other = (r.network.layers[0].running for r in records)
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def test_data_that_is_not_finite_is_not_blamed_on_the_rate():
+    data = problem()
+    data["x"][17, 2] = np.nan
+    with np.errstate(all="ignore"), pytest.raises(Diverged, match="epoch 1: 'x' holds values that are not finite"):
+        list(train(small_network(), data, epochs=1, rng=np.random.default_rng(0), batch=BATCH))
+
+
+@pytest.mark.parametrize(("augment", "words"), [
+    (lambda data, rng: {name: a[:20] for name, a in data.items()},
+     r"lengths {'x': 20, 'y': 20}; it must return 'x', and 53 rows"),
+    (lambda data, rng: {name: np.concatenate([a, a]) for name, a in data.items()}, r"lengths {'x': 106, 'y': 106}"),
+    (lambda data, rng: {"y": data["y"]}, r"lengths {'y': 53}; it must return 'x'"),
+    (lambda data, rng: data | ({"more": data["y"]} if rng.random() < 0.5 else {}),
+     "names, shapes and dtypes must stay"),
+    (lambda data, rng: data | {"y": data["y"].astype([np.int64, np.int32][rng.integers(2)])},
+     "names, shapes and dtypes must stay"),
+])
+def test_an_augmentation_that_does_not_keep_its_rows_or_arrays(augment, words):
+    """Rows that are never shown, or shown instead of others, would be a silent loss."""
+    with pytest.raises(InputError, match=words):
+        list(train(small_network(), problem(), epochs=20, rng=np.random.default_rng(0), batch=BATCH, augment=augment))
+
+
+def test_what_an_augmentation_gives_has_the_dtype_of_the_network():
+    def augment(data, rng):
+        return {**data, "x": data["x"] + rng.standard_normal(data["x"].shape)}             # float64
+
+    def objective(activations, batch):
+        assert activations[0].dtype == np.float32
+        value, d = cross_entropy(activations[-1], batch["y"])
+        return value, {len(activations) - 1: d}
+
+    list(train(small_network(np.float32), problem(np.float32), objective, epochs=1, rng=np.random.default_rng(0),
+               batch=BATCH, augment=augment))
+
+
+def test_a_validation_that_is_no_number_is_refused():
+    with pytest.raises(InputError, match="validate returned nan after epoch 1"):
+        list(train(small_network(), problem(), epochs=3, rng=np.random.default_rng(0), batch=BATCH,
+                   validate=lambda network: float("nan")))
+
+
+def test_an_infinite_validation_is_no_reason_to_keep_the_untrained_network():
+    network = small_network()
+    record = next(train(network, problem(), epochs=3, rng=np.random.default_rng(0), batch=BATCH,
+                        validate=lambda network: float("inf")))
+    assert record.best is record.network
+
+
+def test_a_rate_may_be_a_numpy_number():
+    a, b = (last(train(small_network(np.float32), problem(np.float32), epochs=2, rng=np.random.default_rng(0),
+                       batch=BATCH, optimiser=SGD(rate),
+                       penalties={0: Shrink(0.01)})) for rate in (np.float32(0.125), 0.125))
+    for p, q in zip(parameters(a.network), parameters(b.network), strict=True):
+        np.testing.assert_allclose(p, q, atol=1e-6)
+
+
+def test_divergence_names_the_layer_that_is_bad():
+    network, data = small_network(), problem()
+    network.layers[3].params[0][0, 0] = np.nan
+    with np.errstate(all="ignore"), pytest.raises(Diverged, match=r"epoch 1.*layer 3 \(dense\)"):
+        list(train(network, data, epochs=1, rng=np.random.default_rng(0), batch=BATCH, optimiser=SGD(1e-3)))
+
+
+def parts(**changed):
+    """Arguments of train that work, with some changed."""
+    return (
+        {"network": small_network(), "data": problem(), "epochs": 1, "rng": np.random.default_rng(0), "batch": 8}
+        | changed
+    )
+
+
+@pytest.mark.parametrize(("changed", "words"), [
+    ({"data": {"y": np.zeros(3, int)}}, ("no examples", "'x'")),
+    ({"data": {"x": np.zeros((0, 4)), "y": np.zeros(0, int)}}, ("no examples",)),
+    ({"data": problem() | {"y": np.zeros(3, int)}}, ("lengths", "'x': 53", "'y': 3", "equal")),
+    ({"data": problem(np.float32)}, ("float32", "float64", "agree")),
+    ({"data": problem() | {"x": np.zeros((N, 4), int)}}, ("int64", "float64", "agree")),
+    ({"data": {"x": problem()["x"]}}, ("'y'",)),
+    ({"epochs": 0}, ("epochs is 0", "at least 1")),
+    ({"batch": 0}, ("batch is 0", "at least 1")),
+    ({"clip": 0.0}, ("clip is 0", "positive")),
+    ({"clip": -1.0}, ("clip is -1", "positive")),
+    ({"adversary": -0.1}, ("adversary is -0.1", "not negative")),
+    ({"patience": 3}, ("patience", "validation")),
+    ({"patience": 0, "validate": lambda network: 0.0}, ("patience is 0", "at least 1")),
+    ({"penalties": {1: Shrink(0.1)}}, ("layer 1", "no parameters")),
+    ({"penalties": {9: Shrink(0.1)}}, ("layer 9",)),
+    ({"penalties": {-1: Shrink(0.1)}}, ("layer -1",)),
+    ({"network": Network([Layer("relu")])}, ("parameters",)),
+])
+def test_refusals(changed, words):
+    arguments = parts(**changed)
+    with pytest.raises(InputError) as error:
+        list(train(arguments.pop("network"), arguments.pop("data"), **arguments))
+    for word in words:
+        assert word in str(error.value)

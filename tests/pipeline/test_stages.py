@@ -1,0 +1,310 @@
+"""The main job on tiny data: targets that are never exceeded, one seed one student, a test part that is not looked
+at."""
+
+from dataclasses import fields, replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from npkd.core.validation import InputError
+from npkd.data import batches
+from npkd.data.batches import batches_of
+from npkd.data.datasets import Data, from_arrays
+from npkd.nn import cost
+from npkd.nn.model import Model, save
+from npkd.nn.network import perceptron
+from npkd.pipeline import stages
+from npkd.pipeline.progress import Silent
+from npkd.pipeline.recipe import Recipe
+from npkd.pipeline.stages import State, compress, error_rate, layers_of, line, note, side, train_teacher
+from npkd.pipeline.target import Target
+
+RECIPE = Recipe(hidden=(10, 8), teacher_epochs=12, rounds=2, round_epochs=1, final_epochs=3, batch=32, rate=0.05,
+                noise=0.05)
+
+
+def tiny(seed=0):
+    """Three clouds in six dimensions, one of which never changes."""
+    rng = np.random.default_rng(seed)
+    centres, y = 2 * rng.standard_normal((3, 6)), rng.integers(0, 3, 300)
+    x = (centres[y] + rng.standard_normal((300, 6))).astype(np.float32)
+    x[:, 5] = 1
+    return from_arrays("tiny", [x[:200], y[:200], x[200:], y[200:]], seed=seed)
+
+
+@pytest.fixture(scope="module")
+def data():
+    """All that a run may see. The test part is not there: whoever asks for it fails."""
+    whole = tiny()
+    return SimpleNamespace(**{f.name: getattr(whole, f.name) for f in fields(Data)
+                              if f.name not in ("x_test", "y_test")})
+
+
+@pytest.fixture(scope="module")
+def teacher(data):
+    return train_teacher(data, RECIPE, np.random.default_rng(1), Silent(), State())
+
+
+class Recorder:
+    """A watch that keeps what it is told."""
+
+    def __init__(self, stop_at=None):
+        self.begun, self.steps, self.stop_at = [], [], stop_at
+
+    def begin(self, stage, steps):
+        self.begun.append((stage, steps))
+        self.steps.append([])
+
+    def step(self, note, record=None):
+        self.steps[-1].append((note, record))
+        if self.begun[-1][0] == self.stop_at:
+            raise KeyboardInterrupt
+
+
+def run(data, teacher, target, recipe=RECIPE, seed=2, **options):
+    return compress(data, target, recipe, np.random.default_rng(seed), teacher=teacher, **options)
+
+
+SIZES = [("macs", 0.5), ("macs", 0.15), ("macs", 0.1), ("neurons", 0.8), ("neurons", 0.4), ("neurons", 0.125),
+         ("parameters", 0.5), ("parameters", 0.2), ("bytes", 0.6), ("bytes", 0.3)]
+
+
+@pytest.mark.parametrize(("kind", "fraction"), SIZES)
+@pytest.mark.parametrize("keep_inputs", [False, True])
+def test_a_target_of_size_is_never_exceeded(data, teacher, kind, fraction, keep_inputs):
+    whole = getattr(cost.of(teacher), kind)
+    target = Target(kind, fraction * whole)
+    smallest = target.size([6 if keep_inputs else 1, 1, 1, 3])
+    if smallest > target.bound:
+        with pytest.raises(InputError, match=f"the smallest that this network can be is {smallest:g}"):
+            run(data, teacher, target, keep_inputs=keep_inputs)
+        return
+    state = run(data, teacher, target, keep_inputs=keep_inputs)
+    assert getattr(cost.of(state.student), kind) <= target.bound
+    assert len(state.rounds) == RECIPE.rounds
+    assert all(r.duality_gap <= 1e-6 for out in state.rounds for r in out.layers)
+    assert all(out.difference64 <= 1e-12 and out.difference <= 1e-5 for out in state.rounds)
+    assert np.isfinite(state.student.predict(data.x_validation)).all()
+    assert state.teacher is teacher
+    if keep_inputs:
+        assert state.student.widths[0] == 6
+        assert state.student.layers[0].op == "dense"
+
+
+def test_a_target_that_is_out_of_reach_is_refused_before_anything_is_done(data, teacher):
+    watch, state = Recorder(), State()
+    for target in (Target("neurons", 2), Target("macs", 4), Target("parameters", 9)):
+        with pytest.raises(InputError, match=f"smallest that this network can be is {target.size([1, 1, 1, 3]):g}"):
+            run(data, teacher, target, watch=watch, state=state)
+    assert not any(record for steps in watch.steps for _, record in steps), "no epoch of training is lost"
+    assert not state.rounds
+
+
+@pytest.mark.parametrize("points", [0.5, 5.0, 60.0])
+def test_a_target_of_error(data, teacher, points):
+    state = run(data, teacher, Target("error", points))
+    bound = error_rate(teacher, data.x_validation, data.y_validation) + points / 100
+    assert error_rate(state.student, data.x_validation, data.y_validation) <= bound
+    assert len(state.budgets) == len(state.rounds)
+    assert state.student.widths == (state.rounds[-1].student if state.rounds else teacher).widths
+    if points == 60.0:
+        assert cost.of(state.student).macs <= cost.of(teacher).macs / 8, "with so much to lose it goes far"
+
+
+def test_the_budgets_of_the_rounds(data, teacher, monkeypatch):
+    """(W11): each the same factor below the one before, the last the target itself."""
+    budgets = []
+
+    def watched(network, data, target, budget, *rest, remove_round=stages.remove_round):
+        budgets.append(budget)
+        out = remove_round(network, data, target, budget, *rest)
+        assert target.size(out.student.widths) <= budget
+        return out
+
+    monkeypatch.setattr(stages, "remove_round", watched)
+    recipe = Recipe(hidden=(10, 8), rounds=4, round_epochs=1, final_epochs=1, batch=32)
+    run(data, teacher, Target("macs", 20), recipe)
+    whole = cost.of(teacher).macs
+    np.testing.assert_allclose(budgets, [whole * (20 / whole) ** (r / 4) for r in (1, 2, 3, 4)], rtol=1e-12)
+    assert budgets[-1] == 20
+
+
+def test_the_same_seed_gives_the_same_bytes(tmp_path):
+    """Teacher and student, from data to file; another seed gives others."""
+    files = {}
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        own = tiny()
+        state = State()
+        rng = np.random.default_rng(seed)
+        train_teacher(own, RECIPE, rng, Silent(), state)
+        compress(own, Target("macs", 40), RECIPE, rng, teacher=state.teacher, state=state)
+        for which in ("teacher", "student"):
+            save(tmp_path / f"{name}-{which}.npz", Model(getattr(state, which), own.scaling))
+            files[name, which] = (tmp_path / f"{name}-{which}.npz").read_bytes()
+    for which in ("teacher", "student"):
+        assert files["a", which] == files["b", which]
+        assert files["a", which] != files["c", which]
+
+
+def test_a_run_learns_something(data, teacher):
+    """The teacher beats chance by far, and a student of a third of its size stays near it."""
+    assert error_rate(teacher, data.x_validation, data.y_validation) <= 0.2
+    recipe = Recipe(hidden=(10, 8), rounds=2, round_epochs=5, final_epochs=20, batch=32)
+    state = run(data, teacher, Target("macs", cost.of(teacher).macs / 3), recipe)
+    assert error_rate(state.student, data.x_train, data.y_train) <= error_rate(teacher, data.x_train,
+                                                                               data.y_train) + 0.1
+
+
+def test_labels_are_not_used_for_the_student(data, teacher):
+    """Other labels, the same student: they serve validation alone, which decides nothing here."""
+    other = SimpleNamespace(**{**vars(data), "y_train": 2 - data.y_train, "y_validation": 2 - data.y_validation})
+    one, two = run(data, teacher, Target("macs", 40)), run(other, teacher, Target("macs", 40))
+    for a, b in zip(one.student.layers, two.student.layers, strict=True):
+        assert all(np.array_equal(p, q) for p, q in zip(a.params, b.params, strict=True))
+
+
+def test_labels_are_learnt_from_where_they_weigh(data, teacher):
+    """Other labels, another student."""
+    other = SimpleNamespace(**{**vars(data), "y_train": 2 - data.y_train})
+    one, two = (run(given, teacher, Target("macs", 40), replace(RECIPE, labels=1.0)) for given in (data, other))
+    assert not np.array_equal(one.student.layers[-1].params[0], two.student.layers[-1].params[0])
+
+
+def test_an_adversary_is_the_students_in_every_stage(data, teacher, monkeypatch):
+    """Its radius reaches the loop in every distillation, and none does in the training of a teacher."""
+    radii, loop = [], stages.train
+    monkeypatch.setattr(stages, "train", lambda *a,
+                        **options: radii.append(options.get("adversary")) or loop(*a, **options))
+    recipe = replace(RECIPE, adversary=0.2)
+    run(data, teacher, Target("macs", 40), recipe)
+    assert radii == [0.2] * recipe.rounds
+    stages.train_teacher(data, replace(recipe, teacher_epochs=1), np.random.default_rng(0), stages.Silent(),
+                           stages.State())
+    assert radii[-1] is None
+
+
+def test_a_teacher_to_begin_with(data, teacher):
+    state, before = State(), [p.copy() for layer in teacher.layers for p in layer.params]
+    again = train_teacher(data, RECIPE, np.random.default_rng(0), Silent(), state, teacher)
+    assert again is state.teacher is not teacher
+    assert again.widths == teacher.widths
+    assert all(np.array_equal(p, q) for p,
+               q in zip(before, [p for layer in teacher.layers for p in layer.params], strict=True))
+
+
+# ---- what a run tells
+# -------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_watch_is_told_of_every_step(data):
+    watch, state = Recorder(), State()
+    rng = np.random.default_rng(5)
+    train_teacher(data, RECIPE, rng, watch, state)
+    compress(data, Target("macs", 40), RECIPE, rng, teacher=state.teacher, watch=watch, state=state)
+    assert [stage for stage, _ in watch.begun] == [
+        "teacher", "round 1 of 2: layers", "round 1 of 2: distillation", "round 2 of 2: layers", "final distillation"]
+    assert [len(steps) for steps in watch.steps] == [steps for _, steps in watch.begun]
+    assert [steps for _, steps in watch.begun] == [12, 7, 1, 7, 3]
+    lines = [record for steps in watch.steps for _, record in steps if record]
+    assert [(r["stage"], r["epoch"]) for r in lines] == [
+        *(("teacher", e) for e in range(1, 13)), ("round 1 of 2: distillation", 1),
+        *(("final distillation", e) for e in range(1, 4))]
+    for r in lines:
+        assert set(r) == {"stage", "epoch", "loss", "validation_error", "rate", "widths", "seconds"}
+        assert np.isfinite(r["loss"])
+        assert 0 <= r["validation_error"] <= 1
+    assert lines[0]["widths"] == [6, 10, 8, 3]
+    assert lines[-1]["widths"] == state.student.widths
+    assert lines[-1]["validation_error"] == error_rate(state.student, data.x_validation, data.y_validation)
+
+
+@pytest.mark.parametrize("stage", ["round 1 of 2: layers", "round 1 of 2: distillation", "round 2 of 2: layers",
+                                   "final distillation"])
+def test_an_interrupt_leaves_a_usable_state(data, teacher, stage):
+    state = State()
+    with pytest.raises(KeyboardInterrupt):
+        run(data, teacher, Target("macs", 40), watch=Recorder(stage), state=state)
+    assert state.teacher is teacher
+    assert np.isfinite(state.student.predict(data.x_validation)).all()
+    assert len(state.rounds) == {"round 1 of 2: layers": 0, "round 1 of 2: distillation": 1,
+                                 "round 2 of 2: layers": 1}.get(stage, 2)
+
+
+def test_an_interrupt_of_the_teacher(data):
+    state = State()
+    with pytest.raises(KeyboardInterrupt):
+        train_teacher(data, RECIPE, np.random.default_rng(0), Recorder("teacher"), state)
+    assert state.student is None
+    assert np.isfinite(state.teacher.predict(data.x_validation)).all()
+
+
+def test_the_words_beside_a_bar():
+    network = perceptron([2, 3], np.random.default_rng(0))
+    record = SimpleNamespace(loss=0.12346, validation=0.0625, epoch=3, rate=0.1, seconds=1.23456, network=network)
+    assert note(record) == "loss 0.1235, validation error 6.25%"
+    record.validation = None
+    assert "validation" not in note(record)
+    assert line("x", record) == {"stage": "x", "epoch": 3, "loss": 0.12346, "validation_error": None, "rate": 0.1,
+                                 "widths": [2, 3],
+                                 "seconds": 1.235}
+
+
+def test_the_layers_of_a_summary(data, teacher):
+    state = run(data, teacher, Target("macs", 40))
+    layers = layers_of(state.rounds)
+    assert [entry["of"] for entry in layers] == teacher.widths[:-1]
+    assert [entry["kept"] for entry in layers] == [r.kept for r in state.rounds[-1].layers]
+    for k, entry in enumerate(layers):
+        assert set(entry) >= {"kept", "of", "lambda", "duality_gap", "relative_error"}
+        assert entry["duality_gap"] == max(out.layers[k].duality_gap for out in state.rounds) <= 1e-6
+        assert entry["lambda"] <= entry["lambda_max"]
+    assert layers_of([]) == []
+
+
+def test_one_side_of_a_summary(teacher):
+    c = cost.of(teacher)
+    assert side(teacher, 0.25) == {"widths": [6, 10, 8, 3], "test_error": 0.25, "macs": c.macs,
+                                   "parameters": c.parameters, "bytes": c.bytes}
+
+
+def test_error_rate_counts(data, teacher):
+    predicted = teacher.predict(data.x_train).argmax(axis=1)
+    wrong = sum(int(p != y) for p, y in zip(predicted, data.y_train, strict=True))
+    assert error_rate(teacher, data.x_train, data.y_train) == pytest.approx(wrong / len(data.y_train))
+
+
+def test_passes_over_the_data(monkeypatch):
+    monkeypatch.setattr(batches, "ROWS", 40)
+    x = np.arange(200.0).reshape(100, 2)
+    for _ in range(2):                                        # as often as one likes
+        parts = list(batches_of(x)())
+        assert [len(p) for p in parts] == [40, 40, 20]
+        assert np.array_equal(np.concatenate(parts), x)
+
+
+def test_a_silent_watch_says_nothing(data, teacher, capsys):
+    run(data, teacher, Target("macs", 40), watch=Silent())
+    run(data, teacher, Target("macs", 40))
+    captured = capsys.readouterr()
+    assert captured.out == captured.err == ""
+
+
+def test_the_last_distillation_may_see_everything_and_no_other_one(teacher, monkeypatch):
+    """Rounds see the training part; with ``all_at_last`` the last stage sees the validation part too, and never the
+    test part."""
+    seen, data = [], tiny()
+
+    def watched(student, teacher, data, *rest, imitate=stages.imitate):
+        seen.append((rest[5], len(data.x_train), data.x_train))
+        return imitate(student, teacher, data, *rest)
+
+    monkeypatch.setattr(stages, "imitate", watched)
+    recipe = Recipe(hidden=(10, 8), rounds=3, round_epochs=1, final_epochs=1, batch=32, all_at_last=True)
+    run(data, teacher, Target("macs", 20), recipe)
+    *rounds, (stage, count, x) = seen
+    assert stage == "final distillation"
+    assert count == len(data.x_train) + len(data.x_validation)
+    np.testing.assert_array_equal(x, np.concatenate([data.x_train, data.x_validation]))
+    assert rounds
+    assert {n for _, n, _ in rounds} == {len(data.x_train)}
