@@ -6,9 +6,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from npkd.pipeline.compress import Compressed, Layers, compress
+    from npkd.pipeline.compress import CompressionResult, Layers, compress
 
-__all__ = ["Compressed", "Layers", "compress"]
+__all__ = ["CompressionResult", "Layers", "compress"]
 __version__ = "0.1.0"
 
 

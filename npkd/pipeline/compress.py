@@ -42,7 +42,7 @@ PROBE = 1000
 
 
 @dataclass(frozen=True, eq=False)
-class Compressed:
+class CompressionResult:
     """A smaller network, and what is known of it.
 
     student, teacher    networks: x (N, I) float32 -> logits (N, C), I the features of an example, flattened
@@ -125,7 +125,7 @@ def compress(
     teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any = None, tutor: Tutor | None = None,
     keep_inputs: bool = False,
     epochs: int | None = None, seed: int = 0, validation: float = 0.1, watch: Watch | None = None, sample: int = 60_000,
-) -> Compressed:
+) -> CompressionResult:
     """A smaller network that imitates ``teacher`` on examples ``x``; labels are not needed.
 
     teacher     a Network, a Model (a network with its scaling), the dense layers [(w, b), …] of a network with relu
@@ -211,7 +211,7 @@ def compress(
     student = scaled(state.student, 1 / unit)
     if units is not None:
         student, network = scaled(student, 1 / units), scaled(network, 1 / units)
-    return Compressed(
+    return CompressionResult(
         student, network, given.scaling, state.rounds, drawn.learnt_from, len(drawn.x) * numbers.trained,
         len(drawn.x_held), float((by_teacher == by_student).mean()), found.labelled,
         float((by_teacher != drawn.y_held).mean()), float((by_student != drawn.y_held).mean()))

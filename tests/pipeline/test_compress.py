@@ -803,10 +803,10 @@ def test_what_fails_in_a_function_of_the_user_is_left_as_it_is():
 
 
 def test_the_package_offers_it():
-    from npkd import Compressed, Layers, compress
+    from npkd import CompressionResult, Layers, compress
 
     module = importlib.import_module("npkd.pipeline.compress")
-    assert (compress, Compressed, Layers) == (module.compress, module.Compressed, module.Layers)
+    assert (compress, CompressionResult, Layers) == (module.compress, module.CompressionResult, module.Layers)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = npkd.nothing
     assert Path(npkd.__file__).name == "__init__.py"
