@@ -23,7 +23,7 @@ BLOCK, ASKED = 1000, 10_000
 once."""
 
 
-class Album:
+class LogitCache:
     """Every picture in all its moved forms, and what the teacher says of each.
 
         x'_n,r,c = x_n,(r−u_n),(c−v_n),   u_n, v_n uniform on {−reach, …, reach}          (K8)
@@ -37,7 +37,8 @@ class Album:
 
     def __init__(self, x: Array, shape: Sequence[int], reach: int, answer: Callable[[Array], Array]) -> None:
         if len(shape) != 2 or shape[0] * shape[1] != x.shape[1] or not 0 <= reach < min(shape):
-            raise InputError(f"Album: shape is {tuple(shape)} and reach {reach}; x has {x.shape[1]} inputs: H·W, reach "
+            raise InputError(f"LogitCache: shape is {tuple(shape)} and reach {reach}; x has {x.shape[1]} inputs: H·W, "
+                             f"reach "
                              f"below both")
         self.moves = list(itertools.product(range(-reach, reach + 1), repeat=2))
         self.answer, self.reach, self.shape = answer, reach, tuple(shape)
@@ -68,13 +69,14 @@ class Album:
         return shown
 
     def draw(self, batch: Batch, rng: np.random.Generator, seen: Array | None = None) -> Batch:
-        """The batch, whose rows must be the album's pictures, with "x" moved and "teacher", the answers.
+        """The batch, whose rows must be the logit cache's pictures, with "x" moved and "teacher", the answers.
 
         ``seen``: inputs that "x" then holds alone. Raises InputError for a batch of another size.
         """
         n, every = len(self.pictures), np.arange(self.shape[0] * self.shape[1])
         if len(batch["x"]) != n:
-            raise InputError(f"Album: the batch has {len(batch['x'])} examples; it must be the {n} of the album, in "
+            raise InputError(f"LogitCache: the batch has {len(batch['x'])} examples; it must be the {n} of the logit "
+                             f"cache, in "
                              f"their order")
         form, all_of_them = rng.integers(len(self.moves), size=n), np.arange(n)
         new = np.flatnonzero(~self.known[form, all_of_them])

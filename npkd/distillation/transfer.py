@@ -13,7 +13,7 @@ import numpy as np
 
 from npkd.core.types import Array, Batch
 from npkd.core.validation import InputError, positive
-from npkd.distillation.logit_cache import LARGEST, Album
+from npkd.distillation.logit_cache import LARGEST, LogitCache
 
 Answers = Callable[[Array], Array]
 """What a network says: examples (n, I) -> logits (n, classes)."""
@@ -96,7 +96,7 @@ class Transfer:
     answer         the teacher: (n, I) -> (n, classes), asked about the changed "x"; its logits come as "teacher"
     noise, mix     σ ≥ 0 and α ≥ 0; 0 changes nothing
     reach, shape   as in ``jitter``. Pictures that are moved and nothing else have few forms: their answers are kept,
-                   see ``Album``. The batch must then be the same in every call
+                   see ``LogitCache``. The batch must then be the same in every call
     Labels in the batch stay those of x_n, the larger part. Raises InputError for negative numbers.
     """
 
@@ -107,7 +107,7 @@ class Transfer:
         positive("Transfer", "noise", noise, zero=True)
         self.answer, self.mix, self.noise, self.shape, self.reach = answer, mix, noise, shape, reach
         self.augment = Noise(0.0, reach=reach, shape=shape)
-        self.album: Album | None = None
+        self.logit_cache: LogitCache | None = None
 
     def __call__(self, batch: Batch, rng: np.random.Generator, seen: Array | None = None) -> Batch:
         """The examples with their "x" changed and the teacher's logits for it.
@@ -115,9 +115,9 @@ class Transfer:
         ``seen``: indices of the inputs that a student reads. "x" then holds those alone: a student of a tenth of the
         inputs should not be slowed down by the others.
         """
-        if self.reach and not (self.mix or self.noise) and (self.album or self.fits(batch["x"])):
-            self.album = self.album or Album(batch["x"], self.shape, self.reach, self.answer)
-            return self.album.draw(batch, rng, seen)
+        if self.reach and not (self.mix or self.noise) and (self.logit_cache or self.fits(batch["x"])):
+            self.logit_cache = self.logit_cache or LogitCache(batch["x"], self.shape, self.reach, self.answer)
+            return self.logit_cache.draw(batch, rng, seen)
         x = self.augment(batch, rng)["x"]
         if self.mix:
             x = mixed(x, self.mix, rng)
@@ -127,4 +127,4 @@ class Transfer:
 
     def fits(self, x: Array) -> bool:
         """Whether the answers to all moved forms of x may be kept."""
-        return Album.size(x, self.reach, self.answer(x[:1])) <= LARGEST
+        return LogitCache.size(x, self.reach, self.answer(x[:1])) <= LARGEST

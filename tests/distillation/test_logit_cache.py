@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from npkd.core.validation import InputError
 from npkd.distillation import transfer
-from npkd.distillation.logit_cache import Album
+from npkd.distillation.logit_cache import LogitCache
 from npkd.distillation.transfer import Transfer
 
 from .test_transfer import shifted
@@ -33,11 +33,11 @@ def test_every_form_is_the_picture_moved(seed, height, width, reach, part):
     x, teacher = rng.random((5, height * width)), Teacher()
     before = x.copy()
     if reach >= min(height, width):
-        with pytest.raises(InputError, match="Album: shape is"):
-            Album(x, (height, width), reach, teacher)
+        with pytest.raises(InputError, match="LogitCache: shape is"):
+            LogitCache(x, (height, width), reach, teacher)
         return
     seen = rng.permutation(height * width)[:1 + int(rng.integers(height * width))] if part else None
-    shown = Album(x, (height, width), reach, teacher).draw({"x": x, "y": np.arange(5)}, rng, seen)
+    shown = LogitCache(x, (height, width), reach, teacher).draw({"x": x, "y": np.arange(5)}, rng, seen)
     assert np.array_equal(x, before)
     assert np.array_equal(shown["y"], np.arange(5))
     for n in range(5):
@@ -50,9 +50,9 @@ def test_every_form_is_the_picture_moved(seed, height, width, reach, part):
 def test_each_answer_is_asked_for_once():
     rng, teacher = np.random.default_rng(0), Teacher()
     x = rng.random((40, 9))
-    album = Album(x, (3, 3), 1, teacher)
+    logit_cache = LogitCache(x, (3, 3), 1, teacher)
     for _ in range(200):
-        shown = album.draw({"x": x}, rng)
+        shown = logit_cache.draw({"x": x}, rng)
         assert np.allclose(shown["teacher"], Teacher()(shown["x"]), rtol=1e-14)
     assert teacher.asked == 9 * 40
 
@@ -60,21 +60,21 @@ def test_each_answer_is_asked_for_once():
 def test_all_forms_are_as_likely():
     x = np.zeros((9000, 9), np.float32)
     x[:, 4] = 1
-    shown = Album(x, (3, 3), 1, Teacher()).draw({"x": x}, np.random.default_rng(0))
+    shown = LogitCache(x, (3, 3), 1, Teacher()).draw({"x": x}, np.random.default_rng(0))
     assert np.abs(np.bincount(shown["x"].argmax(axis=1), minlength=9) - 1000).max() < 150
 
 
 def test_more_pictures_than_are_gathered_at_once():
     rng, x = np.random.default_rng(1), np.random.default_rng(2).random((2003, 4)).astype(np.float32)
-    shown = Album(x, (2, 2), 1, Teacher()).draw({"x": x}, rng)
+    shown = LogitCache(x, (2, 2), 1, Teacher()).draw({"x": x}, rng)
     assert shown["x"].dtype == np.float32
     assert np.allclose(shown["teacher"], Teacher()(shown["x"]), rtol=1e-5)
 
 
 def test_a_batch_of_other_pictures_is_refused():
     x = np.zeros((4, 9))
-    with pytest.raises(InputError, match="the batch has 3 examples; it must be the 4 of the album"):
-        Album(x, (3, 3), 1, Teacher()).draw({"x": x[:3]}, np.random.default_rng(0))
+    with pytest.raises(InputError, match="the batch has 3 examples; it must be the 4 of the logit cache"):
+        LogitCache(x, (3, 3), 1, Teacher()).draw({"x": x[:3]}, np.random.default_rng(0))
 
 
 def test_answers_are_kept_where_they_fit(monkeypatch):
@@ -88,5 +88,5 @@ def test_answers_are_kept_where_they_fit(monkeypatch):
         for _ in range(100):
             shown = shows({"x": x}, rng)
             assert np.allclose(shown["teacher"], Teacher()(shown["x"]), rtol=1e-12)
-        assert (shows.album is not None) == kept
+        assert (shows.logit_cache is not None) == kept
         assert (teacher.asked < 1000) == kept
