@@ -46,7 +46,7 @@ class Reader:
         every = np.arange(len(A))
         return Reader(np.ascontiguousarray(linalg.inv(A)), every, refit(statistics, every, ridge)[0], np.array(unit))
 
-    def harm(self, u: int) -> float:
+    def saliency(self, u: int) -> float:
         """By how much the error rises without unit u.
 
             E_u = ½ tr( W_{:,u} ([A⁻¹]_uu)⁻¹ W_{:,u}ᵀ )                                (I9)
@@ -55,15 +55,16 @@ class Reader:
         w = self.w[:, self.column[at]]
         return 0.5 * inner_product(w, linalg.solve(self.inverse[np.ix_(at, at)], w.T, assume_a="pos").T)         # (I9)
 
-    def harms(self, left: Sequence[int] | Array) -> Array:
+    def saliencies(self, left: Sequence[int] | Array) -> Array:
         """``harm`` of the units that are left."""
         if len(np.unique(self.unit)) < len(self.unit):
-            return np.array([self.harm(u) for u in left])
+            return np.array([self.saliency(u) for u in left])
         there = np.flatnonzero(np.isin(self.unit[self.column], left))  # one column each, or none: the trace is a square
-        harms = np.zeros(1 + max(*left, *self.unit))
+        saliencies = np.zeros(1 + max(*left, *self.unit))
         column = self.column[there]
-        harms[self.unit[column]] = 0.5 * (self.w[:, column] ** 2).sum(axis=0) / np.diag(self.inverse)[there]      # (I9)
-        return harms[list(left)]
+        # (I9)
+        saliencies[self.unit[column]] = 0.5 * (self.w[:, column] ** 2).sum(axis=0) / np.diag(self.inverse)[there]
+        return saliencies[list(left)]
 
     def lose(self, u: int) -> None:
         """Unit u goes.
@@ -91,10 +92,10 @@ def eliminate(readers: Sequence[Reader], units: int, count: int) -> tuple[Array,
     """
     left, gone, rises = list(range(units)), list[int](), list[float]()
     while len(left) > count:
-        harm = np.sum([reader.harms(left) for reader in readers], axis=0)
-        u = left.pop(int(harm.argmin()))
+        saliency = np.sum([reader.saliencies(left) for reader in readers], axis=0)
+        u = left.pop(int(saliency.argmin()))
         gone.append(u)
-        rises.append(float(harm.min()))
+        rises.append(float(saliency.min()))
         for reader in readers:
             reader.lose(u)
     return np.array(left, int), np.array(gone, int), np.array(rises)

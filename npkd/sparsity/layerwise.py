@@ -195,13 +195,13 @@ def curve_of(
     ``statistics`` and ``weights`` (O, d) of each layer in the unit of the logits' error, which is ``logits`` in all.
     The curve is convex: every next neuron costs more than the one before.
     """
-    harm = np.zeros(place.width)
+    saliency = np.zeros(place.width)
     for i in place.consumers:
         parts = np.diag(statistics[i].A) / statistics[i].count * (weights[i] ** 2).sum(axis=0)
-        harm += np.bincount(columns_of(network.layers[i], place.units[i]), parts, minlength=place.width)
-    total = float(harm.sum())
-    error = np.concatenate([np.cumsum(np.sort(harm))[::-1], [0.0]]) / max(total, 1e-300)                  # (W17)
-    error = error if total else np.r_[1.0, np.zeros(len(harm))]
+        saliency += np.bincount(columns_of(network.layers[i], place.units[i]), parts, minlength=place.width)
+    total = float(saliency.sum())
+    error = np.concatenate([np.cumsum(np.sort(saliency))[::-1], [0.0]]) / max(total, 1e-300)                  # (W17)
+    error = error if total else np.r_[1.0, np.zeros(len(saliency))]
     return Curve(error, total / (logits or 1.0), place.fixed)
 
 

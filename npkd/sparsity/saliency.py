@@ -23,7 +23,7 @@ TRIES = 60
 """Steps of a factor 1.5 on the way to where so many neurons stay; what they leave is found by bisection."""
 
 
-def harm(statistics: Statistics, neurons: int, ridge: float) -> Array:
+def saliency(statistics: Statistics, neurons: int, ridge: float) -> Array:
     """By how much the error of a layer rises when a neuron goes and all that are left are fitted again.
 
         E_j = ½ ‖W_{:,j}‖² / [A⁻¹]_jj,   W the least squares on the neurons that are left, A of these       (W15)
@@ -39,7 +39,7 @@ def harm(statistics: Statistics, neurons: int, ridge: float) -> Array:
     kept, gone, rises = eliminate([reader], d, min(max(neurons, 1), d))
     found = np.empty(d)
     found[gone] = np.maximum.accumulate(rises)
-    found[kept] = np.maximum(reader.harms(kept), rises.max(initial=0.0))                                 # (W15)
+    found[kept] = np.maximum(reader.saliencies(kept), rises.max(initial=0.0))                                 # (W15)
     return found
 
 
@@ -50,7 +50,7 @@ def adaptive(statistics: Statistics, neurons: int, ridge: float) -> Problem:
 
     Source: the adaptive lasso of Zou 2006, there with the size of a weight in the place of E.
     """
-    found = harm(statistics, neurons, ridge)
+    found = saliency(statistics, neurons, ridge)
     top = float(found.max(initial=0.0)) or 1.0
     return Problem(statistics, top / np.maximum(found, FLOOR * top))                                      # (W16)
 
@@ -74,7 +74,8 @@ def around(problem: Problem, neurons: int, ridge: float) -> list[Solution]:
     """
     w, _ = refit(problem.statistics, np.arange(problem.d), ridge)
     weight = np.linalg.norm(w[:, problem.alive], axis=0) * problem.cost * problem.sigma
-    alone = np.sort(2 * harm(problem.statistics, problem.d, ridge)[problem.alive] / np.maximum(weight, 1e-300))[::-1]
+    alone = np.sort(2 * saliency(problem.statistics, problem.d, ridge)[problem.alive]
+                    / np.maximum(weight, 1e-300))[::-1]
     at = min(max(neurons, 1), len(alone)) - 1
     lam = max(float(alone[at]) if len(alone) else 0.0, 1e-12 * problem.lambda_max, 1e-300)
     found = [problem.solve(lam, w, tolerance=LOOSE)]

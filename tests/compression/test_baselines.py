@@ -204,7 +204,7 @@ def test_obs_prices_are_the_rises_of_a_refit_and_its_choice_is_backward_eliminat
     def reader():
         return Reader(np.linalg.inv(A), np.arange(d), start.copy(), np.arange(d))
 
-    assert reader().harms(range(d)) == pytest.approx(rises, rel=1e-9)
+    assert reader().saliencies(range(d)) == pytest.approx(rises, rel=1e-9)
     for count in range(d - 1, 0, -1):
         refits = {q: ridge_fit(h, z, [j for j in left if j != q], rho) for q in left}
         left.remove(min(left, key=lambda q: defined.ridge_objective(h, z, refits[q], rho)))

@@ -133,8 +133,8 @@ def test_a_layer_that_reads_some_of_the_neurons_alone():
     z = h @ RNG.standard_normal((3, 2)) + 0.1 * RNG.standard_normal((60, 2))
     reader = Reader.of(Statistics.of(h, z), np.array([4, 0, 2]), 0.0)
     for left in ([0, 1, 2, 3, 4], [1, 2, 4], [3]):
-        assert reader.harms(left) == pytest.approx([reader.harm(u) for u in left])
-    assert reader.harms([1, 3]).tolist() == [0, 0]
+        assert reader.saliencies(left) == pytest.approx([reader.saliency(u) for u in left])
+    assert reader.saliencies([1, 3]).tolist() == [0, 0]
     kept, _, rises = eliminate([reader], 5, 3)
     assert kept.tolist() == [0, 2, 4]
     assert rises.tolist() == [0, 0]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from npkd.core.validation import InputError
 from npkd.sparsity.group_lasso import TOLERANCE, Problem
-from npkd.sparsity.saliency import FLOOR, adaptive, around, harm, most_useful
+from npkd.sparsity.saliency import FLOOR, adaptive, around, most_useful, saliency
 from npkd.sparsity.statistics import Statistics
 
 
@@ -33,7 +33,7 @@ def test_harm_is_the_rise_of_the_error_of_a_refit(seed):
     h, z = layer(seed)
     whole = left_over(h, z)
     rises = [left_over(np.delete(h, j, axis=1), z) - whole for j in range(h.shape[1])]
-    np.testing.assert_allclose(harm(Statistics.of(h, z), 7, 0.0), rises, rtol=1e-7, atol=1e-9 * whole)
+    np.testing.assert_allclose(saliency(Statistics.of(h, z), 7, 0.0), rises, rtol=1e-7, atol=1e-9 * whole)
 
 
 @settings(derandomize=True, deadline=None, max_examples=25)
@@ -51,7 +51,7 @@ def test_harm_on_the_way_is_the_rise_without_those_that_went(seed, neurons):
         j = min(rises, key=rises.get)
         expected[j] = most = max(rises[j], most)
         left.remove(j)
-    np.testing.assert_allclose(harm(Statistics.of(h, z), neurons, 0.0), expected, rtol=1e-6,
+    np.testing.assert_allclose(saliency(Statistics.of(h, z), neurons, 0.0), expected, rtol=1e-6,
                                atol=1e-9 * left_over(h, z))
 
 
@@ -61,7 +61,7 @@ def test_of_two_that_are_nearly_one_the_second_is_spared():
     h = rng.standard_normal((500, 4))
     h[:, 1] = h[:, 0] + 0.01 * rng.standard_normal(500)
     s = Statistics.of(h, h @ np.array([[2.0, 2, 1, 1]]).T)
-    alone, on_the_way = harm(s, 4, 1e-9), harm(s, 3, 1e-9)
+    alone, on_the_way = saliency(s, 4, 1e-9), saliency(s, 3, 1e-9)
     assert alone[:2].max() < 1e-2 * alone[2:].min()
     assert on_the_way[:2].min() < 1e-2 * alone[2:].min()
     assert on_the_way[:2].max() > 4 * alone[2:].max()
@@ -71,7 +71,7 @@ def test_of_two_that_are_nearly_one_the_second_is_spared():
 def test_the_costs_are_one_over_the_harm():
     h, z = layer(1)
     s = Statistics.of(h, z)
-    found = harm(s, 4, 0.0)
+    found = saliency(s, 4, 0.0)
     cost = adaptive(s, 4, 0.0).cost * adaptive(s, 4, 0.0).sigma
     np.testing.assert_allclose(cost * found, np.full(7, found.max()), rtol=1e-12)
     assert cost.min() == pytest.approx(1, rel=1e-12)
