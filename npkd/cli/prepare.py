@@ -26,7 +26,7 @@ from npkd.pipeline.progress import Watch
 from npkd.pipeline.recipe import Recipe
 from npkd.pipeline.target import Target
 from npkd.surgery.folding import inserted, skipped, without
-from npkd.surgery.removal import junctions
+from npkd.surgery.removal import dependency_groups
 from npkd.surgery.widths import geometry, widths_of
 
 
@@ -148,7 +148,7 @@ def tutoring(model: Model, data: Data, seed: int, who: str) -> Network:
 def fitting(model: Model, data: Data, who: str) -> Network:
     """The network of a model, see ``answering``, whose neurons can be removed. Raises InputError where they cannot."""
     network = answering(model, data, who)
-    junctions(network)
+    dependency_groups(network)
     flat = [layer.params[0] for layer in network.layers if layer.op == "dense"]
     if len(flat) == len(network.widths) - 1 and [w.shape[1] for w in flat] != network.widths[:-1]:
         raise InputError(f"{who} has layers that take several outputs to one neuron (maxout); sizes are counted for "

@@ -122,11 +122,11 @@ def of_compression(plan: Plan, target: Target, state: State) -> dict[str, Any]:
     }
 
 
-def removals(rounds: Sequence[Distilled], junctions: int) -> list[dict[str, int]]:
-    """For each junction, inputs first, how many neurons were cut out for which reason, all rounds together."""
-    found = Counter((removal.junction, removal.reason) for r in rounds for removal in r.removals
+def removals(rounds: Sequence[Distilled], dependency_groups: int) -> list[dict[str, int]]:
+    """For each dependency group, inputs first, how many neurons were cut out for which reason, all rounds together."""
+    found = Counter((removal.group, removal.reason) for r in rounds for removal in r.removals
                     if removal.position is None)
-    return [{why: found[k, why] for why in ("dead", "constant", "duplicate")} for k in range(junctions)]
+    return [{why: found[k, why] for why in ("dead", "constant", "duplicate")} for k in range(dependency_groups)]
 
 
 def read(path: Path) -> dict[str, Any]:

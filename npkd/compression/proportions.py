@@ -47,7 +47,7 @@ def by_scores(scores: Sequence[Array], size: Size, budget: float, keep_inputs: b
 
         next = argmin_j  s_j / (size(now) − size(now without j))                      (I8)
 
-    scores      one (d_k,) a junction, not negative, in one unit for all of them
+    scores      one (d_k,) a dependency group, not negative, in one unit for all of them
     Returns widths, none below 1. Raises InputError where one neuron a layer is still too large.
     """
     ranked = [np.sort(s) for s in scores]

@@ -18,7 +18,7 @@ from npkd.data.batches import ROWS
 from npkd.nn.fast.workspace import Workspace
 from npkd.nn.network import Network, convolves
 from npkd.sparsity.statistics import Statistics, merge
-from npkd.surgery.removal import junctions
+from npkd.surgery.removal import dependency_groups
 
 Choice = tuple[Array, Array, Array]
 """kept (k,) indices of the inputs of a layer, ascending;   w (m, d) float64, zero outside of them;   b (m,)."""
@@ -45,8 +45,8 @@ def statistics(student: Network, teacher: Network, x: Array, layer: int) -> Stat
 
 
 def layer_by_layer(network: Network, widths: Sequence[int], choose: Choose) -> Network:
-    """The network with so many neurons at each junction (inputs first): a layer that may go on reading everything is
-    left as it is.
+    """The network with so many neurons at each dependency group (inputs first): a layer that may go on reading
+    everything is left as it is.
 
     Raises InputError for convolutions, whose channels are read through several columns each.
     """
@@ -54,15 +54,15 @@ def layer_by_layer(network: Network, widths: Sequence[int], choose: Choose) -> N
         raise InputError("experiments: the network has convolutions; obs, lasso, thinet and net-trim choose neurons of "
                          "perceptrons alone")
     student, kept = network, list[Array]()
-    for place, count in zip(junctions(network), widths, strict=True):
-        layer = student.layers[place.consumer]
+    for group, count in zip(dependency_groups(network), widths, strict=True):
+        layer = student.layers[group.consumer]
         d = layer.params[0].shape[1]
         if count >= d:
             kept.append(np.arange(d))
             continue
-        left, w, b = choose(student, place.consumer, count)
+        left, w, b = choose(student, group.consumer, count)
         dtype = layer.params[0].dtype
-        student = student.replace({place.consumer: replace(layer, params=(w.astype(dtype), b.astype(dtype)))})
+        student = student.replace({group.consumer: replace(layer, params=(w.astype(dtype), b.astype(dtype)))})
         kept.append(left)
     return cut(student, kept)
 

@@ -1,11 +1,11 @@
-"""What a neuron is worth, by rules that look at it alone: one score a neuron, for every junction, the inputs first. The
-smallest goes first.
+"""What a neuron is worth, by rules that look at it alone: one score a neuron, for every dependency group, the inputs
+first. The smallest goes first.
 
 Every rule has the form ``score(network, x, y, rng) -> [(d_0,), (d_1,), …]``: x (N, I) the training inputs, y (N,) their
-labels, d_k neurons at junction k (0: the inputs). Only ``taylor`` looks at y and only ``chance`` draws. Inputs have no
-incoming weights: ``incoming`` scores them by their outgoing ones. A channel is a neuron with a value h_npj at each
-position p and, in the weights W of the layer that reads it, a column (p, j) for each position of the kernel, or behind
-flatten of the map; a neuron of a perceptron has one p alone. Definitions by loops:
+labels, d_k neurons at dependency group k (0: the inputs). Only ``taylor`` looks at y and only ``chance`` draws. Inputs
+have no incoming weights: ``incoming`` scores them by their outgoing ones. A channel is a neuron with a value h_npj at
+each position p and, in the weights W of the layer that reads it, a column (p, j) for each position of the kernel, or
+behind flatten of the map; a neuron of a perceptron has one p alone. Definitions by loops:
 reference/definitions/compression/baselines.py. Derivation: docs/11-baselines.md.
 """
 
@@ -22,11 +22,11 @@ from npkd.nn.fast.workspace import Workspace
 from npkd.nn.losses import cross_entropy
 from npkd.nn.network import Network, convolves
 from npkd.sparsity.refitting import refits
-from npkd.surgery.dependency import Junction, junctions
+from npkd.surgery.dependency import DependencyGroup, dependency_groups
 from npkd.surgery.removal import keep
 
 Score = Callable[[Network, Array, Array, np.random.Generator], list[Array]]
-"""``score(network, x, y, rng)`` -> one array (d_k,) float64 a junction."""
+"""``score(network, x, y, rng)`` -> one array (d_k,) float64 a dependency group."""
 
 
 def norms(w: Array, axis: int) -> Array:
@@ -50,7 +50,7 @@ def chance(network: Network, x: Array, y: Array, rng: np.random.Generator) -> li
 
         s_j = u_j,   u_j uniform on [0, 1)                                            (I1)
     """
-    return [rng.random((place.width,)) for place in junctions(network)]                                          # (I1)
+    return [rng.random((group.width,)) for group in dependency_groups(network)]                                   # (I1)
 
 
 def incoming(network: Network, x: Array, y: Array, rng: np.random.Generator) -> list[Array]:
@@ -62,10 +62,10 @@ def incoming(network: Network, x: Array, y: Array, rng: np.random.Generator) -> 
     the l1 norm.
     """
     out = outgoing(network, x, y, rng)
-    for k, place in enumerate(junctions(network)):
-        if (i := place.producer) is not None:
+    for k, group in enumerate(dependency_groups(network)):
+        if (i := group.producer) is not None:
             w = network.layers[i].params[0]
-            out[k] = np.sqrt(together(squares(w, tuple(range(1, w.ndim))), place.units[i + 1], place.width))     # (I2)
+            out[k] = np.sqrt(together(squares(w, tuple(range(1, w.ndim))), group.units[i + 1], group.width))     # (I2)
     return out
 
 
@@ -75,10 +75,10 @@ def outgoing(network: Network, x: Array, y: Array, rng: np.random.Generator) -> 
         s_j² = Σ_p ‖W_{:,pj}‖²,   W the weights of the layer that reads neuron j      (I3)
     """
     out = []
-    for place in junctions(network):
-        w = network.layers[place.consumer].params[0]
+    for group in dependency_groups(network):
+        w = network.layers[group.consumer].params[0]
         # (I3)
-        out.append(np.sqrt(together(squares(w, tuple(range(w.ndim - 1))), place.units[place.consumer], place.width)))
+        out.append(np.sqrt(together(squares(w, tuple(range(w.ndim - 1))), group.units[group.consumer], group.width)))
     return out
 
 
@@ -103,28 +103,28 @@ def taylor(network: Network, x: Array, y: Array, rng: np.random.Generator) -> li
     still is its teacher has no slope to go by. Source: Molchanov et al. 2017, without their normalisation by layer, so
     that the scores of all layers are in one unit, that of the loss.
     """
-    places = junctions(network)
-    total = [np.zeros(place.width) for place in places]
+    groups = dependency_groups(network)
+    total = [np.zeros(group.width) for group in groups]
     for i, activations in forward(network, x):
         labels = y[i:i + len(activations[0])]
         _, slope = cross_entropy(activations[-1], labels)             # of the mean over the batch
-        for k, place in enumerate(places):
-            rest, backward = Network(network.layers[place.consumer:])(activations[place.consumer])
+        for k, group in enumerate(groups):
+            rest, backward = Network(network.layers[group.consumer:])(activations[group.consumer])
             d, _ = backward({len(rest) - 1: slope})
             # (I5)
-            total[k] += np.abs(whole(activations[place.consumer] * d, place)).sum(axis=0,
+            total[k] += np.abs(whole(activations[group.consumer] * d, group)).sum(axis=0,
                                                                                   dtype=np.float64) * len(labels)
     return [t / len(x) for t in total]                                # (I5)
 
 
-def whole(values: Array, place: Junction) -> Array:
-    """Sums over the positions of each channel, of values (N, ..., J) of what the layer behind a junction reads -> (N,
-    d)."""
+def whole(values: Array, group: DependencyGroup) -> Array:
+    """Sums over the positions of each channel, of values (N, ..., J) of what the layer behind a dependency group reads
+    -> (N, d)."""
     flat = values.reshape(len(values), -1, values.shape[-1]).sum(axis=1) if values.ndim > 2 else values
-    unit = place.units[place.consumer]
+    unit = group.units[group.consumer]
     return (
-        flat if len(unit) == place.width
-        else np.stack([flat[:, at].sum(axis=1) for at in place.entries(place.consumer)], axis=1)
+        flat if len(unit) == group.width
+        else np.stack([flat[:, at].sum(axis=1) for at in group.entries(group.consumer)], axis=1)
     )
 
 
@@ -138,17 +138,17 @@ def forward(network: Network, x: Array) -> Iterator[tuple[int, Sequence[Array]]]
 
 
 def moments(network: Network, x: Array) -> list[tuple[Array, Array]]:
-    """For every junction the means of its neurons' values and of their squares over x and all positions, (d_k,) float64
-    each."""
-    places = junctions(network)
-    out = [(np.zeros(place.width), np.zeros(place.width)) for place in places]
+    """For every dependency group the means of its neurons' values and of their squares over x and all positions, (d_k,)
+    float64 each."""
+    groups = dependency_groups(network)
+    out = [(np.zeros(group.width), np.zeros(group.width)) for group in groups]
     for _, activations in forward(network, x):
-        for place, (mean, square) in zip(places, out, strict=True):
-            h, unit = activations[place.consumer].astype(np.float64), place.units[place.consumer]
+        for group, (mean, square) in zip(groups, out, strict=True):
+            h, unit = activations[group.consumer].astype(np.float64), group.units[group.consumer]
             count = len(x) * h[0].size / h.shape[-1] * np.bincount(unit)                            # NP: of each neuron
             h = h.reshape(-1, h.shape[-1])
-            mean += together(h.sum(axis=0), unit, place.width) / count
-            square += together((h * h).sum(axis=0), unit, place.width) / count
+            mean += together(h.sum(axis=0), unit, group.width) / count
+            square += together((h * h).sum(axis=0), unit, group.width) / count
     return out
 
 
@@ -158,9 +158,9 @@ def best(score: Array, count: int) -> Array:
 
 
 def cut(network: Network, kept: Sequence[Array]) -> Network:
-    """The network with the neurons ``kept`` of every junction alone; those cut out are simply gone."""
+    """The network with the neurons ``kept`` of every dependency group alone; those cut out are simply gone."""
     for k in reversed(range(len(kept))):                              # the inputs last: they put a layer in front
-        network = keep(network, junctions(network)[k], kept[k])
+        network = keep(network, dependency_groups(network)[k], kept[k])
     return network
 
 
@@ -176,14 +176,14 @@ def by_score(score: Score, *,
     def removal(network: Network, x: Array, y: Array, widths: Sequence[int], rng: np.random.Generator) -> Network:
         kept = [best(s, width) for s, width in zip(score(network, x, y, rng), widths, strict=True)]
         if fold:
-            for place, left, (mean, _) in zip(junctions(network), kept, moments(network, x), strict=True):
-                layer = network.layers[place.consumer]
+            for group, left, (mean, _) in zip(dependency_groups(network), kept, moments(network, x), strict=True):
+                layer = network.layers[group.consumer]
                 w, b = layer.params
-                unit = place.units[place.consumer]
+                unit = group.units[group.consumer]
                 gone = np.flatnonzero(~np.isin(unit, left))
                 # (I6)
                 folded = b + (w[..., gone].astype(np.float64) * mean[unit[gone]]).reshape(len(b), -1).sum(axis=1)
-                network = network.replace({place.consumer: replace(layer, params=(w, folded.astype(b.dtype)))})
+                network = network.replace({group.consumer: replace(layer, params=(w, folded.astype(b.dtype)))})
         return cut(network, kept)
 
     return removal

@@ -20,7 +20,7 @@ from npkd.nn.optimisers import SGD
 from npkd.nn.training import train
 from npkd.pipeline.recipe import Recipe
 from npkd.sparsity.penalties import L1
-from npkd.surgery.dependency import junctions
+from npkd.surgery.dependency import dependency_groups
 from npkd.surgery.folding import inserted, into_reader
 
 STRENGTH = 1e-4
@@ -35,16 +35,16 @@ def gated(network: Network, keep_inputs: bool = False) -> tuple[Network, list[in
     A channel has one gate for all its positions p: in front of a flatten, not behind. With ``keep_inputs`` there is
     none in front of the first layer, nor where that is a convolution.
     """
-    places = list[int]()
-    for place in reversed(junctions(network)):
-        if place.number or not (keep_inputs or convolves(network)):
-            at = place.consumer
-            while len(place.units[at]) > place.width:
+    groups = list[int]()
+    for group in reversed(dependency_groups(network)):
+        if group.number or not (keep_inputs or convolves(network)):
+            at = group.consumer
+            while len(group.units[at]) > group.width:
                 at -= 1
-            ones = np.ones(place.width, network.layers[place.consumer].params[0].dtype)
+            ones = np.ones(group.width, network.layers[group.consumer].params[0].dtype)
             network = inserted(network, at, Layer("gate", (ones,)))                                              # (I22)
-            places = [at, *(i + 1 for i in places)]
-    return network, places
+            groups = [at, *(i + 1 for i in groups)]
+    return network, groups
 
 
 def opened(network: Network, gates: Sequence[int]) -> tuple[Network, list[Array]]:
@@ -65,8 +65,8 @@ def slim(
     teacher: Network, transfer: Transfer, data: Data, recipe: Recipe, epochs: int, rng: np.random.Generator,
     keep_inputs: bool
 ) -> tuple[Network, list[Array]]:
-    """The teacher after ``epochs`` of learning its own answers under the penalty, and one score a neuron, junction by
-    junction.
+    """The teacher after ``epochs`` of learning its own answers under the penalty, and one score a neuron, dependency
+    group by dependency group.
 
         min  distillation (K1) + λ Σ_j |g_j|                                          (I24)
 
@@ -82,4 +82,4 @@ def slim(
                         penalties=dict.fromkeys(gates, L1(STRENGTH))):                                           # (I24)
         network = record.network
     plain, sizes = opened(network, gates)
-    return plain, sizes if len(gates) == len(junctions(plain)) else [np.ones(plain.widths[0]), *sizes]
+    return plain, sizes if len(gates) == len(dependency_groups(plain)) else [np.ones(plain.widths[0]), *sizes]

@@ -34,8 +34,8 @@ from npkd.pipeline.target import Target
 from npkd.surgery.widths import geometry
 
 Removal = Callable[[Network, Array, Array, Sequence[int], np.random.Generator], Network]
-"""``removal(network, x, y, widths, rng)``: the network with so many neurons at each junction, inputs first. x (N, I), y
-(N,): the part that the recipe takes statistics from."""
+"""``removal(network, x, y, widths, rng)``: the network with so many neurons at each dependency group, inputs first. x
+(N, I), y (N,): the part that the recipe takes statistics from."""
 
 
 @dataclass(frozen=True)

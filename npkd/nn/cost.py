@@ -29,8 +29,8 @@ class Cost:
 
 @dataclass(frozen=True)
 class Geometry:
-    """How the layers of weights of a network meet its widths, which are those of its junctions (surgery/dependency.py)
-    and the outputs.
+    """How the layers of weights of a network meet its widths, which are those of its dependency groups
+    (surgery/dependency.py) and the outputs.
 
     columns     of layer l: through how many weights it reads each of its neurons or channels: 1 in a perceptron, kh·kw
                 in a convolution, P·Q behind flatten

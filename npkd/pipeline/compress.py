@@ -71,8 +71,8 @@ class CompressionResult:
 
     @property
     def layers(self) -> list[LayerReport]:
-        """A report a junction, inputs first: the last round's, against the teacher's widths, with the largest duality
-        gap of all rounds."""
+        """A report a dependency group, inputs first: the last round's, against the teacher's widths, with the largest
+        duality gap of all rounds."""
         last, widths = self.rounds[-1].layers if self.rounds else [], widths_of(self.teacher)
         return [replace(layer, of=of, duality_gap=largest([r.layers[k].duality_gap for r in self.rounds]))
                 for k, (layer, of) in enumerate(zip(last, widths, strict=False))]

@@ -259,7 +259,7 @@ def largest(gaps: Sequence[float | None]) -> float | None:
 
 
 def certified(gaps: Sequence[float | None]) -> str:
-    """What the duality gaps of the junctions prove, None where channels were eliminated: one sentence."""
+    """What the duality gaps of the dependency groups prove, None where channels were eliminated: one sentence."""
     gap = largest(gaps)
     if gap is None:
         return (

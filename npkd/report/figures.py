@@ -69,7 +69,7 @@ def png(figure: Figure) -> bytes:
 
 
 def names(count: int) -> list[str]:
-    """What the junctions are called: inputs, hidden 1, hidden 2, …"""
+    """What the dependency groups are called: inputs, hidden 1, hidden 2, …"""
     return ["inputs", *(f"hidden {k}" for k in range(1, count))]
 
 

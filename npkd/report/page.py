@@ -129,7 +129,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], words: bool = Fals
     return f'<div class="wide"><table>{header}<tbody>\n{body}</tbody></table></div>'
 
 
-def junction(k: int) -> str:
+def group(k: int) -> str:
     """What the neurons between dense layers k and k + 1 are called."""
     return f"hidden {k}" if k else "inputs"
 
@@ -178,7 +178,7 @@ def compression(summary: Mapping[str, Any]) -> list[str]:
     ]
     if not summary["layers"]:
         return [*parts, "<p>Nothing was removed: every smaller network was worse than the target allows.</p>"]
-    rows = [[junction(k), f"{a['kept']}\N{NO-BREAK SPACE}of\N{NO-BREAK SPACE}{a['of']}", *certificate(a)]
+    rows = [[group(k), f"{a['kept']}\N{NO-BREAK SPACE}of\N{NO-BREAK SPACE}{a['of']}", *certificate(a)]
             for k, a in enumerate(summary["layers"])]
     gap, said = largest([a["duality_gap"] for a in summary["layers"]]), []
     if gap is not None:
@@ -198,7 +198,7 @@ def compression(summary: Mapping[str, Any]) -> list[str]:
         f"<p>Cutting the neurons out changed no output by more than {power(summary['removal_difference'])} "
         f"({power(summary['removal_difference_float64'])} in double precision).</p>",
         table(["neurons", "dead", "constant", "duplicate"],
-              [[junction(k), *(str(r[why]) for why in ("dead", "constant", "duplicate"))] for k,
+              [[group(k), *(str(r[why]) for why in ("dead", "constant", "duplicate"))] for k,
                r in enumerate(summary["removals"])]),
         table(["round", "widths", "budget", "size"],
               [[str(k), chain(r["widths"]), number(round(r["budget"])), number(r["size"])]

@@ -11,11 +11,11 @@ from npkd.core.validation import InputError
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """Neurons kept -> relative error of the layer, for one junction, as (W17) estimates it.
+    """Neurons kept -> relative error of the layer, for one dependency group, as (W17) estimates it.
 
     error (n + 1,)   relative error with 0 … n neurons kept: from 1 to 0, falling, convex
     weight           what a relative error of this layer weighs beside those of the others
-    fixed            all of the junction's neurons must stay
+    fixed            all of the dependency group's neurons must stay
     """
 
     error: Array
@@ -40,13 +40,13 @@ def share(
 
         next = argmin_k  Δe_k/Δsize_k · (w'_k/w_k)^q                                  (W10)
 
-    curves        one for each junction, inputs first
+    curves        one for each dependency group, inputs first
     size          widths -> what the budget counts: multiply-accumulates, neurons, parameters or bytes
     whole         w'_k, how many neurons there once were: a layer that has lost much is spared, the more the larger
                   ``spare``, q; without them the last factor is 1
-    A step down of junction k raises its error by Δe_k and saves Δsize_k.
-    Returns one width a junction, size(widths) ≤ budget. A step takes a twentieth of the width, at least one neuron;
-    what is then left of the budget is given back where it helps most.
+    A step down of dependency group k raises its error by Δe_k and saves Δsize_k.
+    Returns one width a dependency group, size(widths) ≤ budget. A step takes a twentieth of the width, at least one
+    neuron; what is then left of the budget is given back where it helps most.
     Raises InputError where one neuron a layer is still too large, naming the smallest possible size.
     """
     widths = [curve.width for curve in curves]

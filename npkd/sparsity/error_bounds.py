@@ -16,7 +16,7 @@ from scipy import linalg
 from npkd.core.types import Array
 from npkd.core.validation import InputError, finite, floats
 from npkd.nn.network import Layer, Network
-from npkd.surgery.removal import junctions
+from npkd.surgery.removal import dependency_groups
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,13 +111,13 @@ def stages(network: Network) -> list[list[Layer]]:
     """The layers of a perceptron in pieces that end with a dense layer; what stands behind the last one is a piece of
     its own.
 
-    Raises InputError where ``slopes`` or ``junctions`` do.
+    Raises InputError where ``slopes`` or ``dependency groups`` do.
     """
     first = next((i for i, layer in enumerate(network.layers) if layer.op == "dense"), len(network.layers))
     for i, layer in enumerate(network.layers):
         if layer.op == "conv2d" or (i > first and layer.op != "dense"):
             slopes(layer)                     # refuses what has none; what stands in front of all errors stretches none
-    ends = [place.consumer + 1 for place in junctions(network)]
+    ends = [group.consumer + 1 for group in dependency_groups(network)]
     pieces = [list(network.layers[i:j]) for i, j in zip([0, *ends[:-1]], ends, strict=True)]
     behind = list(network.layers[ends[-1]:])
     return [*pieces, behind] if behind else pieces

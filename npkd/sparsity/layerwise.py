@@ -3,8 +3,8 @@ imitating what it was.
 
     1. statistics   one pass over the data, for all layers at once
     2. share        curves "neurons kept -> error of the layer" (W17); a budget shared over them
-    3. choose       from the last junction to the first: the group lasso (W1) keeps so many neurons, imitating those
-                    that the layer behind has kept, with costs that spare the useful (W16), each choice with its
+    3. choose       from the last dependency group to the first: the group lasso (W1) keeps so many neurons, imitating
+                    those that the layer behind has kept, with costs that spare the useful (W16), each choice with its
                     certificate; channels, which are read through several columns or by several layers, are eliminated
                     one after the other (I9)
     4. refit        from the first layer to the last: least squares (W7) of the original pre-activations on the
@@ -30,7 +30,7 @@ from npkd.sparsity.elimination import Reader, eliminate
 from npkd.sparsity.refitting import RIDGE, refits
 from npkd.sparsity.saliency import most_useful
 from npkd.sparsity.statistics import Statistics
-from npkd.surgery.dependency import Junction, junctions
+from npkd.surgery.dependency import DependencyGroup, dependency_groups
 from npkd.surgery.removal import Removal, difference, remove
 
 SAMPLE, FEW = 2000, 100
@@ -42,10 +42,10 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, eq=False)
 class LayerReport:
-    """What happened to the neurons or channels of one junction.
+    """What happened to the neurons or channels of one dependency group.
 
-    layer            number of the junction, from 0, the inputs; in a perceptron also that of the dense layer that reads
-                     it
+    layer            number of the dependency group, from 0, the inputs; in a perceptron also that of the dense layer
+                     that reads it
     kept, of         neurons kept, and how many there were
     lam              λ at which the choice was made;   lambda_max  from which on nothing is kept
     duality_gap      of that solution, relative to the objective at W = 0; None where channels were eliminated: there is
@@ -74,7 +74,7 @@ class Distilled:
     """A smaller network and its proof.
 
     student       the network after removal
-    layers        one report a junction
+    layers        one report a dependency group
     removals      every neuron that was cut out, and why it could be
     difference    largest absolute difference of the outputs that the cutting made, on the first SAMPLE examples, in the
                   network's dtype
@@ -90,7 +90,7 @@ class Distilled:
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """kept (k,) neurons of a junction;   the rest as in LayerReport."""
+    """kept (k,) neurons of a dependency group;   the rest as in LayerReport."""
 
     kept: Array
     lam: float
@@ -108,7 +108,7 @@ def distil(
 
     teacher     a network that removal knows: see streams.junctions
     batches     called for every pass over the data: an iterable of x (N, ...) of the network's dtype; no labels
-    widths      curves (one a junction, inputs first) -> neurons to keep: ``within(...)`` shares a budget,
+    widths      curves (one a dependency group, inputs first) -> neurons to keep: ``within(...)`` shares a budget,
                 ``exactly([...])`` fixes them
     inputs      may inputs be removed, where that changes nothing? Where ``widths`` asks for all of them they stay
                 anyway
@@ -121,9 +121,9 @@ def distil(
     whole("distil", positions=positions)
     if positions < 1:
         raise InputError(f"distil: positions is {positions}; it must be at least 1")
-    given = [place.width for place in junctions(teacher)]
+    given = [group.width for group in dependency_groups(teacher)]
     teacher, found = remove(teacher, inputs=inputs)  # copies enter a solution together: they would crowd out others
-    places, layers = junctions(teacher), readers(teacher)
+    groups, layers = dependency_groups(teacher), readers(teacher)
     plain = dict(zip(layers, gather(teacher, teacher, batches, layers, positions), strict=True))
     sample = leading(batches(), SAMPLE if all(teacher.layers[i].op == "dense" for i in layers) else FEW)
     felt = dict(zip(layers, sensitivities(teacher, sample, layers), strict=True))
@@ -131,46 +131,46 @@ def distil(
     statistics = {i: plain[i].weighted(felt[i]) for i in layers}
     weights = {i: matrix(teacher.layers[i]) * felt[i][:, None] for i in layers}
     logits = statistics[layers[-1]].normalised()[2]                    # the variance of the last layer's outputs
-    curves = [curve_of(teacher, place, statistics, weights, logits) for place in places]
+    curves = [curve_of(teacher, group, statistics, weights, logits) for group in groups]
     wanted = fitting(widths(curves), curves)
     chosen: dict[int, Choice] = {}
-    for k in reversed(range(len(places))):
-        chosen[k] = choose(teacher, places, k, statistics, wanted[k], chosen, ridge)
+    for k in reversed(range(len(groups))):
+        chosen[k] = choose(teacher, groups, k, statistics, wanted[k], chosen, ridge)
         progress(f"choice in layer {k}")
-    kept = [chosen[k].kept for k in range(len(places))]
+    kept = [chosen[k].kept for k in range(len(groups))]
     student = teacher
     lost: list[tuple[float, float]] = []                  # of each layer: what is left of its error, and what there was
     for done in refits(teacher, batches, kept, ridge=ridge, positions=positions, first=plain[layers[0]]):
         student, i = done.student, done.layer
-        read = outputs_read(teacher, i, places, chosen)
+        read = outputs_read(teacher, i, groups, chosen)
         heard = done.statistics.targets(read).weighted(felt[i][read])  # of what the layers behind still read
         lost.append((heard.error(done.w[read] * felt[i][read][:, None]) * heard.normalised()[2], heard.normalised()[2]))
         progress(f"refit of layer {len(lost) - 1}")
     smaller, removals = remove(student, inputs=inputs and wanted[0] < curves[0].width)
     reports = []
-    for k, (place, curve) in enumerate(zip(places, curves, strict=True)):
-        left, there = (sum(lost[layers.index(i)][side] for i in place.consumers) for side in (0, 1))
+    for k, (group, curve) in enumerate(zip(groups, curves, strict=True)):
+        left, there = (sum(lost[layers.index(i)][side] for i in group.consumers) for side in (0, 1))
         c, error = chosen[k], left / there if there else 0.0
-        reports.append(LayerReport(k, len(c.kept), place.width, c.lam, c.lambda_max, c.gap, c.proved, c.error, error,
+        reports.append(LayerReport(k, len(c.kept), group.width, c.lam, c.lambda_max, c.gap, c.proved, c.error, error,
                                    curve))
     return Distilled(smaller, reports, found + renumbered(removals, found, given), difference(student, smaller, sample),
                      difference(student.astype(np.float64), smaller.astype(np.float64), sample.astype(np.float64)))
 
 
-def outputs_read(network: Network, i: int, places: Sequence[Junction], chosen: Mapping[int, Choice]) -> Array:
+def outputs_read(network: Network, i: int, groups: Sequence[DependencyGroup], chosen: Mapping[int, Choice]) -> Array:
     """The outputs of layer i that make neurons which are kept, as far as that is decided."""
     for k, choice in chosen.items():
-        if i in places[k].producers:
-            return np.flatnonzero(np.isin(places[k].units[i + 1], choice.kept))
+        if i in groups[k].producers:
+            return np.flatnonzero(np.isin(groups[k].units[i + 1], choice.kept))
     return np.arange(len(network.layers[i].params[0]))
 
 
 def renumbered(removals: Sequence[Removal], found: Sequence[Removal], widths: Sequence[int]) -> list[Removal]:
-    """Removals that count what ``found`` had left, in the numbers of before: ``widths`` neurons a junction."""
-    names = [np.delete(np.arange(width), [r.neuron for r in found if r.junction == k and r.position is None]) for k,
+    """Removals that count what ``found`` had left, in the numbers of before: ``widths`` neurons a dependency group."""
+    names = [np.delete(np.arange(width), [r.neuron for r in found if r.group == k and r.position is None]) for k,
              width in enumerate(widths)]
-    return [replace(r, neuron=int(names[r.junction][r.neuron]),
-                    into=None if r.into is None else int(names[r.junction][r.into]))
+    return [replace(r, neuron=int(names[r.group][r.neuron]),
+                    into=None if r.into is None else int(names[r.group][r.into]))
             for r in removals]
 
 
@@ -185,9 +185,11 @@ def leading(batches: Iterable[Array], count: int) -> Array:
 
 
 def curve_of(
-    network: Network, place: Junction, statistics: Mapping[int, Statistics], weights: Mapping[int, Array], logits: float
+    network: Network, group: DependencyGroup, statistics: Mapping[int, Statistics], weights: Mapping[int, Array],
+    logits: float
 ) -> Curve:
-    """Neurons kept -> relative error of all that read a junction, were its neurons independent: the smallest go first.
+    """Neurons kept -> relative error of all that read a dependency group, were its neurons independent: the smallest go
+    first.
 
         e(k) = Σ_{j not among the k largest} Σ_i σ_i² ‖w_i‖² / Σ_j Σ_i σ_i² ‖w_i‖²,   i the columns that read neuron j
         (W17)
@@ -195,39 +197,40 @@ def curve_of(
     ``statistics`` and ``weights`` (O, d) of each layer in the unit of the logits' error, which is ``logits`` in all.
     The curve is convex: every next neuron costs more than the one before.
     """
-    saliency = np.zeros(place.width)
-    for i in place.consumers:
+    saliency = np.zeros(group.width)
+    for i in group.consumers:
         parts = np.diag(statistics[i].A) / statistics[i].count * (weights[i] ** 2).sum(axis=0)
-        saliency += np.bincount(columns_of(network.layers[i], place.units[i]), parts, minlength=place.width)
+        saliency += np.bincount(columns_of(network.layers[i], group.units[i]), parts, minlength=group.width)
     total = float(saliency.sum())
     error = np.concatenate([np.cumsum(np.sort(saliency))[::-1], [0.0]]) / max(total, 1e-300)                  # (W17)
     error = error if total else np.r_[1.0, np.zeros(len(saliency))]
-    return Curve(error, total / (logits or 1.0), place.fixed)
+    return Curve(error, total / (logits or 1.0), group.fixed)
 
 
 def choose(
-    network: Network, places: Sequence[Junction], k: int, statistics: Mapping[int, Statistics], wanted: int,
+    network: Network, groups: Sequence[DependencyGroup], k: int, statistics: Mapping[int, Statistics], wanted: int,
     chosen: Mapping[int, Choice], ridge: float,
 ) -> Choice:
-    """Which neurons of junction k stay, as many as wanted, when its readers imitate what is kept behind them."""
-    place = places[k]
-    units = {i: columns_of(network.layers[i], place.units[i]) for i in place.consumers}
-    heard = {i: statistics[i].targets(outputs_read(network, i, places, chosen)) for i in place.consumers}
+    """Which neurons of dependency group k stay, as many as wanted, when its readers imitate what is kept behind
+    them."""
+    group = groups[k]
+    units = {i: columns_of(network.layers[i], group.units[i]) for i in group.consumers}
+    heard = {i: statistics[i].targets(outputs_read(network, i, groups, chosen)) for i in group.consumers}
     first = next(iter(units.values()))
-    if len(units) == 1 and np.array_equal(np.sort(first), np.arange(place.width)):       # one column each, in any order
+    if len(units) == 1 and np.array_equal(np.sort(first), np.arange(group.width)):       # one column each, in any order
         solution, top = most_useful(next(iter(heard.values())), wanted, ridge)
         return Choice(np.sort(first[solution.kept]), solution.lam, top, solution.gap, int(solution.proved.sum()),
                       solution.error)
     systems = {i: Reader.of(heard[i], unit, ridge) for i, unit in units.items()}
-    kept, *_ = eliminate(list(systems.values()), place.width, wanted)
+    kept, *_ = eliminate(list(systems.values()), group.width, wanted)
     there = {i: heard[i].normalised()[2] for i in units}
     left = sum(heard[i].error(system.w) * there[i] for i, system in systems.items())
     return Choice(kept, 0.0, 0.0, None, 0, left / (sum(there.values()) or 1.0))
 
 
 def fitting(wanted: Sequence[int], curves: Sequence[Curve]) -> list[int]:
-    """One width a junction, at most what there is (after exact removal there may be less). Raises InputError for
-    others."""
+    """One width a dependency group, at most what there is (after exact removal there may be less). Raises InputError
+    for others."""
     most = [c.width for c in curves]
     if len(wanted) != len(most) or min(wanted) < 1:
         raise InputError(f"distil: widths are {list(wanted)}; one is needed for each of {most}, at least 1")
@@ -235,8 +238,8 @@ def fitting(wanted: Sequence[int], curves: Sequence[Curve]) -> list[int]:
 
 
 def exactly(widths: Sequence[int]) -> Callable[[Sequence[Curve]], list[int]]:
-    """Widths that are given: neurons to keep at each junction at most, inputs first. Where fewer change nothing, fewer
-    stay."""
+    """Widths that are given: neurons to keep at each dependency group at most, inputs first. Where fewer change
+    nothing, fewer stay."""
     return lambda curves: list(widths)
 
 

@@ -16,7 +16,7 @@ from npkd.nn.network import Network
 from npkd.sparsity.collect import POSITIONS, columns_of, gather, readers
 from npkd.sparsity.group_lasso import refit
 from npkd.sparsity.statistics import Statistics
-from npkd.surgery.dependency import junctions
+from npkd.surgery.dependency import dependency_groups
 
 RIDGE = 1e-4
 """Of the least squares, relative to the mean variance of what a layer reads."""
@@ -45,17 +45,17 @@ def refits(
     """Layer after layer of the student: the teacher's pre-activations by least squares (W7), from the neurons that stay
     alone.
 
-    kept        of each junction, inputs first, indices of the neurons that stay;   ``first``  statistics of the first
-                layer, if they are known
+    kept        of each dependency group, inputs first, indices of the neurons that stay;   ``first``  statistics of the
+                first layer, if they are known
     The neurons that go are still there, but nobody reads them: to cut them out is the business of
     npkd.surgery.removal.
     """
-    places, layers, student = junctions(teacher), readers(teacher), teacher
+    groups, layers, student = dependency_groups(teacher), readers(teacher), teacher
     for i in layers:
         # the teacher's activations are the student's own until the first layer has changed
         own = first if first is not None and i == layers[0] else gather(student, teacher, batches, [i], positions)[0]
-        layer, k = teacher.layers[i], next(k for k, place in enumerate(places) if i in place.consumers)
-        w, b = refit(own, np.flatnonzero(np.isin(columns_of(layer, places[k].units[i]), kept[k])), ridge)
+        layer, k = teacher.layers[i], next(k for k, group in enumerate(groups) if i in group.consumers)
+        w, b = refit(own, np.flatnonzero(np.isin(columns_of(layer, groups[k].units[i]), kept[k])), ridge)
         params = (w.reshape(layer.params[0].shape).astype(layer.params[0].dtype), b.astype(layer.params[1].dtype))
         student = student.replace({i: replace(student.layers[i], params=params)})
         yield Refitted(student, i, own, w)

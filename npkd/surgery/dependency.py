@@ -32,7 +32,7 @@ IN_FRONT = ("select", "dropout", "flatten", "unflatten", "max_pool", "average_po
 
 
 @dataclass(frozen=True)
-class Junction:
+class DependencyGroup:
     """The neurons or channels between layers of weights: made by the layers ``producers`` (none for inputs), read by
     the layers ``consumers``.
 
@@ -43,7 +43,7 @@ class Junction:
     units       activation -> for every entry of its last axis the neuron it belongs to, 0 … J − 1; activation i is what
                 layer i takes
 
-    A perceptron has one producer and one consumer to a junction; additions tie more of them together.
+    A perceptron has one producer and one consumer to a dependency group; additions tie more of them together.
     """
 
     number: int
@@ -58,7 +58,8 @@ class Junction:
         """The one layer that makes the neurons, None for the inputs. Raises InputError where an addition ties
         several."""
         if len(self.producers) > 1:
-            raise InputError(f"surgery: junction {self.number} is made by the layers {list(self.producers)}; one layer "
+            raise InputError(f"surgery: dependency group {self.number} is made by the layers {list(self.producers)}; "
+                             f"one layer "
                              f"is needed here")
         return self.producers[0] if self.producers else None
 
@@ -66,7 +67,8 @@ class Junction:
     def consumer(self) -> int:
         """The one layer that reads the neurons. Raises InputError where an addition ties several."""
         if len(self.consumers) != 1:
-            raise InputError(f"surgery: junction {self.number} is read by the layers {list(self.consumers)}; one layer "
+            raise InputError(f"surgery: dependency group {self.number} is read by the layers {list(self.consumers)}; "
+                             f"one layer "
                              f"is needed here")
         return self.consumers[0]
 
@@ -76,8 +78,8 @@ class Junction:
         return np.split(np.argsort(unit, kind="stable"), np.cumsum(np.bincount(unit, minlength=self.width))[:-1])
 
 
-def junctions(network: Network, shape: Sequence[int] | None = None) -> list[Junction]:
-    """All junctions of a network, inputs first: every layer of weights reads exactly one of them.
+def dependency_groups(network: Network, shape: Sequence[int] | None = None) -> list[DependencyGroup]:
+    """All dependency groups of a network, inputs first: every layer of weights reads exactly one of them.
 
     ``shape``: of one example, where the network does not tell it (see cost.shapes).
     Raises InputError for networks without layers of weights, with grouped convolutions, with other layers in front than
@@ -89,7 +91,7 @@ def junctions(network: Network, shape: Sequence[int] | None = None) -> list[Junc
     label, origin, ties = trace(network, sizes, start)
     unit = classes(1 + max(int(a.max()) for a in label[start:]), ties)
     home = streams(network, origin)
-    places: list[Junction] = []
+    groups: list[DependencyGroup] = []
     for stream in dict.fromkeys(home[i] for i, layer in enumerate(layers) if layer.op in WEIGHTS):
         at = [i for i in range(start, len(home)) if home[i] == stream]
         makers = tuple(i - 1 for i in at if i > start and layers[i - 1].op in WEIGHTS)
@@ -100,8 +102,9 @@ def junctions(network: Network, shape: Sequence[int] | None = None) -> list[Junc
         number = np.argsort(np.argsort(where))[number]
         parts = np.split(number, np.cumsum([len(label[i]) for i in at])[:-1])
         fixed = stream == home[-1] or (start in at and bool(makers or len(sizes[start]) > 1))
-        places.append(Junction(len(places), makers, readers, len(where), fixed, dict(zip(at, parts, strict=True))))
-    return places
+        groups.append(DependencyGroup(len(groups), makers, readers, len(where), fixed,
+                                      dict(zip(at, parts, strict=True))))
+    return groups
 
 
 def check(network: Network) -> int:

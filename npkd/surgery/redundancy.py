@@ -13,7 +13,7 @@ from npkd.core.types import Array
 from npkd.nn.convolution import im2col
 from npkd.nn.cost import shapes
 from npkd.nn.network import Layer, Network
-from npkd.surgery.dependency import WEIGHTS, Junction
+from npkd.surgery.dependency import WEIGHTS, DependencyGroup
 
 
 def constants(network: Network, shape: Sequence[int] | None = None) -> list[Array]:
@@ -41,40 +41,40 @@ def constants(network: Network, shape: Sequence[int] | None = None) -> list[Arra
     return flags
 
 
-def heard(network: Network, places: Sequence[Junction]) -> list[Array]:
-    """For every junction which neurons may be heard at the output: some layer of weights reads them for one that is
-    heard, (J,) bool each."""
-    found = [np.full(place.width, place.fixed) for place in places]
-    maker = {i: place for place in places for i in place.producers}
+def heard(network: Network, groups: Sequence[DependencyGroup]) -> list[Array]:
+    """For every dependency group which neurons may be heard at the output: some layer of weights reads them for one
+    that is heard, (J,) bool each."""
+    found = [np.full(group.width, group.fixed) for group in groups]
+    maker = {i: group for group in groups for i in group.producers}
     more = True
     while more:                                           # back to front once is enough but for loops through additions
         more = False
-        for place in reversed(places):
-            now = found[place.number].copy()
-            for i in place.consumers:
+        for group in reversed(groups):
+            now = found[group.number].copy()
+            for i in group.consumers:
                 w = network.layers[i].params[0]
                 if i in maker:                                            # else its rows are outputs
                     w = w[found[maker[i].number][maker[i].units[i + 1]]]
-                now[place.units[i][w.any(axis=tuple(range(w.ndim - 1)))]] = True
-            more = more or bool((now != found[place.number]).any())
-            found[place.number] = now
+                now[group.units[i][w.any(axis=tuple(range(w.ndim - 1)))]] = True
+            more = more or bool((now != found[group.number]).any())
+            found[group.number] = now
     return found
 
 
-def duplicates(network: Network, place: Junction, out: Array) -> Array:
-    """For each neuron of a junction the first one that computes the same and is not ``out`` (J,): (J,), itself where
-    there is none."""
-    if not place.producers:
-        return np.arange(place.width)
-    rows: list[list[bytes]] = [[] for _ in range(place.width)]
+def duplicates(network: Network, group: DependencyGroup, out: Array) -> Array:
+    """For each neuron of a dependency group the first one that computes the same and is not ``out`` (J,): (J,), itself
+    where there is none."""
+    if not group.producers:
+        return np.arange(group.width)
+    rows: list[list[bytes]] = [[] for _ in range(group.width)]
     for i, layer in enumerate(network.layers):
-        if i + 1 not in place.units:
+        if i + 1 not in group.units:
             continue
         # neurons first
-        arrays = [a if i in place.producers else np.moveaxis(a, -1, 0) for a in (*layer.params, *layer.running)]
-        if layer.op == "select" and i in place.units:
-            arrays = [ranks(place, i)[np.asarray(layer.options["kept"])]]                               # positions left
-        for row, entries in zip(rows, place.entries(i + 1), strict=True):
+        arrays = [a if i in group.producers else np.moveaxis(a, -1, 0) for a in (*layer.params, *layer.running)]
+        if layer.op == "select" and i in group.units:
+            arrays = [ranks(group, i)[np.asarray(layer.options["kept"])]]                               # positions left
+        for row, entries in zip(rows, group.entries(i + 1), strict=True):
             row.extend((a[entries] + 0).tobytes() for a in arrays)        # + 0: −0.0 and 0.0 are one number
     seen: dict[tuple[bytes, ...], int] = {}
     return np.array([j if out[j] else seen.setdefault(tuple(row), j) for j, row in enumerate(rows)])
@@ -97,10 +97,10 @@ def contribution(layer: Layer, x: Array, which: Array) -> Array:
     return np.asarray(sums[where.reshape(-1)].reshape(*size, len(w)))
 
 
-def ranks(place: Junction, activation: int) -> Array:
+def ranks(group: DependencyGroup, activation: int) -> Array:
     """For every entry of the last axis of an activation, how many entries of the same neuron stand before it: behind
     flatten the position."""
-    out = np.empty(len(place.units[activation]), np.intp)
-    for entries in place.entries(activation):
+    out = np.empty(len(group.units[activation]), np.intp)
+    for entries in group.entries(activation):
         out[entries] = np.arange(len(entries))
     return out

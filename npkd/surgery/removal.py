@@ -21,18 +21,18 @@ from npkd.core.validation import InputError
 from npkd.nn.cost import shapes
 from npkd.nn.fast.workspace import predict
 from npkd.nn.network import Layer, Network
-from npkd.surgery.dependency import PER_NEURON, WEIGHTS, Junction, junctions
+from npkd.surgery.dependency import PER_NEURON, WEIGHTS, DependencyGroup, dependency_groups
 from npkd.surgery.folding import inserted, skipped
 from npkd.surgery.redundancy import constants, contribution, duplicates, heard, ranks
 
-__all__ = ["PER_NEURON", "Junction", "Removal", "difference", "junctions", "keep", "remove"]
+__all__ = ["PER_NEURON", "DependencyGroup", "Removal", "difference", "dependency_groups", "keep", "remove"]
 
 
 @dataclass(frozen=True)
 class Removal:
     """What was removed and where it went.
 
-    junction    0: an input; k: a neuron or channel of junction k, see streams.Junction
+    dependency group    0: an input; k: a neuron or channel of dependency group k, see streams.Junction
     neuron      its number before any removal
     reason      "dead", "constant" or "duplicate"
     into        of a duplicate, the number of the neuron that took over
@@ -40,30 +40,32 @@ class Removal:
                 layer read no more
     """
 
-    junction: int
+    group: int
     neuron: int
     reason: str
     into: int | None = None
     position: int | None = None
 
 
-def keep(network: Network, place: Junction, kept: Array) -> Network:
-    """The network with the neurons ``kept`` of a junction alone, ascending numbers; those cut out are simply gone.
+def keep(network: Network, group: DependencyGroup, kept: Array) -> Network:
+    """The network with the neurons ``kept`` of a dependency group alone, ascending numbers; those cut out are simply
+    gone.
 
-    Raises InputError for other numbers, and where the junction is fixed.
+    Raises InputError for other numbers, and where the dependency group is fixed.
     """
     kept = np.asarray(kept, np.intp)
-    if not len(kept) or (np.diff(kept) < 1).any() or kept[0] < 0 or kept[-1] >= place.width:
+    if not len(kept) or (np.diff(kept) < 1).any() or kept[0] < 0 or kept[-1] >= group.width:
         raise InputError(f"keep: got {len(kept)} neurons; it needs at least one, distinct and ascending numbers below "
-                         f"{place.width}")
-    if len(kept) == place.width:
+                         f"{group.width}")
+    if len(kept) == group.width:
         return network
-    if place.fixed:
-        raise InputError(f"keep: junction {place.number} is fixed (it reaches the output, or is tied to the inputs); "
+    if group.fixed:
+        raise InputError(f"keep: dependency group {group.number} is fixed (it reaches the output, or is tied to the "
+                         f"inputs); "
                          f"all its neurons must stay")
-    stays = np.zeros(place.width, bool)
+    stays = np.zeros(group.width, bool)
     stays[kept] = True
-    return thinned(network, {a: stays[unit] for a, unit in place.units.items()})
+    return thinned(network, {a: stays[unit] for a, unit in group.units.items()})
 
 
 def thinned(network: Network, left: Mapping[int, Array]) -> Network:
@@ -103,38 +105,39 @@ def cut(layer: Layer, read: Array | None, made: Array | None) -> Layer:
 
 def once(network: Network, number: int, shape: Sequence[int] | None = None) -> tuple[Network,
                                                                                      list[tuple[int, str, int | None]]]:
-    """One look at one junction: the network without what can go, and (neuron, reason, into) for each that went."""
-    places = junctions(network, shape)
-    place = places[number]
-    if place.fixed:
+    """One look at one dependency group: the network without what can go, and (neuron, reason, into) for each that
+    went."""
+    groups = dependency_groups(network, shape)
+    group = groups[number]
+    if group.fixed:
         return network, []
-    alive, flags = heard(network, places)[number], constants(network, shape)
+    alive, flags = heard(network, groups)[number], constants(network, shape)
     constant = alive.copy()
-    for i in place.consumers:
+    for i in group.consumers:
         w = network.layers[i].params[0]
         # somebody reads it where it varies
-        constant[place.units[i][w.any(axis=tuple(range(w.ndim - 1))) & ~flags[i]]] = False
-    twin = duplicates(network, place, ~alive | constant)
-    merged = {int(j): int(twin[j]) for j in np.flatnonzero(twin != np.arange(place.width))}
-    stays = alive & ~constant & (twin == np.arange(place.width))
-    for unit in place.units.values():                                 # a layer never vanishes: one neuron stays, unread
+        constant[group.units[i][w.any(axis=tuple(range(w.ndim - 1))) & ~flags[i]]] = False
+    twin = duplicates(network, group, ~alive | constant)
+    merged = {int(j): int(twin[j]) for j in np.flatnonzero(twin != np.arange(group.width))}
+    stays = alive & ~constant & (twin == np.arange(group.width))
+    for unit in group.units.values():                                 # a layer never vanishes: one neuron stays, unread
         if not stays[unit].any():
             stays[unit[0]] = True
-    network, maps = handed_over(network, place, constant, merged, shape)
+    network, maps = handed_over(network, group, constant, merged, shape)
     if not stays.all():
-        network = keep(network, place, np.flatnonzero(stays))
+        network = keep(network, group, np.flatnonzero(stays))
     for i in sorted(maps, reverse=True):
-        own = stays[place.units[i + 1]] if i + 1 in place.units else slice(None)
+        own = stays[group.units[i + 1]] if i + 1 in group.units else slice(None)
         network = inserted(network, i + 1, Layer("offset", (np.ascontiguousarray(maps[i][..., own]),)))
     reason = np.where(~alive, "dead", np.where(constant, "constant", "duplicate"))
     return network, [(int(j), str(reason[j]), merged.get(int(j))) for j in np.flatnonzero(~stays)]
 
 
 def handed_over(
-    network: Network, place: Junction, constant: Array, merged: Mapping[int, int], shape: Sequence[int] | None
+    network: Network, group: DependencyGroup, constant: Array, merged: Mapping[int, int], shape: Sequence[int] | None
 ) -> tuple[Network, dict[int, Array]]:
-    """The network in which nobody reads the ``constant`` (J,) and the ``merged`` {neuron: who takes over} of a junction
-    any more.
+    """The network in which nobody reads the ``constant`` (J,) and the ``merged`` {neuron: who takes over} of a
+    dependency group any more.
 
         b' = b + Σ_{j constant} w_:j h_j                                              (U1)
         w'_:i = w_:i + w_:j                                                           (U2)
@@ -148,8 +151,8 @@ def handed_over(
         return network, maps
     exact = network.astype(np.float64)
     h, _ = exact(np.zeros((1, *shapes(network, shape)[0])))       # of any example: what is constant is the same for all
-    for i in place.consumers:
-        which, entries = constant[place.units[i]], place.entries(i)
+    for i in group.consumers:
+        which, entries = constant[group.units[i]], group.entries(i)
         w, b = (p.copy() for p in exact.layers[i].params)
         if which.any():
             part = contribution(network.layers[i], h[i][0], which)
@@ -172,25 +175,25 @@ def handed_over(
 
 def trimmed(network: Network, number: int, nth: int,
             shape: Sequence[int] | None = None) -> tuple[Network, list[tuple[int, int]]]:
-    """The network without those positions of a junction's channels that its ``nth`` consumer, a dense layer behind
-    flatten, does not read.
+    """The network without those positions of a dependency group's channels that its ``nth`` consumer, a dense layer
+    behind flatten, does not read.
 
     A ``select`` behind the flatten leaves them out. Also returns (channel, position) for each. What an addition reads
     too is left as it is.
     """
-    place = junctions(network, shape)[number]
-    at = reader = place.consumers[nth]
-    unit, w = place.units[reader], network.layers[reader].params[0]
+    group = dependency_groups(network, shape)[number]
+    at = reader = group.consumers[nth]
+    unit, w = group.units[reader], network.layers[reader].params[0]
     stays = np.asarray(w.any(axis=tuple(range(w.ndim - 1))))
     stays[0] = stays[0] or not stays.any()
-    if place.fixed or network.layers[reader].op != "dense" or len(unit) == place.width or stays.all():
+    if group.fixed or network.layers[reader].op != "dense" or len(unit) == group.width or stays.all():
         return network, []
     while network.layers[at - 1].op in ("relu", "tanh", "sigmoid", "dropout", "gate", "batch_norm", "offset"):
         at -= 1
     if skipped(network) & set(range(at, reader + 1)):
         return network, []
     kept = network.layers[at - 1].options.get("kept")
-    position = ranks(place, at) if kept is None else ranks(place, at - 1)[np.asarray(kept)]
+    position = ranks(group, at) if kept is None else ranks(group, at - 1)[np.asarray(kept)]
     gone = [(int(unit[e]), int(position[e])) for e in np.flatnonzero(~stays)]
     return thinned(network, dict.fromkeys(range(at, reader + 1), stays)), gone
 
@@ -203,13 +206,14 @@ def remove(network: Network, *, inputs: bool = True, shape: Sequence[int] | None
     Returns the smaller network and a record of each removal. A ``select`` layer in front takes whole inputs where some
     are not read, one behind flatten whole maps where some positions are not read. ``shape``: of one example, where the
     network does not tell it (see cost.shapes).
-    Raises InputError for networks that ``junctions`` does not know, and where a batch norm has no running moments.
+    Raises InputError for networks that ``dependency groups`` does not know, and where a batch norm has no running
+    moments.
     """
     if any(layer.op == "batch_norm" and not layer.running for layer in network.layers):
         raise InputError("surgery: a batch_norm has no running moments yet; train the network before neurons are "
                          "removed")
-    first = junctions(network, shape)
-    names = [np.arange(place.width) for place in first]
+    first = dependency_groups(network, shape)
+    names = [np.arange(group.width) for group in first]
     records: list[Removal] = []
     found = True
     while found:
@@ -221,8 +225,8 @@ def remove(network: Network, *, inputs: bool = True, shape: Sequence[int] | None
                 records.append(Removal(k, int(names[k][j]), reason, None if into is None else int(names[k][into])))
             names[k] = np.delete(names[k], [j for j, _, _ in gone])
             found = found or network is not before                  # the last of a layer stays, but may be read no more
-    for k, place in enumerate(first):
-        for nth in range(len(place.consumers)):
+    for k, group in enumerate(first):
+        for nth in range(len(group.consumers)):
             network, unread = trimmed(network, k, nth, shape)
             records += [Removal(k, int(names[k][j]), "dead", position=p) for j, p in unread]
     return network, records

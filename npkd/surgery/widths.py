@@ -1,4 +1,4 @@
-"""Sizes: what a network costs as a function of how many neurons or channels each of its junctions has.
+"""Sizes: what a network costs as a function of how many neurons or channels each of its dependency groups has.
 
 A budget is shared over these numbers. In a chain every layer of weights reads one of them and makes the next; where
 paths are added, several layers make, or read, the same one.
@@ -13,42 +13,43 @@ import numpy as np
 from npkd.core.validation import InputError
 from npkd.nn.cost import Geometry, shapes
 from npkd.nn.network import Network, convolves
-from npkd.surgery.dependency import WEIGHTS, junctions
+from npkd.surgery.dependency import WEIGHTS, dependency_groups
 
 
 def widths_of(network: Network, shape: Sequence[int] | None = None) -> list[int]:
-    """How many neurons or channels each junction has, inputs first, and the outputs: in a chain ``network.widths``.
+    """How many neurons or channels each dependency group has, inputs first, and the outputs: in a chain
+    ``network.widths``.
 
-    ``shape``: of one example, where the network does not tell it. Raises InputError as ``junctions``.
+    ``shape``: of one example, where the network does not tell it. Raises InputError as ``dependency groups``.
     """
-    return [*(place.width for place in junctions(network, shape)), network.widths[-1]]
+    return [*(group.width for group in dependency_groups(network, shape)), network.widths[-1]]
 
 
 def geometry(network: Network, shape: Sequence[int] | None = None) -> Geometry | None:
-    """How the layers of weights meet the widths of the junctions; None of a plain perceptron. The inputs of a
+    """How the layers of weights meet the widths of the dependency groups; None of a plain perceptron. The inputs of a
     convolution all stay.
 
     ``shape``: of one example, where the network does not tell it.
-    Raises InputError as ``junctions``, and for networks whose cost does not follow from one width a junction: with
-    several outputs to a neuron (maxout, an addition behind a flatten), or neurons that are read through different
-    numbers of weights.
+    Raises InputError as ``dependency groups``, and for networks whose cost does not follow from one width a dependency
+    group: with several outputs to a neuron (maxout, an addition behind a flatten), or neurons that are read through
+    different numbers of weights.
     """
-    places, sizes = junctions(network, shape), shapes(network, shape)
+    groups, sizes = dependency_groups(network, shape), shapes(network, shape)
     layers = [i for i, layer in enumerate(network.layers) if layer.op in WEIGHTS]
-    reads = [next(k for k, place in enumerate(places) if i in place.consumers) for i in layers]
-    makes = [next((k for k, place in enumerate(places) if i in place.producers), len(places)) for i in layers]
+    reads = [next(k for k, group in enumerate(groups) if i in group.consumers) for i in layers]
+    makes = [next((k for k, group in enumerate(groups) if i in group.producers), len(groups)) for i in layers]
     columns = []
     for i, read, made in zip(layers, reads, makes, strict=True):
-        seen, rows = np.bincount(places[read].units[i], minlength=places[read].width), np.ones(1, int)
-        if made < len(places):
-            rows = np.bincount(places[made].units[i + 1], minlength=places[made].width)
+        seen, rows = np.bincount(groups[read].units[i], minlength=groups[read].width), np.ones(1, int)
+        if made < len(groups):
+            rows = np.bincount(groups[made].units[i + 1], minlength=groups[made].width)
         if (seen != seen[0]).any() or (rows != 1).any():
             raise InputError("cost: some of the network's neurons are read or made through more weights than others (a "
                              "select or an addition "
                              "behind a flatten, an unflatten between layers, maxout); sizes do not follow from widths "
                              "then")
-        columns.append(network.layers[i].params[0][0].size // places[read].width)
-    fixed = tuple(place.number for place in places if place.fixed or (convolves(network) and not place.number))
+        columns.append(network.layers[i].params[0][0].size // groups[read].width)
+    fixed = tuple(group.number for group in groups if group.fixed or (convolves(network) and not group.number))
     chain = list(range(len(layers)))
     if reads == chain and makes == [k + 1 for k in chain] and not fixed:
         return None

@@ -401,12 +401,12 @@ def test_the_projection_is_the_nearest_point():
 
 def test_gates_change_nothing_at_one_and_are_multiplied_in():
     net, (x, _) = network(), examples()
-    gated, places = slimming.gated(net)
+    gated, groups = slimming.gated(net)
     assert (predict(gated, x) == predict(net, x)).all()
-    assert len(places) == 3
-    values = [RNG(k).standard_normal(len(gated.layers[i].params[0])) for k, i in enumerate(places)]
-    changed = gated.replace({i: Layer("gate", (g,)) for i, g in zip(places, values, strict=True)})
-    plain, sizes = slimming.opened(changed, places)
+    assert len(groups) == 3
+    values = [RNG(k).standard_normal(len(gated.layers[i].params[0])) for k, i in enumerate(groups)]
+    changed = gated.replace({i: Layer("gate", (g,)) for i, g in zip(groups, values, strict=True)})
+    plain, sizes = slimming.opened(changed, groups)
     assert [layer.op for layer in plain.layers] == [layer.op for layer in net.layers]
     assert predict(plain, x) == pytest.approx(predict(changed, x), abs=1e-12)
     assert all((s == np.abs(g)).all() for s, g in zip(sizes, values, strict=True))
@@ -524,7 +524,7 @@ def convolutions(seed=0):
 
 
 MAPS_AT = (1, 4, 6, 9)
-"""The activations of ``convolutions`` at which each junction's channels are not yet flattened."""
+"""The activations of ``convolutions`` at which each dependency group's channels are not yet flattened."""
 
 READERS = (1, 4, 7, 9)
 
@@ -598,14 +598,14 @@ def test_folding_leaves_the_mean_of_a_channel():
 
 def test_a_channel_has_one_gate_for_all_its_positions():
     net, (x, _) = convolutions(), examples(d=84)
-    gated, places = slimming.gated(net)
+    gated, groups = slimming.gated(net)
     # none in front of the inputs, which stay
-    assert [gated.layers[i + 1].op for i in places] == ["conv2d", "flatten", "dense"]
-    assert [len(gated.layers[i].params[0]) for i in places] == net.widths[1:-1]
+    assert [gated.layers[i + 1].op for i in groups] == ["conv2d", "flatten", "dense"]
+    assert [len(gated.layers[i].params[0]) for i in groups] == net.widths[1:-1]
     assert (predict(gated, x) == predict(net, x)).all()
-    values = [RNG(k).standard_normal(len(gated.layers[i].params[0])) for k, i in enumerate(places)]
-    changed = gated.replace({i: Layer("gate", (g,)) for i, g in zip(places, values, strict=True)})
-    plain, sizes = slimming.opened(changed, places)
+    values = [RNG(k).standard_normal(len(gated.layers[i].params[0])) for k, i in enumerate(groups)]
+    changed = gated.replace({i: Layer("gate", (g,)) for i, g in zip(groups, values, strict=True)})
+    plain, sizes = slimming.opened(changed, groups)
     assert [layer.op for layer in plain.layers] == [layer.op for layer in net.layers]
     assert predict(plain, x) == pytest.approx(predict(changed, x), abs=1e-12)
     assert np.abs(predict(plain, x) - predict(net, x)).max() > 0.1

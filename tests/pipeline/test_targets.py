@@ -171,7 +171,7 @@ def test_a_layer_is_never_empty_not_even_where_it_carries_nothing(data, teacher)
     state = compress(data, Target("neurons", 12), RECIPE, np.random.default_rng(2), teacher=dead)
     assert min(state.student.widths) >= 1
     assert counted(state.student)["neurons"] <= 12
-    assert {"dead", "constant"} & {removal.reason for removal in state.rounds[0].removals if removal.junction in (1, 2)}
+    assert {"dead", "constant"} & {removal.reason for removal in state.rounds[0].removals if removal.group in (1, 2)}
 
 
 def test_a_library_user_is_refused_as_well_before_anything_is_trained(data, teacher):

@@ -15,7 +15,7 @@ from npkd.sparsity.collect import columns_of, gather, matrix, readers, rows, sen
 from npkd.sparsity.elimination import Reader, eliminate
 from npkd.sparsity.layerwise import distil, exactly, within
 from npkd.sparsity.statistics import Statistics
-from npkd.surgery.dependency import junctions
+from npkd.surgery.dependency import dependency_groups
 from npkd.surgery.removal import difference
 from npkd.surgery.widths import geometry
 from reference.definitions.nn import convolution as defined
@@ -161,17 +161,17 @@ def test_channels_are_removed_as_asked_and_the_refit_is_worth_it(made, widths):
     teacher = made(1)
     x = RNG.standard_normal((300, int(np.prod(teacher.layers[0].options["shape"]))))
     out = distil(teacher, lambda: [x[:200], x[200:]], exactly(widths), inputs=False)
-    places = junctions(out.student)
-    assert [place.width for place in places] == widths
+    groups = dependency_groups(out.student)
+    assert [group.width for group in groups] == widths
     assert [layer.kept for layer in out.layers] == widths
     assert out.difference64 <= 1e-12 * np.abs(out.student.predict(x)).max()
     assert all(0 <= layer.relative_error < 1 for layer in out.layers)
-    cut = {(r.junction, r.neuron) for r in out.removals}
+    cut = {(r.group, r.neuron) for r in out.removals}
     blind = teacher                                                            # the same choice, the old weights
-    for k, place in enumerate(junctions(teacher)):
-        for i in place.consumers:
+    for k, group in enumerate(dependency_groups(teacher)):
+        for i in group.consumers:
             w, b = blind.layers[i].params
-            alive = np.array([(k, u) not in cut for u in place.units[i]])
+            alive = np.array([(k, u) not in cut for u in group.units[i]])
             blind = blind.replace({i: replace(blind.layers[i], params=(w * alive, b))})
     apart = [float(((network.predict(x) - teacher.predict(x)) ** 2).sum()) for network in (out.student, blind)]
     assert apart[0] < apart[1]

@@ -287,7 +287,7 @@ def distilled(seed=0, n=200, dtype=np.float64):
         layers += [Layer("relu")] if i < 2 else []
     teacher, x = Network(layers), rng.standard_normal((n, 5)).astype(dtype)
     out = distil(teacher, lambda: [x[:n // 3], x[n // 3:]], exactly([4, 6, 5]))
-    gone = [{r.neuron for r in out.removals if r.junction == k} for k in range(3)]
+    gone = [{r.neuron for r in out.removals if r.group == k} for k in range(3)]
     inputs, *kept = [np.array([j for j in range(width) if j not in lost]) for width,
                      lost in zip((5, 9, 7), gone, strict=True)]
     return teacher, out, x, inputs, kept

@@ -15,7 +15,7 @@ from npkd.sparsity.collect import gather
 from npkd.sparsity.layerwise import curve_of, distil, exactly, within
 from npkd.sparsity.saliency import adaptive
 from npkd.sparsity.statistics import Statistics
-from npkd.surgery.dependency import junctions
+from npkd.surgery.dependency import dependency_groups
 from npkd.surgery.removal import difference
 from reference.definitions.sparsity import statistics as raw
 
@@ -130,7 +130,7 @@ def test_errors_and_gaps_are_those_of_raw_data():
     teacher, x = teacher_and_data(4, n=60)
     out = distil(teacher, batches(x, 25), exactly([4, 5, 3]))
     own, _ = teacher(x)
-    kept = {k: [j for j in range(r.of) if (k, j) not in {(m.junction, m.neuron) for m in out.removals}] for k,
+    kept = {k: [j for j in range(r.of) if (k, j) not in {(m.group, m.neuron) for m in out.removals}] for k,
             r in enumerate(out.layers)}
     assert [len(kept[k]) for k in range(3)] == [4, 5, 3]
     student, _ = out.student(x)
@@ -179,7 +179,7 @@ def test_the_refit_lowers_the_error():
     teacher, x = teacher_and_data(6)
     widths, rows = exactly([5, 6, 4]), batches(x, 100)
     out = distil(teacher, rows, widths)
-    gone = {(m.junction, m.neuron) for m in out.removals}
+    gone = {(m.group, m.neuron) for m in out.removals}
     unfitted = teacher
     for k, consumer in enumerate(teacher.dense_layers):
         layer = teacher.layers[consumer]
@@ -204,18 +204,18 @@ def test_curves_are_what_the_smallest_neurons_carry():
     """e(k): what is lost of Σ σ_j² ‖w_j‖² when the k largest terms stay, by counting; convex; its weight that sum in
     the unit of ``whole``."""
     teacher, x = teacher_and_data(8)
-    places = junctions(teacher)
-    for s, place in zip(gather(teacher, teacher, batches(x, 100), teacher.dense_layers), places, strict=True):
-        i = place.consumer
+    groups = dependency_groups(teacher)
+    for s, group in zip(gather(teacher, teacher, batches(x, 100), teacher.dense_layers), groups, strict=True):
+        i = group.consumer
         w = teacher.layers[i].params[0]
-        curve, h = curve_of(teacher, place, {i: s}, {i: w}, 7.0), teacher(x)[0][i]
+        curve, h = curve_of(teacher, group, {i: s}, {i: w}, 7.0), teacher(x)[0][i]
         carried = [float(((h[:, j] - h[:, j].mean()) ** 2).mean() * (w[:, j] ** 2).sum()) for j in range(w.shape[1])]
         assert curve.width == w.shape[1]
         for k in range(w.shape[1] + 1):
             assert curve.error[k] == pytest.approx(sum(sorted(carried)[:len(carried) - k]) / sum(carried), abs=1e-12)
         assert curve.weight == pytest.approx(sum(carried) / 7.0, rel=1e-12)
         assert (np.diff(curve.error, 2) >= -1e-12).all()
-    dead = curve_of(teacher, place, {i: s}, {i: np.zeros_like(w)}, 7.0)
+    dead = curve_of(teacher, group, {i: s}, {i: np.zeros_like(w)}, 7.0)
     assert dead.error[0] == 1
     assert not dead.error[1:].any()
     assert dead.weight == 0
@@ -224,10 +224,10 @@ def test_curves_are_what_the_smallest_neurons_carry():
 def test_sensitivities_are_differences_of_the_logits():
     """(W14) from centred differences of the rest of the network at each pre-activation."""
     teacher, x = teacher_and_data(12, n=9)
-    places, step = teacher.dense_layers, 1e-6
-    found = collect.sensitivities(teacher, x, places)
+    groups, step = teacher.dense_layers, 1e-6
+    found = collect.sensitivities(teacher, x, groups)
     activations, _ = teacher(x)
-    for weights, i in zip(found[:-1], places, strict=False):
+    for weights, i in zip(found[:-1], groups, strict=False):
         rest, z = Network(teacher.layers[i + 1:]), activations[i + 1]
         for o in range(z.shape[1]):
             nudge = step * (np.arange(z.shape[1]) == o)
@@ -376,7 +376,7 @@ def test_behind_maxout_the_choice_imitates_all_pieces_of_the_neurons_kept(monkey
 
     monkeypatch.setattr(Statistics, "targets", watched)
     out = distil(Network(layers), batches(rng.standard_normal((200, 5)), 100), exactly([5, 3]))
-    gone = {m.neuron for m in out.removals if m.junction == 1}
+    gone = {m.neuron for m in out.removals if m.group == 1}
     kept = [j for j in range(6) if j not in gone]
     pieces = [2 * j + p for j in kept for p in range(2)]
     assert seen[:2] == [[0, 1, 2], pieces]                # the last layer imitates all its outputs
@@ -489,13 +489,13 @@ def test_removals_are_counted_in_the_given_network():
     teacher.layers[0].params[0][2] = 0                                    # neuron 2 is constant, it goes first
     teacher.layers[2].params[0][:, 5] = 0                                 # nobody reads neuron 5
     out = distil(teacher, batches(x, 100), exactly([6, 6, 5]))
-    gone = {(r.junction, r.neuron) for r in out.removals}
+    gone = {(r.group, r.neuron) for r in out.removals}
     assert len(gone) == len(out.removals)
     assert {(1, 2), (1, 5)} <= gone
-    for junction, width in enumerate([6, 12, 8]):
-        left = np.setdiff1d(np.arange(width), [n for k, n in gone if k == junction])
-        assert len(left) == out.student.widths[junction]
-        if junction == 1:                             # its weights were made from those of the very neurons that stayed
+    for group, width in enumerate([6, 12, 8]):
+        left = np.setdiff1d(np.arange(width), [n for k, n in gone if k == group])
+        assert len(left) == out.student.widths[group]
+        if group == 1:                             # its weights were made from those of the very neurons that stayed
             kept = {tuple(row) for row in teacher.layers[0].params[0][left].round(12)}
             fresh = distil(teacher, batches(x, 100), exactly([6, 6, 5])).student
             assert len(kept) == fresh.widths[1]

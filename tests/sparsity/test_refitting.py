@@ -81,7 +81,7 @@ def test_layer_by_layer_distillation_refits_so():
     net = biased(perceptron((6, 8, 7, 3), rng, dtype=np.float64), rng)
     x = rng.standard_normal((150, 6))
     out = distil(net, lambda: [x], exactly([5, 6, 4]))
-    gone = [{r.neuron for r in out.removals if r.junction == k} for k in range(3)]
+    gone = [{r.neuron for r in out.removals if r.group == k} for k in range(3)]
     kept = [np.array([j for j in range(width) if j not in gone[k]]) for k, width in enumerate((6, 8, 7))]
     *_, last = refits(net, lambda: [x], kept)
     assert scores.cut(last.student, kept).predict(x) == pytest.approx(out.student.predict(x), abs=1e-9)

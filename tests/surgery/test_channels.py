@@ -13,7 +13,7 @@ from npkd.nn.cost import shapes
 from npkd.nn.network import Layer, Network
 from npkd.surgery import removal
 from npkd.surgery.folding import fold, inserted, without
-from npkd.surgery.removal import Removal, junctions, keep, remove
+from npkd.surgery.removal import Removal, dependency_groups, keep, remove
 from tests.surgery.test_removal import agree, dense, nonzero
 
 MANY = settings(derandomize=True, deadline=None, max_examples=500)
@@ -42,8 +42,8 @@ class Stream:
 
 
 class Planted:
-    """A random network, and what removal has to find in it: (junction, channel, position or None) -> (reason, who takes
-    over)."""
+    """A random network, and what removal has to find in it: (dependency group, channel, position or None) -> (reason,
+    who takes over)."""
 
     def __init__(self, seed):
         self.rng = np.random.default_rng(seed)
@@ -226,8 +226,8 @@ class Planted:
         w, b = self.weights(made, len(channel), pieces=pieces)
         sources = {source for _, source in stream.fates.values()}
         for c in set(range(stream.width)) - set(stream.fates) - sources:
-            places = np.flatnonzero(channel == c)
-            for e in places[1:]:                                # a position or more of a sound channel that is not read
+            groups = np.flatnonzero(channel == c)
+            for e in groups[1:]:                                # a position or more of a sound channel that is not read
                 if self.chance(0.1):
                     w[:, e] = 0
                     self.expected[stream.number, c, int(position[e])] = "dead", None
@@ -237,7 +237,7 @@ class Planted:
 
 
 def found(removals):
-    return {(r.junction, r.neuron, r.position): (r.reason, r.into) for r in removals}
+    return {(r.group, r.neuron, r.position): (r.reason, r.into) for r in removals}
 
 
 @MANY
@@ -252,8 +252,8 @@ def test_everything_planted_is_found_and_nothing_else(seed):
     agree(network, smaller, x)
     for a, b in zip(before, [a for layer in network.layers for a in (*layer.params, *layer.running)], strict=True):
         assert np.array_equal(a, b)
-    for k, (old, new) in enumerate(zip(junctions(network), junctions(smaller), strict=True)):
-        assert new.width == old.width - sum(r.junction == k and r.position is None for r in removals)
+    for k, (old, new) in enumerate(zip(dependency_groups(network), dependency_groups(smaller), strict=True)):
+        assert new.width == old.width - sum(r.group == k and r.position is None for r in removals)
     again, more = remove(smaller)
     assert not more
     agree(smaller, again, x, 0)
@@ -276,18 +276,18 @@ def test_keep_is_the_network_without_their_weights(seed):
     """Cutting a channel is the same as nobody reading it."""
     case = Planted(seed)
     network, rng = case.network, np.random.default_rng(seed)
-    for place in junctions(network):
-        if place.fixed or place.width < 2:
+    for group in dependency_groups(network):
+        if group.fixed or group.width < 2:
             continue
-        kept = np.sort(rng.permutation(place.width)[:rng.integers(1, place.width)])
+        kept = np.sort(rng.permutation(group.width)[:rng.integers(1, group.width)])
         deaf = network.copy()
-        for i in place.consumers:
-            for e, j in enumerate(place.units[i]):
+        for i in group.consumers:
+            for e, j in enumerate(group.units[i]):
                 if j not in kept:
                     deaf.layers[i].params[0][..., e] = 0
-        if all(np.isin(place.units[i], kept).any() for i in place.consumers):
-            smaller = keep(network, place, kept)
-            assert junctions(smaller)[place.number].width == len(kept)
+        if all(np.isin(group.units[i], kept).any() for i in group.consumers):
+            smaller = keep(network, group, kept)
+            assert dependency_groups(smaller)[group.number].width == len(kept)
             agree(deaf, smaller, rng.standard_normal((5, case.inputs)))
 
 
@@ -386,7 +386,7 @@ def small_residual(rng, width=3):
 
 def test_what_an_addition_ties():
     network = small_residual(np.random.default_rng(0))
-    inputs, trunk, inner = junctions(network)
+    inputs, trunk, inner = dependency_groups(network)
     assert (inputs.producers, inputs.consumers, inputs.width) == ((), (1,), 1)
     assert (trunk.producers, trunk.consumers, trunk.width) == ((1, 5), (3, 9), 3)
     assert (inner.producers, inner.consumers, inner.width) == ((3,), (5,), 4)
@@ -443,9 +443,9 @@ def test_what_reaches_the_output_or_is_tied_to_the_inputs_stays():
     f[:, :, :, 0] = 0
     network = Network([maps(3, 3, 2), conv(f), Layer("add", options={"back": 1}), conv(np.zeros((2, 1, 1, 2)), [1, 2])])
     assert remove(network)[1] == []
-    inputs, = junctions(network)
+    inputs, = dependency_groups(network)
     assert inputs.fixed
-    with pytest.raises(InputError, match="keep: junction 0 is fixed"):
+    with pytest.raises(InputError, match="keep: dependency group 0 is fixed"):
         keep(network, inputs, np.array([0]))
     assert keep(network, inputs, np.array([0, 1])) is network
 
@@ -519,7 +519,7 @@ def test_positions_that_an_addition_reads_are_left():
     layers = [maps(2, 2, 1), conv(nonzero(rng, 2, 1, 1, 1)), Layer("flatten"), dense(v),
               Layer("add", options={"back": 1}), Layer("tanh"), dense(last)]
     network = Network(layers)
-    assert [(place.producers, place.width) for place in junctions(network)] == [((), 1), ((1, 3), 2)]
+    assert [(group.producers, group.width) for group in dependency_groups(network)] == [((), 1), ((1, 3), 2)]
     assert remove(network)[1] == []
     v[:, 1::2], last[:, 1::2] = 0, 0
     smaller, removals = remove(network)
@@ -639,7 +639,7 @@ def test_networks_that_removal_does_not_know(layers, words):
 def test_numbers_that_keep_refuses(kept):
     network = small_residual(np.random.default_rng(0))
     with pytest.raises(InputError, match=f"keep: got {len(kept)} neurons"):
-        keep(network, junctions(network)[1], np.array(kept))
+        keep(network, dependency_groups(network)[1], np.array(kept))
 
 
 def test_every_op_is_known():

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from npkd.core.validation import InputError
 from npkd.nn.network import Layer, Network, perceptron
 from npkd.surgery import removal
-from npkd.surgery.removal import Junction, Removal, difference, junctions, keep, remove
+from npkd.surgery.removal import DependencyGroup, Removal, dependency_groups, difference, keep, remove
 
 MANY = settings(derandomize=True, deadline=None, max_examples=250)
 
 
 @dataclass
 class Planted:
-    """A network, and what removal has to find in it: (junction, neuron) -> reason, and into which neuron a duplicate
-    goes."""
+    """A network, and what removal has to find in it: (dependency group, neuron) -> reason, and into which neuron a
+    duplicate goes."""
 
     network: Network
     inputs: int
@@ -67,7 +67,7 @@ def planted(seed):
         layers.append(Layer("select", options={"kept": [int(i) for i in rng.permutation(front)[:inputs]]}))
     if rng.random() < 0.3:
         layers.append(Layer("dropout", options={"rate": 0.2}))
-    width, made, dead = inputs, [], []                       # of the junction that the next dense layer reads
+    width, made, dead = inputs, [], []                       # of the dependency group that the next dense layer reads
     if rng.random() < 0.5:
         dead = [int(rng.integers(inputs))]
         expected[0, dead[0]] = ("dead", None)
@@ -127,13 +127,13 @@ def test_everything_planted_is_found_and_nothing_else(seed):
     network, x = case.network, np.random.default_rng(seed).standard_normal((30, case.inputs))
     before = [a.copy() for layer in network.layers for a in (*layer.params, *layer.running)]
     smaller, removals = remove(network)
-    assert {(r.junction, r.neuron): (r.reason, r.into) for r in removals} == case.expected
+    assert {(r.group, r.neuron): (r.reason, r.into) for r in removals} == case.expected
     assert len(removals) == len(case.expected), "each once"
     agree(network, smaller, x)
     for a, b in zip(before, [a for layer in network.layers for a in (*layer.params, *layer.running)], strict=True):
         assert np.array_equal(a, b)
     # the widths tell the same story
-    counts = [sum(r.junction == k for r in removals) for k in range(len(network.dense_layers))]
+    counts = [sum(r.group == k for r in removals) for k in range(len(network.dense_layers))]
     readers = [network.layers[i].params[0].shape[1] for i in network.dense_layers]
     assert [smaller.layers[i].params[0].shape[1]
             for i in smaller.dense_layers] == [n - c for n, c in zip(readers, counts, strict=True)]
@@ -165,9 +165,9 @@ def test_a_careless_removal_would_be_seen(reason):
         w1[2], b1[2] = w1[0], b1[0]
     w2 = nonzero(rng, 2, 4)
     network = Network([Layer("dense", (w1, b1)), Layer("sigmoid"), Layer("dense", (w2, nonzero(rng, 2)))])
-    place = junctions(network)[1]
+    group = dependency_groups(network)[1]
     x = rng.standard_normal((5, 3))
-    careless = keep(network, place, np.array([0, 1, 3]))
+    careless = keep(network, group, np.array([0, 1, 3]))
     assert np.abs(network.predict(x) - careless.predict(x)).max() > 1e-2
     agree(network, remove(network)[0], x)
 
@@ -194,7 +194,7 @@ def test_what_the_records_say():
     network = Network([dense([[1, 2, 0], [0, 0, 0], [3, 1, 0], [1, 2, 0], [2, 2, 0]], [1, 2, 3, 1, 5]), Layer("relu"),
                        dense([[1, 1, 1, 1, 0], [2, 1, -1, 3, 0]], [0, 10])])
     smaller, removals = remove(network)
-    assert sorted(removals, key=lambda r: (r.junction, r.neuron)) == [
+    assert sorted(removals, key=lambda r: (r.group, r.neuron)) == [
         Removal(0, 2, "dead"), Removal(1, 1, "constant"), Removal(1, 3, "duplicate", 0), Removal(1, 4, "dead")]
     assert smaller.layers[0].options["kept"] == [0, 1]
     w, b = smaller.layers[3].params
@@ -228,14 +228,14 @@ def test_cascade_forwards_and_backwards():
     go."""
     back = Network([dense(np.eye(3)), Layer("relu"), dense(np.eye(3)), Layer("relu"), dense([[1, 0, 2]])])
     smaller, removals = remove(back)
-    assert {(r.junction, r.neuron, r.reason) for r in removals} == {(2, 1, "dead"), (1, 1, "dead"), (0, 1, "dead")}
+    assert {(r.group, r.neuron, r.reason) for r in removals} == {(2, 1, "dead"), (1, 1, "dead"), (0, 1, "dead")}
     assert smaller.widths == [2, 2, 2, 1]
     w = np.eye(3)
     w[1] = 0
     forth = Network([dense(w, [1, 2, 3]), Layer("relu"), dense(np.eye(3), [1, 1, 1]), Layer("relu"),
                      dense([[1, 5, 2]])])
     smaller, removals = remove(forth)
-    assert {(r.junction, r.neuron, r.reason) for r in removals} == {(1, 1, "constant"), (2, 1, "constant"),
+    assert {(r.group, r.neuron, r.reason) for r in removals} == {(1, 1, "constant"), (2, 1, "constant"),
                                                                     (0, 1, "dead")}
     for network in (back, forth):
         agree(network, remove(network)[0], np.random.default_rng(0).standard_normal((9, 3)))
@@ -254,7 +254,7 @@ def test_of_a_layer_that_dies_one_neuron_stays(reason):
         network.layers[2].params[0][:] = 0
     smaller, removals = remove(network)
     assert min(smaller.widths) >= 1
-    assert sum(r.junction == 2 for r in removals) == 4
+    assert sum(r.group == 2 for r in removals) == 4
     agree(network, smaller, rng.standard_normal((9, 3)))
     assert not remove(smaller)[1]
 
@@ -268,7 +268,7 @@ def test_what_stands_before_a_neuron_that_stays_unread_goes_too():
                        Layer("gate", (np.zeros(1),)), dense(rng.standard_normal((2, 1)), [1, 2])])
     smaller, removals = remove(network)
     assert smaller.widths == [1, 1, 1, 2]
-    assert sorted((r.junction, r.reason) for r in removals) == [(0, "dead")] * 2 + [(1, "dead")] * 3
+    assert sorted((r.group, r.reason) for r in removals) == [(0, "dead")] * 2 + [(1, "dead")] * 3
     agree(network, smaller, rng.standard_normal((9, 3)))
     again, nothing = remove(smaller)
     assert again.widths == smaller.widths
@@ -333,15 +333,15 @@ def test_the_parts_of_maxout_go_together():
 
 def test_keep_cuts_and_nothing_else():
     network = perceptron([4, 5, 3], np.random.default_rng(0), dtype=np.float64)
-    place = junctions(network)[1]
-    assert place == Junction(1, (0,), (2,), 5)
-    assert (place.producer, place.consumer) == (0, 2)
-    smaller = keep(network, place, np.array([0, 3]))
+    group = dependency_groups(network)[1]
+    assert group == DependencyGroup(1, (0,), (2,), 5)
+    assert (group.producer, group.consumer) == (0, 2)
+    smaller = keep(network, group, np.array([0, 3]))
     w, b = network.layers[0].params
     assert np.array_equal(smaller.layers[0].params[0], w[[0, 3]])
     assert np.array_equal(smaller.layers[0].params[1], b[[0, 3]])
     assert np.array_equal(smaller.layers[2].params[0], network.layers[2].params[0][:, [0, 3]])
-    chosen = keep(network, junctions(network)[0], np.array([1, 2]))
+    chosen = keep(network, dependency_groups(network)[0], np.array([1, 2]))
     x = np.random.default_rng(1).standard_normal((5, 4))
     np.testing.assert_allclose(chosen(x)[0][2], x[:, [1, 2]] @ w[:, [1, 2]].T + b)
 

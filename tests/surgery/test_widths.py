@@ -21,7 +21,7 @@ from npkd.nn.model import load as load_model
 from npkd.nn.model import save as save_model
 from npkd.nn.network import Layer, Network, dense_layer
 from npkd.pipeline import recipe, stages
-from npkd.surgery.removal import junctions, keep
+from npkd.surgery.removal import dependency_groups, keep
 from npkd.surgery.widths import geometry, widths_of
 
 RNG = np.random.default_rng(3)
@@ -60,16 +60,16 @@ MADE = {"residual": residual, "two blocks": two_blocks, "adding inputs": adding_
 @settings(derandomize=True, deadline=None, max_examples=60)
 @given(name=st.sampled_from(list(MADE)), seed=st.integers(0, 10 ** 6))
 def test_what_is_left_costs_what_its_widths_say(name, seed):
-    """Any neurons cut out of any junctions: the smaller network, visited layer by layer, against the formula with its
-    widths."""
+    """Any neurons cut out of any dependency groups: the smaller network, visited layer by layer, against the formula
+    with its widths."""
     rng = np.random.default_rng(seed)
     network = MADE[name](rng)
     there = geometry(network)
-    for k, place in enumerate(junctions(network)):
+    for k, group in enumerate(dependency_groups(network)):
         if k in there.fixed:
             continue
-        network = keep(network, junctions(network)[k],
-                       np.sort(rng.permutation(place.width)[:rng.integers(1, place.width + 1)]))
+        network = keep(network, dependency_groups(network)[k],
+                       np.sort(rng.permutation(group.width)[:rng.integers(1, group.width + 1)]))
     found, counted = cost.of_widths(widths_of(network), geometry=there), cost.of(network)
     assert (found.macs, found.parameters, found.neurons) == (counted.macs, counted.parameters, counted.neurons)
 
@@ -184,7 +184,7 @@ def test_inputs_that_are_added_keep_their_unit(two_rounds, monkeypatch):
 
 
 def test_a_residual_network_from_a_file(tmp_path, capsys):
-    """The command line, the page and the history speak of its junctions."""
+    """The command line, the page and the history speak of its dependency groups."""
     teacher = Network([op("unflatten", shape=[8, 8, 1]), *residual(np.random.default_rng(6)).layers[1:8],
                        op("global_average_pool"), dense_layer(7, 10, np.random.default_rng(7))])
     save_model(tmp_path / "teacher.npz", Model(teacher))
