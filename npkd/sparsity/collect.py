@@ -63,7 +63,7 @@ def rows(layer: Layer, x: Array, z: Array, rng: np.random.Generator, positions: 
     return patches.reshape(len(n), -1), z[n, p, q]
 
 
-def gather(
+def collect_statistics(
     student: Network, teacher: Network, batches: Callable[[], Iterable[Array]], layers: Sequence[int],
     positions: int = POSITIONS
 ) -> list[Statistics]:

@@ -25,7 +25,7 @@ from npkd.core.types import Array
 from npkd.core.validation import InputError, whole
 from npkd.nn.network import Network
 from npkd.sparsity.allocation import Curve, share
-from npkd.sparsity.collect import POSITIONS, columns_of, gather, matrix, readers, sensitivities
+from npkd.sparsity.collect import POSITIONS, collect_statistics, columns_of, matrix, readers, sensitivities
 from npkd.sparsity.elimination import Reader, eliminate
 from npkd.sparsity.refitting import RIDGE, refits
 from npkd.sparsity.saliency import most_useful
@@ -124,7 +124,7 @@ def distil(
     given = [group.width for group in dependency_groups(teacher)]
     teacher, found = remove(teacher, inputs=inputs)  # copies enter a solution together: they would crowd out others
     groups, layers = dependency_groups(teacher), readers(teacher)
-    plain = dict(zip(layers, gather(teacher, teacher, batches, layers, positions), strict=True))
+    plain = dict(zip(layers, collect_statistics(teacher, teacher, batches, layers, positions), strict=True))
     sample = leading(batches(), SAMPLE if all(teacher.layers[i].op == "dense" for i in layers) else FEW)
     felt = dict(zip(layers, sensitivities(teacher, sample, layers), strict=True))
     progress("statistics")

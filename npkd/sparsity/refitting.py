@@ -13,7 +13,7 @@ import numpy as np
 
 from npkd.core.types import Array
 from npkd.nn.network import Network
-from npkd.sparsity.collect import POSITIONS, columns_of, gather, readers
+from npkd.sparsity.collect import POSITIONS, collect_statistics, columns_of, readers
 from npkd.sparsity.group_lasso import refit
 from npkd.sparsity.statistics import Statistics
 from npkd.surgery.dependency import dependency_groups
@@ -53,7 +53,10 @@ def refits(
     groups, layers, student = dependency_groups(teacher), readers(teacher), teacher
     for i in layers:
         # the teacher's activations are the student's own until the first layer has changed
-        own = first if first is not None and i == layers[0] else gather(student, teacher, batches, [i], positions)[0]
+        own = (
+            first if first is not None and i == layers[0]
+            else collect_statistics(student, teacher, batches, [i], positions)[0]
+        )
         layer, k = teacher.layers[i], next(k for k, group in enumerate(groups) if i in group.consumers)
         w, b = refit(own, np.flatnonzero(np.isin(columns_of(layer, groups[k].units[i]), kept[k])), ridge)
         params = (w.reshape(layer.params[0].shape).astype(layer.params[0].dtype), b.astype(layer.params[1].dtype))

@@ -19,7 +19,7 @@ from npkd.nn.architectures import conv_layer, lenet5
 from npkd.nn.model import load
 from npkd.nn.network import Layer, Network, dense_layer
 from npkd.pipeline import recipe, stages
-from npkd.sparsity.collect import gather, readers
+from npkd.sparsity.collect import collect_statistics, readers
 from npkd.surgery.widths import geometry
 from tests.tiny import stored
 
@@ -209,6 +209,7 @@ def test_the_same_positions_in_every_pass():
     rng = np.random.default_rng(10)
     network = lenet5(rng, channels=(4, 6), hidden=12, shape=(20, 20, 1), classes=3)
     x = rng.standard_normal((30, 400)).astype(np.float32)
-    every, (alone,) = gather(network, network, lambda: [x], readers(network)), gather(network, network, lambda: [x],
+    every, (alone,) = collect_statistics(network, network, lambda: [x],
+                                         readers(network)), collect_statistics(network, network, lambda: [x],
                                                                                       readers(network)[1:2])
     assert np.array_equal(every[1].A, alone.A)

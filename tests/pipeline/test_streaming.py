@@ -15,7 +15,7 @@ from npkd.core.files import VERSION, write_npz
 from npkd.core.validation import InputError
 from npkd.nn.network import perceptron
 from npkd.sparsity import statistics_files
-from npkd.sparsity.collect import gather
+from npkd.sparsity.collect import collect_statistics
 from npkd.sparsity.group_lasso import Problem
 from npkd.sparsity.statistics import Statistics, merge
 from reference.definitions.sparsity import statistics as definitions
@@ -88,7 +88,8 @@ def test_a_pass_over_batches_of_any_sizes(rows, cuts):
     network = perceptron([4, 6, 3], rng, dtype=np.float64)
     x = rng.standard_normal((50, 4))
     ends = sorted({0, 50, *cuts})
-    held = gather(network, network, lambda: (x[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)), [0, 2])
+    held = collect_statistics(network, network, lambda: (x[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)),
+                              [0, 2])
     a = network(x)[0]
     close(held[0], definition(a[0], a[1]))
     close(held[1], definition(a[2], a[3]))
@@ -153,7 +154,7 @@ statistics_files.save(out, gather(network, network, lambda: iter([x[:7], x[7:]])
                         str(tmp_path / f"s{k}.npz")],
                        check=True, cwd=ROOT)
     merged = statistics_files.merge_files([tmp_path / "s0.npz", tmp_path / "s1.npz"])
-    for one, other in zip(merged, gather(network, network, lambda: iter([x]), [0, 2]), strict=True):
+    for one, other in zip(merged, collect_statistics(network, network, lambda: iter([x]), [0, 2]), strict=True):
         close(one, other)
 
 

@@ -11,7 +11,7 @@ from npkd.nn import cost
 from npkd.nn.architectures import conv_layer, lenet5
 from npkd.nn.network import Layer, Network, dense_layer
 from npkd.sparsity import collect, layerwise, refitting
-from npkd.sparsity.collect import columns_of, gather, matrix, readers, rows, sensitivities
+from npkd.sparsity.collect import collect_statistics, columns_of, matrix, readers, rows, sensitivities
 from npkd.sparsity.elimination import Reader, eliminate
 from npkd.sparsity.layerwise import distil, exactly, within
 from npkd.sparsity.statistics import Statistics
@@ -196,7 +196,8 @@ def test_a_budget_of_multiply_accumulates_is_kept_by_lenet5():
 def test_one_pass_over_a_network_of_maps_adds_up():
     network = small()
     x = RNG.standard_normal((40, 64))
-    (whole,), parts = gather(network, network, lambda: [x], [1], 64), gather(network, network, lambda: [x[:13], x[13:]],
+    (whole,), parts = collect_statistics(network, network, lambda: [x], [1],
+                                         64), collect_statistics(network, network, lambda: [x[:13], x[13:]],
                                                                              [1], 64)
     np.testing.assert_allclose(parts[0].A, whole.A, rtol=1e-12, atol=1e-9)
     assert whole.count == 40 * 64
@@ -231,7 +232,7 @@ def test_positions_are_a_whole_number_above_zero(positions):
 
 def test_the_choice_sees_as_many_positions_too(monkeypatch):
     asked = []
-    right = collect.gather
+    right = collect.collect_statistics
 
     def gathered(student, teacher, batches, layers, positions):
         asked.append(positions)

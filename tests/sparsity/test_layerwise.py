@@ -11,7 +11,7 @@ from npkd.nn import cost
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
 from npkd.sparsity import collect, refitting
 from npkd.sparsity.allocation import Curve
-from npkd.sparsity.collect import gather
+from npkd.sparsity.collect import collect_statistics
 from npkd.sparsity.layerwise import curve_of, distil, exactly, within
 from npkd.sparsity.saliency import adaptive
 from npkd.sparsity.statistics import Statistics
@@ -196,7 +196,7 @@ def test_the_refit_repairs_what_earlier_layers_lost(monkeypatch):
     teacher, x = teacher_and_data(7, n=500)
     whole, rows = exactly([3, 5, 5]), batches(x, 250)
     repaired = relative(distil(teacher, rows, whole).student, teacher, x)
-    monkeypatch.setattr(refitting, "gather", lambda student, *rest: gather(rest[0], *rest))
+    monkeypatch.setattr(refitting, "gather", lambda student, *rest: collect_statistics(rest[0], *rest))
     assert repaired < relative(distil(teacher, rows, whole).student, teacher, x)
 
 
@@ -205,7 +205,8 @@ def test_curves_are_what_the_smallest_neurons_carry():
     the unit of ``whole``."""
     teacher, x = teacher_and_data(8)
     groups = dependency_groups(teacher)
-    for s, group in zip(gather(teacher, teacher, batches(x, 100), teacher.dense_layers), groups, strict=True):
+    for s, group in zip(collect_statistics(teacher, teacher, batches(x, 100), teacher.dense_layers), groups,
+                        strict=True):
         i = group.consumer
         w = teacher.layers[i].params[0]
         curve, h = curve_of(teacher, group, {i: s}, {i: w}, 7.0), teacher(x)[0][i]
@@ -239,8 +240,8 @@ def test_sensitivities_are_differences_of_the_logits():
 def test_gather_equals_the_activations_at_once():
     teacher, x = teacher_and_data(9)
     student, _ = teacher_and_data(10)
-    for got, consumer in zip(gather(student, teacher, batches(x, 33), teacher.dense_layers), teacher.dense_layers,
-                             strict=True):
+    for got, consumer in zip(collect_statistics(student, teacher, batches(x, 33), teacher.dense_layers),
+                             teacher.dense_layers, strict=True):
         expected = Statistics.of(student(x)[0][consumer], teacher(x)[0][consumer + 1])
         for name in ("count", "mean_h", "mean_z", "A", "C", "t"):
             np.testing.assert_allclose(getattr(got, name), getattr(expected, name), rtol=1e-9, atol=1e-9)
