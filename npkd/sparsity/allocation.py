@@ -32,7 +32,7 @@ class Curve:
         return self.weight * float(self.error[kept])
 
 
-def share(
+def allocate(
     curves: Sequence[Curve], size: Callable[[Sequence[int]], float], budget: float, keep_inputs: bool = False,
     whole: Sequence[int] = (), spare: float = 1.0,
 ) -> list[int]:

@@ -24,7 +24,7 @@ import numpy as np
 from npkd.core.types import Array
 from npkd.core.validation import InputError, whole
 from npkd.nn.network import Network
-from npkd.sparsity.allocation import Curve, share
+from npkd.sparsity.allocation import Curve, allocate
 from npkd.sparsity.collect import POSITIONS, collect_statistics, columns_of, matrix, readers, sensitivities
 from npkd.sparsity.elimination import Reader, eliminate
 from npkd.sparsity.refitting import RIDGE, refits
@@ -247,5 +247,5 @@ def within(
     size: Callable[[Sequence[int]], float], budget: float, *, keep_inputs: bool = False, whole: Sequence[int] = (),
     spare: float = 1.0
 ) -> Callable[[Sequence[Curve]], list[int]]:
-    """Widths shared from a budget by marginal cost: see npkd.sparsity.allocation.share."""
-    return lambda curves: share(curves, size, budget, keep_inputs, whole=whole, spare=spare)
+    """Widths shared from a budget by marginal cost: see npkd.sparsity.allocation.allocate."""
+    return lambda curves: allocate(curves, size, budget, keep_inputs, whole=whole, spare=spare)

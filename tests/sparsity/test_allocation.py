@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from npkd.core.validation import InputError
 from npkd.nn import cost
-from npkd.sparsity.allocation import Curve, share
+from npkd.sparsity.allocation import Curve, allocate
 
 QUICK = settings(derandomize=True, deadline=None, max_examples=80)
 
@@ -48,9 +48,9 @@ def test_never_above_the_budget_and_nothing_left_over(seed, what, keep_inputs, f
     budget = fraction * size(most)
     if budget < smallest:
         with pytest.raises(InputError, match=f"smallest that this network can be is {smallest:g}"):
-            share(curves, size, budget, keep_inputs)
+            allocate(curves, size, budget, keep_inputs)
         return
-    widths = share(curves, size, budget, keep_inputs)
+    widths = allocate(curves, size, budget, keep_inputs)
     assert all(type(w) is int for w in widths)
     assert size(widths) <= budget
     assert all(1 <= w <= m for w, m in zip(widths, most, strict=True))
@@ -70,7 +70,7 @@ def test_as_good_as_the_best_where_neurons_are_counted(seed, keep_inputs, fracti
     curves = [curve(rng, int(w)) for w in rng.integers(1, 9, 3)]
     movable = {1, 2} if keep_inputs else {0, 1, 2}
     budget = max(fraction * sum(c.width for c in curves), (curves[0].width if keep_inputs else 1) + 2)
-    widths = share(curves, sum, budget, keep_inputs)
+    widths = allocate(curves, sum, budget, keep_inputs)
     total = sum(c.at(w) for c, w in zip(curves, widths, strict=True))
     assert total == pytest.approx(best(curves, sum, budget, movable), abs=1e-12)
 
@@ -88,7 +88,7 @@ def test_as_good_as_the_best_for_a_budget_one_neuron_smaller(seed, fraction):
         return float(a @ np.array(widths))
 
     budget = max(fraction * size([c.width for c in curves]), float(a.sum()))
-    widths = share(curves, size, budget)
+    widths = allocate(curves, size, budget)
     total = sum(c.at(w) for c, w in zip(curves, widths, strict=True))
     assert total <= best(curves, size, budget - float(a.max()), {0, 1}) + 1e-12
     assert total >= best(curves, size, budget, {0, 1}) - 1e-12
@@ -115,27 +115,27 @@ def test_every_step_is_the_one_with_the_lowest_price(seed):
         now[k] -= 1
         if sum(p < prices[k] * (1 + 1e-9) for p in prices) > 1:                  # a tie: either is right
             return
-        assert share(curves, size, size(now), whole=once, spare=spare) == now
+        assert allocate(curves, size, size(now), whole=once, spare=spare) == now
 
 
 def test_a_layer_that_does_not_matter_gives_first():
     flat, steep = Curve(np.r_[1, np.zeros(10)]), Curve(np.linspace(1, 0, 11))
-    assert share([steep, flat], sum, 11) == [10, 1]
+    assert allocate([steep, flat], sum, 11) == [10, 1]
 
 
 def test_of_two_equal_curves_the_one_that_weighs_less_gives_first():
     error = np.linspace(1, 0, 11) ** 2
-    assert share([Curve(error, 5.0), Curve(error, 0.01)], sum, 11) == [10, 1]
-    assert share([Curve(error, 0.01), Curve(error, 5.0)], sum, 11) == [1, 10]
+    assert allocate([Curve(error, 5.0), Curve(error, 0.01)], sum, 11) == [10, 1]
+    assert allocate([Curve(error, 0.01), Curve(error, 5.0)], sum, 11) == [1, 10]
 
 
 def test_a_budget_that_everything_fits_in():
     curves = [curve(np.random.default_rng(0), w) for w in (7, 5)]
-    assert share(curves, sum, 1e9) == [7, 5]
+    assert allocate(curves, sum, 1e9) == [7, 5]
 
 
 def test_a_budget_that_nothing_fits_in():
     with pytest.raises(InputError, match=r"target is 2; the smallest .* is 3"):
-        share([curve(np.random.default_rng(0), 4) for _ in range(3)], sum, 2)
+        allocate([curve(np.random.default_rng(0), 4) for _ in range(3)], sum, 2)
     with pytest.raises(InputError, match=r"smallest .* is 4"):
-        share([curve(np.random.default_rng(0), 4)], sum, 3, keep_inputs=True)
+        allocate([curve(np.random.default_rng(0), 4)], sum, 3, keep_inputs=True)
