@@ -42,7 +42,7 @@ def tree(folder):
 
 
 class Stop:
-    """A watch that interrupts: at the so-manieth step of a stage whose name begins so (0: when it begins)."""
+    """A progress that interrupts: at the so-manieth step of a stage whose name begins so (0: when it begins)."""
 
     def __init__(self, stage, step):
         self.wanted, self.left, self.on = stage, step, False

@@ -147,8 +147,8 @@ def read(arguments: Sequence[str]) -> argparse.Namespace:
     return found
 
 
-class Bars:
-    """A watch for terminals: one bar a stage, which stays."""
+class ProgressBars:
+    """A progress for terminals: one bar a stage, which stays."""
 
     def __init__(self) -> None:
         self.bar: tqdm[NoReturn] | None = None
@@ -174,8 +174,8 @@ class Bars:
             self.bar = None
 
 
-class Lines:
-    """A watch for files and pipes: one line on stderr for each stage that ended."""
+class ProgressLines:
+    """A progress for files and pipes: one line on stderr for each stage that ended."""
 
     def __init__(self) -> None:
         self.stage, self.note, self.since, self.left = "", "", 0.0, 0
@@ -220,14 +220,14 @@ def work(found: argparse.Namespace) -> int:
     """``npkd compress`` and ``npkd train``."""
     from npkd.cli.run import run
     from npkd.cli.settings import Settings
-    from npkd.pipeline.progress import Silent
+    from npkd.pipeline.progress import NoProgress
 
     options = {key: value for key, value in vars(found).items() if key != "quiet"}
-    watch = Bars() if sys.stderr.isatty() else Lines()
+    progress = ProgressBars() if sys.stderr.isatty() else ProgressLines()
     try:
-        result = run(Settings(**options), Silent() if found.quiet else watch)
+        result = run(Settings(**options), NoProgress() if found.quiet else progress)
     finally:
-        watch.close()
+        progress.close()
     print(printed(result, Path(found.out)))
     return 0
 

@@ -22,7 +22,7 @@ from npkd.nn.model import load as load_model
 from npkd.nn.network import Layer, Network, convolves, reads_maps
 from npkd.nn.scaling import Scaling
 from npkd.pipeline import recipe, stages, target
-from npkd.pipeline.progress import Watch
+from npkd.pipeline.progress import Progress
 from npkd.pipeline.recipe import Recipe
 from npkd.pipeline.target import Target
 from npkd.surgery.folding import inserted, skipped, without
@@ -59,27 +59,27 @@ class Plan:
         return {"seed": self.split_seed, **sizes(self.data)}
 
 
-def downloading(watch: Watch) -> Callable[[int, int], None]:
-    """Bytes of a download as a stage of a watch: one stage a file, one step a hundredth."""
+def downloading(progress: Progress) -> Callable[[int, int], None]:
+    """Bytes of a download as a stage of a progress: one stage a file, one step a hundredth."""
     last, shown = 1, 100
 
-    def progress(so_far: int, total: int) -> None:
+    def downloaded(so_far: int, total: int) -> None:
         nonlocal last, shown
         percent = 100 * so_far // total if total else 0
         if so_far < last or percent < shown:                  # another file
-            watch.begin("download", 100)
+            progress.begin("download", 100)
             shown = 0
         for _ in range(shown, percent):
-            watch.step(f"{so_far / 1e6:.1f} MB")
+            progress.step(f"{so_far / 1e6:.1f} MB")
         last, shown = so_far, percent
 
-    return progress
+    return downloaded
 
 
-def prepare(settings: Settings, watch: Watch) -> Plan:
+def prepare(settings: Settings, progress: Progress) -> Plan:
     """Load and check everything. Raises InputError for data, a teacher or a target that cannot be worked with."""
     model = load_model(settings.teacher) if settings.teacher is not None else None
-    data = load_data(settings.data, seed=settings.seed, progress=downloading(watch))
+    data = load_data(settings.data, seed=settings.seed, progress=downloading(progress))
     seed, network, about = settings.seed, None, dict[str, Any]()
     if model is not None:
         about = dict(model.about) if isinstance(model.about, Mapping) else {}

@@ -26,21 +26,21 @@ from npkd.nn.model import Model
 from npkd.nn.model import save as save_model
 from npkd.nn.network import Network, perceptron
 from npkd.pipeline import stages
-from npkd.pipeline.progress import Watch
+from npkd.pipeline.progress import Progress
 from npkd.pipeline.stages import State
 from npkd.report import figures, page
 from npkd.surgery.widths import widths_of
 
 
 class Recorder:
-    """A watch that passes on what it is told, keeps the history, and writes what there is whenever a stage begins.
+    """A progress that passes on what it is told, keeps the history, and writes what there is whenever a stage begins.
 
     As soon as the first network is written, what an earlier run left in the folder is removed: it tells of other
     networks.
     """
 
-    def __init__(self, plan: Plan, state: State, watch: Watch) -> None:
-        self.plan, self.state, self.watch = plan, state, watch
+    def __init__(self, plan: Plan, state: State, progress: Progress) -> None:
+        self.plan, self.state, self.progress = plan, state, progress
         self.folder = make_folder(plan.settings.out)
         self.history: list[dict[str, Any]] = []
         self.rounds, self.saved = 0, dict[str, Network]()
@@ -51,13 +51,13 @@ class Recorder:
     def begin(self, stage: str, steps: int) -> None:
         """A stage begins: what the one before has made is written."""
         self.checkpoint()
-        self.watch.begin(stage, steps)
+        self.progress.begin(stage, steps)
 
     def step(self, note: str, record: dict[str, Any] | None = None) -> None:
         """One step is done."""
         if record is not None:
             self.history.append(record)
-        self.watch.step(note, record)
+        self.progress.step(note, record)
 
     def checkpoint(self) -> None:
         """Note rounds that are new, and write the student where it is new."""
@@ -120,7 +120,7 @@ class Recorder:
         return f"{said}; to go on: {shlex.join([*words, '--seed', str(settings.seed), '--out', str(self.folder)])}"
 
 
-def run(settings: Settings, watch: Watch) -> dict[str, Any]:
+def run(settings: Settings, progress: Progress) -> dict[str, Any]:
     """Do what the settings say, write the folder, return the summary (what summary.json holds).
 
     The test part is looked at once, when everything is decided. Raises InputError for anything that cannot be worked
@@ -129,21 +129,21 @@ def run(settings: Settings, watch: Watch) -> dict[str, Any]:
     """
     began = time.perf_counter()
     figures.require()
-    plan, state = prepare(settings, watch), State()
-    recorder = Recorder(plan, state, watch)
+    plan, state = prepare(settings, progress), State()
+    recorder = Recorder(plan, state, progress)
     rng = np.random.default_rng(settings.seed)
     try:
         result = train_one(plan, recorder, rng) if settings.command == "train" else compress(plan, recorder, rng)
         result["seconds"] = round(time.perf_counter() - began, 3)
         recorder.write_history()
         write_json(recorder.folder / "summary.json", result)
-        watch.begin("figures and report", 1)
+        progress.begin("figures and report", 1)
         drawn = figures.draw(plan.data, state, recorder.history)
         folder = make_folder(recorder.folder / "figures")
         for name, png in drawn.items():
             write_bytes(folder / f"{name}.png", png)
         write_text(recorder.folder / "report.html", page.html(result, page.captioned(drawn)))
-        watch.step("written")
+        progress.step("written")
     except KeyboardInterrupt:
         raise KeyboardInterrupt(recorder.rescue()) from None
     return result
@@ -159,7 +159,7 @@ def compress(plan: Plan, recorder: Recorder, rng: np.random.Generator) -> dict[s
     state.teacher = teacher
     recorder.save("teacher", teacher)
     stages.compress(plan.data, goal, plan.recipe, rng, teacher=teacher, tutor=plan.tutor,
-                      keep_inputs=plan.settings.keep_inputs, watch=recorder, state=state)
+                      keep_inputs=plan.settings.keep_inputs, progress=recorder, state=state)
     assert state.student is not None
     recorder.checkpoint()
     recorder.save("student", state.student)

@@ -18,7 +18,7 @@ import numpy as np
 from npkd.core.files import read_arrays, read_npz
 from npkd.core.types import Array
 from npkd.core.validation import InputError, finite
-from npkd.data.idx import SOURCES, Progress, read_folder, read_set
+from npkd.data.idx import SOURCES, DownloadProgress, read_folder, read_set
 from npkd.data.idx import find as find
 from npkd.data.idx import read_idx as read_idx
 from npkd.nn.scaling import Scaling, flat
@@ -142,7 +142,7 @@ def from_arrays(
 
 def load(
     name_or_path: str, *, seed: int, validation: float = 0.1, mirrors: Sequence[str] | None = None,
-    progress: Progress | None = None,
+    progress: DownloadProgress | None = None,
 ) -> Data:
     """Data by name, or from a path.
 

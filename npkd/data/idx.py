@@ -37,7 +37,7 @@ SYSTEM = Path("/usr/share")
 WAIT = 30.0
 """Seconds after which a mirror that says nothing is given up."""
 
-Progress = Callable[[int, int], None]
+DownloadProgress = Callable[[int, int], None]
 """``progress(bytes so far, total)`` of the file that is being downloaded; total is 0 where the mirror does not say."""
 
 
@@ -147,7 +147,7 @@ def cache_folder(name: str) -> Path:
     return Path(cache if os.path.isabs(cache) else os.path.expanduser("~/.cache"), "npkd", name)
 
 
-def fetch(url: str, progress: Progress | None) -> bytes:
+def fetch(url: str, progress: DownloadProgress | None) -> bytes:
     """The body of an answer. Raises OSError or http.client.HTTPException, also where the body is shorter than
     announced."""
     try:
@@ -166,7 +166,7 @@ def fetch(url: str, progress: Progress | None) -> bytes:
     return b"".join(chunks)
 
 
-def download(name: str, part: str, mirrors: Sequence[str], progress: Progress | None) -> Path:
+def download(name: str, part: str, mirrors: Sequence[str], progress: DownloadProgress | None) -> Path:
     """Fetch one file of a public data set into the cache folder, from the first mirror that gives it whole and
     unchanged.
 
@@ -196,7 +196,8 @@ def download(name: str, part: str, mirrors: Sequence[str], progress: Progress | 
     )
 
 
-def find(name: str, *, mirrors: Sequence[str] | None = None, progress: Progress | None = None) -> dict[str, Path]:
+def find(name: str, *, mirrors: Sequence[str] | None = None, progress: DownloadProgress | None = None) -> dict[str,
+                                                                                                               Path]:
     """Paths of the four files of "mnist" or "fashion-mnist" by part (PARTS). They are not read yet.
 
     Looked for, whole sets only, in $NPKD_DATA/name, in the user's cache folder, in Debian's folder for the package
@@ -218,7 +219,8 @@ def find(name: str, *, mirrors: Sequence[str] | None = None, progress: Progress 
     return found
 
 
-def read_set(name: str, *, mirrors: Sequence[str] | None = None, progress: Progress | None = None) -> list[Array]:
+def read_set(name: str, *, mirrors: Sequence[str] | None = None,
+             progress: DownloadProgress | None = None) -> list[Array]:
     """The four arrays of a public data set, in the order of PARTS, found by ``find`` and checked.
 
     Raises InputError as ``find``, and for a file whose sum or shape is not that of the data set.

@@ -27,7 +27,7 @@ from npkd.experiments.setting import Setting
 from npkd.nn.architectures import lenet5
 from npkd.nn.network import Layer, Network, convolves, perceptron
 from npkd.pipeline import stages
-from npkd.pipeline.progress import Watch
+from npkd.pipeline.progress import Progress
 from npkd.pipeline.recipe import Recipe
 from npkd.pipeline.stages import State
 from npkd.pipeline.target import Target
@@ -89,8 +89,8 @@ class Given:
     inputs: list[int]
 
 
-def make(setting: Setting, data: Data, teacher: Network, given: Given | None, rng: np.random.Generator, watch: Watch,
-         tutor: Network | None = None) -> Made:
+def make(setting: Setting, data: Data, teacher: Network, given: Given | None, rng: np.random.Generator,
+         progress: Progress, tutor: Network | None = None) -> Made:
     """The student of a setting; ``tutor`` as in pipeline.compress. The test part of ``data`` is not looked at.
 
     Raises InputError for a method that is not known, where other methods than ours get a tutor, and where one that
@@ -101,7 +101,7 @@ def make(setting: Setting, data: Data, teacher: Network, given: Given | None, rn
         if given is not None:
             raise InputError("experiments: our method was given widths of another run; it finds its own")
         stages.compress(data, goal(setting, teacher), setting.recipe, rng, teacher=teacher, tutor=tutor,
-                          keep_inputs=setting.keep_inputs, watch=watch, state=state)
+                          keep_inputs=setting.keep_inputs, progress=progress, state=state)
         assert state.student is not None
         return Made(state.student, [out.student.widths for out in state.rounds])
     if tutor is not None:
@@ -110,12 +110,12 @@ def make(setting: Setting, data: Data, teacher: Network, given: Given | None, rn
     if setting.method.startswith(("slimming", "scratch")) and not setting.epochs:
         raise InputError(f"experiments: {setting.method} was given no epochs; it is a way to train")
     if setting.method.startswith("slimming"):
-        return slimmed(setting, data, teacher, given, rng, watch, state)
+        return slimmed(setting, data, teacher, given, rng, progress, state)
     if setting.method.startswith("scratch"):
-        return from_scratch(setting, data, teacher, given, rng, watch, state)
+        return from_scratch(setting, data, teacher, given, rng, progress, state)
     if setting.method not in METHODS:
         raise InputError(f"experiments: method is {setting.method!r}; it must be one of {', '.join(NAMES)}")
-    return in_rounds(setting, data, teacher, given, rng, watch, state)
+    return in_rounds(setting, data, teacher, given, rng, progress, state)
 
 
 def goal(setting: Setting, teacher: Network) -> Target:
@@ -147,7 +147,7 @@ def asked(given: Given, r: int, rounds: int, network: Network) -> list[int]:
 
 
 def in_rounds(
-    setting: Setting, data: Data, teacher: Network, given: Given | None, rng: np.random.Generator, watch: Watch,
+    setting: Setting, data: Data, teacher: Network, given: Given | None, rng: np.random.Generator, progress: Progress,
     state: State
 ) -> Made:
     """Removal and distillation in turns, the budgets as in pipeline.compress."""
@@ -157,7 +157,7 @@ def in_rounds(
     own = rng.spawn(1)[0]                                # what a method draws must not change the order of the examples
 
     def distil(network: Network, epochs: int, rate: float, stage: str) -> Network:
-        return stages.imitate(network, teacher, data, recipe, epochs, rate, rng, watch, stage, state, transfer)
+        return stages.imitate(network, teacher, data, recipe, epochs, rate, rng, progress, stage, state, transfer)
 
     for r in range(1, recipe.rounds + 1):
         if given is not None:
@@ -174,7 +174,7 @@ def in_rounds(
 
 
 def slimmed(
-    setting: Setting, data: Data, teacher: Network, given: Given | None, rng: np.random.Generator, watch: Watch,
+    setting: Setting, data: Data, teacher: Network, given: Given | None, rng: np.random.Generator, progress: Progress,
     state: State
 ) -> Made:
     """Gates made sparse in the epochs that others spend in rounds, one cut, the last distillation. With one round: half
@@ -192,13 +192,13 @@ def slimmed(
     student = cut(student, [best(s, w) for s, w in zip(score, widths, strict=True)])
     widths = student.widths
     student = stages.imitate(student, teacher, data, recipe, max(setting.epochs - first, 1), recipe.student_rate, rng,
-                               watch,
+                               progress,
                                "final distillation", state, transfer)
     return Made(student, [widths])
 
 
 def from_scratch(
-    setting: Setting, data: Data, teacher: Network, given: Given | None, rng: np.random.Generator, watch: Watch,
+    setting: Setting, data: Data, teacher: Network, given: Given | None, rng: np.random.Generator, progress: Progress,
     state: State
 ) -> Made:
     """A small network that never was a large one: widths in proportion, and of a perceptron the inputs that vary most;
@@ -217,9 +217,9 @@ def from_scratch(
         )
     if setting.method == "scratch":
         labelled: Recipe = replace(setting.recipe, teacher_epochs=setting.epochs)
-        student = stages.train_teacher(data, labelled, rng, watch, state, student)
+        student = stages.train_teacher(data, labelled, rng, progress, state, student)
     else:
         student = stages.imitate(student, teacher, data, setting.recipe, setting.epochs, setting.recipe.student_rate,
-                                   rng, watch,
+                                   rng, progress,
                                    "distillation", state)
     return Made(student, [student.widths])

@@ -20,7 +20,7 @@ from npkd.nn.model import load as load_model
 from npkd.nn.model import save as save_model
 from npkd.nn.network import Network
 from npkd.pipeline import stages
-from npkd.pipeline.progress import Silent
+from npkd.pipeline.progress import NoProgress
 from npkd.pipeline.stages import State, error_rate
 
 
@@ -50,7 +50,7 @@ def teacher_of(setting: TeacherSetting, folder: Path, data: Data) -> tuple[Netwo
         return load_model(path).network, found
     began = time.perf_counter()
     rng = np.random.default_rng([setting.seed, 0])
-    network = stages.train_teacher(blind(data, setting.examples), setting.recipe, rng, Silent(), State())
+    network = stages.train_teacher(blind(data, setting.examples), setting.recipe, rng, NoProgress(), State())
     save_model(path, Model(network, data.scaling, {
         "kind": setting.kind, "seed": setting.seed, "data": data.name, "split": {"seed": setting.seed, **sizes(data)}}))
     result = {**errors(network, data), "widths": network.widths, "macs": cost.of(network).macs,
@@ -89,7 +89,7 @@ def run(
     """Run a setting now and keep the result."""
     began = time.perf_counter()
     rng = np.random.default_rng([unit.teacher.seed, 1])
-    made = make(unit, blind(data, unit.teacher.examples), teacher, given, rng, Silent(), tutor)
+    made = make(unit, blind(data, unit.teacher.examples), teacher, given, rng, NoProgress(), tutor)
     size = cost.of(made.student)
     result = {**errors(made.student, data), "widths": made.student.widths, "macs": size.macs,
               "parameters": size.parameters, "path": made.path,

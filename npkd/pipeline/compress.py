@@ -31,7 +31,7 @@ from npkd.nn.network import Network, convolves
 from npkd.nn.scaling import Scaling
 from npkd.pipeline import recipe, stages
 from npkd.pipeline.logit_source import Tutor, asked
-from npkd.pipeline.progress import Silent, Watch
+from npkd.pipeline.progress import NoProgress, Progress
 from npkd.pipeline.stages import State, certified, largest
 from npkd.pipeline.target import parse
 from npkd.sparsity.layerwise import Distilled, LayerReport, leading
@@ -124,7 +124,8 @@ class CompressionResult:
 def compress(
     teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any = None, tutor: Tutor | None = None,
     keep_inputs: bool = False,
-    epochs: int | None = None, seed: int = 0, validation: float = 0.1, watch: Watch | None = None, sample: int = 60_000,
+    epochs: int | None = None, seed: int = 0, validation: float = 0.1, progress: Progress | None = None,
+    sample: int = 60_000,
 ) -> CompressionResult:
     """A smaller network that imitates ``teacher`` on examples ``x``; labels are not needed.
 
@@ -147,7 +148,7 @@ def compress(
     seed        of all that is drawn: the same examples in the same order give the same student, in whatever batches
                 they come
     validation  the part of the different examples that is held out, above 0 and at most 0.5
-    watch       is told of every step (npkd.pipeline.progress.Watch)
+    watch       is told of every step (npkd.pipeline.progress.Progress)
     sample      the distillation end to end sees a uniform sample of at most so many examples; the layer-wise statistics
                 are of all
 
@@ -167,7 +168,7 @@ def compress(
     given = taken(teacher)
     units = units_of(given.network)
     model = given if units is None else in_units(given, units)
-    watch = watch or Silent()
+    progress = progress or NoProgress()
     with ExitStack() as stack:
         classes = outputs(model.network)
         passes = passes_over(x, labels, classes, model.scaling.apply if model.scaling else None, stack)
@@ -183,13 +184,13 @@ def compress(
         if tutor is not None:
             # refused before everything is read
             asked(tutor, described(first, classes, passes, None), model.scaling, 1.0)(first)
-        watch.begin("reading the examples", 2)
+        progress.begin("reading the examples", 2)
         found = survey(passes, validation, seed)
-        watch.step(f"{found.examples} examples")
+        progress.step(f"{found.examples} examples")
         unit = 1.0 if adds_inputs(network) else unit_of(found.level)
         inner = scaled(network, unit)
         drawn = samples(passes, found, sample, max(1, round(validation * sample)), seed)
-        watch.step(f"{len(drawn.x)} drawn for the distillation, {len(drawn.x_held)} held out")
+        progress.step(f"{len(drawn.x)} drawn for the distillation, {len(drawn.x_held)} held out")
         for part, y in ((drawn.x, drawn.y), (drawn.x_held, drawn.y_held)):
             part /= np.float32(unit)
             if not found.labelled:
@@ -205,7 +206,7 @@ def compress(
         state = State()
         answers = asked(tutor, data, model.scaling, unit) if tutor is not None else None
         stages.compress(data, goal, numbers, np.random.default_rng(seed), teacher=inner, tutor=answers,
-                          keep_inputs=keep_inputs, watch=watch, state=state)
+                          keep_inputs=keep_inputs, progress=progress, state=state)
     assert state.student is not None
     by_teacher, by_student = (predict(one, drawn.x_held).argmax(axis=1) for one in (inner, state.student))
     student = scaled(state.student, 1 / unit)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 
-class Watch(Protocol):
+class Progress(Protocol):
     """Told what a run does, for progress bars and the history."""
 
     def begin(self, stage: str, steps: int) -> None:
@@ -18,8 +18,8 @@ class Watch(Protocol):
         ...
 
 
-class Silent:
-    """A watch that looks away."""
+class NoProgress:
+    """A progress that looks away."""
 
     def begin(self, stage: str, steps: int) -> None:
         """Nothing."""

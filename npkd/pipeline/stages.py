@@ -1,7 +1,7 @@
 """The main job: a teacher, rounds of layer-by-layer distillation, a last distillation end to end, one look at the test
 part.
 
-Prints nothing: a ``Watch`` is told what happens. Files are the business of npkd.cli.run.
+Prints nothing: a ``Progress`` is told what happens. Files are the business of npkd.cli.run.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from npkd.nn.fast.workspace import predict
 from npkd.nn.network import Network, convolves, perceptron
 from npkd.nn.optimisers import SGD
 from npkd.nn.training import Record, train
-from npkd.pipeline.progress import Silent, Watch
+from npkd.pipeline.progress import NoProgress, Progress
 from npkd.pipeline.recipe import Recipe
 from npkd.pipeline.target import Target
 from npkd.sparsity.layerwise import Distilled, distil, exactly, within
@@ -51,7 +51,7 @@ def error_rate(network: Network, x: Array, y: Array) -> float:
 
 
 def train_teacher(
-    data: Data, recipe: Recipe, rng: np.random.Generator, watch: Watch, state: State, start: Network | None = None
+    data: Data, recipe: Recipe, rng: np.random.Generator, progress: Progress, state: State, start: Network | None = None
 ) -> Network:
     """A network trained on the labels: SGD with momentum, cosine schedule. The newest state is in ``state.teacher`` all
     along.
@@ -63,10 +63,10 @@ def train_teacher(
                 batch=recipe.batch, optimiser=SGD(recipe.rate, decay=recipe.decay),
                 augment=Noise(recipe.noise, reach=recipe.jitter, shape=data.shape),
                 validate=lambda network: error_rate(network, data.x_validation, data.y_validation))
-    watch.begin("teacher", recipe.teacher_epochs)
+    progress.begin("teacher", recipe.teacher_epochs)
     for record in run:
         state.teacher = record.network
-        watch.step(note(record), line("teacher", record))
+        progress.step(note(record), line("teacher", record))
     return state.teacher
 
 
@@ -97,7 +97,7 @@ def line(stage: str, record: Record) -> dict[str, Any]:
 
 def imitate(
     student: Network, teacher: Network | Answers, data: Data, recipe: Recipe, epochs: int, rate: float,
-    rng: np.random.Generator, watch: Watch, stage: str, state: State, transfer: Transfer | None = None,
+    rng: np.random.Generator, progress: Progress, stage: str, state: State, transfer: Transfer | None = None,
 ) -> Network:
     """Distil end to end on a fixed support: the student learns the teacher's logits on the transfer set, and labels if
     weighed.
@@ -116,10 +116,10 @@ def imitate(
                 optimiser=SGD(rate, decay=recipe.student_decay), clip=recipe.clip, adversary=recipe.adversary,
                 augment=lambda batch, rng: transfer(batch, rng, seen), refresh=recipe.refresh,
                 validate=lambda network: error_rate(network, x_validation, data.y_validation))
-    watch.begin(stage, epochs)
+    progress.begin(stage, epochs)
     for record in run:
         state.student = record.network if seen is None else Network([student.layers[0], *record.network.layers])
-        watch.step(note(record), line(stage, record))
+        progress.step(note(record), line(stage, record))
     assert state.student is not None
     return state.student
 
@@ -140,7 +140,7 @@ def open_front(network: Network) -> tuple[Array | None, Network]:
 
 
 def remove_round(
-    network: Network, data: Data, target: Target, budget: float, recipe: Recipe, keep_inputs: bool, watch: Watch,
+    network: Network, data: Data, target: Target, budget: float, recipe: Recipe, keep_inputs: bool, progress: Progress,
     stage: str, whole: Sequence[int],
 ) -> Distilled:
     """One round: the network loses neurons, layer by layer, until it is within the budget, or the target's widths; it
@@ -149,7 +149,7 @@ def remove_round(
     ``whole``: the widths of the first teacher, its outputs last.
     """
     keep_inputs = keep_inputs or convolves(network)                # a convolution reads every pixel, in all its colours
-    watch.begin(stage, 1 + len(whole) - 1 + len(network.widths) - 1)          # the statistics, each choice, each refit
+    progress.begin(stage, 1 + len(whole) - 1 + len(network.widths) - 1)        # the statistics, each choice, each refit
 
     def size(widths: Sequence[int]) -> float:
         return target.size([*widths, whole[-1]])
@@ -158,13 +158,13 @@ def remove_round(
                                                                  whole=whole[:-1],
                                                                           spare=recipe.spare)
     passes = data.stream or batches_of(data.x_train[:recipe.statistics or None], MAPS if convolves(network) else None)
-    return distil(network, passes, widths, inputs=not keep_inputs, progress=watch.step)
+    return distil(network, passes, widths, inputs=not keep_inputs, progress=progress.step)
 
 
 def compress(
     data: Data, target: Target, recipe: Recipe, rng: np.random.Generator, *, teacher: Network,
     tutor: Network | Answers | None = None,
-    keep_inputs: bool = False, watch: Watch | None = None, state: State | None = None,
+    keep_inputs: bool = False, progress: Progress | None = None, state: State | None = None,
 ) -> State:
     """Compress a teacher to the target. ``tutor``: a better network, of any kind, or what it says, to be learnt in the
     place of the teacher's answers.
@@ -181,10 +181,10 @@ def compress(
     """
     if tutor is not None:
         teachable(recipe.final_epochs)
-    watch, state = watch or Silent(), state or State()
+    progress, state = progress or NoProgress(), state or State()
     state.teacher, state.student = teacher, teacher
     if target.kind == "error":
-        return compress_to_error(data, target, recipe, rng, teacher, tutor or teacher, keep_inputs, watch, state)
+        return compress_to_error(data, target, recipe, rng, teacher, tutor or teacher, keep_inputs, progress, state)
     whole = widths_of(teacher)
     target.require(whole, keep_inputs)
     tutor = tutor or teacher
@@ -192,16 +192,17 @@ def compress(
     for r in range(1, recipe.rounds + 1):
         goal = target.after(r / recipe.rounds, whole)                      # (W11)
         name = f"round {r} of {recipe.rounds}"
-        out = remove_round(state.student, data, goal, goal.bound, recipe, keep_inputs, watch, f"{name}: layers", whole)
+        out = remove_round(state.student, data, goal, goal.bound, recipe, keep_inputs, progress, f"{name}: layers",
+                           whole)
         state.rounds.append(out)
         state.budgets.append(goal.bound)
         state.student = out.student
         if r < recipe.rounds and recipe.round_epochs:
-            imitate(state.student, tutor, data, recipe, recipe.round_epochs, recipe.student_rate / 2, rng, watch,
+            imitate(state.student, tutor, data, recipe, recipe.round_epochs, recipe.student_rate / 2, rng, progress,
                     f"{name}: distillation", state, transfer)
     if recipe.all_at_last and recipe.trained:
         data, transfer = everything(data), transfer_set(tutor, data, recipe)
-    imitate(state.student, tutor, data, recipe, recipe.final_epochs, recipe.student_rate, rng, watch,
+    imitate(state.student, tutor, data, recipe, recipe.final_epochs, recipe.student_rate, rng, progress,
             "final distillation", state, transfer)
     return state
 
@@ -221,7 +222,7 @@ def everything(data: Data) -> Data:
 
 def compress_to_error(
     data: Data, target: Target, recipe: Recipe, rng: np.random.Generator, teacher: Network, tutor: Network | Answers,
-    keep_inputs: bool, watch: Watch, state: State,
+    keep_inputs: bool, progress: Progress, state: State,
 ) -> State:
     """The smallest student of a falling sequence whose validation error stays within the bound."""
     bound, whole = error_rate(teacher, data.x_validation, data.y_validation) + target.bound / 100, widths_of(teacher)
@@ -232,11 +233,12 @@ def compress_to_error(
         budget = target.size(widths_of(state.student)) / 2
         if budget < smallest:
             break
-        out = remove_round(state.student, data, target, budget, recipe, keep_inputs, watch, f"round {r}: layers", whole)
+        out = remove_round(state.student, data, target, budget, recipe, keep_inputs, progress, f"round {r}: layers",
+                           whole)
         state.rounds.append(out)
         state.budgets.append(budget)
         final = imitate(out.student, tutor, data, recipe, max(recipe.round_epochs, recipe.final_epochs // 2),
-                        recipe.student_rate, rng, watch,
+                        recipe.student_rate, rng, progress,
                         f"round {r}: distillation", state, transfer)
         if error_rate(final, data.x_validation, data.y_validation) > bound + 1e-12:
             break

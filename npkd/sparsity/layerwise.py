@@ -36,7 +36,7 @@ from npkd.surgery.removal import Removal, difference, remove
 SAMPLE, FEW = 2000, 100
 """Examples, the first ones, that the sensitivities and the difference are taken from; fewer where they are maps."""
 
-Progress = Callable[[str], None]
+StepCallback = Callable[[str], None]
 """Called with a few words whenever a step is done; what to show is the caller's business."""
 
 
@@ -102,7 +102,7 @@ class Choice:
 
 def distil(
     teacher: Network, batches: Callable[[], Iterable[Array]], widths: Callable[[Sequence[Curve]], list[int]], *,
-    inputs: bool = True, ridge: float = RIDGE, positions: int = POSITIONS, progress: Progress = lambda words: None,
+    inputs: bool = True, ridge: float = RIDGE, positions: int = POSITIONS, progress: StepCallback = lambda words: None,
 ) -> Distilled:
     """Remove neurons and channels of ``teacher``, and inputs it reads, layer by layer.
 

@@ -65,7 +65,7 @@ def spread(values: list[float]) -> str:
     return f"{statistics.mean(values):.3%} ± {statistics.stdev(values):.3%}"
 
 
-class Bars:
+class ProgressBars:
     """Collects what is claimed and whether it holds."""
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class Bars:
         print(self.lines[-1], flush=True)
 
 
-def digits(bars: Bars) -> list[dict[str, Any]]:
+def digits(bars: ProgressBars) -> list[dict[str, Any]]:
     """The main job on the embedded digits."""
     found = over_seeds(5, "compress")
     teacher, student = ([s[who]["test_error"] for s in found] for who in ("teacher", "student"))
@@ -95,7 +95,7 @@ def digits(bars: Bars) -> list[dict[str, Any]]:
     return found
 
 
-def mnist_train(bars: Bars) -> list[dict[str, Any]]:
+def mnist_train(bars: ProgressBars) -> list[dict[str, Any]]:
     """Plain training on MNIST."""
     found = over_seeds(5, "train", "--data", "mnist")
     errors = [s["model"]["test_error"] for s in found]
@@ -104,7 +104,7 @@ def mnist_train(bars: Bars) -> list[dict[str, Any]]:
     return found
 
 
-def mnist_compress(bars: Bars) -> list[dict[str, Any]]:
+def mnist_compress(bars: ProgressBars) -> list[dict[str, Any]]:
     """A tenth of the multiply-accumulates on MNIST."""
     found = over_seeds(3, "compress", "--data", "mnist", "--target", "macs=26620")
     teacher, student = ([s[who]["test_error"] for s in found] for who in ("teacher", "student"))
@@ -115,7 +115,7 @@ def mnist_compress(bars: Bars) -> list[dict[str, Any]]:
     return found
 
 
-def mnist_smaller(bars: Bars) -> list[dict[str, Any]]:
+def mnist_smaller(bars: ProgressBars) -> list[dict[str, Any]]:
     """A twenty-eighth of the multiply-accumulates on MNIST, with nothing else said, teacher included."""
     found = over_seeds(5, "compress", "--data", "mnist", "--target", "macs=9560", first=5)
     teacher, student = ([s[who]["test_error"] for s in found] for who in ("teacher", "student"))
@@ -125,7 +125,7 @@ def mnist_smaller(bars: Bars) -> list[dict[str, Any]]:
     return found
 
 
-def lenet5_train(bars: Bars) -> list[dict[str, Any]]:
+def lenet5_train(bars: ProgressBars) -> list[dict[str, Any]]:
     """Plain training of LeNet-5 on MNIST."""
     found = over_seeds(5, "train", "--data", "mnist", "--network", "lenet5")
     errors = [s["model"]["test_error"] for s in found]
@@ -134,7 +134,7 @@ def lenet5_train(bars: Bars) -> list[dict[str, Any]]:
     return found
 
 
-def lenet5_compress(bars: Bars) -> list[dict[str, Any]]:
+def lenet5_compress(bars: ProgressBars) -> list[dict[str, Any]]:
     """A twenty-fifth of LeNet-5's multiply-accumulates on MNIST, with nothing else said, teacher included; seeds not
     looked at before."""
     found = over_seeds(5, "compress", "--data", "mnist", "--network", "lenet5", "--target", "macs=93000", first=10)
@@ -146,7 +146,7 @@ def lenet5_compress(bars: Bars) -> list[dict[str, Any]]:
     return found
 
 
-def lenet5_latency(bars: Bars) -> list[dict[str, Any]]:
+def lenet5_latency(bars: ProgressBars) -> list[dict[str, Any]]:
     """How much sooner a compressed LeNet-5 answers, of the widths of the first run of lenet5-compress. Weights are
     random: time does not depend on them. In turns, medians.
     """
@@ -180,7 +180,7 @@ def lenet5_latency(bars: Bars) -> list[dict[str, Any]]:
     return found
 
 
-def repeat(bars: Bars) -> list[dict[str, Any]]:
+def repeat(bars: ProgressBars) -> list[dict[str, Any]]:
     """The same seed twice, on digits, a shorter run."""
     with tempfile.TemporaryDirectory() as folder:
         one, two = (Path(folder) / name for name in "ab")
@@ -194,7 +194,7 @@ def repeat(bars: Bars) -> list[dict[str, Any]]:
     return found
 
 
-def memory(bars: Bars) -> list[dict[str, Any]]:
+def memory(bars: ProgressBars) -> list[dict[str, Any]]:
     """The layer-wise step on shards of 50,000 examples and of ten copies of them, streamed; once all in memory as a
     comparison."""
     found: list[dict[str, Any]] = []
@@ -237,21 +237,21 @@ def difference(one: Path, other: Path) -> float:
                for x, y in zip(a.layers, b.layers, strict=True) for p, q in zip(x.params, y.params, strict=True))
 
 
-def labelfree(bars: Bars) -> list[dict[str, Any]]:
+def labelfree(bars: ProgressBars) -> list[dict[str, Any]]:
     """npkd.compress on digits, seeds 0 … 2: without labels, and with labels that were shuffled, which must not
     matter."""
     import numpy as np
 
     import npkd
     from npkd.data.datasets import load as load_data
-    from npkd.pipeline.progress import Silent
+    from npkd.pipeline.progress import NoProgress
     from npkd.pipeline.recipe import for_examples
     from npkd.pipeline.stages import State, error_rate, largest, train_teacher
 
     found: list[dict[str, Any]] = []
     for seed in range(3):
         data, rng = load_data("digits", seed=seed), np.random.default_rng(seed)
-        teacher = train_teacher(data, for_examples(len(data.x_train)), rng, Silent(), State())
+        teacher = train_teacher(data, for_examples(len(data.x_train)), rng, NoProgress(), State())
         out = npkd.compress(teacher, data.x_train, seed=seed)
         shuffled = npkd.compress(teacher, data.x_train, labels=rng.permutation(data.y_train), seed=seed)
         said = [network.predict(data.x_test).argmax(axis=1) for network in (teacher, out.student)]
@@ -288,7 +288,7 @@ def main() -> int:
     parser.add_argument("what", choices=commands)
     parser.add_argument("--json", type=Path, help="keep the numbers there")
     options = parser.parse_args()
-    bars = Bars()
+    bars = ProgressBars()
     found = commands[options.what](bars)
     if options.json:
         kept = {"command": f"python -m reference.benchmarks.bars {options.what}", "bars": bars.lines, "runs": found}

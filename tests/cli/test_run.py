@@ -123,9 +123,9 @@ def test_the_summary_holds_what_is_promised(done):
 
 
 def test_the_summary_takes_the_largest_of_all_rounds(done):
-    plans = prepare(settings(done, seed=1), stages.Silent())
+    plans = prepare(settings(done, seed=1), stages.NoProgress())
     state = stages.State()
-    teacher = stages.train_teacher(plans.data, plans.recipe, np.random.default_rng(0), stages.Silent(), state)
+    teacher = stages.train_teacher(plans.data, plans.recipe, np.random.default_rng(0), stages.NoProgress(), state)
     stages.compress(plans.data, plans.target, plans.recipe, np.random.default_rng(0), teacher=teacher, state=state)
     first, *others = state.rounds
     state.rounds = [replace(first, difference=0.25, difference64=0.125), *others]
@@ -198,7 +198,7 @@ def test_the_test_part_is_looked_at_once_and_last(tmp_path, monkeypatch):
             pass
 
     used, predict = [], summary.predict
-    plans = prepare(settings(tmp_path), stages.Silent())
+    plans = prepare(settings(tmp_path), stages.NoProgress())
     monkeypatch.setattr(summary, "predict", lambda network,
                         x: (used.append(np.array_equal(x, plans.data.x_test)), predict(network, x))[1])
     monkeypatch.setattr(stages, "predict",
@@ -244,10 +244,10 @@ def test_a_split_that_is_not_that_of_this_data_is_not_taken(tmp_path, about):
     if isinstance(about, list):
         header, content = read_npz(path, "network")
         write_npz(path, header | {"about": about}, content)
-    assert prepare(settings(tmp_path, hidden=None, teacher=str(path)), stages.Silent()).split_seed == 0
+    assert prepare(settings(tmp_path, hidden=None, teacher=str(path)), stages.NoProgress()).split_seed == 0
     good = {"data": "data", "split": {"seed": 3, "train": 108, "validation": 12, "test": 40}}
     save_model(path, Model(network, None, good))
-    plans = prepare(settings(tmp_path, hidden=None, teacher=str(path)), stages.Silent())
+    plans = prepare(settings(tmp_path, hidden=None, teacher=str(path)), stages.NoProgress())
     assert plans.split_seed == 3
     expected = datasets.load(str(tmp_path / "data.npz"), seed=3)
     assert np.array_equal(plans.data.y_validation, expected.y_validation)
@@ -284,11 +284,11 @@ def test_a_tutor_is_asked_about_inputs_as_it_was_trained_on(tmp_path):
     rng = np.random.default_rng(0)
     scaling = Scaling(rng.standard_normal(16).astype(np.float32), rng.uniform(0.5, 2, 16).astype(np.float32))
     path = tutor_file(tmp_path, scaling)
-    plans = prepare(settings(tmp_path, tutor=path), stages.Silent())
+    plans = prepare(settings(tmp_path, tutor=path), stages.NoProgress())
     assert not np.array_equal(plans.data.scaling.factor, scaling.factor)
     raw = arrays()["x_test"]
     assert np.allclose(predict(plans.tutor, plans.data.x_test), load_model(path).logits(raw), rtol=1e-4, atol=1e-4)
-    same = prepare(settings(tmp_path, tutor=tutor_file(tmp_path, plans.data.scaling)), stages.Silent()).tutor
+    same = prepare(settings(tmp_path, tutor=tutor_file(tmp_path, plans.data.scaling)), stages.NoProgress()).tutor
     assert len(same.layers) == len(load_model(path).network.layers)
 
 
@@ -297,8 +297,8 @@ def test_a_tutor_that_knows_the_validation_part_is_refused(tmp_path):
     path = tutor_file(tmp_path, about=about)
     with pytest.raises(InputError, match=r"tutor.npz was trained with the validation part of seed 3, .* seed 0; they "
                                          r"must be the same"):
-        prepare(settings(tmp_path, tutor=path), stages.Silent())
-    assert prepare(settings(tmp_path, tutor=path, seed=3), stages.Silent()).tutor is not None
+        prepare(settings(tmp_path, tutor=path), stages.NoProgress())
+    assert prepare(settings(tmp_path, tutor=path, seed=3), stages.NoProgress()).tutor is not None
 
 
 def test_data_is_scaled_as_the_teacher_wants_it():
@@ -325,7 +325,7 @@ def test_a_teacher_in_float64_with_dropout_gives_a_student_without(tmp_path):
     first, last = dense_layer(16, 8, rng, np.float64), dense_layer(8, 3, rng, np.float64)
     layers = [first, Layer("sigmoid"), Layer("dropout", options={"rate": 0.5}), last]
     save_model(tmp_path / "teacher.npz", Model(Network(layers)))
-    result = run.run(settings(tmp_path, hidden=None, teacher=str(tmp_path / "teacher.npz")), stages.Silent())
+    result = run.run(settings(tmp_path, hidden=None, teacher=str(tmp_path / "teacher.npz")), stages.NoProgress())
     assert result["teacher"]["widths"] == [16, 8, 3]
     student = load_model(tmp_path / "out" / "student.npz").network
     assert {layer.op for layer in student.layers} <= {"select", "dense", "sigmoid"}
@@ -349,16 +349,16 @@ def test_a_student_can_be_the_next_teacher_in_the_same_folder(done, tmp_path):
 
 
 def test_a_target_of_error(tmp_path):
-    result = run.run(settings(tmp_path, target="error=+100"), stages.Silent())
+    result = run.run(settings(tmp_path, target="error=+100"), stages.NoProgress())
     assert result["student"]["macs"] < result["teacher"]["macs"] / 4
     sizes = [result["teacher"]["macs"], *(r["size"] for r in result["rounds"])]
     assert [r["budget"] for r in result["rounds"]] == [size / 2 for size in sizes[:-1]]
-    result = run.run(settings(tmp_path, target="error=+1e-9", epochs=30), stages.Silent())
+    result = run.run(settings(tmp_path, target="error=+1e-9", epochs=30), stages.NoProgress())
     assert result["student"]["validation_error"] <= result["teacher"]["validation_error"]
 
 
 def test_inputs_are_kept_where_that_is_asked(tmp_path):
-    result = run.run(settings(tmp_path, keep_inputs=True), stages.Silent())
+    result = run.run(settings(tmp_path, keep_inputs=True), stages.NoProgress())
     assert result["student"]["widths"][0] == 16
     assert result["removals"][0] == {"dead": 0, "constant": 0, "duplicate": 0}
     assert "--keep-inputs" in result["command"]
@@ -502,7 +502,7 @@ def test_downloads_are_shown(tmp_path, monkeypatch):
 
 
 def test_the_command_in_the_summary_gives_the_same_again(tmp_path, monkeypatch):
-    first = run.run(settings(tmp_path, seed=2, dropout=0.25, activation="tanh", command="train"), stages.Silent())
+    first = run.run(settings(tmp_path, seed=2, dropout=0.25, activation="tanh", command="train"), stages.NoProgress())
     assert (
         first["command"]
         == "npkd train --data data.npz --epochs 1 --hidden 8,6 --dropout 0.25 --activation tanh --seed 2"
@@ -527,7 +527,7 @@ def test_settings_refuse_nonsense(options, said):
 
 
 def test_augmentation_in_words(tmp_path):
-    small = prepare(settings(tmp_path), stages.Silent()).recipe
+    small = prepare(settings(tmp_path), stages.NoProgress()).recipe
     assert "0.15" in summary.augmentation(small, compressed=True)["student"]
     large = replace(small, noise=0.0, mix=0.5)
     assert summary.augmentation(large, compressed=True) == {
@@ -547,7 +547,7 @@ def test_matplotlib_is_missed_before_anything_is_trained(tmp_path, monkeypatch):
         figures.require()
     before = tree(tmp_path)
     with pytest.raises(InputError, match="pip install matplotlib"):
-        run.run(Settings(data="digits", out=str(tmp_path / "out")), stages.Silent())
+        run.run(Settings(data="digits", out=str(tmp_path / "out")), stages.NoProgress())
     assert tree(tmp_path) == before
 
 

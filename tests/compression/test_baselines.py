@@ -19,7 +19,7 @@ from npkd.nn import cost
 from npkd.nn.architectures import conv_layer, lenet5
 from npkd.nn.fast.workspace import predict
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
-from npkd.pipeline.progress import Silent
+from npkd.pipeline.progress import NoProgress
 from npkd.pipeline.recipe import Recipe
 from npkd.pipeline.stages import transfer_set
 from npkd.sparsity.elimination import Reader, eliminate
@@ -286,7 +286,7 @@ def test_what_a_method_draws_does_not_reorder_the_examples(monkeypatch):
         rng = RNG(1)
         monkeypatch.setattr("npkd.pipeline.stages.imitate", lambda student, *given, rng=rng, name=name: (
             states.setdefault(name, []).append(rng.bit_generator.state), student)[1])
-        make(Setting(taught, name, 90, recipe), data, teacher, None, rng, Silent())
+        make(Setting(taught, name, 90, recipe), data, teacher, None, rng, NoProgress())
     assert states["random"] == states["outgoing weights"]
 
 
@@ -449,8 +449,8 @@ def test_every_method_stays_within_the_budget_and_needs_no_test_part(method, kee
     data, teacher, recipe = tiny_run()
     blind = replace(data, x_test=data.x_test[:0], y_test=data.y_test[:0])
     spoiled = replace(data, x_test=np.full_like(data.x_test, np.nan), y_test=data.y_test * 0)
-    one = make(setting(method, recipe, keep_inputs=keep_inputs), blind, teacher, None, RNG(7), Silent())
-    two = make(setting(method, recipe, keep_inputs=keep_inputs), spoiled, teacher, None, RNG(7), Silent())
+    one = make(setting(method, recipe, keep_inputs=keep_inputs), blind, teacher, None, RNG(7), NoProgress())
+    two = make(setting(method, recipe, keep_inputs=keep_inputs), spoiled, teacher, None, RNG(7), NoProgress())
     assert macs(one.student.widths[:-1]) <= 90
     assert one.path[-1] == one.student.widths
     assert len(one.path) == (1 if method.startswith(("sl", "sc")) else 3)
@@ -464,14 +464,15 @@ def test_every_method_takes_widths_that_are_given(method):
     data, teacher, recipe = tiny_run()
     first = setting("ours", recipe)
     given = Given([[12, 7, 5, 3], [9, 6, 4, 3], [6, 5, 4, 3]], [1, 2, 3, 5, 8, 13])
-    made = make(setting(method, recipe, widths_of=first), data, teacher, given, RNG(0), Silent())
+    made = make(setting(method, recipe, widths_of=first), data, teacher, given, RNG(0), NoProgress())
     assert made.student.widths == [6, 5, 4, 3]
     for one, wanted in zip(made.path, given.path if method in METHODS else given.path[-1:], strict=True):
         assert one == wanted or method == "lasso"
         assert all(a <= b for a, b in zip(one, wanted, strict=True))  # fewer where the LASSO finds one without any use
     if method.startswith("scratch"):
         assert made.student.layers[0].options["kept"] == given.inputs
-    short = make(setting(method, replace(recipe, rounds=1), widths_of=first), data, teacher, given, RNG(0), Silent())
+    short = make(setting(method, replace(recipe, rounds=1), widths_of=first), data, teacher, given, RNG(0),
+                 NoProgress())
     assert short.path == [[6, 5, 4, 3]]
 
 
@@ -479,11 +480,11 @@ def test_wrong_settings_are_refused():
     data, teacher, recipe = tiny_run()
     given = Given([[12, 7, 5, 3], [6, 5, 4, 3]], [0, 1, 2, 3, 4, 5])
     with pytest.raises(InputError, match="method is 'hope'"):
-        make(setting("hope", recipe), data, teacher, None, RNG(0), Silent())
+        make(setting("hope", recipe), data, teacher, None, RNG(0), NoProgress())
     with pytest.raises(InputError, match="finds its own"):
-        make(setting("ours", recipe), data, teacher, given, RNG(0), Silent())
+        make(setting("ours", recipe), data, teacher, given, RNG(0), NoProgress())
     with pytest.raises(InputError, match="must agree, or be 1"):
-        make(setting("obs", recipe), data, teacher, given, RNG(0), Silent())
+        make(setting("obs", recipe), data, teacher, given, RNG(0), NoProgress())
 
 
 def test_a_layer_by_layer_choice_sees_what_the_student_feeds_it():
@@ -633,7 +634,7 @@ def test_every_method_makes_a_small_convolutional_network(method, kind):
     data, teacher, recipe = tiny_convolutions()
     blind = replace(data, x_test=data.x_test[:0], y_test=data.y_test[:0])
     budget = {"macs": 9_000, "parameters": 300}[kind]
-    made = make(replace(setting(method, recipe, kind=kind), macs=budget), blind, teacher, None, RNG(3), Silent())
+    made = make(replace(setting(method, recipe, kind=kind), macs=budget), blind, teacher, None, RNG(3), NoProgress())
     size = cost.of(made.student)
     assert {"macs": size.macs, "parameters": size.parameters}[kind] <= budget < {"macs": 24_000,
                                                                                  "parameters": 700}[kind]
@@ -648,7 +649,7 @@ def test_statistics_come_from_as_many_examples_as_the_recipe_says(monkeypatch):
     data, teacher, recipe = tiny_convolutions()
     seen, moments = [], scores.moments
     monkeypatch.setattr(scores, "moments", lambda network, x: seen.append(len(x)) or moments(network, x))
-    make(replace(setting("activation", recipe), macs=9_000), data, teacher, None, RNG(3), Silent())
+    make(replace(setting("activation", recipe), macs=9_000), data, teacher, None, RNG(3), NoProgress())
     assert set(seen) == {50}
 
 
@@ -656,7 +657,7 @@ def test_statistics_come_from_as_many_examples_as_the_recipe_says(monkeypatch):
 def test_methods_for_dense_layers_refuse_convolutions(method):
     data, teacher, recipe = tiny_convolutions()
     with pytest.raises(InputError, match=r"the network has convolutions; obs, lasso, thinet and net-trim"):
-        make(replace(setting(method, recipe), macs=9_000), data, teacher, None, RNG(3), Silent())
+        make(replace(setting(method, recipe), macs=9_000), data, teacher, None, RNG(3), NoProgress())
 
 
 def test_small_networks_from_scratch_follow_widths():
@@ -664,7 +665,7 @@ def test_small_networks_from_scratch_follow_widths():
     first = setting("ours", recipe)
     given = Given([[1, 3, 5, 7, 3], [1, 3, 4, 6, 3], [1, 2, 4, 5, 3]], [0])
     for method in ("scratch", "random"):
-        made = make(setting(method, recipe, widths_of=first), data, teacher, given, RNG(0), Silent())
+        made = make(setting(method, recipe, widths_of=first), data, teacher, given, RNG(0), NoProgress())
         assert made.student.widths == [1, 2, 4, 5, 3]
 
 
@@ -675,6 +676,6 @@ def test_all_colours_of_pictures_stay(method):
     teacher = lenet5(RNG(0), channels=(4, 6), hidden=8, shape=(16, 16, 3), classes=3)
     recipe = Recipe(network="lenet5", teacher_epochs=1, rounds=2, round_epochs=1, final_epochs=1, batch=16,
                     student_rate=0.01)
-    made = make(replace(setting(method, recipe), macs=14_000), data, teacher, None, RNG(3), Silent())
+    made = make(replace(setting(method, recipe), macs=14_000), data, teacher, None, RNG(3), NoProgress())
     assert made.student.widths[0] == 3
     assert cost.of(made.student).macs <= 14_000

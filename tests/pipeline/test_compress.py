@@ -190,7 +190,7 @@ def test_a_copied_iterator_leaves_nothing_behind(tmp_path, monkeypatch):
         def step(self, note, record=None):
             pass
 
-    quick(iter(batches(100)), watch=Look())
+    quick(iter(batches(100)), progress=Look())
     assert max(seen) == X.nbytes
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(InputError, match="nan"):
@@ -521,7 +521,7 @@ def test_a_tutor_is_asked_about_examples_as_they_were_given():
         seen.append(x.reshape(len(x), -1))
         return OTHER.predict((seen[-1] - 800) / 512)
 
-    quick(raw, Model(scaled(TEACHER, 1 / 256), scaling), tutor=tutor, watch=None)
+    quick(raw, Model(scaled(TEACHER, 1 / 256), scaling), tutor=tutor, progress=None)
     assert seen[0] == pytest.approx(raw[:1000].reshape(-1, WIDTH), rel=1e-5)
     shown = np.concatenate(seen[1:])                                # mixed in pairs: between the examples
     assert (shown >= raw.reshape(N, -1).min(axis=0) - 1).all()

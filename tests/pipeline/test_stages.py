@@ -15,7 +15,7 @@ from npkd.nn import cost
 from npkd.nn.model import Model, save
 from npkd.nn.network import perceptron
 from npkd.pipeline import stages
-from npkd.pipeline.progress import Silent
+from npkd.pipeline.progress import NoProgress
 from npkd.pipeline.recipe import Recipe
 from npkd.pipeline.stages import State, compress, error_rate, layers_of, line, note, side, train_teacher
 from npkd.pipeline.target import Target
@@ -43,11 +43,11 @@ def data():
 
 @pytest.fixture(scope="module")
 def teacher(data):
-    return train_teacher(data, RECIPE, np.random.default_rng(1), Silent(), State())
+    return train_teacher(data, RECIPE, np.random.default_rng(1), NoProgress(), State())
 
 
 class Recorder:
-    """A watch that keeps what it is told."""
+    """A progress that keeps what it is told."""
 
     def __init__(self, stop_at=None):
         self.begun, self.steps, self.stop_at = [], [], stop_at
@@ -93,11 +93,11 @@ def test_a_target_of_size_is_never_exceeded(data, teacher, kind, fraction, keep_
 
 
 def test_a_target_that_is_out_of_reach_is_refused_before_anything_is_done(data, teacher):
-    watch, state = Recorder(), State()
+    progress, state = Recorder(), State()
     for target in (Target("neurons", 2), Target("macs", 4), Target("parameters", 9)):
         with pytest.raises(InputError, match=f"smallest that this network can be is {target.size([1, 1, 1, 3]):g}"):
-            run(data, teacher, target, watch=watch, state=state)
-    assert not any(record for steps in watch.steps for _, record in steps), "no epoch of training is lost"
+            run(data, teacher, target, progress=progress, state=state)
+    assert not any(record for steps in progress.steps for _, record in steps), "no epoch of training is lost"
     assert not state.rounds
 
 
@@ -137,7 +137,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path):
         own = tiny()
         state = State()
         rng = np.random.default_rng(seed)
-        train_teacher(own, RECIPE, rng, Silent(), state)
+        train_teacher(own, RECIPE, rng, NoProgress(), state)
         compress(own, Target("macs", 40), RECIPE, rng, teacher=state.teacher, state=state)
         for which in ("teacher", "student"):
             save(tmp_path / f"{name}-{which}.npz", Model(getattr(state, which), own.scaling))
@@ -179,14 +179,14 @@ def test_an_adversary_is_the_students_in_every_stage(data, teacher, monkeypatch)
     recipe = replace(RECIPE, adversary=0.2)
     run(data, teacher, Target("macs", 40), recipe)
     assert radii == [0.2] * recipe.rounds
-    stages.train_teacher(data, replace(recipe, teacher_epochs=1), np.random.default_rng(0), stages.Silent(),
+    stages.train_teacher(data, replace(recipe, teacher_epochs=1), np.random.default_rng(0), stages.NoProgress(),
                            stages.State())
     assert radii[-1] is None
 
 
 def test_a_teacher_to_begin_with(data, teacher):
     state, before = State(), [p.copy() for layer in teacher.layers for p in layer.params]
-    again = train_teacher(data, RECIPE, np.random.default_rng(0), Silent(), state, teacher)
+    again = train_teacher(data, RECIPE, np.random.default_rng(0), NoProgress(), state, teacher)
     assert again is state.teacher is not teacher
     assert again.widths == teacher.widths
     assert all(np.array_equal(p, q) for p,
@@ -198,15 +198,15 @@ def test_a_teacher_to_begin_with(data, teacher):
 
 
 def test_a_watch_is_told_of_every_step(data):
-    watch, state = Recorder(), State()
+    progress, state = Recorder(), State()
     rng = np.random.default_rng(5)
-    train_teacher(data, RECIPE, rng, watch, state)
-    compress(data, Target("macs", 40), RECIPE, rng, teacher=state.teacher, watch=watch, state=state)
-    assert [stage for stage, _ in watch.begun] == [
+    train_teacher(data, RECIPE, rng, progress, state)
+    compress(data, Target("macs", 40), RECIPE, rng, teacher=state.teacher, progress=progress, state=state)
+    assert [stage for stage, _ in progress.begun] == [
         "teacher", "round 1 of 2: layers", "round 1 of 2: distillation", "round 2 of 2: layers", "final distillation"]
-    assert [len(steps) for steps in watch.steps] == [steps for _, steps in watch.begun]
-    assert [steps for _, steps in watch.begun] == [12, 7, 1, 7, 3]
-    lines = [record for steps in watch.steps for _, record in steps if record]
+    assert [len(steps) for steps in progress.steps] == [steps for _, steps in progress.begun]
+    assert [steps for _, steps in progress.begun] == [12, 7, 1, 7, 3]
+    lines = [record for steps in progress.steps for _, record in steps if record]
     assert [(r["stage"], r["epoch"]) for r in lines] == [
         *(("teacher", e) for e in range(1, 13)), ("round 1 of 2: distillation", 1),
         *(("final distillation", e) for e in range(1, 4))]
@@ -224,7 +224,7 @@ def test_a_watch_is_told_of_every_step(data):
 def test_an_interrupt_leaves_a_usable_state(data, teacher, stage):
     state = State()
     with pytest.raises(KeyboardInterrupt):
-        run(data, teacher, Target("macs", 40), watch=Recorder(stage), state=state)
+        run(data, teacher, Target("macs", 40), progress=Recorder(stage), state=state)
     assert state.teacher is teacher
     assert np.isfinite(state.student.predict(data.x_validation)).all()
     assert len(state.rounds) == {"round 1 of 2: layers": 0, "round 1 of 2: distillation": 1,
@@ -284,7 +284,7 @@ def test_passes_over_the_data(monkeypatch):
 
 
 def test_a_silent_watch_says_nothing(data, teacher, capsys):
-    run(data, teacher, Target("macs", 40), watch=Silent())
+    run(data, teacher, Target("macs", 40), progress=NoProgress())
     run(data, teacher, Target("macs", 40))
     captured = capsys.readouterr()
     assert captured.out == captured.err == ""

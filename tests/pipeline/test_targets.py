@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from npkd.core.validation import InputError
 from npkd.data.datasets import load
-from npkd.pipeline.progress import Silent
+from npkd.pipeline.progress import NoProgress
 from npkd.pipeline.recipe import Recipe
 from npkd.pipeline.stages import State, compress, train_teacher
 from npkd.pipeline.target import Target, parse
@@ -29,7 +29,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def teacher(data):
-    return train_teacher(data, RECIPE, np.random.default_rng(1), Silent(), State())
+    return train_teacher(data, RECIPE, np.random.default_rng(1), NoProgress(), State())
 
 
 def counted(network):

@@ -187,7 +187,7 @@ def test_a_tutor_without_a_pupil_is_refused_before_anything_is_done(tmp_path, ca
     assert not passes
 
 
-class Stages(stages.Silent):
+class Stages(stages.NoProgress):
     def __init__(self):
         self.begun = []
 
@@ -199,13 +199,13 @@ def test_in_python_too():
     rng = RNG(4)
     x = rng.standard_normal((400, 12)).astype(np.float32)
     net = biased(perceptron((12, 20, 3), rng), rng)
-    watch = Stages()
-    one, two = (npkd.compress(net, x, "widths=12-12", epochs=0, seed=0, watch=watch) for _ in range(2))
+    progress = Stages()
+    one, two = (npkd.compress(net, x, "widths=12-12", epochs=0, seed=0, progress=progress) for _ in range(2))
     assert one.student.widths == [12, 12, 3]
     assert one.student.predict(x).tobytes() == two.student.predict(x).tobytes()
     assert one.agreement > 0.8
     assert len(one.rounds) == 1
-    assert not any("distillation" in stage for stage in watch.begun)
+    assert not any("distillation" in stage for stage in progress.begun)
     assert one.seen == 0
     assert "no training; no labels" in str(one)
 
@@ -217,4 +217,4 @@ def test_methods_that_train_are_refused_without_epochs(method):
     parts = arrays()
     data = from_arrays("tiny", [parts[key] for key in ("x_train", "y_train", "x_test", "y_test")], seed=0)
     with pytest.raises(InputError, match=f"{method} was given no epochs"):
-        make(setting, data, perceptron((16, 10, 8, 3), RNG(0)), None, RNG(0), stages.Silent())
+        make(setting, data, perceptron((16, 10, 8, 3), RNG(0)), None, RNG(0), stages.NoProgress())
