@@ -20,7 +20,7 @@ from npkd.surgery.removal import dependency_groups
 
 
 @dataclass(frozen=True, eq=False)
-class Propagation:
+class ErrorBounds:
     """The errors of a student's L stages on the data, in root mean squares over the examples, and what they can do to
     its outputs.
 
@@ -158,7 +158,7 @@ def root_mean_square(difference: Array) -> float:
     return float(np.sqrt((difference * difference).sum() / len(difference)))
 
 
-def propagation(student: Network, teacher: Network, x: Array, kept: Sequence[Array] | None = None) -> Propagation:
+def propagation(student: Network, teacher: Network, x: Array, kept: Sequence[Array] | None = None) -> ErrorBounds:
     """Measure and bound how far a student's outputs are from its teacher's, stage by stage.
 
     student, teacher   perceptrons with equally many dense layers; all is computed in float64, as the networks predict
@@ -183,7 +183,7 @@ def propagation(student: Network, teacher: Network, x: Array, kept: Sequence[Arr
         measured.append(root_mean_square((z - got[k])[:, read]))                         # (R1)  E
         added.append(root_mean_square((z - alone)[:, read]))                             # (R1)  ε
         factor.append(spectral_norm(matrix[read]))                                       # (R2)
-    return Propagation(np.array(measured), np.array(added), np.array(factor))
+    return ErrorBounds(np.array(measured), np.array(added), np.array(factor))
 
 
 def against(got: Sequence[Array], given: Sequence[Array], kept: Sequence[Array] | None) -> list[Array]:

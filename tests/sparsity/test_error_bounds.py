@@ -15,7 +15,7 @@ from npkd.nn.network import Layer, Network, dense_layer
 from npkd.nn.optimisers import SGD, SGDState
 from npkd.nn.training import Step
 from npkd.sparsity import error_bounds as module
-from npkd.sparsity.error_bounds import Propagation, lipschitz, propagation, slopes, spectral_norm
+from npkd.sparsity.error_bounds import ErrorBounds, lipschitz, propagation, slopes, spectral_norm
 from npkd.sparsity.group_lasso import Problem, refit
 from npkd.sparsity.group_lasso_steps import sweep
 from npkd.sparsity.layerwise import distil, exactly
@@ -167,7 +167,7 @@ def test_a_bound_with_something_left_out_fails(spoiled, monkeypatch):
     if spoiled == "a term":
         found = replace(found, added=found.added * [1, 0, 1])
     if spoiled == "the reach":
-        monkeypatch.setattr(Propagation, "reach", np.ones(3))
+        monkeypatch.setattr(ErrorBounds, "reach", np.ones(3))
         found = replace(found, added=found.added * [1, 0.1, 1])
     assert found.bound() < error * (1 - 1e-3)
 
@@ -396,7 +396,7 @@ def test_refusals(changed, words):
 @pytest.mark.parametrize("cut", [-1, 3])
 def test_a_cut_outside_of_the_network(cut):
     with pytest.raises(InputError, match=rf"cut is {cut}; it must lie in 0 … 2"):
-        Propagation(np.ones(2), np.ones(2), np.ones(2)).bound(cut)
+        ErrorBounds(np.ones(2), np.ones(2), np.ones(2)).bound(cut)
 
 
 # ---- what page 6 proves of the solver
