@@ -243,7 +243,8 @@ def test_links_lead_somewhere(path):
 
 
 def test_broken_links_are_seen():
-    text = "# A b-c: d\n[good](1-notation.md) [bad](no.md) [up](../../x) [here](#a-b-c-d) [not](#a) [far](https://example.org/x)"
+    text = ("# A b-c: d\n[good](1-notation.md) [bad](no.md) [up](../../x) "
+            "[here](#a-b-c-d) [not](#a) [far](https://example.org/x)")
     assert broken_links(ROOT / "docs" / "README.md", text) == ["no.md", "../../x", "#a"]
 
 
