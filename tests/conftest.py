@@ -1,11 +1,17 @@
-"""What the suite left out is said at its end: no test is skipped, but without the files some can only check what npkd
-says of that."""
+"""Settings of hypothesis, and what the suite left out, said at its end: no test is skipped, but without the files some
+can only check what npkd says of that."""
 
 import os
 from pathlib import Path
 
+from hypothesis import settings
+
 from npkd.core.validation import InputError
 from npkd.data.idx import find
+
+settings.register_profile("npkd", derandomize=False, deadline=None, print_blob=True)
+settings.load_profile("npkd")
+"""New examples in every run, on a CI machine too; what fails is printed, and kept with @example when it is mended."""
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from npkd.core.validation import InputError
 from npkd.data.sampling import Reservoir, hashes, learnt_from, samples, survey
 
-QUICK = settings(derandomize=True, deadline=None, max_examples=50)
+QUICK = settings(deadline=None, max_examples=50)
 
 
 def cut(x, y, cuts):

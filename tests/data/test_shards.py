@@ -39,7 +39,7 @@ def test_equal_to_what_numpy_reads(tmp_path, save, dtype, shape, rows):
         assert np.array_equal(np.concatenate([q for _, q in parts]), np.concatenate([y[10:], y[:10]]))
 
 
-@settings(derandomize=True, deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=40)
 @given(sizes=st.lists(st.integers(0, 9), min_size=1, max_size=5), rows=st.integers(1, 12))
 def test_any_sizes_of_shards_and_slices(tmp_path_factory, sizes, rows):
     folder = tmp_path_factory.mktemp("shards")

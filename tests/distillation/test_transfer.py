@@ -19,7 +19,7 @@ def case(seed=0, n=12, dtype=np.float64):
     return perceptron([4, 6, 3], rng, dtype=dtype), {"x": rng.standard_normal((n, 4)).astype(dtype), "y": np.arange(n)}
 
 
-@settings(derandomize=True, deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 10 ** 6), noise=st.sampled_from([0.0, 0.3]), mix=st.sampled_from([0.0, 0.4, 1.0]),
        single=st.booleans())
 def test_the_logits_are_the_teachers_at_the_very_inputs(seed, noise, mix, single):
@@ -85,7 +85,7 @@ def test_noise_is_normal_and_of_its_size(dtype):
     assert (x == 3).all()
 
 
-@settings(derandomize=True, deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 10 ** 6), height=st.integers(1, 6), width=st.integers(1, 6), reach=st.integers(0, 3))
 def test_jitter_moves_pictures(seed, height, width, reach):
     """Each picture by some u and v within the reach, pixel by pixel; zeros come in; nothing else happens."""
@@ -126,7 +126,7 @@ def test_jitter_needs_a_picture():
             jitter(np.zeros((2, 9)), shape, 1, np.random.default_rng(0))
 
 
-@settings(derandomize=True, deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=20)
 @given(seed=st.integers(0, 10 ** 6), noise=st.sampled_from([0.0, 0.2]))
 def test_a_student_that_reads_some_inputs(seed, noise):
     """Its "x" holds those alone; the teacher has answered for all of them."""

@@ -17,8 +17,8 @@ from npkd.nn.layers import dense, flatten, gate, unflatten
 from npkd.nn.normalisation import batch_norm, moments
 from npkd.nn.pooling import average_pool, global_average_pool, max_pool
 
-SOME = settings(derandomize=True, deadline=None, max_examples=50)
-FEW = settings(derandomize=True, deadline=None, max_examples=20)
+SOME = settings(deadline=None, max_examples=50)
+FEW = settings(deadline=None, max_examples=20)
 
 
 @st.composite

@@ -21,7 +21,7 @@ from npkd.sparsity.statistics import Statistics, merge
 from reference.definitions.sparsity import statistics as definitions
 from tests.sparsity.test_statistics import close, data
 
-QUICK = settings(derandomize=True, deadline=None, max_examples=60)
+QUICK = settings(deadline=None, max_examples=60)
 ROOT = Path(__file__).resolve().parents[2]
 
 

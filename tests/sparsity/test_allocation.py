@@ -12,7 +12,7 @@ from npkd.core.validation import InputError
 from npkd.nn import cost
 from npkd.sparsity.allocation import Curve, allocate
 
-QUICK = settings(derandomize=True, deadline=None, max_examples=80)
+QUICK = settings(deadline=None, max_examples=80)
 
 
 def curve(rng, width):

@@ -26,7 +26,7 @@ from reference.definitions.sparsity import group_lasso as group
 from reference.definitions.sparsity import statistics as raw
 from tests.tiny import ista
 
-QUICK = settings(derandomize=True, deadline=None, max_examples=60)
+QUICK = settings(deadline=None, max_examples=60)
 BETWEEN = ["relu", "tanh", "sigmoid", "maxout", "gate", "batch_norm", "dropout"]
 
 

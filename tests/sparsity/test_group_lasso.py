@@ -13,7 +13,7 @@ from npkd.sparsity.statistics import Statistics
 from reference.definitions.sparsity import group_lasso as defined
 from tests.tiny import ista
 
-QUICK = settings(derandomize=True, deadline=None, max_examples=40)
+QUICK = settings(deadline=None, max_examples=40)
 
 
 def data(seed, n=20, d=5, m=3, sparse=True):

@@ -10,7 +10,7 @@ from npkd.sparsity import group_lasso_steps
 from npkd.sparsity.group_lasso_steps import BLOCK, group_threshold, inverse_of, newton, step_length, sweep
 from reference.definitions.sparsity.group_lasso import quadratic
 
-QUICK = settings(derandomize=True, deadline=None, max_examples=80)
+QUICK = settings(deadline=None, max_examples=80)
 
 
 def problem(seed, k, m, rank=None):

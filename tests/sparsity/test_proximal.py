@@ -11,7 +11,7 @@ from npkd.sparsity.proximal import minimise, soft_threshold
 from reference.definitions.sparsity import penalties as defined
 from reference.definitions.sparsity import proximal as definitions
 
-QUICK = settings(derandomize=True, deadline=None, max_examples=40)
+QUICK = settings(deadline=None, max_examples=40)
 
 
 def least_squares(x, y):

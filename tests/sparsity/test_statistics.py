@@ -12,7 +12,7 @@ from npkd.core.validation import InputError
 from npkd.sparsity.statistics import Statistics, merge
 from reference.definitions.sparsity import statistics as definitions
 
-QUICK = settings(derandomize=True, deadline=None, max_examples=60)
+QUICK = settings(deadline=None, max_examples=60)
 
 
 def data(rng, n, d=3, m=2, mean=1.0):

@@ -12,7 +12,7 @@ from npkd.nn.network import Layer, Network, perceptron
 from npkd.surgery import removal
 from npkd.surgery.removal import DependencyGroup, Removal, dependency_groups, difference, keep, remove
 
-MANY = settings(derandomize=True, deadline=None, max_examples=250)
+MANY = settings(deadline=None, max_examples=250)
 
 
 @dataclass
