@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import blas
 
-from npkd.blas_threads import threads_for
+from npkd.core.blas_threads import threads_for
 from npkd.core.types import Array
 
 

@@ -99,7 +99,7 @@ class SGD:
 
 
 class SGDState:
-    """The velocity of a run. (nn/workspace_momentum.py has the same update at less cost.)"""
+    """The velocity of a run. (nn/fast/momentum.py has the same update at less cost.)"""
 
     def __init__(self, settings: SGD, velocity: Array) -> None:
         self.settings, self.velocity = settings, velocity

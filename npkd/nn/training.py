@@ -153,7 +153,7 @@ def run(
     penalties: Mapping[int, Penalty], settings: TrainingSettings, rng: np.random.Generator,
 ) -> Iterator[Record]:
     """The loop of ``train``. ``workspace`` computes what the network and the optimiser compute, in buffers
-    (nn/workspace.py)."""
+    (nn/fast/workspace.py)."""
     started, best, smallest, best_epoch = time.perf_counter(), workspace.network, math.inf, 0
     state = workspace.begin(optimiser, separate=settings.clip is not None)
     for epoch in range(1, settings.epochs + 1):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from npkd.blas_threads import threads_for
+from npkd.core.blas_threads import threads_for
 from npkd.core.types import Array
 from npkd.core.validation import InputError
 from npkd.data.batches import MAPS, ROWS, batches_of

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from npkd.core.validation import InputError
 from npkd.nn.architectures import lenet5
+from npkd.nn.fast.momentum import VelocityInGradient
 from npkd.nn.losses import squared_error
 from npkd.nn.network import Layer, Network, dense_layer
 from npkd.nn.optimisers import SGD
 from npkd.nn.training import TrainingSettings, train
-from npkd.nn.workspace_momentum import VelocityInGradient
 from npkd.sparsity import error_bounds as module
 from npkd.sparsity.error_bounds import ErrorBounds, lipschitz, propagation, slopes, spectral_norm
 from npkd.sparsity.group_lasso import Problem, refit

@@ -2,7 +2,7 @@
 
 NumPy lets go of Python's lock while it computes, so two threads compute at the same time; but each call has to get the
 lock back, and a thread that waits for it sleeps. Calls have to be few and long: ``np.matmul`` computes a whole stack of
-small products in one. BLAS is told to use one thread meanwhile (npkd/blas_threads.py): its own would spin on the core
+small products in one. BLAS is told to use one thread meanwhile (npkd/core/blas_threads.py): its own would spin on the core
 that the second thread is for.
 """
 
@@ -18,7 +18,7 @@ from typing import TypeVar
 import numpy as np
 from scipy.linalg import cython_blas
 
-from npkd.blas_threads import libraries, user_threads
+from npkd.core.blas_threads import libraries, user_threads
 from npkd.core.types import Array
 
 T = TypeVar("T")

@@ -20,17 +20,17 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from npkd.blas_threads import single_thread, threads_for
+from npkd.core.blas_threads import single_thread, threads_for
 from npkd.core.types import Array
 from npkd.core.validation import InputError
 from npkd.nn import cost
 from npkd.nn.fast.lanes import Lane
 from npkd.nn.fast.maps import FEW
+from npkd.nn.fast.momentum import VelocityInGradient
 from npkd.nn.fast.steps import Plain
 from npkd.nn.fast.threads import Pair, threads
 from npkd.nn.network import Network, at_once, check_sensitivities, convolves, observe
 from npkd.nn.optimisers import SGD, Optimiser, State
-from npkd.nn.workspace_momentum import VelocityInGradient
 
 T = TypeVar("T")
 

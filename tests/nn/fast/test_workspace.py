@@ -9,8 +9,8 @@ import time
 import numpy as np
 import pytest
 
-from npkd import blas_threads
-from npkd.blas_threads import libraries
+from npkd.core import blas_threads
+from npkd.core.blas_threads import libraries
 from npkd.core.validation import InputError
 from npkd.nn import cost
 from npkd.nn.fast import lanes, maps, products, threads, workspace

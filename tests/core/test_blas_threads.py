@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import scipy
 
-from npkd import blas_threads
-from npkd.blas_threads import SingleThread, libraries, openblas, single_thread, threads_for
-from npkd.core import linalg
+from npkd.core import blas_threads, linalg
+from npkd.core.blas_threads import SingleThread, libraries, openblas, single_thread, threads_for
 
 
 @pytest.fixture
