@@ -49,8 +49,7 @@ def openblas() -> list[Library]:
     found: list[Library] = []
     for module in ("numpy._core._multiarray_umath", "scipy.linalg.cython_blas"):
         with contextlib.suppress(OSError):
-            # which asks the libraries it is linked with, too
-            library = ctypes.CDLL(str(importlib.import_module(module).__file__))
+            library = ctypes.CDLL(str(importlib.import_module(module).__file__))    # finds what it links to, too
             names = [f"{first}openblas_{{}}_num_threads{last}" for first in ("scipy_", "") for last in ("", "64_")]
             found += [(library[n.format("get")], library[n.format("set")]) for n in names
                       if hasattr(library, n.format("set"))]

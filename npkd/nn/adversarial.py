@@ -34,14 +34,15 @@ def worst(x: Array, slope: Array, radius: float) -> Array:
 
 
 def adversarial_half(
-    workspace: Workspace, batch: Batch, objective: Objective, value: float, sensitivities: Mapping[int, Array],
-    eps: float, rng: np.random.Generator,
+    workspace: Workspace, batch: Batch, objective: Objective, clean: tuple[float, Mapping[int, Array]], eps: float,
+    rng: np.random.Generator,
 ) -> float:
-    """½ L(x) + ½ L(x') with x' of (T11), its gradient in the workspace, which has just computed ``value`` and
-    ``sensitivities`` of L(x).
+    """½ L(x) + ½ L(x') with x' of (T11), and its gradient in the workspace.
 
-    NaN where ∂L/∂x is not finite. Running moments of batch_norm follow x alone: so the network will see its examples.
+    ``clean`` is what the objective returned for x, right after the workspace's ``forward``. Returns NaN where ∂L/∂x is
+    not finite. Running moments of batch_norm follow x alone: so the network will see its examples.
     """
+    value, sensitivities = clean
     dx = workspace.backward({i: d / 2 for i, d in sensitivities.items()}, inputs=True)
     assert dx is not None
     if not np.isfinite(dx).all():

@@ -47,20 +47,18 @@ class Minibatches:
         lengths = {name: len(a) for name, a in augmented.items()}
         if "x" not in augmented or set(lengths.values()) != {n}:
             raise InputError(f"train: the augmentation returned arrays of lengths {lengths}; it must return 'x', and "
-                             f"{n} rows in every "
-                             "array, as given")
-        shown = {name: np.ascontiguousarray(a, self.data["x"].dtype if name == "x" else None) for name,
-                 a in augmented.items()}
+                             f"{n} rows in every array, as given")
+        shown = {name: np.ascontiguousarray(a, self.data["x"].dtype if name == "x" else None)
+                 for name, a in augmented.items()}
         now, before = ({name: (a.shape, str(a.dtype)) for name, a in arrays.items()}
                        for arrays in (shown, self.shown if self.buffers else shown))
         if now != before:
             raise InputError(f"train: the augmentation returned {now}, and {before} before; names, shapes and dtypes "
-                             f"must stay")
+                             "must stay")
         self.shown = shown
 
     def __call__(self, rng: np.random.Generator) -> Iterator[tuple[Batch, float]]:
-        """Every batch of an epoch, valid until the next one, and the part of the epoch that is done in its middle:
-        never 0."""
+        """Every batch of an epoch, valid until the next one, and the part of the epoch done in its middle, above 0."""
         if not self.buffers:
             self.buffers = {name: np.empty((self.batch_size, *a.shape[1:]), a.dtype) for name, a in self.shown.items()}
         order, count = rng.permutation(len(self.data["x"])), len(self.cuts) - 1

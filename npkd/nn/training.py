@@ -141,7 +141,7 @@ def train(
     batches, workspace = Minibatches(data, settings.batch_size), Workspace(network, settings.batch_size)
     if data["x"].dtype != workspace.parameters.dtype:
         raise InputError(f"train: data 'x' is {data['x'].dtype} but the network is {workspace.parameters.dtype}; they "
-                         f"must agree")
+                         "must agree")
     for i in penalties:
         if not 0 <= i < len(network.layers) or not network.layers[i].params:
             raise InputError(f"train: penalties names layer {i}, which has no parameters")
@@ -152,8 +152,7 @@ def run(
     workspace: Workspace, batches: Minibatches, objective: Objective, optimiser: Optimiser,
     penalties: Mapping[int, Penalty], settings: TrainingSettings, rng: np.random.Generator,
 ) -> Iterator[Record]:
-    """The loop of ``train``. ``workspace`` computes what the network and the optimiser compute, in buffers
-    (nn/fast/workspace.py)."""
+    """The loop of ``train``; the workspace computes what network and optimiser compute, in buffers."""
     started, best, smallest, best_epoch = time.perf_counter(), workspace.network, math.inf, 0
     state = workspace.begin(optimiser, separate=settings.clip is not None)
     for epoch in range(1, settings.epochs + 1):
@@ -167,9 +166,8 @@ def run(
                 value, sensitivities = objective(activations, batch)
                 check_finite(value, workspace, epoch, optimiser.rate)
                 workspace.observe()                                                    # (B7)
-                if settings.adversarial_eps:
-                    # (T11)
-                    value = adversarial_half(workspace, batch, objective, value, sensitivities,
+                if settings.adversarial_eps:                                           # (T11)
+                    value = adversarial_half(workspace, batch, objective, (value, sensitivities),
                                              settings.adversarial_eps, rng)
                     check_finite(value, workspace, epoch, optimiser.rate)
                 else:
@@ -184,16 +182,21 @@ def run(
         network = workspace.network.copy()
         check_finite(float(np.abs(workspace.parameters).max()), workspace, epoch, optimiser.rate)
         penalty_value = sum(penalty.value(network.layers[i].params[0]) for i, penalty in penalties.items())
-        validation = None if settings.validate is None else settings.validate(network)
-        if validation is not None and math.isnan(validation):
-            raise InputError(f"train: validate returned {validation} after epoch {epoch}; it must be a number to be "
-                             f"small")
+        validation = validated(network, settings, epoch)
         if validation is None or validation < smallest or not best_epoch:
             best, best_epoch, smallest = network, epoch, math.inf if validation is None else validation
         seconds = time.perf_counter() - started
         yield Record(epoch, total / batches.rows, penalty_value, validation, rate, seconds, network, best)
         if settings.patience is not None and epoch - best_epoch >= settings.patience:
             return
+
+
+def validated(network: Network, settings: TrainingSettings, epoch: int) -> float | None:
+    """What ``validate`` says of the network; None without it. Raises InputError where it is no number."""
+    value = None if settings.validate is None else settings.validate(network)
+    if value is not None and math.isnan(value):
+        raise InputError(f"train: validate returned {value} after epoch {epoch}; it must be a number to be small")
+    return value
 
 
 def check_finite(value: float, workspace: Workspace, epoch: int, rate: float) -> None:
@@ -205,8 +208,7 @@ def check_finite(value: float, workspace: Workspace, epoch: int, rate: float) ->
         return
     if not np.isfinite(workspace.activations[0]).all():
         raise Diverged(f"train: diverged in epoch {epoch}: 'x' holds values that are not finite, as given or as the "
-                       f"augmentation made "
-                       "them; remove them")
+                       "augmentation made them; remove them")
     layers = workspace.network.layers
     bad = next((i for i, layer in enumerate(layers) if not all(np.isfinite(p).all() for p in layer.params)), None)
     if bad is None:

@@ -2,8 +2,8 @@
 
 NumPy lets go of Python's lock while it computes, so two threads compute at the same time; but each call has to get the
 lock back, and a thread that waits for it sleeps. Calls have to be few and long: ``np.matmul`` computes a whole stack of
-small products in one. BLAS is told to use one thread meanwhile (npkd/core/blas_threads.py): its own would spin on the core
-that the second thread is for.
+small products in one. BLAS is told to use one thread meanwhile (npkd/core/blas_threads.py): its own would spin on the
+core that the second thread is for.
 """
 
 from __future__ import annotations
