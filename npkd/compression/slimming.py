@@ -17,7 +17,7 @@ from npkd.distillation.objective import Distillation
 from npkd.distillation.transfer import Transfer
 from npkd.nn.network import Layer, Network, convolves
 from npkd.nn.optimisers import SGD
-from npkd.nn.training import train
+from npkd.nn.training import TrainingSettings, train
 from npkd.pipeline.recipe import Recipe
 from npkd.sparsity.penalties import L1
 from npkd.surgery.dependency import dependency_groups
@@ -73,13 +73,12 @@ def slim(
     The penalty is a proximal step (P1) on the gates after each update. Scores of inputs that are all kept are ones.
     """
     start, gates = gated(teacher, keep_inputs)
-    network = start
-    for record in train(start, {"x": data.x_train, "y": data.y_train},
-                        Distillation(labels=recipe.labels, temperature=recipe.temperature),
-                        epochs=epochs, rng=rng, batch=recipe.batch,
-                        optimiser=SGD(recipe.student_rate, decay=recipe.student_decay),
-                        augment=transfer, refresh=recipe.refresh, clip=recipe.clip,
-                        penalties=dict.fromkeys(gates, L1(STRENGTH))):                                           # (I24)
-        network = record.network
-    plain, sizes = opened(network, gates)
+    *_, last = train(start, {"x": data.x_train, "y": data.y_train},
+                     Distillation(labels=recipe.labels, temperature=recipe.temperature),
+                     # (I24)
+                     optimiser=SGD(recipe.student_rate, decay=recipe.student_decay),
+                     penalties=dict.fromkeys(gates, L1(STRENGTH)),
+                     settings=TrainingSettings(epochs, recipe.batch, clip=recipe.clip, augmentation=transfer,
+                                               refresh=recipe.refresh), rng=rng)
+    plain, sizes = opened(last.network, gates)
     return plain, sizes if len(gates) == len(dependency_groups(plain)) else [np.ones(plain.widths[0]), *sizes]

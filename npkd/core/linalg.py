@@ -5,7 +5,8 @@ still spin, and on a few cores a loop that alternates between the two runs sever
 therefore takes all its products from SciPy, of which these are the thin forms: rows first, as everywhere in npkd.
 (NumPy's ``@`` also looks at the processor's floating-point flags afterwards and may warn of invalid values where there
 are none but in the padding of a kernel.) The one exception are the stacks of small products of
-nn/fast/products.py, where NumPy's pool has one thread, if it can be told.
+nn/fast/products.py, where NumPy's pool has one thread, if it can be told. A product that is too small to share
+runs on one thread (blas_threads.py).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import blas
 
+from npkd.core.blas_threads import threads_for
 from npkd.core.types import Array
 
 
@@ -24,7 +26,8 @@ def product(a: Array, b: Array) -> Array:
     gemm = blas.sgemm if a.dtype == np.float32 else blas.dgemm
     rows_a, rows_b = not a.flags.f_contiguous, not b.flags.f_contiguous
     # BLAS counts columns first: (a b)ᵀ = bᵀ aᵀ, and what lies in rows for us is transposed for it
-    out: Array = gemm(1.0, b.T if rows_b else b, a.T if rows_a else a, trans_a=not rows_b, trans_b=not rows_a).T
+    with threads_for(a.size * b.shape[1]):
+        out: Array = gemm(1.0, b.T if rows_b else b, a.T if rows_a else a, trans_a=not rows_b, trans_b=not rows_a).T
     return out
 
 
@@ -32,14 +35,16 @@ def subtract(c: Array, a: Array, b: Array) -> None:
     """c ← c − a b in place, for matrices (n, k) and (k, m) and c (n, m) of float64: no product is written down beside
     c."""
     if a.size and b.size:
-        out = blas.dgemm(-1.0, b.T, a.T, beta=1.0, c=c.T, overwrite_c=True)
+        with threads_for(a.size * b.shape[1]):
+            out = blas.dgemm(-1.0, b.T, a.T, beta=1.0, c=c.T, overwrite_c=True)
         if out.ctypes.data != c.ctypes.data:                         # where c does not lie in rows BLAS works on a copy
             c.T[:] = out
 
 
 def gram(a: Array) -> Array:
     """aᵀ a for a (n, d) float64, contiguous: (d, d), symmetric, at half the work of a product."""
-    upper = np.triu(blas.dsyrk(1.0, a.T))
+    with threads_for(a.size * a.shape[1] / 2):
+        upper = np.triu(blas.dsyrk(1.0, a.T))
     return np.asarray(upper + np.triu(upper, 1).T)
 
 

@@ -1,15 +1,19 @@
-"""Examples at their worst: each moved a little, to where its loss rises fastest.
+"""Adversarial training: half of what a network learns from are its examples, each moved by ε to where its loss rises
+fastest.
 
-A network that fits its examples perfectly may still change its mind right beside them; here it learns from just those
-places. Derivation: docs/4-training.md; what it is worth: docs/11-baselines.md.
+Derivation: docs/4-training.md; what it is worth: docs/11-baselines.md.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 import numpy as np
 
-from npkd.core.types import Array
+from npkd.core.types import Array, Batch, Objective
 from npkd.core.validation import InputError
+from npkd.nn.fast.workspace import Workspace
 
 
 def worst(x: Array, slope: Array, radius: float) -> Array:
@@ -27,3 +31,24 @@ def worst(x: Array, slope: Array, radius: float) -> Array:
     norm = np.sqrt(np.einsum("ni,ni->n", flat, flat))
     flat *= (radius / np.where(norm > 0, norm, 1))[:, None]
     return np.asarray(x + flat.reshape(x.shape).astype(x.dtype))                                       # (T11)
+
+
+def adversarial_half(
+    workspace: Workspace, batch: Batch, objective: Objective, clean: tuple[float, Mapping[int, Array]], eps: float,
+    rng: np.random.Generator,
+) -> float:
+    """½ L(x) + ½ L(x') with x' of (T11), and its gradient in the workspace.
+
+    ``clean`` is what the objective returned for x, right after the workspace's ``forward``. Returns NaN where ∂L/∂x is
+    not finite. Running moments of batch_norm follow x alone: so the network will see its examples.
+    """
+    value, sensitivities = clean
+    dx = workspace.backward({i: d / 2 for i, d in sensitivities.items()}, inputs=True)
+    assert dx is not None
+    if not np.isfinite(dx).all():
+        return math.nan
+    moved = {**batch, "x": worst(batch["x"], dx, eps)}                                                 # (T11)
+    moved_value, sensitivities = objective(workspace.forward(moved["x"], rng), moved)
+    if math.isfinite(moved_value):
+        workspace.backward({i: d / 2 for i, d in sensitivities.items()}, 1.0)       # added to the gradient of ½ L(x)
+    return (value + moved_value) / 2

@@ -1,11 +1,12 @@
-"""Optimisers: how a gradient becomes a step. Each works on the one vector of all parameters that a Workspace holds.
+"""Optimisers: how a gradient becomes a step. Each works on one vector of all parameters.
 
-An optimiser is a frozen description; ``begin`` gives the state of a run. After each update it says the step size that a
+An optimiser is a frozen description; ``begin`` gives the state of a run. Each update returns the step size that a
 proximal step has to use: one number for SGD, one for each parameter for Adam. Derivations: docs/4-training.md.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,12 +20,12 @@ from npkd.core.validation import InputError, positive
 class State(Protocol):
     """The state of an optimiser during a run."""
 
-    beta: float
-    """What the workspace keeps of the last gradient: gradient ← new + beta · gradient."""
-
     def update(self, parameters: Array, gradient: Array, rate: float) -> float | Array:
         """Change ``parameters`` (P,) in place and return the step size for the proximal step: a number or one for each
-        parameter, (P,)."""
+        parameter, (P,).
+
+        ``gradient`` (P,) may be changed too.
+        """
         ...
 
 
@@ -36,15 +37,23 @@ class Optimiser(Protocol):
         """The learning rate, before the schedule."""
         ...
 
-    def begin(self, parameters: Array, *, separate: bool = False) -> State:
-        """State for a run over ``parameters`` (P,). ``separate`` asks for the plain gradient in the workspace, as
-        clipping needs it."""
+    def begin(self, parameters: Array) -> State:
+        """State for a run over ``parameters`` (P,)."""
         ...
 
 
 def add(target: Array, a: float, x: Array) -> None:
     """target ← target + a · x in place, one pass of BLAS."""
     (blas.saxpy if target.dtype == np.float32 else blas.daxpy)(x, target, a=a)
+
+
+def bound_norm(gradient: Array, clip: float) -> None:
+    """g ← g · min(1, clip / ‖g‖) in place, for a gradient (P,) of all parameters.                 (T10)"""
+    norm = float(np.sqrt(np.vdot(gradient, gradient)))
+    if math.isinf(norm):                                               # squares overflow sooner than numbers
+        norm = float(np.linalg.norm(gradient.astype(np.float64)))
+    if norm > clip:
+        gradient *= clip / norm                                        # (T10)
 
 
 def not_negative(who: str, **numbers: float) -> None:
@@ -84,25 +93,21 @@ class SGD:
         below_one("SGD", momentum=self.momentum)
         not_negative("SGD", decay=self.decay)
 
-    def begin(self, parameters: Array, *, separate: bool = False) -> State:
-        """State of a run; without ``separate`` and Nesterov the workspace's gradient is itself the velocity."""
-        return SGDState(self, np.zeros_like(parameters) if separate or self.nesterov else None)
+    def begin(self, parameters: Array) -> State:
+        """State of a run, at rest."""
+        return SGDState(self, np.zeros_like(parameters))
 
 
 class SGDState:
-    """The velocity of a run."""
+    """The velocity of a run. (nn/fast/momentum.py has the same update at less cost.)"""
 
-    def __init__(self, settings: SGD, velocity: Array | None) -> None:
+    def __init__(self, settings: SGD, velocity: Array) -> None:
         self.settings, self.velocity = settings, velocity
-        self.beta = settings.momentum if velocity is None else 0.0     # (T2)  gemm's β does it
 
     def update(self, parameters: Array, gradient: Array, rate: float) -> float:
         """See SGD."""
         if self.settings.decay:
             add(gradient, self.settings.decay, parameters)             # (T1)
-        if self.velocity is None:
-            add(parameters, -rate, gradient)                           # (T3)  gradient is v
-            return rate / (1 - self.settings.momentum)
         self.velocity *= self.settings.momentum
         self.velocity += gradient                                      # (T2)
         if self.settings.nesterov:
@@ -139,7 +144,7 @@ class Adam:
         below_one("Adam", beta1=self.beta1, beta2=self.beta2)
         not_negative("Adam", decay=self.decay)
 
-    def begin(self, parameters: Array, *, separate: bool = False) -> State:
+    def begin(self, parameters: Array) -> State:
         """State of a run, all zero."""
         return AdamState(self, parameters)
 
@@ -151,8 +156,6 @@ def AdamW(rate: float = 1e-3, decay: float = 1e-2) -> Adam:     # noqa: N802  (i
 
 class AdamState:
     """The two running moments of a run."""
-
-    beta = 0.0
 
     def __init__(self, settings: Adam, parameters: Array) -> None:
         self.settings, self.t = settings, 0

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from npkd.core.blas_threads import threads_for
 from npkd.core.types import Array
 from npkd.core.validation import InputError
 from npkd.data.batches import MAPS, ROWS, batches_of
@@ -23,7 +24,7 @@ from npkd.nn.architectures import lenet5
 from npkd.nn.fast.workspace import predict
 from npkd.nn.network import Network, convolves, perceptron
 from npkd.nn.optimisers import SGD
-from npkd.nn.training import Record, train
+from npkd.nn.training import Record, TrainingSettings, train
 from npkd.pipeline.progress import NoProgress, Progress
 from npkd.pipeline.recipe import Recipe
 from npkd.pipeline.target import Target
@@ -59,10 +60,11 @@ def train_teacher(
     ``start`` is a network to begin with; without it the recipe's is drawn.
     """
     state.teacher = start or fresh(recipe, data, rng)
-    run = train(state.teacher, {"x": data.x_train, "y": data.y_train}, epochs=recipe.teacher_epochs, rng=rng,
-                batch=recipe.batch, optimiser=SGD(recipe.rate, decay=recipe.decay),
-                augment=Noise(recipe.noise, reach=recipe.jitter, shape=data.shape),
-                validate=lambda network: error_rate(network, data.x_validation, data.y_validation))
+    settings = TrainingSettings(recipe.teacher_epochs, recipe.batch,
+                                augmentation=Noise(recipe.noise, reach=recipe.jitter, shape=data.shape),
+                                validate=lambda network: error_rate(network, data.x_validation, data.y_validation))
+    run = train(state.teacher, {"x": data.x_train, "y": data.y_train}, optimiser=SGD(recipe.rate, decay=recipe.decay),
+                settings=settings, rng=rng)
     progress.begin("teacher", recipe.teacher_epochs)
     for record in run:
         state.teacher = record.network
@@ -112,10 +114,12 @@ def imitate(
     transfer = transfer or transfer_set(teacher, data, recipe)
     x_validation = data.x_validation if seen is None else np.take(data.x_validation, seen, axis=1)
     objective = Distillation(labels=recipe.labels, temperature=recipe.temperature)
-    run = train(body, {"x": data.x_train, "y": data.y_train}, objective, epochs=epochs, rng=rng, batch=recipe.batch,
-                optimiser=SGD(rate, decay=recipe.student_decay), clip=recipe.clip, adversary=recipe.adversary,
-                augment=lambda batch, rng: transfer(batch, rng, seen), refresh=recipe.refresh,
-                validate=lambda network: error_rate(network, x_validation, data.y_validation))
+    settings = TrainingSettings(epochs, recipe.batch, clip=recipe.clip, augmentation=lambda batch,
+                                rng: transfer(batch, rng, seen),
+                                refresh=recipe.refresh, adversarial_eps=recipe.adversary,
+                                validate=lambda network: error_rate(network, x_validation, data.y_validation))
+    run = train(body, {"x": data.x_train, "y": data.y_train}, objective,
+                optimiser=SGD(rate, decay=recipe.student_decay), settings=settings, rng=rng)
     progress.begin(stage, epochs)
     for record in run:
         state.student = record.network if seen is None else Network([student.layers[0], *record.network.layers])
@@ -158,7 +162,8 @@ def remove_round(
                                                                  whole=whole[:-1],
                                                                           spare=recipe.spare)
     passes = data.stream or batches_of(data.x_train[:recipe.statistics or None], MAPS if convolves(network) else None)
-    return distil(network, passes, widths, inputs=not keep_inputs, progress=progress.step)
+    with threads_for(order=max(network.widths)):
+        return distil(network, passes, widths, inputs=not keep_inputs, progress=progress.step)
 
 
 def compress(

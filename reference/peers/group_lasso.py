@@ -33,7 +33,7 @@ from npkd.core.types import Array
 from npkd.data.idx import read_set
 from npkd.nn.fast.workspace import Workspace
 from npkd.nn.network import Network, perceptron
-from npkd.nn.training import train
+from npkd.nn.training import TrainingSettings, train
 from npkd.sparsity.group_lasso import Problem, lambdas
 from npkd.sparsity.statistics import Statistics
 
@@ -57,7 +57,7 @@ def teacher() -> tuple[Array, Network]:
     pixels, y = read_set("mnist")[:2]
     x = pixels.reshape(len(pixels), -1) / np.float32(255)
     start, rng = perceptron(WIDTHS, np.random.default_rng(0)), np.random.default_rng(0)
-    *_, last = train(start, {"x": x, "y": y.astype(np.int64)}, epochs=3, rng=rng)
+    *_, last = train(start, {"x": x, "y": y.astype(np.int64)}, settings=TrainingSettings(epochs=3), rng=rng)
     return x, last.network
 
 

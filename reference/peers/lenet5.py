@@ -28,18 +28,34 @@ def data(batch: int) -> Any:
     return rng.standard_normal((batch, 784)).astype("float32"), rng.integers(0, 10, batch)
 
 
+def npkd_update(network: Any, batch: Any, optimiser: Any) -> tuple[Callable[[], float], Callable[[Any], object]]:
+    """One update of ``train`` on a batch, without penalties and clipping, and the forward half of its workspace."""
+    from npkd.nn.fast.workspace import Workspace
+    from npkd.nn.training import classification
+
+    workspace = Workspace(network, len(batch["x"]))
+    state = workspace.begin(optimiser, separate=False)
+
+    def step() -> float:
+        with workspace.blas:
+            value, sensitivities = classification(workspace.forward(batch["x"]), batch)
+            workspace.backward(sensitivities)
+            state.update(workspace.parameters, workspace.gradient, optimiser.rate)
+            return value
+
+    return step, workspace.forward
+
+
 def npkd_jobs(batch: int, threads: int) -> Jobs:
-    """The step that ``npkd.nn.training.train`` takes, and the forward half of its workspace, which ``predict`` is."""
+    """The update that ``npkd.nn.training.train`` makes, and the forward half of its workspace, which ``predict`` is."""
     import numpy as np
 
     from npkd.nn.architectures import lenet5
     from npkd.nn.optimisers import SGD
-    from npkd.nn.training import Step, classification
 
     x, y = data(batch)
-    step = Step(lenet5(np.random.default_rng(0)), batch, SGD(RATE, 0.9), {}, None)
-    rows = {"x": x, "y": y}
-    return lambda: step(rows, classification, RATE), lambda: step.workspace.forward(rows["x"])
+    step, forward = npkd_update(lenet5(np.random.default_rng(0)), {"x": x, "y": y}, SGD(RATE, 0.9))
+    return step, lambda: forward(x)
 
 
 def torch_jobs(batch: int, threads: int, last: bool = False) -> Jobs:

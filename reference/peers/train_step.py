@@ -3,9 +3,9 @@
     python -m reference.peers.train_step [--network lenet5] [--check] [--rounds 3] [--threads 2] [--json FILE]
 
 Each library runs in a process of its own, so that no thread pool disturbs another; the processes take turns, round by
-round, and a ratio is the median over rounds of (npkd / other) within a round. npkd's step is ``npkd.nn.training.Step``,
-which ``train`` calls for every batch. Perceptrons stand here; with ``--network lenet5`` it is the network of lenet5.py,
-and its inference and its memory are measured too. Needs the extra ``peers``.
+round, and a ratio is the median over rounds of (npkd / other) within a round. npkd's step is the update that
+``npkd.nn.training.train`` makes for every batch. Perceptrons stand here; with ``--network lenet5`` it is the network of
+lenet5.py, and its inference and its memory are measured too. Needs the extra ``peers``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reference.peers.lenet5 import MAKERS, memory
+from reference.peers.lenet5 import MAKERS, memory, npkd_update
 
 BARS: list[tuple[list[int], int, dict[str, float]]] = [
     ([784, 300, 100, 10], 32, {"torch": 0.6, "jax": 0.6}),
@@ -45,17 +45,14 @@ def data(widths: list[int], batch: int) -> Any:
 
 
 def npkd_step(widths: list[int], batch: int) -> Callable[[], float]:
-    """The step that ``npkd.nn.training.train`` takes."""
+    """The update that ``npkd.nn.training.train`` makes."""
     import numpy as np
 
     from npkd.nn.network import perceptron
     from npkd.nn.optimisers import SGD
-    from npkd.nn.training import Step, classification
 
     x, y = data(widths, batch)
-    step = Step(perceptron(widths, np.random.default_rng(0)), batch, SGD(0.01, 0.9), {}, None)
-    rows = {"x": x, "y": y}
-    return lambda: step(rows, classification, 0.01)
+    return npkd_update(perceptron(widths, np.random.default_rng(0)), {"x": x, "y": y}, SGD(0.01, 0.9))[0]
 
 
 def torch_step(widths: list[int], batch: int, threads: int) -> Callable[[], float]:

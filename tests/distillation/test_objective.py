@@ -9,7 +9,7 @@ from npkd.core.validation import InputError
 from npkd.distillation.objective import Distillation
 from npkd.gradcheck import relative_error
 from npkd.nn.network import perceptron
-from npkd.nn.training import classification, train
+from npkd.nn.training import TrainingSettings, classification, train
 from reference.definitions.distillation import response
 from reference.definitions.nn import losses
 
@@ -100,8 +100,8 @@ def test_a_student_learns_its_teacher():
     rng = np.random.default_rng(5)
     teacher, student = (perceptron([4, 8, 3], rng, dtype=np.float64) for _ in range(2))
     x = rng.standard_normal((200, 4))
-    records = list(train(student, {"x": x, "teacher": teacher.predict(x)}, Distillation(temperature=2.0), epochs=30,
-                         rng=rng, batch=20))
+    records = list(train(student, {"x": x, "teacher": teacher.predict(x)}, Distillation(temperature=2.0), rng=rng,
+                         settings=TrainingSettings(30, 20)))
     assert records[-1].loss < 0.05 * records[0].loss
 
 

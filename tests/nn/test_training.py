@@ -10,9 +10,9 @@ import pytest
 from npkd.core.validation import Diverged, InputError
 from npkd.nn.losses import cross_entropy
 from npkd.nn.network import Layer, Network, dense_layer, observe, perceptron
-from npkd.nn.optimisers import SGD, Adam, AdamW
+from npkd.nn.optimisers import SGD, Adam, AdamW, bound_norm
 from npkd.nn.schedules import constant, cosine, steps
-from npkd.nn.training import Step, train
+from npkd.nn.training import TrainingSettings, train
 
 # A batch of the problem below; 53 = 6 · 8 + 5, so that the last batch of an epoch is a smaller one.
 N, BATCH = 53, 8
@@ -39,8 +39,11 @@ def parameters(network):
     return [p for layer in network.layers for p in layer.params]
 
 
-def last(records):
-    return list(records)[-1]
+def run(network, data, *objective, optimiser=None, penalties=None, rng=None, **settings):
+    """All records of a training, in batches of BATCH unless told."""
+    settings = TrainingSettings(**{"batch_size": BATCH} | settings)
+    return list(train(network, data, *objective, optimiser=optimiser, penalties=penalties, settings=settings,
+                      rng=rng or np.random.default_rng(0)))
 
 
 @dataclass(frozen=True)
@@ -119,8 +122,8 @@ def naive(network, data, epochs, rng, optimiser, schedule, penalties, clip, adve
 @pytest.mark.parametrize("adversary", [0.0, 0.4], ids=["alone", "against an adversary"])
 def test_equal_to_a_plain_loop(optimiser, clip, penalties, adversary):
     network, data, schedule = small_network(), problem(), cosine(warm_up=0.3, floor=0.1)
-    record = last(train(network, data, epochs=3, rng=np.random.default_rng(1), batch=BATCH, optimiser=optimiser,
-                        schedule=schedule, penalties=penalties, clip=clip, adversary=adversary))
+    record = run(network, data, epochs=3, rng=np.random.default_rng(1), optimiser=optimiser, schedule=schedule,
+                 penalties=penalties, clip=clip, adversarial_eps=adversary)[-1]
     expected, losses = naive(network, data, 3, np.random.default_rng(1), optimiser, schedule, penalties, clip,
                              adversary)
     assert record.loss == pytest.approx(losses[-1], rel=1e-9)
@@ -135,8 +138,7 @@ def test_equal_to_a_plain_loop(optimiser, clip, penalties, adversary):
 @pytest.mark.parametrize("optimiser", [SGD(0.1), SGD(0.1, nesterov=True), Adam(0.01), AdamW(0.01)], ids=str)
 def test_it_learns(optimiser):
     data = problem(np.float32, 300)
-    records = list(train(perceptron([4, 16, 3], np.random.default_rng(0)), data, epochs=15,
-                         rng=np.random.default_rng(0), batch=32, optimiser=optimiser))
+    records = run(perceptron([4, 16, 3], np.random.default_rng(0)), data, epochs=15, batch_size=32, optimiser=optimiser)
     assert records[-1].loss < 0.5 * records[0].loss
     wrong = (records[-1].network.predict(data["x"]).argmax(axis=1) != data["y"]).mean()
     # the best rule, knowing the clouds
@@ -147,7 +149,7 @@ def test_it_learns(optimiser):
 def test_nothing_given_is_changed_and_records_are_copies():
     network, data = small_network(), problem()
     before, x, y = [p.copy() for p in parameters(network)], data["x"].copy(), data["y"].copy()
-    records = list(train(network, data, epochs=3, rng=np.random.default_rng(0), batch=BATCH))
+    records = run(network, data, epochs=3)
     assert all(np.array_equal(p, q) for p, q in zip(parameters(network), before, strict=True))
     assert np.array_equal(data["x"], x)
     assert np.array_equal(data["y"], y)
@@ -158,16 +160,15 @@ def test_nothing_given_is_changed_and_records_are_copies():
 
 
 def test_records_say_what_happened():
-    records = list(train(small_network(), problem(), epochs=4, rng=np.random.default_rng(0), batch=BATCH,
-                         optimiser=SGD(0.1),
-                         schedule=steps((0.5,), 0.1), validate=lambda network: float(len(network.layers))))
+    records = run(small_network(), problem(), epochs=4, optimiser=SGD(0.1), schedule=steps((0.5,), 0.1),
+                  validate=lambda network: float(len(network.layers)))
     assert [r.epoch for r in records] == [1, 2, 3, 4]
     assert [r.rate for r in records] == pytest.approx([0.1, 0.1, 0.01, 0.01])
     assert [r.validation for r in records] == [6.0] * 4
     assert all(a.seconds <= b.seconds for a, b in pairwise(records))
     assert all(r.penalty == 0 for r in records)
     assert all(r.best is records[0].network for r in records)                # never smaller again
-    plain = list(train(small_network(), problem(), epochs=2, rng=np.random.default_rng(0), batch=BATCH))
+    plain = run(small_network(), problem(), epochs=2)
     assert [r.validation for r in plain] == [None, None]
     assert all(r.best is r.network for r in plain)
 
@@ -175,22 +176,34 @@ def test_records_say_what_happened():
 @pytest.mark.parametrize("optimiser", [SGD(0.1), Adam(0.01)], ids=str)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_same_seed_gives_the_same_bytes(optimiser, dtype):
-    def run(seed):
-        record = last(train(small_network(dtype), problem(dtype), epochs=3, rng=np.random.default_rng(seed),
-                            batch=BATCH, optimiser=optimiser))
+    def trained(seed):
+        record = run(small_network(dtype), problem(dtype), epochs=3, rng=np.random.default_rng(seed),
+                     optimiser=optimiser)[-1]
         assert all(p.dtype == dtype for p in parameters(record.network))
         return b"".join(p.tobytes() for p in parameters(record.network))
-    assert run(3) == run(3)
-    assert run(3) != run(4)
+    assert trained(3) == trained(3)
+    assert trained(3) != trained(4)
 
 
 def test_early_stopping_keeps_the_best():
     numbers = iter([3.0, 2.0, 2.5, 1.0, 1.5, 1.0, 2.0, 0.0])
-    records = list(train(small_network(), problem(), epochs=20, rng=np.random.default_rng(0), batch=BATCH,
-                         validate=lambda network: next(numbers), patience=3))
+    records = run(small_network(), problem(), epochs=20, validate=lambda network: next(numbers), patience=3)
     assert [r.epoch for r in records] == [1, 2, 3, 4, 5, 6, 7]           # epoch 4 was best, an equal one does not count
     assert records[-1].best is records[3].network
     assert records[2].best is records[1].network
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_the_examples_that_were_seen():
+    """17 examples in batches of 8: one is left out. In batches of 7: 7, 7 and 3 count as what they are."""
+    for batch_size, used in ((8, 16), (7, 17)):
+        data, values = problem(n=17) | {"number": np.arange(1.0, 18.0)}, []
+
+        def objective(activations, batch, values=values):
+            values.extend(batch["number"])
+            return float(batch["number"].mean()), {len(activations) - 1: np.zeros_like(activations[-1])}
+        (record,) = run(small_network(), data, objective, epochs=1, batch_size=batch_size)
+        assert len(values) == len(set(values)) == used
+        assert record.loss == pytest.approx(sum(values) / used, rel=1e-12)
 
 
 def test_a_batch_of_one_is_left_out_at_the_end_of_an_epoch():
@@ -204,32 +217,38 @@ def test_a_batch_of_one_is_left_out_at_the_end_of_an_epoch():
 
     data = problem(n=17)
     data["number"] = np.arange(17)
-    list(train(small_network(), data, objective, epochs=2, rng=np.random.default_rng(0), batch=8))
+    run(small_network(), data, objective, epochs=2, batch_size=8)
     assert sizes == [8, 8, 8, 8]
     assert len(set(seen[:16])) == len(set(seen[16:])) == 16
     assert seen[:16] != seen[16:]                                            # a new order each epoch
     sizes.clear()
     data = problem(n=1) | {"number": np.arange(1)}
-    list(train(small_network(), data, objective, epochs=1, rng=np.random.default_rng(0), batch=8))
+    run(small_network(), data, objective, epochs=1, batch_size=8)
     assert sizes == [1]                                                      # all there is
     sizes.clear()
     data = problem(n=3) | {"number": np.arange(3)}
-    list(train(small_network(), data, objective, epochs=1, rng=np.random.default_rng(0), batch=1))
+    run(small_network(), data, objective, epochs=1, batch_size=1)
     assert sizes == [1, 1, 1]                                                # as asked for
 
 
 @pytest.mark.parametrize("clip", [1e-3, 0.1, 1e6])
 def test_clipping_bounds_the_step(clip):
-    network, data = small_network(), problem()
-    activations, backward = network(data["x"][:8])
-    value, d = cross_entropy(activations[-1], data["y"][:8])
-    norm = np.sqrt(sum((g ** 2).sum() for layer in backward({6: d})[1] for g in layer))
-    step = Step(network, 8, SGD(0.5, 0.9), {}, clip)
-    before = step.workspace.parameters.copy()
-    got = step({"x": data["x"][:8], "y": data["y"][:8]}, lambda a,
-               batch: (value, {6: cross_entropy(a[-1], batch["y"])[1]}), 0.5)
-    assert got == value
-    assert np.linalg.norm(step.workspace.parameters - before) == pytest.approx(0.5 * min(clip, norm), rel=1e-9)
+    network, data = Network([layer for layer in small_network().layers if layer.op != "dropout"]), problem(n=8)
+    activations, backward = network(data["x"])
+    value, d = cross_entropy(activations[-1], data["y"])
+    norm = np.sqrt(sum((g ** 2).sum() for layer in backward({5: d})[1] for g in layer))
+    (record,) = run(network, data, epochs=1, optimiser=SGD(0.5, 0.9), schedule=constant, clip=clip)
+    assert record.loss == pytest.approx(value)
+    moved = [p - q for p, q in zip(parameters(record.network), parameters(network), strict=True)]
+    assert np.sqrt(sum((m ** 2).sum() for m in moved)) == pytest.approx(0.5 * min(clip, norm), rel=1e-9)
+
+
+def test_a_gradient_whose_square_overflows_is_clipped_to_its_direction():
+    """(3, −4) · 10^30 in single precision has norm 5 · 10^30; its squares are infinite."""
+    gradient = np.float32([3e30, -4e30])
+    with np.errstate(over="ignore"):
+        bound_norm(gradient, 10.0)
+    np.testing.assert_allclose(gradient, [6, -8], rtol=1e-6)
 
 
 def test_sensitivities_may_enter_anywhere():
@@ -237,8 +256,7 @@ def test_sensitivities_may_enter_anywhere():
     def hint(activations, batch):
         return float((activations[2] ** 2).sum()) / 2, {2: activations[2]}
     network = small_network()
-    record = last(train(network, problem(), hint, epochs=2, rng=np.random.default_rng(0), batch=BATCH,
-                        optimiser=SGD(0.001)))
+    record = run(network, problem(), hint, epochs=2, optimiser=SGD(0.001))[-1]
     assert not np.array_equal(record.network.layers[0].params[0], network.layers[0].params[0])
     for i in (3, 5):
         for p, q in zip(record.network.layers[i].params, network.layers[i].params, strict=True):
@@ -250,14 +268,18 @@ def test_running_moments_follow_the_batches():
     norm = Layer("batch_norm", (np.ones(5), np.zeros(5)))
     network = Network([dense_layer(4, 5, rng, np.float64), norm, dense_layer(5, 3, rng, np.float64)])
     x = problem()["x"][:16]
-    step = Step(network, 8, SGD(1e-12), {}, None)
-    expected = network
-    for rows in (x[:8], x[8:]):
+    expected, seen = network, []
+
+    def nothing(activations, batch):
+        seen.append(batch["x"].copy())
+        return 0.0, {3: np.zeros_like(activations[3])}
+    (record,) = run(network, {"x": x}, nothing, epochs=1, optimiser=SGD(1e-12))
+    assert [len(rows) for rows in seen] == [8, 8]
+    for rows in seen:
         expected = observe(expected, expected(rows, rng)[0])
-        step({"x": rows}, lambda activations, batch: (0.0, {3: np.zeros_like(activations[3])}), 1e-12, rng)
-    for got, wanted in zip(step.workspace.network.layers[1].running, expected.layers[1].running, strict=True):
+    for got, wanted in zip(record.network.layers[1].running, expected.layers[1].running, strict=True):
         np.testing.assert_allclose(got, wanted, rtol=1e-9)
-    record = last(train(network, problem(), epochs=2, rng=rng, batch=BATCH))
+    record = run(network, problem(), epochs=2, rng=rng)[-1]
     assert len(record.network.layers[1].running) == 2
     assert record.network.predict(x[:1]).shape == (1, 3)                   # one example has no variance, but needs none
 
@@ -270,8 +292,7 @@ def test_the_data_is_changed_again_after_so_many_epochs(epochs, refresh, calls):
         seen.append(len(data["x"]))
         return {**data, "x": data["x"] + len(seen)}
 
-    list(train(small_network(), problem(), epochs=epochs, rng=np.random.default_rng(0), batch=BATCH, augment=augment,
-               refresh=refresh))
+    run(small_network(), problem(), epochs=epochs, augmentation=augment, refresh=refresh)
     assert seen == [len(problem()["x"])] * calls
 
 
@@ -289,7 +310,7 @@ def test_an_augmentation_sees_the_data_and_may_add_to_it():
 
     data = problem()
     before = data["x"].copy()
-    list(train(small_network(), data, objective, epochs=1, rng=np.random.default_rng(0), batch=BATCH, augment=augment))
+    run(small_network(), data, objective, epochs=1, augmentation=augment)
     assert len(shifts) == 7
     assert all(0 < s < 1 for s in shifts)
     assert np.array_equal(data["x"], before)
@@ -298,8 +319,8 @@ def test_an_augmentation_sees_the_data_and_may_add_to_it():
 @pytest.mark.parametrize("optimiser", [SGD(1e20, 0.0), SGD(1e30), Adam(1e25)], ids=str)
 def test_divergence_is_said_with_epoch_layer_and_remedy(optimiser):
     with np.errstate(all="ignore"), pytest.raises(Diverged) as error:
-        list(train(perceptron([4, 7, 5, 3], np.random.default_rng(0)), problem(np.float32), epochs=50, batch=BATCH,
-                   rng=np.random.default_rng(0), optimiser=optimiser, schedule=constant))
+        run(perceptron([4, 7, 5, 3], np.random.default_rng(0)), problem(np.float32), epochs=50, optimiser=optimiser,
+            schedule=constant)
     sentence = str(error.value)
     for word in ("epoch", "layer", "dense", "learning rate", f"{optimiser.rate:g}"):
         assert word in sentence
@@ -313,15 +334,14 @@ def test_a_rate_that_is_too_large_is_not_blamed_on_the_data_of_an_adversary():
         return float((difference.astype(np.float64) ** 2).mean()), {len(activations) - 1: difference}
 
     with np.errstate(all="ignore"), pytest.raises(Diverged, match="lower the learning rate"):
-        list(train(small_network(np.float32), problem(np.float32), squared, epochs=20, rng=np.random.default_rng(0),
-                   batch=BATCH, optimiser=SGD(1e12), adversary=0.4))
+        run(small_network(np.float32), problem(np.float32), squared, epochs=20, optimiser=SGD(1e12),
+            adversarial_eps=0.4)
 
 
 def test_running_moments_follow_the_examples_not_the_adversary():
     network = Network([Layer("batch_norm", (np.ones(4), np.zeros(4))),
                        dense_layer(4, 3, np.random.default_rng(0), np.float64)])
-    records = [last(train(network, problem(), epochs=1, rng=np.random.default_rng(0), batch=BATCH, adversary=radius,
-                          optimiser=SGD(1e-9)))
+    records = [run(network, problem(), epochs=1, adversarial_eps=radius, optimiser=SGD(1e-9))[-1]
                for radius in (0, 3)]
     one, other = (r.network.layers[0].running for r in records)
     for a, b in zip(one, other, strict=True):
@@ -332,7 +352,7 @@ def test_data_that_is_not_finite_is_not_blamed_on_the_rate():
     data = problem()
     data["x"][17, 2] = np.nan
     with np.errstate(all="ignore"), pytest.raises(Diverged, match="epoch 1: 'x' holds values that are not finite"):
-        list(train(small_network(), data, epochs=1, rng=np.random.default_rng(0), batch=BATCH))
+        run(small_network(), data, epochs=1)
 
 
 @pytest.mark.parametrize(("augment", "words"), [
@@ -348,7 +368,7 @@ def test_data_that_is_not_finite_is_not_blamed_on_the_rate():
 def test_an_augmentation_that_does_not_keep_its_rows_or_arrays(augment, words):
     """Rows that are never shown, or shown instead of others, would be a silent loss."""
     with pytest.raises(InputError, match=words):
-        list(train(small_network(), problem(), epochs=20, rng=np.random.default_rng(0), batch=BATCH, augment=augment))
+        run(small_network(), problem(), epochs=20, augmentation=augment)
 
 
 def test_what_an_augmentation_gives_has_the_dtype_of_the_network():
@@ -360,27 +380,24 @@ def test_what_an_augmentation_gives_has_the_dtype_of_the_network():
         value, d = cross_entropy(activations[-1], batch["y"])
         return value, {len(activations) - 1: d}
 
-    list(train(small_network(np.float32), problem(np.float32), objective, epochs=1, rng=np.random.default_rng(0),
-               batch=BATCH, augment=augment))
+    run(small_network(np.float32), problem(np.float32), objective, epochs=1, augmentation=augment)
 
 
 def test_a_validation_that_is_no_number_is_refused():
     with pytest.raises(InputError, match="validate returned nan after epoch 1"):
-        list(train(small_network(), problem(), epochs=3, rng=np.random.default_rng(0), batch=BATCH,
-                   validate=lambda network: float("nan")))
+        run(small_network(), problem(), epochs=3, validate=lambda network: float("nan"))
 
 
 def test_an_infinite_validation_is_no_reason_to_keep_the_untrained_network():
     network = small_network()
-    record = next(train(network, problem(), epochs=3, rng=np.random.default_rng(0), batch=BATCH,
-                        validate=lambda network: float("inf")))
+    record = run(network, problem(), epochs=3, validate=lambda network: float("inf"))[0]
     assert record.best is record.network
 
 
 def test_a_rate_may_be_a_numpy_number():
-    a, b = (last(train(small_network(np.float32), problem(np.float32), epochs=2, rng=np.random.default_rng(0),
-                       batch=BATCH, optimiser=SGD(rate),
-                       penalties={0: Shrink(0.01)})) for rate in (np.float32(0.125), 0.125))
+    a, b = (run(small_network(np.float32), problem(np.float32), epochs=2, optimiser=SGD(rate),
+                penalties={0: Shrink(0.01)})[-1]
+            for rate in (np.float32(0.125), 0.125))
     for p, q in zip(parameters(a.network), parameters(b.network), strict=True):
         np.testing.assert_allclose(p, q, atol=1e-6)
 
@@ -389,15 +406,12 @@ def test_divergence_names_the_layer_that_is_bad():
     network, data = small_network(), problem()
     network.layers[3].params[0][0, 0] = np.nan
     with np.errstate(all="ignore"), pytest.raises(Diverged, match=r"epoch 1.*layer 3 \(dense\)"):
-        list(train(network, data, epochs=1, rng=np.random.default_rng(0), batch=BATCH, optimiser=SGD(1e-3)))
+        run(network, data, epochs=1, optimiser=SGD(1e-3))
 
 
 def parts(**changed):
     """Arguments of train that work, with some changed."""
-    return (
-        {"network": small_network(), "data": problem(), "epochs": 1, "rng": np.random.default_rng(0), "batch": 8}
-        | changed
-    )
+    return {"network": small_network(), "data": problem(), "epochs": 1} | changed
 
 
 @pytest.mark.parametrize(("changed", "words"), [
@@ -408,10 +422,12 @@ def parts(**changed):
     ({"data": problem() | {"x": np.zeros((N, 4), int)}}, ("int64", "float64", "agree")),
     ({"data": {"x": problem()["x"]}}, ("'y'",)),
     ({"epochs": 0}, ("epochs is 0", "at least 1")),
-    ({"batch": 0}, ("batch is 0", "at least 1")),
+    ({"epochs": 1.5}, ("epochs is 1.5", "whole number")),
+    ({"refresh": 0}, ("refresh is 0", "at least 1")),
+    ({"batch_size": 0}, ("batch_size is 0", "at least 1")),
     ({"clip": 0.0}, ("clip is 0", "positive")),
     ({"clip": -1.0}, ("clip is -1", "positive")),
-    ({"adversary": -0.1}, ("adversary is -0.1", "not negative")),
+    ({"adversarial_eps": -0.1}, ("adversarial_eps is -0.1", "not negative")),
     ({"patience": 3}, ("patience", "validation")),
     ({"patience": 0, "validate": lambda network: 0.0}, ("patience is 0", "at least 1")),
     ({"penalties": {1: Shrink(0.1)}}, ("layer 1", "no parameters")),
@@ -422,6 +438,6 @@ def parts(**changed):
 def test_refusals(changed, words):
     arguments = parts(**changed)
     with pytest.raises(InputError) as error:
-        list(train(arguments.pop("network"), arguments.pop("data"), **arguments))
+        run(arguments.pop("network"), arguments.pop("data"), **arguments)
     for word in words:
         assert word in str(error.value)

@@ -23,7 +23,7 @@ from npkd.nn.model import load as load_model
 from npkd.nn.model import save as save_model
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
 from npkd.nn.scaling import Scaling
-from npkd.nn.training import train
+from npkd.nn.training import TrainingSettings, train
 from npkd.pipeline import recipe
 
 RNG = np.random.default_rng(0)
@@ -40,8 +40,8 @@ X, Y = clouds()
 
 
 def trained(y=Y, epochs=15, widths=(WIDTH, 16, 12, 3)):
-    *_, last = train(perceptron(widths, np.random.default_rng(1)), {"x": X, "y": y}, epochs=epochs,
-                     rng=np.random.default_rng(2), batch=32)
+    *_, last = train(perceptron(widths, np.random.default_rng(1)), {"x": X, "y": y}, rng=np.random.default_rng(2),
+                     settings=TrainingSettings(epochs, 32))
     return last.network
 
 

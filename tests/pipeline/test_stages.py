@@ -175,13 +175,13 @@ def test_an_adversary_is_the_students_in_every_stage(data, teacher, monkeypatch)
     """Its radius reaches the loop in every distillation, and none does in the training of a teacher."""
     radii, loop = [], stages.train
     monkeypatch.setattr(stages, "train", lambda *a,
-                        **options: radii.append(options.get("adversary")) or loop(*a, **options))
+                        **options: radii.append(options["settings"].adversarial_eps) or loop(*a, **options))
     recipe = replace(RECIPE, adversary=0.2)
     run(data, teacher, Target("macs", 40), recipe)
     assert radii == [0.2] * recipe.rounds
     stages.train_teacher(data, replace(recipe, teacher_epochs=1), np.random.default_rng(0), stages.NoProgress(),
                            stages.State())
-    assert radii[-1] is None
+    assert radii[-1] == 0
 
 
 def test_a_teacher_to_begin_with(data, teacher):

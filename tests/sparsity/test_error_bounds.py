@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from npkd.core.validation import InputError
 from npkd.nn.architectures import lenet5
+from npkd.nn.fast.momentum import VelocityInGradient
 from npkd.nn.losses import squared_error
 from npkd.nn.network import Layer, Network, dense_layer
-from npkd.nn.optimisers import SGD, SGDState
-from npkd.nn.training import Step
+from npkd.nn.optimisers import SGD
+from npkd.nn.training import TrainingSettings, train
 from npkd.sparsity import error_bounds as module
 from npkd.sparsity.error_bounds import ErrorBounds, lipschitz, propagation, slopes, spectral_norm
 from npkd.sparsity.group_lasso import Problem, refit
@@ -531,7 +532,7 @@ def slope(w, b, batch):
 
 
 def run(seed, momentum, nesterov, steps, constant=False):
-    """Updates of ``Step`` on the whole batch, with rates of all sizes below the bound, or from zero with one close to
+    """Updates of ``train`` on the whole batch, with rates of all sizes below the bound, or from zero with one close to
     it.
 
     For each update V, what it promises, the weights, the mean slope that it follows, and the new weights; then how far
@@ -543,21 +544,22 @@ def run(seed, momentum, nesterov, steps, constant=False):
     optimiser = SGD(1.0, momentum, nesterov=nesterov)
     power = 2 if nesterov else 1
     limit = (1 - momentum) / (largest * (0.5 + momentum ** power / (1 - momentum)))
-    rng, step = np.random.default_rng(seed), Step(network_, len(batch["x"]), optimiser, {0: penalty}, None)
-    mean, seen = np.zeros((3, 7)), []
-    for _ in range(steps):
-        w, b = (p.copy() for p in step.workspace.network.layers[0].params)
+    rng = np.random.default_rng(seed)
+    rates = [limit * (0.9 if constant else rng.uniform(0.05, 0.99)) for _ in range(steps)]
+    given = iter(rates)
+    records = train(network_, batch, imitation, optimiser=optimiser, penalties={0: penalty}, rng=rng,
+                    settings=TrainingSettings(steps, len(batch["x"]), lambda progress: next(given)))
+    mean, seen, (w, b) = np.zeros((3, 7)), [], network_.layers[0].params
+    for rate, record in zip(rates, records, strict=True):
         f, g = slope(w, b, batch)
         mean = momentum * mean + (1 - momentum) * g
         off = ((mean - g) ** 2).sum() / (2 * momentum ** (2 - power) * largest)
-        rate = limit * (0.9 if constant else rng.uniform(0.05, 0.99))
-        step(batch, imitation, rate)
-        new = step.workspace.network.layers[0].params
+        new = record.network.layers[0].params
         way = float(((new[0] - w) ** 2).sum() + ((new[1] - b) ** 2).sum())
         guaranteed = way * ((1 - momentum) / rate - (1 - momentum) / limit)
         seen.append((f + penalty.value(w) + off, guaranteed, w, mean[:, :6] if not nesterov else
-                     momentum * mean[:, :6] + (1 - momentum) * g[:, :6], new[0].copy()))
-    w, b = step.workspace.network.layers[0].params
+                     momentum * mean[:, :6] + (1 - momentum) * g[:, :6], new[0]))
+        w, b = new
     g = slope(w, b, batch)[1]
     rest = np.linalg.norm(w - penalty.prox(w - g[:, :6], 1.0)) + np.linalg.norm(g[:, 6])
     return seen, float(rest), w
@@ -595,7 +597,7 @@ def test_momentum_comes_to_rest_with_exact_zeros(nesterov):
 
 def test_with_the_step_of_plain_descent_it_would_rest_elsewhere(monkeypatch):
     """τ = η in place of η/(1 − μ): the test above would see it."""
-    monkeypatch.setattr(SGDState, "update", lambda self, parameters, gradient, rate: [
+    monkeypatch.setattr(VelocityInGradient, "update", lambda self, parameters, gradient, rate: [
         parameters.__isub__(rate * gradient), rate][1])
     _, rest, _ = run(0, 0.9, False, STEPS, constant=True)
     assert rest > 1e-2

@@ -1,81 +1,34 @@
-"""What a network of maps needs to run on two cores: a second thread, and a BLAS that leaves the cores to both.
+"""What a network of maps needs to run on two cores: a second thread, and products that let go of Python's lock.
 
 NumPy lets go of Python's lock while it computes, so two threads compute at the same time; but each call has to get the
 lock back, and a thread that waits for it sleeps. Calls have to be few and long: ``np.matmul`` computes a whole stack of
-small products in one. And a BLAS that shares out a product among threads of its own lets them spin for a while when
-they have nothing left to do, on the core that the second thread of ours is for: while two of ours compute, it is told
-to use one.
+small products in one. BLAS is told to use one thread meanwhile (npkd/core/blas_threads.py): its own would spin on the
+core that the second thread is for.
 """
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 import ctypes
-import importlib
 import os
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from functools import cache
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from scipy.linalg import cython_blas
 
+from npkd.core.blas_threads import libraries, user_threads
 from npkd.core.types import Array
 
 T = TypeVar("T")
 
 
-@cache
-def pools() -> list[tuple[Any, Any]]:
-    """(get, set) of the number of threads, for NumPy's BLAS and for SciPy's, as far as each is an OpenBLAS."""
-    found = []
-    for module in ("numpy._core._multiarray_umath", "scipy.linalg.cython_blas"):
-        with contextlib.suppress(OSError):
-            # which asks the libraries that it was linked with, too
-            library = ctypes.CDLL(str(importlib.import_module(module).__file__))
-            names = (f"{first}openblas_{{}}_num_threads{last}" for first in ("scipy_", "") for last in ("", "64_"))
-            found += [(library[n.format("get")], library[n.format("set")]) for n in names
-                      if hasattr(library, n.format("set"))]
-    return found
-
-
 def threads() -> int:
     """2, or 1 where the process may use one core alone, OPENBLAS_NUM_THREADS says so, or a BLAS cannot be told to use
-    one."""
+    one thread."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    said = os.environ.get("OPENBLAS_NUM_THREADS", "")
-    return min(2, cores, int(said) if said.isdigit() and int(said) else cores, max(1, len(pools())))
-
-
-class Quiet:
-    """``with quiet:`` is the time in which no BLAS uses more than one thread. The numbers of threads are those of the
-    whole process: whoever is first to want quiet, in whatever thread, notes them, and whoever is last to leave sets
-    them back.
-    """
-
-    def __init__(self) -> None:
-        self.lock, self.inside, self.before = threading.Lock(), 0, list[int]()
-
-    def __enter__(self) -> None:
-        with self.lock:
-            self.inside += 1
-            if self.inside == 1:
-                self.before = [get() for get, _ in pools()]
-                for _, put in pools():
-                    put(1)
-
-    def __exit__(self, *raised: object) -> None:
-        with self.lock:
-            self.inside -= 1
-            if not self.inside:
-                for (_, put), count in zip(pools(), self.before, strict=True):
-                    put(count)
-
-
-quiet = Quiet()
+    return min(2, cores, user_threads() or cores, max(1, len(libraries())))
 
 
 class Pair:

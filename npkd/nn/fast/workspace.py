@@ -7,28 +7,35 @@ equal to the plain form; docs/4-training.md shows what each of these choices is 
 
 SciPy and NumPy carry an OpenBLAS each, with a pool of threads each, and two pools in one loop fight for the cores. The
 products of dense layers are SciPy's. Those of maps are small and come in stacks, which NumPy computes; a network of
-maps therefore keeps either pool to one thread, and where it has two cores it shares out the examples.
+maps therefore keeps either pool to one thread, and where it has two cores it shares out the examples. Dense layers have
+one thread where their products are small.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
 
+from npkd.core.blas_threads import single_thread, threads_for
 from npkd.core.types import Array
 from npkd.core.validation import InputError
 from npkd.nn import cost
 from npkd.nn.fast.lanes import Lane
 from npkd.nn.fast.maps import FEW
+from npkd.nn.fast.momentum import VelocityInGradient
 from npkd.nn.fast.steps import Plain
-from npkd.nn.fast.threads import Pair, quiet, threads
-from npkd.nn.network import Network, at_once, check_sensitivities, convolves
+from npkd.nn.fast.threads import Pair, threads
+from npkd.nn.network import Network, at_once, check_sensitivities, convolves, observe
+from npkd.nn.optimisers import SGD, Optimiser, State
 
 T = TypeVar("T")
+
+USUAL = 128
+"""A usual batch: by its largest product a network is one whose products BLAS may share among threads, or not."""
 
 WORTH = 80_000_000
 """With fewer multiply-accumulates than these in a batch a second core costs more than it brings."""
@@ -74,9 +81,9 @@ class Workspace:
     layout       for each layer, for each of its parameters, its slice of the vector
 
     Where the network has maps and enough to do, half of the examples are computed on a second core: each half has the
-    steps of a lane to itself, and their gradients are added up. ``with workspace.alone:`` is the time in which BLAS
-    leaves it both cores. The given network is not changed. Raises InputError unless all its arrays are float32 or all
-    float64.
+    steps of a lane to itself, and their gradients are added up. ``with workspace.blas:`` is the time in which BLAS uses
+    as many threads as the network's products are worth.
+    The given network is not changed. Raises InputError unless all its arrays are float32 or all float64.
     """
 
     def __init__(self, network: Network, rows: int) -> None:
@@ -99,15 +106,16 @@ class Workspace:
             for view, p in zip(layers[-1].params, layer.params, strict=True):
                 view[...] = p
         self.network, self.rows = Network(layers), rows
-        maps = convolves(network) and threads() > 1
-        self.alone: AbstractContextManager[None] = quiet if maps and rows >= FEW else nullcontext()
-        self.pair = Pair() if maps and rows >= 2 * FEW else None
+        self.pair = Pair() if convolves(network) and threads() > 1 and rows >= 2 * FEW else None
+        self.blas: AbstractContextManager[None] = single_thread if convolves(network) else threads_for(
+            min(rows, USUAL) * max(p.size for p in arrays))
         self.single, self.halves = self.lane(self.gradient, rows, shared=False), list[Lane]()
         if self.pair is not None:
             self.other, half = np.zeros_like(self.gradient), rows - rows // 2
             self.halves = [self.lane(vector, half, shared=True) for vector in (self.gradient, self.other)]
         self.independent = not any(layer.op in ("batch_norm", "dropout") for layer in network.layers)
-        self.macs, self.shape = 0, ()
+        self.observes = any(layer.op == "batch_norm" for layer in network.layers)
+        self.macs, self.shape, self.beta = 0, (), 0.0
         self.activations: Sequence[Array] = []
 
     @staticmethod
@@ -138,7 +146,7 @@ class Workspace:
         """
         if len(x) > self.rows:
             raise InputError(f"Workspace: got {len(x)} examples; it was made for {self.rows} rows at most")
-        with self.alone:
+        with self.blas:
             if self.pair is not None and self.shared_out(x, rng):
                 self.activations = Joined(x, self.both(lambda lane, part: lane.forward(x[part], rng), len(x)))
             else:
@@ -151,26 +159,52 @@ class Workspace:
         (one, other), parts = self.halves, (slice(n // 2), slice(n // 2, n))
         return self.pair.both(lambda: work(one, parts[0]), lambda: work(other, parts[1]))
 
-    def backward(self, sensitivities: Mapping[int, Array], beta: float = 0.0, *, inputs: bool = False) -> Array | None:
-        """gradient ← Σ over ``sensitivities`` of their gradients + beta · gradient.
+    def begin(self, optimiser: Optimiser, *, separate: bool) -> State:
+        """State of a run of an optimiser over the parameters. SGD's velocity is the gradient itself, unless
+        ``separate`` asks for the gradient, as clipping needs it, or Nesterov's form does: ``backward`` then adds to μ
+        times what it finds.
+        """
+        if type(optimiser) is SGD and not (separate or optimiser.nesterov):
+            self.beta = optimiser.momentum
+            return VelocityInGradient(optimiser)
+        self.beta = 0.0
+        return optimiser.begin(self.parameters)
+
+    def of_weights(self, vector: float | Array, layer: int) -> float | Array:
+        """The part of a vector (P,) that belongs to the first parameter of a layer, in its shape; a number stays a
+        number."""
+        if not isinstance(vector, np.ndarray):
+            return vector
+        return shaped(vector[self.layout[layer][0]], self.network.layers[layer].params[0].shape)
+
+    def backward(self, sensitivities: Mapping[int, Array], beta: float | None = None, *,
+                 inputs: bool = False) -> Array | None:
+        """gradient ← Σ over ``sensitivities`` of their gradients + beta · gradient, beta 0 or what ``begin`` chose
+        unless told.
 
         Returns the sensitivity of x with ``inputs``; else it is not computed.
         Sensitivities of another dtype than the network's are rounded to it.
         """
         check_sensitivities(sensitivities, self.activations)
+        kept = self.beta if beta is None else beta
         given = {i: d.astype(self.parameters.dtype, copy=False) for i, d in sensitivities.items()}
 
         def back(lane: Lane, part: slice) -> Array:
-            return lane.backward({i: d[part] for i, d in given.items()}, 0.0 if lane in self.halves[1:] else beta,
+            return lane.backward({i: d[part] for i, d in given.items()}, 0.0 if lane in self.halves[1:] else kept,
                                  inputs)
 
-        with self.alone:
+        with self.blas:
             if isinstance(self.activations, Joined):
                 parts = self.both(back, len(self.activations[0]))
                 self.gradient += self.other
             else:
                 parts = [back(self.single, slice(None))]
         return np.concatenate(parts) if inputs else None
+
+    def observe(self) -> None:
+        """Move the running moments of every batch_norm towards those of the last ``forward`` (B7)."""
+        if self.observes:
+            self.adopt(observe(self.network, self.activations))
 
     def adopt(self, network: Network) -> None:
         """Take over the running moments of ``network``, which is this workspace's own with nothing else changed."""

@@ -1,14 +1,16 @@
 """The workspace computes what the plain network computes: the same activations, the same gradients, in its own
 memory."""
 
+import contextlib
 import math
 import threading
 import time
 
 import numpy as np
 import pytest
-import scipy
 
+from npkd.core import blas_threads
+from npkd.core.blas_threads import libraries
 from npkd.core.validation import InputError
 from npkd.nn import cost
 from npkd.nn.fast import lanes, maps, products, threads, workspace
@@ -20,7 +22,7 @@ from npkd.nn.layers import flatten
 from npkd.nn.network import OPS, Layer, Network, dense_layer, perceptron
 from npkd.nn.optimisers import SGD
 from npkd.nn.pooling import max_pool
-from npkd.nn.training import Step, classification
+from npkd.nn.training import TrainingSettings, classification, train
 
 TOLERANCE = {np.float64: 1e-12, np.float32: 1e-5}
 
@@ -136,6 +138,19 @@ def gradients_of(workspace):
     gradients = [workspace.gradient[p.astype(int)] for p in parameters(workspace.network)]
     workspace.parameters[:] = held
     return gradients
+
+
+@contextlib.contextmanager
+def two_threads():
+    """Every BLAS on two threads, whatever it had, and what it had afterwards."""
+    had = [get() for get, _ in libraries()]
+    try:
+        for _, put in libraries():
+            put(2)
+        yield
+    finally:
+        for (_, put), count in zip(libraries(), had, strict=True):
+            put(count)
 
 
 def hold_equal(rng, network, inputs, dtype, sizes, cancel=1):
@@ -391,62 +406,54 @@ def test_nobody_goes_on_while_the_other_half_still_writes():
     assert ended.is_set()
 
 
-def test_a_step_has_both_cores_from_its_beginning_to_its_end(monkeypatch):
+def test_maps_have_one_blas_thread_from_the_beginning_of_an_epoch_to_its_end(monkeypatch):
     """Also for the loss and the update: a pool that is woken in between spins into what follows."""
     monkeypatch.setattr(workspace, "threads", lambda: 2)
-    had, seen = [get() for get, _ in threads.pools()], []
+    x, counts = np.zeros((24, 784), np.float32), []
 
     def objective(activations, batch):
-        seen.append([get() for get, _ in threads.pools()])
+        counts.append([get() for get, _ in libraries()])
         return classification(activations, batch)
+
     def noted(a, b, out, real=products.stack):
-        seen.append([get() for get, _ in threads.pools()])
+        counts.append([get() for get, _ in libraries()])
         return real(a, b, out)
-    step = Step(lenet(np.random.default_rng(13)), 24, SGD(0.01), {}, None)
-    x = np.zeros((24, 784), np.float32)
-    try:
-        for _, put in threads.pools():
-            put(2)
-        step({"x": x, "y": np.zeros(24, int)}, objective, 0.01)
-        assert seen == [[1] * len(had)]
+    with two_threads():
+        list(train(lenet(np.random.default_rng(13)), {"x": x, "y": np.zeros(24, int)}, objective, optimiser=SGD(0.01),
+                   settings=TrainingSettings(1, 24), rng=np.random.default_rng(0)))
+        assert counts == [[1] * len(libraries())]
         monkeypatch.setattr(products, "stack", noted)
         for rows in (12, 24):                               # predicting and gradients alone; without a second lane, too
             space = Workspace(lenet(np.random.default_rng(13)), rows)
-            seen.clear()
+            counts.clear()
             space.forward(x[:rows])
-            forward = len(seen)
+            forward = len(counts)
             space.backward({9: np.ones((rows, 10))})
-            assert 0 < forward < len(seen)
-            assert seen == [[1] * len(had)] * len(seen)
-        assert [get() for get, _ in threads.pools()] == [2] * len(had)
-    finally:
-        for (_, put), count in zip(threads.pools(), had, strict=True):
-            put(count)
+            assert 0 < forward < len(counts)
+            assert counts == [[1] * len(libraries())] * len(counts)
+        assert [get() for get, _ in libraries()] == [2] * len(libraries())
 
 
-def test_blas_has_its_threads_back_from_several_users():
-    """The first to come is not the last to go, and one who comes in between saw one thread."""
-    quiet, had = threads.Quiet(), [get() for get, _ in threads.pools()]
-    try:
-        for _, put in threads.pools():
-            put(2)
-        quiet.__enter__()
-        other = threading.Thread(target=quiet.__enter__)
-        other.start()
-        other.join()
-        quiet.__exit__()
-        assert [get() for get, _ in threads.pools()] == [1] * len(had)
-        quiet.__exit__()
-        assert [get() for get, _ in threads.pools()] == [2] * len(had)
-    finally:
-        for (_, put), count in zip(threads.pools(), had, strict=True):
-            put(count)
+@pytest.mark.parametrize(("widths", "batch", "shared"),
+                         [([64, 300, 100, 10], 64, False), ([64, 300, 100, 10], 4096, False),
+                                                         ([784, 300, 100, 10], 32, True),
+                                                         ([784, 300, 100, 10], 8, False)])
+@pytest.mark.parametrize("chosen", [None, 2])
+def test_dense_products_too_small_to_share_run_on_one_thread(widths, batch, shared, chosen, monkeypatch):
+    """784 · 300 · 32 = 7.5 million multiply-accumulates are shared, 300 · 100 · 128 = 3.8 million not; a number that
+    the user chose stays."""
+    monkeypatch.setattr(blas_threads, "user_threads", lambda: chosen)
+    counts = []
 
-
-def test_both_libraries_can_be_told():
-    """As they come from the package index on most systems: with an OpenBLAS each."""
-    names = [package.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"] for package in (np, scipy)]
-    assert len(threads.pools()) == sum("openblas" in name for name in names)
+    def objective(activations, batch):
+        counts.append([get() for get, _ in libraries()])
+        return classification(activations, batch)
+    x, expected = np.zeros((batch, widths[0]), np.float32), [2 if shared or chosen else 1] * len(libraries())
+    with two_threads():
+        list(train(perceptron(widths, np.random.default_rng(0)), {"x": x, "y": np.zeros(batch, int)}, objective,
+                   settings=TrainingSettings(2, batch), rng=np.random.default_rng(0)))
+        assert counts == [expected] * 2
+        assert [get() for get, _ in libraries()] == [2] * len(libraries())
 
 
 @pytest.mark.parametrize("rows", [20, 30])
@@ -473,25 +480,6 @@ def test_layers_of_another_dtype_in_between(rows):
     close(Workspace(maps, rows).forward(x)[-1], maps(x.astype(np.float32))[0][-1], np.float32, cancel=10)
 
 
-def test_blas_has_its_threads_back():
-    """Also where what is computed fails, and of one inside another."""
-    quiet, had = threads.Quiet(), [get() for get, _ in threads.pools()]
-
-    def fails():
-        with quiet, quiet:
-            assert [get() for get, _ in threads.pools()] == [1] * len(had)
-            raise ZeroDivisionError
-    try:
-        for _, put in threads.pools():
-            put(2)
-        with pytest.raises(ZeroDivisionError):
-            fails()
-        assert [get() for get, _ in threads.pools()] == [2] * len(had)
-    finally:
-        for (_, put), count in zip(threads.pools(), had, strict=True):
-            put(count)
-
-
 def test_the_second_thread_hands_on_what_is_raised_there():
     pair = threads.Pair()
 
@@ -499,31 +487,6 @@ def test_the_second_thread_hands_on_what_is_raised_there():
         raise InputError("from the other side")
     with pytest.raises(InputError, match="other side"):
         pair.both(lambda: None, fails)
-
-
-@pytest.mark.parametrize(("said", "expected"), [("1", 1), ("2", 2), ("64", 2), ("", 2), ("many", 2)])
-def test_threads_are_as_many_as_blas_may_have(said, expected, monkeypatch):
-    monkeypatch.setenv("OPENBLAS_NUM_THREADS", said)
-    monkeypatch.setattr(threads.os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
-    for told, at_most in ((2, 2), (1, 1), (0, 1)):          # so many of the two libraries can be told to use one thread
-        monkeypatch.setattr(threads, "pools", lambda told=told: [(None, None)] * told)
-        assert threads.threads() == min(expected, at_most)
-    monkeypatch.setattr(threads, "pools", lambda: [(None, None)] * 2)
-    monkeypatch.setattr(threads.os, "sched_getaffinity", lambda _: {0}, raising=False)
-    assert threads.threads() == 1
-
-
-@pytest.mark.parametrize("found", [lambda _: object(), lambda _: (_ for _ in ()).throw(OSError("no such library"))],
-                         ids=["other", "none"])
-def test_a_blas_that_nobody_knows_is_left_alone(found, monkeypatch):
-    threads.pools.cache_clear()
-    monkeypatch.setattr(threads.ctypes, "CDLL", found)
-    try:
-        assert threads.pools() == []
-        with threads.quiet:
-            pass
-    finally:
-        threads.pools.cache_clear()
 
 
 @pytest.mark.parametrize("n", [1, 11, 65, 300])
@@ -566,6 +529,16 @@ def test_parameters_are_views_of_one_vector_in_either_layout(shape):
     close(workspace.forward(x)[-1], doubled(x)[0][-1], np.float64)
 
 
+def test_two_halves_need_two_cores_and_a_blas_that_can_be_told(monkeypatch):
+    for user, known, cores, expected in ((None, 2, 3, 2), (2, 2, 3, 2), (64, 2, 3, 2), (1, 2, 3, 1), (None, 1, 3, 1),
+                                         (None, 0, 3, 1), (None, 2, 1, 1)):
+        monkeypatch.setattr(threads, "user_threads", lambda user=user: user)
+        monkeypatch.setattr(threads, "libraries", lambda known=known: [(None, None)] * known)
+        monkeypatch.setattr(threads.os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)),
+                            raising=False)
+        assert threads.threads() == expected
+
+
 def test_a_first_batch_may_be_smaller_than_later_ones():
     rng = np.random.default_rng(1)
     network = Network([dense_layer(3, 4, rng, np.float64), Layer("relu"), dense_layer(4, 2, rng, np.float64)])
@@ -573,6 +546,26 @@ def test_a_first_batch_may_be_smaller_than_later_ones():
     for n in (2, 6, 1):
         x = rng.standard_normal((n, 3))
         close(workspace.forward(x)[-1], network(x)[0][-1], np.float64)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize(("decay", "momentum"), [(0.0, 0.9), (0.03, 0.5), (0.01, 0.0)])
+def test_the_velocity_in_the_gradient_is_that_of_the_plain_update(decay, momentum, dtype):
+    """Eight updates: gemm's β against optimisers.SGDState on the gradients of the plain network."""
+    rng = np.random.default_rng(17)
+    network = Network([dense_layer(5, 7, rng, dtype), Layer("relu"),
+                       Layer("batch_norm", (np.ones(7, dtype), np.zeros(7, dtype))), dense_layer(7, 3, rng, dtype)])
+    optimiser = SGD(0.1, momentum, decay=decay)
+    fast, plain = Workspace(network, 6), Workspace(network, 6)
+    state, plain_state = fast.begin(optimiser, separate=False), plain.begin(optimiser, separate=True)
+    assert type(state) is not type(plain_state)
+    for rate in (0.1, 0.05, 0.2, 0.1, 0.01, 0.1, 0.15, 0.1):
+        x, d = rng.standard_normal((6, 5)).astype(dtype), rng.standard_normal((6, 3)).astype(dtype) / 6
+        for space, own in ((fast, state), (plain, plain_state)):
+            space.forward(x)
+            space.backward({4: d})
+            assert own.update(space.parameters, space.gradient, rate) == pytest.approx(rate / (1 - momentum))
+        close(fast.parameters, plain.parameters, dtype, cancel=10)
 
 
 def test_adopt_takes_over_running_moments():

@@ -1,0 +1,100 @@
+"""The number of threads that BLAS uses: one, where products are too small to share.
+
+OpenBLAS shares out all products but the smallest, and threads that wait for one another keep a core busy meanwhile.
+Alone on a machine this gains little in small products. Beside other processes each wait lasts until the other thread
+gets a core again, milliseconds in place of microseconds: the activations of 64-300-100-10 at batch 64 take 0.1 ms on
+one thread, and on two beside two busy processes 76 ms. The number of threads is the whole process's; whoever sets
+OPENBLAS_NUM_THREADS is obeyed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import os
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from typing import Any
+
+SHARED = 4_000_000
+"""Multiply-accumulates of a product from which on BLAS may share it among its threads."""
+
+FACTORED = 1000
+"""Order of a matrix from which on BLAS may share the work of factorising it: threads meet there once for every few
+columns."""
+
+Library = tuple[Callable[[], int], Callable[[int], Any]]
+
+
+@cache
+def libraries() -> list[Library]:
+    """(get, set) of the number of threads of each BLAS in the process: NumPy's and SciPy's are often two.
+
+    By threadpoolctl where it is installed; without it, those that are OpenBLAS.
+    """
+    for module in ("numpy._core._multiarray_umath", "scipy.linalg.cython_blas"):
+        importlib.import_module(module)
+    try:
+        controller = importlib.import_module("threadpoolctl").ThreadpoolController().select(user_api="blas")
+        return [(each.get_num_threads, each.set_num_threads) for each in controller.lib_controllers]
+    except (ImportError, AttributeError):
+        return openblas()
+
+
+def openblas() -> list[Library]:
+    """(get, set) for NumPy's BLAS and for SciPy's, as far as each is an OpenBLAS."""
+    found: list[Library] = []
+    for module in ("numpy._core._multiarray_umath", "scipy.linalg.cython_blas"):
+        with contextlib.suppress(OSError):
+            library = ctypes.CDLL(str(importlib.import_module(module).__file__))    # finds what it links to, too
+            names = [f"{first}openblas_{{}}_num_threads{last}" for first in ("scipy_", "") for last in ("", "64_")]
+            found += [(library[n.format("get")], library[n.format("set")]) for n in names
+                      if hasattr(library, n.format("set"))]
+    return found
+
+
+@cache
+def user_threads() -> int | None:
+    """OPENBLAS_NUM_THREADS, which OpenBLAS reads once, when it is loaded; None where it is no positive number."""
+    text = os.environ.get("OPENBLAS_NUM_THREADS", "")
+    return int(text) if text.isdigit() and int(text) else None
+
+
+class SingleThread:
+    """``with single_thread:`` is the time in which every BLAS uses one thread.
+
+    The first to enter, in whatever thread of the process, notes the numbers of threads; the last to leave sets them
+    back.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.inside, self.before = threading.Lock(), 0, list[int]()
+
+    def __enter__(self) -> None:
+        with self.lock:
+            self.inside += 1
+            if self.inside == 1:
+                self.before = [get() for get, _ in libraries()]
+                for _, put in libraries():
+                    put(1)
+
+    def __exit__(self, *raised: object) -> None:
+        with self.lock:
+            self.inside -= 1
+            if not self.inside:
+                for (_, put), count in zip(libraries(), self.before, strict=True):
+                    put(count)
+
+
+single_thread = SingleThread()
+
+
+def threads_for(macs: float = 0, *, order: int = 0) -> AbstractContextManager[None]:
+    """Context for products of at most ``macs`` multiply-accumulates, and for factorising matrices of this ``order``.
+
+    One thread, unless either is worth sharing or the user chose the number.
+    """
+    return nullcontext() if macs >= SHARED or order >= FACTORED or user_threads() else single_thread
