@@ -75,9 +75,9 @@ def slim(
     start, gates = gated(teacher, keep_inputs)
     network = start
     for record in train(start, {"x": data.x_train, "y": data.y_train},
-                        Distillation(labels=recipe.labels, temperature=recipe.temperature),
-                        epochs=epochs, rng=rng, batch=recipe.batch,
-                        optimiser=SGD(recipe.student_rate, decay=recipe.student_decay),
+                        Distillation(labels=recipe.label_weight, temperature=recipe.temperature),
+                        epochs=epochs, rng=rng, batch=recipe.batch_size,
+                        optimiser=SGD(recipe.student_learning_rate, decay=recipe.student_weight_decay),
                         augment=transfer, refresh=recipe.refresh, clip=recipe.clip,
                         penalties=dict.fromkeys(gates, L1(STRENGTH))):                                           # (I24)
         network = record.network
