@@ -38,6 +38,20 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; {self.prog} --help says what can be given")
 
 
+class Renamed(argparse.Action):
+    """An option of version 0.1 that has another name now: it works, and a sentence on stderr says the new one."""
+
+    def __init__(self, *arguments: Any, new: str, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.new = new
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any,
+                 option: str | None = None) -> None:
+        """The value goes where that of the new option goes."""
+        complain(f"{option} is now called {self.new}; the old name works in this version only")
+        setattr(namespace, self.dest, values)
+
+
 def whole(least: int, most: int = 10**12) -> Callable[[str], int]:
     """A reader of whole numbers in a range."""
     def read(text: str) -> int:
@@ -93,8 +107,10 @@ def parser() -> Parser:
                           help="passes over the data in the last distillation; 0: the student is not trained, its "
                                "layers are refitted alone")
     compress.add_argument("--teacher", metavar="FILE", help="a network that npkd saved; without it one is trained")
-    compress.add_argument("--tutor", metavar="FILE",
+    compress.add_argument("--distil-from", metavar="FILE",
                           help="a better network that npkd saved, whose answers are learnt in the teacher's place")
+    compress.add_argument("--tutor", dest="distil_from", action=Renamed, new="--distil-from", metavar="FILE",
+                          help=argparse.SUPPRESS)
     compress.add_argument("--target", default="macs=10%", metavar="KIND=NUMBER",
                           help="macs=N, neurons=N, parameters=N or bytes=N (N%%: of the teacher's), widths=N-N "
                                "(neurons a layer, inputs "

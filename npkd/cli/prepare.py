@@ -36,8 +36,8 @@ class Plan:
 
     data        scaled as the teacher wants it
     teacher     the given one, ready for this data; None where one is trained
-    tutor       the given one, which takes the data as it is scaled here, None where the teacher is asked;   tutor_model
-                as it came
+    distil_from     the network whose answers are learnt, on the data as it is scaled here; None: the teacher's are
+    distil_from_model   the same as its file holds it
     about       what its file says of itself
     target      None for "train"
     split_seed  drew the validation part: the seed of the run, or the one that the given teacher was trained with
@@ -50,8 +50,8 @@ class Plan:
     about: Mapping[str, Any]
     target: Target | None
     split_seed: int
-    tutor: Network | None = None
-    tutor_model: Model | None = None
+    distil_from: Network | None = None
+    distil_from_model: Model | None = None
 
     @property
     def split(self) -> dict[str, int]:
@@ -88,8 +88,8 @@ def prepare(settings: Settings, progress: Progress) -> Plan:
             data = load_data(settings.data, seed=seed)
         network = fitting(model, data, f"teacher: {settings.teacher}")
         data = rescaled(data, model.scaling)
-    better = load_model(settings.tutor) if settings.tutor is not None else None
-    tutor = tutoring(better, data, seed, f"tutor: {settings.tutor}") if better else None
+    better = load_model(settings.distil_from) if settings.distil_from is not None else None
+    distil_from = logit_source(better, data, seed, f"distil_from: {settings.distil_from}") if better else None
     epochs = settings.epochs if settings.command == "compress" else None
     # else a moved pixel would mean something else
     even = np.ptp(data.scaling.offset) == 0 and np.ptp(data.scaling.factor) == 0
@@ -107,7 +107,7 @@ def prepare(settings: Settings, progress: Progress) -> Plan:
     goal = target.parse(settings.target, widths_of(model_of), settings.keep_inputs, geometry(model_of))
     if network is not None:
         countable(network, goal, f"teacher: {settings.teacher}")
-    return Plan(settings, data, numbers, network, about, goal, seed, tutor, better)
+    return Plan(settings, data, numbers, network, about, goal, seed, distil_from, better)
 
 
 def split_seed(about: Mapping[str, Any], data: Data, seed: int) -> int:
@@ -123,7 +123,7 @@ def split_seed(about: Mapping[str, Any], data: Data, seed: int) -> int:
     return theirs if same and type(theirs) is int and theirs >= 0 else seed
 
 
-def tutoring(model: Model, data: Data, seed: int, who: str) -> Network:
+def logit_source(model: Model, data: Data, seed: int, who: str) -> Network:
     """The network of a model, ready to answer for this data as it is scaled; ``seed`` drew the data's validation part.
 
     Raises InputError where it does not fit the data, or says that it was trained on what is held out here.

@@ -83,12 +83,12 @@ class Recorder:
         save_model(self.folder / f"{name}.npz", Model(network, plan.data.scaling, about))
         if not self.saved:
             old = ["summary.json", "history.jsonl", "report.html", *(f"figures/{key}.png" for key in page.CAPTIONS)]
-            for stale in old + (["student.npz", "tutor.npz"] if name == "teacher" else []):
+            for stale in old + (["student.npz", "distil_from.npz"] if name == "teacher" else []):
                 with contextlib.suppress(OSError):
                     (self.folder / stale).unlink()
-            if plan.tutor_model is not None:
+            if plan.distil_from_model is not None:
                 # the file that was given may be one that this run writes
-                save_model(self.folder / "tutor.npz", plan.tutor_model)
+                save_model(self.folder / "distil_from.npz", plan.distil_from_model)
         self.saved[name] = network
 
     def write_history(self) -> None:
@@ -116,7 +116,7 @@ class Recorder:
                  settings.target]
         words += ["--epochs", str(settings.epochs)] if settings.epochs is not None else []
         words += ["--keep-inputs"] * settings.keep_inputs
-        words += ["--tutor", f"{self.folder / 'tutor'}.npz"] if settings.tutor is not None else []
+        words += ["--distil-from", f"{self.folder / 'distil_from'}.npz"] if settings.distil_from is not None else []
         return f"{said}; to go on: {shlex.join([*words, '--seed', str(settings.seed), '--out', str(self.folder)])}"
 
 
@@ -158,7 +158,7 @@ def compress(plan: Plan, recorder: Recorder, rng: np.random.Generator) -> dict[s
         teacher = stages.train_teacher(plan.data, plan.recipe, rng, recorder, state)
     state.teacher = teacher
     recorder.save("teacher", teacher)
-    stages.compress(plan.data, goal, plan.recipe, rng, teacher=teacher, tutor=plan.tutor,
+    stages.compress(plan.data, goal, plan.recipe, rng, teacher=teacher, distil_from=plan.distil_from,
                       keep_inputs=plan.settings.keep_inputs, progress=recorder, state=state)
     assert state.student is not None
     recorder.checkpoint()

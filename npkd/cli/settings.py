@@ -25,7 +25,7 @@ class Settings:
     network         what is trained: "perceptron" or "lenet5";   hidden  the perceptron's hidden widths, None: the
                     recipe's
     teacher         compress: the file of a trained network; None: one is trained
-    tutor           compress: the file of a better network, of any kind, whose answers are learnt in the place of the
+    distil_from     compress: the file of a better network, of any kind, whose answers are learnt in the place of the
                     teacher's; or None
     target          compress: how small, see npkd.pipeline.target
     keep_inputs     compress: no input is removed
@@ -42,7 +42,7 @@ class Settings:
     network: str = "perceptron"
     hidden: tuple[int, ...] | None = None
     teacher: str | None = None
-    tutor: str | None = None
+    distil_from: str | None = None
     target: str = "macs=10%"
     keep_inputs: bool = False
     dropout: float = 0.0
@@ -59,7 +59,7 @@ class Settings:
             raise InputError(f"settings: got a teacher and the network {self.network}; give one of them, the network "
                              f"is for a teacher that is "
                              "trained here")
-        if self.tutor is not None:
+        if self.distil_from is not None:
             stages.teachable(self.epochs)
         if not 0 <= self.dropout < 1:
             raise InputError(f"settings: dropout is {self.dropout}; it must be at least 0 and below 1")

@@ -39,13 +39,17 @@ UNTRAINED = "nothing: it was not trained"
 
 def augmentation(recipe: Recipe, *, compressed: bool) -> dict[str, str]:
     """What the networks were shown besides the examples, in words."""
-    moved = f"pictures moved by up to {recipe.jitter} pixels" if recipe.jitter else ""
+    moved = f"pictures moved by up to {recipe.max_shift} pixels" if recipe.max_shift else ""
     mixed = (
-        f"inputs mixed in pairs (share drawn from Beta({recipe.mix:g}, {recipe.mix:g})), labelled by the teacher"
-        if recipe.mix else ""
+        f"inputs mixed in pairs (share drawn from Beta({recipe.mixup_alpha:g}, {recipe.mixup_alpha:g})), labelled by "
+        f"the teacher"
+        if recipe.mixup_alpha else ""
     )
-    noise = f"Gaussian noise of deviation {recipe.noise:g} on the scaled inputs" if recipe.noise else ""
-    worst = f"each input also moved by {recipe.adversary:g} to where the loss rises fastest" if recipe.adversary else ""
+    noise = f"Gaussian noise of deviation {recipe.noise_std:g} on the scaled inputs" if recipe.noise_std else ""
+    worst = (
+        f"each input also moved by {recipe.adversarial_eps:g} to where the loss rises fastest"
+        if recipe.adversarial_eps else ""
+    )
     words = {"teacher": "; ".join(filter(None, [moved, noise])) or "none"}
     student = "; ".join(filter(None, [moved, mixed, noise, worst])) or "none"
     return words | {"student": student if recipe.trained else UNTRAINED} if compressed else words
@@ -56,8 +60,8 @@ def command(settings: Settings) -> str:
     words = ["npkd", settings.command, "--data", Path(settings.data).name]
     if settings.teacher is not None:
         words += ["--teacher", Path(settings.teacher).name]
-    if settings.tutor is not None:
-        words += ["--tutor", Path(settings.tutor).name]
+    if settings.distil_from is not None:
+        words += ["--distil-from", Path(settings.distil_from).name]
     if settings.command == "compress":
         words += ["--target", settings.target]
     if settings.epochs is not None:
@@ -102,12 +106,12 @@ def of_compression(plan: Plan, target: Target, state: State) -> dict[str, Any]:
     assert state.student is not None
     teacher, by_teacher = judged(state.teacher, plan.data)
     student, by_student = judged(state.student, plan.data)
-    file, tutor = plan.settings.teacher, plan.settings.tutor
+    file, distil_from = plan.settings.teacher, plan.settings.distil_from
     return general(plan) | {
         "teacher_file": None if file is None else Path(file).name,
-        "tutor": None if plan.tutor is None else {
-            "file": Path(str(tutor)).name, "widths": plan.tutor.widths,
-            "test_error": stages.error_rate(plan.tutor, plan.data.x_test, plan.data.y_test)},
+        "distil_from": None if plan.distil_from is None else {
+            "file": Path(str(distil_from)).name, "widths": plan.distil_from.widths,
+            "test_error": stages.error_rate(plan.distil_from, plan.data.x_test, plan.data.y_test)},
         "target": {"words": plan.settings.target, "kind": target.kind, "bound": target.bound},
         "teacher": teacher,
         "student": student,

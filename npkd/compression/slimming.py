@@ -74,11 +74,11 @@ def slim(
     """
     start, gates = gated(teacher, keep_inputs)
     *_, last = train(start, {"x": data.x_train, "y": data.y_train},
-                     Distillation(labels=recipe.labels, temperature=recipe.temperature),
+                     Distillation(labels=recipe.label_weight, temperature=recipe.temperature),
                      # (I24)
-                     optimiser=SGD(recipe.student_rate, decay=recipe.student_decay),
+                     optimiser=SGD(recipe.student_learning_rate, decay=recipe.student_weight_decay),
                      penalties=dict.fromkeys(gates, L1(STRENGTH)),
-                     settings=TrainingSettings(epochs, recipe.batch, clip=recipe.clip, augmentation=transfer,
+                     settings=TrainingSettings(epochs, recipe.batch_size, clip=recipe.clip, augmentation=transfer,
                                                refresh=recipe.refresh), rng=rng)
     plain, sizes = opened(last.network, gates)
     return plain, sizes if len(gates) == len(dependency_groups(plain)) else [np.ones(plain.widths[0]), *sizes]

@@ -20,8 +20,8 @@ class Record:
     """A record to beat: at most ``bar`` % test error in the mean over seeds, with at most ``macs`` of a ``kind``, see
     Setting.
 
-    name        what it is;   teacher  a key of the experiment's TEACHERS;   tutored  whether a better network's answers
-                are learnt
+    name        what it is;   teacher  a key of the experiment's TEACHERS;   distil_from  whether a better network's
+                answers are learnt
     """
 
     name: str
@@ -31,12 +31,12 @@ class Record:
     recipe: Recipe
     keep_inputs: bool = False
     kind: str = "macs"
-    tutored: bool = False
+    distil_from: bool = False
 
-    def run(self, taught: TeacherSetting, tutor: TeacherSetting | None = None) -> Setting:
-        """The run that is held against it; ``tutor`` is asked where the record is ``tutored``."""
+    def run(self, taught: TeacherSetting, distil_from: TeacherSetting | None = None) -> Setting:
+        """The run that is held against it; ``distil_from`` is what it learns from where the record says so."""
         return Setting(taught, "ours", self.macs, self.recipe, self.keep_inputs, kind=self.kind,
-                       tutor=tutor if self.tutored else None)
+                       distil_from=distil_from if self.distil_from else None)
 
 
 class Experiment(Protocol):

@@ -39,7 +39,7 @@ TEACHERS: dict[str, Recipe] = {
 UNMOVED = for_examples(EXAMPLES)
 """The default recipe for data that is no picture: inputs mixed in pairs, nothing moved."""
 
-COMPARISON = replace(PICTURES, rounds=31, round_epochs=1, final_epochs=30, student_rate=0.05)
+COMPARISON = replace(PICTURES, rounds=31, round_epochs=1, final_epochs=30, student_learning_rate=0.05)
 """The distillation of the comparison: 60 epochs, 30 of them between removals; a lower rate suits so few, for all
 methods (validation data)."""
 
@@ -64,7 +64,8 @@ AT_LAST = replace(PICTURES, all_at_last=True)
 """The records' recipe: the default one, but the last distillation sees all 60,000 pictures, as the published ones
 did."""
 
-LIKE_FOR_LIKE = replace(UNMOVED, mix=0.0, adversary=0.4, student_decay=2e-4, labels=1.0, all_at_last=True)
+LIKE_FOR_LIKE = replace(UNMOVED, mixup_alpha=0.0, adversarial_eps=0.4, student_weight_decay=2e-4, label_weight=1.0,
+                        all_at_last=True)
 """The same where nothing is moved: the student learns against an adversary (T11), which needs no knowledge of pictures;
 the labels count as much as a teacher that knows little more. All on validation data."""
 
@@ -74,13 +75,13 @@ RECORDS = (
     Record("best, VIBNet's size", "moved", 9_560, 1.30, AT_LAST),
     Record("best, smaller", "moved", 6_000, 1.60, AT_LAST),
     Record("best, a tenth", "moved", 27_000, 1.00, AT_LAST),
-    Record("tutored, smaller", "moved", 6_000, 1.60, AT_LAST, tutored=True),
-    Record("tutored, a tenth", "moved", 27_000, 1.00, AT_LAST, tutored=True),
-    Record("tutored, the size of RigL+ (moonshot)", "moved", 3_100, 1.60, AT_LAST, tutored=True),
-    Record("tutored, all inputs kept", "moved", 60_000, 1.43, AT_LAST, keep_inputs=True, tutored=True),
+    Record("from a LeNet-5, smaller", "moved", 6_000, 1.60, AT_LAST, distil_from=True),
+    Record("from a LeNet-5, a tenth", "moved", 27_000, 1.00, AT_LAST, distil_from=True),
+    Record("from a LeNet-5, RigL+'s size (moonshot)", "moved", 3_100, 1.60, AT_LAST, distil_from=True),
+    Record("from a LeNet-5, all inputs kept", "moved", 60_000, 1.43, AT_LAST, keep_inputs=True, distil_from=True),
 )
-"""The bars; each recipe is the record's own. Tutored: the network that is compressed is the same, the answers that are
-learnt are those of a LeNet-5 trained on the same part and moved likewise."""
+"""The bars; each recipe is the record's own. From a LeNet-5: the network that is compressed is the same, the answers
+that are learnt are those of a LeNet-5 trained on the same part and moved likewise."""
 
 
 def teacher(kind: str, seed: int) -> TeacherSetting:

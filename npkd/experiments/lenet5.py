@@ -37,7 +37,7 @@ TEACHERS: dict[str, Recipe] = {
 }
 """Like for like: a 20-50-500 net without augmentation; the same with pictures moved by a pixel."""
 
-COMPARISON = replace(PICTURES, rounds=11, round_epochs=1, final_epochs=10, labels=0.0, clip=10.0)
+COMPARISON = replace(PICTURES, rounds=11, round_epochs=1, final_epochs=10, label_weight=0.0, clip=10.0)
 """The distillation of the comparison: 20 epochs, 10 of them between removals. What is distilled learns the teacher's
 answers alone, clipped as for the perceptron."""
 
@@ -56,7 +56,7 @@ AT_LAST = replace(PICTURES, all_at_last=True)
 """The records' recipe: the default one, but the last distillation sees all 60,000 pictures, as the published ones
 did."""
 
-LIKE_FOR_LIKE = replace(AT_LAST, jitter=0, adversary=0.7)
+LIKE_FOR_LIKE = replace(AT_LAST, max_shift=0, adversarial_eps=0.7)
 """The same where nothing is moved: half of what the student learns from is moved to its worst (T11), which needs no
 knowledge of pictures. ε was chosen on validation data (docs/14)."""
 

@@ -90,23 +90,23 @@ class Given:
 
 
 def make(setting: Setting, data: Data, teacher: Network, given: Given | None, rng: np.random.Generator,
-         progress: Progress, tutor: Network | None = None) -> Made:
-    """The student of a setting; ``tutor`` as in pipeline.compress. The test part of ``data`` is not looked at.
+         progress: Progress, distil_from: Network | None = None) -> Made:
+    """The student of a setting; ``distil_from`` as in pipeline.compress. The test part of ``data`` is not looked at.
 
-    Raises InputError for a method that is not known, where other methods than ours get a tutor, and where one that
-    trains gets no epochs.
+    Raises InputError for a method that is not known, where other methods than ours get ``distil_from``, and where one
+    that trains gets no epochs.
     """
     state = State(teacher=teacher, student=teacher)
     if setting.method == "ours":
         if given is not None:
             raise InputError("experiments: our method was given widths of another run; it finds its own")
-        stages.compress(data, goal(setting, teacher), setting.recipe, rng, teacher=teacher, tutor=tutor,
+        stages.compress(data, goal(setting, teacher), setting.recipe, rng, teacher=teacher, distil_from=distil_from,
                           keep_inputs=setting.keep_inputs, progress=progress, state=state)
         assert state.student is not None
         return Made(state.student, [out.student.widths for out in state.rounds])
-    if tutor is not None:
-        raise InputError(f"experiments: {setting.method} was given a tutor; it learns from its teacher, as all that "
-                         f"are compared")
+    if distil_from is not None:
+        raise InputError(f"experiments: {setting.method} was given distil_from; it learns from its teacher, as all "
+                         f"that are compared")
     if setting.method.startswith(("slimming", "scratch")) and not setting.epochs:
         raise InputError(f"experiments: {setting.method} was given no epochs; it is a way to train")
     if setting.method.startswith("slimming"):
@@ -169,8 +169,8 @@ def in_rounds(
         student = method.removal(student, x, y, widths, own)
         path.append(student.widths)
         if r < recipe.rounds and recipe.round_epochs:
-            student = distil(student, recipe.round_epochs, recipe.student_rate / 2, f"round {r}")
-    return Made(distil(student, recipe.final_epochs, recipe.student_rate, "final distillation"), path)
+            student = distil(student, recipe.round_epochs, recipe.student_learning_rate / 2, f"round {r}")
+    return Made(distil(student, recipe.final_epochs, recipe.student_learning_rate, "final distillation"), path)
 
 
 def slimmed(
@@ -191,7 +191,8 @@ def slimmed(
     widths = shared(setting, student, data, setting.macs, across) if given is None else asked(given, 1, 1, student)
     student = cut(student, [best(s, w) for s, w in zip(score, widths, strict=True)])
     widths = student.widths
-    student = stages.imitate(student, teacher, data, recipe, max(setting.epochs - first, 1), recipe.student_rate, rng,
+    student = stages.imitate(student, teacher, data, recipe, max(setting.epochs - first, 1),
+                             recipe.student_learning_rate, rng,
                                progress,
                                "final distillation", state, transfer)
     return Made(student, [widths])
@@ -219,7 +220,8 @@ def from_scratch(
         labelled: Recipe = replace(setting.recipe, teacher_epochs=setting.epochs)
         student = stages.train_teacher(data, labelled, rng, progress, state, student)
     else:
-        student = stages.imitate(student, teacher, data, setting.recipe, setting.epochs, setting.recipe.student_rate,
+        student = stages.imitate(student, teacher, data, setting.recipe, setting.epochs,
+                                 setting.recipe.student_learning_rate,
                                    rng, progress,
                                    "distillation", state)
     return Made(student, [student.widths])

@@ -44,7 +44,9 @@ CONVOLUTIONS = View("LeNet-5 on MNIST", LENET5, 0.4, 2, 20)
 
 def kind_of(row: Row) -> str:
     """What a row's student had to learn from, one of KINDS."""
-    return KINDS["v"] if row.get("teacher") == "plain" else KINDS["^"] if row.get("tutored") else KINDS["o"]
+    if row.get("teacher") == "plain":
+        return KINDS["v"]
+    return KINDS["^" if row.get("distil_from", row.get("tutored")) else "o"]        # "tutored": rows of version 0.1
 
 
 def pareto(comparison: Sequence[Row], records: Sequence[Row], view: View = PERCEPTRON) -> Figure:

@@ -78,18 +78,18 @@ def finish(unit: Unit, folder: Path) -> dict[str, Any]:
     if unit.widths_of is not None:
         followed = finish(unit.widths_of, folder)
         given = Given(followed["path"], followed["inputs"])
-    tutor = teacher_of(unit.tutor, folder, data)[0] if unit.tutor else None
-    return run(unit, data, teacher, tutor, about, given, folder)
+    distil_from = teacher_of(unit.distil_from, folder, data)[0] if unit.distil_from else None
+    return run(unit, data, teacher, distil_from, about, given, folder)
 
 
 def run(
-    unit: Setting, data: Data, teacher: Network, tutor: Network | None, about: dict[str, Any], given: Given | None,
-    folder: Path
+    unit: Setting, data: Data, teacher: Network, distil_from: Network | None, about: dict[str, Any],
+    given: Given | None, folder: Path
 ) -> dict[str, Any]:
     """Run a setting now and keep the result."""
     began = time.perf_counter()
     rng = np.random.default_rng([unit.teacher.seed, 1])
-    made = make(unit, blind(data, unit.teacher.examples), teacher, given, rng, NoProgress(), tutor)
+    made = make(unit, blind(data, unit.teacher.examples), teacher, given, rng, NoProgress(), distil_from)
     size = cost.of(made.student)
     result = {**errors(made.student, data), "widths": made.student.widths, "macs": size.macs,
               "parameters": size.parameters, "path": made.path,

@@ -25,6 +25,13 @@ LATER: Mapping[str, object] = {"network": "perceptron", "statistics": 0, "spare"
 """Fields that came later than the first runs, and what those did. With these values they are not in the hash: older
 runs keep their names."""
 
+OLD_NAMES: Mapping[str, str] = {
+    "distil_from": "tutor", "learning_rate": "rate", "weight_decay": "decay", "batch_size": "batch",
+    "label_weight": "labels", "student_learning_rate": "student_rate", "student_weight_decay": "student_decay",
+    "noise_std": "noise", "mixup_alpha": "mix", "max_shift": "jitter", "adversarial_eps": "adversary",
+    "balance_exponent": "spare"}
+"""Names of fields as they were when the first runs were stored: hashes and files go on using them."""
+
 
 @dataclass(frozen=True)
 class TeacherSetting:
@@ -55,7 +62,7 @@ class Setting:
     widths_of       None: the method shares the budget over the layers itself. Else the run of our method whose widths,
                     round by round, it gets; networks from scratch get its inputs too
     kind            what is counted: "macs", "parameters" (weights and biases), or another of target.SIZES
-    tutor           None, or a better network, of any kind, trained on the same part, whose answers are learnt in the
+    distil_from     None, or a better network, of any kind, trained on the same part, whose answers are learnt in the
                     place of the teacher's
     """
 
@@ -66,12 +73,12 @@ class Setting:
     keep_inputs: bool = False
     widths_of: Setting | None = None
     kind: str = "macs"
-    tutor: TeacherSetting | None = None
+    distil_from: TeacherSetting | None = None
 
     def __post_init__(self) -> None:
-        one, other = self.teacher, self.tutor
+        one, other = self.teacher, self.distil_from
         if other is not None and (one.data, one.examples, one.seed) != (other.data, other.examples, other.seed):
-            raise InputError(f"setting: the tutor learns {other.data} with seed {other.seed}, the teacher {one.data} "
+            raise InputError(f"setting: distil_from learns {other.data} with seed {other.seed}, the teacher {one.data} "
                              f"with seed {one.seed}; "
                              "data, examples and seed must agree, or one of them knows the other's validation part")
 
@@ -86,7 +93,7 @@ Unit = TeacherSetting | Setting
 
 def named(unit: Unit | Recipe) -> dict[str, Any]:
     """All fields of a setting, those of what it holds too, without those that are as LATER says."""
-    found = {field.name: getattr(unit, field.name) for field in fields(unit)}
+    found = {OLD_NAMES.get(field.name, field.name): getattr(unit, field.name) for field in fields(unit)}
     return {name: named(value) if isinstance(value, Setting | TeacherSetting | Recipe) else value
             for name, value in found.items() if name not in LATER or value != LATER[name]}
 

@@ -29,7 +29,7 @@ def waves(settings: Sequence[Setting]) -> list[list[Unit]]:
 
     followed = [s.widths_of for s in settings if s.widths_of is not None]
     own = [s for s in settings if s.widths_of is None]
-    taught = [unit for s in settings for unit in (s.teacher, s.tutor) if unit is not None]
+    taught = [unit for s in settings for unit in (s.teacher, s.distil_from) if unit is not None]
     return [once(taught), once([*followed, *own]), once([s for s in settings if s.widths_of is not None])]
 
 
@@ -68,7 +68,7 @@ def words(unit: Unit) -> str:
     """A unit in a line."""
     if isinstance(unit, TeacherSetting):
         return f"teacher {unit.kind}, seed {unit.seed}"
-    how = (" at our widths" if unit.widths_of else "") + (", tutored" if unit.tutor else "")
+    how = (" at our widths" if unit.widths_of else "") + (", from a better network" if unit.distil_from else "")
     counted = "MACs" if unit.kind == "macs" else unit.kind
     return f"{unit.method}{how}, {unit.macs} {counted}, seed {unit.teacher.seed}"
 

@@ -73,7 +73,7 @@ def record_rows(found: Sequence[tuple[Record, list[Setting]]], folder: Path) -> 
     rows = list[dict[str, Any]]()
     for record, settings in found:
         row: dict[str, Any] = {
-            "record": record.name, "teacher": record.teacher, "tutored": record.tutored, "allowed": record.macs,
+            "record": record.name, "teacher": record.teacher, "distil_from": record.distil_from, "allowed": record.macs,
             "kind": record.kind,
             "keep_inputs": record.keep_inputs, "bar": record.bar / 100, "seeds": [s.teacher.seed for s in settings],
             "epochs": settings[0].epochs}

@@ -30,7 +30,7 @@ from npkd.nn.model import save as save_model
 from npkd.nn.network import Network, convolves
 from npkd.nn.scaling import Scaling
 from npkd.pipeline import recipe, stages
-from npkd.pipeline.logit_source import Tutor, asked
+from npkd.pipeline.logit_source import LogitSource, asked
 from npkd.pipeline.progress import NoProgress, Progress
 from npkd.pipeline.stages import State, certified, largest
 from npkd.pipeline.target import parse
@@ -122,7 +122,7 @@ class CompressionResult:
 
 
 def compress(
-    teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any = None, tutor: Tutor | None = None,
+    teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any = None, distil_from: LogitSource | None = None,
     keep_inputs: bool = False,
     epochs: int | None = None, seed: int = 0, validation: float = 0.1, progress: Progress | None = None,
     sample: int = 60_000,
@@ -139,9 +139,9 @@ def compress(
                 "error=+0.5": points of error on the examples held out; without labels of disagreement with the teacher
     labels      (N,) integer classes in the order of x: errors are then measured with them; the student does not learn
                 from them
-    tutor       a better network for the same examples, of any kind, whose answers the student learns in the place of
-                the teacher's: a Network, a Model, or a function: x (n, ...) float32, in the shape in which examples are
-                given, -> logits (n, C)
+    distil_from     a better network for the same examples, of any kind, whose answers the student learns in the place
+                of the teacher's: a Network, a Model, or a function: x (n, ...) float32, in the shape in which examples
+                are given, -> logits (n, C)
     keep_inputs no input is removed
     epochs      of the last distillation, the other stages in proportion; 0: no training, layers are refitted alone;
                 None: by the number of examples
@@ -160,7 +160,7 @@ def compress(
         raise InputError(f"compress: target is {target!r}; it must be words such as 'macs=10%'")
     if not isinstance(validation, Real) or not 0 < validation <= 0.5:
         raise InputError(f"compress: validation is {validation!r}; it must be above 0 and at most 0.5")
-    if tutor is not None:
+    if distil_from is not None:
         stages.teachable(epochs)
     if seed < 0 or sample < 1:
         raise InputError(f"compress: seed is {seed} and sample {sample}; the seed must not be negative, the sample at "
@@ -181,9 +181,9 @@ def compress(
             raw = first if units is None else first * units
             agreeing(teacher.answers, fitting(given, described(raw, classes, passes, None), "compress: the teacher"),
                      raw.reshape(len(raw), *(passes.shape or ())))
-        if tutor is not None:
+        if distil_from is not None:
             # refused before everything is read
-            asked(tutor, described(first, classes, passes, None), model.scaling, 1.0)(first)
+            asked(distil_from, described(first, classes, passes, None), model.scaling, 1.0)(first)
         progress.begin("reading the examples", 2)
         found = survey(passes, validation, seed)
         progress.step(f"{found.examples} examples")
@@ -200,12 +200,12 @@ def compress(
                        y_validation=drawn.y_held, stream=stream)
         even = model.scaling is None or np.ptp(model.scaling.offset) == 0 == np.ptp(model.scaling.factor)
         numbers = replace(recipe.for_examples(len(drawn.x), epochs, data.shape if even else (),
-                                              "lenet5" if maps else "perceptron"), labels=0.0)
-        if numbers.noise:                           # mixing in pairs asks for no scale, noise for that of every feature
-            numbers = replace(numbers, noise=0.0, mix=1.0)
+                                              "lenet5" if maps else "perceptron"), label_weight=0.0)
+        if numbers.noise_std:                       # mixing in pairs asks for no scale, noise for that of every feature
+            numbers = replace(numbers, noise_std=0.0, mixup_alpha=1.0)
         state = State()
-        answers = asked(tutor, data, model.scaling, unit) if tutor is not None else None
-        stages.compress(data, goal, numbers, np.random.default_rng(seed), teacher=inner, tutor=answers,
+        answers = asked(distil_from, data, model.scaling, unit) if distil_from is not None else None
+        stages.compress(data, goal, numbers, np.random.default_rng(seed), teacher=inner, distil_from=answers,
                           keep_inputs=keep_inputs, progress=progress, state=state)
     assert state.student is not None
     by_teacher, by_student = (predict(one, drawn.x_held).argmax(axis=1) for one in (inner, state.student))

@@ -1,5 +1,4 @@
-"""Tutors: networks of any origin whose answers a student learns in the place of its teacher's. What they are is never
-looked at."""
+"""Logit sources: networks of any origin, or functions, whose logits a student learns in the place of its teacher's."""
 
 from __future__ import annotations
 
@@ -18,15 +17,15 @@ from npkd.nn.model import Model
 from npkd.nn.network import Network
 from npkd.nn.scaling import Scaling
 
-Tutor = Network | Model | Callable[[Array], Any]
+LogitSource = Network | Model | Callable[[Array], Any]
 """What can be asked: npkd's own network, with its scaling or without, or any function of examples that gives logits."""
 
 ROWS = 10_000
 """Examples in a question."""
 
 
-def asked(tutor: Tutor, data: Data, scaling: Scaling | None, unit: float) -> Answers:
-    """What a tutor says of examples as a student is shown them, x (n, I) float32 -> logits (n, classes) float32.
+def asked(distil_from: LogitSource, data: Data, scaling: Scaling | None, unit: float) -> Answers:
+    """The logits of a source on examples as a student is shown them, x (n, I) float32 -> (n, classes) float32.
 
         raw = x · unit / factor + offset                                       the inverse of (raw − offset) · factor /
         unit
@@ -36,13 +35,14 @@ def asked(tutor: Tutor, data: Data, scaling: Scaling | None, unit: float) -> Ans
     Raises InputError for what cannot be asked; the answers do so where they are no logits for so many classes, or
     probabilities.
     """
-    model = Model(tutor) if isinstance(tutor, Network) else tutor
+    model = Model(distil_from) if isinstance(distil_from, Network) else distil_from
     function = (
-        Model(answering(model, data, "compress: the tutor"), model.scaling).logits if isinstance(model, Model)
+        Model(answering(model, data, "compress: distil_from"), model.scaling).logits if isinstance(model, Model)
         else model
     )
     if not callable(function):
-        raise InputError(f"compress: the tutor is of type {type(tutor).__name__}; it must be a network of npkd, or a "
+        raise InputError(f"compress: distil_from is of type {type(distil_from).__name__}; it must be a network of "
+                         f"npkd, or a "
                          f"function x -> logits")
 
     def of(x: Array) -> Array:
@@ -60,10 +60,11 @@ def checked(said: Array, examples: int, classes: int) -> Array:
     with np.errstate(over="ignore"):
         logits = said.astype(np.float32) if np.issubdtype(said.dtype, np.floating) else said
     if logits.shape != (examples, classes) or logits.dtype != np.float32 or not np.isfinite(logits).all():
-        raise InputError(f"compress: the tutor answers {examples} examples with {said.dtype} of shape {said.shape}; it "
+        raise InputError(f"compress: distil_from answers {examples} examples with {said.dtype} of shape {said.shape}; "
+                         f"it "
                          f"must give logits "
                          f"({examples}, {classes}), finite in float32")
     if examples > 1 and logits.min() >= 0 and np.allclose(logits.sum(axis=1), 1, atol=1e-3):
-        raise InputError("compress: the tutor gives probabilities, which add up to one; it must give logits, or the "
+        raise InputError("compress: distil_from gives probabilities, which add up to one; it must give logits, or the "
                          "logarithms of those")
     return logits

@@ -21,15 +21,16 @@ class Recipe:
     rounds          how often neurons are removed; the budget falls by the same factor each time
     round_epochs    distillation after each round but the last;   final_epochs  after the last; 0 in both: layers are
                     refitted alone
-    batch           examples in an update
-    rate, decay     of momentum SGD, cosine schedule, for the teacher;   student_rate, student_decay, clip  for the
-                    student
-    temperature     of the soft targets;   labels  weight of the labels beside them, which weigh 1
-    noise, mix, jitter      what is shown: see distillation.transfer (mix: to the student alone);
-    adversary               ε of (T11), for the student alone: half of what it learns from is moved so far to where its
-                            loss rises fastest;
-    refresh                 epochs after which the student is shown something new
-    spare           how much a layer that has lost much is spared when a budget is shared, q of (W10)
+    batch_size      examples in an update
+    learning_rate, weight_decay     of momentum SGD, cosine schedule, for the teacher
+    student_learning_rate, student_weight_decay, clip   for the student; clip is the largest norm of a gradient
+    temperature     of the soft targets
+    label_weight    weight of the labels' cross-entropy beside the soft targets, which weigh 1
+    noise_std, mixup_alpha, max_shift   augmentation, see distillation.transfer; mixup is for the student alone
+    adversarial_eps ε of (T11), for the student alone: half of the examples are moved so far to where their loss rises
+                    fastest
+    refresh         epochs after which the student is shown newly augmented examples
+    balance_exponent    q of (W10): how much a layer that has lost much is spared when a budget is allocated
     statistics      the first examples of the training part that the statistics of a round are taken from; 0: all
     all_at_last     the last distillation is shown the validation part too, when nothing is left to be chosen; what is
                     then said of the validation part is said of examples that the student knows
@@ -41,26 +42,26 @@ class Recipe:
     rounds: int = 5
     round_epochs: int = 10
     final_epochs: int = 60
-    batch: int = 128
-    rate: float = 0.1
-    decay: float = 1e-4
+    batch_size: int = 128
+    learning_rate: float = 0.1
+    weight_decay: float = 1e-4
     temperature: float = 4.0
-    labels: float = 0.0
-    student_rate: float = 0.1
-    student_decay: float = 0.0
+    label_weight: float = 0.0
+    student_learning_rate: float = 0.1
+    student_weight_decay: float = 0.0
     clip: float = 10.0
-    noise: float = 0.0
-    mix: float = 0.0
-    jitter: int = 0
-    adversary: float = 0.0
+    noise_std: float = 0.0
+    mixup_alpha: float = 0.0
+    max_shift: int = 0
+    adversarial_eps: float = 0.0
     refresh: int = 1
-    spare: float = 0.0
+    balance_exponent: float = 0.0
     statistics: int = 0
     all_at_last: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("teacher_epochs", 1), ("rounds", 1), ("round_epochs", 0), ("final_epochs", 0),
-                            ("batch", 1)):
+                            ("batch_size", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"recipe: {name} is {getattr(self, name)}; it must be at least {least}")
         if self.round_epochs and not self.final_epochs:
@@ -69,8 +70,8 @@ class Recipe:
                              "between rounds either")
         if not self.hidden or min(self.hidden) < 1:
             raise InputError(f"recipe: hidden widths are {self.hidden}; at least one is needed, all positive")
-        positive("recipe", "rate", self.rate)
-        positive("recipe", "adversary", self.adversary, zero=True)
+        positive("recipe", "learning_rate", self.learning_rate)
+        positive("recipe", "adversarial_eps", self.adversarial_eps, zero=True)
         one_of("recipe", "network", self.network, NETWORKS)
 
 
@@ -80,11 +81,11 @@ class Recipe:
         return self.final_epochs > 0
 
 
-OF_TRAINED = ("round_epochs", "temperature", "labels", "student_rate", "student_decay", "clip", "mix", "adversary",
-              "refresh", "all_at_last")
+OF_TRAINED = ("round_epochs", "temperature", "label_weight", "student_learning_rate", "student_weight_decay", "clip",
+              "mixup_alpha", "adversarial_eps", "refresh", "all_at_last")
 """What matters only where a student is trained."""
 
-OF_STUDENT = (*OF_TRAINED, "rounds", "final_epochs", "spare", "statistics")
+OF_STUDENT = (*OF_TRAINED, "rounds", "final_epochs", "balance_exponent", "statistics")
 """What matters only where there is a student."""
 
 
@@ -98,20 +99,20 @@ def for_examples(examples: int, epochs: int | None = None, shape: Sequence[int] 
     since each costs ten times as much; labels count beside its teacher's answers, and gradients are clipped sooner:
     with labels the rate is near the one that is too large (docs/14).
     """
-    small = Recipe(teacher_epochs=80, round_epochs=12, final_epochs=80, batch=64, rate=0.025, decay=1e-4,
-                   student_rate=0.05, noise=0.15)
-    large = Recipe(teacher_epochs=20, rounds=40, round_epochs=1, final_epochs=200, rate=0.1, decay=2e-4,
-                   student_rate=0.1, temperature=2.0, spare=1.0)
+    small = Recipe(teacher_epochs=80, round_epochs=12, final_epochs=80, batch_size=64, learning_rate=0.025,
+                   weight_decay=1e-4, student_learning_rate=0.05, noise_std=0.15)
+    large = Recipe(teacher_epochs=20, rounds=40, round_epochs=1, final_epochs=200, learning_rate=0.1, weight_decay=2e-4,
+                   student_learning_rate=0.1, temperature=2.0, balance_exponent=1.0)
     pictures = len(shape) == 2 and min(shape) >= 16
     base = (
-        small if examples < 20_000 else replace(large, jitter=1, teacher_epochs=30) if pictures
-        else replace(large, mix=1.0)
+        small if examples < 20_000 else replace(large, max_shift=1, teacher_epochs=30) if pictures
+        else replace(large, mixup_alpha=1.0)
     )
     if network == "lenet5":
-        base = replace(base, network=network, teacher_epochs=10, batch=64, rate=0.02, decay=5e-4, rounds=12,
-                       round_epochs=1, final_epochs=40,
-                       student_rate=0.02, clip=3.0, temperature=2.0, labels=1.0, noise=0.0, mix=0.0, spare=1.0,
-                       statistics=5000)
+        base = replace(base, network=network, teacher_epochs=10, batch_size=64, learning_rate=0.02, weight_decay=5e-4,
+                       rounds=12, round_epochs=1, final_epochs=40,
+                       student_learning_rate=0.02, clip=3.0, temperature=2.0, label_weight=1.0, noise_std=0.0,
+                       mixup_alpha=0.0, balance_exponent=1.0, statistics=5000)
     if epochs is None:
         return base
     if epochs < 0:
@@ -132,5 +133,8 @@ def plain(recipe: Recipe) -> Recipe:
     """The recipe for a plain network: pictures stay where they are; small batches then work against overfitting of a
     perceptron."""
     if recipe.network != "perceptron":
-        return replace(recipe, jitter=0)
-    return replace(recipe, jitter=0, teacher_epochs=20, batch=32, rate=0.05, decay=1e-4) if recipe.jitter else recipe
+        return replace(recipe, max_shift=0)
+    return (
+        replace(recipe, max_shift=0, teacher_epochs=20, batch_size=32, learning_rate=0.05, weight_decay=1e-4)
+        if recipe.max_shift else recipe
+    )

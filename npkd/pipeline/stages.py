@@ -60,11 +60,11 @@ def train_teacher(
     ``start`` is a network to begin with; without it the recipe's is drawn.
     """
     state.teacher = start or fresh(recipe, data, rng)
-    settings = TrainingSettings(recipe.teacher_epochs, recipe.batch,
-                                augmentation=Noise(recipe.noise, reach=recipe.jitter, shape=data.shape),
+    settings = TrainingSettings(recipe.teacher_epochs, recipe.batch_size,
+                                augmentation=Noise(recipe.noise_std, reach=recipe.max_shift, shape=data.shape),
                                 validate=lambda network: error_rate(network, data.x_validation, data.y_validation))
-    run = train(state.teacher, {"x": data.x_train, "y": data.y_train}, optimiser=SGD(recipe.rate, decay=recipe.decay),
-                settings=settings, rng=rng)
+    optimiser = SGD(recipe.learning_rate, decay=recipe.weight_decay)
+    run = train(state.teacher, {"x": data.x_train, "y": data.y_train}, optimiser=optimiser, settings=settings, rng=rng)
     progress.begin("teacher", recipe.teacher_epochs)
     for record in run:
         state.teacher = record.network
@@ -113,13 +113,13 @@ def imitate(
     seen, body = open_front(student)
     transfer = transfer or transfer_set(teacher, data, recipe)
     x_validation = data.x_validation if seen is None else np.take(data.x_validation, seen, axis=1)
-    objective = Distillation(labels=recipe.labels, temperature=recipe.temperature)
-    settings = TrainingSettings(epochs, recipe.batch, clip=recipe.clip, augmentation=lambda batch,
-                                rng: transfer(batch, rng, seen),
-                                refresh=recipe.refresh, adversarial_eps=recipe.adversary,
+    objective = Distillation(labels=recipe.label_weight, temperature=recipe.temperature)
+    settings = TrainingSettings(epochs, recipe.batch_size, clip=recipe.clip, refresh=recipe.refresh,
+                                augmentation=lambda batch, rng: transfer(batch, rng, seen),
+                                adversarial_eps=recipe.adversarial_eps,
                                 validate=lambda network: error_rate(network, x_validation, data.y_validation))
     run = train(body, {"x": data.x_train, "y": data.y_train}, objective,
-                optimiser=SGD(rate, decay=recipe.student_decay), settings=settings, rng=rng)
+                optimiser=SGD(rate, decay=recipe.student_weight_decay), settings=settings, rng=rng)
     progress.begin(stage, epochs)
     for record in run:
         state.student = record.network if seen is None else Network([student.layers[0], *record.network.layers])
@@ -131,7 +131,7 @@ def imitate(
 def transfer_set(teacher: Network | Answers, data: Data, recipe: Recipe) -> Transfer:
     """What the student is shown, as the recipe says, with the answers of a network or function."""
     answers = (lambda x: predict(teacher, x, ROWS)) if isinstance(teacher, Network) else teacher
-    return Transfer(answers, noise=recipe.noise, mix=recipe.mix, reach=recipe.jitter, shape=data.shape)
+    return Transfer(answers, noise=recipe.noise_std, mix=recipe.mixup_alpha, reach=recipe.max_shift, shape=data.shape)
 
 
 def open_front(network: Network) -> tuple[Array | None, Network]:
@@ -160,7 +160,7 @@ def remove_round(
 
     widths = exactly(target.widths) if target.widths else within(size, budget, keep_inputs=keep_inputs,
                                                                  whole=whole[:-1],
-                                                                          spare=recipe.spare)
+                                                                          spare=recipe.balance_exponent)
     passes = data.stream or batches_of(data.x_train[:recipe.statistics or None], MAPS if convolves(network) else None)
     with threads_for(order=max(network.widths)):
         return distil(network, passes, widths, inputs=not keep_inputs, progress=progress.step)
@@ -168,11 +168,11 @@ def remove_round(
 
 def compress(
     data: Data, target: Target, recipe: Recipe, rng: np.random.Generator, *, teacher: Network,
-    tutor: Network | Answers | None = None,
+    distil_from: Network | Answers | None = None,
     keep_inputs: bool = False, progress: Progress | None = None, state: State | None = None,
 ) -> State:
-    """Compress a teacher to the target. ``tutor``: a better network, of any kind, or what it says, to be learnt in the
-    place of the teacher's answers.
+    """Compress a teacher to the target. ``distil_from``: a better network, of any kind, or its answers, to be learnt
+    in the place of the teacher's.
 
         budget_r = size(teacher)^(1 − r/R) · target^(r/R)                             (W11)
 
@@ -182,18 +182,19 @@ def compress(
     A recipe without epochs does not train the student: its layers are refitted alone, to those of the network that the
     round began with.
 
-    Raises InputError where the target cannot be reached, and for a tutor that nobody would learn from.
+    Raises InputError where the target cannot be reached, and for a ``distil_from`` without training.
     """
-    if tutor is not None:
+    if distil_from is not None:
         teachable(recipe.final_epochs)
     progress, state = progress or NoProgress(), state or State()
     state.teacher, state.student = teacher, teacher
     if target.kind == "error":
-        return compress_to_error(data, target, recipe, rng, teacher, tutor or teacher, keep_inputs, progress, state)
+        return compress_to_error(data, target, recipe, rng, teacher, distil_from or teacher, keep_inputs, progress,
+                                 state)
     whole = widths_of(teacher)
     target.require(whole, keep_inputs)
-    tutor = tutor or teacher
-    transfer = transfer_set(tutor, data, recipe)
+    distil_from = distil_from or teacher
+    transfer = transfer_set(distil_from, data, recipe)
     for r in range(1, recipe.rounds + 1):
         goal = target.after(r / recipe.rounds, whole)                      # (W11)
         name = f"round {r} of {recipe.rounds}"
@@ -203,19 +204,21 @@ def compress(
         state.budgets.append(goal.bound)
         state.student = out.student
         if r < recipe.rounds and recipe.round_epochs:
-            imitate(state.student, tutor, data, recipe, recipe.round_epochs, recipe.student_rate / 2, rng, progress,
+            imitate(state.student, distil_from, data, recipe, recipe.round_epochs, recipe.student_learning_rate / 2,
+                    rng, progress,
                     f"{name}: distillation", state, transfer)
     if recipe.all_at_last and recipe.trained:
-        data, transfer = everything(data), transfer_set(tutor, data, recipe)
-    imitate(state.student, tutor, data, recipe, recipe.final_epochs, recipe.student_rate, rng, progress,
+        data, transfer = everything(data), transfer_set(distil_from, data, recipe)
+    imitate(state.student, distil_from, data, recipe, recipe.final_epochs, recipe.student_learning_rate, rng, progress,
             "final distillation", state, transfer)
     return state
 
 
 def teachable(epochs: int | None) -> None:
-    """Raise InputError where a tutor has nobody to teach."""
+    """Raise InputError where ``distil_from`` is given and nothing is trained."""
     if epochs == 0:
-        raise InputError("compress: there is a tutor, and epochs is 0; without training nobody learns from it: leave "
+        raise InputError("compress: distil_from is given, and epochs is 0; without training nobody learns from it: "
+                         "leave "
                          "out one of them")
 
 
@@ -226,13 +229,13 @@ def everything(data: Data) -> Data:
 
 
 def compress_to_error(
-    data: Data, target: Target, recipe: Recipe, rng: np.random.Generator, teacher: Network, tutor: Network | Answers,
-    keep_inputs: bool, progress: Progress, state: State,
+    data: Data, target: Target, recipe: Recipe, rng: np.random.Generator, teacher: Network,
+    distil_from: Network | Answers, keep_inputs: bool, progress: Progress, state: State,
 ) -> State:
     """The smallest student of a falling sequence whose validation error stays within the bound."""
     bound, whole = error_rate(teacher, data.x_validation, data.y_validation) + target.bound / 100, widths_of(teacher)
     kept, held, smallest = teacher, 0, target.smallest(whole, keep_inputs)
-    transfer = transfer_set(tutor, data, recipe)
+    transfer = transfer_set(distil_from, data, recipe)
     for r in range(1, 20):
         assert state.student is not None
         budget = target.size(widths_of(state.student)) / 2
@@ -242,8 +245,8 @@ def compress_to_error(
                            whole)
         state.rounds.append(out)
         state.budgets.append(budget)
-        final = imitate(out.student, tutor, data, recipe, max(recipe.round_epochs, recipe.final_epochs // 2),
-                        recipe.student_rate, rng, progress,
+        final = imitate(out.student, distil_from, data, recipe, max(recipe.round_epochs, recipe.final_epochs // 2),
+                        recipe.student_learning_rate, rng, progress,
                         f"round {r}: distillation", state, transfer)
         if error_rate(final, data.x_validation, data.y_validation) > bound + 1e-12:
             break

@@ -231,12 +231,14 @@ def settings(summary: Mapping[str, Any]) -> list[list[str]]:
         rows.append(["target", f"{target['words']}: {bound}"])
         rows.append(["teacher",
                      f"from the file {summary['teacher_file']}" if summary["teacher_file"] else "trained in this run"])
-        if summary.get("tutor"):
-            rows.append(["tutor", f"from the file {summary['tutor']['file']}, test error "
-                                  f"{percent(summary['tutor']['test_error'], 2)}"])
+        better = summary.get("distil_from", summary.get("tutor"))              # "tutor": version 0.1
+        if better:
+            rows.append(["better network", f"from the file {better['file']}, test error "
+                                  f"{percent(better['test_error'], 2)}"])
         if not untrained(summary):
-            also = f", and the labels with weight {recipe['labels']:g}" if recipe.get("labels") else ""
-            rows.append(["learnt from", f"the answers of the {'tutor' if summary.get('tutor') else 'teacher'}{also}"])
+            weight = recipe.get("label_weight", recipe.get("labels"))               # "labels": version 0.1
+            also = f", and the labels with weight {weight:g}" if weight else ""
+            rows.append(["learnt from", f"the answers of the {'better network' if better else 'teacher'}{also}"])
     rows += [[f"shown to the {who}" if "target" in summary else "augmentation", str(words)] for who,
              words in summary["augmentation"].items()]
     left_out = set(OF_STUDENT if "model" in summary else OF_TRAINED if untrained(summary) else ())

@@ -259,19 +259,23 @@ WRONG = {
     "teacher that ends between dense layers": (network_file(lambda: Network([
         dense_layer(16, 8, RNG), Layer("flatten"), dense_layer(8, 3, RNG)])), "flatten"),
     "teacher without weights": (network_file(lambda: Network([Layer("gate", (np.ones(16),))])), "no dense layer"),
-    "tutor without weights": (lambda folder: with_teacher(
-        folder, teacher(folder), "--tutor",
-        teacher(folder, Network([Layer("gate", (np.ones(16),))]), name="tutor.npz")), "no dense layer"),
-    "tutor for other sizes of numbers": (lambda folder: with_teacher(
-        folder, teacher(folder), "--tutor", teacher(folder, scaling=Scaling.range(0, 1e-38, 16), name="tutor.npz")),
-        "tutor", "beyond float32"),
-    "tutor missing": (lambda folder: with_teacher(folder, teacher(folder), "--tutor", str(folder / "none.npz")),
+    "distil_from without weights": (lambda folder: with_teacher(
+        folder, teacher(folder), "--distil-from",
+        teacher(folder, Network([Layer("gate", (np.ones(16),))]), name="distil_from.npz")), "no dense layer"),
+    "distil_from for other sizes of numbers": (lambda folder: with_teacher(
+        folder, teacher(folder), "--distil-from",
+        teacher(folder, scaling=Scaling.range(0, 1e-38, 16), name="distil_from.npz")),
+        "distil_from", "beyond float32"),
+    "distil_from missing": (lambda folder: with_teacher(folder, teacher(folder), "--distil-from",
+                                                        str(folder / "none.npz")),
                       "none.npz", "No such file"),
-    "tutor of other classes": (lambda folder: with_teacher(
-        folder, teacher(folder), "--tutor", teacher(folder, perceptron([16, 8, 4], RNG), name="tutor.npz")), "tutor",
+    "distil_from of other classes": (lambda folder: with_teacher(
+        folder, teacher(folder), "--distil-from", teacher(folder, perceptron([16, 8, 4], RNG), name="distil_from.npz")),
+        "distil_from",
         "4 classes", "3"),
-    "tutor of other width": (lambda folder: with_teacher(
-        folder, teacher(folder), "--tutor", teacher(folder, perceptron([15, 8, 3], RNG), name="tutor.npz")), "tutor",
+    "distil_from of other width": (lambda folder: with_teacher(
+        folder, teacher(folder), "--distil-from", teacher(folder, perceptron([15, 8, 3], RNG), name="distil_from.npz")),
+        "distil_from",
         "15 inputs", "16"),
     "teacher and hidden widths": (lambda folder: with_teacher(folder, teacher(folder), "--hidden", "5"), "one of them"),
     # the folder
@@ -296,8 +300,8 @@ def test_there_are_enough_wrong_inputs():
 
 
 @pytest.mark.parametrize("wrong", [
-    lambda: L1(-1.0), lambda: NeuronGroups(lam=-0.5), lambda: NeuronGroups(lam=float("nan")), lambda: Recipe(rate=-1.0),
-    lambda: Recipe(adversary=-1.0),
+    lambda: L1(-1.0), lambda: NeuronGroups(lam=-0.5), lambda: NeuronGroups(lam=float("nan")),
+    lambda: Recipe(learning_rate=-1.0), lambda: Recipe(adversarial_eps=-1.0),
     lambda: Recipe(rounds=0), lambda: Recipe(hidden=()), lambda: recipe.for_examples(100, -1),
     lambda: Recipe(final_epochs=-1), lambda: Recipe(round_epochs=-1), lambda: Recipe(final_epochs=0),
     lambda: Problem(Statistics.of(np.ones((3, 2)), np.ones((3, 1)))).solve(-1.0), lambda: split(np.arange(4), 0.9, RNG),
@@ -382,7 +386,7 @@ def test_a_full_disk_leaves_an_earlier_run_whole(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize("command", ["compress", "train"])
 def test_a_run_that_diverges(tmp_path, capsys, monkeypatch, command):
     real = recipe.for_examples
-    monkeypatch.setattr(recipe, "for_examples", lambda *given: replace(real(*given), rate=1e30))
+    monkeypatch.setattr(recipe, "for_examples", lambda *given: replace(real(*given), learning_rate=1e30))
     assert quick(tmp_path, "--epochs", "5", command=command) == 2
     one_sentence(capsys, "diverged in epoch 1", "layer", "lower the learning rate")
     assert tree(tmp_path / "out") == {}
@@ -390,7 +394,7 @@ def test_a_run_that_diverges(tmp_path, capsys, monkeypatch, command):
 
 def test_a_distillation_that_diverges_leaves_the_teacher(tmp_path, capsys, monkeypatch):
     real = recipe.for_examples
-    monkeypatch.setattr(recipe, "for_examples", lambda *given: replace(real(*given), student_rate=1e39))
+    monkeypatch.setattr(recipe, "for_examples", lambda *given: replace(real(*given), student_learning_rate=1e39))
     assert main(with_teacher(tmp_path, teacher(tmp_path), "--target", "macs=40%", "--epochs", "3", "--quiet")) == 2
     one_sentence(capsys, "diverged")
     assert load_model(tmp_path / "out" / "teacher.npz").network.widths == [16, 8, 3]
@@ -507,7 +511,7 @@ def test_report_writes_the_page_again(tmp_path, capsys):
 
 
 def test_an_interrupt_is_one_sentence_and_exit_code_130(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("npkd.pipeline.progress.Silent", lambda: Stop("round 2 of 5: layers", 1))
+    monkeypatch.setattr("npkd.pipeline.progress.NoProgress", lambda: Stop("round 2 of 5: layers", 1))
     assert quick(tmp_path) == 130
     one_sentence(capsys, "teacher.npz", "student.npz", f"--teacher {tmp_path / 'out' / 'teacher.npz'}")
 
@@ -551,20 +555,20 @@ def process(*arguments, **more):
                             stderr=subprocess.PIPE, env=ENVIRONMENT, text=True, **more)
 
 
-def test_a_tutor_is_kept_beside_what_it_teaches(tmp_path, capsys, monkeypatch):
+def test_a_logit_source_is_kept_beside_what_it_teaches(tmp_path, capsys, monkeypatch):
     """Also where it is a file of the folder that the run writes."""
     assert quick(tmp_path) == 0
     given = tmp_path / "out" / "student.npz"
     before = given.read_bytes()
     capsys.readouterr()
-    monkeypatch.setattr("npkd.pipeline.progress.Silent", lambda: Stop("round 2 of 5: layers", 1))
-    assert quick(tmp_path, "--tutor", str(given)) == 130
-    one_sentence(capsys, f"--tutor {tmp_path / 'out' / 'tutor.npz'}")
+    monkeypatch.setattr("npkd.pipeline.progress.NoProgress", lambda: Stop("round 2 of 5: layers", 1))
+    assert quick(tmp_path, "--distil-from", str(given)) == 130
+    one_sentence(capsys, f"--distil-from {tmp_path / 'out' / 'distil_from.npz'}")
     assert given.read_bytes() != before
-    assert (tmp_path / "out" / "tutor.npz").read_bytes() == before
+    assert (tmp_path / "out" / "distil_from.npz").read_bytes() == before
     monkeypatch.undo()
     assert quick(tmp_path) == 0
-    assert not (tmp_path / "out" / "tutor.npz").exists()               # it tells of another run
+    assert not (tmp_path / "out" / "distil_from.npz").exists()               # it tells of another run
 
 
 def test_a_wrong_word_in_a_process(tmp_path):

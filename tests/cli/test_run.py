@@ -253,52 +253,56 @@ def test_a_split_that_is_not_that_of_this_data_is_not_taken(tmp_path, about):
     assert np.array_equal(plans.data.y_validation, expected.y_validation)
 
 
-# a tutor
+# a better network to distil from
 
-def tutor_file(folder, scaling=None, about=None):
+def distil_from_file(folder, scaling=None, about=None):
     network = perceptron([16, 20, 3], np.random.default_rng(7))
-    save_model(folder / "tutor.npz", Model(network, scaling, about or {}))
-    return str(folder / "tutor.npz")
+    save_model(folder / "distil_from.npz", Model(network, scaling, about or {}))
+    return str(folder / "distil_from.npz")
 
 
 @pytest.mark.parametrize("target", ["macs=40%", "error=+100"])
-def test_the_answers_of_a_tutor_are_what_is_learnt(tmp_path, target):
-    """A tutor that says class 2 whatever it is shown: so does the student in the end, however good the teacher was."""
+def test_the_answers_of_a_logit_source_are_what_is_learnt(tmp_path, target):
+    """A logit source that says class 2 whatever it is shown: so does the student in the end, however good the teacher
+    was."""
     w, b = np.zeros((3, 16), np.float32), np.array([0, 0, 9], np.float32)
     save_model(tmp_path / "stubborn.npz", Model(Network([Layer("dense", (w, b))])))
-    assert quick(tmp_path, "--epochs", "40", "--target", target, "--tutor", str(tmp_path / "stubborn.npz")) == 0
+    assert quick(tmp_path, "--epochs", "40", "--target", target, "--distil-from", str(tmp_path / "stubborn.npz")) == 0
     found, x = read(tmp_path / "out"), arrays()["x_test"]
     said = load_model(tmp_path / "out" / "student.npz").logits(x).argmax(axis=1)
     assert (said == 2).mean() > 0.95 > 0.6 > (load_model(tmp_path / "out" / "teacher.npz").logits(x).argmax(axis=1)
                                               == 2).mean()
-    assert found["tutor"]["file"] == "stubborn.npz"
-    assert found["tutor"]["test_error"] == pytest.approx(np.mean(arrays()["y_test"] != 2))
-    assert "--tutor stubborn.npz" in found["command"]
+    assert found["distil_from"]["file"] == "stubborn.npz"
+    assert found["distil_from"]["test_error"] == pytest.approx(np.mean(arrays()["y_test"] != 2))
+    assert "--distil-from stubborn.npz" in found["command"]
     page = (tmp_path / "out" / "report.html").read_text()
     assert "stubborn.npz" in page
-    assert "the answers of the tutor<" in page
+    assert "the answers of the better network<" in page
 
 
-def test_a_tutor_is_asked_about_inputs_as_it_was_trained_on(tmp_path):
+def test_a_logit_source_is_asked_about_inputs_as_it_was_trained_on(tmp_path):
     """Two scalings, one network: the same logits of the same raw examples."""
     rng = np.random.default_rng(0)
     scaling = Scaling(rng.standard_normal(16).astype(np.float32), rng.uniform(0.5, 2, 16).astype(np.float32))
-    path = tutor_file(tmp_path, scaling)
-    plans = prepare(settings(tmp_path, tutor=path), stages.NoProgress())
+    path = distil_from_file(tmp_path, scaling)
+    plans = prepare(settings(tmp_path, distil_from=path), stages.NoProgress())
     assert not np.array_equal(plans.data.scaling.factor, scaling.factor)
     raw = arrays()["x_test"]
-    assert np.allclose(predict(plans.tutor, plans.data.x_test), load_model(path).logits(raw), rtol=1e-4, atol=1e-4)
-    same = prepare(settings(tmp_path, tutor=tutor_file(tmp_path, plans.data.scaling)), stages.NoProgress()).tutor
+    assert np.allclose(predict(plans.distil_from, plans.data.x_test), load_model(path).logits(raw), rtol=1e-4,
+                       atol=1e-4)
+    same = prepare(settings(tmp_path, distil_from=distil_from_file(tmp_path, plans.data.scaling)),
+                   stages.NoProgress()).distil_from
     assert len(same.layers) == len(load_model(path).network.layers)
 
 
-def test_a_tutor_that_knows_the_validation_part_is_refused(tmp_path):
+def test_a_logit_source_that_knows_the_validation_part_is_refused(tmp_path):
     about = {"data": "data", "split": {"seed": 3, "train": 108, "validation": 12, "test": 40}}
-    path = tutor_file(tmp_path, about=about)
-    with pytest.raises(InputError, match=r"tutor.npz was trained with the validation part of seed 3, .* seed 0; they "
+    path = distil_from_file(tmp_path, about=about)
+    with pytest.raises(InputError,
+                       match=r"distil_from.npz was trained with the validation part of seed 3, .* seed 0; they "
                                          r"must be the same"):
-        prepare(settings(tmp_path, tutor=path), stages.NoProgress())
-    assert prepare(settings(tmp_path, tutor=path, seed=3), stages.NoProgress()).tutor is not None
+        prepare(settings(tmp_path, distil_from=path), stages.NoProgress())
+    assert prepare(settings(tmp_path, distil_from=path, seed=3), stages.NoProgress()).distil_from is not None
 
 
 def test_data_is_scaled_as_the_teacher_wants_it():
@@ -529,15 +533,15 @@ def test_settings_refuse_nonsense(options, said):
 def test_augmentation_in_words(tmp_path):
     small = prepare(settings(tmp_path), stages.NoProgress()).recipe
     assert "0.15" in summary.augmentation(small, compressed=True)["student"]
-    large = replace(small, noise=0.0, mix=0.5)
+    large = replace(small, noise_std=0.0, mixup_alpha=0.5)
     assert summary.augmentation(large, compressed=True) == {
         "teacher": "none",
         "student": "inputs mixed in pairs (share drawn from Beta(0.5, 0.5)), labelled by the teacher"}
-    assert summary.augmentation(replace(small, noise=0.0), compressed=True)["student"] == "none"
+    assert summary.augmentation(replace(small, noise_std=0.0), compressed=True)["student"] == "none"
     assert list(summary.augmentation(small, compressed=False)) == ["teacher"]
-    worst = summary.augmentation(replace(small, noise=0.0, adversary=0.25), compressed=True)
+    worst = summary.augmentation(replace(small, noise_std=0.0, adversarial_eps=0.25), compressed=True)
     assert worst == {"teacher": "none", "student": "each input also moved by 0.25 to where the loss rises fastest"}
-    moved = summary.augmentation(replace(small, noise=0.0, jitter=2), compressed=True)
+    moved = summary.augmentation(replace(small, noise_std=0.0, max_shift=2), compressed=True)
     assert moved == {"teacher": "pictures moved by up to 2 pixels", "student": "pictures moved by up to 2 pixels"}
 
 

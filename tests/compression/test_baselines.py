@@ -434,8 +434,8 @@ def tiny_run():
     parts = arrays()
     data = from_arrays("tiny", [parts[key] for key in ("x_train", "y_train", "x_test", "y_test")], seed=0)
     teacher = perceptron([16, 8, 6, 3], RNG(0))
-    recipe = Recipe(hidden=(8, 6), teacher_epochs=1, rounds=3, round_epochs=1, final_epochs=2, batch=16,
-                    student_rate=0.02, mix=1.0)
+    recipe = Recipe(hidden=(8, 6), teacher_epochs=1, rounds=3, round_epochs=1, final_epochs=2, batch_size=16,
+                    student_learning_rate=0.02, mixup_alpha=1.0)
     return data, teacher, recipe
 
 
@@ -618,8 +618,8 @@ def tiny_convolutions():
     parts = arrays(shape=(16, 16))
     data = from_arrays("tiny", [parts[key] for key in ("x_train", "y_train", "x_test", "y_test")], seed=0)
     teacher = lenet5(RNG(0), channels=(4, 6), hidden=8, shape=(16, 16, 1), classes=3)
-    recipe = Recipe(network="lenet5", teacher_epochs=1, rounds=3, round_epochs=1, final_epochs=1, batch=16,
-                    student_rate=0.01, jitter=1, statistics=50)
+    recipe = Recipe(network="lenet5", teacher_epochs=1, rounds=3, round_epochs=1, final_epochs=1, batch_size=16,
+                    student_learning_rate=0.01, max_shift=1, statistics=50)
     return data, teacher, recipe
 
 
@@ -674,8 +674,8 @@ def test_all_colours_of_pictures_stay(method):
     parts = arrays(shape=(16, 16, 3))
     data = from_arrays("tiny", [parts[key] for key in ("x_train", "y_train", "x_test", "y_test")], seed=0)
     teacher = lenet5(RNG(0), channels=(4, 6), hidden=8, shape=(16, 16, 3), classes=3)
-    recipe = Recipe(network="lenet5", teacher_epochs=1, rounds=2, round_epochs=1, final_epochs=1, batch=16,
-                    student_rate=0.01)
+    recipe = Recipe(network="lenet5", teacher_epochs=1, rounds=2, round_epochs=1, final_epochs=1, batch_size=16,
+                    student_learning_rate=0.01)
     made = make(replace(setting(method, recipe), macs=14_000), data, teacher, None, RNG(3), NoProgress())
     assert made.student.widths[0] == 3
     assert cost.of(made.student).macs <= 14_000

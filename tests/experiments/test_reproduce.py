@@ -22,15 +22,15 @@ from npkd.experiments.compare import paired
 from npkd.experiments.experiment import SCRATCH, Record, against, untrained
 from npkd.experiments.methods import METHODS, NAMES
 from npkd.experiments.picture import pareto
-from npkd.experiments.setting import LATER, VERSION, Setting, TeacherSetting, key, path_of, read, write
+from npkd.experiments.setting import LATER, OLD_NAMES, VERSION, Setting, TeacherSetting, key, path_of, read, write
 from npkd.nn import architectures, cost
 from npkd.pipeline.recipe import Recipe
 from reference.benchmarks import figures
 from tests.tiny import arrays
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPE = Recipe(hidden=(8, 6), teacher_epochs=1, rounds=2, round_epochs=1, final_epochs=1, batch=16, rate=0.02,
-                student_rate=0.02)
+RECIPE = Recipe(hidden=(8, 6), teacher_epochs=1, rounds=2, round_epochs=1, final_epochs=1, batch_size=16,
+                learning_rate=0.02, student_learning_rate=0.02)
 
 
 def taught(folder, seed=0, **changed):
@@ -59,8 +59,8 @@ def test_every_field_of_a_setting_is_in_its_hash(tmp_path):
               replace(one, method="random"), replace(one, macs=91), replace(one, keep_inputs=True),
               replace(one, widths_of=one),
               replace(one, widths_of=replace(one, macs=91)), replace(one, kind="parameters"),
-              replace(one, widths_of=replace(one, kind="parameters")), replace(one, tutor=teacher),
-              replace(one, tutor=replace(teacher, kind="moved"))]
+              replace(one, widths_of=replace(one, kind="parameters")), replace(one, distil_from=teacher),
+              replace(one, distil_from=replace(teacher, kind="moved"))]
     for field in fields(Recipe):
         value = getattr(RECIPE, field.name)
         other = {"hidden": (7,), "network": "lenet5"}.get(field.name) or value + 1
@@ -72,19 +72,39 @@ def test_every_field_of_a_setting_is_in_its_hash(tmp_path):
     assert all(len(h) == 64 for h in hashes)
 
 
+STORED = {                                  # SHA-256 of the hashes of all units and their teachers, made by version 0.1
+    (lenet300, "comparison"): "86c07aa32b89d6c8afd0f45ef8f83788e392e4c12c1417bbd9f936d9b75f6166",
+    (lenet300, "post_training"): "ec3b6d99896dcc271e89b010f837bb9cd54bc3ea9ec542edd7e2e6614d76f5ae",
+    (lenet300, "records"): "6817b6d0fd76d8ba29c504182e6dee63a22ec029cc9ad7364841beb80815af9e",
+    (lenet5, "comparison"): "612301a697f5d35b161bef238ac7e5136c4720df8eb747d8fe979ba8f8183479",
+    (lenet5, "post_training"): "9afdaf0c2b3acf7a757076baf4b56aa6febd160889e0d0181bbb17f2a89d49e0",
+    (lenet5, "records"): "cd0c12d0ae81b81607331c54662ac3627c251872b20d529bdf33401bd5dfd08b"}
+
+
+@pytest.mark.parametrize(("experiment", "part"), STORED)
+def test_every_run_that_version_0_1_stored_is_still_found(experiment, part):
+    """Fields have other names since; the runs lie under the hashes of the old ones, those of tutored records too."""
+    units = getattr(experiment, part)(2 if part == "comparison" else 1)
+    if part == "records":
+        units = [unit for _, some in units for unit in some]
+    hashes = "".join([key(unit) for unit in units] + [key(unit.teacher) for unit in units])
+    assert hashlib.sha256(hashes.encode()).hexdigest() == STORED[experiment, part]
+
+
 def test_runs_of_before_a_field_was_there_keep_their_names(tmp_path):
     """The hash as it was made when Recipe and Setting had none of the fields of LATER, and did what these now say."""
     def before(found):
-        return {name: before(value) if isinstance(value, dict) else value for name, value in found.items()
+        named = {OLD_NAMES.get(name, name): value for name, value in found.items()}
+        return {name: before(value) if isinstance(value, dict) else value for name, value in named.items()
                 if name not in ("network", "statistics", "spare", "tutor", "adversary")
                 and (name != "kind" or "seed" in found)}
 
-    recipe = replace(RECIPE, spare=1.0)
+    recipe = replace(RECIPE, balance_exponent=1.0)
     first = Setting(replace(taught(tmp_path), recipe=recipe, kind="moved"), "ours", 90, recipe)
     for unit in (first, replace(first, method="obs", widths_of=first), first.teacher):
         old = {"what": type(unit).__name__, "version": VERSION, "setting": before(asdict(unit))}
         assert key(unit) == hashlib.sha256(json.dumps(old, sort_keys=True).encode()).hexdigest()
-    assert set(LATER) <= {field.name for kind in (Recipe, Setting) for field in fields(kind)}
+    assert set(LATER) <= {OLD_NAMES.get(field.name, field.name) for kind in (Recipe, Setting) for field in fields(kind)}
     changed = replace(recipe, statistics=10)
     assert key(replace(first, recipe=changed)) != key(first)
 
@@ -168,15 +188,15 @@ def test_methods_and_teachers_are_given_no_test_part(tmp_path, monkeypatch):
     assert 0 <= result["test_error"] <= 1
 
 
-def test_a_tutor_is_trained_once_and_asked(tmp_path, monkeypatch):
+def test_a_logit_source_is_trained_once_and_asked(tmp_path, monkeypatch):
     """Its answers, not the teacher's, make the transfer set; it is a unit of the first wave; other methods refuse
     it."""
-    tutor, asked, transfer_set = taught(tmp_path, hidden=(9, 7)), [], runs.stages.transfer_set
-    unit = Setting(taught(tmp_path), "ours", 90, replace(RECIPE, all_at_last=True), tutor=tutor)
+    distil_from, asked, transfer_set = taught(tmp_path, hidden=(9, 7)), [], runs.stages.transfer_set
+    unit = Setting(taught(tmp_path), "ours", 90, replace(RECIPE, all_at_last=True), distil_from=distil_from)
     trained, train_teacher = [], runs.stages.train_teacher
     monkeypatch.setattr(runs.stages, "train_teacher",
                         lambda *given: (trained.append(given), train_teacher(*given))[1])
-    assert spread.waves([unit])[0] == [unit.teacher, tutor]
+    assert spread.waves([unit])[0] == [unit.teacher, distil_from]
     monkeypatch.setattr(runs.stages, "transfer_set", lambda network,
                         *rest: (asked.append(network), transfer_set(network, *rest))[1])
     runs.finish(unit, tmp_path)
@@ -184,8 +204,8 @@ def test_a_tutor_is_trained_once_and_asked(tmp_path, monkeypatch):
     assert [network.widths for network in asked] == [[16, 9, 7, 3]] * 2
     assert len(trained) == 2
     with pytest.raises(InputError, match="seed must agree"):
-        replace(unit, tutor=replace(tutor, seed=1))
-    with pytest.raises(InputError, match="obs was given a tutor"):
+        replace(unit, distil_from=replace(distil_from, seed=1))
+    with pytest.raises(InputError, match="obs was given distil_from"):
         runs.finish(replace(unit, method="obs"), tmp_path)
 
 
@@ -286,7 +306,8 @@ def test_the_comparison_is_at_equal_cost():
     assert {s.method for s in settings} == {name for name in NAMES if "refitted" not in name}
     learnt = {replace(s.recipe, rounds=1, round_epochs=0, final_epochs=1) for s in settings}
     assert len(learnt) == 1                                           # rates, batches, transfer set, temperature
-    assert {t.recipe.jitter for t in teachers} == {recipe.jitter for recipe in learnt}  # moved for both, or for neither
+    # moved for both, or for neither
+    assert {t.recipe.max_shift for t in teachers} == {recipe.max_shift for recipe in learnt}
     for macs in (26_620, 9_560, 4_800):
         for seed in range(5):
             here = [s for s in settings if s.macs == macs and s.teacher.seed == seed]
@@ -306,13 +327,13 @@ def test_the_records_are_the_bars():
             (True, 27_000, False): 1.00, (True, 3_100, False): 1.60, (True, 60_000, True): 1.43}
     found = [((r.teacher != "plain", r.macs, r.keep_inputs), r.bar) for r in lenet300.RECORDS]
     assert set(found) == set(bars.items())
-    assert not any(r.tutored for r in lenet300.RECORDS if r.teacher == "plain")       # like for like
+    assert not any(r.distil_from for r in lenet300.RECORDS if r.teacher == "plain")       # like for like
     for record, settings in lenet300.records(3):
         assert [s.teacher.seed for s in settings] == [0, 1, 2]
         assert all(s.method == "ours" and s.macs == record.macs and s.recipe == record.recipe for s in settings)
-        tutors = [lenet5.teacher("moved", seed) for seed in range(3)] if record.tutored else [None] * 3
-        assert [s.tutor for s in settings] == tutors
-        assert record.teacher != "plain" or record.recipe.jitter == settings[0].teacher.recipe.jitter == 0
+        distil_from = [lenet5.teacher("moved", seed) for seed in range(3)] if record.distil_from else [None] * 3
+        assert [s.distil_from for s in settings] == distil_from
+        assert record.teacher != "plain" or record.recipe.max_shift == settings[0].teacher.recipe.max_shift == 0
     assert all(recipe.hidden == (300, 100) for recipe in lenet300.TEACHERS.values())
 
 
@@ -401,8 +422,8 @@ def test_the_picture_holds_every_point():
 
     comparison = [row("ours", 9000, 0.015), row("obs", 9100, 0.016), row("random", 9200, 0.045)]
     figure = pareto(comparison, [row("", 9000, 0.013, teacher="moved"), row("", 9000, 0.019, teacher="plain"),
-                                 row("", 9000, 0.012, teacher="moved", tutored=True),
-                                 row("", 9000, 0.011, teacher="moved", tutored=True, keep_inputs=True)])
+                                 row("", 9000, 0.012, teacher="moved", distil_from=True),
+                                 row("", 9000, 0.011, teacher="moved", distil_from=True, keep_inputs=True)])
     axes = figure.axes[0]
     drawn = [tuple(point) for c in axes.collections if isinstance(c, PathCollection)
              for point in np.asarray(c.get_offsets())]
@@ -463,7 +484,7 @@ def test_the_comparison_of_convolutions_is_at_equal_cost():
     assert {s.recipe.network for s in settings} == {s.teacher.recipe.network for s in settings} == {"lenet5"}
     learnt = {replace(s.recipe, rounds=1, round_epochs=0, final_epochs=1) for s in settings}
     assert len(learnt) == 1
-    assert {s.teacher.recipe.jitter for s in settings} == {recipe.jitter for recipe in learnt} == {1}
+    assert {s.teacher.recipe.max_shift for s in settings} == {recipe.max_shift for recipe in learnt} == {1}
     for macs in (93_000, 63_000):
         for seed in range(3):
             here = [s for s in settings if s.macs == macs and s.teacher.seed == seed]
@@ -509,8 +530,8 @@ def test_the_records_of_convolutions_are_the_bars():
     for record, settings in records:
         assert all((s.method, s.macs, s.kind, s.recipe) == ("ours", record.macs, record.kind, record.recipe)
                    for s in settings)
-        assert record.recipe.jitter == settings[0].teacher.recipe.jitter == (record.teacher == "moved")
-    assert lenet5.TEACHERS["plain"] == replace(lenet5.PICTURES, jitter=0, teacher_epochs=10)
+        assert record.recipe.max_shift == settings[0].teacher.recipe.max_shift == (record.teacher == "moved")
+    assert lenet5.TEACHERS["plain"] == replace(lenet5.PICTURES, max_shift=0, teacher_epochs=10)
 
 
 def test_published_convolutions_are_those_of_the_table():
@@ -535,7 +556,8 @@ def test_published_convolutions_are_those_of_the_table():
     assert all(line.strip() in page for line in tables.published_text(lenet5.PUBLISHED).splitlines()[:-1])
 
 
-SMALL = replace(RECIPE, network="lenet5", jitter=1, statistics=700, batch=64, rate=0.01, student_rate=0.01)
+SMALL = replace(RECIPE, network="lenet5", max_shift=1, statistics=700, batch_size=64, learning_rate=0.01,
+                student_learning_rate=0.01)
 
 
 def small(folder, seed, kind="moved"):

@@ -410,64 +410,64 @@ def test_a_change_of_units_is_exact():
         scaled(scaled(TEACHER, 1e30), 1e30)
 
 
-# ---- a tutor
+# ---- a logit source
 # -------------------------------------------------------------------------------------------------------------------
 
 OTHER = trained(epochs=4, widths=(WIDTH, 9, 3))
 
 
-def test_every_form_of_a_tutor_gives_the_same_student(result):
+def test_every_form_of_a_logit_source_gives_the_same_student(result):
     forms = OTHER, Model(OTHER), OTHER.predict, lambda x: OTHER.predict(x).tolist()
-    students = [quick(tutor=tutor).student for tutor in forms]
+    students = [quick(distil_from=distil_from).student for distil_from in forms]
     assert all(same(student, students[0]) for student in students)
     assert not same(students[0], result.student)                     # the teacher had been asked there
-    assert same(quick(tutor=TEACHER).student, result.student)
+    assert same(quick(distil_from=TEACHER).student, result.student)
 
 
-def test_what_the_tutor_says_is_learnt():
+def test_what_the_logit_source_says_is_learnt():
     """Class 2 whatever it is shown: so does the student, and the teacher is agreed with no more often than it says the
     same."""
-    out = npkd.compress(TEACHER, X, "macs=60%", epochs=40, tutor=lambda x: np.tile(np.float32([0, 0, 9]), (len(x), 1)),
-                        labels=Y)
+    out = npkd.compress(TEACHER, X, "macs=60%", epochs=40,
+                        distil_from=lambda x: np.tile(np.float32([0, 0, 9]), (len(x), 1)), labels=Y)
     assert (out.logits(X).argmax(axis=1) == 2).mean() > 0.99
     assert out.teacher_error < 0.1 < 0.5 < out.student_error
 
 
-def test_a_tutor_with_dropout_under_an_addition_is_asked_as_it_is():
+def test_a_logit_source_with_dropout_under_an_addition_is_asked_as_it_is():
     """Without its dropout an addition's path around is one layer shorter."""
     rng = np.random.default_rng(0)
     layers = [dense_layer(WIDTH, 6, rng, np.float32), Layer("relu"), Layer("dropout", options={"rate": 0.5}),
               dense_layer(6, 6, rng, np.float32), Layer("relu"), Layer("add", options={"back": 3}),
               dense_layer(6, 3, rng, np.float32)]
-    tutor, seen = (
+    distil_from, seen = (
         Network(layers),
-        answering(Model(Network(layers)), Data("x", X, Y, X, Y, X, Y, 3, (WIDTH,), Scaling.standard(X)), "tutor")
+        answering(Model(Network(layers)), Data("x", X, Y, X, Y, X, Y, 3, (WIDTH,), Scaling.standard(X)), "distil_from")
     )
     assert all(layer.op != "dropout" for layer in seen.layers)
-    np.testing.assert_allclose(seen.predict(X), tutor.predict(X), atol=1e-6)
+    np.testing.assert_allclose(seen.predict(X), distil_from.predict(X), atol=1e-6)
 
 
-def test_a_tutor_that_reads_a_part_of_a_flattened_map_under_an_addition_is_asked_as_it_is():
+def test_a_logit_source_that_reads_a_part_of_a_flattened_map_under_an_addition_is_asked_as_it_is():
     """Reading all of it with weights of zero takes a layer less, and the addition's path around is one shorter."""
     rng = np.random.default_rng(0)
-    tutor = Network([Layer("unflatten", options={"shape": [2, 4, 1]}), conv_layer(1, 2, 1, rng), Layer("tanh"),
+    distil_from = Network([Layer("unflatten", options={"shape": [2, 4, 1]}), conv_layer(1, 2, 1, rng), Layer("tanh"),
                      Layer("flatten"), Layer("select", options={"kept": [0, 1, 2, 9]}), dense_layer(4, 16, rng),
                      Layer("unflatten", options={"shape": [2, 4, 2]}), Layer("add", options={"back": 4}),
                      Layer("flatten"), dense_layer(16, 3, rng)])
-    seen = answering(Model(tutor), Data("x", X, Y, X, Y, X, Y, 3, (WIDTH,), Scaling.standard(X)), "tutor")
+    seen = answering(Model(distil_from), Data("x", X, Y, X, Y, X, Y, 3, (WIDTH,), Scaling.standard(X)), "distil_from")
     assert all(layer.op != "select" for layer in seen.layers)
-    np.testing.assert_allclose(seen.predict(X), tutor.predict(X), atol=1e-6)
+    np.testing.assert_allclose(seen.predict(X), distil_from.predict(X), atol=1e-6)
 
 
 def test_a_select_whose_output_is_added_stays():
     """It turns the positions round; without it the addition would read them as they were."""
     rng = np.random.default_rng(0)
-    tutor = Network([Layer("unflatten", options={"shape": [2, 4, 1]}), conv_layer(1, 1, 1, rng), Layer("tanh"),
+    distil_from = Network([Layer("unflatten", options={"shape": [2, 4, 1]}), conv_layer(1, 1, 1, rng), Layer("tanh"),
                      Layer("flatten"),
                      Layer("select", options={"kept": list(range(7, -1, -1))}), dense_layer(8, 8, rng),
                      Layer("add", options={"back": 1}), dense_layer(8, 3, rng)])
-    seen = answering(Model(tutor), Data("x", X, Y, X, Y, X, Y, 3, (WIDTH,), Scaling.standard(X)), "tutor")
-    np.testing.assert_allclose(seen.predict(X), tutor.predict(X), atol=1e-6)
+    seen = answering(Model(distil_from), Data("x", X, Y, X, Y, X, Y, 3, (WIDTH,), Scaling.standard(X)), "distil_from")
+    np.testing.assert_allclose(seen.predict(X), distil_from.predict(X), atol=1e-6)
 
 
 def test_networks_that_read_maps_take_maps(tmp_path):
@@ -477,13 +477,14 @@ def test_networks_that_read_maps_take_maps(tmp_path):
     x = rng.standard_normal((300, 4, 4)).astype(np.float32)
     whole = Network([Layer("unflatten", options={"shape": [4, 4, 1]}), *body])
     out = quick(x, whole, "macs=60%")
-    for given, tutor in ((x, None), (x[..., None], None), (x[..., None], Network(body)), (x, Model(Network(body)))):
-        assert same(quick(given, Network(body), "macs=60%", tutor=tutor).student, out.student)
+    for given, distil_from in ((x, None), (x[..., None], None), (x[..., None], Network(body)),
+                               (x, Model(Network(body)))):
+        assert same(quick(given, Network(body), "macs=60%", distil_from=distil_from).student, out.student)
     np.testing.assert_array_equal(out.logits(x), out.logits(x[..., None]))
     normed = Network([Layer("gate", (np.full(1, 2, np.float32),)), *body])   # what asks for no shape may stand in front
     np.testing.assert_array_equal(Model(normed).logits(x[..., None]), normed.predict(x[..., None]))
-    asked, function = (quick(x[..., None], whole, "macs=60%", tutor=tutor).student
-                       for tutor in (normed, Model(normed).logits))
+    asked, function = (quick(x[..., None], whole, "macs=60%", distil_from=distil_from).student
+                       for distil_from in (normed, Model(normed).logits))
     assert same(asked, function)
     save_model(tmp_path / "maps.npz", Model(Network(body)))
     assert same(load_model(tmp_path / "maps.npz").network, Network(body))
@@ -503,25 +504,25 @@ def test_nothing_is_called_certified_that_is_not(result):
     assert "Every choice of neurons is certified: relative duality gap at most" in str(result)
 
 
-def test_a_tutor_that_adds_around_a_dropout_alone_is_refused_in_words():
+def test_a_logit_source_that_adds_around_a_dropout_alone_is_refused_in_words():
     layers = [dense_layer(WIDTH, 6, RNG, np.float32), Layer("dropout", options={"rate": 0.5}),
               Layer("add", options={"back": 1}), dense_layer(6, 3, RNG, np.float32)]
-    with pytest.raises(InputError, match="the tutor adds what a dropout takes to what it gives"):
-        quick(tutor=Network(layers))
+    with pytest.raises(InputError, match="distil_from adds what a dropout takes to what it gives"):
+        quick(distil_from=Network(layers))
 
 
-def test_a_tutor_is_asked_about_examples_as_they_were_given():
+def test_a_logit_source_is_asked_about_examples_as_they_were_given():
     """In their shape and units, whatever the teacher's scaling and the units that are learnt in: what it is shown lies
     among them."""
     scaling, seen = Scaling(np.full(WIDTH, 800, np.float32), np.full(WIDTH, 0.5, np.float32)), []
     raw = (512 * X + 800).reshape(N, 2, 4)
 
-    def tutor(x):
+    def distil_from(x):
         assert x.dtype == np.float32
         seen.append(x.reshape(len(x), -1))
         return OTHER.predict((seen[-1] - 800) / 512)
 
-    quick(raw, Model(scaled(TEACHER, 1 / 256), scaling), tutor=tutor, progress=None)
+    quick(raw, Model(scaled(TEACHER, 1 / 256), scaling), distil_from=distil_from, progress=None)
     assert seen[0] == pytest.approx(raw[:1000].reshape(-1, WIDTH), rel=1e-5)
     shown = np.concatenate(seen[1:])                                # mixed in pairs: between the examples
     assert (shown >= raw.reshape(N, -1).min(axis=0) - 1).all()
@@ -529,8 +530,8 @@ def test_a_tutor_is_asked_about_examples_as_they_were_given():
     assert shown.mean(axis=0) == pytest.approx(raw.reshape(N, -1).mean(axis=0), abs=0.1 * 512)
 
 
-BAD_TUTORS = {
-    "a list": (PAIRS, "the tutor is of type list; it must be a network of npkd, or a function"),
+BAD_SOURCES = {
+    "a list": (PAIRS, "distil_from is of type list; it must be a network of npkd, or a function"),
     "classes": (lambda x: OTHER.predict(x).argmax(1),
                 r"600 examples with int64 of shape \(600,\); it must give logits \(600, 3\), finite"),
     "fewer classes": (lambda x: OTHER.predict(x)[:, :2], r"shape \(600, 2\)"),
@@ -542,19 +543,19 @@ BAD_TUTORS = {
 }
 
 
-@pytest.mark.parametrize("case", BAD_TUTORS)
-def test_tutors_that_cannot_be_asked_are_refused_before_the_data_is_read(case, monkeypatch):
+@pytest.mark.parametrize("case", BAD_SOURCES)
+def test_logit_sources_that_cannot_be_asked_are_refused_before_the_data_is_read(case, monkeypatch):
     monkeypatch.setattr("npkd.pipeline.compress.survey", None)
-    tutor, words = BAD_TUTORS[case]
+    distil_from, words = BAD_SOURCES[case]
     with pytest.raises(InputError, match=words) as found:
-        quick(tutor=tutor)
+        quick(distil_from=distil_from)
     assert "\n" not in str(found.value)
 
 
-def test_a_tutor_that_is_silent_later_is_refused_then():
+def test_a_logit_source_that_is_silent_later_is_refused_then():
     calls = iter(range(10 ** 6))
-    with pytest.raises(InputError, match="the tutor answers"):
-        quick(tutor=lambda x: OTHER.predict(x) if next(calls) < 3 else None)
+    with pytest.raises(InputError, match="distil_from answers"):
+        quick(distil_from=lambda x: OTHER.predict(x) if next(calls) < 3 else None)
 
 
 # ---- targets and inputs

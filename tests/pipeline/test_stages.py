@@ -20,8 +20,8 @@ from npkd.pipeline.recipe import Recipe
 from npkd.pipeline.stages import State, compress, error_rate, layers_of, line, note, side, train_teacher
 from npkd.pipeline.target import Target
 
-RECIPE = Recipe(hidden=(10, 8), teacher_epochs=12, rounds=2, round_epochs=1, final_epochs=3, batch=32, rate=0.05,
-                noise=0.05)
+RECIPE = Recipe(hidden=(10, 8), teacher_epochs=12, rounds=2, round_epochs=1, final_epochs=3, batch_size=32,
+                learning_rate=0.05, noise_std=0.05)
 
 
 def tiny(seed=0):
@@ -123,7 +123,7 @@ def test_the_budgets_of_the_rounds(data, teacher, monkeypatch):
         return out
 
     monkeypatch.setattr(stages, "remove_round", watched)
-    recipe = Recipe(hidden=(10, 8), rounds=4, round_epochs=1, final_epochs=1, batch=32)
+    recipe = Recipe(hidden=(10, 8), rounds=4, round_epochs=1, final_epochs=1, batch_size=32)
     run(data, teacher, Target("macs", 20), recipe)
     whole = cost.of(teacher).macs
     np.testing.assert_allclose(budgets, [whole * (20 / whole) ** (r / 4) for r in (1, 2, 3, 4)], rtol=1e-12)
@@ -150,7 +150,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path):
 def test_a_run_learns_something(data, teacher):
     """The teacher beats chance by far, and a student of a third of its size stays near it."""
     assert error_rate(teacher, data.x_validation, data.y_validation) <= 0.2
-    recipe = Recipe(hidden=(10, 8), rounds=2, round_epochs=5, final_epochs=20, batch=32)
+    recipe = Recipe(hidden=(10, 8), rounds=2, round_epochs=5, final_epochs=20, batch_size=32)
     state = run(data, teacher, Target("macs", cost.of(teacher).macs / 3), recipe)
     assert error_rate(state.student, data.x_train, data.y_train) <= error_rate(teacher, data.x_train,
                                                                                data.y_train) + 0.1
@@ -167,7 +167,7 @@ def test_labels_are_not_used_for_the_student(data, teacher):
 def test_labels_are_learnt_from_where_they_weigh(data, teacher):
     """Other labels, another student."""
     other = SimpleNamespace(**{**vars(data), "y_train": 2 - data.y_train})
-    one, two = (run(given, teacher, Target("macs", 40), replace(RECIPE, labels=1.0)) for given in (data, other))
+    one, two = (run(given, teacher, Target("macs", 40), replace(RECIPE, label_weight=1.0)) for given in (data, other))
     assert not np.array_equal(one.student.layers[-1].params[0], two.student.layers[-1].params[0])
 
 
@@ -176,7 +176,7 @@ def test_an_adversary_is_the_students_in_every_stage(data, teacher, monkeypatch)
     radii, loop = [], stages.train
     monkeypatch.setattr(stages, "train", lambda *a,
                         **options: radii.append(options["settings"].adversarial_eps) or loop(*a, **options))
-    recipe = replace(RECIPE, adversary=0.2)
+    recipe = replace(RECIPE, adversarial_eps=0.2)
     run(data, teacher, Target("macs", 40), recipe)
     assert radii == [0.2] * recipe.rounds
     stages.train_teacher(data, replace(recipe, teacher_epochs=1), np.random.default_rng(0), stages.NoProgress(),
@@ -300,7 +300,7 @@ def test_the_last_distillation_may_see_everything_and_no_other_one(teacher, monk
         return imitate(student, teacher, data, *rest)
 
     monkeypatch.setattr(stages, "imitate", watched)
-    recipe = Recipe(hidden=(10, 8), rounds=3, round_epochs=1, final_epochs=1, batch=32, all_at_last=True)
+    recipe = Recipe(hidden=(10, 8), rounds=3, round_epochs=1, final_epochs=1, batch_size=32, all_at_last=True)
     run(data, teacher, Target("macs", 20), recipe)
     *rounds, (stage, count, x) = seen
     assert stage == "final distillation"

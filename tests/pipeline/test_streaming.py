@@ -142,11 +142,11 @@ def test_merged_across_processes(tmp_path):
 import sys, numpy as np
 from npkd.nn.network import Layer, Network
 from npkd.sparsity import statistics_files
-from npkd.sparsity.collect import gather
+from npkd.sparsity.collect import collect_statistics
 stored, x, out = np.load(sys.argv[1]), np.load(sys.argv[2]), sys.argv[3]
 w, b, v, c = (stored[name] for name in stored.files)
 network = Network([Layer("dense", (w, b)), Layer("relu"), Layer("dense", (v, c))])
-statistics_files.save(out, gather(network, network, lambda: iter([x[:7], x[7:]]), [0, 2]))
+statistics_files.save(out, collect_statistics(network, network, lambda: iter([x[:7], x[7:]]), [0, 2]))
 """
     for k, part in enumerate((x[:20], x[20:])):
         np.save(tmp_path / f"x{k}.npy", part)

@@ -16,7 +16,7 @@ from npkd.pipeline.recipe import Recipe
 from npkd.pipeline.stages import State, compress, train_teacher
 from npkd.pipeline.target import Target, parse
 
-RECIPE = Recipe(hidden=(20, 12), teacher_epochs=10, rounds=1, final_epochs=1, batch=32, rate=0.02)
+RECIPE = Recipe(hidden=(20, 12), teacher_epochs=10, rounds=1, final_epochs=1, batch_size=32, learning_rate=0.02)
 KINDS = ["macs", "parameters", "bytes", "neurons", "widths", "error"]
 
 

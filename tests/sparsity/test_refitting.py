@@ -137,13 +137,13 @@ def test_the_student_is_what_the_layers_were_refitted_to():
     parts = arrays()
     data = from_arrays("tiny", [parts[key] for key in ("x_train", "y_train", "x_test", "y_test")], seed=0)
     net = perceptron((16, 10, 8, 3), RNG(0))
-    numbers = Recipe(hidden=(10, 8), rounds=1, round_epochs=0, final_epochs=0, batch=32)
+    numbers = Recipe(hidden=(10, 8), rounds=1, round_epochs=0, final_epochs=0, batch_size=32)
     state = stages.compress(data, parse("widths=9-6-5", net.widths), numbers, RNG(0), teacher=net)
     expected = distil(net, stages.batches_of(data.x_train), exactly([9, 6, 5])).student
     x = data.x_validation[:, :16]
     assert state.student.predict(x).tobytes() == expected.predict(x).tobytes()
-    with pytest.raises(InputError, match="there is a tutor, and epochs is 0"):
-        stages.compress(data, parse("widths=9-6-5", net.widths), numbers, RNG(0), teacher=net, tutor=net)
+    with pytest.raises(InputError, match="distil_from is given, and epochs is 0"):
+        stages.compress(data, parse("widths=9-6-5", net.widths), numbers, RNG(0), teacher=net, distil_from=net)
 
 
 def saved(tmp_path, *more):
@@ -177,13 +177,13 @@ def test_a_target_of_error_goes_on_from_the_student_before(tmp_path):
     assert ">rounds<" not in page                         # the recipe's number is not that of a target of error
 
 
-def test_a_tutor_without_a_pupil_is_refused_before_anything_is_done(tmp_path, capsys):
-    assert main([*with_teacher(tmp_path, teacher(tmp_path)), "--epochs", "0", "--tutor", "none.npz"]) == 2
-    assert "there is a tutor, and epochs is 0" in capsys.readouterr().err
+def test_a_logit_source_without_a_pupil_is_refused_before_anything_is_done(tmp_path, capsys):
+    assert main([*with_teacher(tmp_path, teacher(tmp_path)), "--epochs", "0", "--distil-from", "none.npz"]) == 2
+    assert "distil_from is given, and epochs is 0" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     passes, net = [], perceptron((4, 6, 3), RNG(0))
-    with pytest.raises(InputError, match="there is a tutor, and epochs is 0"):
-        npkd.compress(net, lambda: passes.append(1) or iter(()), "macs=50%", epochs=0, tutor=net)
+    with pytest.raises(InputError, match="distil_from is given, and epochs is 0"):
+        npkd.compress(net, lambda: passes.append(1) or iter(()), "macs=50%", epochs=0, distil_from=net)
     assert not passes
 
 
