@@ -239,7 +239,7 @@ def test_the_choice_sees_as_many_positions_too(monkeypatch):
         return right(student, teacher, batches, layers, positions)
 
     for module in (layerwise, refitting):
-        monkeypatch.setattr(module, "gather", gathered)
+        monkeypatch.setattr(module, "collect_statistics", gathered)
     distil(small(), lambda: [RNG.standard_normal((40, 64))], exactly([1, 4, 4, 4]), inputs=False, positions=3)
     assert asked == [3] * 4                           # all layers at once, then each that is fitted again but the first
 

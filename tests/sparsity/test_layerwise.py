@@ -196,7 +196,7 @@ def test_the_refit_repairs_what_earlier_layers_lost(monkeypatch):
     teacher, x = teacher_and_data(7, n=500)
     whole, rows = exactly([3, 5, 5]), batches(x, 250)
     repaired = relative(distil(teacher, rows, whole).student, teacher, x)
-    monkeypatch.setattr(refitting, "gather", lambda student, *rest: collect_statistics(rest[0], *rest))
+    monkeypatch.setattr(refitting, "collect_statistics", lambda student, *rest: collect_statistics(rest[0], *rest))
     assert repaired < relative(distil(teacher, rows, whole).student, teacher, x)
 
 
@@ -237,7 +237,7 @@ def test_sensitivities_are_differences_of_the_logits():
     assert (found[-1] == 1).all()
 
 
-def test_gather_equals_the_activations_at_once():
+def test_collect_statistics_equals_the_activations_at_once():
     teacher, x = teacher_and_data(9)
     student, _ = teacher_and_data(10)
     for got, consumer in zip(collect_statistics(student, teacher, batches(x, 33), teacher.dense_layers),
