@@ -204,6 +204,7 @@ def answering(model: Model, data: Data, who: str) -> Network:
 def reading_rows(network: Network, data: Data, who: str) -> Network:
     """A network that reads maps behind an ``unflatten``: examples come as rows. Raises InputError where an example is
     no map."""
+    storage.same_maps(who, network, data.shape)
     if not reads_maps(network):
         return network
     if len(data.shape) not in (2, 3):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import lzma
 import os
 import struct
 import zipfile
@@ -24,6 +23,8 @@ import numpy as np
 
 from npkd.core.types import Array
 from npkd.core.validation import InputError
+from npkd.filetypes import described
+from npkd.npy import BoundedFile, NotNumbers, arrays_in, names_of, open_array, read_data
 
 VERSION = 1
 """The newest version of the header that this npkd reads, and the one it writes."""
@@ -35,23 +36,40 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 """The date of every member of an .npz, so that the same content gives the same bytes."""
 
 BROKEN = (
-    ValueError, KeyError, EOFError, struct.error, zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError,
-    RuntimeError, MemoryError,
+    ValueError, KeyError, EOFError, struct.error, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError,
+    OverflowError,
 )
 """What reading a damaged or foreign zip archive may raise, apart from OSError."""
 
+HEADER_LIMIT = 4_000_000
+"""Bytes that the JSON header of a file may have: enough to select half a million inputs."""
+
 
 @contextlib.contextmanager
-def reading(who: str, need: str) -> Iterator[None]:
-    """What goes wrong while an .npz is read, as InputError: ``who`` names the file, ``need`` what it must be."""
+def reading(who: str, path: NewPath, need: str) -> Iterator[None]:
+    """What goes wrong while an .npz is read, as InputError that says what the file is; ``need`` is what it must be."""
     try:
         yield
     except InputError:
         raise
     except OSError as error:
-        raise InputError(f"{who}: {reason(error)}; {need}") from error
+        raise InputError(f"{who}: {path}: {reason(error)}; {need}") from error
+    except MemoryError as error:
+        raise InputError(f"{who}: {path} does not fit into memory ({error}); give it in parts") from error
+    except NotNumbers as error:
+        raise InputError(f"{who}: {path}: {error}; it must hold numbers") from error
     except BROKEN as error:
-        raise InputError(f"{who} is damaged, truncated or no .npz file ({error}); {need}") from error
+        what = "" if "\0" in str(path) or arrays_in(Path(path)) else described(Path(path))
+        raise InputError(f"{who}: {path} is {what or f'damaged, truncated or no .npz file ({error!s:.200})'}; "
+                         f"{need}") from error
+
+
+@contextlib.contextmanager
+def archive_of(path: NewPath) -> Iterator[zipfile.ZipFile]:
+    """The zip archive in an ordinary file, open for reading in bounded pieces. Raises what BROKEN names, and
+    OSError."""
+    with BoundedFile(path) as file, zipfile.ZipFile(file) as archive:
+        yield archive
 
 
 def reason(error: OSError) -> str:
@@ -138,6 +156,9 @@ def write_npz(path: NewPath, header: Mapping[str, Any], arrays: Mapping[str, Arr
         text = json.dumps({**header, "arrays": sorted(arrays)}, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InputError(f"{who}: header: {error}; it must hold finite numbers, words, lists and tables") from error
+    if len(text) > HEADER_LIMIT:
+        raise InputError(f"{who}: the header has {len(text)} characters; it may have {HEADER_LIMIT}, larger things "
+                         f"belong into arrays")
     content = {"header": np.frombuffer(text.encode(), np.uint8), **{name: arrays[name] for name in sorted(arrays)}}
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
@@ -154,55 +175,69 @@ def write_npz(path: NewPath, header: Mapping[str, Any], arrays: Mapping[str, Arr
 
 
 def read_arrays(path: NewPath, names: tuple[str, ...] | None = None) -> dict[str, Array]:
-    """The arrays of any .npz by name, or those of ``names`` that are in it; the sums of the zip archive are checked.
+    """The arrays of any .npz by name, or those of ``names`` that are in it; others are not read. The sums of the
+    archive are checked.
 
-    Raises InputError where the file is missing, truncated, damaged or not an .npz, or an array holds objects (never
-    unpickled).
+    Memory: what the headers of these arrays declare. Raises InputError where the file is missing, truncated, damaged or
+    not an .npz, where an array is not as large as its header declares, or holds objects (never unpickled).
     """
-    arrays = {}
-    with reading(f"read: {path}",
-                 "it must be an undamaged .npz file that can be read"), zipfile.ZipFile(path) as archive:
-        for member in archive.namelist():
-            name = member.removesuffix(".npy")
-            if name != member and (names is None or name in names):
-                data = io.BytesIO(archive.read(member))     # all of it, so that its sum is checked before it is parsed
-                if objects(data):
-                    raise InputError(f"read: {path}: array {name} holds objects; it must hold numbers")
-                arrays[name] = np.lib.format.read_array(data, allow_pickle=False)
-    return arrays
+    with reading("read", path, "it must be an undamaged .npz file that can be read"), archive_of(path) as archive:
+        stored = [name for name in names_of(archive) if f"{name}.npy" in archive.NameToInfo]
+        return {name: read_array(archive, name) for name in stored if names is None or name in names}
 
 
-def objects(data: io.BytesIO) -> bool:
-    """Whether an .npy stream announces Python objects; the stream is left at its beginning. ValueError where it is no
-    .npy."""
-    read = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
-    major, _ = np.lib.format.read_magic(data)
-    found = major in read and read[major](data)[2].hasobject     # a newer header is left to read_array
-    data.seek(0)
-    return found
+def read_array(archive: zipfile.ZipFile, name: str) -> Array:
+    """One array of an archive. Raises ValueError, which names it, where it is damaged."""
+    header, stream = open_array(archive, name)
+    try:
+        with stream:
+            return read_data(stream, header)
+    except ValueError as error:
+        raise type(error)(f"array {name} {error}") from error
 
 
-def read_npz(path: NewPath, kind: str) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Header and arrays of a file that ``write_npz`` wrote with "format": "npkd-<kind>".
+def read_npz(path: NewPath, kind: str, make: str = "") -> tuple[dict[str, Any], dict[str, Array]]:
+    """Header and arrays of a file that ``write_npz`` wrote with "format": "npkd-<kind>"; ``make`` says how one is made.
 
     Raises InputError as ``read_arrays``, and where the file has no header (it is not npkd's), a header that is no JSON,
-    another kind, or a version newer than VERSION, or arrays that are not the ones written.
+    another kind, or a version newer than VERSION, or other members than the arrays written: none of them is then read.
     """
-    arrays = read_arrays(path)
-    who, need = f"read: {path}", f"it must be an npkd-{kind} file"
-    stored = arrays.pop("header", None)
-    if stored is None or stored.dtype != np.uint8:
-        raise InputError(f"{who} has no npkd header; {need}")
+    who, need = f"read: {path}", f"it must be an npkd-{kind} file{make}"
+    with reading("read", path, need), archive_of(path) as archive:
+        stored = names_of(archive)
+        if "header.npy" not in archive.NameToInfo:
+            raise InputError(f"{who} is {described(Path(path)) or 'an empty archive'} and has no npkd header; {need}")
+        text, stream = open_array(archive, "header")
+        if text.dtype != np.uint8 or text.nbytes > HEADER_LIMIT:
+            raise InputError(f"{who} has no npkd header, but one of {text.nbytes} bytes, {text.dtype}; {need}")
+        header = parsed(read_data(stream, text).tobytes(), kind, who, need)
+        if sorted(set(stored) - {"header"}) != header.pop("arrays",
+                                                          None) or len(archive.NameToInfo) != sum(map(is_array, archive.NameToInfo)):
+            raise InputError(f"{who} is damaged: it does not hold the arrays that its header names; {need}")
+        return header, {name: read_array(archive, name) for name in stored if name != "header"}
+
+
+def is_array(member: str) -> bool:
+    """Is a member of an archive called as an array is?"""
+    return member.endswith(".npy")
+
+
+def parsed(text: bytes, kind: str, who: str, need: str) -> dict[str, Any]:
+    """The JSON header of a file. Raises InputError for other text, another kind, and versions that this npkd does not
+    read."""
     try:
-        header = json.loads(stored.tobytes().decode())
+        header = json.loads(text.decode(), parse_constant=refused)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{who} has a header that is no JSON ({error}); {need}") from error
     if not isinstance(header, dict) or header.get("format") != f"npkd-{kind}":
         got = header.get("format") if isinstance(header, dict) else header
-        raise InputError(f"{who} has the format {got!r}; {need}")
+        raise InputError(f"{who} has the format {got!r:.60}; {need}")
     version = header.get("version")
     if type(version) is not int or not 1 <= version <= VERSION:
-        raise InputError(f"{who} has version {version!r}; this npkd reads versions up to {VERSION}")
-    if header.pop("arrays", None) != sorted(arrays):
-        raise InputError(f"{who} is damaged: it does not hold the arrays that its header names; {need}")
-    return header, arrays
+        raise InputError(f"{who} has version {version!r:.60}; this npkd reads versions up to {VERSION}")
+    return header
+
+
+def refused(constant: str) -> None:
+    """Raise ValueError: NaN and Infinity are no JSON, though Python reads them."""
+    raise ValueError(f"{constant} is no number")

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from npkd.core.files import reason
-from npkd.core.types import Array
+from npkd.core.types import Array, as_array
 from npkd.core.validation import InputError
 from npkd.data.datasets import labels as checked_labels
 from npkd.data.shards import Pair, open_shards
@@ -54,11 +54,11 @@ def passes_over(x: Any, labels: Any, classes: int, prepare: Prepare, stack: Exit
     """
     if labels is not None:
         labels = plain(labels)
-        labels = checked_labels("compress", "labels", labels, labels.size, classes)
+        labels = checked_labels("compress", "labels", labels, len(labels) if labels.ndim else 1, classes)
     if isinstance(x, (str, os.PathLike)):
         shards = open_shards(x)
         return Passes(lambda: shards.batches(PIECE), labels, classes, prepare)
-    if hasattr(x, "__array__"):                               # also tensors and tables of other libraries
+    if hasattr(x, "__array__") or hasattr(x, "toarray"):      # also tensors and tables of other libraries
         whole = plain(x)
         if whole.ndim < 2 or not whole.size:
             raise InputError(f"compress: x has shape {whole.shape}; it must be (N, ...) with at least one example and "
@@ -77,11 +77,7 @@ def passes_over(x: Any, labels: Any, classes: int, prepare: Prepare, stack: Exit
 
 def plain(a: Any) -> Array:
     """Anything with numbers in it as an array. Raises InputError where that cannot be."""
-    try:
-        return np.asarray(a)
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise InputError(f"compress: {type(a).__name__} cannot be read as an array ({error!s:.120}); give a NumPy "
-                         f"array") from error
+    return as_array("compress", a)
 
 
 def iterated(batches: Any) -> Iterator[Pair]:

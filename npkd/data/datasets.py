@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from npkd.core.files import read_arrays, read_npz
-from npkd.core.types import Array
+from npkd.core.types import Array, as_array
 from npkd.core.validation import InputError, finite
 from npkd.data.idx import SOURCES, DownloadProgress, read_folder, read_set
 from npkd.data.idx import find as find
 from npkd.data.idx import read_idx as read_idx
+from npkd.filetypes import described
 from npkd.nn.scaling import Scaling, flat
 
 DIGITS = Path(__file__).with_name("digits.npz")
@@ -30,7 +31,17 @@ NAMES = ("x_train", "y_train", "x_test", "y_test")
 """The arrays that an .npz of one's own has to hold."""
 
 FEWEST = 10
-"""Training examples below which there is nothing to split and to learn."""
+"""Training examples below which there is nothing to split and to learn; test examples below which their scale is not
+judged."""
+
+PIXELS = 64
+"""Features, 8×8, from which flat fractions, 0 … 1, are taken for pictures."""
+
+OTHER_SCALE = 10
+"""How many times wider or narrower than the training part the test part may spread before it is refused."""
+
+DECIDING = 100
+"""Validation examples below which their error, in steps of more than one point, is said to decide nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +51,7 @@ class Data:
     name            what it was asked for by, a file or folder by its own name
     x_…             (N, I) float32, scaled
     y_…             (N,) int64, classes 0 … C − 1
-    classes         C, at least 2: one more than the largest label of the training and validation parts
+    classes         C, at least 2: 0 … C − 1 all occur in the training and validation parts together
     shape           of one example before it was flattened: (28, 28) for pictures
     scaling         what the inputs went through, learnt on x_train alone
     stream          passes over all there is to learn from, in batches (n, I), where x_train is a sample of it; None:
@@ -81,7 +92,11 @@ def labels(who: str, name: str, y: Array, examples: int, classes: int | None) ->
     """y as int64. Raises InputError unless it is (examples,) integers from 0 on, below ``classes`` where that is
     known."""
     if y.shape != (examples,):
-        raise InputError(f"{who}: {name} has shape {y.shape}; it must be ({examples},), a label for each example")
+        hint = (
+            "" if y.ndim != 2 else f"; of one-hot rows give {name}.argmax(axis=1)" if y.shape[1] > 1
+            else f"; give {name}.ravel()"
+        )
+        raise InputError(f"{who}: {name} has shape {y.shape}; it must be ({examples},), a label for each example{hint}")
     if not np.issubdtype(y.dtype, np.integer):
         raise InputError(f"{who}: {name} is of {y.dtype}; labels must be integers, the classes numbered from 0")
     if not examples:
@@ -102,14 +117,13 @@ def from_arrays(
                 0 on
     seed        draws the validation part from the training part, in the proportions of the classes
     validation  its fraction, above 0 and at most 0.5
-    limits      of all values, mapped to 0 … 1. Without them: smallest and largest value of the training part for bytes
-                and for integers in several axes (pictures), mean and deviation of each feature there for everything
-                else (tables)
+    limits      of all values, mapped to 0 … 1. Without them: smallest and largest value of the training part for
+                pictures (``pictures``), mean and deviation of each feature there for everything else (tables)
 
-    Raises InputError for arrays that do not fit one another, NaN or infinity, labels out of range, one class only, too
-    few examples.
+    Raises InputError for arrays that do not fit one another, NaN or infinity, labels out of range, classes without a
+    training example, one class only, too few examples, and a test part on another scale than the training part.
     """
-    x, y, x_test, y_test = arrays
+    x, y, x_test, y_test = (as_array(name, a) for a in arrays)
     for key, part in (("x_train", x), ("x_test", x_test)):
         flat(f"{name}: {key}", part)
         if np.issubdtype(part.dtype, np.floating):
@@ -123,7 +137,7 @@ def from_arrays(
     y = labels(name, "y_train", y, len(x), None)
     if y.min() == y.max():
         raise InputError(f"{name}: y_train holds the class {y[0]} alone; there must be at least two")
-    classes = int(y.max()) + 1
+    classes = every_class(name, y)
     y_test = labels(name, "y_test", y_test, len(x_test), classes)
     if seed < 0:
         raise InputError(f"{name}: seed is {seed}; it must not be negative")
@@ -131,13 +145,65 @@ def from_arrays(
     x_train = x[training]
     if not len(held_out):
         raise InputError(f"{name}: y_train has no class with two examples; no validation part can be split off")
-    if limits is None and np.issubdtype(x.dtype, np.integer) and (x.dtype == np.uint8 or x.ndim > 2):
-        limits = int(x_train.min()), int(x_train.max())
+    if limits is None and pictures(x_train):
+        limits = x_train.min().item(), x_train.max().item()
     scaling = Scaling.range(*limits, math.prod(x.shape[1:])) if limits else Scaling.standard(x_train)
+    scaled, scaled_test = scaling.apply(x_train), scaling.apply(x_test)
+    one_scale(name, scaled, scaled_test)
     return Data(
-        name, scaling.apply(x_train), y[training], scaling.apply(x[held_out]), y[held_out], scaling.apply(x_test),
-        y_test, classes, x.shape[1:], scaling,
+        name, scaled, y[training], scaling.apply(x[held_out]), y[held_out], scaled_test, y_test, classes, x.shape[1:],
+        scaling,
     )
+
+
+def pictures(x: Array) -> bool:
+    """Do all values of x (N, ...) share one scale? So do bytes, arrays in several axes, and flat fractions, 0 … 1, of
+    PIXELS or more."""
+    if x.dtype == np.uint8 or x.ndim > 2:
+        return True
+    return bool(np.issubdtype(x.dtype, np.floating) and x.shape[1] >= PIXELS and x.min() >= 0 and x.max() <= 1)
+
+
+def every_class(who: str, y: Array) -> int:
+    """How many classes y (N,) holds, one more than the largest. Raises InputError unless each of 0 … C − 1 occurs."""
+    stored = np.unique(y)
+    classes = int(stored[-1]) + 1
+    if len(stored) < classes:
+        missing = int(np.flatnonzero(stored != np.arange(len(stored)))[0])
+        rarest = int(np.bincount(y)[stored[-1]])
+        raise InputError(
+            f"{who}: y_train holds {len(stored)} different labels, {stored[0]} … {stored[-1]} ({stored[-1]} in "
+            f"{rarest} of {len(y)} "
+            f"examples), and none is {missing}; classes are numbered from 0 without a gap: give np.unique(y, "
+            f"return_inverse=True)[1], "
+            "or mend the label")
+    return classes
+
+
+def one_scale(who: str, x: Array, x_test: Array) -> None:
+    """Raise InputError where the test part spreads far wider or narrower than the training part, both (…, I) scaled
+    alike.
+
+    A spread is the mean distance of a value from its feature's mean. A test part of fewer than FEWEST examples, or of
+    one value, is not judged.
+    """
+    if len(x_test) < FEWEST:
+        return
+    spread, spread_test = (float(abs(a - a.mean(axis=0, dtype=np.float64)).mean()) for a in (x, x_test))
+    if spread_test and not spread / OTHER_SCALE <= spread_test <= spread * OTHER_SCALE:
+        raise InputError(
+            f"{who}: x_test is on another scale than x_train: once scaled alike its values lie {spread_test:.3g} from "
+            f"their mean, "
+            f"those of x_train {spread:.3g}; prepare both in the same way")
+
+
+def undecided(examples: int) -> str:
+    """What a validation part of so many examples cannot decide, in one sentence; an empty string from DECIDING on."""
+    if examples >= DECIDING:
+        return ""
+    return (f"The validation part has {examples} example{'s' * (examples != 1)}, each worth "
+            f"{100 / max(examples, 1):.3g} points of error: "
+            "it decides little; give more examples.")
 
 
 def load(
@@ -170,7 +236,8 @@ def load(
         stored = read_arrays(path, NAMES)
         for key in NAMES:
             if key not in stored:
-                raise InputError(f"load: {path} has no array {key}; it must hold {', '.join(NAMES)}")
+                what = described(path) or "an empty archive"
+                raise InputError(f"load: {path} has no array {key}; it must hold {', '.join(NAMES)}, and is {what}")
         arrays = [stored[key] for key in NAMES]
     else:
         raise InputError(

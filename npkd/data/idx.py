@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import http.client
+import io
 import math
 import os
 import urllib.error
@@ -18,12 +19,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from npkd.core.files import NewPath, make_folder, reason, write_bytes
 from npkd.core.types import Array
 from npkd.core.validation import InputError
+from npkd.npy import DEFLATE_RATIO, BoundedFile, read_bytes
 
 DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 """The dtype that each code of the format stands for."""
@@ -31,8 +34,8 @@ DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: "
 PARTS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 """The four files of a data set, in the order of ``read_folder``'s arrays; each may end in .gz."""
 
-SYSTEM = Path("/usr/share")
-"""Where Debian's package dataset-fashion-mnist puts its files, in a folder of its own name."""
+SYSTEM = Path("/usr/share/datasets")
+"""Where Debian's package dataset-fashion-mnist puts its files, in a folder fashion-mnist."""
 
 WAIT = 30.0
 """Seconds after which a mirror that says nothing is given up."""
@@ -75,33 +78,55 @@ def parse_idx(data: bytes, where: str) -> Array:
 
     Raises InputError where the bytes are no IDX, too few or too many.
     """
-    return decode(unpack(data, where), where)
+    return decode(io.BytesIO(data), len(data), where)[0]
 
 
-def unpack(data: bytes, where: str) -> bytes:
-    """The bytes, without gzip if they are gzip (the first two bytes say so, whatever the name of the file)."""
-    if data[:2] != b"\x1f\x8b":
-        return data
+def decode(file: IO[bytes], size: int, where: str) -> tuple[Array, str]:
+    """The array in an IDX file of ``size`` bytes, plain or gzip (its first two bytes say so), and the sha256 of it
+    unpacked.
+
+    Memory: what the header declares. Raises InputError where that is not just what follows.
+    """
+    packed = file.read(2) == b"\x1f\x8b"
+    file.seek(0)
     try:
-        return gzip.decompress(data)
+        if not packed:
+            return read_stream(file, size, where)
+        with gzip.GzipFile(fileobj=file) as stream:
+            return read_stream(stream, DEFLATE_RATIO * size, where)
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{where} is a damaged or truncated gzip file ({error}); it must be a whole IDX "
-                         f"file") from error
+        words = "a damaged or truncated gzip file" if packed else "not readable"
+        raise InputError(f"{where} is {words} ({error}); it must be a whole IDX file") from error
+    except MemoryError as error:
+        raise InputError(f"{where} does not fit into memory ({error}); give fewer examples") from error
 
 
-def decode(data: bytes, where: str) -> Array:
-    """The array in the bytes of a plain IDX file."""
-    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in DTYPES or not 1 <= data[3] <= 32:
-        raise InputError(f"{where} begins with {data[:4].hex() or 'nothing'}; an IDX file begins with 0000, a dtype "
-                         f"and its axes")
-    dtype, start = np.dtype(DTYPES[data[2]]), 4 + 4 * data[3]
-    if len(data) < start:
-        raise InputError(f"{where} has {len(data)} bytes; its header alone needs {start}")
-    shape = tuple(int(n) for n in np.frombuffer(data[4:start], ">u4"))
-    needed = start + dtype.itemsize * math.prod(shape)
-    if len(data) != needed:
-        raise InputError(f"{where} has {len(data)} bytes; an IDX file of shape {shape} has {needed}")
-    return np.frombuffer(data, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+def read_stream(stream: IO[bytes] | gzip.GzipFile, most: int, where: str) -> tuple[Array, str]:
+    """The array in a plain IDX stream that can have ``most`` bytes, and the sha256 of all of it."""
+    head = stream.read(4)
+    if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in DTYPES or not 1 <= head[3] <= 32:
+        raise InputError(f"{where} begins with {head.hex() or 'nothing'}; an IDX file begins with 0000, a dtype and "
+                         f"its axes")
+    dtype, sides = np.dtype(DTYPES[head[2]]), stream.read(4 * head[3])
+    if len(sides) < 4 * head[3]:
+        raise InputError(f"{where} has {4 + len(sides)} bytes; its header alone needs {4 + 4 * head[3]}")
+    shape = tuple(int(n) for n in np.frombuffer(sides, ">u4"))
+    needed = 4 + len(sides) + dtype.itemsize * math.prod(shape)
+    if needed > most or math.prod(n for n in shape if n) >= 2 ** 60:
+        raise InputError(f"{where} has at most {most} bytes; an IDX file of shape {shape} has {needed}")
+    try:
+        raw = read_bytes(stream, needed - 4 - len(sides))
+        if stream.read(1):
+            raise ValueError("goes on behind its end")
+    except ValueError as error:
+        raise InputError(f"{where} {error}; an IDX file of shape {shape} has {needed} bytes") from error
+    sum_of = hashlib.sha256(head + sides)
+    sum_of.update(raw.data)
+    array = raw.view(dtype).reshape(shape)
+    return (
+        (array if array.dtype.isnative else array.byteswap(inplace=True).view(dtype.newbyteorder("="))),
+        sum_of.hexdigest()
+    )
 
 
 def read_file(path: NewPath) -> bytes:
@@ -115,29 +140,57 @@ def read_file(path: NewPath) -> bytes:
 def read_idx(path: NewPath) -> Array:
     """The array in an IDX file, plain or gzip. Raises InputError where it cannot be read or is not one whole IDX
     file."""
-    return parse_idx(read_file(path), f"read: {path}")
+    return read_summed(path, f"read: {path}")[0]
 
 
-def check(data: bytes, part: str, source: Source, where: str) -> Array:
-    """The array in the bytes of one file of a public data set, with its sum and its shape checked."""
-    data = unpack(data, where)
-    found, needed = hashlib.sha256(data).hexdigest(), source.sums.get(part)
+def read_summed(path: NewPath, where: str) -> tuple[Array, str]:
+    """The array in an IDX file, and the sha256 of its unpacked content."""
+    try:
+        with BoundedFile(path) as file:
+            return decode(file, os.path.getsize(path), where)
+    except OSError as error:
+        raise InputError(f"read: {path}: {reason(error)}; it must be a file that can be read") from error
+
+
+def check(content: tuple[Array, str], part: str, source: Source, where: str) -> Array:
+    """The array of one file of a public data set, with the sum of the file and its shape checked."""
+    (array, found), needed, shape = content, source.sums.get(part), source.shapes[PARTS.index(part)]
     if needed and found != needed:
         raise InputError(f"{where} is corrupt: the sha256 of its content is {found}; it must be {needed}")
-    array, shape = decode(data, where), source.shapes[PARTS.index(part)]
     if array.shape != shape or array.dtype != np.uint8:
         raise InputError(f"{where} has shape {array.shape} of {array.dtype}; it must be {shape} of uint8")
     return array
 
 
 def present(folder: Path) -> dict[str, Path]:
-    """Those of the four files that are in a folder, by part; a plain file goes before a compressed one."""
+    """Those of the four files that are in a folder or up to two folders below, by part; a plain file goes before a
+    compressed one.
+
+    Their names may have a dot in the place of the second dash. Raises InputError where a part lies in several folders
+    below.
+    """
     found: dict[str, Path] = {}
-    for part in PARTS:
-        for path in (folder / part, folder / f"{part}.gz"):
-            if os.path.isfile(path):
-                found.setdefault(part, path)
+    children = below(folder)
+    for level in ([folder], children, [deeper for one in children for deeper in below(one)]):
+        for part in PARTS:
+            names = [part, part.replace("-idx", ".idx")]
+            names += [f"{name}.gz" for name in names]
+            hits = {here: here / name for here in level for name in reversed(names) if os.path.isfile(here / name)}
+            if len(hits) > 1 and part not in found:
+                raise InputError(f"load: {folder} holds {part} in {' and '.join(map(str, list(hits)[:2]))}; name the "
+                                 f"folder of one data set")
+            if hits:
+                found.setdefault(part, next(iter(hits.values())))
     return found
+
+
+def below(folder: Path) -> list[Path]:
+    """The folders in a folder, in the order of their names; [] where it cannot be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(Path(entry.path) for entry in entries if entry.is_dir())
+    except OSError:
+        return []
 
 
 def cache_folder(name: str) -> Path:
@@ -147,15 +200,19 @@ def cache_folder(name: str) -> Path:
     return Path(cache if os.path.isabs(cache) else os.path.expanduser("~/.cache"), "npkd", name)
 
 
-def fetch(url: str, progress: DownloadProgress | None) -> bytes:
-    """The body of an answer. Raises OSError or http.client.HTTPException, also where the body is shorter than
-    announced."""
+def fetch(url: str, most: int, progress: DownloadProgress | None) -> bytes:
+    """The body of an answer, of at most ``most`` bytes.
+
+    Raises OSError or http.client.HTTPException, also where the body is longer than that or shorter than announced.
+    """
     try:
         with urllib.request.urlopen(url, timeout=WAIT) as answer:
             total, chunks, so_far = int(answer.headers.get("Content-Length") or 0), [], 0
             while chunk := answer.read(1 << 16):
                 chunks.append(chunk)
                 so_far += len(chunk)
+                if so_far > most:
+                    raise OSError(f"it gives more than {most} bytes")
                 if progress:
                     progress(so_far, total)
     except urllib.error.HTTPError as error:
@@ -177,8 +234,8 @@ def download(name: str, part: str, mirrors: Sequence[str], progress: DownloadPro
     for mirror in mirrors:
         url = f"{mirror.rstrip('/')}/{part}.gz"
         try:
-            data = fetch(url, progress)
-            check(data, part, SOURCES[name], url)
+            data = fetch(url, 2 * math.prod(SOURCES[name].shapes[PARTS.index(part)]) + 4096, progress)
+            check(decode(io.BytesIO(data), len(data), url), part, SOURCES[name], url)
         except InputError as error:
             answers.append(str(error))
         except (OSError, http.client.HTTPException, ValueError) as error:     # ValueError: no URL, no number
@@ -200,15 +257,15 @@ def find(name: str, *, mirrors: Sequence[str] | None = None, progress: DownloadP
                                                                                                                Path]:
     """Paths of the four files of "mnist" or "fashion-mnist" by part (PARTS). They are not read yet.
 
-    Looked for, whole sets only, in $NPKD_DATA/name, in the user's cache folder, in Debian's folder for the package
-    dataset-name; what is then missing in the cache folder is downloaded there. ``mirrors`` replaces the public ones; ()
-    keeps off the network.
+    Looked for, whole sets only, in $NPKD_DATA/name, in the user's cache folder, in /usr/share/datasets/name (Debian);
+    what is then missing in the cache folder is downloaded there. ``mirrors`` replaces the public ones; () keeps off the
+    network.
     Raises InputError that says what is missing and where to put it.
     """
     if name not in SOURCES:
         raise InputError(f"find: name is {name!r}; it must be one of {', '.join(SOURCES)}")
     own = os.environ.get("NPKD_DATA")
-    for folder in ([Path(own, name)] if own else []) + [cache_folder(name), SYSTEM / f"dataset-{name}"]:
+    for folder in ([Path(own, name)] if own else []) + [cache_folder(name), SYSTEM / name]:
         found = present(folder)
         if len(found) == len(PARTS):
             return found
@@ -226,7 +283,8 @@ def read_set(name: str, *, mirrors: Sequence[str] | None = None,
     Raises InputError as ``find``, and for a file whose sum or shape is not that of the data set.
     """
     paths = find(name, mirrors=mirrors, progress=progress)
-    return [check(read_file(paths[part]), part, SOURCES[name], f"{name}: {paths[part]}") for part in PARTS]
+    where = {part: f"{name}: {paths[part]}" for part in PARTS}
+    return [check(read_summed(paths[part], where[part]), part, SOURCES[name], where[part]) for part in PARTS]
 
 
 def read_folder(folder: NewPath) -> list[Array]:
@@ -237,5 +295,6 @@ def read_folder(folder: NewPath) -> list[Array]:
     found = present(Path(folder))
     for part in PARTS:
         if part not in found:
-            raise InputError(f"load: {folder} has no file {part}, plain or .gz; it must hold {', '.join(PARTS)}")
+            raise InputError(f"load: {folder} has no file {part}, plain or .gz; it must hold {', '.join(PARTS)}, at "
+                             f"most two folders deep")
     return [read_idx(found[part]) for part in PARTS]

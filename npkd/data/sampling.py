@@ -35,42 +35,93 @@ def hashes(x: Array, key: Array) -> Array:
     return out
 
 
+@dataclass
+class PassSums:
+    """What a pass is known by: sums of the hashes h_n of its examples, which are the same for every way of cutting it
+    into batches.
+
+        any_order = Σ_n h_n mod 2⁶⁴,   this_order = Σ_n n h_n mod 2⁶⁴
+    """
+
+    examples: int = 0
+    any_order: int = 0
+    this_order: int = 0
+
+    def add(self, h: Array) -> None:
+        """The next examples of the pass, h (n,) uint64."""
+        n = np.arange(self.examples, self.examples + len(h), dtype=np.uint64)
+        self.any_order = (self.any_order + int(h.sum())) % 2 ** 64
+        self.this_order = (self.this_order + int((n * h).sum())) % 2 ** 64
+        self.examples += len(h)
+
+
 @dataclass(frozen=True, eq=False)
 class Survey:
     """What one pass over everything tells.
 
-    examples    how many there are;   labelled  whether they have labels
+    sums        of the hashes, which every pass has to give again;   labelled  whether there are labels
+    in_order    whether every pass has to give the examples in the same order
     level       root of the mean square of all inputs
     key, below  an example is held out where its hash is below this
     """
 
-    examples: int
+    sums: PassSums
     labelled: bool
+    in_order: bool
     level: float
     key: Array
     below: int
 
+    @property
+    def examples(self) -> int:
+        """How many there are."""
+        return self.sums.examples
+
     def held(self, x: Array) -> Array:
         """Which of the examples x (n, I) are held out: (n,) bool."""
-        return np.asarray(hashes(x, self.key) < np.uint64(self.below))
+        return self.split(hashes(x, self.key))
+
+    def split(self, h: Array) -> Array:
+        """Which of the examples with these hashes (n,) are held out: (n,) bool."""
+        return np.asarray(h < np.uint64(self.below))
+
+    def require(self, sums: PassSums, which: str) -> None:
+        """Raise InputError where a later pass gave other examples than the first, or another order where labels go by
+        it."""
+        if sums.examples != self.examples:
+            raise InputError(f"compress: x gave {self.examples} examples in the first pass and {sums.examples} in "
+                             f"{which}; it must "
+                             "give the same in every pass, so a function has to make a new iterator each time")
+        if sums.any_order != self.sums.any_order:
+            raise InputError(f"compress: x gave {self.examples} examples in the first pass and as many, but others, in "
+                             f"{which}; it must "
+                             "give the same in every pass, so leave out augmentation and whatever else is drawn anew")
+        if self.in_order and sums.this_order != self.sums.this_order:
+            raise InputError(f"compress: labels are given in an order of their own, and x gives its examples in "
+                             f"another one in {which} than in "
+                             "the first pass; give each batch with its labels, as a pair (x, y), or do not shuffle")
 
 
-def survey(passes: Passes, fraction: float, seed: int) -> Survey:
+def survey(passes: Passes, fraction: float, seed: int, in_order: bool = False) -> Survey:
     """Look at everything once; about ``fraction`` of the different examples will be held out, and never none.
 
+    ``in_order``: labels go by the order of the examples, which later passes have to keep.
     Raises InputError where all examples are the same: there is nothing to hold out then.
     """
-    count, square, low, high, labelled, key = 0, 0.0, 2 ** 32, -1, False, np.zeros(0, np.uint64)
+    sums, square, low, high, labelled, key = PassSums(), 0.0, 2 ** 32, -1, False, np.zeros(0, np.uint64)
     for x, y in passes():
-        if not count:
+        if not sums.examples:
             key = np.random.default_rng([seed, 1]).integers(0, 2 ** 64, x.shape[1] + 1, dtype=np.uint64)
-        found = hashes(x, key)
-        low, high = min(low, int(found.min())), max(high, int(found.max()))
-        count, labelled = count + len(x), y is not None
+        h = hashes(x, key)
+        low, high = min(low, int(h.min())), max(high, int(h.max()))
+        sums.add(h)
+        labelled = y is not None
         square += float(np.einsum("ni,ni->", x, x, dtype=np.float64)) / x.shape[1]
     if low == high:
-        raise InputError(f"compress: all {count} examples of x are the same; at least two different ones are needed")
-    return Survey(count, labelled, math.sqrt(square / count), key, min(max(int(fraction * 2 ** 32), low + 1), high))
+        raise InputError(f"compress: all {sums.examples} examples of x are the same; at least two different ones are "
+                         f"needed")
+    return Survey(sums, labelled, in_order, math.sqrt(square / sums.examples), key,
+                  min(max(int(fraction * 2 ** 32), low + 1), high))
 
 
 class Reservoir:
@@ -128,17 +179,15 @@ def samples(passes: Passes, found: Survey, size: int, held: int, seed: int) -> S
     width = len(found.key) - 1
     rngs = np.random.default_rng([seed, 2]), np.random.default_rng([seed, 3])
     parts = [Reservoir(min(n, found.examples), width, rng) for n, rng in zip((size, held), rngs, strict=True)]
-    count = 0
+    sums = PassSums()
     for x, y in passes():
-        out = found.held(x)
+        h = hashes(x, found.key)
+        sums.add(h)
+        out = found.split(h)
         for part, which in zip(parts, (~out, out), strict=True):
             if which.any():
                 part.add(x[which], None if y is None else y[which])
-        count += len(x)
-    if count != found.examples or not all(part.seen for part in parts):
-        raise InputError(f"compress: x gave {found.examples} examples in the first pass and {count} in the second; it "
-                         f"must give the same in "
-                         "every pass, so a function has to make a new iterator each time")
+    found.require(sums, "the second")
     return Samples(*parts[0].drawn(), *parts[1].drawn(), parts[0].seen)
 
 
@@ -150,11 +199,12 @@ def learnt_from(passes: Passes, found: Survey, factor: float, rows: int,
     Raises InputError during a pass that gives other examples than the first.
     """
     def one_pass() -> Iterator[Array]:
-        count, filled = 0, 0
+        sums, filled = PassSums(), 0
         batch = np.empty((rows, len(found.key) - 1), dtype)
         for x, _ in passes():
-            count += len(x)
-            x = x[~found.held(x)]
+            h = hashes(x, found.key)
+            sums.add(h)
+            x = x[~found.split(h)]
             while len(x):
                 part, x = x[:rows - filled], x[rows - filled:]
                 np.multiply(part, dtype(factor), out=batch[filled:filled + len(part)])
@@ -162,10 +212,7 @@ def learnt_from(passes: Passes, found: Survey, factor: float, rows: int,
                 if filled == rows:
                     yield batch
                     batch, filled = np.empty_like(batch), 0
-        if count != found.examples:
-            raise InputError(f"compress: x gave {found.examples} examples in the first pass and {count} in a later "
-                             f"one; it must give the same "
-                             "in every pass")
+        found.require(sums, "a later one")
         if filled:
             yield batch[:filled]
 

@@ -6,30 +6,18 @@ shard; they are read in the order of their names. What stands in a shard besides
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
-import numpy as np
-
-from npkd.core.files import NewPath, reading
+from npkd.core.files import NewPath, archive_of, reading
 from npkd.core.types import Array
 from npkd.core.validation import InputError
+from npkd.filetypes import described
+from npkd.npy import Header, names_of, open_array, slices
 
 Pair = tuple[Array, Array | None]
 """Some examples (n, ...) and, where there are any, their labels (n,)."""
-
-
-@dataclass(frozen=True)
-class Member:
-    """What the header of an array in a shard says."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[np.generic]
-    by_columns: bool
 
 
 @dataclass(frozen=True)
@@ -53,59 +41,23 @@ class Shards:
         damaged shards.
         """
         for path in self.files:
-            with reading(f"shards: {path}", "it must be an undamaged .npz file that can be read"), \
-                    zipfile.ZipFile(path) as archive, ExitStack() as stack:
-                parts = [slices(stack.enter_context(archive.open(f"{name}.npy")), rows)
-                         for name in ("x", "y")[:1 + self.labelled]]
+            with reading("shards", path,
+                         "it must be an undamaged .npz file that can be read"), archive_of(path) as archive:
+                parts = [slices(archive, name, rows) for name in ("x", "y")[:1 + self.labelled]]
                 for part in zip(*parts, strict=True):
                     yield part[0], part[1] if self.labelled else None
 
 
-def header(stream: IO[bytes]) -> Member:
-    """The header of an .npy stream, which is left behind it. Raises ValueError where it is no .npy that NumPy stores
-    numbers in."""
-    read = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
-    major, _ = np.lib.format.read_magic(stream)
-    if major not in read:
-        raise ValueError(f"an array of format {major}")
-    shape, by_columns, dtype = read[major](stream)
-    return Member(shape, dtype, by_columns and len(shape) > 1)
-
-
-def slices(stream: IO[bytes], rows: int) -> Iterator[Array]:
-    """The array of an .npy stream, so many rows at a time. Raises ValueError where it ends early or goes on behind its
-    end."""
-    found = header(stream)
-    n, one = found.shape[0], int(np.prod(found.shape[1:], dtype=np.int64)) * found.dtype.itemsize
-    if found.by_columns:
-        data = stream.read(n * one)
-        whole = np.frombuffer(data, found.dtype).reshape(found.shape, order="F")
-        yield from (np.ascontiguousarray(whole[i:i + rows]) for i in range(0, n, rows))
-    else:
-        for i in range(0, n, rows):
-            count = min(rows, n - i)
-            data = stream.read(count * one)
-            yield np.frombuffer(data, found.dtype).reshape(count, *found.shape[1:])
-    if stream.read(1):                                # reading on to the end is also what checks the sum of the archive
-        raise ValueError("it goes on behind its end")
-
-
-def members(path: Path) -> dict[str, Member]:
+def members(path: Path) -> dict[str, Header]:
     """The headers of x and y in a shard. Raises InputError where it is no shard."""
     need = "a shard is an .npz with an array x (n, ...) and, for labels, y (n,)"
-    with reading(f"shards: {path}", need), zipfile.ZipFile(path) as archive:
-        found = {}
-        for name in ("x", "y"):
-            if f"{name}.npy" in archive.namelist():
-                with archive.open(f"{name}.npy") as stream:
-                    found[name] = header(stream)
+    with reading("shards", path, need), archive_of(path) as archive:
+        stored = names_of(archive)
+        found: dict[str, Header] = {name: open_array(archive, name)[0] for name in ("x", "y") if name in stored}
     if "x" not in found:
-        raise InputError(f"shards: {path} has no array x; {need}")
-    for name, member in found.items():
-        if member.dtype.hasobject:
-            raise InputError(f"shards: {path}: array {name} holds objects; it must hold numbers")
+        raise InputError(f"shards: {path} is {described(path) or 'an empty archive'} and has no array x; {need}")
     x, y = found["x"], found.get("y")
-    if len(x.shape) < 2:
+    if len(x.shape) < 2 or 0 in x.shape[1:]:
         raise InputError(f"shards: {path}: x has shape {x.shape}; {need}")
     if y is not None and y.shape != x.shape[:1]:
         raise InputError(f"shards: {path}: y has shape {y.shape} and x {x.shape}; {need}")

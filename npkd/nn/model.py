@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from npkd.core.files import VERSION, NewPath, read_npz, write_npz
-from npkd.core.types import Array
+from npkd.core.types import Array, as_array
 from npkd.core.validation import InputError, finite
 from npkd.nn.fast.workspace import predict
 from npkd.nn.network import Layer, Network, parameters_of, reads_maps
 from npkd.nn.scaling import Scaling, flat
+
+MOST_LAYERS = 10_000
+"""Layers of a network that is read from a file."""
+
+WINDOW = 256
+"""Rows and columns that a window, its padding and its dilation, of a network from a file, may have."""
+
+SIDE = 1 << 16
+"""Rows and columns of the maps on which a network of convolutions that names no size is looked at; there are none of
+them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +46,8 @@ class Model:
         Raises InputError unless x holds examples of finite integers or floating-point numbers, as wide as the network
         or its scaling asks.
         """
-        x = np.asarray(x)
+        x = as_array("Model.logits", x)
+        same_maps("Model.logits: the network", self.network, x.shape[1:])
         dtype = next(p.dtype for layer in self.network.layers for p in layer.params)
         rows = flat("Model.logits", x)
         whole = self.network.layers[0].op == "flatten" or reads_maps(self.network)
@@ -44,6 +55,29 @@ class Model:
             ready = np.ascontiguousarray(self.scaling.apply(x) if self.scaling else x if whole else rows, dtype)
         finite("Model.logits", x=ready)
         return predict(self.network, ready)
+
+
+def same_maps(who: str, network: Network, shape: tuple[int, ...]) -> None:
+    """Raise InputError where examples of a shape are maps, and not of the shape, channels last, that the network reads
+    first.
+
+    A network that begins with ``unflatten`` says all of that shape, one that begins with a convolution its channels.
+    Rows are not looked at.
+    """
+    first = next((layer for layer in network.layers
+                  if layer.op in ("unflatten", "conv2d", "dense", "select", "flatten")), None)
+    if len(shape) < 2 or first is None or first.op not in ("unflatten", "conv2d"):
+        return
+    maps = (*shape, 1)[:max(len(shape), 3)]
+    reads = tuple(first.options["shape"]) if first.op == "unflatten" else (
+        "height", "width", first.params[0].shape[3] * first.options.get("groups", 1))
+
+    def fits(given: tuple[int, ...]) -> bool:
+        return given == reads if first.op == "unflatten" else given[2:] == reads[2:]
+
+    if not fits(maps):
+        hint = "; channels come last: give np.moveaxis(x, 1, -1)" if fits((*maps[1:], maps[0])) else ""
+        raise InputError(f"{who} reads maps ({', '.join(map(str, reads))}), and an example has the shape {shape}{hint}")
 
 
 def save(path: NewPath, model: Model) -> None:
@@ -65,36 +99,82 @@ def load(path: NewPath) -> Model:
     """Read a model that ``save`` wrote.
 
     Raises InputError for a file that is missing, truncated or not npkd's, for layers that this npkd does not know, and
-    for arrays whose shapes do not follow one another.
+    for arrays and options that do not follow one another. Whatever it holds, no more memory is taken than its arrays.
     """
-    header, arrays = read_npz(path, "network")
+    header, arrays = read_npz(path, "network",
+                              "; make one with npkd.nn.model.save(path, npkd.nn.model.Model(network)), "
+                                               "or give arrays to npkd.compress as they are, [(w0, b0), (w1, b1), …]")
     try:
-        layers = []
-        for i, entry in enumerate(header["layers"]):
-            params = tuple(arrays[f"{i}.{name}"] for name in parameters_of(entry["op"]))
-            running = tuple(arrays[f"{i}.running{k}"] for k in range(entry["running"]))
-            layers.append(Layer(entry["op"], params, entry["options"], running))
+        layers, used = [], set[str]()
+        for i, entry in enumerate(header["layers"][:MOST_LAYERS + 1]):
+            names = [f"{i}.{name}" for name in parameters_of(entry["op"])]
+            running = [f"{i}.running{k}" for k in range(min(entry["running"], 3))]
+            layers.append(Layer(entry["op"], tuple(arrays[k] for k in names), entry["options"],
+                                tuple(arrays[k] for k in running)))
+            used |= {*names, *running}
         network = Network(layers)
         scaling = Scaling(arrays["offset"], arrays["factor"]) if "offset" in arrays else None
-        first = next(p for layer in layers for p in layer.params)
+        surplus = sorted(set(arrays) - used - ({"offset", "factor"} if scaling else set()))
+        if len(layers) > MOST_LAYERS or surplus:
+            raise InputError(f"more than {MOST_LAYERS} layers" if len(layers) > MOST_LAYERS
+                             else f"array {surplus[0]} belongs to no layer")
         for name, a in arrays.items():
-            if not np.isfinite(a).all():
-                raise InputError(f"array {name} is not finite")
+            if not a.size or not np.isfinite(a).all():
+                raise InputError(f"array {name} is empty or not finite")
         about = header["about"]
-        if network.widths and not reads_maps(network):
-            width = len(scaling.offset) if scaling else input_width(network)
-            network(np.zeros((2, width), first.dtype))                # shapes that do not follow one another show here
-    except (KeyError, TypeError, AttributeError, StopIteration, IndexError, ValueError) as error:
+        if not all(isinstance(table, dict) for table in (about, *(layer.options for layer in layers))):
+            raise InputError("about, or the options of a layer, are no table")
+        for part, shape in runnable(network, scaling):
+            part(np.zeros((0, *shape), arrays[min(used)].dtype))      # what does not follow on what shows here
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError, ArithmeticError, MemoryError,
+            RecursionError) as error:
         raise InputError(f"read: {path} does not hold a network that this npkd can run ({error!r:.120}); give one that "
                          f"npkd saved") from error
     return Model(network, scaling, about)
 
 
+def runnable(network: Network, scaling: Scaling | None) -> list[tuple[Network, tuple[int, ...]]]:
+    """Parts of a network with the shape of an example of each, to be run on no examples: all that its file says of
+    shapes is then looked at.
+
+    A network that reads maps of a size that is not known is taken apart at its flatten. Raises InputError for windows
+    beyond WINDOW.
+    """
+    changed, layers = {}, network.layers
+    for i, layer in enumerate(layers):
+        kernel = layer.params[0].shape[1:3] if layer.op == "conv2d" else layer.options.get("size", 0)
+        if layer.op == "conv2d" and layer.params[0].ndim != 4:
+            raise InputError(f"layer {i}: w has shape {layer.params[0].shape}; it must be (F, kh, kw, C)")
+        if max(np.max(kernel), *(np.max(layer.options.get(name, 0)) for name in ("padding", "dilation"))) > WINDOW:
+            raise InputError(f"layer {i}: {layer.op} has a kernel {kernel} and {dict(layer.options)}; at most {WINDOW} "
+                             f"is read from a file")
+        if layer.op == "batch_norm" and not layer.running:            # no examples have no moments
+            changed[i] = replace(layer, running=(np.ones_like(layer.params[0]),) * 2)
+        if layer.op == "offset" and reads_maps(network):              # its maps have a size
+            changed[i] = Layer("relu")
+    network = network.replace(changed)
+    if not reads_maps(network):
+        return [(network, (len(scaling.offset) if scaling else input_width(network),))]
+    flat = next((i for i, layer in enumerate(layers) if layer.op == "flatten"), len(layers))
+    front = next((p for layer in layers[:flat] for p in layer.params), None)
+    if front is None:
+        return []
+    channels = front.shape[-1] * next(layer for layer in layers if layer.params).options.get("groups", 1)
+    parts: list[tuple[Network, tuple[int, ...]]] = [(Network(network.layers[:flat]), (SIDE, SIDE, channels))]
+    behind = next((i for i in range(flat, len(layers)) if layers[i].op == "dense"), len(layers))
+    if behind < len(layers) and all(layer.back <= i - behind for i, layer in enumerate(layers) if i >= behind):
+        parts.append((Network(network.layers[behind:]), layers[behind].params[0].shape[-1:]))
+    return parts
+
+
 def input_width(network: Network) -> int:
-    """How many values a row holds that the network takes: what its first layer reads, or what its ``select`` must at
-    least have."""
-    if network.layers[0].op == "select":
-        return int(max(network.layers[0].options["kept"])) + 1
-    if network.layers[0].op == "unflatten":
-        return math.prod(network.layers[0].options["shape"])
-    return network.widths[0]
+    """How many values a row holds that the network takes: what its first layer with parameters reads, or its ``select``
+    at least."""
+    for layer in network.layers:
+        if layer.op == "select":
+            return int(max(layer.options["kept"])) + 1
+        if layer.op == "unflatten":
+            return math.prod(layer.options["shape"])
+        if layer.params:
+            return int(layer.params[0].shape[-1])
+    raise InputError("the network has no layer with parameters")

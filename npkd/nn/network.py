@@ -70,7 +70,7 @@ class Layer:
             known = {"back": inspect.Parameter("back", inspect.Parameter.KEYWORD_ONLY)}
         unknown = sorted(set(self.options) - set(known))
         if unknown:
-            raise InputError(f"Layer: {self.op} has no option {unknown[0]!r}")
+            raise InputError(f"Layer: {self.op} has no option {unknown[0]!r}; it has {', '.join(known) or 'none'}")
         missing = [name for name, a in known.items() if a.default is a.empty and name not in self.options]
         if missing:
             raise InputError(f"Layer: {self.op} needs the option {missing[0]!r}")

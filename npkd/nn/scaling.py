@@ -17,7 +17,8 @@ class Scaling:
 
         scaled_ni = (x_ni − offset_i) · factor_i
 
-    offset (I,)   factor (I,), positive   finite float32. Raises InputError for anything else.
+    offset (I,) float32, or float64 where float32 would move a feature;   factor (I,) float32, positive;   finite.
+    Raises InputError for anything else.
     """
 
     offset: Array
@@ -25,7 +26,7 @@ class Scaling:
 
     def __post_init__(self) -> None:
         a, f = self.offset, self.factor
-        if a.ndim != 1 or a.shape != f.shape or a.dtype != np.float32 or f.dtype != np.float32:
+        if a.ndim != 1 or a.shape != f.shape or a.dtype not in (np.float32, np.float64) or f.dtype != np.float32:
             raise InputError(f"Scaling: offset is {a.shape} {a.dtype}, factor {f.shape} {f.dtype}; both must be (I,) "
                              f"float32")
         if not (np.isfinite(a).all() and np.isfinite(f).all() and (f > 0).all()):
@@ -45,16 +46,24 @@ class Scaling:
     def standard(x: Array) -> Scaling:
         """Each feature of x (N, ...) is centred and divided by its deviation (over N), computed in float64.
 
-        A feature that is constant, to the precision of float32, keeps its size (factor 1): it becomes 0 on x.
+        A feature that is constant, to the precision of the numbers in x (float32 for float16), keeps its size (factor
+        1): it becomes 0 on x.
         """
         x = flat("Scaling.standard", x)
         with np.errstate(over="ignore", invalid="ignore"):
             offset, deviation = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
-            largest = np.maximum(abs(x.max(axis=0).astype(np.float64)), abs(x.min(axis=0).astype(np.float64)))
-            single = np.finfo(np.float32)
-            # no more than the offset's rounding
-            deviation[deviation <= np.maximum(single.eps * largest, single.tiny)] = 1
-            return Scaling(offset.astype(np.float32), (1 / deviation).astype(np.float32))
+            low = x.min(axis=0).astype(np.float64)
+            largest, single = np.maximum(abs(x.max(axis=0).astype(np.float64)), abs(low)), np.finfo(np.float32)
+            far = deviation < 2.0 ** -20 * largest     # the sums' own rounding counts: measured from the smallest value
+            if far.any():
+                near = x[:, far].astype(np.float64) - low[far]
+                offset[far], deviation[far] = low[far] + near.mean(axis=0), near.std(axis=0)
+            eps = single.eps if x.dtype in (np.float16, np.float32) else np.finfo(np.float64).eps
+            # no more than the rounding of the numbers
+            deviation[deviation <= np.maximum(eps * largest, single.tiny)] = 1
+            rounded = offset.astype(np.float32)
+            moved = abs(offset - rounded) > 2.0 ** -10 * deviation
+            return Scaling(offset if moved.any() else rounded, (1 / deviation).astype(np.float32))
 
     def apply(self, x: Array) -> Array:
         """x (N, ...) of any numbers -> (N, I) float32, flattened in C order, scaled.

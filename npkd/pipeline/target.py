@@ -126,12 +126,14 @@ def parse(text: str, teacher_widths: Sequence[int], keep_inputs: bool = False,
         target = Target(kind, size, widths, geometry)
         target.require(teacher_widths, keep_inputs)
         return target
+    if re.fullmatch(r"[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?", number):         # as tables print it: 26,620
+        number = number.replace(",", "")
     try:
         value = float(number.removesuffix("%"))
     except ValueError:
         value = math.nan
     if not (math.isfinite(value) and value > 0) or (kind == "error" and number.endswith("%")):
-        raise InputError(f"target: got {text!r}; after {kind}= it needs a positive number")
+        raise InputError(f"target: got {text!r}; after {kind}= it needs a positive number, such as 26620 or 26,620")
     if number.endswith("%"):
         value = min(value * float(getattr(cost.of_widths(teacher_widths, geometry=geometry), kind)) / 100, 1e300)
     target = Target(kind, value, geometry=geometry)

@@ -26,6 +26,8 @@ def load(path: NewPath) -> list[Statistics]:
     header, arrays = read_npz(path, "statistics")
     found = []
     try:
+        if len(arrays) != len(ARRAYS) * len(header["counts"]):
+            raise ValueError(f"{len(arrays)} arrays of {len(header['counts'])} layers")
         for i, count in enumerate(header["counts"]):
             mean_h, mean_z, A, C, t = (arrays[f"{i}.{name}"] for name in ARRAYS)
             d, m = len(mean_h), len(mean_z)

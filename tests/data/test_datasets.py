@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.sparse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from npkd.core.files import read_npz
 from npkd.core.validation import InputError
-from npkd.data.datasets import DIGITS, find, from_arrays, load, read_idx, split
+from npkd.data.datasets import DIGITS, find, from_arrays, load, read_idx, split, undecided
 from npkd.data.idx import PARTS
 from npkd.nn.scaling import Scaling
 from reference.benchmarks import embed_digits
@@ -121,6 +122,29 @@ def test_every_kind_of_number_is_scaled_in_enough_precision(dtype):
     assert not np.shares_memory(scaled, x)
 
 
+@pytest.mark.parametrize(("middle", "width"), [(0, 100), (1.7e9, 100), (-3e12, 1.0), (1e9, 1e-3)])
+def test_a_feature_far_from_zero_is_scaled_in_the_precision_of_its_numbers(middle, width):
+    """As exact arithmetic has it: deviation √1.25 · width of the four values, in equal numbers, around their middle."""
+    steps = np.tile([0.0, 1, 2, 3], 5000)
+    x = np.c_[middle + width * steps, np.full(20_000, 0.1), np.full(20_000, 1.7e9)]
+    scaling = Scaling.standard(x)
+    assert scaling.factor[0] == pytest.approx(1 / (width * np.sqrt(1.25)), rel=1e-3)
+    assert scaling.factor[1:].tolist() == [1, 1]                       # constant, whatever the sums have lost
+    scaled = scaling.apply(x)
+    np.testing.assert_allclose(scaled[:4, 0], (np.arange(4) - 1.5) / np.sqrt(1.25), atol=0.02)
+    assert np.abs(scaled[:, 1:]).max() < 1e-6
+    again = Scaling.standard((x[:, :1] - middle).astype(np.float32))   # and float32 where that is enough
+    assert again.offset.dtype == np.float32
+
+
+def test_the_precision_is_that_of_the_numbers():
+    """A float32 of 1.7e9 is known to 128: what varies by less is its rounding; the same numbers as integers do vary."""
+    x = np.tile([[1.7e9], [1.7e9 + 128]], (50, 1))
+    assert Scaling.standard(x.astype(np.float32)).factor == 1
+    for dtype in (np.int64, np.float64):
+        assert Scaling.standard(x.astype(dtype)).factor == pytest.approx(1 / 64)
+
+
 ONE = np.ones(3, np.float32)
 
 
@@ -160,9 +184,10 @@ def arrays_of(dtype, examples=60, shape=(2, 3), classes=3, seed=0):
     return [x[:examples], y[:examples], x[examples:], y[examples:]]
 
 
-@pytest.mark.parametrize("dtype", [np.int16, np.float32, np.float64])
-def test_the_scaling_is_learnt_on_the_training_part_alone(dtype):
-    arrays = arrays_of(dtype)
+@pytest.mark.parametrize(("dtype", "shape"),
+                         [(np.int16, (2, 3)), (np.float32, (2, 3)), (np.float64, (6,)), (np.int16, (6,))])
+def test_the_scaling_is_learnt_on_the_training_part_alone(dtype, shape):
+    arrays = arrays_of(dtype, shape=shape)
     data = from_arrays("mine", arrays, seed=3, validation=0.2)
     rows = np.arange(60)
     held_out = np.isin(rows, split(arrays[1], 0.2, np.random.default_rng(3))[1])
@@ -177,11 +202,40 @@ def test_the_scaling_is_learnt_on_the_training_part_alone(dtype):
     again = from_arrays("mine", changed, seed=3, validation=0.2)
     assert not np.array_equal(again.scaling.factor, data.scaling.factor)
     training = arrays[0][~held_out].reshape(-1, 6).astype(np.float64)
-    if dtype is np.int16:
+    if len(shape) == 2:                                                # pictures
         expected = (training - training.min()) / (training.max() - training.min())
     else:
         expected = (training - training.mean(axis=0)) / training.std(axis=0)
     np.testing.assert_allclose(data.x_train, expected, rtol=1e-4, atol=1e-5)
+
+
+def drawn_like_pictures(features=64, rare=1 / 256):
+    """x, y, x_test, y_test: fractions, and a pixel that is nearly always 0 in training and 1 in the test part."""
+    rng = np.random.default_rng(0)
+    x, t = rng.random((300, features)).astype(np.float32), rng.random((60, features)).astype(np.float32)
+    x[:, 0], x[0, 0], t[:, 0] = 0, rare, 1
+    return [x, np.arange(300) % 2, t, np.arange(60) % 2]
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (64,), (4, 4, 4)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
+def test_pictures_have_one_scale_whatever_they_are_stored_as(shape, dtype):
+    arrays = drawn_like_pictures()
+    for k in (0, 2):
+        x = arrays[k].reshape(-1, *shape)
+        arrays[k] = (255 * x).round().astype(dtype) if dtype == np.uint8 else x.astype(dtype)
+    data = from_arrays("mine", arrays, seed=0)
+    assert np.ptp(data.scaling.offset) == 0 == np.ptp(data.scaling.factor)
+    assert np.abs(data.x_train).max() <= 1
+    assert np.abs(data.x_test).max() == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("change", [lambda x: x[:, :63], lambda x: x - 0.01, lambda x: 1.1 * x],
+                         ids=["few", "negative", "above 1"])
+def test_tables_are_scaled_feature_by_feature(change):
+    arrays = drawn_like_pictures()
+    arrays[0], arrays[2] = change(arrays[0]), change(arrays[2])
+    assert np.ptp(from_arrays("mine", arrays, seed=0).scaling.factor) > 1
 
 
 # ----------------------------------------------------------------------------------------------------------- own arrays
@@ -277,13 +331,26 @@ WRONG = {
     "other shapes": (broken(2, lambda a: a.transpose(0, 2, 1)), r"\(2, 3\), of x_test \(3, 2\)"),
     "labels too few": (broken(1, lambda a: a[:-1]), r"y_train has shape \(59,\)"),
     "test labels too many": (broken(3, lambda a: np.repeat(a, 2)), r"y_test has shape \(40,\)"),
-    "labels one-hot": (broken(1, lambda a: np.eye(3, dtype=int)[a]), r"y_train has shape \(60, 3\)"),
+    "labels one-hot": (broken(1, lambda a: np.eye(3, dtype=int)[a]),
+                       r"y_train has shape \(60, 3\).*y_train\.argmax\(axis=1\)"),
+    "labels in a column": (broken(1, lambda a: a[:, None]), r"y_train has shape \(60, 1\).*y_train\.ravel\(\)"),
     "labels floats": (broken(1, lambda a: a.astype(float)), "y_train is of float64"),
     "labels words": (broken(3, lambda a: a.astype(str)), "y_test is of <U"),
     "labels objects": (broken(1, lambda a: a.astype(object)), "y_train is of object"),
     "labels negative": (broken(1, lambda a: a - 1), "y_train holds labels -1 … 1"),
     "labels that number nothing": (broken(1, lambda a: a * 10**9), "y_train holds labels 0 … 2000000000"),
     "labels beyond int64": (broken(1, lambda a: a.astype(np.uint64) + np.uint64(2**63)), "y_train holds labels"),
+    "labels from 1": (broken(1, lambda a: a + 1),
+                      r"3 different labels, 1 … 3 \(3 in 20 of 60 examples\), and none is 0"),
+    "codes": (broken(1, lambda a: np.where(a > 1, 25, 3)), "2 different labels, 3 … 25 .* none is 0"),
+    "one wrong label": (broken(1, lambda a: np.where(np.arange(60) == 7, 59, a)),
+                        r"0 … 59 \(59 in 1 of 60 examples\), and none is 3"),
+    "a class left out": (broken(1, lambda a: np.where(a == 1, 3, a)), "3 different labels, 0 … 3 .* none is 1"),
+    "test part divided": (broken(2, lambda a: a / 255),
+                          r"x_test is on another scale .* lie 0\.00\d+ from their mean, those of x_train 0\.\d+"),
+    "training part divided": (broken(0, lambda a: a / 255), "x_test is on another scale than x_train"),
+    "sparse": ([scipy.sparse.csr_matrix(a) if a.ndim > 1 else a for a in arrays_of(np.float64, shape=(6,))],
+               r"sparse matrix \(60, 6\)"),
     "one class": (broken(1, lambda a: a * 0 + 2), "class 2 alone"),
     "a class that training never saw": (broken(3, lambda a: a + 1), "y_test holds labels 1 … 3"),
     "too few": ([a[:9] for a in arrays_of(np.float64)], "9 examples"),
@@ -297,10 +364,23 @@ def test_arrays_that_are_refused(tmp_path, arrays, words):
     with pytest.raises(InputError, match=words) as caught:
         from_arrays("mine", arrays, seed=0)
     assert "\n" not in str(caught.value)
-    if not any(a.dtype == object for a in arrays):                     # and from a file as well
+    if not any(a.dtype == object or scipy.sparse.issparse(a) for a in arrays):                 # and from a file as well
         np.savez(tmp_path / "mine.npz", **dict(zip(("x_train", "y_train", "x_test", "y_test"), arrays, strict=True)))
         with pytest.raises(InputError, match=words):
             load(str(tmp_path / "mine.npz"), seed=0)
+
+
+def test_a_test_part_too_small_to_tell_its_scale_is_taken():
+    x, y, x_test, y_test = arrays_of(np.float64)
+    assert len(from_arrays("mine", [x, y, x_test[:9] / 255, y_test[:9]], seed=0).x_test) == 9
+    assert len(from_arrays("mine", [x, y, 0 * x_test + 5, y_test], seed=0).x_test) == 20
+
+
+@pytest.mark.parametrize(("examples", "words"), [(5, "5 examples, each worth 20 points"), (1, "1 example, each"),
+                                                 (0, "0 examples"), (99, "1.01 points")])
+def test_what_a_small_validation_part_decides(examples, words):
+    assert words in undecided(examples)
+    assert undecided(100) == undecided(6000) == ""
 
 
 def test_a_negative_seed_is_refused():
@@ -317,9 +397,11 @@ def test_paths_that_are_refused(tmp_path):
     for name, words in (
         ("minst", "digits, mnist, fashion-mnist, the path of an .npz"), ("", "digits, mnist"),
         ("x" * 5000, "digits, mnist"),
-        (tmp_path / "missing.npz", "No such file"), (tmp_path / "folder", PARTS[0]), (tmp_path / "text.npz", "damaged"),
-        (tmp_path / "text.csv", "damaged"), (tmp_path / "part.npz", "no array x_test"),
-        (tmp_path / "objects.npz", "objects"),
+        (tmp_path / "missing.npz", "No such file"), (tmp_path / "folder", PARTS[0]),
+        (tmp_path / "text.npz", "is text; read it"),
+        (tmp_path / "text.csv", r"is a table in text \(CSV\); read it"), (tmp_path / "part.npz", "no array x_test.* "
+                                                                                                 "archive with "
+                                                                                                 "x_train, y_train"), (tmp_path / "objects.npz", "objects"),
     ):
         with pytest.raises(InputError, match=words) as caught:
             load(str(name), seed=0)

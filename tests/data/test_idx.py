@@ -4,8 +4,10 @@ behind."""
 import gzip
 import hashlib
 import http.server
+import os
 import struct
 import threading
+import tracemalloc
 import urllib.error
 from pathlib import Path
 
@@ -164,7 +166,7 @@ def equal(arrays):
 @pytest.mark.parametrize("pack", [False, True], ids=["plain", "gzip"])
 def test_the_search_order(home, monkeypatch, pack):
     monkeypatch.setenv("NPKD_DATA", str(home / "own"))
-    places = [home / "own" / "mnist", home / "cache" / "npkd" / "mnist", home / "share" / "dataset-mnist"]
+    places = [home / "own" / "mnist", home / "cache" / "npkd" / "mnist", home / "share" / "mnist"]
     for place in reversed(places):                     # each one found goes before those after it
         fill(place, pack=pack)
         assert {p.parent for p in find("mnist", mirrors=()).values()} == {place}
@@ -240,6 +242,59 @@ def test_a_folder_of_any_shape(tmp_path):
         read_folder(tmp_path / "mine")
 
 
+KAGGLE = {f"{part.replace('-idx', '.idx')}/{part.replace('-idx', '.idx')}": content for part, content in FILES.items()}
+
+
+@pytest.mark.parametrize("files", [
+    {part.replace("-idx", ".idx"): content for part, content in FILES.items()}, KAGGLE,
+    {f"MNIST/raw/{part}.gz": gzip.compress(content) for part, content in FILES.items()},
+], ids=["a dot for a dash", "a folder each", "two folders deep"])
+def test_names_and_folders_as_others_have_them(tmp_path, files):
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    assert equal(read_folder(tmp_path))
+    name = next(iter(files))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / PARTS[0]).write_bytes(FILES[PARTS[0]])
+    if "/" in name and name.count("/") == 1:                # two folders as deep as one another: which is meant?
+        with pytest.raises(InputError, match="name the folder of one data set"):
+            read_folder(tmp_path)
+
+
+def test_debian_s_folder_of_fashion_mnist():
+    """As the list of files of the package dataset-fashion-mnist (bookworm) has it."""
+    assert Path("/usr/share/datasets") == idx.SYSTEM
+
+
+def peak(call):
+    tracemalloc.start()
+    try:
+        call()
+    finally:
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    return found
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_memory_is_what_the_header_declares(tmp_path, pack):
+    array = np.zeros((50, 400, 400), np.uint8)              # 8 MB
+    head = struct.pack(">BBBBIII", 0, 0, 8, 3, *array.shape)
+    (tmp_path / "good").write_bytes(pack(head + array.tobytes()))
+    assert array.nbytes < peak(lambda: read_idx(tmp_path / "good")) < 2 * array.nbytes
+    (tmp_path / "bomb").write_bytes(pack(idx_bytes(np.zeros(3, np.uint8)) + array.tobytes()))
+    assert peak(lambda: pytest.raises(InputError, read_idx, tmp_path / "bomb")) < 2e6
+    (tmp_path / "short").write_bytes(pack(struct.pack(">BBBBII", 0, 0, 14, 2, 2 ** 32 - 1, 2 ** 30) + array.tobytes()))
+    assert peak(lambda: pytest.raises(InputError, read_idx, tmp_path / "short")) < 2e6
+
+
+def test_a_pipe_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="not an ordinary file"):
+        read_idx(tmp_path / "pipe")
+
+
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
 def test_a_good_download(home, serve, name):
     address, asked = serve(PACKED)
@@ -277,9 +332,9 @@ BROKEN = {
     "server error": ((500, 3, b"sad"), "500"),
     "breaks off": ((200, len(BODY), BODY[:100]), f"100 of {len(BODY)}"),
     "breaks off, length unknown": ((200, None, BODY[:100]), "truncated"),
-    "an error page": (b"<html>go away</html>", "sha256"),
+    "an error page": (b"<html>go away</html>", "begins with 3c68746d"),
     "another file": (PACKED[f"/{PARTS[2]}.gz"], "sha256"),
-    "nothing": (b"", "sha256"),
+    "nothing": (b"", "begins with nothing"),
     "length no number": ((200, "many", BODY), "many"),
 }
 

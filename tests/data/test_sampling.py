@@ -182,3 +182,57 @@ def test_passes_that_differ_are_seen():
         samples(cut(x[:60], None, []), found, 50, 50, 0)
     with pytest.raises(InputError, match="100 examples in the first pass and 60 in a later one"):
         list(learnt_from(cut(x[:60], None, []), found, 1.0, 30)())
+
+
+class Shuffled:
+    """A loader that gives its examples in another order in every pass."""
+
+    def __init__(self, x):
+        self.x, self.rng = x, np.random.default_rng(0)
+
+    def __call__(self):
+        order = self.rng.permutation(len(self.x))
+        return ((self.x[order[i:i + 30]], None) for i in range(0, len(self.x), 30))
+
+
+def test_another_order_is_seen_where_labels_go_by_it_and_there_alone():
+    x = examples(100)
+    passes = Shuffled(x)
+    found = survey(passes, 0.1, 0)
+    assert sorted(map(tuple, samples(passes, found, 100, 100, 0).x)) == sorted(map(tuple, x[~found.held(x)]))
+    assert sum(map(len, learnt_from(passes, found, 1.0, 30)())) == (~found.held(x)).sum()
+    found = survey(passes, 0.1, 0, in_order=True)
+    with pytest.raises(InputError, match=r"another one in the second .*give each batch with its labels"):
+        samples(passes, found, 50, 50, 0)
+    with pytest.raises(InputError, match=r"another one in a later one .*give each batch with its labels"):
+        list(learnt_from(passes, found, 1.0, 30)())
+    # cut anew: the same order
+    kept = samples(cut(x, None, [7, 50]), survey(cut(x, None, [9]), 0.1, 0, in_order=True), 100, 100, 0)
+    assert len(kept.x) + len(kept.x_held) == 100
+
+
+@QUICK
+@given(seed=st.integers(0, 10 ** 6), cuts=st.lists(st.integers(1, 59), max_size=4),
+       pair=st.lists(st.integers(0, 59), min_size=2, max_size=2, unique=True))
+def test_the_sums_of_a_pass_tell_order_and_examples_apart(seed, cuts, pair):
+    x = examples(60, seed=seed)
+    swapped, changed = x.copy(), x.copy()
+    swapped[pair] = x[pair[::-1]]
+    changed[pair[0], 0] = np.nextafter(x[pair[0], 0], np.float32(9))
+    one, again, other, third = (survey(cut(a, None, c), 0.1, 1).sums for a,
+                                c in ((x, []), (x, cuts), (swapped, cuts), (changed, cuts)))
+    assert one == again
+    assert one.any_order == other.any_order
+    assert one.this_order != other.this_order
+    assert one.any_order != third.any_order
+
+
+def test_as_many_but_other_examples_are_seen():
+    x = examples(100)
+    found = survey(cut(x, None, []), 0.1, 0)
+    noisy = x.copy()
+    noisy[17, 1] += np.float32(0.5)
+    with pytest.raises(InputError, match="as many, but others, in the second"):
+        samples(cut(noisy, None, []), found, 50, 50, 0)
+    with pytest.raises(InputError, match="as many, but others, in a later one"):
+        list(learnt_from(cut(noisy, None, []), found, 1.0, 30)())

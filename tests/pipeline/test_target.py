@@ -20,8 +20,8 @@ def test_whole_is_the_size_that_counts():
 
 
 @pytest.mark.parametrize(("text", "kind", "bound"), [
-    ("macs=26620", "macs", 26620), ("macs=10%", "macs", 26620), ("macs=1e4", "macs", 10000),
-    ("neurons=120", "neurons", 120),
+    ("macs=26620", "macs", 26620), ("macs=26,620", "macs", 26620), ("bytes=1,064,000.5", "bytes", 1064000.5),
+    ("macs=10%", "macs", 26620), ("macs=1e4", "macs", 10000), ("neurons=120", "neurons", 120),
     ("neurons=50%", "neurons", 592), ("parameters=100%", "parameters", WHOLE["parameters"]),
     ("bytes=12.5%", "bytes", WHOLE["bytes"] / 8),
     ("error=+0.5", "error", 0.5), ("error=2", "error", 2), (f"macs={WHOLE['macs']}", "macs", WHOLE["macs"]),
@@ -36,7 +36,8 @@ def test_what_can_be_written(text, kind, bound):
 @pytest.mark.parametrize("text", ["", "macs", "=", "macs=", "macs=ten", "macs=-5", "macs=0", "macs=0%", "macs=nan",
                                   "macs=inf", "macs=10%%",
                                   "error=5%", "error=-1", "error=0", "flops=10", "MACS=10", "macs = 10",
-                                  "macs=10 neurons=5", "size"])
+                                  "macs=10 neurons=5", "size",
+                                  "macs=26,62", "macs=2,6620", "macs=,620", "macs=26,,620", "error=+0,5"])
 def test_what_cannot(text):
     with pytest.raises(InputError) as caught:
         parse(text, WIDTHS)
