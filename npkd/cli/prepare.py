@@ -17,7 +17,7 @@ from npkd.data.datasets import Data, sizes
 from npkd.data.datasets import load as load_data
 from npkd.nn import cost
 from npkd.nn.fast.workspace import predict
-from npkd.nn.model import Model, input_width
+from npkd.nn.model import Model, input_width, same_maps
 from npkd.nn.model import load as load_model
 from npkd.nn.network import Layer, Network, convolves, reads_maps
 from npkd.nn.scaling import Scaling
@@ -204,7 +204,7 @@ def answering(model: Model, data: Data, who: str) -> Network:
 def reading_rows(network: Network, data: Data, who: str) -> Network:
     """A network that reads maps behind an ``unflatten``: examples come as rows. Raises InputError where an example is
     no map."""
-    storage.same_maps(who, network, data.shape)
+    same_maps(who, network, data.shape)
     if not reads_maps(network):
         return network
     if len(data.shape) not in (2, 3):

@@ -21,10 +21,10 @@ from uuid import uuid4
 
 import numpy as np
 
+from npkd.core.filetypes import described
+from npkd.core.npy import BoundedFile, NotNumbers, arrays_in, names_of, open_array, read_data
 from npkd.core.types import Array
 from npkd.core.validation import InputError
-from npkd.filetypes import described
-from npkd.npy import BoundedFile, NotNumbers, arrays_in, names_of, open_array, read_data
 
 VERSION = 1
 """The newest version of the header that this npkd reads, and the one it writes."""
@@ -163,8 +163,8 @@ def write_npz(path: NewPath, header: Mapping[str, Any], arrays: Mapping[str, Arr
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         for name, array in content.items():
-            if array.dtype.hasobject:
-                raise InputError(f"{who}: array {name} holds objects; it must hold numbers")
+            if array.dtype.hasobject or array.dtype.names:
+                raise InputError(f"{who}: array {name} holds objects or records; it must hold numbers")
             member = io.BytesIO()
             np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
             info = zipfile.ZipInfo(f"{name}.npy", EPOCH)
@@ -211,15 +211,10 @@ def read_npz(path: NewPath, kind: str, make: str = "") -> tuple[dict[str, Any], 
         if text.dtype != np.uint8 or text.nbytes > HEADER_LIMIT:
             raise InputError(f"{who} has no npkd header, but one of {text.nbytes} bytes, {text.dtype}; {need}")
         header = parsed(read_data(stream, text).tobytes(), kind, who, need)
-        if sorted(set(stored) - {"header"}) != header.pop("arrays",
-                                                          None) or len(archive.NameToInfo) != sum(map(is_array, archive.NameToInfo)):
+        names = sorted(set(stored) - {"header"})
+        if names != header.pop("arrays", None) or not all(name.endswith(".npy") for name in archive.NameToInfo):
             raise InputError(f"{who} is damaged: it does not hold the arrays that its header names; {need}")
-        return header, {name: read_array(archive, name) for name in stored if name != "header"}
-
-
-def is_array(member: str) -> bool:
-    """Is a member of an archive called as an array is?"""
-    return member.endswith(".npy")
+        return header, {name: read_array(archive, name) for name in names}
 
 
 def parsed(text: bytes, kind: str, who: str, need: str) -> dict[str, Any]:

@@ -19,16 +19,3 @@ Batch = Mapping[str, Array]
 
 Objective = Callable[[Sequence[Array], Batch], tuple[float, Mapping[int, Array]]]
 """``objective(activations, batch) -> (value, {index: sensitivity})``."""
-
-
-def as_array(who: str, a: Any) -> Array:
-    """Anything with numbers in it as an array. Raises InputError where that cannot be, as of sparse matrices."""
-    if hasattr(a, "toarray"):
-        raise InputError(f"{who}: got a sparse matrix {getattr(a, 'shape', '')} ({type(a).__name__}); it must be "
-                         f"dense: "
-                         "give its toarray(), or, where that is too large, a function that gives dense batches")
-    try:
-        return np.asarray(a)
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise InputError(f"{who}: {type(a).__name__} cannot be read as an array ({error!s:.120}); give a NumPy "
-                         f"array") from error

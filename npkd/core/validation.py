@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,18 @@ class Diverged(ArithmeticError):
 
     The message names the epoch, the layer and a remedy. The command line prints it and ends with exit code 2.
     """
+
+
+def as_array(who: str, a: Any) -> Array:
+    """Anything with numbers in it as an array. Raises InputError where that cannot be, as of sparse matrices."""
+    if hasattr(a, "toarray"):
+        raise InputError(f"{who}: got a sparse matrix {getattr(a, 'shape', '')} ({type(a).__name__}); it must be "
+                         "dense: give its toarray(), or, where that is too large, a function that gives dense batches")
+    try:
+        return np.asarray(a)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"{who}: {type(a).__name__} cannot be read as an array ({error!s:.120}); "
+                         "give a NumPy array") from error
 
 
 def one_of(who: str, name: str, value: object, allowed: tuple[str, ...]) -> None:

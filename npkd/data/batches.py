@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from npkd.core.files import reason
-from npkd.core.types import Array, as_array
-from npkd.core.validation import InputError
+from npkd.core.types import Array
+from npkd.core.validation import InputError, as_array
 from npkd.data.datasets import labels as checked_labels
 from npkd.data.shards import Pair, open_shards
 

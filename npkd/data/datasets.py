@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from npkd.core.files import read_arrays, read_npz
-from npkd.core.types import Array, as_array
-from npkd.core.validation import InputError, finite
+from npkd.core.filetypes import described
+from npkd.core.types import Array
+from npkd.core.validation import InputError, as_array, finite
 from npkd.data.idx import SOURCES, DownloadProgress, read_folder, read_set
 from npkd.data.idx import find as find
 from npkd.data.idx import read_idx as read_idx
-from npkd.filetypes import described
 from npkd.nn.scaling import Scaling, flat
 
 DIGITS = Path(__file__).with_name("digits.npz")

@@ -24,9 +24,9 @@ from typing import IO
 import numpy as np
 
 from npkd.core.files import NewPath, make_folder, reason, write_bytes
+from npkd.core.npy import DEFLATE_RATIO, BoundedFile, read_bytes
 from npkd.core.types import Array
 from npkd.core.validation import InputError
-from npkd.npy import DEFLATE_RATIO, BoundedFile, read_bytes
 
 DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 """The dtype that each code of the format stands for."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from npkd.core.files import NewPath, archive_of, reading
+from npkd.core.filetypes import described
+from npkd.core.npy import Header, names_of, open_array, slices
 from npkd.core.types import Array
 from npkd.core.validation import InputError
-from npkd.filetypes import described
-from npkd.npy import Header, names_of, open_array, slices
 
 Pair = tuple[Array, Array | None]
 """Some examples (n, ...) and, where there are any, their labels (n,)."""

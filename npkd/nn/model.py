@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from npkd.core.files import VERSION, NewPath, read_npz, write_npz
-from npkd.core.types import Array, as_array
-from npkd.core.validation import InputError, finite
+from npkd.core.types import Array
+from npkd.core.validation import InputError, as_array, finite
 from npkd.nn.fast.workspace import predict
 from npkd.nn.network import Layer, Network, parameters_of, reads_maps
 from npkd.nn.scaling import Scaling, flat
@@ -102,11 +102,13 @@ def load(path: NewPath) -> Model:
     for arrays and options that do not follow one another. Whatever it holds, no more memory is taken than its arrays.
     """
     header, arrays = read_npz(path, "network",
-                              "; make one with npkd.nn.model.save(path, npkd.nn.model.Model(network)), "
-                                               "or give arrays to npkd.compress as they are, [(w0, b0), (w1, b1), …]")
+                              "; make one with npkd.nn.model.save(path, npkd.nn.model.Model(network)), or give "
+                              "arrays to npkd.compress as they are, [(w0, b0), (w1, b1), …]")
     try:
         layers, used = [], set[str]()
-        for i, entry in enumerate(header["layers"][:MOST_LAYERS + 1]):
+        if len(header["layers"]) > MOST_LAYERS:
+            raise InputError(f"{len(header['layers'])} layers; at most {MOST_LAYERS} are read")
+        for i, entry in enumerate(header["layers"]):
             names = [f"{i}.{name}" for name in parameters_of(entry["op"])]
             running = [f"{i}.running{k}" for k in range(min(entry["running"], 3))]
             layers.append(Layer(entry["op"], tuple(arrays[k] for k in names), entry["options"],
@@ -115,25 +117,25 @@ def load(path: NewPath) -> Model:
         network = Network(layers)
         scaling = Scaling(arrays["offset"], arrays["factor"]) if "offset" in arrays else None
         surplus = sorted(set(arrays) - used - ({"offset", "factor"} if scaling else set()))
-        if len(layers) > MOST_LAYERS or surplus:
-            raise InputError(f"more than {MOST_LAYERS} layers" if len(layers) > MOST_LAYERS
-                             else f"array {surplus[0]} belongs to no layer")
+        if surplus:
+            raise InputError(f"array {surplus[0]} belongs to no layer")
         for name, a in arrays.items():
             if not a.size or not np.isfinite(a).all():
                 raise InputError(f"array {name} is empty or not finite")
         about = header["about"]
         if not all(isinstance(table, dict) for table in (about, *(layer.options for layer in layers))):
             raise InputError("about, or the options of a layer, are no table")
-        for part, shape in runnable(network, scaling):
+        for part, shape in dry_runs(network, scaling):
             part(np.zeros((0, *shape), arrays[min(used)].dtype))      # what does not follow on what shows here
     except (KeyError, TypeError, AttributeError, IndexError, ValueError, ArithmeticError, MemoryError,
             RecursionError) as error:
-        raise InputError(f"read: {path} does not hold a network that this npkd can run ({error!r:.120}); give one that "
-                         f"npkd saved") from error
+        words = str(error) if isinstance(error, InputError) else repr(error)
+        raise InputError(f"read: {path} does not hold a network that this npkd can run ({words:.200}); give one that "
+                         "npkd saved") from error
     return Model(network, scaling, about)
 
 
-def runnable(network: Network, scaling: Scaling | None) -> list[tuple[Network, tuple[int, ...]]]:
+def dry_runs(network: Network, scaling: Scaling | None) -> list[tuple[Network, tuple[int, ...]]]:
     """Parts of a network with the shape of an example of each, to be run on no examples: all that its file says of
     shapes is then looked at.
 

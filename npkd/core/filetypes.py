@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from npkd.npy import BoundedFile, arrays_in
+from npkd.core.npy import BoundedFile, arrays_in
 
 ARRAYS = "read it with the library that wrote it, or numpy.loadtxt, and write the arrays with numpy.savez"
 WEIGHTS = "take its weights out with its own library and give them as arrays, see docs/12-own-networks.md"
