@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from numbers import Integral
 from typing import Any
 
@@ -35,6 +37,15 @@ def as_array(who: str, a: Any) -> Array:
     except (RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"{who}: {type(a).__name__} cannot be read as an array ({error!s:.120}); "
                          "give a NumPy array") from error
+
+
+@contextmanager
+def within_memory(who: str, need: str) -> Iterator[None]:
+    """MemoryError as an InputError that says what takes the memory; also as a decorator."""
+    try:
+        yield
+    except MemoryError as error:
+        raise InputError(f"{who}: {error}; {need}") from error
 
 
 def one_of(who: str, name: str, value: object, allowed: tuple[str, ...]) -> None:

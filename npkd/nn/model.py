@@ -69,7 +69,7 @@ def same_maps(who: str, network: Network, shape: tuple[int, ...]) -> None:
     if len(shape) < 2 or first is None or first.op not in ("unflatten", "conv2d"):
         return
     maps = (*shape, 1)[:max(len(shape), 3)]
-    reads = tuple(first.options["shape"]) if first.op == "unflatten" else (
+    reads = (*first.options["shape"], 1)[:len(maps)] if first.op == "unflatten" else (
         "height", "width", first.params[0].shape[3] * first.options.get("groups", 1))
 
     def fits(given: tuple[int, ...]) -> bool:

@@ -17,7 +17,7 @@ from npkd import __version__
 from npkd.cli.prepare import countable, fitting
 from npkd.core.files import NewPath
 from npkd.core.types import Array
-from npkd.core.validation import InputError, whole
+from npkd.core.validation import InputError, whole, within_memory
 from npkd.data.batches import MAPS, ROWS, Passes, passes_over
 from npkd.data.datasets import Data
 from npkd.data.sampling import learnt_from, samples, survey
@@ -121,6 +121,7 @@ class CompressionResult:
             f"Cutting neurons out changed no output by more than {self.difference:.1e}."])
 
 
+@within_memory("compress", "the statistics of a layer that reads d values take 8 d² bytes: give fewer features")
 def compress(
     teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any = None, distil_from: LogitSource | None = None,
     keep_inputs: bool = False,

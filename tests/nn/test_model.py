@@ -271,6 +271,79 @@ def test_the_check_of_these_files_can_fail(tmp_path):
     assert load(written(tmp_path / "x.npz", [entry("dense"), entry("relu")], DENSE)).network.widths == [3, 2]
 
 
+CONV = {"0.w": np.ones((2, 3, 3, 1), np.float32), "0.b": B}
+
+
+@pytest.mark.parametrize(("layers", "arrays", "words"), [
+    ([entry("conv2d", {"padding": 10 ** 9})], CONV, "at most 256"),
+    ([entry("conv2d", {"padding": [0, 10 ** 9]})], CONV, "at most 256"),
+    ([entry("conv2d", {"padding": -1})], CONV, "padding is -1"),
+    ([entry("conv2d", {"stride": "2"})], CONV, "stride is '2'"),
+    ([entry("conv2d")], {**CONV, "0.w": np.ones((2, 3, 3), np.float32)}, "it must be (F, kh, kw, C)"),
+    ([entry("conv2d")], {**CONV, "0.b": B3}, "b has shape (3,)"),
+    ([entry("conv2d"), entry("max_pool", {"size": 10 ** 9, "padding": 5 * 10 ** 8})], CONV, "at most 256"),
+    ([entry("conv2d"), entry("max_pool", {"kernel": 2})], CONV, "no option 'kernel'; it has size, stride, padding"),
+    ([entry("conv2d"), entry("conv2d")], {**CONV, "1.w": CONV["0.w"], "1.b": B}, "w has shape (2, 3, 3, 1)"),
+    ([entry("conv2d"), entry("flatten"), entry("dense"), entry("dense")],
+     {**CONV, "2.w": W, "2.b": B, "3.w": W, "3.b": B}, "x has shape (0, 2) and w has shape (2, 3)"),
+    ([entry("unflatten", {"shape": [3, 3, 1]}), entry("conv2d", {}), entry("flatten"), entry("dense")],
+     {"1.w": CONV["0.w"], "1.b": B, "3.w": W, "3.b": B}, "x has shape (0, 2) and w has shape (2, 3)"),
+    ([entry("dense"), entry("batch_norm", {"eps": "x"})], {**DENSE, "1.gamma": B, "1.beta": B}, "not supported"),
+    ([entry("dense"), entry("batch_norm", {"eps": -1})], {**DENSE, "1.gamma": B, "1.beta": B}, "eps is -1"),
+    ([entry("dense"), entry("batch_norm", {}, 2)],
+     {**DENSE, "1.gamma": B, "1.beta": B, "1.running0": B, "1.running1": B - 1}, "variance is -1"),
+    ([entry("dense")], {**DENSE, "surplus": B}, "array surplus belongs to no layer"),
+    ([entry("dense")], {"0.w": np.ones((2, 0), np.float32), "0.b": B}, "array 0.w is empty"),
+    ([entry("select", {"kept": [10 ** 400]}), entry("dense")], {"1.w": W[:, :1], "1.b": B}, "Error"),
+    ([entry("dense")] + 10_000 * [entry("relu")], DENSE, "10001 layers; at most 10000"),
+], ids=str)
+def test_networks_made_to_do_harm(tmp_path, layers, arrays, words):
+    refused(written(tmp_path / "x.npz", layers, arrays), "does not hold a network", words)
+
+
+def test_convolutional_networks_that_name_no_size(tmp_path):
+    """What the check of shapes takes apart is read as it was: with and without flatten, with an offset, with a skip."""
+    select = Layer("select", options={"kept": [0, 3]})
+    for tail in ([Layer("flatten"), select, Layer("dense", (normal(2, 2), normal(2)))],
+                 [Layer("global_average_pool"), Layer("dense", (normal(2, 3), normal(2)))]):
+        network = Network([
+            Layer("conv2d", (normal(3, 3, 3, 2), normal(3)), {"padding": 1}), Layer("offset", (normal(4, 5, 3),)),
+            Layer("relu"), Layer("conv2d", (normal(3, 1, 1, 3), normal(3))), Layer("add", options={"back": 1}),
+            Layer("max_pool", options={"size": 2}), *tail])
+        save(tmp_path / "a.npz", Model(network))
+        same(network, load(tmp_path / "a.npz").network)
+
+
+def test_other_kinds_of_files_are_named(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez(path, w0=W, b0=B)
+    refused(path, "an archive with w0, b0", "no npkd header", "make one with", "npkd.compress as they are")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", b"")
+    refused(path, "is a PyTorch file", "take its weights out")
+    for content, words in ((b"a,b\n1,2\n", "a table in text (CSV)"), (b"\x08\x07\x12\x04onnx", "an ONNX model"),
+                           (b"\x89HDF\r\n\x1a\n", "an HDF5 file"), (pickle.dumps({}), "a pickle"), (b"", "empty"),
+                           (b'{"w": 1}', "JSON"), (b"\x1c\0\0\0TFL3", "a TensorFlow Lite"), (b"PAR1", "a Parquet")):
+        path.write_bytes(content)
+        refused(path, f"is {words}")
+
+
+@pytest.mark.parametrize("first", [Layer("unflatten", options={"shape": [8, 8, 3]}), None], ids=["unflatten", "maps"])
+def test_channels_come_last(first):
+    rest = [Layer("conv2d", (normal(4, 3, 3, 3), normal(4))), Layer("global_average_pool"),
+            Layer("dense", (normal(2, 4), normal(2)))]
+    model = Model(Network([first, *rest] if first else rest))
+    x = RNG.standard_normal((5, 3, 8, 8)).astype(np.float32)
+    with pytest.raises(InputError, match=r"has the shape \(3, 8, 8\); channels come last: give np\.moveaxis"):
+        model.logits(x)
+    moved = np.moveaxis(x, 1, -1)
+    assert model.logits(moved).shape == (5, 2)
+    if first:
+        np.testing.assert_array_equal(model.logits(moved.reshape(5, -1)), model.logits(moved))
+        with pytest.raises(InputError, match=r"reads maps \(8, 8, 3\), and an example has the shape \(4, 16, 3\)$"):
+            model.logits(moved.reshape(5, 4, 16, 3))
+
+
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(InputError, match="nowhere"):
         save(tmp_path / "nowhere" / "a.npz", Model(perceptron([3, 2], RNG)))

@@ -622,7 +622,7 @@ BAD_X = {
     "labels of another length": (lambda: [(X, Y[1:])], r"y has shape \(599,\)"),
     "labels that are no classes": (lambda: [(X, Y / 2)], "labels must be integers"),
     "no folder": (lambda: "no/such/folder", "No such file"),
-    "a foreign file": (lambda: __file__, r"test_own\.py is a table in text"),
+    "a foreign file": (lambda: __file__, r"test_compress\.py is a table in text"),
 }
 
 
