@@ -24,10 +24,10 @@ import numpy as np
 
 import npkd
 from npkd import gradcheck
+from npkd.core.proximal_law import LAW
 from npkd.core.types import Array, Backward
 from npkd.core.validation import InputError
 from npkd.nn.network import OPS
-from npkd.proximal_law import LAW
 
 ROOMS: Mapping[str, tuple[str, ...]] = {
     "op": ("npkd.nn",), "loss": ("npkd.nn", "npkd.distillation"), "penalty": ("npkd.sparsity",),

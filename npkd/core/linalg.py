@@ -11,6 +11,8 @@ runs on one thread (blas_threads.py).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy.linalg import blas
 
@@ -57,3 +59,13 @@ def inner_product(a: Array, b: Array) -> float:
     """⟨a, b⟩ of matrices of one shape. Not ``np.vdot``: that is NumPy's BLAS again, and for long vectors on all its
     threads."""
     return float(np.einsum("ij,ij->", a, b))
+
+
+def wide(a: Array) -> np.dtype[Any]:
+    """The dtype in which many entries of ``a`` are added up: at least float64."""
+    return np.result_type(a.dtype, np.float64)
+
+
+def total(a: Array, axes: int | tuple[int, ...]) -> Array:
+    """Sum in the dtype of ``a``, accumulated in float64: along leading axes NumPy adds one row after another."""
+    return np.asarray(a.sum(axis=axes, dtype=wide(a)).astype(a.dtype))

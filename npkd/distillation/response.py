@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from npkd.core.types import Array, wide
+from npkd.core.linalg import wide
+from npkd.core.types import Array
 from npkd.core.validation import InputError, floats, positive
 
 BLOCK = 8_192

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from npkd.core.linalg import product
-from npkd.core.types import Array, Backward, alike, total
-from npkd.core.validation import InputError, floats
+from npkd.core.linalg import product, total
+from npkd.core.types import Array, Backward
+from npkd.core.validation import InputError, alike, floats
 
 Pair = int | Sequence[int]
 """One number for both directions, or one for the rows and one for the columns."""

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from npkd.core.linalg import product
-from npkd.core.types import Array, Backward, alike, total
-from npkd.core.validation import InputError, floats
+from npkd.core.linalg import product, total
+from npkd.core.types import Array, Backward
+from npkd.core.validation import InputError, alike, floats
 
 
 def dense(x: Array, w: Array, b: Array) -> tuple[Array, Backward]:

@@ -10,8 +10,9 @@ import math
 
 import numpy as np
 
-from npkd.core.types import Array, Backward, alike, total, wide
-from npkd.core.validation import InputError, positive
+from npkd.core.linalg import total, wide
+from npkd.core.types import Array, Backward
+from npkd.core.validation import InputError, alike, positive
 
 
 def moments(x: Array) -> tuple[Array, Array]:

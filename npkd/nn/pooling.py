@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from npkd.core.types import Array, Backward, wide
+from npkd.core.linalg import wide
+from npkd.core.types import Array, Backward
 from npkd.core.validation import InputError
 from npkd.nn.convolution import Grid, Pair, maps, pair
 

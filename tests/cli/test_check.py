@@ -16,6 +16,7 @@ import reference.definitions.nn.layers
 import reference.definitions.nn.losses
 import reference.definitions.nn.normalisation
 from npkd.cli import check
+from npkd.core.proximal_law import candidates
 from npkd.core.types import Array, Backward
 from npkd.core.validation import InputError
 from npkd.gradcheck import check_kink
@@ -25,7 +26,6 @@ from npkd.nn.layers import dense
 from npkd.nn.losses import cross_entropy, log_softmax, squared_error
 from npkd.nn.network import OPS
 from npkd.nn.normalisation import batch_norm, moments
-from npkd.proximal_law import candidates
 from npkd.sparsity import penalties
 from tests.catalogue import CASES
 
