@@ -77,7 +77,7 @@ class Report:
 
 
 def spoilings(rows: Array, part: float, offset: float) -> dict[str, Array]:
-    """Arrays (rows, ...) spoiled row by row, to see whether a comparison notices. Square matrices are transposed, too."""
+    """Arrays (rows, ...) spoiled row by row, to see whether a comparison notices; square matrices transposed."""
     flat = rows.reshape(len(rows), -1)
     largest = np.arange(flat.shape[1]) == np.abs(flat).argmax(axis=1)[:, None]
     spoiled = {f"times 1 + {part:g}": rows * (1 + part),
