@@ -81,7 +81,7 @@ def scaled(w: Array, factor: Array) -> Array:
 
 def shrink(v: Array, t: float | Array) -> Array:
     """S_t(v), (P1); where t = 0 nothing changes, bit for bit."""
-    with np.errstate(over="ignore"):                                                  # t beyond the dtype of v: all is 0
+    with np.errstate(over="ignore"):                              # t beyond what the dtype of v holds
         return soft_threshold(v, t) if np.any(t) else v.copy()
 
 
