@@ -1,4 +1,4 @@
-"""Finite differences: is a backward pass the derivative of its forward pass? And would the check notice if it were not?
+"""Checks by finite differences: is a backward pass the derivative of its forward pass? Would a wrong one be noticed?
 
     >>> import numpy as np
     >>> from npkd import gradcheck
@@ -7,40 +7,42 @@
     >>> gradcheck.check(cube, np.array([[1.0, -2.0], [0.5, 3.0]])).ok
     True
 
-Everything runs in float64. The whole Jacobian is compared, one column for each entry of each argument: give small
-arrays. Method: docs/8-evidence.md.
+``check`` is for ops, ``check_loss`` for losses, ``check_penalty`` for penalties, ``check_kink`` for ops where they have
+no derivative. Everything runs in float64. The whole Jacobian is compared, one column for each entry of each argument:
+give small arrays. Method: docs/8-evidence.md.
 """
 
 from __future__ import annotations
 
 import copy
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from npkd.core.bound_op import BoundOp, described, unpaired
+from npkd.core.derivatives import RESOLUTION, jacobian, mixture, precision, relative_error, rounding_noise
+from npkd.core.proximal_law import LAW, candidates, violation
 from npkd.core.types import Array, Backward
-from npkd.core.validation import InputError, floats
-
-STEP, SHRINK, LEVELS = 2.0 ** -5, 4.0, 4
-"""Steps of the centred differences: 1/32, 1/128, 1/512, 1/2048, times |a| for an entry a beyond ±1."""
+from npkd.core.validation import InputError, floats, positive
 
 SIDE_STEP = 2.0 ** -14
-"""Step of the one-sided differences at a kink."""
+"""Step of the one-sided differences at a kink, in units of the largest entry."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a check found.
+    """Result of a check.
 
     who         name of the op
     errors      {argument: largest relative error of its gradient}: max |returned − differences| / max |differences|,
-                both maxima over the argument's whole Jacobian (where that is zero: the largest returned entry itself)
+                both maxima over the argument's whole Jacobian; where the derivative is zero see ``relative_error``
     value       the same for the op's value against the definition (0 where the op is its own definition)
+    tolerance   the largest error that is ok
     spoiled     {what was spoiled: was it noticed}: the same comparison with one returned gradient spoiled on purpose
-    tolerance   what errors may amount to
+    unchanged   spoilings that changed nothing (zero doubled is zero) and so prove nothing
+    faults      sentences: where an error above the tolerance is largest, with both numbers; arrays that were changed
     """
 
     who: str
@@ -48,6 +50,8 @@ class Report:
     value: float
     tolerance: float
     spoiled: Mapping[str, bool] = field(default_factory=dict)
+    unchanged: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
 
     @property
     def worst(self) -> float:
@@ -61,113 +65,27 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Are all errors within the tolerance, and was every spoiled gradient noticed?"""
-        return self.worst <= self.tolerance and self.spoiled_caught
+        """Are all errors within the tolerance, was every spoiled gradient noticed, and no array changed?"""
+        return self.worst <= self.tolerance and self.spoiled_caught and not self.faults
 
     def __str__(self) -> str:
-        errors = ", ".join(f"{name} {error:.1e}" for name, error in self.errors.items())
-        missed = "".join(f"; NOT noticed: {what}" for what, caught in self.spoiled.items() if not caught)
-        return (
-            f"{self.who}: {'ok' if self.ok else 'WRONG'}: relative errors {errors} (at most "
-            f"{self.tolerance:.0e}){missed}"
-        )
+        errors = ", ".join(f"{name} {error:.1e}" for name, error in [*self.errors.items(), ("value", self.value)])
+        missed = [f"NOT noticed: {what}" for what, caught in self.spoiled.items() if not caught]
+        more = "".join(f"; {text}" for text in [*self.faults, *missed])
+        verdict = "ok" if self.ok else "WRONG"
+        return f"{self.who}: {verdict}: relative errors {errors} (at most {self.tolerance:.0e}){more}"
 
 
-SPOILS: Mapping[str, Callable[[Array], Array]] = {
-    "times 1 + 1e-5": lambda g: g * (1 + 1e-5),
-    "largest entry zeroed": lambda g: np.where(np.arange(g.size).reshape(g.shape) == np.abs(g).argmax(), 0, g),
-    "transposed": lambda g: g.T,
-}
-"""How a gradient is spoiled, to see whether the comparison notices. Square matrices alone are transposed."""
-
-
-def derivative(f: Callable[[float], Array], step: float) -> Array:
-    """f'(0) of a function from numbers to arrays.
-
-    Centred differences with steps h, h/4, h/16, …, extrapolated to step 0: each extrapolation removes the next even
-    power of the step from the error. Of all estimates each entry takes the one that agrees best with the two it was
-    made of; so a kink within the first step does no harm. Source: Richardson 1911; Ridders 1982.
-    """
-    above: list[Array] = []
-    best, doubt = np.zeros(0), np.zeros(0)
-    for k in range(LEVELS):
-        h = step / SHRINK ** k
-        row = [np.asarray((f(h) - f(-h)) / (2 * h))]
-        if not above:
-            best, doubt = row[0], np.full(row[0].shape, np.inf)
-        for m, old in enumerate(above):
-            row.append(row[m] + (row[m] - old) / (SHRINK ** (2 * m + 2) - 1))
-            change = np.maximum(np.abs(row[-1] - row[m]), np.abs(row[-1] - old))
-            best, doubt = np.where(change < doubt, row[-1], best), np.minimum(change, doubt)
-        above = row
-    return np.asarray(best)
-
-
-def jacobian(function: Callable[..., Array], arguments: Sequence[Array], k: int) -> Array:
-    """∂ function / ∂ arguments[k] by differences: (values of the function, entries of the argument), both in C
-    order."""
-    columns = []
-    for entry in np.ndindex(arguments[k].shape):
-        def moved(h: float, entry: tuple[int, ...] = entry) -> Array:
-            a = arguments[k].copy()
-            a[entry] += h
-            return np.asarray(function(*arguments[:k], a, *arguments[k + 1:]), np.float64).reshape(-1)
-        columns.append(derivative(moved, STEP * max(1.0, abs(float(arguments[k][entry])))))
-    return np.stack(columns, axis=1)
-
-
-def mixture(n: int) -> Array:
-    """One row of n different numbers of both signs: what is linear in unit vectors must be linear in this too."""
-    return np.asarray(np.cos(1.0 + np.arange(n))[None])
-
-
-def returned(who: str, backward: Backward, y: Array, arguments: Sequence[Array]) -> list[Array]:
-    """What ``backward`` makes of each unit sensitivity, and of a mixture of them: for each argument (size of y + 1, its
-    size)."""
-    rows: list[list[Array]] = [[] for _ in arguments]
-    for dy in np.vstack([np.eye(y.size), mixture(y.size)]):
-        gradients = backward(dy.reshape(y.shape))
-        if not isinstance(gradients, tuple) or len(gradients) != len(arguments):
-            what = f"{len(gradients)} gradients" if isinstance(gradients, tuple) else type(gradients).__name__
-            raise InputError(f"differences: backward of {who} returned {what}; it must be a tuple of {len(arguments)}")
-        for i, (gradient, argument) in enumerate(zip(gradients, arguments, strict=True)):
-            if np.shape(gradient) != argument.shape:
-                got = np.shape(gradient)
-                raise InputError(f"differences: gradient {i} of {who} has shape {got}; it must be {argument.shape}")
-            rows[i].append(np.array(gradient, np.float64).reshape(-1))
-    return [np.stack(r) for r in rows]
-
-
-def relative_error(got: Array, expected: Array) -> float:
-    """max |got − expected| / max |expected|; where that maximum is 0, max |got|."""
-    if not expected.size:
-        return 0.0
-    return float(np.abs(got - expected).max() / (np.abs(expected).max() or 1.0))
-
-
-def prepare(
-    op: Callable[..., Any], arguments: Sequence[Array], definition: Callable[..., Any] | None,
-    options: Mapping[str, Any] | None,
-) -> tuple[str, list[str], list[Array], Callable[..., Any], Callable[..., Array]]:
-    """Name, names of arguments, the arguments in float64, the op and its definition with their options bound.
-
-    The options are copied for each call: a generator among them then draws the same every time.
-    """
-    who = getattr(op, "__name__", type(op).__name__)
-    if not arguments:
-        raise InputError(f"differences: got no arguments for {who}; it needs at least one array")
-    floats(f"differences: {who}", **{f"argument {i}": a for i, a in enumerate(arguments)})
-    given = [a for a in inspect.signature(op).parameters.values()
-             if a.kind in (a.POSITIONAL_ONLY, a.POSITIONAL_OR_KEYWORD)]
-    names = [given[i].name if i < len(given) else f"argument {i}" for i in range(len(arguments))]
-
-    def run(*a: Array) -> Any:
-        return op(*a, **copy.deepcopy(dict(options or {})))
-
-    def value(*a: Array) -> Array:
-        return np.asarray(run(*a)[0] if definition is None else definition(*a, **copy.deepcopy(dict(options or {}))))
-
-    return who, names, [np.array(a, np.float64) for a in arguments], run, value
+def spoilings(rows: Array, part: float, offset: float) -> dict[str, Array]:
+    """Arrays (rows, ...) spoiled row by row, to see whether a comparison notices; square matrices transposed."""
+    flat = rows.reshape(len(rows), -1)
+    largest = np.arange(flat.shape[1]) == np.abs(flat).argmax(axis=1)[:, None]
+    spoiled = {f"times 1 + {part:g}": rows * (1 + part),
+               "largest entry zeroed": np.where(largest, 0, flat).reshape(rows.shape),
+               f"one entry plus {offset:.0e}": (flat + offset * largest).reshape(rows.shape)}
+    if rows.ndim == 3 and rows.shape[1] == rows.shape[2] > 1:
+        spoiled["transposed"] = rows.transpose(0, 2, 1)
+    return spoiled
 
 
 def check(
@@ -182,30 +100,34 @@ def check(
     arguments     float arrays, small and away from kinks
     definition    ``y = definition(*arguments, **options)``; the op's own forward pass unless told
     options       static options of the op: ``options={"pieces": 2}``
+    tolerance     largest relative error; above 1e-7 where the op computes in float32
 
-    Raises InputError where the gradients are not a tuple of arrays shaped as the arguments.
+    Raises InputError for what does not have the form of an op: no pair, no array of floats as its value, gradients that
+    are not a tuple of arrays shaped as the arguments.
     """
-    who, names, held, run, value = prepare(op, arguments, definition, options)
-    y, backward = run(*held)
-    expected = []
-    for k in range(len(held)):
-        columns = jacobian(value, held, k)
-        expected.append(np.vstack([columns, mixture(y.size) @ columns]))
-    got = returned(who, backward, y, held)
-    spoiled = {}
-    for k, argument in enumerate(held):
-        for what, spoil in SPOILS.items():
-            if what == "transposed" and (argument.ndim != 2 or argument.shape[0] != argument.shape[1]
-                                         or argument.size < 2):
-                continue
-
-            def bad(dy: Array, k: int = k, spoil: Callable[[Array], Array] = spoil) -> tuple[Array, ...]:
-                return tuple(spoil(np.asarray(g)) if i == k else g for i, g in enumerate(backward(dy)))
-
-            error = relative_error(returned(who, bad, y, held)[k], expected[k])
-            spoiled[f"gradient of {names[k]} {what}"] = not error <= tolerance
-    errors = {name: relative_error(g, e) for name, g, e in zip(names, got, expected, strict=True)}
-    return Report(who, errors, relative_error(y, value(*held)), tolerance, spoiled)
+    positive("gradcheck", "tolerance", tolerance)
+    bound = BoundOp(op, arguments, definition, options)
+    noise = rounding_noise(bound.value, bound.arguments)
+    value = relative_error(bound.y, bound.value(*bound.arguments), float(noise.max(initial=0)))
+    errors, spoiled = dict[str, float](), dict[str, bool]()
+    faults, unchanged, mixed = list[str](), list[str](), mixture(bound.y.size)
+    for k, (name, rows) in enumerate(zip(bound.names, bound.gradients(), strict=True)):
+        columns, doubts = jacobian(bound.value, bound.arguments, k, noise)
+        expected = np.vstack([columns, mixed @ columns])
+        doubt = float(np.vstack([doubts, np.abs(mixed) @ doubts]).max(initial=0))
+        size, expected = float(np.abs(expected).max(initial=0)), expected.reshape(rows.shape)
+        errors[name] = relative_error(rows, expected, doubt)
+        if not errors[name] <= tolerance:
+            worst = int(np.nan_to_num(np.abs(rows - expected), nan=np.inf).argmax())
+            faults.append(f"{bound.entry(k, worst)}: backward {rows.flat[worst]:.9g}, differences "
+                          f"{expected.flat[worst]:.9g} ± {doubt:.0e}")
+        zero, part = size <= RESOLUTION * doubt, max(1e-5, 100 * tolerance)
+        for what, bad in spoilings(rows, part, (100 * doubt or 1.0) if zero else part * size).items():
+            if np.abs(bad - rows).max(initial=0) <= (2 * RESOLUTION * doubt if zero else tolerance * size):
+                unchanged.append(f"gradient of {name} {what}")
+            else:
+                spoiled[f"gradient of {name} {what}"] = not relative_error(bad, expected, doubt) <= tolerance
+    return Report(bound.who, errors, value, tolerance, spoiled, tuple(unchanged), (*faults, *bound.faults))
 
 
 def check_loss(
@@ -213,17 +135,26 @@ def check_loss(
     definition: Callable[..., float] | None = None, options: Mapping[str, Any] | None = None, tolerance: float = 1e-7,
 ) -> Report:
     """The same for a loss: ``value, d_prediction = loss(prediction, target, **options)``. The target is not
-    differentiated."""
+    differentiated.
+
+    Raises InputError where the loss does not return a number and an array shaped as the prediction.
+    """
+    who, before = getattr(loss, "__name__", type(loss).__name__), copy.deepcopy(target)
 
     def op(prediction: Array, **options: Any) -> tuple[Array, Backward]:
-        value, d = loss(prediction, target, **options)
-        return np.asarray(value), lambda dy: (dy * d,)
+        pair = loss(prediction, target, **options)
+        if unpaired(pair) or np.ndim(pair[0]) or np.asarray(pair[0]).dtype.kind not in "fiu":
+            raise InputError(f"gradcheck: {who} returned {described(pair)}; a loss must return a number and an array, "
+                             "(value, d_prediction)")
+        d = pair[1]
+        return np.asarray(pair[0], np.float64), lambda dy: (dy * d if isinstance(d, np.ndarray) else d,)
 
     def value_alone(prediction: Array, **options: Any) -> float:
         return definition(prediction, target, **options) if definition else loss(prediction, target, **options)[0]
 
-    op.__name__ = getattr(loss, "__name__", type(loss).__name__)
-    return check(op, prediction, definition=value_alone, options=options, tolerance=tolerance)
+    op.__name__ = who
+    report = check(op, prediction, definition=value_alone, options=options, tolerance=tolerance)
+    return report if np.array_equal(before, target) else replace(report, faults=(*report.faults, "changes its target"))
 
 
 def check_kink(
@@ -235,23 +166,66 @@ def check_kink(
 
     For ops whose values are each convex or concave near the arguments, as a maximum is: there any slope between the two
     is one that a descent may use, and two winners of one tie, each right alone, are found out along both. The errors of
-    the Report say how far outside a slope is, relative to the largest one-sided difference.
+    the Report say how far outside a slope is, relative to the largest one-sided difference (see ``relative_error``
+    where all are zero).
     """
-    who, names, held, run, value = prepare(op, arguments, definition, options)
-    y, backward = run(*held)
-    middle, errors = value(*held).reshape(-1), {}
-    for k, slopes in enumerate(returned(who, backward, y, held)):
-        worst, scale = 0.0, 0.0
-        n = held[k].size
+    positive("gradcheck", "tolerance", tolerance)
+    bound = BoundOp(op, arguments, definition, options)
+    values, errors = bound.arguments, dict[str, float]()
+    middle = bound.value(*values).reshape(-1)
+    for k, (name, rows) in enumerate(zip(bound.names, bound.gradients(), strict=True)):
+        n, step = values[k].size, SIDE_STEP * (float(np.abs(values[k]).max(initial=0)) or 1.0)
+        outside, sides = list[Array](), list[Array]()
         for direction in np.vstack([np.eye(n), np.ones((1, n)), mixture(n)]):
             def side(h: float, k: int = k, direction: Array = direction) -> Array:
-                moved = [*held[:k], held[k] + h * direction.reshape(held[k].shape), *held[k + 1:]]
-                return np.asarray((value(*moved).reshape(-1) - middle) / h)
+                moved = [*values[:k], values[k] + h * direction.reshape(values[k].shape), *values[k + 1:]]
+                return np.asarray((bound.value(*moved).reshape(-1) - middle) / h)
 
-            sides = [2 * side(h / 2) - side(h) for h in (-SIDE_STEP, SIDE_STEP)]
-            slope = slopes[:-1] @ direction
-            outside = np.maximum(np.minimum(*sides) - slope, slope - np.maximum(*sides))
-            worst = float(np.maximum(worst, outside.max()))     # unlike max() it does not lose a NaN
-            scale = max(scale, float(np.abs(sides).max()))
-        errors[names[k]] = worst / (scale or 1.0)
-    return Report(who, errors, relative_error(y.reshape(-1), middle), tolerance)
+            sides += [2 * side(h / 2) - side(h) for h in (-step, step)]
+            slope = rows[:-1].reshape(middle.size, n) @ direction
+            outside.append(slope - np.clip(slope, np.minimum(*sides[-2:]), np.maximum(*sides[-2:])))
+        scale = np.abs(sides).max(initial=0)
+        rounding = 8 * float(precision(middle) * np.abs(middle).max(initial=0)) / step
+        errors[name] = relative_error(scale + np.stack(outside), np.full((n + 2, middle.size), scale), rounding)
+    return Report(bound.who, errors, relative_error(bound.y.reshape(-1), middle), tolerance,
+                  faults=tuple(bound.faults))
+
+
+def check_penalty(
+    penalty: Any, v: Array, *steps: float | Array, definition: Callable[[Array], float] | None = None,
+    tolerance: float = LAW,
+) -> Report:
+    """Judge a convex penalty by the law of its proximal step, then spoil that step and see whether it is noticed.
+
+    penalty       has ``value(w)``, a number, and ``prox(v, step)``, an array of the shape of v; λ is part of it
+    v             float array, small; ``steps``: numbers, or arrays of the shape of v, at least one
+    definition    ``value = definition(w)``; the penalty's own value unless told
+
+    Raises InputError for what does not have that form.
+    """
+    who = type(penalty).__name__
+    if not (callable(getattr(penalty, "value", None)) and callable(getattr(penalty, "prox", None)) and steps):
+        raise InputError(f"gradcheck: {who} got {len(steps)} steps; a penalty needs value(w) and prox(v, step), and "
+                         f"at least one step")
+    floats(f"gradcheck: {who}", v=v)
+    v, value, faults = np.array(v, np.float64), definition or penalty.value, dict[str, None]()
+    error, off, spoiled, unchanged = 0.0, 0.0, dict[str, bool](), list[str]()
+    offset = 1e-3 * (float(np.abs(v).max(initial=0)) or 1.0)
+    for i, step in enumerate(steps):
+        shown, shown_step = v.copy(), copy.deepcopy(step)
+        p = penalty.prox(shown, shown_step)
+        if not isinstance(p, np.ndarray) or p.shape != v.shape:
+            raise InputError(f"gradcheck: prox of {who} returned {described(p)}; it must be an array of shape "
+                             f"{v.shape}")
+        if not (np.array_equal(shown, v, equal_nan=True) and np.array_equal(shown_step, step)):
+            faults["changes its arguments"] = None
+        points = candidates(value, lambda u, step=step: penalty.prox(u, step), p, v)     # type: ignore[misc]
+        error = float(np.maximum(error, violation(value, points, p, v, step)))
+        for what, bad in spoilings(p[None], max(1e-5, 100 * tolerance), offset).items():
+            if np.array_equal(bad[0], p):
+                unchanged.append(f"prox {i} {what}")
+            else:
+                spoiled[f"prox {i} {what}"] = not violation(value, points, bad[0], v, step) <= tolerance
+        pairs = [(penalty.value(u), value(u)) for u in (v, p, *points)]
+        off = float(np.max([off, *(0.0 if a == b else relative_error(np.array(a), np.array(b)) for a, b in pairs)]))
+    return Report(who, {"prox": error}, off, tolerance, spoiled, tuple(unchanged), tuple(faults))

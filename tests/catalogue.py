@@ -280,6 +280,8 @@ LOSSES = [
         Wrong((LOGITS, np.array([0, 1, 2, 3])), ("cross_entropy", "classes 0 … 3", "0 … 2")),
         Wrong((LOGITS, np.array([0, 1, -1, 2])), ("cross_entropy", "classes -1 … 2", "0 … 2")),
         Wrong((LOGITS, np.array([0.0, 1.0, 2.0, 0.0])), ("cross_entropy", "target", "integer")),
+        Wrong((LOGITS, [0, 1, 2, 0]), ("cross_entropy", "target is list", "integer classes")),
+        Wrong((LOGITS, np.array([True, False, True, True])), ("cross_entropy", "target is bool", "integer classes")),
         Wrong((LOGITS, probabilities(4, 2)), ("cross_entropy", "(4, 2)", "(4, 3)")),
         Wrong((LOGITS[0], np.array([0, 1, 2])), ("cross_entropy", "prediction has shape (3,)", "(N, C)")),
         Wrong((NONE, np.array([], int)), ("cross_entropy", "(0, 3)", "at least one")),

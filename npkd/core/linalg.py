@@ -11,6 +11,8 @@ runs on one thread (blas_threads.py).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy.linalg import blas
 
@@ -19,11 +21,16 @@ from npkd.core.types import Array
 
 
 def product(a: Array, b: Array) -> Array:
-    """a @ b for matrices (n, k) and (k, m) of one dtype, float32 or float64, in rows or in columns: (n, m),
-    contiguous."""
+    """a @ b for matrices (n, k) and (k, m), in rows or in columns: (n, m), contiguous, in the wider dtype of the two.
+
+    float32 and float64 are SciPy's; NumPy computes the other dtypes, without BLAS.
+    """
+    dtype = np.result_type(a, b)
+    if dtype not in (np.float32, np.float64):
+        return np.asarray(a @ b)
     if not (a.size and b.size):
-        return np.zeros((len(a), b.shape[1]), a.dtype)
-    gemm = blas.sgemm if a.dtype == np.float32 else blas.dgemm
+        return np.zeros((len(a), b.shape[1]), dtype)
+    gemm = blas.sgemm if dtype == np.float32 else blas.dgemm
     rows_a, rows_b = not a.flags.f_contiguous, not b.flags.f_contiguous
     # BLAS counts columns first: (a b)ᵀ = bᵀ aᵀ, and what lies in rows for us is transposed for it
     with threads_for(a.size * b.shape[1]):
@@ -52,3 +59,13 @@ def inner_product(a: Array, b: Array) -> float:
     """⟨a, b⟩ of matrices of one shape. Not ``np.vdot``: that is NumPy's BLAS again, and for long vectors on all its
     threads."""
     return float(np.einsum("ij,ij->", a, b))
+
+
+def wide(a: Array) -> np.dtype[Any]:
+    """The dtype in which many entries of ``a`` are added up: at least float64."""
+    return np.result_type(a.dtype, np.float64)
+
+
+def total(a: Array, axes: int | tuple[int, ...]) -> Array:
+    """Sum in the dtype of ``a``, accumulated in float64: along leading axes NumPy adds one row after another."""
+    return np.asarray(a.sum(axis=axes, dtype=wide(a)).astype(a.dtype))

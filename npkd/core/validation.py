@@ -75,6 +75,16 @@ def floats(who: str, **arrays: Array) -> None:
             raise InputError(f"{who}: {name} is {got}; it must be an array of floating-point numbers")
 
 
+def alike(who: str, **arrays: Array) -> list[Array]:
+    """The arrays in the dtype of the widest of them; no copy where all have it. An op rounds none of its arguments.
+
+    Raises InputError as ``floats`` does.
+    """
+    floats(who, **arrays)
+    dtype = np.result_type(*(a.dtype for a in arrays.values()))
+    return [a.astype(dtype, copy=False) for a in arrays.values()]
+
+
 def finite(who: str, **arrays: Array) -> None:
     """Raise InputError where an array holds NaN or infinity, naming the first place."""
     for name, a in arrays.items():

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from npkd.core.linalg import wide
 from npkd.core.types import Array
 from npkd.core.validation import InputError, floats, positive
-from npkd.nn.losses import log_softmax
+
+BLOCK = 8_192
+"""Logits that are worked on at a time: what is computed of them in float64 then stays in the cache."""
 
 
 def check_logits(who: str, student: Array, teacher: Array) -> None:
@@ -26,16 +29,38 @@ def soft_targets(student: Array, teacher: Array, *, temperature: float = 4.0) ->
 
         L = T²/N Σ_n Σ_c q_nc (log q_nc − log p_nc),   p = softmax(z/T),   q = softmax(v/T)      (K1)
 
-    student z (N, C)   teacher v (N, C)   ->   value, d_student (N, C). Divided by N alone; T² is in it.
+    student z (N, C)   teacher v (N, C)   ->   value, d_student (N, C). Divided by N alone; T² is in it. Computed in
+                       float64 whatever the
+    dtype. A class that is −∞ in both (masked) adds nothing; one that is −∞ in the student alone has the value ∞.
     Raises InputError where shapes differ or T ≤ 0. Source: Hinton, Vinyals & Dean 2015, section 2 (there without the
     teacher's entropy, which has no gradient; with it the value is 0 at agreement).
     """
     check_logits("soft_targets", student, teacher)
     positive("soft_targets", "temperature", temperature)
-    log_p, log_q = log_softmax(student / temperature), log_softmax(teacher / temperature)
-    q = np.exp(log_q)
-    value = temperature ** 2 / len(student) * float((q * (log_q - log_p)).sum())      # (K1)
-    return value, (temperature / len(student)) * (np.exp(log_p) - q)                  # (K2)
+    n, rows = len(student), max(1, BLOCK // student.shape[1])
+    value, d = 0.0, np.empty_like(student)
+    for i in range(0, n, rows):
+        difference, part = divergence(student[i:i + rows], teacher[i:i + rows], temperature)
+        value += temperature ** 2 / n * part                                          # (K1)
+        d[i:i + rows] = temperature / n * difference                                  # (K2)
+    return value, d
+
+
+def divergence(student: Array, teacher: Array, temperature: float) -> tuple[Array, float]:
+    """p − q (N, C) and Σ_nc q (log q − log p), in float64: at large T both are what is left of nearly equal numbers.
+
+    The rows of p and of q sum to one, so the sum is that of q log(q/p) − q + p = q (e^r − 1 − r) ≥ 0 with r = log(p/q).
+    """
+    log = np.array([student, teacher], wide(student)) / temperature
+    log -= log.max(axis=-1, keepdims=True)
+    p, q = both = np.exp(log)
+    total = both.sum(axis=-1, keepdims=True)
+    both /= total
+    log -= np.log(total)                                                              # (L3)
+    with np.errstate(invalid="ignore", over="ignore"):                        # where q is 0, and then p is what is left
+        r = log[0] - log[1]
+        terms = np.where(q < 1e-300, p, q * (np.expm1(r) - r))
+    return p - q, float(np.maximum(terms.sum(), 0))
 
 
 def logit_matching(student: Array, teacher: Array) -> tuple[float, Array]:
@@ -43,13 +68,19 @@ def logit_matching(student: Array, teacher: Array) -> tuple[float, Array]:
 
         L = 1/(2N) Σ_n Σ_c ((z_nc − z̄_n) − (v_nc − v̄_n))²,   means over the classes            (K3)
 
-    student z (N, C)   teacher v (N, C)   ->   value, d_student (N, C). The factor to the limit: T²·KL → 1/(2C) ‖·‖², so
-                       that (K3) is
-    C times it. Raises InputError where shapes differ. Source: Ba & Caruana 2014; the limit: Hinton, Vinyals & Dean
-    2015, section 2.1.
+    student z (N, C)   teacher v (N, C)   ->   value, d_student (N, C). Divided by N alone. The factor to the limit:
+                       T²·KL → 1/(2C) ‖·‖²,
+    so that (K3) is C times it. A class that is −∞ in both (masked) is none of the C. Raises InputError where shapes
+    differ. Source: Ba & Caruana 2014; the limit: Hinton, Vinyals & Dean 2015, section 2.1.
     """
     check_logits("logit_matching", student, teacher)
-    difference = student - teacher
-    difference -= difference.mean(axis=1, keepdims=True)
-    value = float((difference * difference).sum()) / (2 * len(student))               # (K3)
-    return value, difference / len(student)                                           # (K4)  rows sum to zero already
+    masked = np.isneginf(student) & np.isneginf(teacher)
+    with np.errstate(invalid="ignore"):
+        difference = np.where(masked, 0, student - teacher)
+    mean = (
+        difference.sum(axis=1, keepdims=True)
+        / np.maximum(1, (~masked).sum(axis=1, keepdims=True)).astype(difference.dtype)
+    )
+    difference = np.where(masked, 0, difference - mean)
+    value = float(np.square(difference, dtype=wide(difference)).sum()) / (2 * len(student))     # (K3)
+    return value, (difference / len(student)).astype(student.dtype, copy=False)       # (K4)  rows sum to zero already

@@ -45,17 +45,18 @@ def tanh(x: Array) -> tuple[Array, Backward]:
 
 
 def sigmoid(x: Array) -> tuple[Array, Backward]:
-    """The logistic function, in a form that overflows for no x.
+    """The logistic function, in a form that overflows for no x and keeps its digits where it is near 0.
 
-        y = 1 / (1 + exp(−x)) = ½ + ½ tanh(x / 2)                                     (A5)
+        y = 1 / (1 + exp(−x)),   for x < 0 as exp(x) / (1 + exp(x))                   (A5)
 
     x any shape -> y of the same shape; floats.
     """
     floats("sigmoid", x=x)
-    y = 0.5 + 0.5 * np.tanh(0.5 * x)     # (A5)
+    small = np.exp(-np.abs(x))
+    y, rest = np.where(x < 0, small, 1) / (1 + small), np.where(x < 0, 1, small) / (1 + small)     # (A5)  rest = 1 − y
 
     def backward(dy: Array) -> tuple[Array, ...]:
-        return (dy * y * (1 - y),)       # (A6)
+        return (dy * y * rest,)          # (A6)
 
     return y, backward
 

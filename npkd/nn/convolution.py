@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from npkd.core.linalg import product
+from npkd.core.linalg import product, total
 from npkd.core.types import Array, Backward
-from npkd.core.validation import InputError, floats
+from npkd.core.validation import InputError, alike, floats
 
 Pair = int | Sequence[int]
 """One number for both directions, or one for the rows and one for the columns."""
@@ -134,7 +134,7 @@ def conv2d(
     Krizhevsky et al. 2012.
     """
     maps("conv2d", x)
-    floats("conv2d", w=w, b=b)
+    x, w, b = alike("conv2d", x=x, w=w, b=b)
     C, F = x.shape[3], len(w) if w.ndim else 0
     if not isinstance(groups, (int, np.integer)) or isinstance(groups, bool) or groups < 1 or C % groups or F % groups:
         raise InputError(f"conv2d: groups is {groups!r} but x has {C} channels and w makes {F}; it must be a whole "
@@ -153,7 +153,8 @@ def conv2d(
         y[..., made] = (product(columns, w[made].reshape(count, depth).T) + b[made]).reshape(*size, count)      # (V5)
 
     def backward(dy: Array) -> tuple[Array, ...]:
-        dx, dw = np.empty(x.shape, x.dtype), np.empty(w.shape, w.dtype)
+        wider = np.result_type(x, dy)
+        dx, dw = np.empty(x.shape, wider), np.empty(w.shape, wider)
         for read, made in parts:
             # again, not kept: patches are kh·kw times as large as x
             columns = gathered(grid, x[..., read]).reshape(-1, depth)
@@ -161,7 +162,7 @@ def conv2d(
             dcolumns = product(dz, w[made].reshape(count, depth))      # (V6)  a patch meets w_f in y_f, at its position
             dx[..., read] = scattered(grid, dcolumns.reshape(*size, *w.shape[1:]))
             dw[made] = product(dz.T, columns).reshape(w[made].shape)       # (V7)  w_f meets the patch of every position
-        db = dy.sum(axis=(0, 1, 2))                                           # (V8)  b_f is added at every position
+        db = total(dy, (0, 1, 2))                                             # (V8)  b_f is added at every position
         return dx, dw, db
 
     return y, backward

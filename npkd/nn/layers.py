@@ -2,8 +2,9 @@
 paths.
 
 Every op is one function, ``y, backward = op(x, *params, *, options)``, and ``backward(dy) -> (dx, *dparams)``. Forward
-and backward stand in one scope, so that a derivative is read right below the line that it differentiates. An op keeps
-the dtype it is given and changes none of its arguments. Derivations: docs/2-layers.md.
+and backward stand in one scope, so that a derivative is read right below the line that it differentiates. An op changes
+none of its arguments and keeps the dtype that it is given; float arrays of different dtypes are computed in the widest
+of them. Sums over examples and positions are accumulated in float64. Derivations: docs/2-layers.md.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from npkd.core.linalg import product
+from npkd.core.linalg import product, total
 from npkd.core.types import Array, Backward
-from npkd.core.validation import InputError, floats
+from npkd.core.validation import InputError, alike, floats
 
 
 def dense(x: Array, w: Array, b: Array) -> tuple[Array, Backward]:
@@ -26,7 +27,7 @@ def dense(x: Array, w: Array, b: Array) -> tuple[Array, Backward]:
     x (N, I)   w (O, I)   b (O,)   ->   y (N, O);   floats. A neuron is a row of w (its incoming weights).
     Raises InputError where the shapes do not fit. Source: Rumelhart, Hinton & Williams 1986.
     """
-    floats("dense", x=x, w=w, b=b)
+    x, w, b = alike("dense", x=x, w=w, b=b)
     if x.ndim != 2 or w.ndim != 2 or x.shape[1] != w.shape[1]:
         raise InputError(f"dense: x has shape {x.shape} and w has shape {w.shape}; x must be (N, I) and w (O, I)")
     if b.shape != w.shape[:1]:
@@ -36,7 +37,7 @@ def dense(x: Array, w: Array, b: Array) -> tuple[Array, Backward]:
     def backward(dy: Array) -> tuple[Array, ...]:
         dx = product(dy, w)              # (D2)  x_ni meets w_oi in every y_no
         dw = product(dy.T, x)            # (D3)  w_oi meets x_ni in every example
-        db = dy.sum(axis=0)              # (D4)  b_o is added once an example
+        db = total(dy, 0)                # (D4)  b_o is added once an example
         return dx, dw, db
 
     return y, backward
@@ -53,14 +54,14 @@ def gate(x: Array, g: Array) -> tuple[Array, Backward]:
     Raises InputError where the shapes do not fit. Source: network slimming, Liu et al. 2017 (there the factor of batch
     norm).
     """
-    floats("gate", x=x, g=g)
+    x, g = alike("gate", x=x, g=g)
     if x.ndim < 2 or g.shape != x.shape[-1:]:
         raise InputError(f"gate: x has shape {x.shape} and g has shape {g.shape}; x must be (N, ..., J) and g (J,)")
     y = g * x                            # (G1)
 
     def backward(dy: Array) -> tuple[Array, ...]:
         dx = g * dy                      # (G2)
-        dg = (dy * x).sum(axis=tuple(range(x.ndim - 1)))   # (G3)  one factor for every example and position
+        dg = total(dy * x, tuple(range(x.ndim - 1)))     # (G3)  one factor for every example and position
         return dx, dg
 
     return y, backward
@@ -86,7 +87,7 @@ def select(x: Array, *, kept: Sequence[int]) -> tuple[Array, Backward]:
     y = x[:, index]                      # (E1)
 
     def backward(dy: Array) -> tuple[Array, ...]:
-        dx = np.zeros_like(x)
+        dx = np.zeros(x.shape, dy.dtype)
         dx[:, index] = dy                # (E2)  an input that is not kept is not felt
         return (dx,)
 
@@ -166,7 +167,7 @@ def add(x: Array, skip: Array) -> tuple[Array, Backward]:
     x and skip of one shape -> y of that shape; floats. In a Network the skip is an earlier activation.
     Raises InputError where the shapes differ. Source: He et al. 2016.
     """
-    floats("add", x=x, skip=skip)
+    x, skip = alike("add", x=x, skip=skip)
     if x.shape != skip.shape:
         raise InputError(f"add: x has shape {x.shape} and skip has shape {skip.shape}; they must agree")
     y = x + skip                         # (H1)
@@ -186,13 +187,13 @@ def offset(x: Array, m: Array) -> tuple[Array, Backward]:
                  met the padding.
     Raises InputError where the shapes do not fit.
     """
-    floats("offset", x=x, m=m)
+    x, m = alike("offset", x=x, m=m)
     if not x.ndim or m.shape != x.shape[1:]:
         raise InputError(f"offset: x has shape {x.shape} and m has shape {m.shape}; m must have the shape of one "
                          f"example")
     y = x + m                            # (U4)
 
     def backward(dy: Array) -> tuple[Array, ...]:
-        return dy.copy(), dy.sum(axis=0)     # (U5)  m is added once an example
+        return dy.copy(), total(dy, 0)       # (U5)  m is added once an example
 
     return y, backward

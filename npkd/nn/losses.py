@@ -1,13 +1,14 @@
-"""Losses of a batch: the mean over the examples and the sum over everything else. ``value, d_prediction =
-loss(prediction, target)``.
+"""Losses of a batch: divided by the number of examples N alone, summed over everything else.
 
-Derivations: docs/3-losses.md.
+``value, d_prediction = loss(prediction, target)``; the value is accumulated in float64, d_prediction has the dtype of
+the prediction. Derivations: docs/3-losses.md.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from npkd.core.linalg import wide
 from npkd.core.types import Array
 from npkd.core.validation import InputError, floats
 
@@ -28,8 +29,8 @@ def squared_error(prediction: Array, target: Array) -> tuple[float, Array]:
     if not prediction.size:
         raise InputError(f"squared_error: prediction has shape {prediction.shape}; it must hold at least one value")
     difference = prediction - target
-    value = float((difference * difference).sum()) / (2 * len(prediction))     # (L1)
-    return value, difference / len(prediction)                                 # (L2)
+    value = float(np.square(difference, dtype=wide(difference)).sum()) / (2 * len(prediction))     # (L1)
+    return value, (difference / len(prediction)).astype(prediction.dtype, copy=False)              # (L2)
 
 
 def log_softmax(z: Array) -> Array:
@@ -50,20 +51,25 @@ def cross_entropy(prediction: Array, target: Array) -> tuple[float, Array]:
         L = −1/N Σ_n Σ_c t_nc log p_nc,   p = softmax(logits)                         (L4)
 
     prediction (N, C) logits   target (N,) integer classes, or (N, C) probabilities (rows of t sum to 1)   ->   value, d
-    (N, C).
+    (N, C). Divided by N alone. A class whose logit is −∞ is masked: where t is 0 there it adds nothing, else the value
+    is ∞.
     Raises InputError where shapes do not fit or a class is outside 0 … C − 1.
     """
     floats("cross_entropy", prediction=prediction)
     if prediction.ndim != 2 or not prediction.size:
         raise InputError(f"cross_entropy: prediction has shape {prediction.shape}; it must be (N, C) with at least one "
                          f"example")
+    if not (isinstance(target, np.ndarray) and target.dtype.kind in "iuf"):
+        got = target.dtype if isinstance(target, np.ndarray) else type(target).__name__
+        raise InputError(f"cross_entropy: target is {got}; it must be an array of integer classes, or of probabilities "
+                         f"as floats")
     n, classes = prediction.shape
     z = prediction - prediction.max(axis=1, keepdims=True)
     d = np.exp(z)
     total = d.sum(axis=1, keepdims=True)
     d /= total                                             # p
     log_total = np.log(total)                          # log p = z − log Σ exp z: (L3), with one exp for value and slope
-    if np.issubdtype(target.dtype, np.integer):
+    if target.dtype.kind != "f":
         if target.shape != (n,):
             raise InputError(f"cross_entropy: target has shape {target.shape}; it must be ({n},), a class for each "
                              f"example")
@@ -72,7 +78,7 @@ def cross_entropy(prediction: Array, target: Array) -> tuple[float, Array]:
                 f"cross_entropy: target has classes {target.min()} … {target.max()}; they must lie in 0 … {classes - 1}"
             )
         rows = np.arange(n)
-        value = float(log_total.sum() - z[rows, target].sum()) / n       # (L4)  t is one at the class
+        value = float((log_total[:, 0] - z[rows, target]).sum(dtype=wide(z))) / n     # (L4)  t is one at the class
         d[rows, target] -= 1
     else:
         if target.shape != prediction.shape:
@@ -81,7 +87,8 @@ def cross_entropy(prediction: Array, target: Array) -> tuple[float, Array]:
                 f"classes, "
                 f"or {prediction.shape} probabilities"
             )
-        value = float((target * (log_total - z)).sum()) / n     # (L4)
+        terms = np.multiply(target, log_total - z, where=target != 0, out=np.zeros_like(z))     # 0 · ∞ is 0
+        value = float(terms.sum(dtype=wide(z))) / n        # (L4)
         d *= target.sum(axis=1, keepdims=True)             # one, where the target is a distribution
         d -= target
     d /= n                                                 # (L5)  p − t

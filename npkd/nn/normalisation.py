@@ -10,15 +10,32 @@ import math
 
 import numpy as np
 
+from npkd.core.linalg import total, wide
 from npkd.core.types import Array, Backward
-from npkd.core.validation import InputError, floats, positive
+from npkd.core.validation import InputError, alike, positive
 
 
 def moments(x: Array) -> tuple[Array, Array]:
     """Mean and variance (divided by N, not N − 1) of every neuron over examples and positions: x (N, ..., J) -> (J,),
-    (J,)."""
+    (J,).
+
+    Accumulated in float64, in the dtype of x.
+    """
+    mean, variance, _ = centred(x)
+    return mean.astype(x.dtype), variance.astype(x.dtype)
+
+
+def centred(x: Array) -> tuple[Array, Array, Array]:
+    """Mean and variance in float64, and x − mean in the dtype of x: x (N, ..., J) -> (J,), (J,), (N, ..., J).
+
+    The mean is taken away in two parts, its value in the dtype of x and what that leaves: no digit is lost where it is
+    far from 0.
+    """
     every = tuple(range(x.ndim - 1))
-    return x.mean(axis=every), x.var(axis=every)
+    mean = x.mean(axis=every, dtype=wide(x))                             # (B1)
+    nearest = mean.astype(x.dtype)
+    difference = (x - nearest) - (mean - nearest).astype(x.dtype)
+    return mean, np.square(difference, dtype=wide(x)).mean(axis=every), difference     # (B1)
 
 
 def batch_norm(
@@ -37,7 +54,7 @@ def batch_norm(
     value in the batch, which has no variance.
     Source: Ioffe & Szegedy 2015, algorithm 1.
     """
-    floats("batch_norm", x=x, gamma=gamma, beta=beta)
+    x, gamma, beta = alike("batch_norm", x=x, gamma=gamma, beta=beta)
     positive("batch_norm", "eps", eps)
     if x.ndim < 2 or not gamma.shape == beta.shape == x.shape[-1:]:
         raise InputError(
@@ -45,26 +62,27 @@ def batch_norm(
             f"others (J,)"
         )
     N, every = math.prod(x.shape[:-1]), tuple(range(x.ndim - 1))
-    if running is None and N < 2:
-        raise InputError(f"batch_norm: x has shape {x.shape}, fewer than two values a neuron; their variance needs at "
-                         f"least two")
-    if running is not None:
-        floats("batch_norm", mean=running[0], variance=running[1])
-    if running is not None and not running[0].shape == running[1].shape == gamma.shape:
-        raise InputError(
-            f"batch_norm: running has shapes {running[0].shape} and {running[1].shape}; mean and variance must be "
-            f"{gamma.shape}"
-        )
-    mean, variance = moments(x) if running is None else running     # (B1)
-    if running is not None and (variance < 0).any():
-        raise InputError(f"batch_norm: the running variance is {variance.min():g} somewhere; it must not be negative")
-    scale = 1 / np.sqrt(variance + eps)
-    standard = (x - mean) * scale
+    if running is None:
+        if N < 2:
+            raise InputError(f"batch_norm: x has shape {x.shape}, fewer than two values a neuron; their variance needs "
+                             f"at least two")
+        _, variance, difference = centred(x)     # (B1)
+    else:
+        x, mean, variance = alike("batch_norm", x=x, mean=running[0], variance=running[1])
+        if not mean.shape == variance.shape == gamma.shape:
+            raise InputError(f"batch_norm: running has shapes {mean.shape} and {variance.shape}; mean and variance "
+                             f"must be {gamma.shape}")
+        if (variance < 0).any():
+            raise InputError(f"batch_norm: the running variance is {variance.min():g} somewhere; it must not be "
+                             f"negative")
+        difference = x - mean
+    scale = (1 / np.sqrt(variance.astype(wide(variance)) + eps)).astype(x.dtype)
+    standard = difference * scale
     y = gamma * standard + beta          # (B2)
 
     def backward(dy: Array) -> tuple[Array, ...]:
-        dgamma = (dy * standard).sum(axis=every)      # (B3)
-        dbeta = dy.sum(axis=every)                    # (B4)
+        dgamma = total(dy * standard, every)          # (B3)
+        dbeta = total(dy, every)                      # (B4)
         if running is not None:
             return gamma * scale * dy, dgamma, dbeta  # (B5)  the moments are constants
         # (B6)  what the batch's own mean and variance take away

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from npkd.core.linalg import wide
 from npkd.core.types import Array, Backward
 from npkd.core.validation import InputError
 from npkd.nn.convolution import Grid, Pair, maps, pair
@@ -83,7 +84,7 @@ def global_average_pool(x: Array) -> tuple[Array, Backward]:
     x (N, H, W, C) -> (N, C); floats. Raises InputError for other shapes. Source: Lin, Chen & Yan 2014.
     """
     maps("global_average_pool", x)
-    y = x.mean(axis=(1, 2))                                                   # (M5)
+    y = x.mean(axis=(1, 2), dtype=wide(x)).astype(x.dtype)                    # (M5)
 
     def backward(dy: Array) -> tuple[Array, ...]:
         part = dy / x.dtype.type(x.shape[1] * x.shape[2])                     # (M6)  every position has its part

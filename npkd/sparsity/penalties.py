@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from npkd.core.linalg import wide
 from npkd.core.types import Array
-from npkd.core.validation import InputError, positive, whole
+from npkd.core.validation import InputError, floats, positive, whole
 from npkd.sparsity.proximal import soft_threshold
 
 
@@ -40,19 +41,48 @@ def grouped(w: Array, axis: int, channels: int) -> tuple[Array, int]:
 
 
 def group_norms(w: Array, axis: int) -> Array:
-    """‖w_j‖₂ of each slice along ``axis``; as many axes as w, so that it broadcasts against w."""
-    return np.asarray(np.sqrt((w * w).sum(axis=over_groups(w, axis), keepdims=True)))
+    """‖w_j‖₂ of each slice along ``axis``, in float64; as many axes as w, so that it broadcasts against w.
+
+    float64 holds the square of every float32. float64 itself is scaled by a power of two, which rounds nothing.
+    """
+    inner, scale = over_groups(w, axis), np.float64(1)
+    if w.dtype == wide(w):
+        scale = np.ldexp(1.0, np.frexp(np.abs(w).max(axis=inner, keepdims=True, initial=0))[1] - 1)
+        w = w / scale
+    return np.asarray(scale * np.sqrt(np.square(w, dtype=wide(w)).sum(axis=inner, keepdims=True)))
 
 
 def along(cost: float | Array, w: Array, axis: int) -> float | Array:
-    """The costs of the groups, shaped to broadcast against w, in its dtype."""
+    """The costs of the groups in float64, shaped to broadcast against w."""
     if np.ndim(cost) == 0:
         return float(cost)
-    cost = np.asarray(cost)
+    cost = np.asarray(cost, np.float64)
     if cost.shape != (w.shape[axis],):
         raise InputError(f"groups: cost has shape {cost.shape}; w of shape {w.shape} has {w.shape[axis]} groups along "
                          f"axis {axis}")
-    return cost.reshape([-1 if i == axis else 1 for i in range(w.ndim)]).astype(w.dtype)
+    return cost.reshape([-1 if i == axis else 1 for i in range(w.ndim)])
+
+
+def check_step(who: str, v: Array, step: float | Array) -> None:
+    """Raise InputError unless v holds floats and step is a number, or an array of the shape of v, none negative."""
+    floats(who, v=v)
+    if np.ndim(step) and np.shape(step) != v.shape:
+        raise InputError(f"{who}: step has shape {np.shape(step)}; it must be one number or have v's shape {v.shape}")
+    least, largest = (float(f(step)) if np.size(step) else 0.0 for f in (np.min, np.max))
+    if not 0 <= least <= largest < float("inf"):
+        raise InputError(f"{who}: step is between {least} and {largest}; it must be finite and not negative")
+
+
+def scaled(w: Array, factor: Array) -> Array:
+    """w · factor in the dtype of w, computed at least in float32; −0.0 becomes 0.0."""
+    dtype = np.result_type(w.dtype, np.float32)
+    return np.asarray((w * factor.astype(dtype) + dtype.type(0)).astype(w.dtype, copy=False))
+
+
+def shrink(v: Array, t: float | Array) -> Array:
+    """S_t(v), (P1); where t = 0 nothing changes, bit for bit."""
+    with np.errstate(over="ignore"):                              # t beyond what the dtype of v holds
+        return soft_threshold(v, t) if np.any(t) else v.copy()
 
 
 def shrink_groups(v: Array, kappa: float | Array, t: float | Array, axis: int) -> Array:
@@ -62,20 +92,20 @@ def shrink_groups(v: Array, kappa: float | Array, t: float | Array, axis: int) -
         p_i = v_i θ/(θ + κ_j t_i),  Σ_{i∈j} v_i²/(θ + κ_j t_i)² = 1    t_i an array      (P10)
 
     In (P10), θ = ‖p_j‖, and p_j = 0 where Σ v_i²/t_i² ≤ κ_j². The left side to the power −½ is increasing and concave
-    in θ, so Newton's method from θ = 0 climbs to the root without a step too far.
+    in θ, so Newton's method from below the root, here from ‖v_j‖ − κ_j max t_i, climbs to it without a step too far.
+    Where t κ = 0 nothing changes, bit for bit.
     """
+    if not np.any(kappa * np.asarray(t, np.float64)):
+        return v.copy()
+    norms = group_norms(v, axis)
     if np.ndim(t) == 0:
-        norms = group_norms(v, axis)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            factor = np.where(norms > 0, np.maximum(1 - t * kappa / norms, 0), 0)     # (P5)
-        return np.asarray(v * factor.astype(v.dtype) + 0.0)                           # + 0.0 turns −0.0 into 0.0
+        ratio = np.divide(t * kappa, norms, where=norms > 0, out=np.full_like(norms, np.inf))
+        return scaled(v, np.maximum(1 - ratio, 0))                                    # (P5)
     inner, t64, v64 = over_groups(v, axis), np.asarray(t, np.float64), v.astype(np.float64)
     kt = np.broadcast_to(kappa * t64, v.shape)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        size = np.sqrt(np.where(v64 == 0, 0, (v64 / t64) ** 2).sum(axis=inner, keepdims=True))
-    alive = size > kappa
-    theta = np.zeros_like(size)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        alive = group_norms(np.where(v64 == 0, 0, v64 / t64), axis) > kappa
+        theta = np.where(alive, np.maximum(norms - kt.max(axis=inner, keepdims=True), 0), 0)
         for _ in range(60):
             ratio = np.where(kt + theta > 0, v64 / (kt + theta), 0)
             h = (ratio ** 2).sum(axis=inner, keepdims=True)
@@ -86,8 +116,7 @@ def shrink_groups(v: Array, kappa: float | Array, t: float | Array, axis: int) -
             if not (np.abs(climb) > 1e-14 * theta).any():
                 break
         p = np.where(alive & (theta > 0), v64 * (theta / (theta + kt)), 0)            # (P10)
-    free = kt == 0                                                                    # no penalty, or no step at all
-    return np.asarray(np.where(free, v64, p).astype(v.dtype) + v.dtype.type(0))
+    return np.asarray(np.where(kt == 0, v64, p).astype(v.dtype) + v.dtype.type(0))    # no penalty, or no step at all
 
 
 @dataclass(frozen=True)
@@ -107,15 +136,18 @@ class L1:
 
     def value(self, w: Array) -> float:
         """Ω(w), (P2)."""
-        return self.lam * float(np.abs(w).sum())                                      # (P2)
+        floats("L1", w=w)
+        return self.lam * float(np.abs(w).sum(dtype=wide(w)))                         # (P2)
 
     def prox(self, v: Array, step: float | Array) -> Array:
         """The proximal step (P3)."""
-        return soft_threshold(v, step * self.lam).astype(v.dtype)                     # (P3)
+        check_step("L1", v, step)
+        return shrink(v, step * self.lam)                                             # (P3)
 
     def dual_norm(self, g: Array) -> float:
         """Ω₁°(g) = max_i |g_i|."""
-        return float(np.abs(g).max())                                                 # (P11)
+        floats("L1", g=g)
+        return float(np.abs(g).max(initial=0))                                        # (P11)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,19 +177,22 @@ class NeuronGroups:
 
     def value(self, w: Array) -> float:
         """Ω(w), (P4)."""
+        floats("NeuronGroups", w=w)
         w, axis = grouped(w, self.axis, self.channels)
         return self.lam * float((along(self.cost, w, axis) * group_norms(w, axis)).sum())               # (P4)
 
     def prox(self, v: Array, step: float | Array) -> Array:
         """The proximal step (P5), (P10)."""
+        check_step("NeuronGroups", v, step)
         w, axis = grouped(v, self.axis, self.channels)
         t = np.reshape(step, w.shape) if np.ndim(step) else step
         return shrink_groups(w, self.lam * along(self.cost, w, axis), t, axis).reshape(v.shape)
 
     def dual_norm(self, g: Array) -> float:
         """Ω₁°(g) = max_j ‖g_j‖₂/c_j."""
+        floats("NeuronGroups", g=g)
         g, axis = grouped(g, self.axis, self.channels)
-        return float((group_norms(g, axis) / along(self.cost, g, axis)).max())                          # (P12)
+        return float((group_norms(g, axis) / along(self.cost, g, axis)).max(initial=0))                          # (P12)
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,13 +224,15 @@ class SparseGroups:
 
     def value(self, w: Array) -> float:
         """Ω(w), (P6)."""
+        floats("SparseGroups", w=w)
         w, axis = grouped(w, self.axis, self.channels)
         groups = float((along(self.cost, w, axis) * group_norms(w, axis)).sum())
-        return self.lam * (self.alpha * float(np.abs(w).sum()) + (1 - self.alpha) * groups)             # (P6)
+        return self.lam * (self.alpha * float(np.abs(w).sum(dtype=wide(w))) + (1 - self.alpha) * groups)  # (P6)
 
     def prox(self, v: Array, step: float | Array) -> Array:
         """The proximal step (P7)."""
-        soft = soft_threshold(v, step * (self.alpha * self.lam)).astype(v.dtype)
+        check_step("SparseGroups", v, step)
+        soft = shrink(v, step * (self.alpha * self.lam))
         w, axis = grouped(soft, self.axis, self.channels)
         t = np.reshape(step, w.shape) if np.ndim(step) else step
         # (P7)
@@ -203,10 +240,11 @@ class SparseGroups:
 
     def dual_norm(self, g: Array) -> float:
         """The smallest λ with ‖S_{αλ}(g_j)‖₂ ≤ (1 − α) λ c_j for every group, by bisection to machine precision."""
+        floats("SparseGroups", g=g)
         g, axis = grouped(g, self.axis, self.channels)
-        cost, low = along(self.cost, g, axis), 0.0
-        high = float(np.linalg.norm(g)) / min(1.0, float(np.min(self.cost)))
-        high = 2 * high if high > 0 else 0.0
+        size = float(np.abs(g).max(initial=0)) or 1.0          # a norm: what is divided is multiplied
+        g, cost, low = np.divide(g, size, dtype=wide(g)), along(self.cost, g, axis), 0.0
+        high = 2 * float(np.linalg.norm(g)) / min(1.0, float(np.min(self.cost)))
         while high - low > 1e-15 * high:
             middle = (low + high) / 2
             if middle in (low, high):
@@ -216,13 +254,12 @@ class SparseGroups:
                 high = middle
             else:
                 low = middle
-        return high
+        return size * high
 
 
 @dataclass(frozen=True)
 class MaxNorm:
-    """A bound on the norm of every neuron's weights: the indicator of {‖w_j‖₂ ≤ bound}; its proximal step is the
-    projection.
+    """A bound on the norm of every neuron's weights: the indicator of {‖w_j‖₂ ≤ bound}. Its proximal step projects.
 
         Ω(w) = 0 where all ‖w_j‖₂ ≤ r, else ∞                                         (P8)
         prox(v, t)_j = v_j · min(1, r/‖v_j‖₂)                                         (P9)
@@ -240,17 +277,18 @@ class MaxNorm:
         positive("MaxNorm", "bound", self.bound)
 
     def value(self, w: Array) -> float:
-        """Ω(w), (P8); a rounding error beyond the bound counts as within."""
-        inside = (group_norms(*grouped(w, self.axis, self.channels)) <= self.bound
-                  * (1 + 8 * np.finfo(w.dtype).eps)).all()
-        return 0.0 if inside else float("inf")                                        # (P8)
+        """Ω(w), (P8); the rounding of w, and of a sum of its squares in float64, beyond the bound counts as within."""
+        floats("MaxNorm", w=w)
+        w, axis = grouped(w, self.axis, self.channels)
+        room = 8 * np.finfo(w.dtype).eps + w.size / max(1, w.shape[axis]) * np.finfo(np.float64).eps
+        return 0.0 if (group_norms(w, axis) <= self.bound * (1 + room)).all() else float("inf")         # (P8)
 
     def prox(self, v: Array, step: float | Array) -> Array:
         """The projection (P9). Raises InputError for an array of steps."""
         if np.ndim(step):
             raise InputError("MaxNorm: step is an array; the projection is Euclidean and needs one number (use SGD, "
                              "not Adam)")
+        check_step("MaxNorm", v, step)
         w, axis = grouped(v, self.axis, self.channels)
-        norms = np.maximum(group_norms(w, axis), np.finfo(v.dtype).tiny)
-        # (P9)
-        return np.asarray(w * np.minimum(1, self.bound / norms).astype(v.dtype) + v.dtype.type(0)).reshape(v.shape)
+        norms = group_norms(w, axis)
+        return scaled(w, self.bound / np.maximum(norms, self.bound)).reshape(v.shape)                   # (P9)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from npkd.core.types import Array
-from npkd.core.validation import InputError, positive
+from npkd.core.validation import InputError, floats, positive
 from npkd.nn.training import Penalty
 
 
@@ -22,11 +22,13 @@ def soft_threshold(v: Array, t: float | Array) -> Array:
 
         S_t(v) = max(v − t, 0) − max(−v − t, 0)                                       (P1)
 
-    v any shape, t ≥ 0 a number or an array that broadcasts -> the shape of v. Written without ``sign``, so that no −0.0
-    appears.
-    Source: Donoho & Johnstone 1994.
+    v any shape, floats; t a number or an array that broadcasts -> the shape and the dtype of v. Written without
+    ``sign``, so that no −0.0 appears. Raises InputError unless t ≥ 0. Source: Donoho & Johnstone 1994.
     """
-    return np.maximum(v - t, 0) - np.maximum(-v - t, 0)     # (P1)
+    floats("soft_threshold", v=v)
+    if not np.min(t, initial=0) >= 0:
+        raise InputError(f"soft_threshold: t is {np.min(t)} somewhere; it must not be negative")
+    return (np.maximum(v - t, 0) - np.maximum(-v - t, 0)).astype(v.dtype, copy=False)     # (P1)
 
 
 @dataclass(frozen=True, eq=False)

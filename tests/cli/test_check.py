@@ -16,13 +16,14 @@ import reference.definitions.nn.layers
 import reference.definitions.nn.losses
 import reference.definitions.nn.normalisation
 from npkd.cli import check
+from npkd.core.proximal_law import candidates
 from npkd.core.types import Array, Backward
 from npkd.core.validation import InputError
 from npkd.gradcheck import check_kink
 from npkd.nn import activations, convolution, layers, pooling
 from npkd.nn.activations import maxout
 from npkd.nn.layers import dense
-from npkd.nn.losses import cross_entropy, log_softmax
+from npkd.nn.losses import cross_entropy, log_softmax, squared_error
 from npkd.nn.network import OPS
 from npkd.nn.normalisation import batch_norm, moments
 from npkd.sparsity import penalties
@@ -124,6 +125,95 @@ def test_the_dtype_is_kept(case):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
 
 
+@over(OP_CASES + LOSS_CASES)
+def test_half_precision_is_kept(case):
+    value, _ = call(case, case.arguments)
+    half = replace(case, options={name: cast(option, np.float16) for name, option in case.options.items()})
+    value16, gradients16 = call(half, [cast(a, np.float16) for a in case.arguments])
+    assert all(g.dtype == np.float16 for g in gradients16)
+    assert check.kind_of(case.what) == "loss" or value16.dtype == np.float16
+    np.testing.assert_allclose(value16, value, rtol=0.03, atol=0.03)
+
+
+@over([case for case in OP_CASES if len(case.arguments) > 1])
+def test_different_dtypes_are_computed_in_the_widest(case):
+    """A float32 array among float64 ones, and a float64 array among float32 ones: as if all were float64, no digit is
+    lost."""
+    for k in range(len(case.arguments)):
+        for one, others in ((np.float32, np.float64), (np.float64, np.float32)):
+            mixed = [cast(a, one if i == k else others) for i, a in enumerate(case.arguments)]
+            value, gradients = call(case, mixed)
+            expected, gradients_expected = call(case, [cast(a, np.float64) for a in mixed])
+            assert value.dtype == np.float64
+            np.testing.assert_allclose(value, expected, rtol=1e-12, atol=1e-14)
+            for g, right in zip(gradients, gradients_expected, strict=True):
+                assert g.dtype == np.float64
+                np.testing.assert_allclose(g, right, rtol=1e-11, atol=1e-13)
+
+
+@over(LOSS_CASES)
+def test_the_slope_of_a_loss_has_the_dtype_of_its_prediction(case):
+    for one, other in ((np.float32, np.float64), (np.float64, np.float32)):
+        _, (d,) = call(case, [cast(case.arguments[0], one), cast(case.arguments[1], other)])
+        assert d.dtype == one
+
+
+MANY = 200_000
+TENTH, ONES = np.full((MANY, 2), 0.1, np.float32), np.ones((MANY, 2), np.float32)
+SUMS = {
+    "dense, b": (dense, (ONES, np.eye(2, dtype=np.float32), ONES[0]), 2),
+    "gate, g": (layers.gate, (ONES, ONES[0]), 1),
+    "offset, m": (layers.offset, (ONES, ONES[0]), 1),
+    "batch_norm, beta": (batch_norm, (ONES, ONES[0], ONES[0]), 2),
+    "conv2d, b": (convolution.conv2d, (ONES.reshape(2, -1, 100, 2), np.ones((2, 1, 1, 2), np.float32), ONES[0]), 2),
+}
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_sums_over_examples_and_positions_keep_their_digits(name):
+    """0.1 added up 200,000 times in float32, one after another, is 20,007 instead of 20,000 (rounding 0.1 costs
+    3e-4)."""
+    op, arguments, k = SUMS[name]
+    y, backward = op(*arguments)
+    gradient = backward(TENTH.reshape(y.shape))[k]
+    assert gradient.dtype == np.float32
+    np.testing.assert_allclose(gradient, MANY * float(np.float32(0.1)), rtol=1e-7)
+
+
+def test_values_and_means_over_many_entries_keep_their_digits():
+    wide = np.full((1, 400, 500, 2), 0.1, np.float32)
+    np.testing.assert_allclose(pooling.global_average_pool(wide)[0], np.float32(0.1), rtol=1e-7)
+    assert squared_error(TENTH.T, np.zeros_like(TENTH.T))[0] == pytest.approx(MANY * float(np.float32(0.1)) ** 2 / 2,
+                                                                              rel=1e-7)
+    x = np.linspace(-1, 1, MANY).reshape(-1, 2)
+    y, backward = batch_norm(x.astype(np.float32), ONES[0], ONES[0])
+    dgamma = backward((3 + x).astype(np.float32))[1]
+    np.testing.assert_allclose(dgamma, ((y.astype(np.float64) - 1) * (3 + x)).sum(axis=0), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("mean", "deviation"), [(300, 1.0), (300, 0.1), (-1e4, 1.0), (0, 1e-3)])
+@pytest.mark.parametrize("shape", [(64, 32, 32, 3), (30_000, 2)])
+def test_moments_keep_their_digits(mean, deviation, shape):
+    x = (mean + deviation * np.random.default_rng(0).standard_normal(shape)).astype(np.float32)
+    exact, every = x.astype(np.float64), tuple(range(len(shape) - 1))
+    got_mean, got_variance = moments(x)
+    assert got_mean.dtype == got_variance.dtype == np.float32
+    np.testing.assert_allclose(got_mean, exact.mean(axis=every), rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(got_variance, exact.var(axis=every), rtol=1e-6)
+    y = batch_norm(x, np.ones(shape[-1], np.float32), np.zeros(shape[-1], np.float32), eps=1e-12)[0]
+    assert y.dtype == np.float32
+    assert np.abs(y.mean(axis=every, dtype=np.float64)).max() <= 1e-6
+    np.testing.assert_allclose(y.std(axis=every, dtype=np.float64), 1, rtol=1e-5)
+
+
+def test_sigmoid_keeps_its_digits_on_both_sides():
+    for dtype in (np.float32, np.float64):
+        y, backward = activations.sigmoid(np.array([-40.0, -80.0, 40.0], dtype))
+        # exp(−40), exp(−80)
+        np.testing.assert_allclose(y[:2], [4.248354255291589e-18, 1.8048513878454153e-35], rtol=1e-5)
+        np.testing.assert_allclose(backward(np.ones_like(y))[0][[0, 2]], 4.248354255291589e-18, rtol=1e-5)
+
+
 @over([case for case in OP_CASES if case.linear])
 def test_adjoint_identity(case):
     """⟨A u, v⟩ = ⟨u, A* v⟩ for the linear part of the op, at any u."""
@@ -199,7 +289,7 @@ def test_the_proximal_step_minimises_what_it_should(case):
     for step in case.steps:
         p = penalty.prox(v, step)
         least = objective(p, step)
-        points = check.candidates(
+        points = candidates(
             lambda u: definition(u, **case.options), lambda u, step=step: penalty.prox(u, step), p, v
         )
         assert len(points) > 20

@@ -1,17 +1,21 @@
 """Losses on logits: the laws that every one of them must show. Definitions, gradients and refusals:
 test_catalogue.py."""
 
+import decimal
 import math
+import warnings
+from decimal import Decimal
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import softmax
 
 from npkd.core.validation import InputError
 from npkd.distillation.response import logit_matching, soft_targets
 from npkd.gradcheck import check_loss
-from npkd.nn.losses import cross_entropy
+from npkd.nn.losses import cross_entropy, squared_error
 from reference.definitions.distillation import response as defined
 
 LAWS = settings(deadline=None, max_examples=50)
@@ -142,3 +146,98 @@ def test_arguments_stay_as_they_are():
 def test_temperatures_that_are_none(temperature):
     with pytest.raises(InputError, match="temperature"):
         soft_targets(*logits(0), temperature=temperature)
+
+
+# ---- digits
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def exact(z, v, temperature):
+    """Value (K1) and p − q in fifty decimal digits."""
+    with decimal.localcontext() as context:
+        context.prec = 50
+        total, differences = Decimal(0), []
+        for z_n, v_n in zip(z.tolist(), v.tolist(), strict=True):
+            p, q = ([(Decimal(a) / Decimal(temperature)).exp() for a in row] for row in (z_n, v_n))
+            p, q = [a / sum(p) for a in p], [a / sum(q) for a in q]
+            total += sum(b * (b.ln() - a.ln()) for a, b in zip(p, q, strict=True))
+            differences.append([float(a - b) for a, b in zip(p, q, strict=True)])
+        return float(Decimal(temperature) ** 2 * total / len(z)), temperature / len(z) * np.array(differences)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 20.0, 1e3, 1e6])
+@pytest.mark.parametrize("apart", [3e-3, 1.0, 30.0])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_no_digit_is_lost_at_any_temperature_and_near_agreement(temperature, apart, dtype):
+    rng = np.random.default_rng(0)
+    v = (3 * rng.standard_normal((8, 10))).astype(dtype)
+    z = (v + apart * rng.standard_normal((8, 10))).astype(dtype)
+    value, d = soft_targets(z, v, temperature=temperature)
+    expected, d_expected = exact(z, v, temperature)
+    assert value == pytest.approx(expected, rel=1e-6)
+    assert np.abs(d - d_expected).max() <= 1e-6 * np.abs(d_expected).max()
+    assert d.dtype == dtype
+
+
+@settings(deadline=None, max_examples=50)
+@given(seed=st.integers(0, 10 ** 6), temperature=st.floats(0.1, 1e8),
+       apart=st.sampled_from([0.0, 1e-7, 1e-3, 1.0, 1e3]))
+def test_a_divergence_is_never_negative(seed, temperature, apart):
+    rng = np.random.default_rng(seed)
+    v = (5 * rng.standard_normal((4, 6))).astype(np.float32)
+    value, _ = soft_targets((v + apart * rng.standard_normal(v.shape)).astype(np.float32), v, temperature=temperature)
+    assert value >= 0
+    assert apart or value == 0
+
+
+def test_many_classes_and_examples_are_the_mean_over_the_examples():
+    rng = np.random.default_rng(1)
+    z, v = rng.standard_normal((2, 50, 900))
+    single = [soft_targets(z[n:n + 1], v[n:n + 1]) for n in range(50)]
+    value, d = soft_targets(z, v)
+    assert value == pytest.approx(np.mean([one for one, _ in single]), rel=1e-12)
+    np.testing.assert_allclose(d, np.vstack([d_one for _, d_one in single]) / 50, rtol=1e-12)
+
+
+# ---- masked classes
+# --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", [soft_targets, logit_matching, lambda z, v: cross_entropy(z, softmax(v, axis=1))])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_class_masked_in_both_is_as_if_it_were_not_there(loss, dtype):
+    z, v = (a.astype(dtype) for a in logits(3, 5, 4))
+    value, d = loss(z, v)
+    column = np.full((5, 1), -np.inf, dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        masked, d_masked = loss(np.hstack([z, column]), np.hstack([v, column]))
+    assert masked == pytest.approx(value, rel=1e-6 if dtype == np.float32 else 1e-13)
+    np.testing.assert_allclose(d_masked[:, :4], d, rtol=1e-5, atol=1e-7)
+    assert not d_masked[:, 4].any()
+
+
+def test_a_class_masked_in_one_alone():
+    """The student has no chance to say it: infinite. The teacher does not say it: the student's chance counts as the
+    others'."""
+    z, v = np.array([[1.0, 2.0, -np.inf]]), np.array([[1.0, 2.0, 0.5]])
+    value, d = soft_targets(z, v, temperature=1.0)
+    assert value == math.inf
+    q = np.exp(v) / np.exp(v).sum()
+    np.testing.assert_allclose(d, [[1 / (1 + math.e) - q[0, 0], math.e / (1 + math.e) - q[0, 1], -q[0, 2]]], rtol=1e-12)
+    value, d = soft_targets(v, z, temperature=1.0)
+    assert value == pytest.approx(-math.log(1 - q[0, 2]), rel=1e-12)
+    assert cross_entropy(z, np.array([2]))[0] == math.inf
+    assert cross_entropy(z, np.array([1]))[0] == pytest.approx(math.log(1 + math.exp(-1)), rel=1e-12)
+
+
+def test_what_is_not_a_number_stays_so():
+    z, v = logits(4)
+    z[0, 0] = math.nan
+    for loss in LOSSES.values():
+        assert math.isnan(loss(z, v)[0])
+
+
+def test_every_loss_says_what_it_is_divided_by():
+    for loss in (squared_error, cross_entropy, soft_targets, logit_matching):
+        assert "ivided by N" in " ".join(loss.__doc__.split()), loss.__name__

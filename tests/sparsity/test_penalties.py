@@ -15,7 +15,7 @@ from scipy.optimize import minimize, minimize_scalar
 
 from npkd.core.validation import InputError
 from npkd.sparsity.penalties import L1, MaxNorm, NeuronGroups, SparseGroups, along, group_norms, shrink_groups
-from npkd.sparsity.proximal import minimise
+from npkd.sparsity.proximal import minimise, soft_threshold
 from reference.definitions.sparsity import penalties as defined
 from reference.definitions.sparsity.proximal import proximal_objective
 
@@ -268,3 +268,123 @@ def test_group_norms_and_costs_broadcast():
 def test_refusals(make, words):
     with pytest.raises(InputError, match=words):
         make()
+
+
+# ---- dtypes, digits and refusals ------------------------------------------------------------------------------------
+
+CONVEX = [L1(0.5), NeuronGroups(0.5), NeuronGroups(0.5, 1, np.array([1.0, 2.0, 0.5])), SparseGroups(0.5, 1, 0.3)]
+EVERY = [*CONVEX, MaxNorm(1.0)]
+KINDS = pytest.mark.parametrize("penalty", EVERY, ids=lambda penalty: type(penalty).__name__)
+
+
+@KINDS
+@pytest.mark.parametrize("method", ["value", "prox", "dual_norm"])
+@pytest.mark.parametrize("v", [np.array([[3, -2, 0], [0, 4, 1]]), np.ones((2, 3), bool), [[3.0, -2.0, 0.0]]],
+                         ids=["integers", "truth values", "list"])
+def test_what_holds_no_fractions_is_refused(penalty, method, v):
+    if not hasattr(penalty, method):
+        assert isinstance(penalty, MaxNorm)
+        return
+    with pytest.raises(InputError, match=f"{type(penalty).__name__}: . is (int64|bool|list); it must be .*floating"):
+        getattr(penalty, method)(*([v, 1.0] if method == "prox" else [v]))
+
+
+@KINDS
+@pytest.mark.parametrize("step", [-0.1, math.nan, math.inf, np.full((2, 3), -1.0), np.ones((3, 2)), np.ones(3),
+                                  np.array([[1.0, 1, 1], [1, math.nan, 1]])], ids=str)
+def test_steps_that_are_none_are_refused(penalty, step):
+    with pytest.raises(InputError, match=f"{type(penalty).__name__}: step "):
+        penalty.prox(np.ones((2, 3)), step)
+
+
+def test_a_negative_threshold_is_refused():
+    for t in (-1.0, np.array([1.0, -1.0, 1.0]), math.nan):
+        with pytest.raises(InputError, match=r"soft_threshold: t is .* must not be negative"):
+            soft_threshold(np.ones((2, 3)), t)
+    with pytest.raises(InputError, match="floating"):
+        soft_threshold(np.ones(3, int), 0.5)
+
+
+NASTY = [1e-25, -1e-25, 1e-45, -0.0, 0.0, 3.0, -1e38, 1e-38]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_nothing_changes_a_bit_where_lambda_or_the_step_is_zero(dtype):
+    with np.errstate(over="ignore"):
+        v = np.array([NASTY, [1e-200, 1e200, -1e-310, 5e-324, 2.0, -7.0, 1e-8, 65504.0]]).astype(dtype)
+    ones = np.ones(v.shape)
+    for make in (L1, NeuronGroups, SparseGroups, lambda lam: NeuronGroups(lam, 1),
+                 lambda lam: SparseGroups(lam, 1, 1.0), lambda lam: NeuronGroups(lam, 1, channels=4),
+                 lambda lam: SparseGroups(lam, 0, 0.0)):
+        for p in (make(0.0).prox(v, 0.7), make(0.0).prox(v, ones), make(0.7).prox(v, 0.0), make(0.7).prox(v, 0 * ones)):
+            assert p.dtype == dtype
+            assert p.tobytes() == v.tobytes()
+            assert not np.shares_memory(p, v)
+
+
+def test_a_single_step_of_zero_changes_no_bit_of_its_entry():
+    v = np.array([[1e-25, 3.0, -2.0]])
+    for penalty in (L1(0.5), NeuronGroups(0.5), SparseGroups(0.5)):
+        assert penalty.prox(v, np.array([[0.0, 0.1, 0.1]]))[0, 0] == 1e-25
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-170, 1e-25, 1.0, 1e25, 1e170, 1e300])
+def test_squares_neither_vanish_nor_overflow(scale):
+    """A norm is a norm at any size: the group (3, 4)·s has norm 5 s, and shrinks to 0.8 of itself by a step of s."""
+    v = scale * np.array([[3.0, 4.0]])
+    assert NeuronGroups(1.0).value(v) == pytest.approx(5 * scale, rel=1e-14)
+    assert NeuronGroups(1.0).dual_norm(v) == pytest.approx(5 * scale, rel=1e-14)
+    for penalty, expected in ((NeuronGroups(scale), 0.8), (NeuronGroups(scale / 8), 0.975)):
+        np.testing.assert_allclose(penalty.prox(v, 1.0), expected * v, rtol=1e-14)
+        np.testing.assert_allclose(penalty.prox(v, np.ones((1, 2))), expected * v, rtol=1e-12)
+    assert not NeuronGroups(5.1 * scale).prox(v, 1.0).any()
+    np.testing.assert_allclose(MaxNorm(scale).prox(v, 1.0), v / 5, rtol=1e-14)
+    assert SparseGroups(1.0).dual_norm(v) == pytest.approx(2 * scale * (7 - math.sqrt(24)), rel=1e-13)   # docs/5
+
+
+def test_a_metric_with_hardly_any_penalty_changes_hardly_anything():
+    v, steps = np.array([[3.0, 4.0]]), np.array([[0.5, 2.0]])
+    for lam in (1e-200, 1e-100, 1e-20):
+        np.testing.assert_allclose(NeuronGroups(lam).prox(v, steps), v, rtol=1e-15)
+
+
+@pytest.mark.filterwarnings("error")
+def test_half_precision_neither_overflows_nor_vanishes():
+    v = np.array([[300, 400]], np.float16)
+    assert NeuronGroups(250.0).prox(v, 1.0).tolist() == [[150, 200]]
+    assert MaxNorm(250.0).prox(v, 1.0).tolist() == [[150, 200]]
+    assert NeuronGroups(250.0, cost=np.array([1e6])).value(v) == 250e6 * 500
+    assert L1(1e5).prox(v, 1.0).tolist() == [[0, 0]]
+    assert SparseGroups(1e5).prox(v, 1.0).tolist() == [[0, 0]]
+    assert L1(1.0).value(np.full((100, 100), 100, np.float16)) == 1e6
+    tiny = np.array([[3e-4, 4e-4]], np.float16)
+    assert NeuronGroups(1.0).value(tiny) == pytest.approx(5e-4, rel=1e-3)
+    for penalty in EVERY[:2]:
+        assert penalty.prox(v, np.ones((1, 2))).dtype == np.float16
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("bound", [1.0, 3e-3, 777.0])
+def test_what_a_bound_projects_is_within_it(dtype, axis, bound):
+    rng = np.random.default_rng(0)
+    w = (bound * (rng.random((40_000, 3)) + 0.5) * 10.0 ** rng.integers(-1, 2, (40_000, 3))).astype(dtype)
+    p = MaxNorm(bound, axis).prox(w, 1.0)
+    assert p.dtype == dtype
+    assert MaxNorm(bound, axis).value(p) == 0
+    norms = np.linalg.norm(p.astype(np.float64), axis=1 - axis)
+    assert norms.max() <= bound * (1 + 2 * np.finfo(dtype).eps + 1e-12)
+    if axis == 0:
+        assert MaxNorm(bound * (1 - 20 * np.finfo(dtype).eps), axis).value(p) == math.inf
+
+
+def test_sums_over_many_rows_keep_their_digits():
+    w = np.full((300_000, 2), 0.1, np.float32)
+    tenth = float(np.float32(0.1))
+    assert L1(1.0).value(w.T) == pytest.approx(600_000 * tenth, rel=1e-7)
+    assert NeuronGroups(1.0, 1).value(w) == pytest.approx(2 * math.sqrt(300_000) * tenth, rel=1e-7)
+
+
+def test_not_a_number_stays_where_it_is():
+    for penalty in EVERY:
+        assert np.isnan(penalty.prox(np.array([[math.nan, 1.0, 2.0], [1.0, 2.0, 3.0]]), 0.1)[0, 0])

@@ -1,0 +1,54 @@
+"""The law by which a proximal step is judged, whatever formula it comes from. Derivation: docs/5-proximal.md."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from npkd.core.types import Array
+
+LAW = 1e-10
+"""Largest relative violation of the law by a proximal step in float64."""
+
+
+def candidates(value: Callable[[Array], float], prox: Callable[[Array], Array], p: Array, v: Array) -> list[Array]:
+    """Points to compare with a proximal step p of v: multiples, points on the way to v, neighbours, random and sparse
+    ones."""
+    rng = np.random.default_rng(0)
+    size = float(np.abs(v).max(initial=0)) or 1.0
+    points = [s * p for s in (0.0, 0.5, 0.999, 1 - 1e-6, 1 + 1e-6, 1.001, 2.0)]
+    points += [p + s * (v - p) for s in (-0.1, 1e-6, 1e-3, 1e-2, 0.1, 1.0)]
+    noise = [size * rng.standard_normal(p.shape) for _ in range(20)]
+    points += [p + s * e for e in noise for s in (1e-3, 0.1, 1.0)] + [prox(v + e) for e in noise] + noise
+    for k in np.ndindex(p.shape):
+        for s in (-p[k], 1e-6 * size, -1e-6 * size, 1e-3 * size, -1e-3 * size, 0.3 * size):
+            points.append(p.copy())
+            points[-1][k] += s
+    for axis in range(p.ndim):
+        for j in range(p.shape[axis]):
+            points.append(p.copy())
+            np.moveaxis(points[-1], axis, 0)[j] = 0
+    return [u for u in points if math.isfinite(value(u))]
+
+
+def violation(value: Callable[[Array], float], points: Sequence[Array], p: Array, v: Array,
+              step: float | Array) -> float:
+    """Largest violation of the law of a proximal step p of a convex Ω, over the points u.
+
+        Ω(u) ≥ Ω(p) + ⟨(v − p)/t, u − p⟩
+
+    relative to |Ω(u) − Ω(p)| + ‖(v − p)/t‖·‖u − p‖; rounding of Ω is no violation. An array of steps t divides entry by
+    entry.
+    """
+    at_p, g, worst = value(p), (v - p) / step, 0.0
+    if not math.isfinite(at_p):
+        return math.inf
+    for u in points:
+        at_u, slope = value(u), float(np.vdot(g, u - p))
+        rise, rounding = at_u - at_p, 8 * np.finfo(np.float64).eps * (abs(at_u) + abs(at_p))
+        scale = abs(rise) + float(np.linalg.norm(g) * np.linalg.norm(u - p))
+        # unlike max() it does not lose a NaN
+        worst = float(np.maximum(worst, (slope - rise - rounding) / scale if scale else 0.0))
+    return worst
