@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from npkd.pipeline.compress import CompressionResult, Layers, compress
 
 __all__ = ["CompressionResult", "Layers", "compress"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def __getattr__(name: str) -> Any:
