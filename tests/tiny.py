@@ -1,8 +1,11 @@
 """What tests share: data that is learnt in a moment, watches, and a plain descent."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from npkd.cli.main import main
+from npkd.nn.network import Network
 
 
 def arrays(seed=0, shape=(4, 4), examples=120, tests=40):
@@ -34,6 +37,20 @@ def words(folder, *more, command="compress", data=None):
 def quick(folder, *more, command="compress", data=None):
     """A quick run; the exit code."""
     return main(words(folder, *more, command=command, data=data))
+
+
+def rounding(network, x):
+    """(N, C): how far two orders of summation may be apart in the logits of a float32 network of dense layers,
+    convolutions, relus and gates.
+
+    Each sum of k products is off by at most γ_k = ku/(1 − ku) times the sum of the absolute products, u = 2⁻²⁴ (Higham
+    2002, section 3.1); behind several layers the k add up, and the network of absolute values bounds the rest.
+    """
+    terms = sum(p[0].size + 1 if p.ndim > 1 else 1 for layer in network.layers for p in layer.params)
+    gamma = terms * 2.0 ** -24 / (1 - terms * 2.0 ** -24)
+    absolute = Network([replace(layer, params=tuple(np.abs(p).astype(np.float64) for p in layer.params))
+                        for layer in network.layers])
+    return 2 * gamma * absolute.predict(np.abs(x).astype(np.float64))
 
 
 def tree(folder):

@@ -25,6 +25,7 @@ from npkd.nn.network import Layer, Network, dense_layer, perceptron
 from npkd.nn.scaling import Scaling
 from npkd.nn.training import TrainingSettings, train
 from npkd.pipeline import recipe
+from tests.tiny import rounding
 
 RNG = np.random.default_rng(0)
 N, WIDTH = 600, 8
@@ -482,7 +483,8 @@ def test_networks_that_read_maps_take_maps(tmp_path):
         assert same(quick(given, Network(body), "macs=60%", distil_from=distil_from).student, out.student)
     np.testing.assert_array_equal(out.logits(x), out.logits(x[..., None]))
     normed = Network([Layer("gate", (np.full(1, 2, np.float32),)), *body])   # what asks for no shape may stand in front
-    np.testing.assert_array_equal(Model(normed).logits(x[..., None]), normed.predict(x[..., None]))
+    apart = np.abs(Model(normed).logits(x[..., None]) - normed.predict(x[..., None]))
+    assert (apart <= rounding(normed, x[..., None])).all()
     asked, function = (quick(x[..., None], whole, "macs=60%", distil_from=distil_from).student
                        for distil_from in (normed, Model(normed).logits))
     assert same(asked, function)
