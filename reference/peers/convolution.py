@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from npkd.core.derivatives import relative_error
 from npkd.core.linalg import product
 from npkd.core.types import Array
-from npkd.core.derivatives import relative_error
 from npkd.nn.convolution import Grid, conv2d, gathered, scattered
 from npkd.nn.normalisation import batch_norm
 from npkd.nn.pooling import average_pool, global_average_pool, max_pool

@@ -83,7 +83,7 @@ def test_the_comparison_can_fail():
 @QUICK
 @given(rows=st.integers(1, 50), cuts=st.lists(st.integers(1, 49), max_size=5))
 def test_a_pass_over_batches_of_any_sizes(rows, cuts):
-    """``collect_statistics`` holds one batch and the sums: it gives what the plain network's activations give at once."""
+    """``collect_statistics`` holds one batch and the sums: it gives what the plain network gives at once."""
     rng = np.random.default_rng(rows)
     network = perceptron([4, 6, 3], rng, dtype=np.float64)
     x = rng.standard_normal((50, 4))
