@@ -102,10 +102,10 @@ class Survey:
                              "the first pass; give each batch with its labels, as a pair (x, y), or do not shuffle")
 
 
-def survey(passes: Passes, fraction: float, seed: int, in_order: bool = False) -> Survey:
+def survey(passes: Passes, fraction: float, seed: int) -> Survey:
     """Look at everything once; about ``fraction`` of the different examples will be held out, and never none.
 
-    ``in_order``: labels go by the order of the examples, which later passes have to keep.
+    Where the passes have labels apart, which go by the order of the examples, later ones have to keep that order.
     Raises InputError where all examples are the same: there is nothing to hold out then.
     """
     sums, square, low, high, labelled, key = PassSums(), 0.0, 2 ** 32, -1, False, np.zeros(0, np.uint64)
@@ -120,6 +120,7 @@ def survey(passes: Passes, fraction: float, seed: int, in_order: bool = False) -
     if low == high:
         raise InputError(f"compress: all {sums.examples} examples of x are the same; at least two different ones are "
                          f"needed")
+    in_order = getattr(passes, "labels", None) is not None
     return Survey(sums, labelled, in_order, math.sqrt(square / sums.examples), key,
                   min(max(int(fraction * 2 ** 32), low + 1), high))
 

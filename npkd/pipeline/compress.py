@@ -186,7 +186,7 @@ def compress(
             # refused before everything is read
             asked(distil_from, described(first, classes, passes, None), model.scaling, 1.0)(first)
         progress.begin("reading the examples", 2)
-        found = survey(passes, validation, seed, in_order=labels is not None)
+        found = survey(passes, validation, seed)
         progress.step(f"{found.examples} examples")
         unit = 1.0 if adds_inputs(network) else unit_of(found.level)
         inner = scaled(network, unit)
