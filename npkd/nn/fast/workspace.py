@@ -141,11 +141,15 @@ class Workspace:
         """Activations as from ``network(x, rng)``, in buffers that the next call overwrites. x (n, ...), contiguous, n
         ≤ rows.
 
-        Raises InputError for more examples than ``rows``, and where x does not fit the first layer that asks for a
-        shape.
+        Raises InputError for more examples than ``rows``, for x of a wider dtype than the network's, which would be
+        rounded, and where x does not fit the first layer that asks for a shape.
         """
         if len(x) > self.rows:
             raise InputError(f"Workspace: got {len(x)} examples; it was made for {self.rows} rows at most")
+        dtype = self.parameters.dtype
+        if x.dtype.kind == "f" and np.result_type(x.dtype, dtype) != dtype:
+            raise InputError(f"Workspace: x is {x.dtype} but the network is {dtype}, which would round it; convert one "
+                             f"of them with astype")
         with self.blas:
             if self.pair is not None and self.shared_out(x, rng):
                 self.activations = Joined(x, self.both(lambda lane, part: lane.forward(x[part], rng), len(x)))

@@ -458,7 +458,7 @@ def test_dense_products_too_small_to_share_run_on_one_thread(widths, batch, shar
 
 @pytest.mark.parametrize("rows", [20, 30])
 def test_layers_of_another_dtype_in_between(rows):
-    """Moments in float64 make float64 of what float32 layers get, and so do inputs."""
+    """Moments in float64 make float64 of what float32 layers get; of inputs that would be rounding, and is refused."""
     rng = np.random.default_rng(14)
     layers = lenet(rng).layers
     for place, width in ((6, 96), (7, 12)):                                 # in front of a dense layer, and behind it
@@ -477,7 +477,10 @@ def test_layers_of_another_dtype_in_between(rows):
             close(got, expected, np.float32, cancel=10)
     maps = Network([dense_layer(5, 784, rng), *layers])
     x = rng.standard_normal((rows, 5))
-    close(Workspace(maps, rows).forward(x)[-1], maps(x.astype(np.float32))[0][-1], np.float32, cancel=10)
+    with pytest.raises(InputError, match="x is float64 but the network is float32"):
+        Workspace(maps, rows).forward(x)
+    x = x.astype(np.float32)
+    close(Workspace(maps, rows).forward(x)[-1], maps(x)[0][-1], np.float32, cancel=10)
 
 
 def test_the_second_thread_hands_on_what_is_raised_there():
