@@ -1,8 +1,8 @@
 """The main job beside other work: its time next to two processes that never rest, over its time alone.
 
     python -m reference.benchmarks.beside                        npkd compress on the digits, alone and beside them
-    python -m reference.benchmarks.beside --before               alone, over commit 7ac698c with one and two BLAS threads
-    python -m reference.benchmarks.beside --before --data mnist  the same for npkd train --data mnist (784-300-100-10)
+    python -m reference.benchmarks.beside --before               alone, over 7ac698c with one and with two BLAS threads
+    python -m reference.benchmarks.beside --before --data mnist  the same for npkd train --data mnist (784-300-100)
 
 All on two cores, the number of BLAS threads left to npkd; runs take turns, and medians of ``--rounds`` are compared.
 Exit code 1 where the ratio is above 3, or with ``--before`` above 1.05. ``--epochs`` shortens a run.

@@ -3,9 +3,9 @@
     python -m reference.benchmarks.steps [--rounds 15] [--only TEXT] [--threads N]
 
 For every case a process of either tree computes in turn, round by round, on two cores; what is printed is the median
-time and the median over rounds of (this tree / 7ac698c). A step is a part of an epoch of ``npkd.nn.training.train`` with
-momentum SGD in float32, batches drawn and gathered as always; inference is ``predict``. The number of BLAS threads is
-left to the trees, two at most, unless ``--threads`` sets it. Exit code 1 where a ratio is above 1.05. PyTorch's and
+time and the median over rounds of (this tree / 7ac698c). A step is a part of an epoch of ``npkd.nn.training.train``
+with momentum SGD in float32, batches drawn and gathered as always; inference is ``predict``. The number of BLAS threads
+is left to the trees, two at most, unless ``--threads`` sets it. Exit code 1 where a ratio is above 1.05. PyTorch's and
 JAX's ratios are printed by ``python -m reference.peers.train_step``, which this command runs where both are installed.
 """
 
