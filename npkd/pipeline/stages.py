@@ -93,7 +93,7 @@ def note(record: Record) -> str:
 def line(stage: str, record: Record) -> dict[str, Any]:
     """An epoch as a line of the history."""
     return {"stage": stage, "epoch": record.epoch, "loss": record.loss, "validation_error": record.validation,
-            "rate": record.rate,
+            "rate": record.learning_rate,
             "widths": widths_of(record.network), "seconds": round(record.seconds, 3)}
 
 

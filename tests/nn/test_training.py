@@ -71,7 +71,7 @@ def naive(network, data, epochs, rng, optimiser, schedule, penalties, clip, adve
         order, total = rng.permutation(len(data["x"])), 0.0
         for k, start in enumerate(starts):
             rows = order[start:start + BATCH]
-            rate = optimiser.rate * schedule((epoch + (k + 0.5) / len(starts)) / epochs)
+            rate = optimiser.learning_rate * schedule((epoch + (k + 0.5) / len(starts)) / epochs)
             t += 1
             x, y = data["x"][rows], data["y"][rows]
             activations, backward = Network(layers)(x, rng)
@@ -163,7 +163,7 @@ def test_records_say_what_happened():
     records = run(small_network(), problem(), epochs=4, optimiser=SGD(0.1), schedule=steps((0.5,), 0.1),
                   validate=lambda network: float(len(network.layers)))
     assert [r.epoch for r in records] == [1, 2, 3, 4]
-    assert [r.rate for r in records] == pytest.approx([0.1, 0.1, 0.01, 0.01])
+    assert [r.learning_rate for r in records] == pytest.approx([0.1, 0.1, 0.01, 0.01])
     assert [r.validation for r in records] == [6.0] * 4
     assert all(a.seconds <= b.seconds for a, b in pairwise(records))
     assert all(r.penalty == 0 for r in records)
@@ -322,7 +322,7 @@ def test_divergence_is_said_with_epoch_layer_and_remedy(optimiser):
         run(perceptron([4, 7, 5, 3], np.random.default_rng(0)), problem(np.float32), epochs=50, optimiser=optimiser,
             schedule=constant)
     sentence = str(error.value)
-    for word in ("epoch", "layer", "dense", "learning rate", f"{optimiser.rate:g}"):
+    for word in ("epoch", "layer", "dense", "learning rate", f"{optimiser.learning_rate:g}"):
         assert word in sentence
     assert "\n" not in sentence
 
