@@ -77,21 +77,21 @@ class SGD:
         v ← μ v + g                                                                   (T2)
         θ ← θ − η v,    Nesterov: θ ← θ − η (g + μ v)                                  (T3)
 
-    learning_rate η > 0, momentum 0 ≤ μ < 1, decay λ ≥ 0. The proximal step that follows has step size η/(1 − μ): v sums
-    gradients up to ∇L/(1 − μ), and only with the same factor before Ω does the iteration rest where ∇L + ∂Ω contains
-    zero (docs/4-training.md).
+    learning_rate η > 0, momentum 0 ≤ μ < 1, weight_decay λ ≥ 0. The proximal step that follows has step size η/(1 − μ):
+    v sums gradients up to ∇L/(1 − μ), and only with the same factor before Ω does the iteration rest where ∇L + ∂Ω
+    contains zero (docs/4-training.md).
     Source: Polyak 1964; Nesterov 1983 in the form of Sutskever et al. 2013.
     """
 
     learning_rate: float = 0.1
     momentum: float = 0.9
     nesterov: bool = False
-    decay: float = 0.0
+    weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
         positive("SGD", "learning_rate", self.learning_rate)
         below_one("SGD", momentum=self.momentum)
-        not_negative("SGD", decay=self.decay)
+        not_negative("SGD", weight_decay=self.weight_decay)
 
     def begin(self, parameters: Array) -> State:
         """State of a run, at rest."""
@@ -106,8 +106,8 @@ class SGDState:
 
     def update(self, parameters: Array, gradient: Array, learning_rate: float) -> float:
         """See SGD."""
-        if self.settings.decay:
-            add(gradient, self.settings.decay, parameters)             # (T1)
+        if self.settings.weight_decay:
+            add(gradient, self.settings.weight_decay, parameters)      # (T1)
         self.velocity *= self.settings.momentum
         self.velocity += gradient                                      # (T2)
         if self.settings.nesterov:
@@ -135,23 +135,23 @@ class Adam:
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
-    decay: float = 0.0
+    weight_decay: float = 0.0
     decoupled: bool = False
 
     def __post_init__(self) -> None:
         positive("Adam", "learning_rate", self.learning_rate)
         positive("Adam", "eps", self.eps)
         below_one("Adam", beta1=self.beta1, beta2=self.beta2)
-        not_negative("Adam", decay=self.decay)
+        not_negative("Adam", weight_decay=self.weight_decay)
 
     def begin(self, parameters: Array) -> State:
         """State of a run, all zero."""
         return AdamState(self, parameters)
 
 
-def AdamW(learning_rate: float = 1e-3, decay: float = 1e-2) -> Adam:     # noqa: N802  (it makes an Adam)
+def AdamW(learning_rate: float = 1e-3, weight_decay: float = 1e-2) -> Adam:     # noqa: N802  (it makes an Adam)
     """Adam with decoupled weight decay."""
-    return Adam(learning_rate, decay=decay, decoupled=True)
+    return Adam(learning_rate, weight_decay=weight_decay, decoupled=True)
 
 
 class AdamState:
@@ -165,10 +165,10 @@ class AdamState:
     def update(self, parameters: Array, gradient: Array, learning_rate: float) -> Array:
         """See Adam."""
         c, self.t = self.settings, self.t + 1
-        if c.decay and c.decoupled:
-            parameters *= 1 - learning_rate * c.decay                  # (T6)
-        elif c.decay:
-            add(gradient, c.decay, parameters)                         # (T6)
+        if c.weight_decay and c.decoupled:
+            parameters *= 1 - learning_rate * c.weight_decay           # (T6)
+        elif c.weight_decay:
+            add(gradient, c.weight_decay, parameters)                  # (T6)
         self.m *= c.beta1
         add(self.m, 1 - c.beta1, gradient)                             # (T4)
         np.multiply(gradient, gradient, out=self.scratch)

@@ -19,7 +19,7 @@ class VelocityInGradient:
 
     def update(self, parameters: Array, gradient: Array, learning_rate: float) -> float:
         """As SGDState.update, for the workspace's gradient after ``backward`` with β = μ."""
-        if self.settings.decay:
-            add(gradient, self.settings.decay, parameters)             # (T1)
+        if self.settings.weight_decay:
+            add(gradient, self.settings.weight_decay, parameters)      # (T1)
         add(parameters, -learning_rate, gradient)                      # (T3)
         return learning_rate / (1 - self.settings.momentum)
