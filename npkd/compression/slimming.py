@@ -76,7 +76,7 @@ def slim(
     *_, last = train(start, {"x": data.x_train, "y": data.y_train},
                      Distillation(labels=recipe.label_weight, temperature=recipe.temperature),
                      # (I24)
-                     optimiser=SGD(recipe.student_learning_rate, decay=recipe.student_weight_decay),
+                     optimiser=SGD(recipe.student_learning_rate, weight_decay=recipe.student_weight_decay),
                      penalties=dict.fromkeys(gates, L1(STRENGTH)),
                      settings=TrainingSettings(epochs, recipe.batch_size, clip=recipe.clip, augmentation=transfer,
                                                refresh=recipe.refresh), rng=rng)

@@ -20,7 +20,7 @@ from npkd.core.validation import InputError, positive
 class State(Protocol):
     """The state of an optimiser during a run."""
 
-    def update(self, parameters: Array, gradient: Array, rate: float) -> float | Array:
+    def update(self, parameters: Array, gradient: Array, learning_rate: float) -> float | Array:
         """Change ``parameters`` (P,) in place and return the step size for the proximal step: a number or one for each
         parameter, (P,).
 
@@ -33,7 +33,7 @@ class Optimiser(Protocol):
     """What ``train`` needs of an optimiser."""
 
     @property
-    def rate(self) -> float:
+    def learning_rate(self) -> float:
         """The learning rate, before the schedule."""
         ...
 
@@ -77,21 +77,21 @@ class SGD:
         v ← μ v + g                                                                   (T2)
         θ ← θ − η v,    Nesterov: θ ← θ − η (g + μ v)                                  (T3)
 
-    rate η > 0, momentum 0 ≤ μ < 1, decay λ ≥ 0. The proximal step that follows has step size η/(1 − μ): v sums
-    gradients up to ∇L/(1 − μ), and only with the same factor before Ω does the iteration rest where ∇L + ∂Ω contains
-    zero (docs/4-training.md).
+    learning_rate η > 0, momentum 0 ≤ μ < 1, weight_decay λ ≥ 0. The proximal step that follows has step size η/(1 − μ):
+    v sums gradients up to ∇L/(1 − μ), and only with the same factor before Ω does the iteration rest where ∇L + ∂Ω
+    contains zero (docs/4-training.md).
     Source: Polyak 1964; Nesterov 1983 in the form of Sutskever et al. 2013.
     """
 
-    rate: float = 0.1
+    learning_rate: float = 0.1
     momentum: float = 0.9
     nesterov: bool = False
-    decay: float = 0.0
+    weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        positive("SGD", "rate", self.rate)
+        positive("SGD", "learning_rate", self.learning_rate)
         below_one("SGD", momentum=self.momentum)
-        not_negative("SGD", decay=self.decay)
+        not_negative("SGD", weight_decay=self.weight_decay)
 
     def begin(self, parameters: Array) -> State:
         """State of a run, at rest."""
@@ -104,18 +104,18 @@ class SGDState:
     def __init__(self, settings: SGD, velocity: Array) -> None:
         self.settings, self.velocity = settings, velocity
 
-    def update(self, parameters: Array, gradient: Array, rate: float) -> float:
+    def update(self, parameters: Array, gradient: Array, learning_rate: float) -> float:
         """See SGD."""
-        if self.settings.decay:
-            add(gradient, self.settings.decay, parameters)             # (T1)
+        if self.settings.weight_decay:
+            add(gradient, self.settings.weight_decay, parameters)      # (T1)
         self.velocity *= self.settings.momentum
         self.velocity += gradient                                      # (T2)
         if self.settings.nesterov:
-            add(parameters, -rate, gradient)
-            add(parameters, -rate * self.settings.momentum, self.velocity)     # (T3)
+            add(parameters, -learning_rate, gradient)
+            add(parameters, -learning_rate * self.settings.momentum, self.velocity)  # (T3)
         else:
-            add(parameters, -rate, self.velocity)                      # (T3)
-        return rate / (1 - self.settings.momentum)
+            add(parameters, -learning_rate, self.velocity)             # (T3)
+        return learning_rate / (1 - self.settings.momentum)
 
 
 @dataclass(frozen=True)
@@ -131,27 +131,27 @@ class Adam:
     Source: Kingma & Ba 2015, algorithm 1; Loshchilov & Hutter 2019, algorithm 2; the metric: Yun, Lozano & Yang 2021.
     """
 
-    rate: float = 1e-3
+    learning_rate: float = 1e-3
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
-    decay: float = 0.0
+    weight_decay: float = 0.0
     decoupled: bool = False
 
     def __post_init__(self) -> None:
-        positive("Adam", "rate", self.rate)
+        positive("Adam", "learning_rate", self.learning_rate)
         positive("Adam", "eps", self.eps)
         below_one("Adam", beta1=self.beta1, beta2=self.beta2)
-        not_negative("Adam", decay=self.decay)
+        not_negative("Adam", weight_decay=self.weight_decay)
 
     def begin(self, parameters: Array) -> State:
         """State of a run, all zero."""
         return AdamState(self, parameters)
 
 
-def AdamW(rate: float = 1e-3, decay: float = 1e-2) -> Adam:     # noqa: N802  (it makes an Adam)
+def AdamW(learning_rate: float = 1e-3, weight_decay: float = 1e-2) -> Adam:     # noqa: N802  (it makes an Adam)
     """Adam with decoupled weight decay."""
-    return Adam(rate, decay=decay, decoupled=True)
+    return Adam(learning_rate, weight_decay=weight_decay, decoupled=True)
 
 
 class AdamState:
@@ -162,13 +162,13 @@ class AdamState:
         self.m, self.s = np.zeros_like(parameters), np.zeros_like(parameters)
         self.metric, self.scratch = np.empty_like(parameters), np.empty_like(parameters)
 
-    def update(self, parameters: Array, gradient: Array, rate: float) -> Array:
+    def update(self, parameters: Array, gradient: Array, learning_rate: float) -> Array:
         """See Adam."""
         c, self.t = self.settings, self.t + 1
-        if c.decay and c.decoupled:
-            parameters *= 1 - rate * c.decay                           # (T6)
-        elif c.decay:
-            add(gradient, c.decay, parameters)                         # (T6)
+        if c.weight_decay and c.decoupled:
+            parameters *= 1 - learning_rate * c.weight_decay           # (T6)
+        elif c.weight_decay:
+            add(gradient, c.weight_decay, parameters)                  # (T6)
         self.m *= c.beta1
         add(self.m, 1 - c.beta1, gradient)                             # (T4)
         np.multiply(gradient, gradient, out=self.scratch)
@@ -177,7 +177,7 @@ class AdamState:
         np.multiply(self.s, 1 / (1 - c.beta2 ** self.t), out=self.metric)
         np.sqrt(self.metric, out=self.metric)
         self.metric += c.eps
-        np.divide(rate, self.metric, out=self.metric)                  # η / D, what the proximal step asks for
+        np.divide(learning_rate, self.metric, out=self.metric)         # η / D, what the proximal step asks for
         np.multiply(self.metric, self.m, out=self.scratch)
         add(parameters, -1 / (1 - c.beta1 ** self.t), self.scratch)    # (T5)
         return self.metric

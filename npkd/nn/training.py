@@ -86,7 +86,7 @@ class Record:
     loss          mean objective over the examples of the epoch's batches, while the network was changing
     penalty       Σ Ω over the penalised layers, at the end of the epoch
     validation    what ``validate`` returned, or None
-    rate          learning rate of the last update
+    learning_rate learning rate of the last update
     seconds       since the start of the run
     network       the network after this epoch (a copy)
     best          the network with the smallest validation so far; the latest one without validation
@@ -96,7 +96,7 @@ class Record:
     loss: float
     penalty: float
     validation: float | None
-    rate: float
+    learning_rate: float
     seconds: float
     network: Network
     best: Network
@@ -161,32 +161,32 @@ def run(
         total = 0.0
         with workspace.blas:
             for batch, progress in batches(rng):
-                rate = optimiser.rate * settings.schedule((epoch - 1 + progress) / settings.epochs)
+                learning_rate = optimiser.learning_rate * settings.schedule((epoch - 1 + progress) / settings.epochs)
                 activations = workspace.forward(batch["x"], rng)
                 value, sensitivities = objective(activations, batch)
-                check_finite(value, workspace, epoch, optimiser.rate)
-                workspace.observe()                                                    # (B7)
-                if settings.adversarial_eps:                                           # (T11)
+                check_finite(value, workspace, epoch, optimiser.learning_rate)
+                workspace.observe()                                                     # (B7)
+                if settings.adversarial_eps:                                            # (T11)
                     value = adversarial_half(workspace, batch, objective, (value, sensitivities),
                                              settings.adversarial_eps, rng)
-                    check_finite(value, workspace, epoch, optimiser.rate)
+                    check_finite(value, workspace, epoch, optimiser.learning_rate)
                 else:
                     workspace.backward(sensitivities)
                 if settings.clip is not None:
-                    bound_norm(workspace.gradient, settings.clip)                      # (T10)
-                step = state.update(workspace.parameters, workspace.gradient, rate)    # (T1) … (T6)
+                    bound_norm(workspace.gradient, settings.clip)                       # (T10)
+                step_sizes = state.update(workspace.parameters, workspace.gradient, learning_rate)  # (T1) … (T6)
                 for i, penalty in penalties.items():                                   # θ ← prox_{s Ω}(θ − η v)
                     w = workspace.network.layers[i].params[0]
-                    w[...] = penalty.prox(w, workspace.of_weights(step, i))            # (T9)
+                    w[...] = penalty.prox(w, workspace.of_weights(step_sizes, i))       # (T9)
                 total += value * len(batch["x"])
         network = workspace.network.copy()
-        check_finite(float(np.abs(workspace.parameters).max()), workspace, epoch, optimiser.rate)
+        check_finite(float(np.abs(workspace.parameters).max()), workspace, epoch, optimiser.learning_rate)
         penalty_value = sum(penalty.value(network.layers[i].params[0]) for i, penalty in penalties.items())
         validation = validated(network, settings, epoch)
         if validation is None or validation < smallest or not best_epoch:
             best, best_epoch, smallest = network, epoch, math.inf if validation is None else validation
         seconds = time.perf_counter() - started
-        yield Record(epoch, total / batches.rows, penalty_value, validation, rate, seconds, network, best)
+        yield Record(epoch, total / batches.rows, penalty_value, validation, learning_rate, seconds, network, best)
         if settings.patience is not None and epoch - best_epoch >= settings.patience:
             return
 

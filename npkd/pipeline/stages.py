@@ -63,7 +63,7 @@ def train_teacher(
     settings = TrainingSettings(recipe.teacher_epochs, recipe.batch_size,
                                 augmentation=Noise(recipe.noise_std, reach=recipe.max_shift, shape=data.shape),
                                 validate=lambda network: error_rate(network, data.x_validation, data.y_validation))
-    optimiser = SGD(recipe.learning_rate, decay=recipe.weight_decay)
+    optimiser = SGD(recipe.learning_rate, weight_decay=recipe.weight_decay)
     run = train(state.teacher, {"x": data.x_train, "y": data.y_train}, optimiser=optimiser, settings=settings, rng=rng)
     progress.begin("teacher", recipe.teacher_epochs)
     for record in run:
@@ -93,7 +93,7 @@ def note(record: Record) -> str:
 def line(stage: str, record: Record) -> dict[str, Any]:
     """An epoch as a line of the history."""
     return {"stage": stage, "epoch": record.epoch, "loss": record.loss, "validation_error": record.validation,
-            "rate": record.rate,
+            "rate": record.learning_rate,
             "widths": widths_of(record.network), "seconds": round(record.seconds, 3)}
 
 
@@ -119,7 +119,7 @@ def imitate(
                                 adversarial_eps=recipe.adversarial_eps,
                                 validate=lambda network: error_rate(network, x_validation, data.y_validation))
     run = train(body, {"x": data.x_train, "y": data.y_train}, objective,
-                optimiser=SGD(rate, decay=recipe.student_weight_decay), settings=settings, rng=rng)
+                optimiser=SGD(rate, weight_decay=recipe.student_weight_decay), settings=settings, rng=rng)
     progress.begin(stage, epochs)
     for record in run:
         state.student = record.network if seen is None else Network([student.layers[0], *record.network.layers])

@@ -40,7 +40,7 @@ def npkd_update(network: Any, batch: Any, optimiser: Any) -> tuple[Callable[[], 
         with workspace.blas:
             value, sensitivities = classification(workspace.forward(batch["x"]), batch)
             workspace.backward(sensitivities)
-            state.update(workspace.parameters, workspace.gradient, optimiser.rate)
+            state.update(workspace.parameters, workspace.gradient, optimiser.learning_rate)
             return value
 
     return step, workspace.forward

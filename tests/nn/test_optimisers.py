@@ -87,7 +87,7 @@ def test_adam(beta1, beta2, eps, decay, decoupled):
 
 
 def test_adamw_is_adam_with_decoupled_decay():
-    assert AdamW(0.01, 0.2) == Adam(0.01, decay=0.2, decoupled=True)
+    assert AdamW(0.01, 0.2) == Adam(0.01, weight_decay=0.2, decoupled=True)
 
 
 def test_the_default_decay_of_adamw_shrinks_a_weight_without_a_gradient():
@@ -95,10 +95,10 @@ def test_the_default_decay_of_adamw_shrinks_a_weight_without_a_gradient():
     theta = np.array([2.0, -4.0])
     AdamW(0.5).begin(theta).update(theta, np.zeros(2), 0.5)
     np.testing.assert_allclose(theta, [2 * 0.995, -4 * 0.995], rtol=1e-15)
-    assert AdamW().rate == 1e-3
+    assert AdamW().learning_rate == 1e-3
 
 
-@pytest.mark.parametrize("optimiser", [SGD(0.1, 0.9, decay=0.01), SGD(0.1, 0.9, True), Adam(0.1), AdamW(0.1, 0.1)])
+@pytest.mark.parametrize("optimiser", [SGD(0.1, 0.9, weight_decay=0.01), SGD(0.1, 0.9, True), Adam(0.1), AdamW(0.1, 0.1)])
 def test_single_precision_stays_single_and_near(optimiser):
     single, _ = run(optimiser, np.float32)
     assert single.dtype == np.float32
@@ -136,17 +136,17 @@ def test_the_first_step_of_adam_has_the_size_of_the_rate():
 
 
 @pytest.mark.parametrize(("make", "words"), [
-    (lambda: SGD(0.0), ("SGD", "rate is 0", "positive")),
-    (lambda: SGD(-1.0), ("SGD", "rate is -1", "positive")),
-    (lambda: SGD(float("nan")), ("SGD", "rate is nan")),
+    (lambda: SGD(0.0), ("SGD", "learning_rate is 0", "positive")),
+    (lambda: SGD(-1.0), ("SGD", "learning_rate is -1", "positive")),
+    (lambda: SGD(float("nan")), ("SGD", "learning_rate is nan")),
     (lambda: SGD(0.1, 1.0), ("SGD", "momentum is 1.0", "below 1")),
     (lambda: SGD(0.1, -0.1), ("SGD", "momentum is -0.1", "at least 0")),
-    (lambda: SGD(0.1, decay=-1.0), ("SGD", "decay is -1", "not negative")),
-    (lambda: Adam(0.0), ("Adam", "rate is 0", "positive")),
+    (lambda: SGD(0.1, weight_decay=-1.0), ("SGD", "weight_decay is -1", "not negative")),
+    (lambda: Adam(0.0), ("Adam", "learning_rate is 0", "positive")),
     (lambda: Adam(eps=0.0), ("Adam", "eps is 0", "positive")),
     (lambda: Adam(beta1=1.0), ("Adam", "beta1 is 1.0", "below 1")),
     (lambda: Adam(beta2=-0.5), ("Adam", "beta2 is -0.5", "at least 0")),
-    (lambda: AdamW(0.1, -0.1), ("Adam", "decay is -0.1", "not negative")),
+    (lambda: AdamW(0.1, -0.1), ("Adam", "weight_decay is -0.1", "not negative")),
     (lambda: cosine(warm_up=1.0), ("cosine", "warm_up is 1.0", "below 1")),
     (lambda: cosine(warm_up=-0.1), ("cosine", "warm_up is -0.1", "at least 0")),
     (lambda: steps((0.5, 1.5)), ("steps", "(0.5, 1.5)", "between 0 and 1")),

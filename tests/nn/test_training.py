@@ -71,7 +71,7 @@ def naive(network, data, epochs, rng, optimiser, schedule, penalties, clip, adve
         order, total = rng.permutation(len(data["x"])), 0.0
         for k, start in enumerate(starts):
             rows = order[start:start + BATCH]
-            rate = optimiser.rate * schedule((epoch + (k + 0.5) / len(starts)) / epochs)
+            rate = optimiser.learning_rate * schedule((epoch + (k + 0.5) / len(starts)) / epochs)
             t += 1
             x, y = data["x"][rows], data["y"][rows]
             activations, backward = Network(layers)(x, rng)
@@ -92,16 +92,16 @@ def naive(network, data, epochs, rng, optimiser, schedule, penalties, clip, adve
                     g = g * min(1, clip / norm) if clip else g
                     m, s = memory.get((i, j), (np.zeros_like(p), np.zeros_like(p)))
                     if isinstance(optimiser, SGD):
-                        m = optimiser.momentum * m + g + optimiser.decay * p
+                        m = optimiser.momentum * m + g + optimiser.weight_decay * p
                         step = rate / (1 - optimiser.momentum)
-                        p = p - rate * (g + optimiser.decay * p + optimiser.momentum * m if optimiser.nesterov else m)
+                        p = p - rate * (g + optimiser.weight_decay * p + optimiser.momentum * m if optimiser.nesterov else m)
                     else:
-                        g = g if optimiser.decoupled else g + optimiser.decay * p
+                        g = g if optimiser.decoupled else g + optimiser.weight_decay * p
                         m = optimiser.beta1 * m + (1 - optimiser.beta1) * g
                         s = optimiser.beta2 * s + (1 - optimiser.beta2) * g * g
                         step = rate / (np.sqrt(s / (1 - optimiser.beta2 ** t)) + optimiser.eps)
                         p = (
-                            p * (1 - rate * optimiser.decay if optimiser.decoupled else 1) - step * m
+                            p * (1 - rate * optimiser.weight_decay if optimiser.decoupled else 1) - step * m
                             / (1 - optimiser.beta1 ** t)
                         )
                     memory[i, j] = m, s
@@ -116,8 +116,8 @@ def naive(network, data, epochs, rng, optimiser, schedule, penalties, clip, adve
 @pytest.mark.parametrize("penalties", [{}, {0: Shrink(0.1), 3: Shrink(0.05)}], ids=["smooth", "proximal"])
 @pytest.mark.parametrize("clip", [None, 0.3], ids=["free", "clipped"])
 @pytest.mark.parametrize("optimiser", [
-    SGD(0.2, 0.9), SGD(0.2, 0.9, nesterov=True, decay=0.01), SGD(0.3, 0.0, decay=0.02), SGD(0.2, 0.5, decay=0.01),
-    Adam(0.02), Adam(0.02, decay=0.05), AdamW(0.02, 0.3),
+    SGD(0.2, 0.9), SGD(0.2, 0.9, nesterov=True, weight_decay=0.01), SGD(0.3, 0.0, weight_decay=0.02), SGD(0.2, 0.5, weight_decay=0.01),
+    Adam(0.02), Adam(0.02, weight_decay=0.05), AdamW(0.02, 0.3),
 ], ids=str)
 @pytest.mark.parametrize("adversary", [0.0, 0.4], ids=["alone", "against an adversary"])
 def test_equal_to_a_plain_loop(optimiser, clip, penalties, adversary):
@@ -163,7 +163,7 @@ def test_records_say_what_happened():
     records = run(small_network(), problem(), epochs=4, optimiser=SGD(0.1), schedule=steps((0.5,), 0.1),
                   validate=lambda network: float(len(network.layers)))
     assert [r.epoch for r in records] == [1, 2, 3, 4]
-    assert [r.rate for r in records] == pytest.approx([0.1, 0.1, 0.01, 0.01])
+    assert [r.learning_rate for r in records] == pytest.approx([0.1, 0.1, 0.01, 0.01])
     assert [r.validation for r in records] == [6.0] * 4
     assert all(a.seconds <= b.seconds for a, b in pairwise(records))
     assert all(r.penalty == 0 for r in records)
@@ -322,7 +322,7 @@ def test_divergence_is_said_with_epoch_layer_and_remedy(optimiser):
         run(perceptron([4, 7, 5, 3], np.random.default_rng(0)), problem(np.float32), epochs=50, optimiser=optimiser,
             schedule=constant)
     sentence = str(error.value)
-    for word in ("epoch", "layer", "dense", "learning rate", f"{optimiser.rate:g}"):
+    for word in ("epoch", "layer", "dense", "learning rate", f"{optimiser.learning_rate:g}"):
         assert word in sentence
     assert "\n" not in sentence
 

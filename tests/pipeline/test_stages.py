@@ -241,7 +241,8 @@ def test_an_interrupt_of_the_teacher(data):
 
 def test_the_words_beside_a_bar():
     network = perceptron([2, 3], np.random.default_rng(0))
-    record = SimpleNamespace(loss=0.12346, validation=0.0625, epoch=3, rate=0.1, seconds=1.23456, network=network)
+    record = SimpleNamespace(loss=0.12346, validation=0.0625, epoch=3, learning_rate=0.1, seconds=1.23456,
+                             network=network)
     assert note(record) == "loss 0.1235, validation error 6.25%"
     record.validation = None
     assert "validation" not in note(record)

@@ -17,9 +17,9 @@ class VelocityInGradient:
     def __init__(self, settings: SGD) -> None:
         self.settings = settings
 
-    def update(self, parameters: Array, gradient: Array, rate: float) -> float:
+    def update(self, parameters: Array, gradient: Array, learning_rate: float) -> float:
         """As SGDState.update, for the workspace's gradient after ``backward`` with β = μ."""
-        if self.settings.decay:
-            add(gradient, self.settings.decay, parameters)             # (T1)
-        add(parameters, -rate, gradient)                               # (T3)
-        return rate / (1 - self.settings.momentum)
+        if self.settings.weight_decay:
+            add(gradient, self.settings.weight_decay, parameters)      # (T1)
+        add(parameters, -learning_rate, gradient)                      # (T3)
+        return learning_rate / (1 - self.settings.momentum)

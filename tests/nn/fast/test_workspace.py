@@ -558,7 +558,7 @@ def test_the_velocity_in_the_gradient_is_that_of_the_plain_update(decay, momentu
     rng = np.random.default_rng(17)
     network = Network([dense_layer(5, 7, rng, dtype), Layer("relu"),
                        Layer("batch_norm", (np.ones(7, dtype), np.zeros(7, dtype))), dense_layer(7, 3, rng, dtype)])
-    optimiser = SGD(0.1, momentum, decay=decay)
+    optimiser = SGD(0.1, momentum, weight_decay=decay)
     fast, plain = Workspace(network, 6), Workspace(network, 6)
     state, plain_state = fast.begin(optimiser, separate=False), plain.begin(optimiser, separate=True)
     assert type(state) is not type(plain_state)
