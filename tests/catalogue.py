@@ -11,7 +11,7 @@ import numpy as np
 
 from npkd.cli.check import Case, Wrong
 from npkd.distillation.response import logit_matching, soft_targets
-from npkd.nn.activations import maxout, relu, sigmoid, tanh
+from npkd.nn.activations import elu, gelu, leaky_relu, maxout, relu, sigmoid, silu, tanh
 from npkd.nn.convolution import conv2d, im2col
 from npkd.nn.layers import add, dense, dropout, flatten, gate, offset, select, unflatten
 from npkd.nn.losses import cross_entropy, squared_error
@@ -125,6 +125,19 @@ OPS = [
     Case("tanh", tanh, (normal(4, 4),), wrong=(Wrong((WHOLE,), ("tanh", "x is int64", "floating-point")),)),
     Case("sigmoid", sigmoid, (3 * normal(4, 4),),
          wrong=(Wrong((WHOLE,), ("sigmoid", "x is int64", "floating-point")),)),
+    Case("leaky_relu", leaky_relu, (off_zero(4, 4),), kinks=((np.array([[0.0, 1.0], [-1.0, -0.0]]),),), wrong=(
+        Wrong((WHOLE,), ("leaky_relu", "x is int64", "floating-point")),
+        Wrong((X,), ("leaky_relu", "slope is nan", "finite number"), {"slope": float("nan")}),
+        Wrong((X,), ("leaky_relu", "slope is '0.1'", "finite number"), {"slope": "0.1"}),
+    )),
+    Case("leaky_relu, negative slope", leaky_relu, (off_zero(3, 3),), {"slope": -1.5}),
+    Case("elu", elu, (off_zero(4, 4),), wrong=(
+        Wrong((WHOLE,), ("elu", "x is int64", "floating-point")),
+        Wrong((X,), ("elu", "alpha is inf", "finite number"), {"alpha": float("inf")}),
+    )),
+    Case("elu, alpha", elu, (off_zero(3, 3),), {"alpha": 0.3}, kinks=((np.array([[0.0, 1.0], [-1.0, -0.0]]),),)),
+    Case("gelu", gelu, (normal(4, 4),), wrong=(Wrong((WHOLE,), ("gelu", "x is int64", "floating-point")),)),
+    Case("silu", silu, (2 * normal(4, 4),), wrong=(Wrong((WHOLE,), ("silu", "x is int64", "floating-point")),)),
     Case("maxout", maxout, (apart(4, 4),), {"pieces": 2}, kinks=((np.array([[1.0, 1, 0, 2]]),), (np.zeros((2, 4)),)),
          wrong=(
         Wrong((X,), ("maxout", "(4, 3)", "pieces is 2", "(N, J·pieces)"), {"pieces": 2}),

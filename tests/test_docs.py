@@ -19,7 +19,7 @@ from npkd.cli.main import COMMANDS
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"),
                key=lambda page: (int(page.name.split("-")[0]) if "-" in page.name else 0, page.name))
-TEXTS = [ROOT / "README.md", *PAGES]
+TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES]
 CODE = sorted((ROOT / "npkd").rglob("*.py"))
 REFERENCE = sorted((ROOT / "reference").rglob("*.py"))
 EVIDENCE, SOURCES = ROOT / "docs" / "8-evidence.md", ROOT / "docs" / "9-sources.md"
@@ -285,6 +285,10 @@ def test_the_proofs_exist():
     assert len(rows) > 30
     for _, claim, _, proof, _ in rows:
         assert "::" in proof or "`python -m " in proof or "`npkd " in proof, f"no proof of: {claim.strip()}"
+
+
+def test_what_contributing_names_exists():
+    assert missing_names(read(ROOT / "CONTRIBUTING.md")) == []
 
 
 def test_missing_proofs_are_seen():

@@ -27,7 +27,7 @@ from npkd import gradcheck
 from npkd.core.proximal_law import LAW
 from npkd.core.types import Array, Backward
 from npkd.core.validation import InputError
-from npkd.nn.network import OPS
+from npkd.nn.ops import OPS
 
 ROOMS: Mapping[str, tuple[str, ...]] = {
     "op": ("npkd.nn",), "loss": ("npkd.nn", "npkd.distillation"), "penalty": ("npkd.sparsity",),
@@ -106,7 +106,7 @@ def kind_of(thing: object) -> str | None:
     if not inspect.isfunction(thing):
         return None
     result = typing.get_type_hints(thing).get("return")
-    if result == tuple[Array, Backward] or thing in OPS.values():
+    if result == tuple[Array, Backward] or thing in [op.function for op in OPS.values()]:
         return "op"
     return "loss" if result == tuple[float, Array] else None
 

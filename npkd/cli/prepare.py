@@ -17,7 +17,7 @@ from npkd.data.datasets import Data, sizes
 from npkd.data.datasets import load as load_data
 from npkd.nn import cost
 from npkd.nn.fast.workspace import predict
-from npkd.nn.model import Model, input_width, same_maps
+from npkd.nn.model import Model, same_maps
 from npkd.nn.model import load as load_model
 from npkd.nn.network import Layer, Network, convolves, reads_maps
 from npkd.nn.scaling import Scaling
@@ -165,8 +165,9 @@ def countable(network: Network, goal: Target, who: str) -> None:
     if goal.kind not in ("parameters", "bytes"):
         return
     for layer in network.layers:
-        padded = layer.op in ("conv2d", "average_pool") and np.any(layer.options.get("padding", 0))
-        if padded or layer.op in ("batch_norm", "gate", "offset"):
+        linear = layer.row.weights or layer.row.homogeneous == "all"          # a maximum never takes the padding
+        padded = linear and np.any(layer.options.get("padding", 0))
+        if padded or (layer.params and not layer.row.weights):
             found = f"{layer.op} with padding" if padded else layer.op
             raise InputError(f"{who} has {found}, and {goal.kind} counts weights and biases alone; use macs or neurons")
 
@@ -189,7 +190,7 @@ def answering(model: Model, data: Data, who: str) -> Network:
         raise InputError(f"{who} has weights beyond float32; they must be finite in it")
     if not network.widths:
         raise InputError(f"{who} has no dense layer and no convolution; it needs at least one")
-    inputs, given = data.x_train.shape[1], len(model.scaling.offset) if model.scaling else input_width(network)
+    inputs, given = data.x_train.shape[1], len(model.scaling.offset) if model.scaling else cost.input_shape(network)[0]
     if given > inputs or (given < inputs and (model.scaling or network.layers[0].op != "select")):
         raise InputError(f"{who} takes {given} inputs, but {data.name} has {inputs}; they must agree")
     said = predict(network, np.zeros((1, inputs), np.float32))

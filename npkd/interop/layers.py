@@ -15,7 +15,6 @@ from npkd.data.batches import plain
 from npkd.nn.fast.workspace import predict
 from npkd.nn.model import Model
 from npkd.nn.network import Layer, Network
-from npkd.surgery.dependency import WEIGHTS
 
 APART = 32
 """How many times larger than the median the weights that read a feature may be, before it is said to have a unit of its
@@ -66,7 +65,7 @@ def taken(teacher: Teacher) -> Model:
     layers = list(model.network.layers)
     while layers and layers[0].op == "flatten":
         del layers[0]                                                 # examples come flat
-    if not any(layer.op in WEIGHTS for layer in layers):
+    if not any(layer.row.weights for layer in layers):
         raise InputError("compress: the teacher has no dense layer; its neurons are what is removed")
     network = Network(layers)
     if outputs(network) < 2:
@@ -77,7 +76,7 @@ def taken(teacher: Teacher) -> Model:
 
 def outputs(network: Network) -> int:
     """How many logits the last layer of weights makes, with what a maxout behind it leaves of them."""
-    last = max(i for i, layer in enumerate(network.layers) if layer.op in WEIGHTS)
+    last = network.weight_layers[-1]
     return int(network.widths[-1] // math.prod(layer.options["pieces"] for layer in network.layers[last:]
                                                if layer.op == "maxout"))
 
@@ -142,7 +141,7 @@ def shown(a: Array) -> str:
 def adds_inputs(network: Network) -> bool:
     """Is what the first layer of weights reads added to something behind it? It then cannot be measured in other
     units."""
-    first = next(i for i, layer in enumerate(network.layers) if layer.op in WEIGHTS)
+    first = network.weight_layers[0]
     return any(layer.back and i - layer.back <= first for i, layer in enumerate(network.layers))
 
 
@@ -183,7 +182,7 @@ def scaled(network: Network, factor: float | Array) -> Network:
     A power of two makes that exact, bit for bit (but for denormals).
     factor  one for all inputs, or of a perceptron (I,), one for each;   Raises InputError where that is beyond float32.
     """
-    k = next(i for i, layer in enumerate(network.layers) if layer.op in WEIGHTS)
+    k = network.weight_layers[0]
     w, b = network.layers[k].params
     front = network.layers[0]
     factor = np.asarray(factor, w.dtype)

@@ -1,4 +1,4 @@
-"""Activation functions: relu, tanh, sigmoid, maxout. One value in, one value out (maxout: several in); no parameters.
+"""Activation functions. One value in, one value out (maxout: several in); no parameters.
 
 Form and conventions as in layers.py. At a kink the slope is one that the convention names: relu'(0) = 0, and ties in a
 maximum go to the first. Derivations: docs/2-layers.md.
@@ -6,7 +6,10 @@ maximum go to the first. Derivations: docs/2-layers.md.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
+from scipy import special
 
 from npkd.core.types import Array, Backward
 from npkd.core.validation import InputError, floats
@@ -59,6 +62,84 @@ def sigmoid(x: Array) -> tuple[Array, Backward]:
         return (dy * y * rest,)          # (A6)
 
     return y, backward
+
+
+def leaky_relu(x: Array, *, slope: float = 0.01) -> tuple[Array, Backward]:
+    """The positive part, and a small part of the negative one.
+
+        y = max(x, 0) + slope · min(x, 0)                                             (A9)
+
+    x any shape -> y of the same shape; floats. Raises InputError unless the slope is finite. Source: Maas, Hannun & Ng
+    2013.
+    """
+    floats("leaky_relu", x=x)
+    slope = finite_number("leaky_relu", "slope", slope)
+    y = np.maximum(x, 0) + slope * np.minimum(x, 0)      # (A9)
+
+    def backward(dy: Array) -> tuple[Array, ...]:
+        return (np.where(x > 0, dy, slope * dy),)        # (A10)  slope ``slope`` at 0
+
+    return y, backward
+
+
+def elu(x: Array, *, alpha: float = 1.0) -> tuple[Array, Backward]:
+    """The exponential linear unit: x where it is positive, else an exponential that tends to −α.
+
+        y = max(x, 0) + α (exp(min(x, 0)) − 1)                                        (A11)
+
+    x any shape -> y of the same shape; floats. Raises InputError unless α is finite. Source: Clevert, Unterthiner &
+    Hochreiter 2016.
+    """
+    floats("elu", x=x)
+    alpha = finite_number("elu", "alpha", alpha)
+    y = np.maximum(x, 0) + alpha * np.expm1(np.minimum(x, 0))                # (A11)
+
+    def backward(dy: Array) -> tuple[Array, ...]:
+        return (dy * np.where(x > 0, 1, alpha * np.exp(np.minimum(x, 0))),)  # (A12)  slope α at 0
+
+    return y, backward
+
+
+def gelu(x: Array) -> tuple[Array, Backward]:
+    """x times the probability that a standard normal variable is below x, in the exact form.
+
+        y = x Φ(x),   Φ(x) = ½ erfc(−x/√2)                                            (A13)
+
+    x any shape -> y of the same shape; floats. Source: Hendrycks & Gimpel 2016.
+    """
+    floats("gelu", x=x)
+    below = (0.5 * special.erfc(-math.sqrt(0.5) * x)).astype(x.dtype)
+    y = x * below                                                            # (A13)
+
+    def backward(dy: Array) -> tuple[Array, ...]:
+        near = np.clip(x, -40, 40)       # the density beyond is 0, and the square of x may overflow
+        return (dy * (below + near * np.exp(-0.5 * near * near) / math.sqrt(2 * math.pi)),)      # (A14)
+
+    return y, backward
+
+
+def silu(x: Array) -> tuple[Array, Backward]:
+    """x times its logistic function, also called swish.
+
+        y = x σ(x),   σ(x) = 1 / (1 + exp(−x))                                        (A15)
+
+    x any shape -> y of the same shape; floats. Source: Elfwing, Uchibe & Doya 2018.
+    """
+    floats("silu", x=x)
+    s, _ = sigmoid(x)
+    y = x * s                            # (A15)
+
+    def backward(dy: Array) -> tuple[Array, ...]:
+        return (dy * s * (1 + x * (1 - s)),)     # (A16)
+
+    return y, backward
+
+
+def finite_number(who: str, name: str, value: float) -> float:
+    """The option as a Python number, which changes no dtype. Raises InputError unless it is a finite number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not math.isfinite(value):
+        raise InputError(f"{who}: {name} is {value!r}; it must be a finite number")
+    return float(value)
 
 
 def maxout(x: Array, *, pieces: int) -> tuple[Array, Backward]:

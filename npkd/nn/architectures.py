@@ -1,7 +1,4 @@
-"""Networks with a name: LeNet-5, in the form that pruning is measured on.
-
-The perceptron, whose widths are its name, stands in network.py.
-"""
+"""LeNet-5, in the form that pruning is measured on. (The perceptron stands in network.py.)"""
 
 from __future__ import annotations
 
@@ -28,15 +25,11 @@ def lenet5(
     rng: np.random.Generator, *, channels: tuple[int, int] = (20, 50), hidden: int = 500,
     shape: Sequence[int] = (28, 28, 1), classes: int = 10, dtype: Any = np.float32,
 ) -> Network:
-    """LeNet-5 as Caffe has it: two convolutions 5×5, each with a max pooling 2×2, a hidden layer with relu, the
-    outputs.
+    """LeNet-5 as in Caffe: two convolutions 5×5, each with a max pooling 2×2, a hidden layer with relu, the outputs.
 
-    channels    of the convolutions;   hidden  width of the dense layer;   shape (H, W, C) of a picture, which comes as
-                a row of H·W·C values
-    28×28 grey pixels and the default widths make 800 values behind the second pooling, 2,293,000 multiply-accumulates
-    and 430,500 weights.
-    Raises InputError for pictures too small or widths that are not positive. Source: LeCun et al. 1998, here without
-    its tables and subsampling weights, as in the pruning literature.
+    channels  of the convolutions;   hidden  width of the dense layer;   shape  (H, W, C) of a picture, given as a row
+    The defaults make 2,293,000 multiply-accumulates and 430,500 weights. Raises InputError for pictures too small or
+    widths that are not positive. Source: LeCun et al. 1998, without its tables and subsampling weights.
     """
     sides = [((n - 4) // 2 - 4) // 2 for n in shape[:2]]
     if len(shape) != 3 or min(*channels, hidden, classes, *shape, *sides) < 1:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from npkd.core.validation import InputError
-from npkd.nn.network import Network, reads_maps
+from npkd.nn.network import Network, convolves, reads_maps
 
 
 @dataclass(frozen=True)
@@ -29,15 +30,13 @@ class Cost:
 
 @dataclass(frozen=True)
 class Geometry:
-    """How the layers of weights of a network meet its widths, which are those of its dependency groups
-    (surgery/dependency.py) and the outputs.
+    """Which widths (of dependency groups, and the outputs) each layer of weights l of a network reads and makes.
 
-    columns     of layer l: through how many weights it reads each of its neurons or channels: 1 in a perceptron, kh·kw
-                in a convolution, P·Q behind flatten
-    positions   of layer l: at how many places: P·Q in a convolution, else 1
-    reads       of layer l: the number of the width that it reads: l in a chain
-    makes       of layer l: the number of the width that it makes: l + 1 in a chain; where paths are added several
-                layers make the same one
+    columns     weights through which l reads a neuron or channel: 1 in a perceptron, kh·kw in a convolution, P·Q
+                behind flatten
+    positions   places where l is computed: P·Q in a convolution, else 1
+    reads       number of the width that l reads: l in a chain
+    makes       number of the width that l makes: l + 1 in a chain; the same of several layers whose outputs are added
     fixed       numbers of the widths that cannot become smaller, beside the outputs
     """
 
@@ -67,37 +66,32 @@ def of_widths(widths: Sequence[int], itemsize: int = 4, geometry: Geometry | Non
 
 
 def of(network: Network, shape: Sequence[int] | None = None) -> Cost:
-    """Cost of a network as it stands. A convolution meets each of its weights once at every position of its output, P×Q
-    of them:
+    """Cost of a network as it stands; a convolution uses each weight once at each of its P×Q positions:
 
         macs = Σ_dense I O + Σ_conv P Q F kh kw C/G                                    (C2)
 
-    Everything else counts as parameters, not as multiply-accumulates (gates and batch norms mostly fold into weights,
-    see surgery/folding.py). ``shape``: of one example, see ``shapes``; a perceptron needs none. Raises InputError as
-    ``shapes``.
+    All else counts as parameters alone (gates and batch norms mostly fold into weights, see surgery/folding.py).
+    ``shape``: of one example, see ``shapes``; a perceptron needs none. Raises InputError as ``shapes``.
     """
     arrays = [p for layer in network.layers for p in (*layer.params, *layer.running)]
-    weights = {i: layer.params[0] for i, layer in enumerate(network.layers) if layer.op in ("dense", "conv2d")}
-    sizes = shapes(network, shape) if any(w.ndim == 4 for w in weights.values()) else []
-    macs = sum(w.size * (sizes[i + 1][0] * sizes[i + 1][1] if w.ndim == 4 else 1) for i, w in weights.items())    # (C2)
+    weights = {i: network.layers[i].params[0] for i in network.weight_layers}
+    sizes = shapes(network, shape) if convolves(network) else []
+    macs = sum(w.size * (math.prod(sizes[i + 1][:-1]) if sizes else 1) for i, w in weights.items())               # (C2)
     return Cost(macs, sum(a.size for a in arrays), sum(a.nbytes for a in arrays), sum(read(network, sizes)))
 
 
 def read(network: Network, sizes: Sequence[tuple[int, ...]]) -> list[int]:
-    """How many neurons or channels each layer of weights reads: behind flatten a channel is one, at however many
-    positions it is read."""
-    found, channel = [], np.arange(0)        # of every entry of the last axis, the number of its channel; empty: itself
+    """How many neurons or channels each layer of weights reads: behind flatten a channel at all positions is one."""
+    counts, channel = [], np.arange(0)       # of every entry of the last axis, the number of its channel; empty: itself
     for i, layer in enumerate(network.layers):
-        if layer.op in ("dense", "conv2d"):
-            found.append(len(np.unique(channel)) or layer.params[0].shape[-1] * layer.options.get("groups", 1))
+        if layer.row.weights:
+            counts.append(len(np.unique(channel)) or layer.params[0].shape[-1] * layer.settings.get("groups", 1))
             channel = np.arange(0)
-        elif layer.op == "flatten" and sizes and len(sizes[i]) == 3 and found:
+        elif layer.op == "flatten" and sizes and len(sizes[i]) == 3 and counts:
             channel = np.arange(np.prod(sizes[i])) % sizes[i][2]
-        elif layer.op == "select" and len(channel):
-            channel = channel[np.asarray(layer.options["kept"])]
-        elif layer.op == "maxout" and len(channel):
-            channel = channel[::layer.options["pieces"]]
-    return found
+        elif layer.row.entries and len(channel):
+            channel = channel[layer.row.entries(channel.shape, **layer.settings)[:, 0]]
+    return counts
 
 
 def shapes(network: Network, shape: Sequence[int] | None = None) -> list[tuple[int, ...]]:
@@ -109,20 +103,18 @@ def shapes(network: Network, shape: Sequence[int] | None = None) -> list[tuple[i
     given = input_shape(network) if shape is None else tuple(shape)
     dtype = next((p.dtype for layer in network.layers for p in layer.params), np.dtype(np.float64))
     norms = {i: replace(layer, running=(np.ones_like(layer.params[0]),) * 2)    # those of a batch of none there are not
-             for i, layer in enumerate(network.layers) if layer.op == "batch_norm"}
+             for i, layer in enumerate(network.layers) if layer.row.running}
     return [a.shape[1:] for a in network.replace(norms)(np.zeros((0, *given), dtype))[0]]
 
 
 def input_shape(network: Network) -> tuple[int, ...]:
     """The shape of one example, where the first layers tell it. Raises InputError where they do not."""
     for layer in network.layers if not reads_maps(network) else ():
-        if layer.op == "select":
-            return (int(max(layer.options["kept"])) + 1,)
-        if layer.op == "unflatten":
-            return (int(np.prod(layer.options["shape"])),)
-        if layer.params and layer.op != "conv2d":
+        if layer.row.width is not None:
+            return (layer.row.width(**layer.settings),)
+        if layer.params:
             return (layer.params[0].shape[-1],)      # dense (O, I), gate and batch norm (I,)
-        if layer.op not in ("flatten", "dropout", "relu", "tanh", "sigmoid"):
+        if layer.op != "flatten" and (layer.row.entries or layer.row.skip or not layer.row.per_neuron):
             break
     raise InputError("shapes: the network reads maps and does not say of which size; begin it with unflatten, or give "
                      "the shape of one example")

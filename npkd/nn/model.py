@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,8 +11,10 @@ import numpy as np
 from npkd.core.files import VERSION, NewPath, read_npz, write_npz
 from npkd.core.types import Array
 from npkd.core.validation import InputError, as_array, finite
+from npkd.nn.cost import input_shape
 from npkd.nn.fast.workspace import predict
-from npkd.nn.network import Layer, Network, parameters_of, reads_maps
+from npkd.nn.network import Layer, Network, reads_maps
+from npkd.nn.ops import OPS, Op
 from npkd.nn.scaling import Scaling, flat
 
 MOST_LAYERS = 10_000
@@ -84,8 +85,8 @@ def save(path: NewPath, model: Model) -> None:
     """Write a model. The same model gives the same bytes. Raises InputError where the system refuses to write."""
     layers, arrays = [], dict[str, Array]()
     for i, layer in enumerate(model.network.layers):
-        layers.append({"op": layer.op, "options": dict(layer.options), "running": len(layer.running)})
-        for name, p in zip(parameters_of(layer.op), layer.params, strict=True):
+        layers.append({"op": str(layer.op), "options": dict(layer.options), "running": len(layer.running)})
+        for name, p in zip(layer.row.params, layer.params, strict=True):
             arrays[f"{i}.{name}"] = p
         for k, r in enumerate(layer.running):
             arrays[f"{i}.running{k}"] = r
@@ -95,8 +96,8 @@ def save(path: NewPath, model: Model) -> None:
               arrays)
 
 
-def load(path: NewPath) -> Model:
-    """Read a model that ``save`` wrote.
+def load(path: NewPath, ops: Sequence[Op] = ()) -> Model:
+    """Read a model that ``save`` wrote; ``ops``: the rows of ops of one's own that it holds.
 
     Raises InputError for a file that is missing, truncated or not npkd's, for layers that this npkd does not know, and
     for arrays and options that do not follow one another. Whatever it holds, no more memory is taken than its arrays.
@@ -105,13 +106,15 @@ def load(path: NewPath) -> Model:
                               "; make one with npkd.nn.model.save(path, npkd.nn.model.Model(network)), or give "
                               "arrays to npkd.compress as they are, [(w0, b0), (w1, b1), …]")
     try:
-        layers, used = [], set[str]()
+        layers, known, used = [], {**OPS, **{op.name: op for op in ops}}, set[str]()
         if len(header["layers"]) > MOST_LAYERS:
             raise InputError(f"{len(header['layers'])} layers; at most {MOST_LAYERS} are read")
         for i, entry in enumerate(header["layers"]):
-            names = [f"{i}.{name}" for name in parameters_of(entry["op"])]
+            if entry["op"] not in known:
+                raise InputError(f"it holds the op {entry['op']!r}, none of npkd's; give its row: load(path, ops=[row])")
+            names = [f"{i}.{name}" for name in known[entry["op"]].params]
             running = [f"{i}.running{k}" for k in range(min(entry["running"], 3))]
-            layers.append(Layer(entry["op"], tuple(arrays[k] for k in names), entry["options"],
+            layers.append(Layer(known[entry["op"]], tuple(arrays[k] for k in names), entry["options"],
                                 tuple(arrays[k] for k in running)))
             used |= {*names, *running}
         network = Network(layers)
@@ -145,18 +148,16 @@ def dry_runs(network: Network, scaling: Scaling | None) -> list[tuple[Network, t
     changed, layers = {}, network.layers
     for i, layer in enumerate(layers):
         kernel = layer.params[0].shape[1:3] if layer.op == "conv2d" else layer.options.get("size", 0)
-        if layer.op == "conv2d" and layer.params[0].ndim != 4:
-            raise InputError(f"layer {i}: w has shape {layer.params[0].shape}; it must be (F, kh, kw, C)")
         if max(np.max(kernel), *(np.max(layer.options.get(name, 0)) for name in ("padding", "dilation"))) > WINDOW:
             raise InputError(f"layer {i}: {layer.op} has a kernel {kernel} and {dict(layer.options)}; at most {WINDOW} "
                              f"is read from a file")
-        if layer.op == "batch_norm" and not layer.running:            # no examples have no moments
+        if layer.row.running and not layer.running:            # no examples have no moments
             changed[i] = replace(layer, running=(np.ones_like(layer.params[0]),) * 2)
         if layer.op == "offset" and reads_maps(network):              # its maps have a size
             changed[i] = Layer("relu")
     network = network.replace(changed)
     if not reads_maps(network):
-        return [(network, (len(scaling.offset) if scaling else input_width(network),))]
+        return [(network, (len(scaling.offset),) if scaling else input_shape(network))]
     flat = next((i for i, layer in enumerate(layers) if layer.op == "flatten"), len(layers))
     front = next((p for layer in layers[:flat] for p in layer.params), None)
     if front is None:
@@ -167,16 +168,3 @@ def dry_runs(network: Network, scaling: Scaling | None) -> list[tuple[Network, t
     if behind < len(layers) and all(layer.back <= i - behind for i, layer in enumerate(layers) if i >= behind):
         parts.append((Network(network.layers[behind:]), layers[behind].params[0].shape[-1:]))
     return parts
-
-
-def input_width(network: Network) -> int:
-    """How many values a row holds that the network takes: what its first layer with parameters reads, or its ``select``
-    at least."""
-    for layer in network.layers:
-        if layer.op == "select":
-            return int(max(layer.options["kept"])) + 1
-        if layer.op == "unflatten":
-            return math.prod(layer.options["shape"])
-        if layer.params:
-            return int(layer.params[0].shape[-1])
-    raise InputError("the network has no layer with parameters")

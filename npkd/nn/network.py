@@ -6,98 +6,101 @@ layer, a penalty on activations and an ordinary loss at the logits are all the s
 
 from __future__ import annotations
 
-import inspect
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from inspect import Parameter
 from typing import Any
 
 import numpy as np
 
 from npkd.core.types import Array, Backward
 from npkd.core.validation import InputError, one_of
-from npkd.nn.activations import maxout, relu, sigmoid, tanh
-from npkd.nn.convolution import conv2d
-from npkd.nn.layers import add, dense, dropout, flatten, gate, offset, select, unflatten
-from npkd.nn.normalisation import batch_norm, moments
-from npkd.nn.pooling import average_pool, global_average_pool, max_pool
+from npkd.nn import chain
+from npkd.nn.normalisation import moments
+from npkd.nn.ops import OPS, Op
 
-OPS: Mapping[str, Callable[..., tuple[Array, Backward]]] = {
-    op.__name__: op
-    for op in (dense, relu, tanh, sigmoid, maxout, gate, select, dropout, flatten, unflatten, batch_norm,
-                               conv2d, max_pool, average_pool, global_average_pool, add, offset)
-}
-"""The ops a network may be made of, by the name under which a file stores them."""
+ACTIVATIONS = tuple(name for name, op in OPS.items() if op.activation)
+"""Names of the ops that may stand between layers of weights without parameters or options."""
 
 Gradients = list[tuple[Array, ...]]
 """For each layer the gradients of its parameters, in their order."""
-
-
-def parameters_of(op: str) -> tuple[str, ...]:
-    """Names of the parameters of an op, in order: its positional arguments after x (and skip). ``parameters_of("dense")
-    == ("w", "b")``."""
-    arguments = inspect.signature(OPS[op]).parameters.values()
-    return tuple(a.name for a in arguments if a.kind is a.POSITIONAL_OR_KEYWORD and a.name not in ("x", "skip"))
 
 
 @dataclass(frozen=True, eq=False)
 class Layer:
     """One op of a network.
 
-    op          name of the op: a key of OPS
+    op          name of the op, a key of OPS, or the row of an op of one's own (nn/ops.py)
     params      its trained arrays, in the order of its arguments: dense (w, b), gate (g,), batch_norm (gamma, beta)
     options     its static options: dropout {"rate": 0.5}, maxout {"pieces": 2}; add {"back": k}: it adds the activation
                 that stands k before its own input
-    running     batch_norm alone: mean and variance (J,) that stand in for the batch's own when the network predicts
+    running     of batch_norm: mean and variance (J,) that stand in for the batch's own when the network predicts
 
-    Raises InputError for an unknown op, a wrong number of parameters, or an option the op does not have.
+    Raises InputError for an unknown op, parameters of a wrong number or shape, or an option the op does not have.
     """
 
-    op: str
+    op: str | Op
     params: tuple[Array, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     running: tuple[Array, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.op not in OPS:
-            raise InputError(f"Layer: op is {self.op!r}; it must be one of {', '.join(OPS)}")
-        names = parameters_of(self.op)
-        if len(self.params) != len(names):
-            raise InputError(f"Layer: {self.op} got {len(self.params)} parameters; it needs {len(names)}: "
-                             f"{', '.join(names)}")
-        known = {a.name: a for a in inspect.signature(OPS[self.op]).parameters.values()
-                 if a.kind is a.KEYWORD_ONLY and a.name not in ("rng", "running")}
-        if self.op == "add":
-            known = {"back": inspect.Parameter("back", inspect.Parameter.KEYWORD_ONLY)}
-        unknown = sorted(set(self.options) - set(known))
+        if not isinstance(self.op, Op) and self.op not in OPS:
+            raise InputError(f"Layer: op is {self.op!r}; it must be one of {', '.join(OPS)}, or the row of an op of "
+                             f"your own (npkd.nn.ops.Op)")
+        row = self.row
+        if self.op is OPS.get(row.name):
+            object.__setattr__(self, "op", row.name)             # of npkd's own ops the name says all
+        if OPS.get(row.name, row) is not row:
+            raise InputError(f"Layer: the row names its op {row.name}, as one of npkd's is named; give the function "
+                             f"another name")
+        if len(self.params) != len(row.params):
+            raise InputError(f"Layer: {row} got {len(self.params)} parameters; it needs {len(row.params)}: "
+                             f"{', '.join(row.params)}")
+        shapes = [np.shape(p) for p in self.params]
+        if not row.fits(shapes):
+            got = ", ".join(f"{name} {shape}" for name, shape in zip(row.params, shapes, strict=True))
+            need = ", ".join(f"{n} ({axes.replace(' ', ', ')})" for n, axes in zip(row.params, row.shapes, strict=True))
+            raise InputError(f"Layer: {row} got {got}; it needs {need}")
+        unknown = sorted(set(self.options) - set(row.options))
         if unknown:
-            raise InputError(f"Layer: {self.op} has no option {unknown[0]!r}; it has {', '.join(known) or 'none'}")
-        missing = [name for name, a in known.items() if a.default is a.empty and name not in self.options]
-        if missing:
-            raise InputError(f"Layer: {self.op} needs the option {missing[0]!r}")
-        if len(self.running) not in ((0, 2) if self.op == "batch_norm" else (0,)):
-            raise InputError(f"Layer: {self.op} got {len(self.running)} running arrays; a batch_norm has two, mean and "
+            raise InputError(f"Layer: {row} has no option {unknown[0]!r}; it has {', '.join(row.options) or 'none'}")
+        for name, default in row.options.items():
+            if default is Parameter.empty and name not in self.options:
+                raise InputError(f"Layer: {row} needs the option {name!r}")
+        if len(self.running) not in ((0, 2) if row.running else (0,)):
+            raise InputError(f"Layer: {row} got {len(self.running)} running arrays; a batch_norm has two, mean and "
                              f"variance, others none")
-        if self.op == "add" and (not isinstance(self.back, int) or isinstance(self.back, bool) or self.back < 1):
-            raise InputError(f"Layer: add got back {self.back!r}; it must be a whole number, at least 1")
+        if row.skip and (not isinstance(self.back, int) or isinstance(self.back, bool) or self.back < 1):
+            raise InputError(f"Layer: {row} got back {self.back!r}; it must be a whole number, at least 1")
+
+    @property
+    def row(self) -> Op:
+        """The row of the op in the table."""
+        return self.op if isinstance(self.op, Op) else OPS[self.op]
 
     @property
     def back(self) -> int:
-        """Of add, how many layers before its own input the activation stands that it adds; 0 of all others."""
-        return self.options["back"] if self.op == "add" else 0
+        """Of an op with a skip (add), how many layers before its own input the second activation stands; else 0."""
+        return self.options["back"] if self.row.skip else 0
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The options that the function takes, defaults filled in."""
+        return {name: self.options.get(name, default) for name, default in self.row.options.items() if name != "back"}
 
     def forward(self, x: Array, rng: np.random.Generator | None, skip: Array | None = None) -> tuple[Array, Backward]:
-        """The op on x (N, ...), as npkd.nn describes it. With ``rng`` as in training: dropout draws from it and
-        batch_norm uses the batch's own moments.
+        """The op on x (N, ...). With ``rng`` as in training: dropout draws, batch_norm uses the batch's moments.
 
         ``skip``: of add, the earlier activation; its backward then gives two sensitivities.
         """
-        if skip is not None:
-            return add(x, skip)
-        if self.op == "dropout":
-            return dropout(x, rng=rng, **self.options)
-        if self.op == "batch_norm" and rng is None and self.running:
-            return batch_norm(x, *self.params, running=(self.running[0], self.running[1]), **self.options)
-        return OPS[self.op](x, *self.params, **self.options)
+        options, row = self.settings, self.row
+        if row.random:
+            options["rng"] = rng
+        if row.running and rng is None and self.running:
+            options["running"] = (self.running[0], self.running[1])
+        return row.function(x, *(() if skip is None else (skip,)), *self.params, **options)
 
 
 class Network:
@@ -116,11 +119,16 @@ class Network:
     def __init__(self, layers: Sequence[Layer]) -> None:
         if not layers:
             raise InputError("Network: got no layers; it needs at least one")
-        self.layers = tuple(layers)
+        self.layers, self.skips = tuple(layers), [layer.back for layer in layers]
         for i, layer in enumerate(self.layers):
             if layer.back > i:
                 raise InputError(f"Network: layer {i} adds what stands {layer.back} before its input; there are only "
                                  f"{i} activations before it")
+        trained = [(i, p) for i, layer in enumerate(self.layers) for p in layer.params]
+        for (i, p), (k, q) in itertools.combinations(trained, 2):
+            if np.shares_memory(p, q):
+                raise InputError(f"Network: layers {i} and {k} share an array, and training would give each its own; "
+                                 f"give them copies")
 
     def __call__(
         self, x: Array, rng: np.random.Generator | None = None
@@ -128,31 +136,28 @@ class Network:
         """Activations forward, sensitivities backward.
 
         x (N, ...) -> ``activations``, a list: x itself at 0, the output of layer i at i + 1; and ``backward``, which
-        takes
-        {index: sensitivity of that activation} and returns the sensitivity of x and the gradients of every layer's
-        parameters. With ``rng`` the network computes as in training (see Layer.forward).
+        takes {index: sensitivity of that activation} and returns the sensitivity of x and the gradients of every
+        layer's parameters. With ``rng`` the network computes as in training (see Layer.forward).
         """
-        activations, backwards = [x], []
-        for i, layer in enumerate(self.layers):
-            y, layer_backward = layer.forward(activations[-1], rng, activations[i - layer.back] if layer.back else None)
-            activations.append(y)
+        backwards: list[Backward] = []
+
+        def apply(i: int, x: Array, skip: Array | None) -> Array:
+            y, layer_backward = self.layers[i].forward(x, rng, skip)
             backwards.append(layer_backward)
+            return y
+
+        activations = chain.forward(x, self.skips, apply)
 
         def backward(sensitivities: Mapping[int, Array]) -> tuple[Array, Gradients]:
-            check_sensitivities(sensitivities, activations)
+            chain.check(sensitivities, activations)
             gradients: Gradients = [tuple(np.zeros_like(p) for p in layer.params) for layer in self.layers]
-            last = max(sensitivities)                       # nothing behind it is reached
-            entering = dict(sensitivities)                  # those that do not come from the layer right behind
-            d = entering[last]
-            for i in reversed(range(last)):
-                d, *dparams = backwards[i](d)
-                if back := self.layers[i].back:             # a skip is one more sensitivity at an earlier activation
-                    dskip, dparams = dparams[0], dparams[1:]
-                    entering[i - back] = entering[i - back] + dskip if i - back in entering else dskip
-                gradients[i] = tuple(dparams)
-                if i in entering:
-                    d = d + entering[i]
-            return d, gradients
+
+            def apply_back(i: int, dy: Array) -> tuple[Array, ...]:
+                parts, inputs = backwards[i](dy), 2 if self.skips[i] else 1
+                gradients[i] = parts[inputs:]
+                return parts[:inputs]
+
+            return chain.backward(sensitivities, self.skips, apply_back), gradients
 
         return activations, backward
 
@@ -165,13 +170,17 @@ class Network:
     @property
     def dense_layers(self) -> list[int]:
         """Indices of the dense layers."""
-        return [i for i, layer in enumerate(self.layers) if layer.op == "dense"]
+        return [i for i in self.weight_layers if self.layers[i].params[0].ndim == 2]
+
+    @property
+    def weight_layers(self) -> list[int]:
+        """Indices of the layers of weights, dense and conv2d: those that make new neurons of those they read."""
+        return [i for i, layer in enumerate(self.layers) if layer.row.weights]
 
     @property
     def widths(self) -> list[int]:
-        """Number of inputs, then of outputs of each layer of weights: [784, 300, 100, 10]; of LeNet-5, in channels, [1,
-        20, 50, 500, 10]."""
-        w = [layer.params[0] for layer in self.layers if layer.op in ("dense", "conv2d")]
+        """Number of inputs (channels), then of outputs of each layer of weights: [784, 300, 100, 10]."""
+        w = [self.layers[i].params[0] for i in self.weight_layers]
         return [w[0].shape[-1], *(len(a) for a in w)] if w else []
 
     def replace(self, changed: Mapping[int, Layer]) -> Network:
@@ -180,45 +189,31 @@ class Network:
 
     def astype(self, dtype: Any) -> Network:
         """A copy whose arrays have another dtype."""
-        def convert(arrays: tuple[Array, ...]) -> tuple[Array, ...]:
-            return tuple(a.astype(dtype) for a in arrays)
-        return Network([replace(layer, params=convert(layer.params), running=convert(layer.running))
-                        for layer in self.layers])
+        return self.mapped(lambda a: a.astype(dtype))
 
     def copy(self) -> Network:
         """The same network in arrays of its own."""
-        return Network([
-            replace(layer, params=tuple(p.copy() for p in layer.params), running=tuple(r.copy() for r in layer.running))
-            for layer in self.layers
-        ])
+        return self.mapped(lambda a: a.copy())
+
+    def mapped(self, change: Callable[[Array], Array]) -> Network:
+        """The network with every array changed."""
+        return Network([replace(layer, params=tuple(map(change, layer.params)),
+                                running=tuple(map(change, layer.running))) for layer in self.layers])
 
 
 def convolves(network: Network) -> bool:
     """Has the network convolutions?"""
-    return any(layer.op == "conv2d" for layer in network.layers)
+    return any(network.layers[i].params[0].ndim == 4 for i in network.weight_layers)
 
 
 def reads_maps(network: Network) -> bool:
     """Does the network read maps, without an ``unflatten`` in front that makes them of rows?"""
-    asking = ("conv2d", "max_pool", "average_pool", "global_average_pool", "dense", "flatten", "unflatten", "select")
-    return next((layer.op for layer in network.layers if layer.op in asking), "dense") in asking[:4]
+    return bool(next((layer.row.maps for layer in network.layers if layer.row.maps is not None), False))
 
 
 def at_once(network: Network, rows: int) -> int:
     """How many examples to predict at a time: ``rows``, and fewer where there are maps, which are large."""
     return min(rows, 256) if convolves(network) else rows
-
-
-def check_sensitivities(sensitivities: Mapping[int, Array], activations: Sequence[Array]) -> None:
-    """Raise InputError unless every sensitivity names an activation and has its shape."""
-    if not sensitivities:
-        raise InputError("Network: backward got no sensitivities; it needs at least one {index: array}")
-    for i, d in sensitivities.items():
-        if not 0 <= i < len(activations):
-            raise InputError(f"Network: backward got a sensitivity at {i}; activations are numbered 0 … "
-                             f"{len(activations) - 1}")
-        if d.shape != activations[i].shape:
-            raise InputError(f"Network: sensitivity {i} has shape {d.shape}; activation {i} has {activations[i].shape}")
 
 
 def dense_layer(inputs: int, outputs: int, rng: np.random.Generator, dtype: Any = np.float32) -> Layer:
@@ -234,16 +229,15 @@ def perceptron(
     """A multi-layer perceptron: dense layers with an activation between them, the last one giving logits.
 
     widths          inputs, hidden widths, outputs: [784, 300, 100, 10]
-    activation      "relu", "tanh" or "sigmoid"
+    activation      "relu" or any other op that stands between layers by itself: tanh, sigmoid, ...
     dropout_rates   one for the inputs and one behind each hidden layer, or none at all; a rate of 0 adds no layer
     Raises InputError unless there are two widths or more, all positive.
     """
     if len(widths) < 2 or min(widths) < 1:
         raise InputError(f"perceptron: widths is {list(widths)}; it needs two or more positive numbers")
-    one_of("perceptron", "activation", activation, ("relu", "tanh", "sigmoid"))
+    one_of("perceptron", "activation", activation, ACTIVATIONS)
     if dropout_rates and len(dropout_rates) != len(widths) - 1:
-        raise InputError(f"perceptron: got {len(dropout_rates)} dropout rates; {len(widths) - 1} are needed, inputs "
-                         f"first")
+        raise InputError(f"perceptron: got {len(dropout_rates)} dropout rates; {len(widths) - 1} are needed")
     layers: list[Layer] = []
     for i, (inputs, outputs) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
         if dropout_rates and dropout_rates[i]:
@@ -264,7 +258,7 @@ def observe(network: Network, activations: Sequence[Array], momentum: float = 0.
     """
     changed = {}
     for i, layer in enumerate(network.layers):
-        if layer.op == "batch_norm":
+        if layer.row.running:
             batch = moments(activations[i])
             old = layer.running or batch
             changed[i] = replace(layer, running=tuple(((1 - momentum) * r + momentum * m).astype(r.dtype)      # (B7)

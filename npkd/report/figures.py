@@ -185,7 +185,7 @@ def pixels(mean: Array, reads: Array, shape: tuple[int, int]) -> Figure:
 
 def first_weights(network: Network) -> Array:
     """The weights of the first layer that has some: (O, I) or (F, kh, kw, C)."""
-    return next(layer.params[0] for layer in network.layers if layer.op in ("dense", "conv2d"))
+    return network.layers[network.weight_layers[0]].params[0]
 
 
 def strongest(network: Network, shape: tuple[int, int], count: int = ROWS * COLUMNS) -> Array:

@@ -17,7 +17,6 @@ from npkd.nn.convolution import Grid
 from npkd.nn.fast.workspace import Workspace
 from npkd.nn.network import Layer, Network
 from npkd.sparsity.statistics import Statistics, merge
-from npkd.surgery.dependency import WEIGHTS
 
 POSITIONS = 8
 """Of a map, drawn anew for every example: neighbouring patches say much the same. What the sample costs is measured in
@@ -26,7 +25,7 @@ docs/6-layer-wise.md."""
 
 def readers(network: Network) -> list[int]:
     """Indices of the layers of weights: dense and conv2d."""
-    return [i for i, layer in enumerate(network.layers) if layer.op in WEIGHTS]
+    return network.weight_layers
 
 
 def matrix(layer: Layer) -> Array:

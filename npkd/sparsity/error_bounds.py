@@ -1,8 +1,6 @@
-"""How an error of one layer reaches the outputs: what is measured on the data, and what is bounded by Lipschitz
-constants.
+"""How an error of one layer reaches the outputs: measured on the data, and bounded by Lipschitz constants.
 
-A network is read as stages: whatever stands in front of a dense layer, and that layer. Derivation:
-docs/6-layer-wise.md.
+A network is split into stages: a dense layer with all that stands in front of it. Derivation: docs/6-layer-wise.md.
 """
 
 from __future__ import annotations
@@ -16,20 +14,20 @@ from scipy import linalg
 from npkd.core.types import Array
 from npkd.core.validation import InputError, finite, floats
 from npkd.nn.network import Layer, Network
+from npkd.nn.ops import OPS
+from npkd.surgery.folding import affine
 from npkd.surgery.removal import dependency_groups
 
 
 @dataclass(frozen=True, eq=False)
 class ErrorBounds:
-    """The errors of a student's L stages on the data, in root mean squares over the examples, and what they can do to
-    its outputs.
+    """Root-mean-square errors of a student's L stages on the data, and their bound at the outputs.
 
         E_l = ‖Z_l − Ẑ_l‖/√N,   ε_l = ‖Z_l − s_l(Z_{l−1})‖/√N                         (R1)
 
-    measured (L,)   E_l: what stage l gives in the student, from its own activations, against the teacher's Z_l; the
-                    last one is the error of the outputs
-    added (L,)      ε_l: what stage l of the student does wrong when it is fed with the teacher's activations
-    factor (L,)     Λ_l: how much longer stage l can make a difference, (R2)
+    measured (L,)   E_l: error of stage l on the student's own activations; the last one is that of the outputs
+    added (L,)      ε_l: error of stage l of the student on the teacher's activations
+    factor (L,)     Λ_l: Lipschitz constant of stage l, (R2)
 
     Errors are those of the outputs that the next stage reads.
     """
@@ -40,7 +38,7 @@ class ErrorBounds:
 
     @property
     def reach(self) -> Array:
-        """How much longer the stages behind l can make its error: Λ_{l+1} ⋯ Λ_L, (L,)."""
+        """Lipschitz constant of all stages behind l: Λ_{l+1} ⋯ Λ_L, (L,)."""
         return np.append(np.cumprod(self.factor[:0:-1])[::-1], 1.0)
 
     def terms(self, cut: int = 0) -> Array:
@@ -62,34 +60,23 @@ class ErrorBounds:
         return float(self.terms(cut).sum())
 
 
-STRETCH = {"relu": 1.0, "tanh": 1.0, "sigmoid": 0.25, "maxout": 1.0, "gate": 1.0, "batch_norm": 1.0, "dropout": 1.0,
-           "select": 1.0,
-           "flatten": 1.0, "unflatten": 1.0, "offset": 1.0}
-"""The largest slope of what may stand between dense layers; of gate and batch_norm it depends on their parameters."""
-
-
 def slopes(layer: Layer) -> Array:
-    """The largest slope of each neuron of a layer that is not dense, as the network predicts: (J,), or () where all
-    have the same.
+    """The largest slope of each neuron of a layer that is not dense, as the network predicts: (J,), or () if all agree.
 
-    relu, tanh, maxout, dropout (off), select, flatten, unflatten, offset 1;   sigmoid ¼;   gate |g_j|;   batch_norm
-    |γ_j|/√(v_j + ε), v the running variance. Raises InputError for batch_norm without running moments, which has no
-    slope until then, and for all other ops: an addition, or a map that is read at overlapping places, may stretch by
-    more than each of its parts.
+    That of the table (nn/ops.py); of gate |g_j|, of batch_norm |γ_j|/√(v_j + ε), v the running variance. Raises
+    InputError for batch_norm without running moments, and for ops without a bound: an addition, or a map that is read
+    at overlapping places, may stretch by more than each of its parts.
     """
-    if layer.op not in STRETCH:
-        known = ", ".join(STRETCH)
-        raise InputError(f"propagation: the network has {layer.op}; behind its first dense layer errors are bounded "
-                         f"for {known} alone")
-    if layer.op == "gate":
-        return np.abs(layer.params[0].astype(np.float64))
-    if layer.op == "batch_norm":
-        if not layer.running:
-            raise InputError("propagation: a batch_norm has no running moments yet; train the network before its "
-                             "errors are bounded")
-        variance = layer.running[1].astype(np.float64) + float(layer.options.get("eps", 1e-5))
-        return np.asarray(np.abs(layer.params[0]) / np.sqrt(variance))
-    return np.array(STRETCH[layer.op])
+    row, both = layer.row, affine(layer)
+    if both is not None:
+        return np.asarray(np.abs(both[0]))
+    if row.affine is not None:
+        raise InputError(f"propagation: a {row} has no running moments yet; train the network first")
+    if row.slope is None:
+        known = ", ".join(name for name, op in OPS.items() if op.slope is not None or op.affine)
+        raise InputError(f"propagation: the network has {row}; behind its first dense layer errors are bounded for "
+                         f"{known} alone")
+    return np.array(row.slope(**layer.settings) if callable(row.slope) else row.slope)
 
 
 def lipschitz(layer: Layer) -> float:
@@ -97,7 +84,7 @@ def lipschitz(layer: Layer) -> float:
 
     dense: the largest singular value of its weights; else the largest of ``slopes``. Raises InputError as those do.
     """
-    if layer.op == "dense":
+    if layer.row.weights and layer.params[0].ndim == 2:
         return spectral_norm(layer.params[0].astype(np.float64))
     return float(slopes(layer).max(initial=0.0))
 
@@ -108,14 +95,13 @@ def spectral_norm(w: Array) -> float:
 
 
 def stages(network: Network) -> list[list[Layer]]:
-    """The layers of a perceptron in pieces that end with a dense layer; what stands behind the last one is a piece of
-    its own.
+    """The layers of a perceptron in pieces that end with a dense layer; those behind the last one are a piece as well.
 
-    Raises InputError where ``slopes`` or ``dependency groups`` do.
+    Raises InputError where ``slopes`` or ``dependency_groups`` do.
     """
-    first = next((i for i, layer in enumerate(network.layers) if layer.op == "dense"), len(network.layers))
+    dense = network.dense_layers
     for i, layer in enumerate(network.layers):
-        if layer.op == "conv2d" or (i > first and layer.op != "dense"):
+        if i not in dense and (layer.row.weights or i > min(dense, default=i)):
             slopes(layer)                     # refuses what has none; what stands in front of all errors stretches none
     ends = [group.consumer + 1 for group in dependency_groups(network)]
     pieces = [list(network.layers[i:j]) for i, j in zip([0, *ends[:-1]], ends, strict=True)]
@@ -124,24 +110,24 @@ def stages(network: Network) -> list[list[Layer]]:
 
 
 def reading(stage: Sequence[Layer], width: int) -> tuple[Array, Array]:
-    """How a stage reads its ``width`` inputs: its matrix W diag c (O, J), and which of the inputs have a say (width,),
-    as bool.
+    """The matrix W diag c (O, J) of a stage, and which of its ``width`` inputs have an influence, (width,) bool.
 
         Λ = ‖W diag c‖₂,   c_j the largest slope between the inputs of neuron j and its value         (R2)
 
-    Behind maxout a neuron has several inputs, and its c is the largest of theirs. A stage without a dense layer has W =
-    I.
+    Behind maxout a neuron has several inputs, and its c is the largest of theirs; one behind a zero gate has no
+    influence all the same. A stage without a dense layer has W = I.
     """
-    c, neuron = np.ones(width), np.arange(width)
-    for layer in stage:
-        if layer.op == "maxout":
-            pieces = layer.options["pieces"]
-            c, neuron = c.reshape(-1, pieces).max(axis=1), neuron // pieces
-        elif layer.op != "dense":
-            c = c * slopes(layer)
-    matrix = stage[-1].params[0] * c if stage[-1].op == "dense" else np.diag(c)         # (R2)
-    heard: Array = np.asarray(matrix.any(axis=0))
-    return np.asarray(matrix), heard[neuron]
+    c, alone, neuron = np.ones(width), np.ones(width), np.arange(width)       # alone: of each input, along its own way
+    dense = stage[-1].row.weights
+    for layer in stage[:-1] if dense else stage:
+        slope = slopes(layer)
+        c, alone = c * slope, alone * np.broadcast_to(slope, c.shape)[neuron]
+        meeting = layer.row.entries_of((len(c),), layer.settings)             # (K, m): of what neuron k behind is made
+        c, groups = c[meeting].max(axis=1), np.empty(len(c), np.intp)
+        groups[meeting] = np.arange(len(meeting))[:, None]
+        neuron = groups[neuron]
+    matrix = stage[-1].params[0] * c if dense else np.diag(c)                 # (R2)
+    return np.asarray(matrix), np.asarray(matrix.any(axis=0))[neuron] & (alone != 0)
 
 
 def outputs(network: Network, x: Array) -> list[Array]:
@@ -187,8 +173,7 @@ def propagation(student: Network, teacher: Network, x: Array, kept: Sequence[Arr
 
 
 def against(got: Sequence[Array], given: Sequence[Array], kept: Sequence[Array] | None) -> list[Array]:
-    """The teacher's outputs ``given`` that the student's ``got`` are held against, stage by stage, by ``kept`` where it
-    says so."""
+    """The teacher's outputs ``given`` that the student's ``got`` are compared with, stage by stage."""
     if len(got) != len(given):
         raise InputError(f"propagation: the student has {len(got)} stages and the teacher {len(given)}; they must have "
                          f"equally many")
@@ -200,6 +185,5 @@ def against(got: Sequence[Array], given: Sequence[Array], kept: Sequence[Array] 
     for k, (y, z, row) in enumerate(zip(got, given, rows, strict=True)):
         if len(row) != y.shape[1] or not np.isin(row, np.arange(z.shape[1])).all():
             raise InputError(f"propagation: stage {k} of the student gives {y.shape[1]} values, held against "
-                             f"{len(row)} of the teacher's "
-                             f"{z.shape[1]}; kept must name one of these for each of the student's")
+                             f"{len(row)} of the teacher's {z.shape[1]}; kept must name one of these for each")
     return [z[:, row] for z, row in zip(given, rows, strict=True)]

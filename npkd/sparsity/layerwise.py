@@ -76,8 +76,8 @@ class Distilled:
     student       the network after removal
     layers        one report a dependency group
     removals      every neuron that was cut out, and why it could be
-    difference    largest absolute difference of the outputs that the cutting made, on the first SAMPLE examples, in the
-                  network's dtype
+    difference    largest absolute difference of the outputs that the removals made, in the teacher before anything was
+                  chosen and in the student behind the refit, on the first SAMPLE examples, in the network's dtype
     difference64  the same with both networks in float64
     """
 
@@ -122,6 +122,7 @@ def distil(
     if positions < 1:
         raise InputError(f"distil: positions is {positions}; it must be at least 1")
     given = [group.width for group in dependency_groups(teacher)]
+    original = teacher
     teacher, found = remove(teacher, inputs=inputs)  # copies enter a solution together: they would crowd out others
     groups, layers = dependency_groups(teacher), readers(teacher)
     plain = dict(zip(layers, collect_statistics(teacher, teacher, batches, layers, positions), strict=True))
@@ -153,8 +154,10 @@ def distil(
         c, error = chosen[k], left / there if there else 0.0
         reports.append(LayerReport(k, len(c.kept), group.width, c.lam, c.lambda_max, c.gap, c.proved, c.error, error,
                                    curve))
-    return Distilled(smaller, reports, found + renumbered(removals, found, given), difference(student, smaller, sample),
-                     difference(student.astype(np.float64), smaller.astype(np.float64), sample.astype(np.float64)))
+    single, double = (max(difference(one.astype(d), other.astype(d), sample.astype(d)) for one, other in
+                          # of both removals
+                          ((original, teacher), (student, smaller))) for d in (sample.dtype, np.float64))
+    return Distilled(smaller, reports, found + renumbered(removals, found, given), single, double)
 
 
 def outputs_read(network: Network, i: int, groups: Sequence[DependencyGroup], chosen: Mapping[int, Choice]) -> Array:

@@ -1,5 +1,4 @@
-"""Folding: what only scales or shifts each channel goes into the weights beside it, exactly; and layers are put in and
-taken out.
+"""Gates and batch norms multiplied into the weights beside them, exactly; and layers put in and taken out.
 
 The folded network predicts what it predicted, up to rounding. In training it would not be the same: a batch norm there
 uses the moments of the batch, and a gate is what a penalty acts on. Derivation: docs/7-surgery.md.
@@ -14,52 +13,46 @@ import numpy as np
 from npkd.core.types import Array
 from npkd.nn.network import Layer, Network
 
-LINEAR = ("dropout", "average_pool", "global_average_pool", "flatten", "select")
-"""Ops that a factor of each channel may pass: f(g x) = g f(x)."""
-
-INCREASING = (*LINEAR, "relu", "max_pool")
-"""Ops that a factor of each channel may pass unless it is negative."""
-
 
 def inserted(network: Network, at: int, layer: Layer) -> Network:
-    """The network with a layer in front of layer ``at``: all that read activation ``at`` read what the new layer makes
-    of it."""
+    """The network with a new layer in front of layer ``at``: all readers of activation ``at`` read its output."""
     layers = list(network.layers)
     for i in range(at, len(layers)):
         if layers[i].back and i - layers[i].back < at:
-            layers[i] = Layer("add", options={"back": layers[i].back + 1})         # the path around is one layer longer
+            layers[i] = longer(layers[i], 1)
     return Network([*layers[:at], layer, *layers[at:]])
 
 
 def without(network: Network, at: int) -> Network:
-    """The network without layer ``at``: all that read what it made read what it took."""
+    """The network without layer ``at``: all readers of its output read its input."""
     layers = list(network.layers)
     for i in range(at + 1, len(layers)):
         if layers[i].back and i - layers[i].back <= at:
-            layers[i] = Layer("add", options={"back": layers[i].back - 1})        # the path around is one layer shorter
+            layers[i] = longer(layers[i], -1)
     return Network([*layers[:at], *layers[at + 1:]])
 
 
+def longer(layer: Layer, by: int) -> Layer:
+    """A layer with a skip whose path around is ``by`` layers longer."""
+    return replace(layer, options={**layer.options, "back": layer.back + by})
+
+
 def skipped(network: Network) -> set[int]:
-    """The activations that an addition reads over the heads of other layers."""
+    """The activations that a later addition reads."""
     return {i - layer.back for i, layer in enumerate(network.layers) if layer.back}
 
 
 def affine(layer: Layer) -> tuple[Array, Array] | None:
-    """What a gate, or a batch norm with running moments, is when the network predicts: x ↦ s x + t, (J,) each, float64;
-    None of others.
+    """(s, t), (J,) each, float64, of a layer that is x ↦ s x + t when the network predicts: a gate, a batch norm with
+    running moments (U6).
 
-        gate s = g, t = 0;   batch norm s = γ / √(v + ε), t = β − s m                 (U6)
+    None of all other layers, and of a batch norm that has none yet.
     """
-    if layer.op == "gate":
-        g = layer.params[0].astype(np.float64)
-        return g, np.zeros_like(g)
-    if layer.op == "batch_norm" and layer.running:
-        (gamma, beta), (mean,
-                        variance) = ([a.astype(np.float64) for a in arrays] for arrays in (layer.params, layer.running))
-        s = gamma / np.sqrt(variance + layer.options.get("eps", 1e-5))                # (U6)
-        return s, beta - s * mean                                                     # (U6)
-    return None
+    row = layer.row
+    if row.affine is None or (row.running and not layer.running):
+        return None
+    params, running = ([a.astype(np.float64) for a in arrays] for arrays in (layer.params, layer.running))
+    return row.affine(*params, **layer.settings, **({"running": running} if row.running else {}))
 
 
 def fold(network: Network) -> Network:
@@ -84,9 +77,8 @@ def into_maker(network: Network, at: int) -> Network | None:
     both, maker = affine(network.layers[at]), at - 1
     while maker > 0 and network.layers[maker].op == "offset":
         maker -= 1
-    if both is None or maker < 0 or network.layers[maker].op not in ("dense", "conv2d"):
-        return None
-    if skipped(network) & set(range(maker + 1, at + 1)):
+    between = set(range(maker + 1, at + 1))
+    if both is None or maker < 0 or not network.layers[maker].row.weights or skipped(network) & between:
         return None
     s, t = both
     w, b = network.layers[maker].params
@@ -106,15 +98,15 @@ def into_reader(network: Network, at: int) -> Network | None:
     if network.layers[at].op != "gate":
         return None
     g = network.layers[at].params[0]
-    passed, reader = INCREASING if (g >= 0).all() else LINEAR, at + 1
-    while reader < len(network.layers) and network.layers[reader].op in passed:
+    passed, reader = ("all", "positive") if (g >= 0).all() else ("all",), at + 1
+    while reader < len(network.layers) and network.layers[reader].row.homogeneous in passed:
         if network.layers[reader].op == "select":
             g = g[np.asarray(network.layers[reader].options["kept"]) % len(g)]  # behind flatten: position · C + channel
         reader += 1
     if reader == len(network.layers) or skipped(network) & set(range(at + 1, reader + 1)):
         return None
     layer = network.layers[reader]
-    if layer.op not in ("dense", "conv2d") or layer.options.get("groups", 1) != 1:
+    if not layer.row.weights or layer.settings.get("groups", 1) != 1:
         return None
     w, b = layer.params
     scaled = (w * np.resize(g, w.shape[-1])).astype(w.dtype)                        # (U8)  behind flatten over and over

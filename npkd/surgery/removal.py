@@ -1,8 +1,7 @@
 """Exact removal: neurons and channels that provably change nothing are cut out of a network, with a record of each.
 
-    dead        nobody who is heard at the output reads it
-    constant    its value does not depend on the input: what it adds goes into biases, or where it met a padding into a
-                map
+    dead        no path of nonzero weights leads from it to the output
+    constant    its value does not depend on the input: what it adds goes into biases, or, behind a padding, into a map
     duplicate   it computes what another one computes: the other takes over its outgoing weights
 
 The network computes the same function of every input afterwards, up to rounding. Which numbers are one neuron:
@@ -11,7 +10,7 @@ dependency.py. Derivation: docs/7-surgery.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,24 +19,23 @@ from npkd.core.types import Array
 from npkd.core.validation import InputError
 from npkd.nn.cost import shapes
 from npkd.nn.fast.workspace import predict
-from npkd.nn.network import Layer, Network
-from npkd.surgery.dependency import PER_NEURON, WEIGHTS, DependencyGroup, dependency_groups
+from npkd.nn.network import Layer, Network, convolves
+from npkd.surgery.dependency import DependencyGroup, dependency_groups
 from npkd.surgery.folding import inserted, skipped
 from npkd.surgery.redundancy import constants, contribution, duplicates, heard, ranks
 
-__all__ = ["PER_NEURON", "DependencyGroup", "Removal", "difference", "dependency_groups", "keep", "remove"]
+__all__ = ["DependencyGroup", "Removal", "difference", "dependency_groups", "keep", "remove"]
 
 
 @dataclass(frozen=True)
 class Removal:
-    """What was removed and where it went.
+    """Record of one removed neuron.
 
-    dependency group    0: an input; k: a neuron or channel of dependency group k, see streams.Junction
+    group       number of its dependency group (0: the inputs), see dependency.py
     neuron      its number before any removal
     reason      "dead", "constant" or "duplicate"
     into        of a duplicate, the number of the neuron that took over
-    position    None: the whole neuron; else that position alone of the channel, on the flattened map, of which a dense
-                layer read no more
+    position    None: the whole neuron; else only that position of the channel's flattened map
     """
 
     group: int
@@ -48,10 +46,9 @@ class Removal:
 
 
 def keep(network: Network, group: DependencyGroup, kept: Array) -> Network:
-    """The network with the neurons ``kept`` of a dependency group alone, ascending numbers; those cut out are simply
-    gone.
+    """The network with only the neurons ``kept`` of a dependency group, ascending numbers; nothing replaces the others.
 
-    Raises InputError for other numbers, and where the dependency group is fixed.
+    Raises InputError for other numbers, and where the group is fixed.
     """
     kept = np.asarray(kept, np.intp)
     if not len(kept) or (np.diff(kept) < 1).any() or kept[0] < 0 or kept[-1] >= group.width:
@@ -61,23 +58,20 @@ def keep(network: Network, group: DependencyGroup, kept: Array) -> Network:
         return network
     if group.fixed:
         raise InputError(f"keep: dependency group {group.number} is fixed (it reaches the output, or is tied to the "
-                         f"inputs); "
-                         f"all its neurons must stay")
+                         f"inputs); all its neurons must stay")
     stays = np.zeros(group.width, bool)
     stays[kept] = True
     return thinned(network, {a: stays[unit] for a, unit in group.units.items()})
 
 
 def thinned(network: Network, left: Mapping[int, Array]) -> Network:
-    """The network with those entries alone of the last axes of activations that ``left`` marks, {activation: (J,)
-    bool}.
+    """The network with only the entries of activations' last axes that ``left`` marks, {activation: (J,) bool}.
 
-    The first of the activations is made without the others by the layer that makes it, if that is one of weights or a
-    ``select``; else a new ``select`` stands there.
+    Where the first of these activations is not made by a layer of weights or a ``select``, a new ``select`` is put in.
     """
     smaller = Network([cut(layer, left.get(i), left.get(i + 1)) for i, layer in enumerate(network.layers)])
     start = min(left)
-    if start and network.layers[start - 1].op in (*WEIGHTS, "select"):
+    if start and (network.layers[start - 1].row.weights or network.layers[start - 1].op == "select"):
         return smaller
     at = next(i for i in range(start, len(network.layers)) if network.layers[i].op != "dropout")
     return inserted(smaller, at, Layer("select", options={"kept": np.flatnonzero(left[start]).tolist()}))
@@ -86,7 +80,7 @@ def thinned(network: Network, left: Mapping[int, Array]) -> Network:
 def cut(layer: Layer, read: Array | None, made: Array | None) -> Layer:
     """A layer for fewer entries of what it reads and of what it makes: bool arrays, None where all stay."""
     params, options = layer.params, dict(layer.options)
-    if layer.op in WEIGHTS:
+    if layer.row.weights:
         w, b = params
         w = w if read is None else w[..., read]
         w, b = (w, b) if made is None else (w[made], b[made])
@@ -103,10 +97,10 @@ def cut(layer: Layer, read: Array | None, made: Array | None) -> Layer:
                    running=tuple(r[made] for r in layer.running))
 
 
-def once(network: Network, number: int, shape: Sequence[int] | None = None) -> tuple[Network,
-                                                                                     list[tuple[int, str, int | None]]]:
-    """One look at one dependency group: the network without what can go, and (neuron, reason, into) for each that
-    went."""
+def once(
+    network: Network, number: int, shape: Sequence[int] | None = None
+) -> tuple[Network, list[tuple[int, str, int | None]]]:
+    """One pass over one dependency group: the network without what can go; (neuron, reason, into) of each."""
     groups = dependency_groups(network, shape)
     group = groups[number]
     if group.fixed:
@@ -136,8 +130,7 @@ def once(network: Network, number: int, shape: Sequence[int] | None = None) -> t
 def handed_over(
     network: Network, group: DependencyGroup, constant: Array, merged: Mapping[int, int], shape: Sequence[int] | None
 ) -> tuple[Network, dict[int, Array]]:
-    """The network in which nobody reads the ``constant`` (J,) and the ``merged`` {neuron: who takes over} of a
-    dependency group any more.
+    """The network in which no layer reads a group's ``constant`` (J,) and ``merged`` {neuron: its duplicate} neurons.
 
         b' = b + Σ_{j constant} w_:j h_j                                              (U1)
         w'_:i = w_:i + w_:j                                                           (U2)
@@ -145,8 +138,7 @@ def handed_over(
 
     Also returns the maps of (U3) for which no offset is there yet, {consumer: (P, Q, F)}.
     """
-    changed: dict[int, Layer] = {}
-    maps: dict[int, Array] = {}
+    changed, maps = dict[int, Layer](), dict[int, Array]()
     if not (constant.any() or merged):
         return network, maps
     exact = network.astype(np.float64)
@@ -160,35 +152,34 @@ def handed_over(
             if (part == part.reshape(-1, len(b))[0]).all():
                 b += part.reshape(-1, len(b))[0]                          # (U1)
             elif i + 1 < len(network.layers) and network.layers[i + 1].op == "offset" and i + 1 not in skipped(network):
-                m = exact.layers[i + 1].params[0] + part                  # (U3)
-                changed[i + 1] = replace(network.layers[i + 1],
-                                         params=(m.astype(network.layers[i + 1].params[0].dtype),))
+                old, m = network.layers[i + 1], exact.layers[i + 1].params[0] + part      # (U3)
+                changed[i + 1] = replace(old, params=(m.astype(old.params[0].dtype),))
             else:
                 maps[i] = part.astype(network.layers[i].params[0].dtype)  # (U3)
         for j, into in merged.items():
             w[..., entries[into]] += w[..., entries[j]]                   # (U2)
             w[..., entries[j]] = 0
-        old = network.layers[i].params
-        changed[i] = replace(network.layers[i], params=(w.astype(old[0].dtype), b.astype(old[1].dtype)))
+        old = network.layers[i]
+        changed[i] = replace(old, params=(w.astype(old.params[0].dtype), b.astype(old.params[1].dtype)))
     return network.replace(changed), maps
 
 
-def trimmed(network: Network, number: int, nth: int,
-            shape: Sequence[int] | None = None) -> tuple[Network, list[tuple[int, int]]]:
-    """The network without those positions of a dependency group's channels that its ``nth`` consumer, a dense layer
-    behind flatten, does not read.
+def trimmed(
+    network: Network, number: int, nth: int, shape: Sequence[int] | None = None
+) -> tuple[Network, list[tuple[int, int]]]:
+    """The network without the positions of a group's channels that its ``nth`` consumer, dense behind flatten, ignores.
 
-    A ``select`` behind the flatten leaves them out. Also returns (channel, position) for each. What an addition reads
-    too is left as it is.
+    A ``select`` behind the flatten leaves them out. Also returns (channel, position) for each. Activations that an
+    addition reads too stay as they are.
     """
     group = dependency_groups(network, shape)[number]
     at = reader = group.consumers[nth]
     unit, w = group.units[reader], network.layers[reader].params[0]
     stays = np.asarray(w.any(axis=tuple(range(w.ndim - 1))))
     stays[0] = stays[0] or not stays.any()
-    if group.fixed or network.layers[reader].op != "dense" or len(unit) == group.width or stays.all():
+    if group.fixed or not convolves(network) or w.ndim != 2 or len(unit) == group.width or stays.all():
         return network, []
-    while network.layers[at - 1].op in ("relu", "tanh", "sigmoid", "dropout", "gate", "batch_norm", "offset"):
+    while (row := network.layers[at - 1].row).per_neuron and not (row.entries or row.maps or row.skip):
         at -= 1
     if skipped(network) & set(range(at, reader + 1)):
         return network, []
@@ -198,33 +189,30 @@ def trimmed(network: Network, number: int, nth: int,
     return thinned(network, dict.fromkeys(range(at, reader + 1), stays)), gone
 
 
-def remove(network: Network, *, inputs: bool = True, shape: Sequence[int] | None = None) -> tuple[Network,
-                                                                                                  list[Removal]]:
-    """Every neuron and channel, and with ``inputs`` every input, that provably changes nothing is removed, again and
-    again until none is left.
+def remove(
+    network: Network, *, inputs: bool = True, shape: Sequence[int] | None = None
+) -> tuple[Network, list[Removal]]:
+    """The network without all neurons, channels and (with ``inputs``) inputs that provably change nothing.
 
     Returns the smaller network and a record of each removal. A ``select`` layer in front takes whole inputs where some
     are not read, one behind flatten whole maps where some positions are not read. ``shape``: of one example, where the
     network does not tell it (see cost.shapes).
-    Raises InputError for networks that ``dependency groups`` does not know, and where a batch norm has no running
-    moments.
+    Raises InputError as ``dependency_groups``, and where a batch norm has no running moments.
     """
-    if any(layer.op == "batch_norm" and not layer.running for layer in network.layers):
-        raise InputError("surgery: a batch_norm has no running moments yet; train the network before neurons are "
-                         "removed")
+    if any(layer.row.running and not layer.running for layer in network.layers):
+        raise InputError("surgery: a batch_norm has no running moments yet; train the network before removing neurons")
     first = dependency_groups(network, shape)
     names = [np.arange(group.width) for group in first]
-    records: list[Removal] = []
-    found = True
-    while found:
-        found = False
+    records, again = list[Removal](), True
+    while again:
+        again = False
         for k in range(0 if inputs else 1, len(names)):          # front to back: what is constant makes others constant
             before = network
             network, gone = once(network, k, shape)
             for j, reason, into in gone:
                 records.append(Removal(k, int(names[k][j]), reason, None if into is None else int(names[k][into])))
             names[k] = np.delete(names[k], [j for j, _, _ in gone])
-            found = found or network is not before                  # the last of a layer stays, but may be read no more
+            again = again or network is not before                  # the last of a layer stays, but may be read no more
     for k, group in enumerate(first):
         for nth in range(len(group.consumers)):
             network, unread = trimmed(network, k, nth, shape)
@@ -234,9 +222,5 @@ def remove(network: Network, *, inputs: bool = True, shape: Sequence[int] | None
 
 def difference(one: Network, other: Network, x: Array) -> float:
     """The largest absolute difference between the outputs of two networks on x (N, ...)."""
-    return max(_parts(one, other, x), default=0.0)
-
-
-def _parts(one: Network, other: Network, x: Array, rows: int = 4096) -> Iterator[float]:
-    for i in range(0, len(x), rows):
-        yield float(np.abs(predict(one, x[i:i + rows]) - predict(other, x[i:i + rows])).max())
+    parts = (x[i:i + 4096] for i in range(0, len(x), 4096))
+    return max((float(np.abs(predict(one, part) - predict(other, part)).max()) for part in parts), default=0.0)

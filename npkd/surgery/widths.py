@@ -1,4 +1,4 @@
-"""Sizes: what a network costs as a function of how many neurons or channels each of its dependency groups has.
+"""Cost of a network as a function of the widths of its dependency groups.
 
 A budget is shared over these numbers. In a chain every layer of weights reads one of them and makes the next; where
 paths are added, several layers make, or read, the same one.
@@ -13,29 +13,26 @@ import numpy as np
 from npkd.core.validation import InputError
 from npkd.nn.cost import Geometry, shapes
 from npkd.nn.network import Network, convolves
-from npkd.surgery.dependency import WEIGHTS, dependency_groups
+from npkd.surgery.dependency import dependency_groups
 
 
 def widths_of(network: Network, shape: Sequence[int] | None = None) -> list[int]:
-    """How many neurons or channels each dependency group has, inputs first, and the outputs: in a chain
-    ``network.widths``.
+    """Widths of the dependency groups, inputs first, and the number of outputs: in a chain ``network.widths``.
 
-    ``shape``: of one example, where the network does not tell it. Raises InputError as ``dependency groups``.
+    ``shape``: of one example, where the network does not tell it. Raises InputError as ``dependency_groups``.
     """
     return [*(group.width for group in dependency_groups(network, shape)), network.widths[-1]]
 
 
 def geometry(network: Network, shape: Sequence[int] | None = None) -> Geometry | None:
-    """How the layers of weights meet the widths of the dependency groups; None of a plain perceptron. The inputs of a
-    convolution all stay.
+    """Which widths each layer of weights reads and makes; None of a plain perceptron. Inputs of convolutions all stay.
 
     ``shape``: of one example, where the network does not tell it.
-    Raises InputError as ``dependency groups``, and for networks whose cost does not follow from one width a dependency
-    group: with several outputs to a neuron (maxout, an addition behind a flatten), or neurons that are read through
-    different numbers of weights.
+    Raises InputError as ``dependency_groups``, and where the cost does not follow from one width a group: with several
+    outputs to a neuron (maxout, an addition behind a flatten), or neurons read through different numbers of weights.
     """
     groups, sizes = dependency_groups(network, shape), shapes(network, shape)
-    layers = [i for i, layer in enumerate(network.layers) if layer.op in WEIGHTS]
+    layers = network.weight_layers
     reads = [next(k for k, group in enumerate(groups) if i in group.consumers) for i in layers]
     makes = [next((k for k, group in enumerate(groups) if i in group.producers), len(groups)) for i in layers]
     columns = []
@@ -45,9 +42,8 @@ def geometry(network: Network, shape: Sequence[int] | None = None) -> Geometry |
             rows = np.bincount(groups[made].units[i + 1], minlength=groups[made].width)
         if (seen != seen[0]).any() or (rows != 1).any():
             raise InputError("cost: some of the network's neurons are read or made through more weights than others (a "
-                             "select or an addition "
-                             "behind a flatten, an unflatten between layers, maxout); sizes do not follow from widths "
-                             "then")
+                             "select or an addition behind a flatten, an unflatten between layers, maxout); sizes do "
+                             "not follow from widths then")
         columns.append(network.layers[i].params[0][0].size // groups[read].width)
     fixed = tuple(group.number for group in groups if group.fixed or (convolves(network) and not group.number))
     chain = list(range(len(layers)))

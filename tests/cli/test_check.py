@@ -24,8 +24,8 @@ from npkd.nn import activations, convolution, layers, pooling
 from npkd.nn.activations import maxout
 from npkd.nn.layers import dense
 from npkd.nn.losses import cross_entropy, log_softmax, squared_error
-from npkd.nn.network import OPS
 from npkd.nn.normalisation import batch_norm, moments
+from npkd.nn.ops import OPS
 from npkd.sparsity import penalties
 from tests.catalogue import CASES
 

@@ -35,8 +35,8 @@ def test_of_equals_counting(widths, double):
 
 def test_other_layers_count_as_parameters():
     rng = np.random.default_rng(1)
-    hidden = [Layer("gate", (np.ones(6, np.float32),)),
-              Layer("batch_norm", (np.ones(6, np.float32),) * 2, {}, (np.ones(6, np.float32),) * 2),
+    ones = np.ones((5, 6), np.float32)
+    hidden = [Layer("gate", (ones[0],)), Layer("batch_norm", tuple(ones[1:3]), {}, tuple(ones[3:])),
               Layer("maxout", options={"pieces": 2})]
     first, last = perceptron([4, 6], rng).layers[0], perceptron([3, 2], rng).layers[0]
     network = Network([Layer("select", options={"kept": [0, 2, 3, 5]}), first, *hidden, last])
@@ -102,7 +102,7 @@ def test_a_convolution_by_counting_its_windows(size, kernel, stride, padding, di
     """Every weight is used once in every window that lies on the padded map."""
     rows, columns = ([at for at in range(0, n + 2 * padding, stride) if at + dilation * (k - 1) < n + 2 * padding]
                      for n, k in zip(size, kernel, strict=True))
-    norm = [Layer("batch_norm", (np.ones(2, np.float32),) * 2)] if batch else []
+    norm = [Layer("batch_norm", tuple(np.ones((2, 2), np.float32)))] if batch else []
     options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     layers = [conv(4, *kernel, 2 // groups, **options), Layer("global_average_pool"), dense(3, 4)]
     network = Network([*norm, *layers])

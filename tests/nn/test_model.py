@@ -10,9 +10,11 @@ import pytest
 
 from npkd.core.files import VERSION, write_npz
 from npkd.core.validation import InputError
-from npkd.nn.model import Model, input_width, load, save
+from npkd.nn.cost import input_shape
+from npkd.nn.model import Model, load, save
 from npkd.nn.model import load as load_model
-from npkd.nn.network import OPS, Layer, Network, perceptron
+from npkd.nn.network import ACTIVATIONS, Layer, Network, perceptron
+from npkd.nn.ops import OPS
 from npkd.nn.scaling import Scaling
 
 RNG = np.random.default_rng(0)
@@ -31,7 +33,7 @@ def everything(dtype=np.float32):
         Layer("relu"), Layer("maxout", options={"pieces": 2}), Layer("gate", (normal(3),)),
         Layer("dense", (normal(4, 3), normal(4))),
         Layer("tanh"), Layer("batch_norm", (normal(4), normal(4))), Layer("dense", (normal(2, 4), normal(2))),
-        Layer("sigmoid"),
+        *map(Layer, ACTIVATIONS),
     ]
     return Network(layers).astype(dtype)
 
@@ -356,7 +358,7 @@ def test_what_json_has_no_word_for(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_input_width():
-    assert input_width(perceptron([7, 2], RNG)) == 7
-    assert input_width(everything()) == 5
+def test_input_shape():
+    assert input_shape(perceptron([7, 2], RNG)) == (7,)
+    assert input_shape(everything()) == (5,)
     assert load_model.__doc__

@@ -7,8 +7,9 @@ import reference.definitions.nn.normalisation
 from npkd import gradcheck
 from npkd.cli.check import definition_of
 from npkd.core.validation import InputError
-from npkd.nn.network import OPS, Layer, Network, dense_layer, observe, parameters_of, perceptron
+from npkd.nn.network import ACTIVATIONS, Layer, Network, dense_layer, observe, perceptron
 from npkd.nn.normalisation import moments
+from npkd.nn.ops import OPS
 
 
 def network_of_everything(rng):
@@ -61,7 +62,9 @@ both = pytest.mark.parametrize("make", NETWORKS)
 
 
 def test_the_networks_have_every_op():
-    assert {layer.op for make in NETWORKS for layer in make(np.random.default_rng(0)).layers} == set(OPS)
+    """But for activations, one of which is like another here."""
+    assert {layer.op for make in NETWORKS
+            for layer in make(np.random.default_rng(0)).layers} | set(ACTIVATIONS) == set(OPS)
 
 
 def naive(network, x, seed):
@@ -71,13 +74,13 @@ def naive(network, x, seed):
     for i, layer in enumerate(network.layers):
         options = dict(layer.options)
         if layer.op == "add":
-            activations.append(definition_of(OPS["add"])(activations[i], activations[i - options["back"]]))
+            activations.append(definition_of(OPS["add"].function)(activations[i], activations[i - options["back"]]))
             continue
         if layer.op == "dropout":
             options["rng"] = rng
         if layer.op == "batch_norm" and seed is None:
             options["running"] = layer.running
-        activations.append(definition_of(OPS[layer.op])(activations[-1], *layer.params, **options))
+        activations.append(definition_of(OPS[layer.op].function)(activations[-1], *layer.params, **options))
     return activations
 
 
@@ -251,10 +254,10 @@ def test_widths_parameters_and_copies():
     assert network.widths == [6, 4, 6, 3, 4, 2]
     assert network.dense_layers == [1, 5, 8, 11, 13]
     assert Network([Layer("relu")]).widths == []
-    assert parameters_of("dense") == ("w", "b")
-    assert parameters_of("batch_norm") == ("gamma", "beta")
-    assert parameters_of("dropout") == parameters_of("add") == ()
-    assert parameters_of("conv2d") == ("w", "b")
+    assert OPS["dense"].params == ("w", "b")
+    assert OPS["batch_norm"].params == ("gamma", "beta")
+    assert OPS["dropout"].params == OPS["add"].params == ()
+    assert OPS["conv2d"].params == ("w", "b")
     copy = network.copy()
     single = network.astype(np.float32)
     for a, b, c in zip(network.layers, copy.layers, single.layers, strict=True):

@@ -118,7 +118,7 @@ def test_what_is_measured_is_the_definition(seed, ops, tail):
             probes = rng.standard_normal((40, len(heard)))
             heard = np.array([any(np.abs(rest(probes)[0][-1] - rest(probes + a * np.eye(len(heard))[j])[0][-1]).max()
                                   > 1e-9
-                                  for a in (3, 30)) for j in range(len(heard))])
+                                  for a in (-1e5, -30, -3, 3, 30, 1e5)) for j in range(len(heard))])
         assert found.measured[k] == pytest.approx(rms(own[end][:, heard], given_by[end][:, heard]), rel=1e-9, abs=1e-13)
         assert found.added[k] == pytest.approx(rms(alone[:, heard], given_by[end][:, heard]), rel=1e-9, abs=1e-13)
 
@@ -241,8 +241,8 @@ def test_networks_without_a_bound():
     maps = lenet5(np.random.default_rng(0), channels=(2, 2), hidden=5)
     with pytest.raises(InputError, match="the network has conv2d"):
         propagation(maps, maps, np.ones((2, 784), np.float32))
-    one = Layer("dense", (np.eye(2), np.ones(2)))
-    residual = Network([one, Layer("relu"), Layer("add", options={"back": 1}), one])
+    one, other = (Layer("dense", (np.eye(2), np.ones(2))) for _ in range(2))
+    residual = Network([one, Layer("relu"), Layer("add", options={"back": 1}), other])
     with pytest.raises(InputError,
                        match="the network has add; behind its first dense layer errors are bounded for relu, tanh, "):
         propagation(residual, residual, np.ones((2, 2)))
@@ -264,15 +264,16 @@ def test_of_a_dense_layer_without_weights_it_is_zero():
 
 
 def test_behind_maxout_the_larger_slope_of_the_pieces_counts():
-    """dense, gate, maxout, dense: c_j = max over the pieces, attained by moving the piece that wins."""
+    """gate, maxout, dense: c_j = max over the pieces, attained by moving the piece that wins; a shut input has no
+    say."""
     w = np.array([[3.0, 0.0], [0.0, 1.0]])
     layers = [Layer("gate", (np.array([0.5, -2.0, 1.0, 0.0]),)), Layer("maxout", options={"pieces": 2}),
               Layer("dense", (w, np.zeros(2)))]
     matrix, heard = module.reading(layers, 4)
     np.testing.assert_allclose(matrix, [[6, 0], [0, 1]])
-    assert heard.tolist() == [True] * 4
+    assert heard.tolist() == [True, True, True, False]
     assert module.reading([*layers[:-1], Layer("dense", (w * [0, 1], np.zeros(2)))], 4)[1].tolist() == [False, False,
-                                                                                                        True, True]
+                                                                                                        True, False]
 
 
 # ---- with layer-wise distillation
@@ -371,6 +372,16 @@ def test_inputs_that_are_selected_or_flattened():
     assert found.added[1] <= 1e-13
 
 
+def test_an_input_that_a_gate_shuts_is_not_heard_through_maxout():
+    """Neuron 1 is shut in front of a maxout: a student that has another one there errs by nothing."""
+    gate, maxout = Layer("gate", (np.array([1.0, 0.0]),)), Layer("maxout", options={"pieces": 2})
+    first, last = Layer("dense", (np.eye(2), np.zeros(2))), Layer("dense", (np.ones((1, 1)), np.zeros(1)))
+    teacher = Network([first, gate, maxout, last])
+    student = teacher.replace({0: Layer("dense", (np.array([[1.0, 0.0], [5.0, 7.0]]), np.array([0.0, 3.0])))})
+    found = propagation(student, teacher, np.random.default_rng(0).standard_normal((6, 2)))
+    assert found.measured.tolist() == found.added.tolist() == [0.0, 0.0]
+
+
 @pytest.mark.parametrize(("changed", "words"), [
     ({"x": np.zeros((0, 3))}, r"x has no examples; it needs at least one"),
     ({"x": np.full((2, 3), np.nan)}, r"x holds nan at \(0, 0\)"),
@@ -381,7 +392,7 @@ def test_inputs_that_are_selected_or_flattened():
     ({"kept": [np.array([0, 1, 2, 4])]},
      r"stage 0 of the student gives 4 values, held against 4 of the teacher's 4; kept must name"),
     ({"kept": [np.arange(4)] * 2}, r"kept has 2 entries; it needs one for each of the 1 hidden layers"),
-    ({"ops": [["flatten"]]}, r"layer 1 is flatten; removal knows"),
+    ({"ops": [["flatten"]]}, r"layer 1 is flatten; between layers of weights removal knows"),
     ({"running": ()}, r"a batch_norm has no running moments yet"),
 ])
 def test_refusals(changed, words):

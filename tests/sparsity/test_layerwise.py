@@ -16,7 +16,7 @@ from npkd.sparsity.layerwise import curve_of, distil, exactly, within
 from npkd.sparsity.saliency import adaptive
 from npkd.sparsity.statistics import Statistics
 from npkd.surgery.dependency import dependency_groups
-from npkd.surgery.removal import difference
+from npkd.surgery.removal import difference, remove
 from reference.definitions.sparsity import statistics as raw
 
 
@@ -328,11 +328,25 @@ def test_inputs_that_never_change():
     assert relative(out.student, teacher, x) < 1e-3
 
 
+def test_the_removal_difference_counts_the_cuts_in_the_teacher_too():
+    """The teacher holds a constant neuron whose value is a third: what it adds is rounded once more when it goes into
+    the biases."""
+    teacher, x = teacher_and_data(3)
+    single = teacher.astype(np.float32)
+    w, b = single.layers[0].params
+    w[0], b[0] = 0, 1 / 3
+    x = x.astype(np.float32)
+    expected = np.abs(remove(single)[0].predict(x).astype(np.float64) - single.predict(x)).max()
+    assert expected > 0
+    out = distil(single, lambda: [x], exactly(single.widths[:-1]))
+    assert out.difference >= expected
+
+
 def test_neurons_that_matter_equally_and_only_one_may_stay():
     """Not one can be chosen by the penalty; the layer must keep going."""
     x = np.array([[1.0, 1], [1, -1], [-1, 1], [-1, -1]])
-    eye = Layer("dense", (np.eye(2), np.zeros(2)))
-    out = distil(Network([eye, Layer("tanh"), eye]), lambda: [x], exactly([1, 1]))
+    eye, other = (Layer("dense", (np.eye(2), np.zeros(2))) for _ in range(2))
+    out = distil(Network([eye, Layer("tanh"), other]), lambda: [x], exactly([1, 1]))
     assert max(out.student.widths[:-1]) <= 1
     assert np.isfinite(out.student.predict(x)).all()
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from npkd.core.validation import InputError
 from npkd.nn.cost import shapes
 from npkd.nn.network import Layer, Network
-from npkd.surgery import removal
+from npkd.nn.ops import OPS
 from npkd.surgery.folding import fold, inserted, without
 from npkd.surgery.removal import Removal, dependency_groups, keep, remove
 from tests.surgery.test_removal import agree, dense, nonzero
@@ -642,12 +642,23 @@ def test_numbers_that_keep_refuses(kept):
         keep(network, dependency_groups(network)[1], np.array(kept))
 
 
+def test_a_batch_norm_is_folded_with_the_default_eps():
+    """ε is 1e-5 where nobody says another: with running variances of that size it decides half of the scale."""
+    rng = np.random.default_rng(0)
+    gamma, beta, mean, variance = rng.uniform(0.5, 2, (4, 3))
+    variance *= 1e-5
+    first, x = Layer("dense", (rng.standard_normal((3, 2)), rng.standard_normal(3))), rng.standard_normal((5, 2))
+    folded = fold(Network([first, Layer("batch_norm", (gamma, beta), running=(mean, variance))]))
+    assert [layer.op for layer in folded.layers] == ["dense"]
+    w, b = first.params
+    expected = gamma * (x @ w.T + b - mean) / np.sqrt(variance + 1e-5) + beta
+    np.testing.assert_allclose(folded.predict(x), expected, rtol=1e-12)
+
+
 def test_every_op_is_known():
-    """An op that a network may be made of is either one of weights, or treats neurons by themselves, or is known by
-    name."""
-    from npkd.nn.network import OPS
-    from npkd.surgery.dependency import WEIGHTS
-    assert set(OPS) == {*WEIGHTS, *removal.PER_NEURON, "flatten", "unflatten", "select", "add"}
+    """An op of the table is either one of weights, or acts per neuron, or says which entries it hands on: so removal
+    can trace them all."""
+    assert all(op.weights + op.per_neuron + (op.entries is not None and not op.per_neuron) == 1 for op in OPS.values())
 
 
 def test_a_residual_perceptron():

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from npkd.core.validation import InputError
 from npkd.nn.network import Layer, Network, perceptron
-from npkd.surgery import removal
 from npkd.surgery.removal import DependencyGroup, Removal, dependency_groups, difference, keep, remove
 
 MANY = settings(deadline=None, max_examples=250)
@@ -223,6 +222,19 @@ def test_signed_zeros_are_one_number():
     assert remove(network)[1] == [Removal(1, 1, "duplicate", 0)]
 
 
+@pytest.mark.parametrize("which", ["mean", "variance"])
+def test_neurons_that_differ_in_a_running_moment_alone_are_no_duplicates(which):
+    """Same weights, gamma and beta: only what the batch norm has seen tells 0 and 1 apart; 2 is like 0 in all."""
+    w, b, even = np.array([[1.0, 2.0]] * 3), np.ones(3), np.ones(3)
+    moved = np.array([1.0, 3.0, 1.0])
+    running = (moved, even) if which == "mean" else (even, moved)
+    norm = Layer("batch_norm", (even.copy(), np.full(3, 2.0)), running=running)
+    network = Network([Layer("dense", (w, b)), norm, Layer("tanh"), dense([[1, 4, 2]])])
+    smaller, removals = remove(network)
+    assert removals == [Removal(1, 2, "duplicate", 0)]
+    agree(network, smaller, np.random.default_rng(0).standard_normal((9, 2)))
+
+
 def test_cascade_forwards_and_backwards():
     """A neuron read only by a dead one dies; a neuron fed only by constants becomes constant; inputs read by none
     go."""
@@ -362,4 +374,3 @@ def test_the_difference_is_the_largest_of_all_examples():
 def test_networks_that_removal_does_not_know(layers, words):
     with pytest.raises(InputError, match=f"surgery: .*{words}"):
         remove(Network(layers))
-    assert "relu" in removal.PER_NEURON

@@ -23,13 +23,13 @@ import numpy as np
 from npkd.core.blas_threads import single_thread, threads_for
 from npkd.core.types import Array
 from npkd.core.validation import InputError
-from npkd.nn import cost
+from npkd.nn import chain, cost
 from npkd.nn.fast.lanes import Lane
 from npkd.nn.fast.maps import FEW
 from npkd.nn.fast.momentum import VelocityInGradient
 from npkd.nn.fast.steps import Plain
 from npkd.nn.fast.threads import Pair, threads
-from npkd.nn.network import Network, at_once, check_sensitivities, convolves, observe
+from npkd.nn.network import Network, at_once, convolves, observe
 from npkd.nn.optimisers import SGD, Optimiser, State
 
 T = TypeVar("T")
@@ -113,8 +113,8 @@ class Workspace:
         if self.pair is not None:
             self.other, half = np.zeros_like(self.gradient), rows - rows // 2
             self.halves = [self.lane(vector, half, shared=True) for vector in (self.gradient, self.other)]
-        self.independent = not any(layer.op in ("batch_norm", "dropout") for layer in network.layers)
-        self.observes = any(layer.op == "batch_norm" for layer in network.layers)
+        self.independent = not any(layer.row.random or layer.row.running for layer in network.layers)
+        self.observes = any(layer.row.running for layer in network.layers)
         self.macs, self.shape, self.beta = 0, (), 0.0
         self.activations: Sequence[Array] = []
 
@@ -189,7 +189,7 @@ class Workspace:
         Returns the sensitivity of x with ``inputs``; else it is not computed.
         Sensitivities of another dtype than the network's are rounded to it.
         """
-        check_sensitivities(sensitivities, self.activations)
+        chain.check(sensitivities, self.activations)
         kept = self.beta if beta is None else beta
         given = {i: d.astype(self.parameters.dtype, copy=False) for i, d in sensitivities.items()}
 

@@ -31,6 +31,34 @@ def sigmoid(x: Array) -> Array:
     return y
 
 
+def leaky_relu(x: Array, slope: float = 0.01) -> Array:
+    y = np.zeros(x.shape)
+    for k in np.ndindex(x.shape):
+        y[k] = x[k] if x[k] > 0 else slope * x[k]     # (A9)
+    return y
+
+
+def elu(x: Array, alpha: float = 1.0) -> Array:
+    y = np.zeros(x.shape)
+    for k in np.ndindex(x.shape):
+        y[k] = x[k] if x[k] > 0 else alpha * (math.exp(x[k]) - 1)     # (A11)
+    return y
+
+
+def gelu(x: Array) -> Array:
+    y = np.zeros(x.shape)
+    for k in np.ndindex(x.shape):
+        y[k] = x[k] * (1 + math.erf(x[k] / math.sqrt(2))) / 2     # (A13)
+    return y
+
+
+def silu(x: Array) -> Array:
+    y = np.zeros(x.shape)
+    for k in np.ndindex(x.shape):
+        y[k] = x[k] / (1 + math.exp(-x[k]))     # (A15)
+    return y
+
+
 def maxout(x: Array, pieces: int) -> Array:
     N, J = len(x), x.shape[1] // pieces
     y = np.zeros((N, J))

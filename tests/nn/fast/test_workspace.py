@@ -19,7 +19,8 @@ from npkd.nn.fast.products import Positions, Rows
 from npkd.nn.fast.steps import Plain, Reshape
 from npkd.nn.fast.workspace import Joined, Workspace, predict
 from npkd.nn.layers import flatten
-from npkd.nn.network import OPS, Layer, Network, dense_layer, perceptron
+from npkd.nn.network import Layer, Network, dense_layer, perceptron
+from npkd.nn.ops import OPS
 from npkd.nn.optimisers import SGD
 from npkd.nn.pooling import max_pool
 from npkd.nn.training import TrainingSettings, classification, train

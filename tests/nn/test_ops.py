@@ -1,0 +1,335 @@
+"""The table of ops: what each row claims is what its function does; and an op of one's own is a row that everything
+else can work with."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from npkd import gradcheck
+from npkd.cli.check import definition_of
+from npkd.core.validation import InputError
+from npkd.nn import cost, model
+from npkd.nn.fast.workspace import Workspace
+from npkd.nn.model import Model
+from npkd.nn.network import ACTIVATIONS, Layer, Network, dense_layer, perceptron
+from npkd.nn.ops import OPS, Op
+from npkd.nn.training import TrainingSettings, train
+from npkd.sparsity.error_bounds import lipschitz, slopes
+from npkd.surgery.dependency import dependency_groups
+from npkd.surgery.folding import affine, fold
+from npkd.surgery.removal import Removal, keep, remove
+
+
+def normal(*shape):
+    return np.random.default_rng(len(shape) + sum(shape)).standard_normal(shape)
+
+
+LAYERS = {
+    "dense": (Layer("dense", (normal(3, 6), normal(3))), (6,)),
+    "conv2d": (Layer("conv2d", (normal(3, 2, 2, 4), normal(3))), (3, 4, 4)),
+    "gate": (Layer("gate", (normal(6),)), (6,)),
+    "batch_norm": (Layer("batch_norm", (normal(6), normal(6)), {}, (normal(6), normal(6) ** 2)), (6,)),
+    "offset": (Layer("offset", (normal(6),)), (6,)),
+    "maxout": (Layer("maxout", options={"pieces": 3}), (6,)),
+    "dropout": (Layer("dropout", options={"rate": 0.4}), (6,)),
+    "select": (Layer("select", options={"kept": [5, 0, 2]}), (6,)),
+    "unflatten": (Layer("unflatten", options={"shape": [3, 2]}), (6,)),
+    "flatten": (Layer("flatten"), (3, 2)),
+    **{op: (Layer(op, options={"size": 2}), (4, 4, 3)) for op in ("max_pool", "average_pool")},
+    "global_average_pool": (Layer("global_average_pool"), (4, 4, 3)),
+}
+"""A layer of each op that is no plain activation, with the shape of an example."""
+
+STEEP = {"leaky_relu, steep": (Layer("leaky_relu", options={"slope": -3.0}), (6,)),
+         "elu, steep": (Layer("elu", options={"alpha": 2.0}), (6,))}
+CASES = {**{name: (Layer(name), (6,)) for name in ACTIVATIONS}, **LAYERS, **STEEP}
+
+
+def f(layer, x):
+    return layer.forward(x, None)[0]
+
+
+def test_there_is_a_layer_of_every_op():
+    assert {layer.row.name for layer, _ in CASES.values()} == set(OPS) - {"add"}
+    assert set(ACTIVATIONS) == {"relu", "tanh", "sigmoid", "leaky_relu", "elu", "gelu", "silu"}
+
+
+@pytest.mark.parametrize("name", [name for name, (layer, _) in CASES.items() if not layer.row.weights])
+def test_entries_depend_on_those_that_the_row_names(name):
+    """One entry of the last axis is moved at all positions: of the output's last axis those that name it change, and no
+    others."""
+    layer, shape = CASES[name]
+    x = normal(5, *shape)
+    entries, y = layer.row.entries_of(shape, layer.settings), f(layer, x)
+    assert len(entries) == y.shape[-1]
+    changed = np.zeros((shape[-1], y.shape[-1]), bool)
+    for j in range(shape[-1]):
+        for step in (10.0, -10.0):
+            other = x.copy()
+            other[..., j] += step
+            changed[j] |= (f(layer, other) != y).reshape(-1, y.shape[-1]).any(axis=0)
+    expected = np.array([[j in row for row in entries] for j in range(shape[-1])])
+    assert (changed == expected).all()
+
+
+@pytest.mark.parametrize("name", [name for name, (layer, _) in CASES.items() if layer.row.slope is not None])
+def test_slopes_are_never_exceeded_and_nearly_reached(name):
+    """Differences of the definition on a fine grid, all entries moved along it at once."""
+    layer, shape = CASES[name]
+    grid, h = np.linspace(-6, 6, 4801), 0.0025
+    x = np.broadcast_to(grid.reshape(-1, *[1] * len(shape)), (len(grid), *shape)).copy()
+    definition = definition_of(layer.row.function)
+    options = {**layer.settings, **({"rng": None} if layer.row.random else {})}
+    y = definition(x, *layer.params, **options)
+    steepest = np.abs(np.diff(y, axis=0)).max() / h
+    near = 2e-3 if name == "elu, steep" else 1e-5             # the slope 2 of its negative side is attained at 0 alone
+    assert (1 - near) * lipschitz(layer) <= steepest <= lipschitz(layer) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("name", ["gate", "batch_norm"])
+def test_affine_ops_are_what_they_say(name):
+    layer, shape = LAYERS[name]
+    x, (s, t) = normal(7, *shape), affine(layer)
+    np.testing.assert_allclose(f(layer, x), s * x + t, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(slopes(layer), np.abs(f(layer, x + 1) - f(layer, x)).max(axis=0), rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_factors_pass_exactly_where_the_row_says_so(name):
+    """f(g x) = g f(x), one factor g of each channel, positive or of any sign; and not where the row does not claim
+    it."""
+    layer, shape = CASES[name]
+    x, row = normal(9, *shape), layer.row
+    passes = {}
+    for signs in ("positive", "all"):
+        g = (
+            np.array([0.5, 2.0, 3.0, 0.25, 1.5, 4.0])[:shape[-1]]
+            * (1 if signs == "positive" else np.array([1, -1, 1, -1, -1, 1])[:shape[-1]])
+        )
+        behind = g[row.entries_of(shape, layer.settings)[:, 0]] if not row.weights else 1.0
+        passes[signs] = np.allclose(f(layer, g * x), behind * f(layer, x), rtol=1e-12, atol=1e-12)
+    claimed = {"none": (False, False), "positive": (True, False), "all": (True, True)}[row.homogeneous]
+    if name not in ("gate", "unflatten"):          # they could be passed too, and need not be: folding knows other ways
+        assert (passes["positive"], passes["all"]) == claimed
+
+
+@pytest.mark.parametrize("name", [name for name, (layer, _) in CASES.items() if layer.row.inverse])
+def test_inverses_give_back_what_went_in(name):
+    layer, shape = CASES[name]
+    x = normal(9, *shape)
+    if layer.options.get("slope", 1) < 0:
+        layer = replace(layer, options={"slope": 0.2})
+    np.testing.assert_allclose(layer.row.inverse(f(layer, x), *layer.params, **layer.settings), x, rtol=1e-9,
+                               atol=1e-12)
+
+
+def test_the_width_that_a_row_must_have():
+    assert OPS["select"].width(kept=(3, 0)) == 4
+    assert OPS["unflatten"].width(shape=[2, 3, 1]) == 6
+    behind = [Layer("flatten"), Layer("select", options={"kept": [5, 1]}), dense_layer(2, 2, np.random.default_rng(0))]
+    assert cost.input_shape(Network(behind)) == (6,)
+    assert cost.input_shape(Network([Layer("gelu"), Layer("gate", (np.ones(3),))])) == (3,)
+
+
+def test_gelu_keeps_its_digits_and_overflows_nowhere():
+    """Φ(−20) = 2.7536241186062337e−89, where ½(1 + erf) is 0; beyond, value and slope are 0 and x."""
+    assert f(Layer("gelu"), np.array([-20.0]))[0] == pytest.approx(-20 * 2.7536241186062337e-89, rel=1e-13)
+    for dtype, far in ((np.float16, 6e4), (np.float32, 1e38), (np.float64, 1e300)):
+        y, backward = OPS["gelu"].function(np.array([-far, far], dtype))
+        assert y.tolist() == [0, np.dtype(dtype).type(far)]
+        assert backward(np.ones(2, dtype))[0].tolist() == [0, 1]
+        assert y.dtype == backward(y)[0].dtype == dtype
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_activation_stands_in_a_perceptron(activation):
+    """Its neurons are removed exactly, and it is trained."""
+    rng = np.random.default_rng(0)
+    network = perceptron([4, 6, 3], rng, activation=activation, dtype=np.float64)
+    network.layers[0].params[0][1] = 0                                  # constant
+    network.layers[0].params[1][1] = 0.7
+    network.layers[2].params[0][:, 4] = 0                               # dead
+    smaller, removals = remove(network)
+    assert removals == [Removal(1, 1, "constant"), Removal(1, 4, "dead")]
+    x = rng.standard_normal((20, 4))
+    np.testing.assert_allclose(smaller.predict(x), network.predict(x), rtol=1e-12, atol=1e-12)
+    *_, last = train(network, {"x": x, "y": rng.integers(0, 3, 20)}, rng=rng, settings=TrainingSettings(2, 10))
+    assert np.isfinite(last.loss)
+
+
+# ---- an op of one's own
+# -----------------------------------------------------------------------------------------------------------
+
+
+def snake(x, a):
+    """y = x + sin²(a x)/a, of each neuron with its own a."""
+    y = x + np.sin(a * x) ** 2 / a
+
+    def backward(dy):
+        dx = dy * (1 + np.sin(2 * a * x))
+        da = (dy * (x * np.sin(2 * a * x) / a - np.sin(a * x) ** 2 / a ** 2)).sum(axis=tuple(range(x.ndim - 1)))
+        return dx, da
+    return y, backward
+
+
+def mixing(x):
+    """Every output depends on every input."""
+    return x - x.mean(axis=-1, keepdims=True), lambda dy: (dy - dy.mean(axis=-1, keepdims=True),)
+
+
+def product(x, skip):
+    """Two paths multiplied."""
+    return x * skip, lambda dy: (dy * skip, dy * x)
+
+
+def paired(x):
+    """relu of x and of −x, side by side: each neuron in two places."""
+    y = np.concatenate([np.maximum(x, 0), np.maximum(-x, 0)], axis=-1)
+    return y, lambda dy: (dy[..., :x.shape[-1]] * (x > 0) - dy[..., x.shape[-1]:] * (x < 0),)
+
+
+SNAKE = Op(snake, ("J",), per_neuron=True, slope=2.0)
+MIXING, PRODUCT = Op(mixing), Op(product, per_neuron=True)
+PAIRED = Op(paired, per_neuron=True, entries=lambda shape: np.tile(np.arange(shape[-1]), 2)[:, None])
+
+
+def own(rng, dtype=np.float64):
+    """4 inputs; six neurons of snake, 1 constant, 2 like 0, 3 dead; their product with themselves; three outputs."""
+    w, b, a = rng.standard_normal((6, 4)), rng.standard_normal(6), rng.uniform(0.5, 2, 6)
+    v = rng.standard_normal((3, 6))
+    w[1], v[:, 3] = 0, 0
+    w[2], b[2], a[2] = w[0], b[0], a[0]
+    return Network([Layer("dense", (w, b)), Layer(SNAKE, (a,)), Layer(PRODUCT, options={"back": 1}),
+                    Layer("dense", (v, rng.standard_normal(3)))
+                    ]).astype(dtype)
+
+
+def test_ones_own_op_is_checked():
+    x, a = normal(3, 4), np.array([0.5, 1.0, 1.5, 2.0])
+    assert gradcheck.check(SNAKE.function, x, a).ok
+    assert gradcheck.check(PAIRED.function, x).ok
+    assert gradcheck.check(PRODUCT.function, x, x[::-1].copy()).ok
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_ones_own_op_is_trained_as_in_the_plain_form(dtype):
+    rng = np.random.default_rng(0)
+    network, x = own(rng, dtype), rng.standard_normal((20, 4)).astype(dtype)
+    space, d = Workspace(network, 20), rng.standard_normal((20, 3)).astype(dtype)
+    activations, backward = network(x)
+    for got, expected in zip(space.forward(x), activations, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-5 if dtype == np.float32 else 1e-12, atol=1e-5)
+    space.backward({4: d})
+    expected = np.concatenate([space_shaped(g) for layer in backward({4: d})[1] for g in layer])
+    got = np.concatenate([space_shaped(g) for places, layer in zip(space.layout, network.layers, strict=True)
+                          for g in space.views(space.gradient, [p.shape for p in layer.params], places)])
+    np.testing.assert_allclose(got, expected, rtol=1e-4 if dtype == np.float32 else 1e-10, atol=1e-4)
+    data = {"x": x, "y": rng.integers(0, 3, 20)}
+    losses = [record.loss for record in train(network, data, rng=rng, settings=TrainingSettings(30, 10))]
+    assert losses[-1] < losses[0]
+
+
+def space_shaped(a):
+    return np.ascontiguousarray(a).ravel()
+
+
+def test_ones_own_op_is_saved_and_read_back(tmp_path):
+    rng = np.random.default_rng(0)
+    network, path = own(rng, np.float32), tmp_path / "own.npz"
+    model.save(path, Model(network))
+    with pytest.raises(InputError,
+                       match=r"it holds the op 'snake', none of npkd's; give its row: load\(path, ops=\[row\]\)"):
+        model.load(path)
+    loaded = model.load(path, ops=[SNAKE, PRODUCT])
+    assert [layer.row for layer in loaded.network.layers] == [OPS["dense"], SNAKE, PRODUCT, OPS["dense"]]
+    x = rng.standard_normal((5, 4)).astype(np.float32)
+    np.testing.assert_array_equal(loaded.logits(x), Model(network).logits(x))
+
+
+def test_ones_own_op_is_counted():
+    network = own(np.random.default_rng(0))
+    counted = cost.of(network)
+    assert (counted.macs, counted.parameters) == (6 * 4 + 3 * 6, 6 * 4 + 6 + 6 + 3 * 6 + 3)
+    assert cost.shapes(network) == [(4,), (6,), (6,), (6,), (3,)]
+
+
+def test_neurons_of_ones_own_op_are_removed():
+    rng = np.random.default_rng(0)
+    network, x = own(rng), rng.standard_normal((30, 4))
+    smaller, removals = remove(network)
+    assert sorted((r.neuron, r.reason, r.into) for r in removals) == [(1, "constant", None), (2, "duplicate", 0),
+                                                                      (3, "dead", None)]
+    assert [p.shape for p in smaller.layers[1].params] == [(3,)]
+    np.testing.assert_allclose(smaller.predict(x), network.predict(x), rtol=1e-12, atol=1e-12)
+    assert lipschitz(network.layers[1]) == 2.0
+
+
+def test_a_neuron_in_two_places_goes_from_both():
+    rng = np.random.default_rng(1)
+    network = Network([dense_layer(3, 4, rng, np.float64), Layer(PAIRED), dense_layer(8, 2, rng, np.float64)])
+    network.layers[2].params[0][:, [1, 5]] = 0                          # neuron 1, read in neither place
+    network.layers[2].params[0][:, 2] = 0                               # neuron 2, read in one
+    x = rng.standard_normal((30, 3))
+    smaller, removals = remove(network)
+    assert removals == [Removal(1, 1, "dead")]
+    assert smaller.widths == [3, 3, 2]
+    np.testing.assert_allclose(smaller.predict(x), network.predict(x), rtol=1e-12)
+    cut = keep(network, dependency_groups(network)[1], np.array([0, 3]))
+    assert [layer.params[0].shape for layer in cut.layers if layer.params] == [(2, 3), (2, 4)]
+
+
+def test_of_an_op_that_says_nothing_no_neuron_is_removed():
+    network = Network([dense_layer(3, 4, np.random.default_rng(0)), Layer(MIXING),
+                       dense_layer(4, 2, np.random.default_rng(0))])
+    with pytest.raises(InputError, match="surgery: layer 1 is mixing; between layers of weights removal knows ops that "
+                                         "act per neuron"):
+        remove(network)
+    with pytest.raises(InputError, match="the network has mixing; behind its first dense layer"):
+        lipschitz(network.layers[1])
+    assert fold(network).layers == network.layers
+
+
+def test_the_row_of_npkds_own_op_is_its_name():
+    assert Layer(OPS["relu"]).op == "relu"
+
+
+def relu(x):
+    return x, lambda dy: (dy,)
+
+
+@pytest.mark.parametrize(("make", "words"), [
+    (lambda: Layer(Op(relu)),
+     r"Layer: the row names its op relu, as one of npkd's is named; give the function another name"),
+    (lambda: Layer("swish"), r"Layer: op is 'swish'; it must be one of dense, .* or the row of an op of your own"),
+    (lambda: Op(snake, ("J", "J")), r"Op snake: got 2 shapes; it needs one for each of its parameters \('a',\)"),
+    (lambda: Op(snake, homogeneous="some"), r"Op snake: homogeneous is 'some'; it must be one of none, positive, all"),
+    (lambda: Op(lambda x: x), r"Op: the function has no name of its own"),
+    (lambda: Layer(SNAKE), r"Layer: snake got 0 parameters; it needs 1: a"),
+    (lambda: Layer(SNAKE, (np.ones((2, 2)),)), r"Layer: snake got a \(2, 2\); it needs a \(J\)"),
+    (lambda: Layer("dense", (np.ones((2, 3)), np.ones(3))),
+     r"Layer: dense got w \(2, 3\), b \(3,\); it needs w \(O, I\), b \(O\)"),
+    (lambda: Layer("conv2d", (np.ones((2, 3, 3)), np.ones(2))),
+     r"Layer: conv2d got w \(2, 3, 3\), .* needs w \(O, kh, kw, I\), b \(O\)"),
+    (lambda: Layer(PRODUCT), r"Layer: product needs the option 'back'"),
+    (lambda: Layer("max_pool", options={"kernel": 2}),
+     r"Layer: max_pool has no option 'kernel'; it has size, stride, padding"),
+])
+def test_refusals(make, words):
+    with pytest.raises(InputError, match=words):
+        make()
+
+
+@pytest.mark.parametrize("layers", [
+    lambda one: [one, Layer("relu"), one],
+    lambda one: [one, Layer("relu"), Layer("dense", (one.params[0], np.zeros(3)))],
+    lambda one: [one, Layer("relu"), Layer("dense", (one.params[0].T, np.zeros(3)))],
+    lambda one: [one, Layer("gate", (one.params[0][1],))],
+], ids=["the layer", "its weights", "transposed", "a row of them"])
+def test_layers_that_share_an_array_are_refused(layers):
+    """A workspace would give each a place of its own, and train them apart."""
+    one = Layer("dense", (np.eye(3), np.zeros(3)))
+    with pytest.raises(InputError, match=r"Network: layers 0 and \d share an array, and training would give each its "
+                                         r"own; give them copies"):
+        Network(layers(one))
+    assert len(Network([pool := Layer("relu"), one, pool]).layers) == 3         # what has no parameters may stand twice
