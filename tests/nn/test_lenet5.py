@@ -87,16 +87,16 @@ def test_plain_training_too(tmp_path):
 
 def test_the_recipe_is_shorter_and_plain_only_stops_moving():
     long = recipe.for_examples(54_000, shape=(28, 28), network="lenet5")
-    assert (long.network, long.jitter) == ("lenet5", 1)
-    assert recipe.plain(long).jitter == 0
-    assert recipe.plain(long).batch == long.batch
+    assert (long.network, long.max_shift) == ("lenet5", 1)
+    assert recipe.plain(long).max_shift == 0
+    assert recipe.plain(long).batch_size == long.batch_size
     assert recipe.for_examples(54_000, 4, (28, 28), "lenet5").teacher_epochs == 1
 
 
 def weights_of_labels(monkeypatch):
     """What every distillation from now on weighs labels with."""
     found, loop = [], stages.imitate
-    monkeypatch.setattr(stages, "imitate", lambda *a, **options: found.append(a[3].labels) or loop(*a, **options))
+    monkeypatch.setattr(stages, "imitate", lambda *a, **options: found.append(a[3].label_weight) or loop(*a, **options))
     return found
 
 

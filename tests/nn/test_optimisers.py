@@ -98,7 +98,8 @@ def test_the_default_decay_of_adamw_shrinks_a_weight_without_a_gradient():
     assert AdamW().learning_rate == 1e-3
 
 
-@pytest.mark.parametrize("optimiser", [SGD(0.1, 0.9, weight_decay=0.01), SGD(0.1, 0.9, True), Adam(0.1), AdamW(0.1, 0.1)])
+@pytest.mark.parametrize("optimiser",
+                         [SGD(0.1, 0.9, weight_decay=0.01), SGD(0.1, 0.9, True), Adam(0.1), AdamW(0.1, 0.1)])
 def test_single_precision_stays_single_and_near(optimiser):
     single, _ = run(optimiser, np.float32)
     assert single.dtype == np.float32

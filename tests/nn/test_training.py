@@ -94,7 +94,10 @@ def naive(network, data, epochs, rng, optimiser, schedule, penalties, clip, adve
                     if isinstance(optimiser, SGD):
                         m = optimiser.momentum * m + g + optimiser.weight_decay * p
                         step = rate / (1 - optimiser.momentum)
-                        p = p - rate * (g + optimiser.weight_decay * p + optimiser.momentum * m if optimiser.nesterov else m)
+                        p = (
+                            p - rate
+                            * (g + optimiser.weight_decay * p + optimiser.momentum * m if optimiser.nesterov else m)
+                        )
                     else:
                         g = g if optimiser.decoupled else g + optimiser.weight_decay * p
                         m = optimiser.beta1 * m + (1 - optimiser.beta1) * g
@@ -116,8 +119,8 @@ def naive(network, data, epochs, rng, optimiser, schedule, penalties, clip, adve
 @pytest.mark.parametrize("penalties", [{}, {0: Shrink(0.1), 3: Shrink(0.05)}], ids=["smooth", "proximal"])
 @pytest.mark.parametrize("clip", [None, 0.3], ids=["free", "clipped"])
 @pytest.mark.parametrize("optimiser", [
-    SGD(0.2, 0.9), SGD(0.2, 0.9, nesterov=True, weight_decay=0.01), SGD(0.3, 0.0, weight_decay=0.02), SGD(0.2, 0.5, weight_decay=0.01),
-    Adam(0.02), Adam(0.02, weight_decay=0.05), AdamW(0.02, 0.3),
+    SGD(0.2, 0.9), SGD(0.2, 0.9, nesterov=True, weight_decay=0.01), SGD(0.3, 0.0, weight_decay=0.02),
+    SGD(0.2, 0.5, weight_decay=0.01), Adam(0.02), Adam(0.02, weight_decay=0.05), AdamW(0.02, 0.3),
 ], ids=str)
 @pytest.mark.parametrize("adversary", [0.0, 0.4], ids=["alone", "against an adversary"])
 def test_equal_to_a_plain_loop(optimiser, clip, penalties, adversary):
