@@ -170,22 +170,18 @@ def every_class(who: str, y: Array) -> int:
     classes = int(stored[-1]) + 1
     if len(stored) < classes:
         missing = int(np.flatnonzero(stored != np.arange(len(stored)))[0])
-        rarest = int(np.bincount(y)[stored[-1]])
+        largest = int((y == stored[-1]).sum())
         raise InputError(
             f"{who}: y_train holds {len(stored)} different labels, {stored[0]} … {stored[-1]} ({stored[-1]} in "
-            f"{rarest} of {len(y)} "
-            f"examples), and none is {missing}; classes are numbered from 0 without a gap: give np.unique(y, "
-            f"return_inverse=True)[1], "
-            "or mend the label")
+            f"{largest} of {len(y)} examples), and none is {missing}; classes are numbered from 0 without a gap: give "
+            "np.unique(y, return_inverse=True)[1], or mend the label")
     return classes
 
 
 def one_scale(who: str, x: Array, x_test: Array) -> None:
-    """Raise InputError where the test part spreads far wider or narrower than the training part, both (…, I) scaled
-    alike.
+    """Raise InputError where the test part (M, I) spreads OTHER_SCALE times wider or narrower than the training part.
 
-    A spread is the mean distance of a value from its feature's mean. A test part of fewer than FEWEST examples, or of
-    one value, is not judged.
+    Spread: mean distance of a value from its feature's mean. Fewer than FEWEST test examples are not judged.
     """
     if len(x_test) < FEWEST:
         return
@@ -193,8 +189,7 @@ def one_scale(who: str, x: Array, x_test: Array) -> None:
     if spread_test and not spread / OTHER_SCALE <= spread_test <= spread * OTHER_SCALE:
         raise InputError(
             f"{who}: x_test is on another scale than x_train: once scaled alike its values lie {spread_test:.3g} from "
-            f"their mean, "
-            f"those of x_train {spread:.3g}; prepare both in the same way")
+            f"their mean, those of x_train {spread:.3g}; prepare both in the same way")
 
 
 def undecided(examples: int) -> str:
@@ -202,8 +197,7 @@ def undecided(examples: int) -> str:
     if examples >= DECIDING:
         return ""
     return (f"The validation part has {examples} example{'s' * (examples != 1)}, each worth "
-            f"{100 / max(examples, 1):.3g} points of error: "
-            "it decides little; give more examples.")
+            f"{100 / max(examples, 1):.3g} points of error: it decides little; give more examples.")
 
 
 def load(

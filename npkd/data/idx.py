@@ -73,19 +73,10 @@ SOURCES: Mapping[str, Source] = {
 """The data sets that ``find`` knows by name."""
 
 
-def parse_idx(data: bytes, where: str) -> Array:
-    """The array in the bytes of an IDX file, plain or gzip; ``where`` names it in errors. Native byte order, writable.
-
-    Raises InputError where the bytes are no IDX, too few or too many.
-    """
-    return decode(io.BytesIO(data), len(data), where)[0]
-
-
 def decode(file: IO[bytes], size: int, where: str) -> tuple[Array, str]:
-    """The array in an IDX file of ``size`` bytes, plain or gzip (its first two bytes say so), and the sha256 of it
-    unpacked.
+    """The array in an IDX file of ``size`` bytes, plain or gzip (its first two bytes say so): native, writable.
 
-    Memory: what the header declares. Raises InputError where that is not just what follows.
+    Also the sha256 of it unpacked. Memory: what the header declares. Raises InputError where that is not what follows.
     """
     packed = file.read(2) == b"\x1f\x8b"
     file.seek(0)
@@ -120,26 +111,16 @@ def read_stream(stream: IO[bytes] | gzip.GzipFile, most: int, where: str) -> tup
             raise ValueError("goes on behind its end")
     except ValueError as error:
         raise InputError(f"{where} {error}; an IDX file of shape {shape} has {needed} bytes") from error
-    sum_of = hashlib.sha256(head + sides)
-    sum_of.update(raw.data)
+    digest = hashlib.sha256(head + sides)
+    digest.update(raw.data)
     array = raw.view(dtype).reshape(shape)
-    return (
-        (array if array.dtype.isnative else array.byteswap(inplace=True).view(dtype.newbyteorder("="))),
-        sum_of.hexdigest()
-    )
-
-
-def read_file(path: NewPath) -> bytes:
-    """All bytes of a file. Raises InputError where it cannot be read."""
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"read: {path}: {reason(error)}; it must be a file that can be read") from error
+    if not array.dtype.isnative:
+        array = array.byteswap(inplace=True).view(dtype.newbyteorder("="))
+    return array, digest.hexdigest()
 
 
 def read_idx(path: NewPath) -> Array:
-    """The array in an IDX file, plain or gzip. Raises InputError where it cannot be read or is not one whole IDX
-    file."""
+    """The array in an IDX file, plain or gzip. Raises InputError where it is not one whole file that can be read."""
     return read_summed(path, f"read: {path}")[0]
 
 
@@ -154,34 +135,32 @@ def read_summed(path: NewPath, where: str) -> tuple[Array, str]:
 
 def check(content: tuple[Array, str], part: str, source: Source, where: str) -> Array:
     """The array of one file of a public data set, with the sum of the file and its shape checked."""
-    (array, found), needed, shape = content, source.sums.get(part), source.shapes[PARTS.index(part)]
-    if needed and found != needed:
-        raise InputError(f"{where} is corrupt: the sha256 of its content is {found}; it must be {needed}")
+    (array, digest), needed, shape = content, source.sums.get(part), source.shapes[PARTS.index(part)]
+    if needed and digest != needed:
+        raise InputError(f"{where} is corrupt: the sha256 of its content is {digest}; it must be {needed}")
     if array.shape != shape or array.dtype != np.uint8:
         raise InputError(f"{where} has shape {array.shape} of {array.dtype}; it must be {shape} of uint8")
     return array
 
 
 def present(folder: Path) -> dict[str, Path]:
-    """Those of the four files that are in a folder or up to two folders below, by part; a plain file goes before a
-    compressed one.
+    """Those of the four files in a folder or up to two folders below, by part; a plain file before a compressed one.
 
-    Their names may have a dot in the place of the second dash. Raises InputError where a part lies in several folders
-    below.
+    Their names may have a dot for the second dash. Raises InputError where a part lies in several folders as deep.
     """
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     children = below(folder)
     for level in ([folder], children, [deeper for one in children for deeper in below(one)]):
         for part in PARTS:
             names = [part, part.replace("-idx", ".idx")]
             names += [f"{name}.gz" for name in names]
             hits = {here: here / name for here in level for name in reversed(names) if os.path.isfile(here / name)}
-            if len(hits) > 1 and part not in found:
+            if len(hits) > 1 and part not in paths:
                 raise InputError(f"load: {folder} holds {part} in {' and '.join(map(str, list(hits)[:2]))}; name the "
-                                 f"folder of one data set")
+                                 "folder of one data set")
             if hits:
-                found.setdefault(part, next(iter(hits.values())))
-    return found
+                paths.setdefault(part, next(iter(hits.values())))
+    return paths
 
 
 def below(folder: Path) -> list[Path]:
@@ -244,9 +223,9 @@ def download(name: str, part: str, mirrors: Sequence[str], progress: DownloadPro
             path = make_folder(cache_folder(name)) / f"{part}.gz"
             write_bytes(path, data)
             return path
-    said = " (" + "; ".join(answers) + ")" if answers else ""
+    tried = " (" + "; ".join(answers) + ")" if answers else ""
     raise InputError(
-        f"{name}: {part} is neither on this machine nor to be had from a mirror{said}; put the four IDX files, plain "
+        f"{name}: {part} is neither on this machine nor to be had from a mirror{tried}; put the four IDX files, plain "
         f"or .gz, "
         f"into {cache_folder(name)}, or into a folder {name} below the one that the environment variable NPKD_DATA "
         f"names"
@@ -264,16 +243,16 @@ def find(name: str, *, mirrors: Sequence[str] | None = None, progress: DownloadP
     """
     if name not in SOURCES:
         raise InputError(f"find: name is {name!r}; it must be one of {', '.join(SOURCES)}")
-    own = os.environ.get("NPKD_DATA")
-    for folder in ([Path(own, name)] if own else []) + [cache_folder(name), SYSTEM / name]:
-        found = present(folder)
-        if len(found) == len(PARTS):
-            return found
-    found = present(cache_folder(name))
+    folder = os.environ.get("NPKD_DATA")
+    for place in ([Path(folder, name)] if folder else []) + [cache_folder(name), SYSTEM / name]:
+        paths = present(place)
+        if len(paths) == len(PARTS):
+            return paths
+    paths = present(cache_folder(name))
     for part in PARTS:
-        if part not in found:
-            found[part] = download(name, part, SOURCES[name].mirrors if mirrors is None else mirrors, progress)
-    return found
+        if part not in paths:
+            paths[part] = download(name, part, SOURCES[name].mirrors if mirrors is None else mirrors, progress)
+    return paths
 
 
 def read_set(name: str, *, mirrors: Sequence[str] | None = None,
@@ -292,9 +271,9 @@ def read_folder(folder: NewPath) -> list[Array]:
 
     Raises InputError for a file that is missing or not one whole IDX file.
     """
-    found = present(Path(folder))
+    paths = present(Path(folder))
     for part in PARTS:
-        if part not in found:
+        if part not in paths:
             raise InputError(f"load: {folder} has no file {part}, plain or .gz; it must hold {', '.join(PARTS)}, at "
                              f"most two folders deep")
-    return [read_idx(found[part]) for part in PARTS]
+    return [read_idx(paths[part]) for part in PARTS]

@@ -86,20 +86,16 @@ class Survey:
         return np.asarray(h < np.uint64(self.below))
 
     def require(self, sums: PassSums, which: str) -> None:
-        """Raise InputError where a later pass gave other examples than the first, or another order where labels go by
-        it."""
+        """Raise InputError where a later pass gave other examples, or another order where labels go by it."""
         if sums.examples != self.examples:
             raise InputError(f"compress: x gave {self.examples} examples in the first pass and {sums.examples} in "
-                             f"{which}; it must "
-                             "give the same in every pass, so a function has to make a new iterator each time")
+                             f"{which}; it must give the same: a function has to make a new iterator each time")
         if sums.any_order != self.sums.any_order:
             raise InputError(f"compress: x gave {self.examples} examples in the first pass and as many, but others, in "
-                             f"{which}; it must "
-                             "give the same in every pass, so leave out augmentation and whatever else is drawn anew")
+                             f"{which}; it must give the same in every pass, so leave out what is drawn anew")
         if self.in_order and sums.this_order != self.sums.this_order:
-            raise InputError(f"compress: labels are given in an order of their own, and x gives its examples in "
-                             f"another one in {which} than in "
-                             "the first pass; give each batch with its labels, as a pair (x, y), or do not shuffle")
+            raise InputError(f"compress: labels are given apart, and x gives its examples in another order in {which} "
+                             "than in the first pass; give each batch with its labels, as a pair (x, y)")
 
 
 def survey(passes: Passes, fraction: float, seed: int) -> Survey:
@@ -172,27 +168,27 @@ class Samples:
     learnt_from: int
 
 
-def samples(passes: Passes, found: Survey, size: int, held: int, seed: int) -> Samples:
+def samples(passes: Passes, surveyed: Survey, size: int, held: int, seed: int) -> Samples:
     """Uniform samples of the examples to learn from and of those held out, at most ``size`` and ``held``, in one pass.
 
     Raises InputError where this pass gives other examples than the first.
     """
-    width = len(found.key) - 1
+    width = len(surveyed.key) - 1
     rngs = np.random.default_rng([seed, 2]), np.random.default_rng([seed, 3])
-    parts = [Reservoir(min(n, found.examples), width, rng) for n, rng in zip((size, held), rngs, strict=True)]
+    parts = [Reservoir(min(n, surveyed.examples), width, rng) for n, rng in zip((size, held), rngs, strict=True)]
     sums = PassSums()
     for x, y in passes():
-        h = hashes(x, found.key)
+        h = hashes(x, surveyed.key)
         sums.add(h)
-        out = found.split(h)
+        out = surveyed.split(h)
         for part, which in zip(parts, (~out, out), strict=True):
             if which.any():
                 part.add(x[which], None if y is None else y[which])
-    found.require(sums, "the second")
+    surveyed.require(sums, "the second")
     return Samples(*parts[0].drawn(), *parts[1].drawn(), parts[0].seen)
 
 
-def learnt_from(passes: Passes, found: Survey, factor: float, rows: int,
+def learnt_from(passes: Passes, surveyed: Survey, factor: float, rows: int,
                 dtype: Any = np.float32) -> Callable[[], Iterator[Array]]:
     """Passes over the examples that are not held out, times ``factor``, in batches of just ``rows`` whatever batches
     they come in.
@@ -201,11 +197,11 @@ def learnt_from(passes: Passes, found: Survey, factor: float, rows: int,
     """
     def one_pass() -> Iterator[Array]:
         sums, filled = PassSums(), 0
-        batch = np.empty((rows, len(found.key) - 1), dtype)
+        batch = np.empty((rows, len(surveyed.key) - 1), dtype)
         for x, _ in passes():
-            h = hashes(x, found.key)
+            h = hashes(x, surveyed.key)
             sums.add(h)
-            x = x[~found.split(h)]
+            x = x[~surveyed.split(h)]
             while len(x):
                 part, x = x[:rows - filled], x[rows - filled:]
                 np.multiply(part, dtype(factor), out=batch[filled:filled + len(part)])
@@ -213,7 +209,7 @@ def learnt_from(passes: Passes, found: Survey, factor: float, rows: int,
                 if filled == rows:
                     yield batch
                     batch, filled = np.empty_like(batch), 0
-        found.require(sums, "a later one")
+        surveyed.require(sums, "a later one")
         if filled:
             yield batch[:filled]
 

@@ -53,15 +53,15 @@ def members(path: Path) -> dict[str, Header]:
     need = "a shard is an .npz with an array x (n, ...) and, for labels, y (n,)"
     with reading("shards", path, need), archive_of(path) as archive:
         stored = names_of(archive)
-        found: dict[str, Header] = {name: open_array(archive, name)[0] for name in ("x", "y") if name in stored}
-    if "x" not in found:
+        headers: dict[str, Header] = {name: open_array(archive, name)[0] for name in ("x", "y") if name in stored}
+    if "x" not in headers:
         raise InputError(f"shards: {path} is {described(path) or 'an empty archive'} and has no array x; {need}")
-    x, y = found["x"], found.get("y")
+    x, y = headers["x"], headers.get("y")
     if len(x.shape) < 2 or 0 in x.shape[1:]:
         raise InputError(f"shards: {path}: x has shape {x.shape}; {need}")
     if y is not None and y.shape != x.shape[:1]:
         raise InputError(f"shards: {path}: y has shape {y.shape} and x {x.shape}; {need}")
-    return found
+    return headers
 
 
 def open_shards(path: NewPath) -> Shards:
@@ -74,15 +74,15 @@ def open_shards(path: NewPath) -> Shards:
     if not files:
         raise InputError(f"shards: {path} has no .npz file in it; a folder of shards holds .npz files with an array x "
                          f"each")
-    found = [members(file) for file in files]
-    first = found[0]
-    for file, one in zip(files, found, strict=True):
-        if one["x"].shape[1:] != first["x"].shape[1:]:
-            raise InputError(f"shards: examples of {file} have shape {one['x'].shape[1:]}, of {files[0]} "
+    headers = [members(file) for file in files]
+    first = headers[0]
+    for file, header in zip(files, headers, strict=True):
+        if header["x"].shape[1:] != first["x"].shape[1:]:
+            raise InputError(f"shards: examples of {file} have shape {header['x'].shape[1:]}, of {files[0]} "
                              f"{first['x'].shape[1:]}; "
                              "they must agree")
-        if ("y" in one) != ("y" in first):
-            with_y, without = (file, files[0]) if "y" in one else (files[0], file)
+        if ("y" in header) != ("y" in first):
+            with_y, without = (file, files[0]) if "y" in header else (files[0], file)
             raise InputError(f"shards: {with_y} has labels y and {without} has none; either all shards have them or "
                              f"none")
-    return Shards(tuple(files), "y" in first, sum(one["x"].shape[0] for one in found), first["x"].shape[1:])
+    return Shards(tuple(files), "y" in first, sum(header["x"].shape[0] for header in headers), first["x"].shape[1:])

@@ -59,11 +59,9 @@ class Model:
 
 
 def same_maps(who: str, network: Network, shape: tuple[int, ...]) -> None:
-    """Raise InputError where examples of a shape are maps, and not of the shape, channels last, that the network reads
-    first.
+    """Raise InputError where examples are maps of another shape than the network reads, channels last.
 
-    A network that begins with ``unflatten`` says all of that shape, one that begins with a convolution its channels.
-    Rows are not looked at.
+    Beginning with ``unflatten`` it tells all of that shape, with a convolution the channels. Rows are not looked at.
     """
     first = next((layer for layer in network.layers
                   if layer.op in ("unflatten", "conv2d", "dense", "select", "flatten")), None)
@@ -129,8 +127,9 @@ def load(path: NewPath, ops: Sequence[Op] = ()) -> Model:
         about = header["about"]
         if not all(isinstance(table, dict) for table in (about, *(layer.options for layer in layers))):
             raise InputError("about, or the options of a layer, are no table")
-        for part, shape in dry_runs(network, scaling):
-            part(np.zeros((0, *shape), arrays[min(used)].dtype))      # what does not follow on what shows here
+        examples = 2 * any(layer.row is not OPS.get(str(layer.op)) for layer in layers)  # an op of one's own needs some
+        for part, shape in dry_runs(network, scaling) if not (examples and reads_maps(network)) else ():
+            part(np.zeros((examples, *shape), arrays[min(used)].dtype))      # what does not follow on what shows here
     except (KeyError, TypeError, AttributeError, IndexError, ValueError, ArithmeticError, MemoryError,
             RecursionError) as error:
         words = str(error) if isinstance(error, InputError) else repr(error)
@@ -140,11 +139,9 @@ def load(path: NewPath, ops: Sequence[Op] = ()) -> Model:
 
 
 def dry_runs(network: Network, scaling: Scaling | None) -> list[tuple[Network, tuple[int, ...]]]:
-    """Parts of a network with the shape of an example of each, to be run on no examples: all that its file says of
-    shapes is then looked at.
+    """Parts of a network and the shape of an example of each: run on no examples they check all shapes of a file.
 
-    A network that reads maps of a size that is not known is taken apart at its flatten. Raises InputError for windows
-    beyond WINDOW.
+    One that reads maps, of an unknown size, is split at its flatten. Raises InputError for windows beyond WINDOW.
     """
     changed, layers = {}, network.layers
     for i, layer in enumerate(layers):

@@ -17,11 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from npkd.core.files import write_npz
+from npkd.core.files import reason, write_npz
 from npkd.core.types import Array
 from npkd.core.validation import InputError
 from npkd.data.datasets import DIGITS
-from npkd.data.idx import read_file
 
 SUMS = {
     "optdigits.tra": "e1b683cc211604fe8fd8c4417e6a69f31380e0c61d4af22e93cc21e9257ffedd",
@@ -46,7 +45,10 @@ HEADER = {
 
 def read_part(path: Path) -> tuple[Array, Array]:
     """Pictures (N, 8, 8) and digits (N,), uint8. Raises InputError where the file is missing or not the original."""
-    data = read_file(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"embed_digits: {path}: {reason(error)}; it must be a file that can be read") from error
     found, needed = hashlib.sha256(data).hexdigest(), SUMS[path.name]
     if found != needed:
         raise InputError(f"embed_digits: {path} has the sha256 {found}; it must be the original file with {needed}")

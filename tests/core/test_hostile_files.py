@@ -44,6 +44,10 @@ BOMB = zlib.compress(bytes(30_000_000), 9)[2:-4]
 """What unpacks to 30 MB, raw deflate."""
 
 
+PACKED_BOMB = gzip.compress(bytes(30_000_000), 9)
+"""The same as gzip."""
+
+
 def normal(*shape):
     return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
 
@@ -328,7 +332,7 @@ def unpacked_idx(rng, content):
     elif how == 3:
         return bytes(plain[:rng.integers(len(plain))])
     else:
-        return gzip.compress(bytes(plain)) + gzip.compress(bytes(2_000_000), 9)
+        return gzip.compress(bytes(plain)) + PACKED_BOMB
     return bytes(plain) if rng.random() < 0.5 else gzip.compress(bytes(plain), 1)
 
 

@@ -4,6 +4,7 @@ behind."""
 import gzip
 import hashlib
 import http.server
+import io
 import os
 import struct
 import threading
@@ -19,10 +20,14 @@ from hypothesis.extra import numpy as hnp
 
 from npkd.core.validation import InputError
 from npkd.data import idx
-from npkd.data.idx import PARTS, SOURCES, Source, cache_folder, find, parse_idx, read_folder, read_idx, read_set
+from npkd.data.idx import PARTS, SOURCES, Source, cache_folder, decode, find, read_folder, read_idx, read_set
 
 CODES = {"u1": (0x08, "B"), "i1": (0x09, "b"), "i2": (0x0B, "h"), "i4": (0x0C, "i"), "f4": (0x0D, "f"),
          "f8": (0x0E, "d")}
+
+
+def parse_idx(content, where):
+    return decode(io.BytesIO(content), len(content), where)[0]
 
 
 def idx_bytes(array):

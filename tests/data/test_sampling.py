@@ -203,9 +203,9 @@ def test_another_order_is_seen_where_labels_go_by_it_and_there_alone():
     assert sum(map(len, learnt_from(passes, found, 1.0, 30)())) == (~found.held(x)).sum()
     passes.labels = np.zeros(100)
     found = survey(passes, 0.1, 0)
-    with pytest.raises(InputError, match=r"another one in the second .*give each batch with its labels"):
+    with pytest.raises(InputError, match=r"another order in the second .*give each batch with its labels"):
         samples(passes, found, 50, 50, 0)
-    with pytest.raises(InputError, match=r"another one in a later one .*give each batch with its labels"):
+    with pytest.raises(InputError, match=r"another order in a later one .*give each batch with its labels"):
         list(learnt_from(passes, found, 1.0, 30)())
     passes = cut(x, None, [9])
     passes.labels = np.zeros(100)
