@@ -24,8 +24,7 @@ WINDOW = 256
 """Rows and columns that a window, its padding and its dilation, of a network from a file, may have."""
 
 SIDE = 1 << 16
-"""Rows and columns of the maps on which a network of convolutions that names no size is looked at; there are none of
-them."""
+"""Rows and columns of the maps (none of them) on which a network of convolutions that names no size is run."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,9 +126,7 @@ def load(path: NewPath, ops: Sequence[Op] = ()) -> Model:
         about = header["about"]
         if not all(isinstance(table, dict) for table in (about, *(layer.options for layer in layers))):
             raise InputError("about, or the options of a layer, are no table")
-        examples = 2 * any(layer.row is not OPS.get(str(layer.op)) for layer in layers)  # an op of one's own needs some
-        for part, shape in dry_runs(network, scaling) if not (examples and reads_maps(network)) else ():
-            part(np.zeros((examples, *shape), arrays[min(used)].dtype))      # what does not follow on what shows here
+        check_shapes(network, scaling, arrays[min(used)].dtype)
     except (KeyError, TypeError, AttributeError, IndexError, ValueError, ArithmeticError, MemoryError,
             RecursionError) as error:
         words = str(error) if isinstance(error, InputError) else repr(error)
@@ -138,31 +135,28 @@ def load(path: NewPath, ops: Sequence[Op] = ()) -> Model:
     return Model(network, scaling, about)
 
 
-def dry_runs(network: Network, scaling: Scaling | None) -> list[tuple[Network, tuple[int, ...]]]:
-    """Parts of a network and the shape of an example of each: run on no examples they check all shapes of a file.
+def check_shapes(network: Network, scaling: Scaling | None, dtype: np.dtype[Any]) -> None:
+    """Run a network on no examples (two, where an op of one's own may need them): all shapes are then checked.
 
-    One that reads maps, of an unknown size, is split at its flatten. Raises InputError for windows beyond WINDOW.
+    One that reads maps, of an unknown size, is run up to its flatten. Raises InputError for windows beyond WINDOW.
     """
-    changed, layers = {}, network.layers
+    changed, layers, maps = {}, network.layers, reads_maps(network)
     for i, layer in enumerate(layers):
-        kernel = layer.params[0].shape[1:3] if layer.op == "conv2d" else layer.options.get("size", 0)
-        if max(np.max(kernel), *(np.max(layer.options.get(name, 0)) for name in ("padding", "dilation"))) > WINDOW:
-            raise InputError(f"layer {i}: {layer.op} has a kernel {kernel} and {dict(layer.options)}; at most {WINDOW} "
-                             f"is read from a file")
-        if layer.row.running and not layer.running:            # no examples have no moments
+        window = [layer.options.get(name, 1) for name in ("size", "padding", "dilation")]
+        window += [p.shape[1:3] for p in layer.params[:1] if layer.op == "conv2d"]
+        if max(map(np.max, window)) > WINDOW:
+            raise InputError(f"layer {i} is {layer.op} with {dict(layer.options)}; a window is at most {WINDOW} wide")
+        if layer.row.running and not layer.running:                   # no examples have no moments
             changed[i] = replace(layer, running=(np.ones_like(layer.params[0]),) * 2)
-        if layer.op == "offset" and reads_maps(network):              # its maps have a size
+        if layer.op == "offset" and maps:                             # its maps have a size
             changed[i] = Layer("relu")
-    network = network.replace(changed)
-    if not reads_maps(network):
-        return [(network, (len(scaling.offset),) if scaling else input_shape(network))]
-    flat = next((i for i, layer in enumerate(layers) if layer.op == "flatten"), len(layers))
-    front = next((p for layer in layers[:flat] for p in layer.params), None)
-    if front is None:
-        return []
-    channels = front.shape[-1] * next(layer for layer in layers if layer.params).options.get("groups", 1)
-    parts: list[tuple[Network, tuple[int, ...]]] = [(Network(network.layers[:flat]), (SIDE, SIDE, channels))]
-    behind = next((i for i in range(flat, len(layers)) if layers[i].op == "dense"), len(layers))
-    if behind < len(layers) and all(layer.back <= i - behind for i, layer in enumerate(layers) if i >= behind):
-        parts.append((Network(network.layers[behind:]), layers[behind].params[0].shape[-1:]))
-    return parts
+    flat = next((i for i, layer in enumerate(layers) if layer.op == "flatten" and maps), len(layers))
+    front = next((layer for layer in layers[:flat] if layer.params), None)
+    own = any(layer.row is not OPS.get(str(layer.op)) for layer in layers)
+    if not maps:
+        shape: tuple[int, ...] = (len(scaling.offset),) if scaling else input_shape(network)
+    elif front and not own:
+        shape = SIDE, SIDE, front.params[0].shape[-1] * front.options.get("groups", 1)
+    else:
+        return
+    Network(network.replace(changed).layers[:flat])(np.zeros((2 * own, *shape), dtype))
