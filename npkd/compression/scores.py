@@ -120,7 +120,8 @@ def taylor(network: Network, x: Array, y: Array, rng: np.random.Generator) -> li
 def whole(values: Array, group: DependencyGroup) -> Array:
     """Sums over the positions of each channel, of values (N, ..., J) of what the layer behind a dependency group reads
     -> (N, d)."""
-    flat = values.reshape(len(values), -1, values.shape[-1]).sum(axis=1, dtype=np.float64) if values.ndim > 2 else values
+    maps = values.reshape(len(values), -1, values.shape[-1])
+    flat = maps.sum(axis=1, dtype=np.float64) if values.ndim > 2 else values
     unit = group.units[group.consumer]
     return (
         flat if len(unit) == group.width

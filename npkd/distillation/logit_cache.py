@@ -1,4 +1,4 @@
-"""A cache of the teacher's logits for moved pictures: moved by whole pixels a picture has few forms, each evaluated once.
+"""A cache of the teacher's logits for moved pictures: moved by whole pixels a picture has few forms.
 
 A small student reads a batch in a fraction of the time that its teacher needs for it. With the logits kept, an epoch
 costs what the student costs.
@@ -36,8 +36,8 @@ class LogitCache:
 
     def __init__(self, x: Array, shape: Sequence[int], max_shift: int, answer: Callable[[Array], Array]) -> None:
         if len(shape) != 2 or shape[0] * shape[1] != x.shape[1] or not 0 <= max_shift < min(shape):
-            raise InputError(f"LogitCache: shape is {tuple(shape)} and max_shift {max_shift}; x has {x.shape[1]} inputs, "
-                             "which must be H·W, max_shift below both")
+            raise InputError(f"LogitCache: shape is {tuple(shape)} and max_shift {max_shift}; x has {x.shape[1]} "
+                             "inputs, which must be H·W, max_shift below both")
         self.moves = list(itertools.product(range(-max_shift, max_shift + 1), repeat=2))
         self.answer, self.max_shift, self.shape = answer, max_shift, tuple(shape)
         margin = ((0, 0), (max_shift, max_shift), (max_shift, max_shift))
@@ -54,7 +54,8 @@ class LogitCache:
         """Where in a picture with margins the inputs ``seen`` of each of its forms stand: (forms, len(seen))."""
         (u, v), wide = np.array(self.moves).T[:, :, None], self.shape[1] + 2 * self.max_shift
         # (K8)
-        return np.asarray((seen // self.shape[1] - u + self.max_shift) * wide + seen % self.shape[1] - v + self.max_shift)
+        row, column = np.divmod(seen, self.shape[1])
+        return np.asarray((row - u + self.max_shift) * wide + column - v + self.max_shift)
 
     def forms(self, which: Array, form: Array, columns: Array) -> Array:
         """The pictures ``which`` (n,) in the forms ``form`` (n,), of each the ``columns`` of its form alone."""

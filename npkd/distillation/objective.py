@@ -57,7 +57,8 @@ class Distillation:
         if self.labels:
             add(last, self.labels, cross_entropy(activations[last], array_of(batch, "y")))
         if self.soft:
-            add(last, self.soft, soft_targets(activations[last], array_of(batch, "teacher"), temperature=self.temperature))
+            teacher = array_of(batch, "teacher")
+            add(last, self.soft, soft_targets(activations[last], teacher, temperature=self.temperature))
         for index, weight in self.hints.items():
             if not weight:
                 continue

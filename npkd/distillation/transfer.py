@@ -41,14 +41,14 @@ def shift_pictures(x: Array, shape: Sequence[int], max_shift: int, rng: np.rando
     Source: Hinton, Vinyals & Dean 2015, section 3 ("jittered by up to two pixels").
     """
     if len(shape) != 2 or shape[0] * shape[1] != x.shape[1] or not 0 <= max_shift < min(shape):
-        raise InputError(f"shift_pictures: shape is {tuple(shape)} and max_shift {max_shift}; x has {x.shape[1]} inputs, "
-                         "which must be H·W, max_shift below both")
+        raise InputError(f"shift_pictures: shape is {tuple(shape)} and max_shift {max_shift}; x has {x.shape[1]} "
+                         "inputs, which must be H·W, max_shift below both")
     pictures, moved = x.reshape(len(x), *shape), np.zeros((len(x), *shape), x.dtype)
     moves = rng.integers(-max_shift, max_shift + 1, size=(len(x), 2))
     for u, v in itertools.product(range(-max_shift, max_shift + 1), repeat=2):
         rows = np.flatnonzero((moves == (u, v)).all(axis=1))
         part = np.zeros((len(rows), *shape), x.dtype)
-        part[:, target_slice(u), target_slice(v)] = pictures[rows][:, target_slice(-u), target_slice(-v)]             # (K8)
+        part[:, target_slice(u), target_slice(v)] = pictures[rows][:, target_slice(-u), target_slice(-v)]     # (K8)
         moved[rows] = part
     return moved.reshape(x.shape)
 
