@@ -90,7 +90,7 @@ def activation(network: Network, x: Array, y: Array, rng: np.random.Generator) -
     That is the mean squared change of all pre-activations behind it, when its value is replaced by its mean; of a
     channel, if its values at different positions are independent and alike.
     """
-    deviations = [np.sqrt(np.maximum(square - mean ** 2, 0)) for mean, square in moments(network, x)]
+    deviations = [np.sqrt(variance) for _, variance in moments(network, x)]
     return [np.asarray(w * s) for w, s in zip(outgoing(network, x, y, rng), deviations, strict=True)]             # (I4)
 
 
@@ -120,7 +120,8 @@ def taylor(network: Network, x: Array, y: Array, rng: np.random.Generator) -> li
 def whole(values: Array, group: DependencyGroup) -> Array:
     """Sums over the positions of each channel, of values (N, ..., J) of what the layer behind a dependency group reads
     -> (N, d)."""
-    flat = values.reshape(len(values), -1, values.shape[-1]).sum(axis=1) if values.ndim > 2 else values
+    maps = values.reshape(len(values), -1, values.shape[-1])
+    flat = maps.sum(axis=1, dtype=np.float64) if values.ndim > 2 else values
     unit = group.units[group.consumer]
     return (
         flat if len(unit) == group.width
@@ -138,18 +139,23 @@ def forward(network: Network, x: Array) -> Iterator[tuple[int, Sequence[Array]]]
 
 
 def moments(network: Network, x: Array) -> list[tuple[Array, Array]]:
-    """For every dependency group the means of its neurons' values and of their squares over x and all positions, (d_k,)
-    float64 each."""
+    """Mean and variance of each neuron over x and all positions, (d_k,) float64 each, for every dependency group k.
+
+    Those of the batches, merged: no difference of large squares, which would lose the variance beside a large mean.
+    """
     groups = dependency_groups(network)
-    out = [(np.zeros(group.width), np.zeros(group.width)) for group in groups]
+    parts: list[list[tuple[float, Array, Array]]] = [[] for _ in groups]
     for _, activations in forward(network, x):
-        for group, (mean, square) in zip(groups, out, strict=True):
+        for group, part in zip(groups, parts, strict=True):
             h, unit = activations[group.consumer].astype(np.float64), group.units[group.consumer]
-            count = len(x) * h[0].size / h.shape[-1] * np.bincount(unit)                            # NP: of each neuron
             h = h.reshape(-1, h.shape[-1])
-            mean += together(h.sum(axis=0), unit, group.width) / count
-            square += together((h * h).sum(axis=0), unit, group.width) / count
-    return out
+            count = len(h) * np.bincount(unit)                        # values of each neuron in the batch
+            mean = together(h.sum(axis=0), unit, group.width) / count
+            variance = together(np.square(h - mean[unit]).sum(axis=0), unit, group.width) / count
+            part.append((len(activations[0]) / len(x), mean, variance))
+    means = [sum((p * m for p, m, _ in part), np.zeros(group.width)) for group, part in zip(groups, parts, strict=True)]
+    return [(mean, sum((p * (v + (m - mean) ** 2) for p, m, v in part), np.zeros_like(mean)))
+            for mean, part in zip(means, parts, strict=True)]
 
 
 def best(score: Array, count: int) -> Array:

@@ -1,8 +1,7 @@
-"""Moved pictures with a teacher's answers: a picture moved by whole pixels has few forms, and the teacher is asked
-about each but once.
+"""A cache of the teacher's logits for moved pictures: moved by whole pixels a picture has few forms.
 
-A student that is small reads a batch in a fraction of the time that its teacher needs for it. With the answers kept, an
-epoch costs what the student costs.
+A small student reads a batch in a fraction of the time that its teacher needs for it. With the logits kept, an epoch
+costs what the student costs.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from npkd.core.types import Array, Batch
 from npkd.core.validation import InputError
 
 LARGEST = 2 ** 30
-"""Bytes of answers worth keeping."""
+"""Bytes of logits that are kept at most."""
 
 BLOCK, ASKED = 1000, 10_000
 """Pictures that are gathered at once, so that their places stay in the cache, and that the teacher is asked about at
@@ -24,39 +23,39 @@ once."""
 
 
 class LogitCache:
-    """Every picture in all its moved forms, and what the teacher says of each.
+    """Every picture in all its moved forms, and the teacher's logits of each.
 
-        x'_n,r,c = x_n,(r−u_n),(c−v_n),   u_n, v_n uniform on {−reach, …, reach}          (K8)
+        x'_n,r,c = x_n,(r−u_n),(c−v_n),   u_n, v_n uniform on {−k, …, k}                   (K8)
 
-    x (N, H·W)      the pictures, zero where nothing moves in;  shape (H, W);  reach ≥ 0, below both
+    x (N, H·W)      the pictures, zero where nothing moves in;  shape (H, W);  k = max_shift ≥ 0, below both
     answer          (n, H·W) -> (n, classes): the teacher's logits
 
-    ``draw`` gives each picture one of its (2·reach + 1)² forms with the answer to exactly that form. Raises InputError
+    ``draw`` gives each picture one of its (2k + 1)² forms with the answer to exactly that form. Raises InputError
     where the shape is not that of a picture.
     """
 
-    def __init__(self, x: Array, shape: Sequence[int], reach: int, answer: Callable[[Array], Array]) -> None:
-        if len(shape) != 2 or shape[0] * shape[1] != x.shape[1] or not 0 <= reach < min(shape):
-            raise InputError(f"LogitCache: shape is {tuple(shape)} and reach {reach}; x has {x.shape[1]} inputs: H·W, "
-                             f"reach "
-                             f"below both")
-        self.moves = list(itertools.product(range(-reach, reach + 1), repeat=2))
-        self.answer, self.reach, self.shape = answer, reach, tuple(shape)
-        margin = ((0, 0), (reach, reach), (reach, reach))
+    def __init__(self, x: Array, shape: Sequence[int], max_shift: int, answer: Callable[[Array], Array]) -> None:
+        if len(shape) != 2 or shape[0] * shape[1] != x.shape[1] or not 0 <= max_shift < min(shape):
+            raise InputError(f"LogitCache: shape is {tuple(shape)} and max_shift {max_shift}; x has {x.shape[1]} "
+                             "inputs, which must be H·W, max_shift below both")
+        self.moves = list(itertools.product(range(-max_shift, max_shift + 1), repeat=2))
+        self.answer, self.max_shift, self.shape = answer, max_shift, tuple(shape)
+        margin = ((0, 0), (max_shift, max_shift), (max_shift, max_shift))
         self.pictures = np.pad(x.reshape(len(x), *shape), margin).reshape(len(x), -1)   # what moves in is there already
         self.logits: Array | None = None
         self.known = np.zeros((len(self.moves), len(x)), bool)
 
     @staticmethod
-    def size(x: Array, reach: int, answer: Array) -> int:
+    def size(x: Array, max_shift: int, answer: Array) -> int:
         """Bytes that the answers to all forms of x (N, I) take, when one answer is as large as this."""
-        return (2 * reach + 1) ** 2 * len(x) * answer.nbytes
+        return (2 * max_shift + 1) ** 2 * len(x) * answer.nbytes
 
     def columns(self, seen: Array) -> Array:
         """Where in a picture with margins the inputs ``seen`` of each of its forms stand: (forms, len(seen))."""
-        (u, v), wide = np.array(self.moves).T[:, :, None], self.shape[1] + 2 * self.reach
+        (u, v), wide = np.array(self.moves).T[:, :, None], self.shape[1] + 2 * self.max_shift
         # (K8)
-        return np.asarray((seen // self.shape[1] - u + self.reach) * wide + seen % self.shape[1] - v + self.reach)
+        row, column = np.divmod(seen, self.shape[1])
+        return np.asarray((row - u + self.max_shift) * wide + column - v + self.max_shift)
 
     def forms(self, which: Array, form: Array, columns: Array) -> Array:
         """The pictures ``which`` (n,) in the forms ``form`` (n,), of each the ``columns`` of its form alone."""

@@ -13,16 +13,17 @@ from npkd.nn.losses import cross_entropy, squared_error
 
 @dataclass(frozen=True)
 class Distillation:
-    """What a student learns from; an instance is an ``Objective`` of npkd.nn.training.
+    """Weighted sum of cross-entropy, soft targets and hints; an instance is an ``Objective`` of npkd.nn.training.
 
         L = a · cross_entropy(z, y) + b · soft_targets(z, v; T) + Σ_h c_h · squared_error(x_h, hint_h)        (K5)
 
     labels        a ≥ 0; where it is not 0 the batch holds "y"
     soft          b ≥ 0; where it is not 0 the batch holds the teacher's logits, "teacher"
     temperature   T > 0
-    hints         {index of an activation: weight c_h ≥ 0}; the batch holds what it should be, "hint<index>"
+    hints         {index of an activation: weight c_h ≥ 0}; the batch holds its target, "hint<index>"
 
-    Raises InputError for negative weights, and for an objective that asks for nothing. Source: Hinton, Vinyals & Dean
+    Each part is divided by the number of examples N alone; T² is in the soft part.
+    Raises InputError for negative weights, and where all of them are 0. Source: Hinton, Vinyals & Dean
     2015; hints: Romero et al. 2015, (2), here without a regressor since a pruned layer keeps its teacher's coordinates.
     """
 
@@ -54,21 +55,22 @@ class Distillation:
             )
 
         if self.labels:
-            add(last, self.labels, cross_entropy(activations[last], held(batch, "y")))
+            add(last, self.labels, cross_entropy(activations[last], array_of(batch, "y")))
         if self.soft:
-            add(last, self.soft, soft_targets(activations[last], held(batch, "teacher"), temperature=self.temperature))
+            teacher = array_of(batch, "teacher")
+            add(last, self.soft, soft_targets(activations[last], teacher, temperature=self.temperature))
         for index, weight in self.hints.items():
             if not weight:
                 continue
             if not 0 <= index <= last:
                 raise InputError(f"Distillation: a hint is for activation {index}; the student has activations 0 … "
                                  f"{last}")
-            add(index, weight, squared_error(activations[index], held(batch, f"hint{index}")))
+            add(index, weight, squared_error(activations[index], array_of(batch, f"hint{index}")))
         return value, sensitivities
 
 
-def held(batch: Batch, name: str) -> Array:
-    """An array of the batch, or an InputError that says what it has."""
+def array_of(batch: Batch, name: str) -> Array:
+    """An array of the batch by its name. Raises InputError where the batch has none of that name."""
     if name not in batch:
         raise InputError(f"Distillation: the batch holds {', '.join(sorted(batch))}; the objective needs {name!r} too")
     return batch[name]

@@ -1,7 +1,7 @@
-"""What a student is shown: the inputs, changed a little, with what the teacher says of the changed ones.
+"""Transfer sets: inputs that are changed a little, with the teacher's logits for the changed ones.
 
-A teacher that fits its training set perfectly says little on it. Between and around the examples it says more, and
-needs no labels for it. Derivation and measurement: docs/3-losses.md.
+A teacher that fits its training set gives little more than the labels there. Between and around the examples its logits
+hold more, and no labels are needed. Derivation and measurement: docs/3-losses.md.
 """
 
 from __future__ import annotations
@@ -16,45 +16,45 @@ from npkd.core.validation import InputError, positive
 from npkd.distillation.logit_cache import LARGEST, LogitCache
 
 Answers = Callable[[Array], Array]
-"""What a network says: examples (n, I) -> logits (n, classes)."""
+"""The logits of a network: examples (n, I) -> (n, classes)."""
 
 
-def blur(x: Array, noise: float, rng: np.random.Generator) -> Array:
+def add_noise(x: Array, noise_std: float, rng: np.random.Generator) -> Array:
     """Gaussian noise on every input, in the dtype of x.
 
         x' = x + σ ε,   ε ~ N(0, 1)                                                   (K6)
     """
-    return np.asarray(x + x.dtype.type(noise) * rng.standard_normal(x.shape, dtype=x.dtype))            # (K6)
+    return np.asarray(x + x.dtype.type(noise_std) * rng.standard_normal(x.shape, dtype=x.dtype))            # (K6)
 
 
-def onto(move: int) -> slice:
-    """Where a row or column that is moved so far comes to lie; with −move, the ones that stay in the picture."""
+def target_slice(move: int) -> slice:
+    """Rows (or columns) of a picture that are filled when it moves by so many; with −move those that fill them."""
     return slice(max(move, 0), min(move, 0) or None)
 
 
-def jitter(x: Array, shape: Sequence[int], reach: int, rng: np.random.Generator) -> Array:
-    """Pictures moved by up to ``reach`` pixels in each direction, zero where nothing moves in.
+def shift_pictures(x: Array, shape: Sequence[int], max_shift: int, rng: np.random.Generator) -> Array:
+    """Pictures moved by up to ``max_shift`` whole pixels k in each direction, zero where nothing moves in.
 
-        x'_n,r,c = x_n,(r−u_n),(c−v_n),   u_n, v_n uniform on {−reach, …, reach}          (K8)
+        x'_n,r,c = x_n,(r−u_n),(c−v_n),   u_n, v_n uniform on {−k, …, k}                   (K8)
 
     x (N, H·W), shape (H, W) -> (N, H·W). Raises InputError where the shape is not that of a picture.
     Source: Hinton, Vinyals & Dean 2015, section 3 ("jittered by up to two pixels").
     """
-    if len(shape) != 2 or shape[0] * shape[1] != x.shape[1] or not 0 <= reach < min(shape):
-        raise InputError(f"jitter: shape is {tuple(shape)} and reach {reach}; x has {x.shape[1]} inputs, which must be "
-                         f"H·W, reach below both")
+    if len(shape) != 2 or shape[0] * shape[1] != x.shape[1] or not 0 <= max_shift < min(shape):
+        raise InputError(f"shift_pictures: shape is {tuple(shape)} and max_shift {max_shift}; x has {x.shape[1]} "
+                         "inputs, which must be H·W, max_shift below both")
     pictures, moved = x.reshape(len(x), *shape), np.zeros((len(x), *shape), x.dtype)
-    moves = rng.integers(-reach, reach + 1, size=(len(x), 2))
-    for u, v in itertools.product(range(-reach, reach + 1), repeat=2):
-        here = np.flatnonzero((moves == (u, v)).all(axis=1))
-        part = np.zeros((len(here), *shape), x.dtype)
-        part[:, onto(u), onto(v)] = pictures[here][:, onto(-u), onto(-v)]             # (K8)
-        moved[here] = part
+    moves = rng.integers(-max_shift, max_shift + 1, size=(len(x), 2))
+    for u, v in itertools.product(range(-max_shift, max_shift + 1), repeat=2):
+        rows = np.flatnonzero((moves == (u, v)).all(axis=1))
+        part = np.zeros((len(rows), *shape), x.dtype)
+        part[:, target_slice(u), target_slice(v)] = pictures[rows][:, target_slice(-u), target_slice(-v)]     # (K8)
+        moved[rows] = part
     return moved.reshape(x.shape)
 
 
-def mixed(x: Array, alpha: float, rng: np.random.Generator) -> Array:
-    """Inputs mixed in pairs, each the larger part of its own.
+def mixup(x: Array, alpha: float, rng: np.random.Generator) -> Array:
+    """Convex combinations of random pairs of inputs; x_n weighs at least one half.
 
         x'_n = m_n x_n + (1 − m_n) x_π(n),   m_n ~ Beta(α, α) folded to [½, 1]        (K7)
 
@@ -72,59 +72,63 @@ def mixed(x: Array, alpha: float, rng: np.random.Generator) -> Array:
 class Noise:
     """Augmentation of plain training: pictures moved (K8), noise on the inputs (K6), labels as they are.
 
-    noise σ ≥ 0;   reach ≥ 0, where it is not 0 with the ``shape`` (H, W) of an example. Raises InputError for negative
-                   numbers.
+    noise_std    σ ≥ 0
+    max_shift    k ≥ 0; where it is not 0 with the ``shape`` (H, W) of an example
+    Raises InputError for negative numbers.
     """
 
-    def __init__(self, noise: float, *, reach: int = 0, shape: Sequence[int] = ()) -> None:
-        positive("Noise", "noise", noise, zero=True)
-        positive("Noise", "reach", reach, zero=True)
-        self.noise, self.reach, self.shape = noise, reach, tuple(shape)
+    def __init__(self, noise_std: float, *, max_shift: int = 0, shape: Sequence[int] = ()) -> None:
+        positive("Noise", "noise_std", noise_std, zero=True)
+        positive("Noise", "max_shift", max_shift, zero=True)
+        self.noise_std, self.max_shift, self.shape = noise_std, max_shift, tuple(shape)
 
     def __call__(self, batch: Batch, rng: np.random.Generator) -> Batch:
-        """The examples with their "x" changed."""
+        """The batch with its "x" changed."""
         x = batch["x"]
-        if self.reach:
-            x = jitter(x, self.shape, self.reach, rng)
-        return {**batch, "x": blur(x, self.noise, rng) if self.noise else x}
+        if self.max_shift:
+            x = shift_pictures(x, self.shape, self.max_shift, rng)
+        return {**batch, "x": add_noise(x, self.noise_std, rng) if self.noise_std else x}
 
 
 class Transfer:
-    """The transfer set of a distillation: moved (K8), mixed in pairs (K7), with noise (K6); the teacher's logits at the
-    very same place.
+    """Augmentation of distillation: inputs moved (K8), mixed in pairs (K7), with noise (K6), and the teacher's logits
+    for them.
 
-    answer         the teacher: (n, I) -> (n, classes), asked about the changed "x"; its logits come as "teacher"
-    noise, mix     σ ≥ 0 and α ≥ 0; 0 changes nothing
-    reach, shape   as in ``jitter``. Pictures that are moved and nothing else have few forms: their answers are kept,
-                   see ``LogitCache``. The batch must then be the same in every call
-    Labels in the batch stay those of x_n, the larger part. Raises InputError for negative numbers.
+    answer              the teacher's logits of the changed "x", (n, I) -> (n, classes); "teacher" in the batch
+    noise_std           σ ≥ 0;   mixup_alpha  α ≥ 0;   0 changes nothing
+    max_shift, shape    as in ``shift_pictures``. Pictures that are moved and nothing else have few forms: their
+                        logits are kept (``LogitCache``); the batch must then be the same in every call
+    Labels in the batch stay those of x_n, which weighs at least one half. Raises InputError for negative numbers.
     """
 
     def __init__(
-        self, answer: Answers, *, noise: float = 0.0, mix: float = 0.0, reach: int = 0, shape: Sequence[int] = ()
+        self, answer: Answers, *, noise_std: float = 0.0, mixup_alpha: float = 0.0, max_shift: int = 0,
+        shape: Sequence[int] = (),
     ) -> None:
-        positive("Transfer", "mix", mix, zero=True)
-        positive("Transfer", "noise", noise, zero=True)
-        self.answer, self.mix, self.noise, self.shape, self.reach = answer, mix, noise, shape, reach
-        self.augment = Noise(0.0, reach=reach, shape=shape)
+        positive("Transfer", "mixup_alpha", mixup_alpha, zero=True)
+        positive("Transfer", "noise_std", noise_std, zero=True)
+        self.answer, self.mixup_alpha, self.noise_std = answer, mixup_alpha, noise_std
+        self.shape, self.max_shift = shape, max_shift
+        self.shift = Noise(0.0, max_shift=max_shift, shape=shape)
         self.logit_cache: LogitCache | None = None
 
     def __call__(self, batch: Batch, rng: np.random.Generator, seen: Array | None = None) -> Batch:
-        """The examples with their "x" changed and the teacher's logits for it.
+        """The batch with its "x" changed and the teacher's logits for it.
 
         ``seen``: indices of the inputs that a student reads. "x" then holds those alone: a student of a tenth of the
         inputs should not be slowed down by the others.
         """
-        if self.reach and not (self.mix or self.noise) and (self.logit_cache or self.fits(batch["x"])):
-            self.logit_cache = self.logit_cache or LogitCache(batch["x"], self.shape, self.reach, self.answer)
+        only_shifted = self.max_shift and not (self.mixup_alpha or self.noise_std)
+        if only_shifted and (self.logit_cache or self.fits(batch["x"])):
+            self.logit_cache = self.logit_cache or LogitCache(batch["x"], self.shape, self.max_shift, self.answer)
             return self.logit_cache.draw(batch, rng, seen)
-        x = self.augment(batch, rng)["x"]
-        if self.mix:
-            x = mixed(x, self.mix, rng)
-        if self.noise:
-            x = blur(x, self.noise, rng)
+        x = self.shift(batch, rng)["x"]
+        if self.mixup_alpha:
+            x = mixup(x, self.mixup_alpha, rng)
+        if self.noise_std:
+            x = add_noise(x, self.noise_std, rng)
         return {**batch, "x": x if seen is None else np.take(x, seen, axis=1), "teacher": self.answer(x)}
 
     def fits(self, x: Array) -> bool:
-        """Whether the answers to all moved forms of x may be kept."""
-        return LogitCache.size(x, self.reach, self.answer(x[:1])) <= LARGEST
+        """Whether the logits of all moved forms of x may be kept."""
+        return LogitCache.size(x, self.max_shift, self.answer(x[:1])) <= LARGEST

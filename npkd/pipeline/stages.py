@@ -61,7 +61,7 @@ def train_teacher(
     """
     state.teacher = start or fresh(recipe, data, rng)
     settings = TrainingSettings(recipe.teacher_epochs, recipe.batch_size,
-                                augmentation=Noise(recipe.noise_std, reach=recipe.max_shift, shape=data.shape),
+                                augmentation=Noise(recipe.noise_std, max_shift=recipe.max_shift, shape=data.shape),
                                 validate=lambda network: error_rate(network, data.x_validation, data.y_validation))
     optimiser = SGD(recipe.learning_rate, weight_decay=recipe.weight_decay)
     run = train(state.teacher, {"x": data.x_train, "y": data.y_train}, optimiser=optimiser, settings=settings, rng=rng)
@@ -131,7 +131,8 @@ def imitate(
 def transfer_set(teacher: Network | Answers, data: Data, recipe: Recipe) -> Transfer:
     """What the student is shown, as the recipe says, with the answers of a network or function."""
     answers = (lambda x: predict(teacher, x, ROWS)) if isinstance(teacher, Network) else teacher
-    return Transfer(answers, noise=recipe.noise_std, mix=recipe.mixup_alpha, reach=recipe.max_shift, shape=data.shape)
+    return Transfer(answers, noise_std=recipe.noise_std, mixup_alpha=recipe.mixup_alpha, max_shift=recipe.max_shift,
+                    shape=data.shape)
 
 
 def open_front(network: Network) -> tuple[Array | None, Network]:

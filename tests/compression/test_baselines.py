@@ -77,6 +77,17 @@ def test_activation_is_the_change_that_a_mean_value_makes():
                                          rel=1e-10)
 
 
+def test_moments_of_batches_are_those_of_all_and_keep_their_digits(monkeypatch):
+    """Inputs 10⁸ times as far from 0 as they are wide: their variance, by a second pass over all of them."""
+    net, (x, _) = network(), examples()
+    x = x + 1e8 * np.arange(x.shape[1])
+    for rows in (5, 4096):                                            # several batches, the last one smaller; one
+        monkeypatch.setattr(scores, "ROWS", rows)
+        mean, variance = scores.moments(net, x)[0]
+        np.testing.assert_allclose(mean, x.mean(axis=0), rtol=1e-14, atol=1e-15)
+        np.testing.assert_allclose(variance, ((x - x.mean(axis=0)) ** 2).mean(axis=0), rtol=1e-6)
+
+
 def test_taylor_is_the_slope_of_the_loss_times_the_value(monkeypatch):
     net, (x, y) = network(), examples()
     monkeypatch.setattr(scores, "ROWS", 5)                            # several batches, the last one smaller

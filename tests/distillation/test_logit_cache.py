@@ -84,7 +84,7 @@ def test_answers_are_kept_where_they_fit(monkeypatch):
     for largest, noise, kept in ((2 ** 30, 0.0, True), (100, 0.0, False), (2 ** 30, 0.1, False)):
         monkeypatch.setattr(transfer, "LARGEST", largest)
         teacher, rng = Teacher(), np.random.default_rng(4)
-        shows = Transfer(teacher, reach=1, shape=(3, 3), noise=noise)
+        shows = Transfer(teacher, max_shift=1, shape=(3, 3), noise_std=noise)
         for _ in range(100):
             shown = shows({"x": x}, rng)
             assert np.allclose(shown["teacher"], Teacher()(shown["x"]), rtol=1e-12)

@@ -1,4 +1,4 @@
-"""What a student is shown: inputs between and around the examples, and the teacher's word on exactly those."""
+"""Transfer sets: inputs between and around the examples, with the teacher's logits of exactly those."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npkd.core.validation import InputError
-from npkd.distillation.transfer import Noise, Transfer, blur, jitter
+from npkd.distillation.transfer import Noise, Transfer, add_noise, shift_pictures
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
 
 
@@ -20,30 +20,30 @@ def case(seed=0, n=12, dtype=np.float64):
 
 
 @settings(deadline=None, max_examples=30)
-@given(seed=st.integers(0, 10 ** 6), noise=st.sampled_from([0.0, 0.3]), mix=st.sampled_from([0.0, 0.4, 1.0]),
-       single=st.booleans())
-def test_the_logits_are_the_teachers_at_the_very_inputs(seed, noise, mix, single):
+@given(seed=st.integers(0, 10 ** 6), noise_std=st.sampled_from([0.0, 0.3]),
+       mixup_alpha=st.sampled_from([0.0, 0.4, 1.0]), single=st.booleans())
+def test_the_logits_are_the_teachers_at_the_very_inputs(seed, noise_std, mixup_alpha, single):
     dtype = np.float32 if single else np.float64
     teacher, batch = case(seed, dtype=dtype)
-    before, transfer = copied(batch), Transfer(teacher.predict, noise=noise, mix=mix)
+    before, transfer = copied(batch), Transfer(teacher.predict, noise_std=noise_std, mixup_alpha=mixup_alpha)
     shown = copied(transfer(batch, np.random.default_rng(seed)))
     assert shown["x"].dtype == shown["teacher"].dtype == dtype
     np.testing.assert_allclose(shown["teacher"], teacher.predict(shown["x"]), atol=1e-5 if single else 1e-12)
     assert np.array_equal(shown["y"], batch["y"])
     assert all(np.array_equal(batch[k], before[k]) for k in before), "the batch that was given stays as it is"
     assert set(batch) == {"x", "y"}
-    assert np.array_equal(shown["x"], batch["x"]) == (noise == mix == 0)
+    assert np.array_equal(shown["x"], batch["x"]) == (noise_std == mixup_alpha == 0)
     # the same draw gives the same bytes, another one others
     again = copied(transfer(batch, np.random.default_rng(seed)))
     assert all(again[k].tobytes() == shown[k].tobytes() for k in shown)
-    if noise or mix:
+    if noise_std or mixup_alpha:
         assert not np.array_equal(transfer(batch, np.random.default_rng(seed + 1))["x"], shown["x"])
 
 
 def test_mixed_inputs_lie_nearer_to_their_own():
     """On the line to another example of the batch, in its first half; labels stay those of the nearer one."""
     teacher, batch = case(1, n=30)
-    x, shown = batch["x"], Transfer(teacher.predict, mix=1.0)(batch, np.random.default_rng(2))["x"]
+    x, shown = batch["x"], Transfer(teacher.predict, mixup_alpha=1.0)(batch, np.random.default_rng(2))["x"]
     moved = 0
     for n in range(30):
         step, found = shown[n] - x[n], False
@@ -66,7 +66,7 @@ def test_a_mixture_is_as_strong_as_its_parameter():
     batch = {"x": np.repeat([[0.0], [1.0]], 5000, axis=0)}
     away = {}
     for alpha in (0.05, 1.0, 50.0):
-        shown = Transfer(teacher.predict, mix=alpha)(batch, np.random.default_rng(4))["x"]
+        shown = Transfer(teacher.predict, mixup_alpha=alpha)(batch, np.random.default_rng(4))["x"]
         away[alpha] = float(np.abs(shown - batch["x"]).mean()) * 2           # half of the partners are the same
     assert away[1.0] == pytest.approx(0.25, abs=0.01)
     assert away[0.05] < 0.05
@@ -76,7 +76,7 @@ def test_a_mixture_is_as_strong_as_its_parameter():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_noise_is_normal_and_of_its_size(dtype):
     x = np.full((400, 50), 3, dtype)
-    e = blur(x, 0.5, np.random.default_rng(5)) - x
+    e = add_noise(x, 0.5, np.random.default_rng(5)) - x
     assert e.dtype == dtype
     assert e.mean() == pytest.approx(0, abs=0.02)
     assert e.std() == pytest.approx(0.5, rel=0.02)
@@ -86,22 +86,22 @@ def test_noise_is_normal_and_of_its_size(dtype):
 
 
 @settings(deadline=None, max_examples=40)
-@given(seed=st.integers(0, 10 ** 6), height=st.integers(1, 6), width=st.integers(1, 6), reach=st.integers(0, 3))
-def test_jitter_moves_pictures(seed, height, width, reach):
-    """Each picture by some u and v within the reach, pixel by pixel; zeros come in; nothing else happens."""
+@given(seed=st.integers(0, 10 ** 6), height=st.integers(1, 6), width=st.integers(1, 6), max_shift=st.integers(0, 3))
+def test_shifting_moves_pictures(seed, height, width, max_shift):
+    """Each picture by some u and v within the largest shift, pixel by pixel; zeros come in; nothing else happens."""
     rng = np.random.default_rng(seed)
     x = rng.uniform(1, 2, (6, height * width)).astype(np.float32)
     before = x.copy()
-    if reach >= min(height, width):
-        with pytest.raises(InputError, match="jitter"):
-            jitter(x, (height, width), reach, rng)
+    if max_shift >= min(height, width):
+        with pytest.raises(InputError, match="shift_pictures"):
+            shift_pictures(x, (height, width), max_shift, rng)
         return
-    moved = jitter(x, (height, width), reach, rng)
+    moved = shift_pictures(x, (height, width), max_shift, rng)
     assert moved.dtype == x.dtype
     assert np.array_equal(x, before)
     for old, new in zip(x.reshape(-1, height, width), moved.reshape(-1, height, width), strict=True):
-        assert any(np.array_equal(new, shifted(old, u, v)) for u in range(-reach, reach + 1)
-                   for v in range(-reach, reach + 1))
+        assert any(np.array_equal(new, shifted(old, u, v)) for u in range(-max_shift, max_shift + 1)
+                   for v in range(-max_shift, max_shift + 1))
 
 
 def shifted(picture, u, v):
@@ -116,22 +116,23 @@ def shifted(picture, u, v):
 def test_all_moves_are_as_likely():
     x = np.zeros((9000, 9), np.float32)
     x[:, 4] = 1                                              # the middle of 3 × 3: where it goes says how it moved
-    counts = np.bincount(jitter(x, (3, 3), 1, np.random.default_rng(0)).argmax(axis=1), minlength=9)
+    counts = np.bincount(shift_pictures(x, (3, 3), 1, np.random.default_rng(0)).argmax(axis=1), minlength=9)
     assert np.abs(counts - 1000).max() < 150
 
 
-def test_jitter_needs_a_picture():
+def test_shifting_needs_a_picture():
     for shape in ((3, 4), (9,), (), (1, 3, 3)):
-        with pytest.raises(InputError, match="jitter: shape is"):
-            jitter(np.zeros((2, 9)), shape, 1, np.random.default_rng(0))
+        with pytest.raises(InputError, match="shift_pictures: shape is"):
+            shift_pictures(np.zeros((2, 9)), shape, 1, np.random.default_rng(0))
 
 
 @settings(deadline=None, max_examples=20)
-@given(seed=st.integers(0, 10 ** 6), noise=st.sampled_from([0.0, 0.2]))
-def test_a_student_that_reads_some_inputs(seed, noise):
+@given(seed=st.integers(0, 10 ** 6), noise_std=st.sampled_from([0.0, 0.2]))
+def test_a_student_that_reads_some_inputs(seed, noise_std):
     """Its "x" holds those alone; the teacher has answered for all of them."""
     teacher, batch = case(seed)
-    seen, moved = np.array([2, 0]), {"noise": noise, "mix": 0.5 * (noise > 0), "reach": 1, "shape": (2, 2)}
+    seen = np.array([2, 0])
+    moved = {"noise_std": noise_std, "mixup_alpha": 0.5 * (noise_std > 0), "max_shift": 1, "shape": (2, 2)}
     some = Transfer(teacher.predict, **moved)(batch, np.random.default_rng(seed), seen)
     every = Transfer(teacher.predict, **moved)(batch, np.random.default_rng(seed))
     assert np.array_equal(some["x"], every["x"][:, seen])
@@ -141,8 +142,8 @@ def test_a_student_that_reads_some_inputs(seed, noise):
 
 def test_pictures_move_in_plain_training():
     _, batch = case(6)
-    shown = Noise(0.0, reach=1, shape=(2, 2))(batch, np.random.default_rng(7))
-    assert np.array_equal(shown["x"], jitter(batch["x"], (2, 2), 1, np.random.default_rng(7)))
+    shown = Noise(0.0, max_shift=1, shape=(2, 2))(batch, np.random.default_rng(7))
+    assert np.array_equal(shown["x"], shift_pictures(batch["x"], (2, 2), 1, np.random.default_rng(7)))
     assert np.array_equal(shown["y"], batch["y"])
 
 
@@ -150,13 +151,13 @@ def test_noise_for_plain_training():
     _, batch = case(6)
     shown = Noise(0.2)(batch, np.random.default_rng(7))
     assert np.array_equal(shown["y"], batch["y"])
-    assert np.array_equal(shown["x"], blur(batch["x"], 0.2, np.random.default_rng(7)))
+    assert np.array_equal(shown["x"], add_noise(batch["x"], 0.2, np.random.default_rng(7)))
     assert np.array_equal(Noise(0.0)(batch, np.random.default_rng(7))["x"], batch["x"])
 
 
 def test_a_smaller_last_batch():
     teacher, batch = case(8)
-    shown = Transfer(teacher.predict, noise=0.1, mix=1.0)(batch, np.random.default_rng(0))
+    shown = Transfer(teacher.predict, noise_std=0.1, mixup_alpha=1.0)(batch, np.random.default_rng(0))
     assert shown["teacher"].shape == (12, 3)
 
 
@@ -170,11 +171,12 @@ def test_the_teacher_predicts():
 
 
 @pytest.mark.parametrize(("make", "words"), [
-    (lambda t: Transfer(t.predict, noise=-0.1), "noise is -0.1"),
-    (lambda t: Transfer(t.predict, mix=-1.0), "mix is -1"),
-    (lambda t: Transfer(t.predict, mix=float("nan")), "mix is nan"),
-    (lambda t: Transfer(t.predict, reach=-1), "reach is -1"), (lambda t: Noise(0.0, reach=-1), "reach is -1"),
-    (lambda t: Noise(-1.0), "noise is -1"), (lambda t: Noise(float("inf")), "noise is inf"),
+    (lambda t: Transfer(t.predict, noise_std=-0.1), "noise_std is -0.1"),
+    (lambda t: Transfer(t.predict, mixup_alpha=-1.0), "mixup_alpha is -1"),
+    (lambda t: Transfer(t.predict, mixup_alpha=float("nan")), "mixup_alpha is nan"),
+    (lambda t: Transfer(t.predict, max_shift=-1), "max_shift is -1"),
+    (lambda t: Noise(0.0, max_shift=-1), "max_shift is -1"),
+    (lambda t: Noise(-1.0), "noise_std is -1"), (lambda t: Noise(float("inf")), "noise_std is inf"),
 ])
 def test_refusals(make, words):
     with pytest.raises(InputError, match=words):
