@@ -25,12 +25,13 @@ def forward(x: T, skips: Sequence[int], apply: Callable[[int, T, T | None], T]) 
 
 def backward(
     sensitivities: Mapping[int, Array], skips: Sequence[int], apply: Callable[[int, Array], tuple[Array, ...]],
-    first: int = 0,
+    first: int = 0, inputs: bool = True,
 ) -> Array:
     """The sensitivity of activation ``first``, from sensitivities of any later ones, {activation: array}.
 
     ``apply(i, dy)`` gets the whole sensitivity of the output of layer i and returns that of its input, and of its skip
-    if it has one. Layers behind the last of the given sensitivities are not reached.
+    if it has one. Layers behind the last of the given sensitivities are not reached. Without ``inputs`` the result does
+    not matter: it is what the last ``apply`` gives.
     """
     last = max(sensitivities)
     entering, d = dict(sensitivities), sensitivities[last]     # entering: not from the layer right behind
@@ -39,7 +40,7 @@ def backward(
         if skips[i]:
             at = i - skips[i]
             entering[at] = entering[at] + skipped[0] if at in entering else skipped[0]
-        if i in entering:
+        if i in entering and (inputs or i > first):
             d = d + entering[i]                                # not in place: d may be a view of what the caller gave
     return d
 

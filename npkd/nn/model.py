@@ -108,8 +108,7 @@ def load(path: NewPath, ops: Sequence[Op] = ()) -> Model:
             raise InputError(f"{len(header['layers'])} layers; at most {MOST_LAYERS} are read")
         for i, entry in enumerate(header["layers"]):
             if entry["op"] not in known:
-                raise InputError(f"it holds the op {entry['op']!r}, none of npkd's; give its row: load(path, "
-                                 f"ops=[row])")
+                raise InputError(f"it holds the op {entry['op']!r}, none of npkd's: give its row, load(…, ops=[row])")
             names = [f"{i}.{name}" for name in known[entry["op"]].params]
             running = [f"{i}.running{k}" for k in range(min(entry["running"], 3))]
             layers.append(Layer(known[entry["op"]], tuple(arrays[k] for k in names), entry["options"],

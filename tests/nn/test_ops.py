@@ -239,7 +239,7 @@ def test_ones_own_op_is_saved_and_read_back(tmp_path):
     network, path = own(rng, np.float32), tmp_path / "own.npz"
     model.save(path, Model(network))
     with pytest.raises(InputError,
-                       match=r"it holds the op 'snake', none of npkd's; give its row: load\(path, ops=\[row\]\)"):
+                       match=r"it holds the op 'snake', none of npkd's: give its row, load\(…, ops=\[row\]\)"):
         model.load(path)
     loaded = model.load(path, ops=[SNAKE, PRODUCT])
     assert [layer.row for layer in loaded.network.layers] == [OPS["dense"], SNAKE, PRODUCT, OPS["dense"]]

@@ -623,7 +623,7 @@ def test_what_an_addition_reads_is_not_folded():
 @pytest.mark.parametrize(("layers", "words"), [
     ([maps(3, 3, 2), conv(np.ones((2, 1, 1, 1)), groups=2), Layer("flatten"), dense(np.ones((2, 18)))],
      "layer 1 is a convolution in 2 groups"),
-    ([maps(3, 3, 1), Layer("relu"), conv(np.ones((2, 1, 1, 1)))], "layer 1 is relu; in front of the first"),
+    ([maps(3, 3, 1), Layer("relu"), conv(np.ones((2, 1, 1, 1)))], "layer 1 is relu; before the first"),
     ([maps(3, 3, 1), Layer("max_pool", options={"size": 2})], "no dense layer and no conv2d"),
     ([maps(3, 3, 1), conv(np.ones((2, 1, 1, 1))), Layer("batch_norm", (np.ones(2), np.ones(2)))],
      "no running moments yet"),

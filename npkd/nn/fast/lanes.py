@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from npkd.core.types import Array
+from npkd.nn import chain
 from npkd.nn.convolution import pair
 from npkd.nn.fast.maps import Conv, MaxPool
 from npkd.nn.fast.products import CACHE, LONG
@@ -29,8 +30,8 @@ def step_of(layer: Layer, gradient: Sequence[Array], rows: int, shared: bool) ->
     if layer.op == "max_pool":
         size, stride, padding = layer.options["size"], layer.options.get("stride"), layer.options.get("padding", 0)
         sides = pair("max_pool", "size", size, 1)
-        if (stride is None or pair("max_pool", "stride", stride, 1) == sides) and pair("max_pool", "padding", padding,
-                                                                                       0) == (0, 0):
+        alone = stride is None or pair("max_pool", "stride", stride, 1) == sides        # windows that do not overlap
+        if alone and pair("max_pool", "padding", padding, 0) == (0, 0):
             return MaxPool(sides, LONG if shared else CACHE)
     return Plain(layer, gradient)
 
@@ -44,20 +45,17 @@ class Lane:
 
     def __init__(self, network: Network, gradients: Sequence[Sequence[Array]], rows: int, shared: bool) -> None:
         self.gradients = gradients
-        self.steps = [step_of(layer, gradient, rows, shared) for layer,
-                      gradient in zip(network.layers, gradients, strict=True)]
+        self.skips = network.skips
+        self.steps = [step_of(*pair, rows, shared) for pair in zip(network.layers, gradients, strict=True)]
         self.first = next(i for i, layer in enumerate(network.layers) if layer.params)
 
     def forward(self, x: Array, rng: np.random.Generator | None) -> list[Array]:
         """Activations, that of the input first."""
-        activations = [x]
-        for i, step in enumerate(self.steps):
-            if isinstance(step, Plain):
-                y = step.forward(activations[-1], rng, activations[i - step.layer.back] if step.layer.back else None)
-            else:
-                y = step.forward(activations[-1])
-            activations.append(y)
-        return activations
+        def apply(i: int, x: Array, skip: Array | None) -> Array:
+            step = self.steps[i]
+            return step.forward(x, rng, skip) if isinstance(step, Plain) else step.forward(x)
+
+        return chain.forward(x, self.skips, apply)
 
     def backward(self, sensitivities: Mapping[int, Array], beta: float, inputs: bool) -> Array:
         """gradients ← those of the sensitivities + beta · gradients. The sensitivity of x with ``inputs``."""
@@ -65,13 +63,10 @@ class Lane:
         for gradient in self.gradients[last:]:                  # not reached by any sensitivity
             renew(gradient, [np.zeros_like(g) for g in gradient], beta)
         first = 0 if inputs else self.first
-        entering, d = dict(sensitivities), sensitivities[last]  # those that do not come from the layer right behind
-        for i in reversed(range(first, last)):
+
+        def apply(i: int, dy: Array) -> tuple[Array, ...]:
             step = self.steps[i]
-            d = step.backward(d, beta, needs_dx=inputs or i > first)
-            if isinstance(step, Plain) and step.layer.back:
-                at = i - step.layer.back
-                entering[at] = entering[at] + step.dskip if at in entering else step.dskip
-            if i in entering and (inputs or i > first):
-                d = d + entering[i]                             # not in place: d may be a view of what the caller gave
-        return d
+            dx = step.backward(dy, beta, needs_dx=inputs or i > first)
+            return (dx, step.dskip) if isinstance(step, Plain) and step.layer.back else (dx,)
+
+        return chain.backward(sensitivities, self.skips, apply, first, inputs)
