@@ -27,6 +27,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from npkd.core.linalg import total
 from npkd.core.types import Array
 from npkd.nn.convolution import Grid
 from npkd.nn.fast.steps import accumulate, routines
@@ -300,4 +301,4 @@ class Patches:
 
     def summed(self) -> Array:
         """db (V8)."""
-        return np.asarray(self.dz.sum(axis=0))
+        return total(self.dz, 0)

@@ -22,6 +22,9 @@ from npkd.nn.network import Layer
 
 Gemm = Callable[..., Array]
 
+SUMMED = 512
+"""Examples whose sensitivities BLAS adds up in one go, one after another."""
+
 
 def routines(dtype: Any) -> tuple[Gemm, Callable[..., Array]]:
     """(gemm, gemv) of SciPy's BLAS for float32 or float64."""
@@ -77,9 +80,11 @@ class Dense:
             self.dx = held(self.dx, self.x)
             accumulate(self.gemm, self.dx, dy, self.w, 0.0)            # (D2)
         accumulate(self.gemm, self.dw, dy.T, self.x, beta)             # (D3)
-        by_rows = dy.flags.c_contiguous
-        # (D4)
-        self.gemv(1.0, dy.T if by_rows else dy, self.ones[:len(dy)], beta, self.db, trans=not by_rows, overwrite_y=1)
+        for start in range(0, len(dy), SUMMED):                        # pieces: a sum of many numbers loses digits
+            rows = dy[start:start + SUMMED]
+            by_rows, kept = rows.flags.c_contiguous, 1.0 if start else beta
+            self.gemv(1.0, rows.T if by_rows else rows, self.ones[:len(rows)], kept, self.db, trans=not by_rows,
+                      overwrite_y=1)                                   # (D4)
         return self.dx
 
 

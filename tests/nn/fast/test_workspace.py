@@ -572,6 +572,22 @@ def test_the_velocity_in_the_gradient_is_that_of_the_plain_update(decay, momentu
         close(fast.parameters, plain.parameters, dtype, cancel=10)
 
 
+@pytest.mark.parametrize(("layer", "shape", "places"), [
+    (dense_layer(4, 3, np.random.default_rng(0)), (20_000, 4), 1),
+    (Layer("conv2d", (np.ones((3, 3, 3, 2), np.float32), np.zeros(3, np.float32))), (8, 66, 66, 2), 64 * 64),
+    (Layer("conv2d", (np.ones((3, 3, 3, 16), np.float32), np.zeros(3, np.float32))), (16, 66, 66, 16), 64 * 64),
+], ids=["examples", "positions of few examples", "positions of many examples"])
+def test_gradients_of_biases_keep_their_digits(layer, shape, places):
+    """Sums of 20,000 and more numbers near 1.5: within 16 roundings of the sum in float64, not one an addition."""
+    rng = np.random.default_rng(18)
+    space = Workspace(Network([layer]), shape[0])
+    d = rng.uniform(1, 2, space.forward(np.ones(shape, np.float32))[1].shape).astype(np.float32)
+    assert d.size == shape[0] * places * 3
+    space.backward({1: d})
+    expected = d.reshape(-1, 3).sum(axis=0, dtype=np.float64)
+    np.testing.assert_allclose(space.gradient[-3:], expected, rtol=16 * 2.0 ** -24)
+
+
 def test_adopt_takes_over_running_moments():
     rng = np.random.default_rng(2)
     network = Network([dense_layer(3, 4, rng, np.float64), Layer("batch_norm", (np.ones(4), np.zeros(4)))])
