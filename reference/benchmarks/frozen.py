@@ -104,8 +104,7 @@ def run(name: str, out: Path) -> None:
 
 
 def start(tree: Path, name: str, out: Path) -> subprocess.Popen[str]:
-    """The process that runs a path in a tree and writes into ``out``, which is made anew."""
-    shutil.rmtree(out, ignore_errors=True)                  # of a run that was broken off
+    """The process that runs a path in a tree and writes into ``out``, which is made."""
     out.mkdir(parents=True)
     return subprocess.Popen(
         [sys.executable, "-P", str(Path(__file__).resolve()), "--run", name, str(out)], cwd=out, text=True,
@@ -151,16 +150,16 @@ def compared(old: dict[str, Any], new: dict[str, Any]) -> str:
 
 def path(name: str, trees: tuple[Path, Path], work: Path, keep: Path | None) -> str:
     """Run one path in both trees and compare."""
-    outs = (keep or work / "old") / name, work / "new" / name
-    finished = outs[0] / "finished"
-    jobs = [(out, start(tree, name, out)) for tree, out in zip(trees, outs, strict=True)
-            if out != outs[0] or not finished.exists()]
-    for out, job in jobs:
-        words = job.communicate()[1]
-        if job.returncode:
-            return f"differs: {'the old tree' if out == outs[0] else 'this tree'} failed\n{words}"
-    finished.touch()
-    return compared(*map(content, outs))
+    outs, kept = (work / "old" / name, work / "new" / name), keep and keep / name
+    jobs = [start(tree, name, out) for tree, out in zip(trees, outs, strict=True) if out != outs[0] or not (
+        kept and kept.exists())]
+    errors = [job.communicate()[1] for job in jobs]
+    if any(job.returncode for job in jobs):
+        return "differs: a run failed\n" + "\n".join(errors)
+    if kept and not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(outs[0], kept)                              # whole or not at all; others may use the folder
+    return compared(content(kept or outs[0]), content(outs[1]))
 
 
 def main() -> int:
