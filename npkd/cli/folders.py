@@ -135,7 +135,12 @@ def opened(settings: Settings) -> Iterator[Path]:
             work = make_folder(staging) if present(folder) else folder
         for name in filter(TEMPORARY.fullmatch, os.listdir(work)):
             (work / name).unlink()                            # of a run that was killed while it wrote
-        yield work
+        try:
+            yield work
+        finally:
+            for empty in (staging / "figures", staging):
+                with contextlib.suppress(OSError):
+                    empty.rmdir()
 
 
 def publish(work: Path, folder: Path) -> None:
@@ -146,7 +151,4 @@ def publish(work: Path, folder: Path) -> None:
         make_folder(folder / "figures")
         for file in present(work):                            # the checkpoint last: without it there is no going on
             os.replace(file, folder / file.relative_to(work))
-        for empty in (work / "figures", work):
-            with contextlib.suppress(OSError):
-                empty.rmdir()
     (folder / CHECKPOINT).unlink(missing_ok=True)

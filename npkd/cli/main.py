@@ -58,7 +58,7 @@ def run_command(options: argparse.Namespace) -> int:
         if options.out is None:
             options.out = folders.free()
             if options.out != folders.DEFAULT and not options.quiet:
-                message(f"{folders.DEFAULT} holds an earlier run; this one is written to {options.out}")
+                message(f"{folders.DEFAULT} is not free; this run is written to {options.out}")
         settings = Settings(**{name: value for name, value in vars(options).items() if name != "quiet"})
     progress = ProgressBars() if sys.stderr.isatty() else ProgressLines()
     try:
