@@ -53,4 +53,5 @@ def note_of(record: Record) -> str:
 def line_of(stage: str, record: Record, before: float) -> dict[str, Any]:
     """An epoch as a line of the history; ``before``: seconds of a run that this one goes on with."""
     return {"stage": stage, "epoch": record.epoch, "loss": record.loss, "validation_error": record.validation,
-            "rate": record.learning_rate, "widths": widths_of(record.network), "seconds": round(record.seconds + before, 3)}
+            "rate": record.learning_rate, "widths": widths_of(record.network),
+            "seconds": round(record.seconds + before, 3)}

@@ -50,7 +50,7 @@ def files(folder):
 
 
 def broken_off(asked, stage, step):
-    with pytest.raises(KeyboardInterrupt, match="to go on: npkd .* --resume --out"):
+    with pytest.raises(KeyboardInterrupt, match=r"to go on: npkd .* --resume --out"):
         run.run(asked, Stop(stage, step))
 
 

@@ -105,7 +105,7 @@ def test_a_stream_that_breaks_in_the_middle_is_written_to_no_more():
     output.flush()
     assert output.lost
     assert output.stream.written == 1
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="no file"):
         Output(None).fileno()
 
 

@@ -26,7 +26,8 @@ def test_one_at_a_time(tmp_path):
 
 
 def test_a_process_that_is_killed_holds_it_no_longer(tmp_path):
-    code = f"from npkd.core.lock import locked\nwith locked({str(tmp_path / 'lock')!r}):\n    print(1, flush=True)\n    input()"
+    code = (f"from npkd.core.lock import locked\nwith locked({str(tmp_path / 'lock')!r}):\n"
+            f"    print(1, flush=True)\n    input()")
     running = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                env={**os.environ, "PYTHONPATH": str(Path(npkd.__file__).parent.parent)})
     assert running.stdout.readline() == b"1\n"

@@ -15,9 +15,9 @@ from npkd.nn import cost
 from npkd.nn.model import Model, save
 from npkd.nn.network import perceptron
 from npkd.pipeline import stages
+from npkd.pipeline.epochs import line_of, note_of
 from npkd.pipeline.progress import NoProgress
 from npkd.pipeline.recipe import Recipe
-from npkd.pipeline.epochs import line_of, note_of
 from npkd.pipeline.stages import State, compress, error_rate, layers_of, side, train_teacher
 from npkd.pipeline.target import Target
 
