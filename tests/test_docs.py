@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from npkd.cli.main import COMMANDS
+from npkd.cli.parser import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"),

@@ -8,116 +8,26 @@ networks as soon as they exist, so that a run which is broken off leaves what it
 from __future__ import annotations
 
 import contextlib
-import json
-import shlex
+import os
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from npkd import __version__
-from npkd.cli import summary
+from npkd.cli import checkpoints, folders, summary
 from npkd.cli.prepare import Plan, prepare
+from npkd.cli.recorder import Recorder
 from npkd.cli.settings import Settings
 from npkd.core.files import make_folder, write_bytes, write_json, write_text
 from npkd.core.validation import InputError
-from npkd.nn.model import Model
-from npkd.nn.model import save as save_model
-from npkd.nn.network import Network, perceptron
+from npkd.nn.network import perceptron
 from npkd.pipeline import stages
 from npkd.pipeline.progress import Progress
 from npkd.pipeline.stages import State
 from npkd.report import figures, page
-from npkd.surgery.widths import widths_of
-
-
-class Recorder:
-    """A progress that passes on what it is told, keeps the history, and writes what there is whenever a stage begins.
-
-    As soon as the first network is written, what an earlier run left in the folder is removed: it tells of other
-    networks.
-    """
-
-    def __init__(self, plan: Plan, state: State, progress: Progress) -> None:
-        self.plan, self.state, self.progress = plan, state, progress
-        self.folder = make_folder(plan.settings.out)
-        self.history: list[dict[str, Any]] = []
-        self.rounds, self.saved = 0, dict[str, Network]()
-        probe = self.folder / ".npkd-probe"
-        write_bytes(probe, b"")                               # better now than after an hour of training
-        probe.unlink(missing_ok=True)
-
-    def begin(self, stage: str, steps: int) -> None:
-        """A stage begins: what the one before has made is written."""
-        self.checkpoint()
-        self.progress.begin(stage, steps)
-
-    def step(self, note: str, record: dict[str, Any] | None = None) -> None:
-        """One step is done."""
-        if record is not None:
-            self.history.append(record)
-        self.progress.step(note, record)
-
-    def checkpoint(self) -> None:
-        """Note rounds that are new, and write the student where it is new."""
-        for done in self.state.rounds[self.rounds:]:
-            self.rounds += 1
-            self.history.append({"stage": f"round {self.rounds}: removal", "widths": widths_of(done.student),
-                                 "removed": len(done.removals),
-                                 "relative_error": [layer.relative_error for layer in done.layers]})
-        if self.state.student is not None and self.state.student is not self.state.teacher:
-            self.save("student", self.state.student)
-        if self.saved:
-            self.write_history()
-
-    def save(self, name: str, network: Network) -> None:
-        """Write a network, unless it is the one that was written last under this name."""
-        if self.saved.get(name) is network:
-            return
-        plan = self.plan
-        about = {"npkd": __version__, "made_by": plan.settings.command, "data": plan.data.name,
-                 "seed": plan.settings.seed, "split": plan.split}
-        if name == "teacher" and plan.teacher is not None:
-            about = dict(plan.about)                          # a given teacher stays what it was
-        save_model(self.folder / f"{name}.npz", Model(network, plan.data.scaling, about))
-        if not self.saved:
-            old = ["summary.json", "history.jsonl", "report.html", *(f"figures/{key}.png" for key in page.CAPTIONS)]
-            for stale in old + (["student.npz", "distil_from.npz"] if name == "teacher" else []):
-                with contextlib.suppress(OSError):
-                    (self.folder / stale).unlink()
-            if plan.distil_from_model is not None:
-                # the file that was given may be one that this run writes
-                save_model(self.folder / "distil_from.npz", plan.distil_from_model)
-        self.saved[name] = network
-
-    def write_history(self) -> None:
-        """Write the history so far, a line of JSON each."""
-        write_text(self.folder / "history.jsonl",
-                   "".join(json.dumps(line, allow_nan=False) + "\n" for line in self.history))
-
-    def rescue(self) -> str:
-        """After an interrupt: write what there is, and say what that is and how to go on."""
-        state, epochs = self.state, sum(line["stage"] == "teacher" for line in self.history)
-        name = "teacher" if self.plan.settings.command == "compress" else "model"
-        if state.teacher is not None and (epochs or self.plan.teacher is not None):
-            self.save(name, state.teacher)
-        self.checkpoint()
-        if not self.saved:
-            return "interrupted before there was a network; nothing was saved"
-        files = ", ".join(f"{key}.npz" for key in self.saved)
-        planned = self.plan.recipe.teacher_epochs
-        part = f" ({name} after {epochs} of {planned} epochs)" if self.plan.teacher is None and epochs < planned else ""
-        said = f"interrupted; {files} and history.jsonl are in {self.folder}{part}"
-        if name == "model" or part:
-            return f"{said}; to start over, give the same command again"
-        settings = self.plan.settings
-        words = ["npkd", "compress", "--data", settings.data, "--teacher", f"{self.folder / name}.npz", "--target",
-                 settings.target]
-        words += ["--epochs", str(settings.epochs)] if settings.epochs is not None else []
-        words += ["--keep-inputs"] * settings.keep_inputs
-        words += ["--distil-from", f"{self.folder / 'distil_from'}.npz"] if settings.distil_from is not None else []
-        return f"{said}; to go on: {shlex.join([*words, '--seed', str(settings.seed), '--out', str(self.folder)])}"
 
 
 def run(settings: Settings, progress: Progress) -> dict[str, Any]:
@@ -129,24 +39,56 @@ def run(settings: Settings, progress: Progress) -> dict[str, Any]:
     """
     began = time.perf_counter()
     figures.require()
+    folders.check(settings)
     plan, state = prepare(settings, progress), State()
-    recorder = Recorder(plan, state, progress)
-    rng = np.random.default_rng(settings.seed)
-    try:
-        result = train_one(plan, recorder, rng) if settings.command == "train" else compress(plan, recorder, rng)
-        result["seconds"] = round(time.perf_counter() - began, 3)
-        recorder.write_history()
-        write_json(recorder.folder / "summary.json", result)
-        progress.begin("figures and report", 1)
-        drawn = figures.draw(plan.data, state, recorder.history)
-        folder = make_folder(recorder.folder / "figures")
-        for name, png in drawn.items():
-            write_bytes(folder / f"{name}.png", png)
-        write_text(recorder.folder / "report.html", page.html(result, page.captioned(drawn)))
-        progress.step("written")
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(recorder.rescue()) from None
+    with folders.opened(settings) as folder:
+        recorder = Recorder(plan, state, progress, folder)
+        rng = np.random.default_rng(settings.seed)
+        try:
+            result = train_one(plan, recorder, rng) if settings.command == "train" else compress(plan, recorder, rng)
+            result["seconds"] = round(time.perf_counter() - began + recorder.checkpoints.seconds, 3)
+            write_result(result, recorder)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(recorder.rescue()) from None
+        finally:
+            recorder.close()
+        folders.publish(folder, Path(settings.out))
     return result
+
+
+def write_result(result: dict[str, Any], recorder: Recorder) -> None:
+    """Write history, summary, figures and report."""
+    recorder.write_history()
+    write_json(recorder.folder / "summary.json", result)
+    recorder.progress.begin("figures and report", 1)
+    pictures = figures.draw(recorder.plan.data, recorder.state, recorder.history)
+    folder = make_folder(recorder.folder / "figures")
+    for name, png in pictures.items():
+        write_bytes(folder / f"{name}.png", png)
+    write_text(recorder.folder / "report.html", page.html(result, page.captioned(pictures)))
+    recorder.progress.step("written")
+
+
+def resumed(options: Mapping[str, object]) -> Settings:
+    """The settings of the run that was broken off in the folder ``options["out"]``, or in the latest npkd-out…
+
+    options    the command, and what was given on the command line beside ``resume``
+
+    Raises InputError where there is no such run, or it was begun with something else than the options say.
+    """
+    out = str(options.get("out") or folders.latest(folders.CHECKPOINT, f"{folders.STAGING}/{folders.CHECKPOINT}"))
+    settings = Settings(out=out, resume=True, overwrite=bool(options.get("overwrite")))
+    folders.check(settings)
+    path = folders.checkpoint_in(Path(out))
+    assert path is not None
+    stored = checkpoints.stored_settings(path)
+    for name, value in options.items():
+        there = stored.get(name)
+        same = value == there or (name in checkpoints.PATHS and os.path.abspath(str(value)) == there)
+        if name not in ("out", "resume", "quiet") and not same:
+            raise InputError(f"--resume: got {name.replace('_', '-')} {value!r:.60}, the run in {out} was begun with "
+                             f"{there!r:.60}; leave it out")
+    return replace(settings, **stored)
 
 
 def compress(plan: Plan, recorder: Recorder, rng: np.random.Generator) -> dict[str, Any]:
@@ -161,7 +103,7 @@ def compress(plan: Plan, recorder: Recorder, rng: np.random.Generator) -> dict[s
     stages.compress(plan.data, goal, plan.recipe, rng, teacher=teacher, distil_from=plan.distil_from,
                       keep_inputs=plan.settings.keep_inputs, progress=recorder, state=state)
     assert state.student is not None
-    recorder.checkpoint()
+    recorder.save_newest()
     recorder.save("student", state.student)
     return summary.of_compression(plan, goal, state)
 
@@ -182,18 +124,20 @@ def train_one(plan: Plan, recorder: Recorder, rng: np.random.Generator) -> dict[
 def rebuild(folder: str | Path) -> Path:
     """Write report.html again from the summary and the figures in a folder, and return its path.
 
-    Raises InputError where there is no summary, or one that no run of npkd wrote.
+    Raises InputError where there is no summary, or one that no run of npkd wrote, or a report.html that is not npkd's.
     """
     path = Path(folder) / "summary.json"
-    found = summary.read(path)
-    drawn = {}
+    result, report = summary.read(path), Path(folder) / "report.html"
+    pictures = {}
     for name in page.CAPTIONS:
         with contextlib.suppress(OSError):
-            drawn[name] = (Path(folder) / "figures" / f"{name}.png").read_bytes()
+            pictures[name] = (Path(folder) / "figures" / f"{name}.png").read_bytes()
     try:
-        text = page.html(found, page.captioned(drawn))
+        text = page.html(result, page.captioned(pictures))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as error:
         raise InputError(f"report: {path} is not as this npkd writes it ({error!r:.80}); it must be the summary.json "
                          f"of a run") from error
-    write_text(Path(folder) / "report.html", text)
-    return Path(folder) / "report.html"
+    if os.path.lexists(report) and not folders.written_by_npkd(report):
+        raise InputError(f"report: {report} was not written by npkd and is not replaced; move it")
+    write_text(report, text)
+    return report

@@ -30,6 +30,8 @@ class Settings:
     target          compress: how small, see npkd.pipeline.target
     keep_inputs     compress: no input is removed
     dropout         train: rate behind each hidden layer;   activation  between the dense layers
+    overwrite       an earlier run in ``out`` is replaced when this one is done
+    resume          go on with the run in ``out`` that was broken off and was begun with the same settings
 
     Raises InputError for words that are not known and numbers out of range.
     """
@@ -47,6 +49,8 @@ class Settings:
     keep_inputs: bool = False
     dropout: float = 0.0
     activation: str = "relu"
+    overwrite: bool = False
+    resume: bool = False
 
     def __post_init__(self) -> None:
         one_of("settings", "command", self.command, COMMANDS)
@@ -63,6 +67,8 @@ class Settings:
             stages.teachable(self.epochs)
         if not 0 <= self.dropout < 1:
             raise InputError(f"settings: dropout is {self.dropout}; it must be at least 0 and below 1")
+        if self.overwrite and self.resume:
+            raise InputError("settings: got overwrite and resume; give one of them")
         if self.seed < 0:
             raise InputError(f"settings: seed is {self.seed}; it must not be negative")
         if self.teacher is not None and self.hidden is not None:

@@ -20,6 +20,11 @@ from npkd.core.validation import InputError, positive
 class State(Protocol):
     """The state of an optimiser during a run."""
 
+    @property
+    def carried(self) -> tuple[Array, ...]:
+        """The arrays that updates change and later ones build on: with copies of their values a run can go on."""
+        ...
+
     def update(self, parameters: Array, gradient: Array, learning_rate: float) -> float | Array:
         """Change ``parameters`` (P,) in place and return the step size for the proximal step: a number or one for each
         parameter, (P,).
@@ -102,7 +107,7 @@ class SGDState:
     """The velocity of a run. (nn/fast/momentum.py has the same update at less cost.)"""
 
     def __init__(self, settings: SGD, velocity: Array) -> None:
-        self.settings, self.velocity = settings, velocity
+        self.settings, self.velocity, self.carried = settings, velocity, (velocity,)
 
     def update(self, parameters: Array, gradient: Array, learning_rate: float) -> float:
         """See SGD."""
@@ -158,13 +163,15 @@ class AdamState:
     """The two running moments of a run."""
 
     def __init__(self, settings: Adam, parameters: Array) -> None:
-        self.settings, self.t = settings, 0
+        self.settings, self.updates = settings, np.zeros(1, np.int64)
         self.m, self.s = np.zeros_like(parameters), np.zeros_like(parameters)
+        self.carried = self.m, self.s, self.updates
         self.metric, self.scratch = np.empty_like(parameters), np.empty_like(parameters)
 
     def update(self, parameters: Array, gradient: Array, learning_rate: float) -> Array:
         """See Adam."""
-        c, self.t = self.settings, self.t + 1
+        self.updates += 1
+        c, t = self.settings, int(self.updates[0])
         if c.weight_decay and c.decoupled:
             parameters *= 1 - learning_rate * c.weight_decay           # (T6)
         elif c.weight_decay:
@@ -174,10 +181,10 @@ class AdamState:
         np.multiply(gradient, gradient, out=self.scratch)
         self.s *= c.beta2
         add(self.s, 1 - c.beta2, self.scratch)                         # (T4)
-        np.multiply(self.s, 1 / (1 - c.beta2 ** self.t), out=self.metric)
+        np.multiply(self.s, 1 / (1 - c.beta2 ** t), out=self.metric)
         np.sqrt(self.metric, out=self.metric)
         self.metric += c.eps
         np.divide(learning_rate, self.metric, out=self.metric)         # η / D, what the proximal step asks for
         np.multiply(self.metric, self.m, out=self.scratch)
-        add(parameters, -1 / (1 - c.beta1 ** self.t), self.scratch)    # (T5)
+        add(parameters, -1 / (1 - c.beta1 ** t), self.scratch)         # (T5)
         return self.metric

@@ -53,6 +53,9 @@ class TrainingSettings:
     validate          network -> a number to be small, called after every epoch. Model selection: validation data, never
                       test data
     patience          the run ends when that number has not fallen for so many epochs; None: after ``epochs``
+    done              epochs that were done before, of the ``epochs``, where a run goes on that ended with this network
+    carried           what the optimiser carried by then (Record.carried); with it, and the random generator as it was,
+                      the run ends as if it had not been broken off, provided that ``refresh`` divides ``done``
 
     Raises InputError for numbers that make no sense.
     """
@@ -66,6 +69,8 @@ class TrainingSettings:
     adversarial_eps: float = 0.0
     validate: Callable[[Network], float] | None = None
     patience: int | None = None
+    done: int = 0
+    carried: Sequence[Array] = ()
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "refresh", *(() if self.patience is None else ("patience",))):
@@ -90,6 +95,7 @@ class Record:
     seconds       since the start of the run
     network       the network after this epoch (a copy)
     best          the network with the smallest validation so far; the latest one without validation
+    carried       copies of the arrays that the optimiser carries from update to update
     """
 
     epoch: int
@@ -100,6 +106,7 @@ class Record:
     seconds: float
     network: Network
     best: Network
+    carried: tuple[Array, ...]
 
 
 def classification(activations: Sequence[Array], batch: Batch) -> tuple[float, Mapping[int, Array]]:
@@ -154,8 +161,8 @@ def run(
 ) -> Iterator[Record]:
     """The loop of ``train``; the workspace computes what network and optimiser compute, in buffers."""
     started, best, smallest, best_epoch = time.perf_counter(), workspace.network, math.inf, 0
-    state = workspace.begin(optimiser, separate=settings.clip is not None)
-    for epoch in range(1, settings.epochs + 1):
+    state = workspace.begin(optimiser, separate=settings.clip is not None, carried=settings.carried)
+    for epoch in range(settings.done + 1, settings.epochs + 1):
         if settings.augmentation is not None and (epoch - 1) % settings.refresh == 0:
             batches.show(settings.augmentation(batches.data, rng))
         total = 0.0
@@ -186,7 +193,8 @@ def run(
         if validation is None or validation < smallest or not best_epoch:
             best, best_epoch, smallest = network, epoch, math.inf if validation is None else validation
         seconds = time.perf_counter() - started
-        yield Record(epoch, total / batches.rows, penalty_value, validation, learning_rate, seconds, network, best)
+        yield Record(epoch, total / batches.rows, penalty_value, validation, learning_rate, seconds, network, best,
+                     tuple(array.copy() for array in state.carried))
         if settings.patience is not None and epoch - best_epoch >= settings.patience:
             return
 

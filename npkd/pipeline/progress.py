@@ -1,8 +1,14 @@
-"""What is told of every step of a run, for progress bars and the history."""
+"""What is told of every step of a run: for progress bars, for the history, and for going on with a run that was broken
+off."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from npkd.core.types import Array
+from npkd.nn.network import Network
 
 
 class Progress(Protocol):
@@ -19,10 +25,39 @@ class Progress(Protocol):
 
 
 class NoProgress:
-    """A progress that looks away."""
+    """A progress that shows and keeps nothing."""
 
     def begin(self, stage: str, steps: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def step(self, note: str, record: dict[str, Any] | None = None) -> None:
-        """Nothing."""
+        """Do nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A stage of training after an epoch: all that is needed to go on as if it had not been broken off.
+
+    epochs       note and record of each epoch so far, as ``Progress.step`` was told
+    network      after the last of them
+    optimiser    what the optimiser carries from update to update, see npkd.nn.optimisers.State
+    rng          state of the random generator's bit generator
+    """
+
+    epochs: tuple[tuple[str, dict[str, Any]], ...]
+    network: Network
+    optimiser: tuple[Array, ...]
+    rng: Mapping[str, Any]
+
+
+@runtime_checkable
+class Checkpoints(Progress, Protocol):
+    """A progress that keeps checkpoints too."""
+
+    def keep(self, stage: str, checkpoint: Checkpoint) -> None:
+        """An epoch of a stage of training is done."""
+        ...
+
+    def kept(self, stage: str, network: Network) -> Checkpoint | None:
+        """The last checkpoint of a stage that begins with ``network``; None where the stage begins anew."""
+        ...

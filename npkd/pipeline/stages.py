@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,8 @@ from npkd.nn.architectures import lenet5
 from npkd.nn.fast.workspace import predict
 from npkd.nn.network import Network, convolves, perceptron
 from npkd.nn.optimisers import SGD
-from npkd.nn.training import Record, TrainingSettings, train
+from npkd.nn.training import TrainingSettings, train
+from npkd.pipeline.epochs import epochs_of
 from npkd.pipeline.progress import NoProgress, Progress
 from npkd.pipeline.recipe import Recipe
 from npkd.pipeline.target import Target
@@ -63,12 +65,10 @@ def train_teacher(
     settings = TrainingSettings(recipe.teacher_epochs, recipe.batch_size,
                                 augmentation=Noise(recipe.noise_std, max_shift=recipe.max_shift, shape=data.shape),
                                 validate=lambda network: error_rate(network, data.x_validation, data.y_validation))
-    optimiser = SGD(recipe.learning_rate, weight_decay=recipe.weight_decay)
-    run = train(state.teacher, {"x": data.x_train, "y": data.y_train}, optimiser=optimiser, settings=settings, rng=rng)
-    progress.begin("teacher", recipe.teacher_epochs)
-    for record in run:
-        state.teacher = record.network
-        progress.step(note(record), line("teacher", record))
+    training = partial(train, data={"x": data.x_train, "y": data.y_train},
+                       optimiser=SGD(recipe.learning_rate, weight_decay=recipe.weight_decay), rng=rng)
+    for network in epochs_of("teacher", state.teacher, training, settings, rng, progress):
+        state.teacher = network
     return state.teacher
 
 
@@ -81,20 +81,6 @@ def fresh(recipe: Recipe, data: Data, rng: np.random.Generator) -> Network:
                              f"(H, W, C)")
         return lenet5(rng, shape=(*data.shape, 1)[:3], classes=data.classes)
     return perceptron([data.x_train.shape[1], *recipe.hidden, data.classes], rng)
-
-
-def note(record: Record) -> str:
-    """The words beside a progress bar."""
-    return (
-        f"loss {record.loss:.4f}" + ("" if record.validation is None else f", validation error {record.validation:.2%}")
-    )
-
-
-def line(stage: str, record: Record) -> dict[str, Any]:
-    """An epoch as a line of the history."""
-    return {"stage": stage, "epoch": record.epoch, "loss": record.loss, "validation_error": record.validation,
-            "rate": record.learning_rate,
-            "widths": widths_of(record.network), "seconds": round(record.seconds, 3)}
 
 
 def imitate(
@@ -118,12 +104,10 @@ def imitate(
                                 augmentation=lambda batch, rng: transfer(batch, rng, seen),
                                 adversarial_eps=recipe.adversarial_eps,
                                 validate=lambda network: error_rate(network, x_validation, data.y_validation))
-    run = train(body, {"x": data.x_train, "y": data.y_train}, objective,
-                optimiser=SGD(rate, weight_decay=recipe.student_weight_decay), settings=settings, rng=rng)
-    progress.begin(stage, epochs)
-    for record in run:
-        state.student = record.network if seen is None else Network([student.layers[0], *record.network.layers])
-        progress.step(note(record), line(stage, record))
+    training = partial(train, data={"x": data.x_train, "y": data.y_train}, objective=objective,
+                       optimiser=SGD(rate, weight_decay=recipe.student_weight_decay), rng=rng)
+    for network in epochs_of(stage, body, training, settings, rng, progress):
+        state.student = network if seen is None else Network([student.layers[0], *network.layers])
     assert state.student is not None
     return state.student
 

@@ -44,7 +44,7 @@ def settings(folder, **more):
 def _no_drawing(monkeypatch):
     """Figures are drawn once, for ``done``, and looked at in test_report.py; drawing is most of the time of a quick
     run."""
-    monkeypatch.setattr(figures, "png", lambda figure: b"a picture")
+    monkeypatch.setattr(figures, "png", lambda figure: b"npkd, a picture")
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +164,7 @@ def test_the_digits_end_to_end_and_twice_the_same(tmp_path):
     for name in ("teacher.npz", "student.npz"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     assert main(["compress", "--epochs", "1", "--hidden", "24,12", "--seed", "4", "--out", str(tmp_path / "two"),
-                 "--quiet"]) == 0
+                 "--overwrite", "--quiet"]) == 0
     assert (tmp_path / "one" / "student.npz").read_bytes() != (tmp_path / "two" / "student.npz").read_bytes()
 
 
@@ -213,8 +213,6 @@ def test_the_test_part_is_looked_at_once_and_last(tmp_path, monkeypatch):
 
 def test_a_given_teacher_is_taken_as_it_is_and_its_split_too(done, tmp_path):
     teacher = done / "out" / "teacher.npz"
-    # something else in the folder
-    assert quick(tmp_path, "--seed", "9", data=str(done / "data.npz"), command="train") == 0
     arguments = ["compress", "--data", str(done / "data.npz"), "--teacher", str(teacher), "--target", "macs=40%",
                  "--epochs", "1",
                  "--seed", "9", "--out", str(tmp_path / "out"), "--quiet"]
@@ -334,17 +332,19 @@ def test_a_teacher_in_float64_with_dropout_gives_a_student_without(tmp_path):
     student = load_model(tmp_path / "out" / "student.npz").network
     assert {layer.op for layer in student.layers} <= {"select", "dense", "sigmoid"}
     assert {p.dtype for layer in student.layers for p in layer.params} == {np.dtype(np.float32)}
+    kept = load_model(tmp_path / "out" / "teacher.npz").network          # what was given, not what was compressed
+    assert [layer.op for layer in kept.layers] == ["dense", "sigmoid", "dropout", "dense"]
+    assert kept.layers[2].options == {"rate": 0.5}
+    assert {p.dtype for layer in kept.layers for p in layer.params} == {np.dtype(np.float64)}
 
 
-def test_a_student_can_be_the_next_teacher_in_the_same_folder(done, tmp_path):
-    for name in ("student.npz", "teacher.npz"):
-        (tmp_path / name).write_bytes((done / "out" / name).read_bytes())
-    before = (tmp_path / "student.npz").read_bytes()
-    assert main(["compress", "--data", str(done / "data.npz"), "--teacher", str(tmp_path / "student.npz"), "--target",
-                 "macs=60%",
+def test_a_student_can_be_the_next_teacher(done, tmp_path):
+    given = done / "out" / "student.npz"
+    before = given.read_bytes()
+    assert main(["compress", "--data", str(done / "data.npz"), "--teacher", str(given), "--target", "macs=60%",
                  "--epochs", "1", "--out", str(tmp_path), "--quiet"]) == 0
     found = read(tmp_path)
-    assert (tmp_path / "teacher.npz").read_bytes() == before
+    assert given.read_bytes() == before == (tmp_path / "teacher.npz").read_bytes()
     assert found["teacher"]["widths"] == read(done / "out")["student"]["widths"]
     assert found["student"]["macs"] <= 0.6 * found["teacher"]["macs"]
     model = load_model(tmp_path / "student.npz")
@@ -357,7 +357,7 @@ def test_a_target_of_error(tmp_path):
     assert result["student"]["macs"] < result["teacher"]["macs"] / 4
     sizes = [result["teacher"]["macs"], *(r["size"] for r in result["rounds"])]
     assert [r["budget"] for r in result["rounds"]] == [size / 2 for size in sizes[:-1]]
-    result = run.run(settings(tmp_path, target="error=+1e-9", epochs=30), stages.NoProgress())
+    result = run.run(settings(tmp_path, target="error=+1e-9", epochs=30, overwrite=True), stages.NoProgress())
     assert result["student"]["validation_error"] <= result["teacher"]["validation_error"]
 
 
@@ -411,7 +411,7 @@ def test_an_interrupt_leaves_what_there_is(tmp_path, stage, step, files):
     with pytest.raises(KeyboardInterrupt) as caught:
         run.run(settings(tmp_path, epochs=3), Stop(stage, step))
     out, said = tmp_path / "out", str(caught.value)
-    assert sorted(p.stem for p in out.glob("*.npz")) == files
+    assert sorted(p.stem for p in out.glob("*.npz")) == ["checkpoint", *files]
     assert not list(out.rglob("*.tmp"))
     assert not (out / "report.html").exists()
     assert "\n" not in said
@@ -421,13 +421,9 @@ def test_an_interrupt_leaves_what_there_is(tmp_path, stage, step, files):
     assert ("after 2 of 3 epochs" in said) == (stage == "teacher")
     for line in (out / "history.jsonl").read_text().splitlines():
         assert json.loads(line)["stage"]
-    if stage == "teacher":
-        assert said.endswith("to start over, give the same command again")
-        return
-    go_on = said.split("to go on: ")[1].split()
-    assert go_on[go_on.index("--teacher") + 1] == str(out / "teacher.npz")
-    assert go_on[go_on.index("--target") + 1] == settings(tmp_path).target
-    assert main([*go_on[1:], "--epochs", "1", "--quiet"]) == 0
+    assert said.endswith(f"to go on: npkd compress --resume --out {out}")
+    header, _ = read_npz(out / "checkpoint.npz", "checkpoint")
+    assert header["settings"]["target"] == settings(tmp_path).target
 
 
 def test_an_interrupt_keeps_the_newest_student(tmp_path):
@@ -452,20 +448,6 @@ def test_an_interrupt_of_plain_training_leaves_the_model(tmp_path):
     with pytest.raises(KeyboardInterrupt, match=r"model\.npz .*model after 2 of 5 epochs"):
         run.run(settings(tmp_path, command="train", epochs=5), Stop("teacher", 2))
     assert load_model(tmp_path / "out" / "model.npz").network.widths == [16, 8, 6, 3]
-
-
-def test_what_an_earlier_run_left_goes_when_it_is_no_longer_true(tmp_path):
-    assert quick(tmp_path) == 0
-    before = tree(tmp_path / "out")
-    with pytest.raises(KeyboardInterrupt):
-        run.run(settings(tmp_path, seed=1), Stop("teacher", 0))
-    assert tree(tmp_path / "out") == before                 # no new network yet: nothing is touched
-    (tmp_path / "out" / "mine.txt").write_text("mine")
-    with pytest.raises(KeyboardInterrupt):
-        run.run(settings(tmp_path, seed=1), Stop("teacher", 1))
-    assert sorted(name for name, content in tree(tmp_path / "out").items() if content is not None) == [
-        "history.jsonl", "mine.txt", "teacher.npz"]
-    assert (tmp_path / "out" / "teacher.npz").read_bytes() != before["teacher.npz"]
 
 
 # smaller things

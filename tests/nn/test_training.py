@@ -188,6 +188,30 @@ def test_the_same_seed_gives_the_same_bytes(optimiser, dtype):
     assert trained(3) != trained(4)
 
 
+@pytest.mark.parametrize("clip", [None, 0.5])
+@pytest.mark.parametrize("optimiser", [SGD(0.1), SGD(0.1, 0.8, nesterov=True, weight_decay=0.01), Adam(0.01),
+                                       AdamW(0.01, 0.1)], ids=str)
+def test_a_run_that_goes_on_ends_as_one_that_was_not_broken_off(optimiser, clip):
+    """With dropout, an augmentation and batch norm, whose moments the network carries."""
+    rng = np.random.default_rng(0)
+    norm = Layer("batch_norm", (np.ones(7), np.zeros(7)))
+    network = Network([dense_layer(4, 7, rng), norm, *small_network().layers[1:]])
+    settings = {"optimiser": optimiser, "clip": clip, "epochs": 6, "refresh": 2,
+                "augmentation": lambda data, rng: {**data, "x": data["x"] + rng.standard_normal(data["x"].shape)}}
+    whole, rng = run(network, problem(), rng=np.random.default_rng(1), **settings), np.random.default_rng(1)
+    for record in train(network, problem(), optimiser=optimiser, rng=rng, settings=TrainingSettings(
+            **{"batch_size": BATCH} | {name: value for name, value in settings.items() if name != "optimiser"})):
+        if record.epoch == 4:
+            break
+    rest = run(record.network, problem(), rng=rng, done=4, carried=record.carried, **settings)
+    assert [r.epoch for r in rest] == [5, 6]
+    assert [r.loss for r in rest] == [r.loss for r in whole[4:]]
+    for a, b in zip(rest[-1].network.layers, whole[-1].network.layers, strict=True):
+        assert all(np.array_equal(p, q) for p, q in zip((*a.params, *a.running), (*b.params, *b.running), strict=True))
+    assert not np.array_equal(run(record.network, problem(), rng=rng, done=4, **settings)[-1].carried[0],
+                              rest[-1].carried[0])
+
+
 def test_early_stopping_keeps_the_best():
     numbers = iter([3.0, 2.0, 2.5, 1.0, 1.5, 1.0, 2.0, 0.0])
     records = run(small_network(), problem(), epochs=20, validate=lambda network: next(numbers), patience=3)

@@ -15,9 +15,10 @@ from npkd.nn import cost
 from npkd.nn.model import Model, save
 from npkd.nn.network import perceptron
 from npkd.pipeline import stages
+from npkd.pipeline.epochs import line_of, note_of
 from npkd.pipeline.progress import NoProgress
 from npkd.pipeline.recipe import Recipe
-from npkd.pipeline.stages import State, compress, error_rate, layers_of, line, note, side, train_teacher
+from npkd.pipeline.stages import State, compress, error_rate, layers_of, side, train_teacher
 from npkd.pipeline.target import Target
 
 RECIPE = Recipe(hidden=(10, 8), teacher_epochs=12, rounds=2, round_epochs=1, final_epochs=3, batch_size=32,
@@ -243,12 +244,11 @@ def test_the_words_beside_a_bar():
     network = perceptron([2, 3], np.random.default_rng(0))
     record = SimpleNamespace(loss=0.12346, validation=0.0625, epoch=3, learning_rate=0.1, seconds=1.23456,
                              network=network)
-    assert note(record) == "loss 0.1235, validation error 6.25%"
+    assert note_of(record) == "loss 0.1235, validation error 6.25%"
     record.validation = None
-    assert "validation" not in note(record)
-    assert line("x", record) == {"stage": "x", "epoch": 3, "loss": 0.12346, "validation_error": None, "rate": 0.1,
-                                 "widths": [2, 3],
-                                 "seconds": 1.235}
+    assert "validation" not in note_of(record)
+    assert line_of("x", record, 2.0) == {"stage": "x", "epoch": 3, "loss": 0.12346, "validation_error": None,
+                                         "rate": 0.1, "widths": [2, 3], "seconds": 3.235}
 
 
 def test_the_layers_of_a_summary(data, teacher):

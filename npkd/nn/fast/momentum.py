@@ -14,8 +14,8 @@ from npkd.nn.optimisers import SGD, add
 class VelocityInGradient:
     """The state of SGD where ``gradient`` is v of (T2): its weight decay and (T3) are left to do."""
 
-    def __init__(self, settings: SGD) -> None:
-        self.settings = settings
+    def __init__(self, settings: SGD, gradient: Array) -> None:
+        self.settings, self.carried = settings, (gradient,)
 
     def update(self, parameters: Array, gradient: Array, learning_rate: float) -> float:
         """As SGDState.update, for the workspace's gradient after ``backward`` with β = μ."""

@@ -1,0 +1,151 @@
+"""The state of a run that is not done, in one file: its settings, and where each stage of training stands.
+
+Stages that are done keep their last checkpoint, and what lies between them (removal, layer by layer) depends on their
+networks alone. So a run that goes on computes that again, takes trained networks from here, and ends with the same
+weights as a run that was not broken off.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from npkd import __version__
+from npkd.cli.settings import Settings
+from npkd.core.files import VERSION, read_npz, write_npz
+from npkd.core.types import Array
+from npkd.core.validation import InputError
+from npkd.data.datasets import Data
+from npkd.nn.network import Network
+from npkd.pipeline.progress import Checkpoint
+
+PATHS = ("data", "teacher", "distil_from")
+"""Settings that name files."""
+
+LEAST_SECONDS, SHARE = 1.0, 0.03
+"""The file is written at most once in so many seconds, and takes at most such a part of the run's time."""
+
+
+def fingerprint(data: Data) -> int:
+    """A checksum of the examples and labels that a run trains on."""
+    checksum = 0
+    for a in (data.x_train, data.y_train, data.x_validation, data.y_validation):
+        checksum = zlib.crc32(a.data if a.flags.c_contiguous else a.tobytes(), checksum)
+    return checksum
+
+
+def absolute(settings: Settings) -> dict[str, Any]:
+    """The settings as JSON holds them; files with their whole path, so that the run can go on from another folder."""
+    values = dataclasses.asdict(settings)
+    for name in PATHS:
+        if values[name] is not None and os.path.exists(values[name]):
+            values[name] = os.path.abspath(values[name])
+    return {name: value for name, value in values.items() if name not in ("out", "overwrite", "resume")}
+
+
+def stored_settings(path: Path) -> dict[str, Any]:
+    """The settings that a run was begun with, from its checkpoint. Raises InputError for a file that is none, or of
+    another version of npkd."""
+    header, _ = read_npz(path, "checkpoint")
+    if header.get("npkd") != __version__:
+        raise InputError(f"--resume: {path} is of npkd {header.get('npkd')!r:.20}, this is {__version__}; go on with "
+                         f"that version, or begin the run again")
+    settings = header.get("settings")
+    if not isinstance(settings, dict) or {*settings} != {*absolute(Settings())}:
+        raise InputError(f"--resume: {path} does not hold the settings of a run; begin the run again")
+    return settings | {"hidden": settings["hidden"] and tuple(settings["hidden"])}
+
+
+class CheckpointFile:
+    """Checkpoints by stage, in memory and in a file that is written whole or not at all.
+
+    seconds    that a run which goes on took before
+
+    Raises InputError where the file of a run that goes on is damaged, or of a run on other data.
+    """
+
+    def __init__(self, path: Path, settings: Settings, data: Data) -> None:
+        self.path, self.settings, self.data = path, absolute(settings), fingerprint(data)
+        self.stages: dict[str, Checkpoint] = {}
+        self.stored: dict[str, tuple[Mapping[str, Any], dict[str, Array]]] = {}
+        self.seconds, self.began = 0.0, time.perf_counter()
+        self.next_write, self.unwritten = 0.0, False
+        if settings.resume:
+            self.read()
+        else:
+            self.write()
+
+    def read(self) -> None:
+        """Take what a run that was broken off has left."""
+        header, arrays = read_npz(self.path, "checkpoint")
+        if header.get("data") != self.data:
+            raise InputError(f"--resume: {self.settings['data']} holds other examples than when the run in "
+                             f"{self.path.parent} was begun; give it those, or begin the run again")
+        try:
+            self.seconds = float(header["seconds"])
+            for k, stage in enumerate(header["stages"]):
+                self.stored[stage["stage"]] = stage, {
+                    name.partition(".")[2]: a for name, a in arrays.items() if name.startswith(f"{k}.")}
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"--resume: {self.path} is damaged ({error!r:.80}); begin the run again") from error
+
+    def kept(self, stage: str, network: Network) -> Checkpoint | None:
+        """The checkpoint of a stage that begins with ``network``, whose layers say where the arrays belong."""
+        if stage not in self.stored:
+            return None
+        about, arrays = self.stored.pop(stage)
+        try:
+            layers = {}
+            for i, layer in enumerate(network.layers):
+                params = tuple(arrays[f"{i}.{j}"] for j in range(len(layer.params)))
+                if any(p.shape != q.shape or p.dtype != q.dtype for p, q in zip(params, layer.params, strict=True)):
+                    raise ValueError(f"layer {i} is of another shape")
+                running = tuple(arrays[f"{i}.running{j}"] for j in range(about["running"][i]))
+                layers[i] = dataclasses.replace(layer, params=params, running=running)
+            optimiser = tuple(arrays[f"optimiser{j}"] for j in range(about["optimiser"]))
+            checkpoint = Checkpoint(tuple((note, record) for note, record in about["epochs"]),
+                                    network.replace(layers), optimiser, about["rng"])
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise InputError(f"--resume: {self.path} does not fit this run ({error!r:.80}); begin it again") from error
+        self.stages[stage] = checkpoint
+        return checkpoint
+
+    def keep(self, stage: str, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint in the place of the last one of its stage, and write the file if it is time."""
+        self.stages[stage], self.unwritten = checkpoint, True
+        if time.perf_counter() >= self.next_write:
+            self.write()
+
+    def write(self) -> None:
+        """Write all checkpoints."""
+        started = time.perf_counter()
+        stages, arrays = [], dict[str, Array]()
+        for k, (stage, checkpoint) in enumerate(self.stages.items()):
+            layers = checkpoint.network.layers
+            stages.append({"stage": stage, "epochs": checkpoint.epochs, "rng": checkpoint.rng,
+                           "running": [len(layer.running) for layer in layers],
+                           "optimiser": len(checkpoint.optimiser)})
+            for i, layer in enumerate(layers):
+                arrays |= {f"{k}.{i}.{j}": p for j, p in enumerate(layer.params)}
+                arrays |= {f"{k}.{i}.running{j}": r for j, r in enumerate(layer.running)}
+            arrays |= {f"{k}.optimiser{j}": a for j, a in enumerate(checkpoint.optimiser)}
+        write_npz(self.path, {"format": "npkd-checkpoint", "version": VERSION, "npkd": __version__,
+                              "settings": self.settings, "data": self.data, "stages": stages,
+                              "seconds": self.seconds + started - self.began}, arrays)
+        ended = time.perf_counter()
+        self.next_write, self.unwritten = ended + max(LEAST_SECONDS, (ended - started) / SHARE), False
+
+    def flush(self) -> None:
+        """Write what is not written yet."""
+        if self.unwritten:
+            self.write()
+
+    def discard(self) -> None:
+        """Remove the file where it holds no training: there is nothing to go on with."""
+        if not self.stages and not self.stored:
+            self.path.unlink(missing_ok=True)

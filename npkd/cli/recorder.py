@@ -1,0 +1,123 @@
+"""What a run leaves in its folder while it lasts: networks, history, and the checkpoint that it can be resumed from."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+from npkd import __version__
+from npkd.cli.checkpoints import CheckpointFile
+from npkd.cli.folders import CHECKPOINT
+from npkd.cli.prepare import Plan
+from npkd.core.files import reason, write_bytes, write_text
+from npkd.core.validation import InputError
+from npkd.nn.model import Model
+from npkd.nn.model import save as save_model
+from npkd.nn.network import Network
+from npkd.pipeline.progress import Checkpoint, Progress
+from npkd.pipeline.stages import State
+from npkd.surgery.widths import widths_of
+
+
+class Recorder:
+    """A progress that passes on what it is told, keeps history and checkpoints, and writes what there is whenever a
+    stage begins.
+
+    folder    where the files of the run lie until it is done
+    saved     networks written so far, by name
+    """
+
+    def __init__(self, plan: Plan, state: State, progress: Progress, folder: Path) -> None:
+        self.plan, self.state, self.progress, self.folder = plan, state, progress, folder
+        self.history: list[dict[str, Any]] = []
+        self.rounds, self.saved = 0, dict[str, Network | None]()
+        # the first file of the run: a folder that cannot be written to is refused now, not after an hour of training
+        self.checkpoints = CheckpointFile(folder / CHECKPOINT, plan.settings, plan.data)
+        if plan.settings.distil_from is not None:
+            self.copy("distil_from", plan.settings.distil_from)
+
+    def begin(self, stage: str, steps: int) -> None:
+        """A stage begins: write what the one before has made."""
+        self.save_newest()
+        self.progress.begin(stage, steps)
+
+    def step(self, note: str, record: dict[str, Any] | None = None) -> None:
+        """One step is done."""
+        if record is not None:
+            self.history.append(record)
+        self.progress.step(note, record)
+
+    def keep(self, stage: str, checkpoint: Checkpoint) -> None:
+        """An epoch of a stage of training is done."""
+        self.checkpoints.keep(stage, checkpoint)
+
+    def kept(self, stage: str, network: Network) -> Checkpoint | None:
+        """The last checkpoint of a stage, None where it begins anew."""
+        return self.checkpoints.kept(stage, network)
+
+    def save_newest(self) -> None:
+        """Add new rounds to the history, and write it and the student where they are new."""
+        for done in self.state.rounds[self.rounds:]:
+            self.rounds += 1
+            self.history.append({"stage": f"round {self.rounds}: removal", "widths": widths_of(done.student),
+                                 "removed": len(done.removals),
+                                 "relative_error": [layer.relative_error for layer in done.layers]})
+        if self.state.student is not None and self.state.student is not self.state.teacher:
+            self.save("student", self.state.student)
+        if self.saved:
+            self.write_history()
+
+    def save(self, name: str, network: Network) -> None:
+        """Write a network, unless it is the one that was written last under this name; a given teacher as its file
+        is."""
+        if name == "teacher" and self.plan.settings.teacher is not None:
+            self.copy(name, self.plan.settings.teacher)
+        elif self.saved.get(name) is not network:
+            plan = self.plan
+            about = {"npkd": __version__, "made_by": plan.settings.command, "data": plan.data.name,
+                     "seed": plan.settings.seed, "split": plan.split}
+            save_model(self.folder / f"{name}.npz", Model(network, plan.data.scaling, about))
+            self.saved[name] = network
+
+    def copy(self, name: str, given: str) -> None:
+        """Copy the file of a given network, byte by byte. Raises InputError where a run that goes on was begun with
+        another."""
+        copy = self.folder / f"{name}.npz"
+        try:
+            content = Path(given).read_bytes()
+            if self.plan.settings.resume and copy.exists() and copy.read_bytes() != content:
+                raise InputError(f"--resume: {given} is not the file any more that the run was begun with; that is "
+                                 f"kept as {copy}: put it back, or begin the run again")
+        except OSError as error:
+            raise InputError(f"read: {given}: {reason(error)}; it must stay while the run lasts") from error
+        if name not in self.saved:
+            write_bytes(copy, content)
+            self.saved[name] = None
+
+    def write_history(self) -> None:
+        """Write the history so far, a line of JSON each."""
+        write_text(self.folder / "history.jsonl",
+                   "".join(json.dumps(line, allow_nan=False) + "\n" for line in self.history))
+
+    def rescue(self) -> str:
+        """After an interrupt: write what there is, and say what that is and how to go on."""
+        state, epochs = self.state, sum(line["stage"] == "teacher" for line in self.history)
+        settings, planned = self.plan.settings, self.plan.recipe.teacher_epochs
+        name = "teacher" if settings.command == "compress" else "model"
+        if state.teacher is not None and (epochs or settings.teacher is not None):
+            self.save(name, state.teacher)
+        self.save_newest()
+        self.checkpoints.flush()
+        if not self.saved:
+            return "interrupted before there was a network; nothing was saved"
+        files = ", ".join(f"{key}.npz" for key in self.saved)
+        part = f" ({name} after {epochs} of {planned} epochs)" if settings.teacher is None and epochs < planned else ""
+        go_on = shlex.join(["npkd", settings.command, "--resume", "--out", settings.out])
+        return f"interrupted; {files} and history.jsonl are in {self.folder}{part}; to go on: {go_on}"
+
+    def close(self) -> None:
+        """Leave no checkpoint where there is nothing to go on with."""
+        if not self.saved:
+            self.checkpoints.discard()

@@ -1,0 +1,57 @@
+"""The epochs of a stage of training: what is told of them, and what is kept so that the stage can be resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from npkd.nn.network import Network
+from npkd.nn.training import Record, TrainingSettings
+from npkd.pipeline.progress import Checkpoint, Checkpoints, Progress
+from npkd.surgery.widths import widths_of
+
+
+def epochs_of(
+    stage: str, start: Network, training: Callable[..., Iterator[Record]], settings: TrainingSettings,
+    rng: np.random.Generator, progress: Progress
+) -> Iterator[Network]:
+    """The network after every epoch of ``training(start, settings=settings)``, of which the progress is told.
+
+    A progress that keeps checkpoints is given one after every epoch that ends with a new augmentation due, and where it
+    has kept one of this stage, training goes on from there: the first network is that of the checkpoint.
+    """
+    keeper = progress if isinstance(progress, Checkpoints) else None
+    kept = keeper.kept(stage, start) if keeper else None
+    done: tuple[tuple[str, dict[str, Any]], ...] = ()
+    seconds = 0.0
+    progress.begin(stage, settings.epochs)
+    if kept is not None:
+        rng.bit_generator.state = kept.rng
+        done, start, seconds = kept.epochs, kept.network, kept.epochs[-1][1]["seconds"]
+        settings = replace(settings, done=len(done), carried=kept.optimiser)
+        for note, line in done:
+            progress.step(note, line)
+        yield start
+    for record in training(start, settings=settings):
+        done = (*done, (note_of(record), line_of(stage, record, seconds)))
+        if keeper is not None and (record.epoch % settings.refresh == 0 or record.epoch == settings.epochs):
+            keeper.keep(stage, Checkpoint(done, record.network, record.carried, rng.bit_generator.state))
+        yield record.network
+        progress.step(*done[-1])
+
+
+def note_of(record: Record) -> str:
+    """The words beside a progress bar."""
+    return (
+        f"loss {record.loss:.4f}" + ("" if record.validation is None else f", validation error {record.validation:.2%}")
+    )
+
+
+def line_of(stage: str, record: Record, before: float) -> dict[str, Any]:
+    """An epoch as a line of the history; ``before``: seconds of a run that this one goes on with."""
+    return {"stage": stage, "epoch": record.epoch, "loss": record.loss, "validation_error": record.validation,
+            "rate": record.learning_rate, "widths": widths_of(record.network),
+            "seconds": round(record.seconds + before, 3)}
