@@ -13,7 +13,9 @@ from npkd.compression.reconstruct import Choice
 from npkd.compression.scores import norms
 from npkd.core.linalg import product
 from npkd.core.types import Array
-from npkd.sparsity.group_lasso import Problem, refit
+from npkd.sparsity.group_lasso import Problem
+from npkd.sparsity.least_squares import refit
+from npkd.sparsity.neuron_search import keep
 from npkd.sparsity.refitting import RIDGE
 from npkd.sparsity.statistics import Statistics
 
@@ -49,6 +51,6 @@ def lasso(statistics: Statistics, w: Array, b: Array, count: int) -> Choice:
         size = norms(part, 0)
         part = part / np.where(size > 0, size, 1)
         problem = Problem(factors(statistics.inputs(kept), part))                                                # (I12)
-        kept = kept[problem.keep(wanted).kept]
+        kept = kept[keep(problem, wanted).kept]
         w, b = refit(statistics, kept, RIDGE)
     return kept, w, b

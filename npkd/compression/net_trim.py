@@ -19,7 +19,7 @@ from npkd.compression.scores import best, norms
 from npkd.core.linalg import product
 from npkd.core.types import Array
 from npkd.nn.network import Network
-from npkd.sparsity.group_lasso import refit
+from npkd.sparsity.least_squares import refit
 from npkd.sparsity.proximal import soft_threshold
 from npkd.sparsity.refitting import RIDGE
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+from scipy import linalg
 
 from npkd.core.types import Array
 from npkd.core.validation import InputError
@@ -17,6 +18,9 @@ from npkd.nn.convolution import Grid
 from npkd.nn.fast.workspace import Workspace
 from npkd.nn.network import Layer, Network
 from npkd.sparsity.statistics import Statistics, merge
+
+PROBES = 512
+"""Random directions that stand for the classes of a network that has more and does not end in a dense layer."""
 
 POSITIONS = 8
 """Of a map, drawn anew for every example: neighbouring patches say much the same. What the sample costs is measured in
@@ -83,24 +87,29 @@ def collect_statistics(
             spaces = Workspace(student, len(x)), Workspace(teacher, len(x))
         own = spaces[0].forward(x)
         target = own if student is teacher else spaces[1].forward(x)
-        for held, i, rng in zip(parts, layers, drawn, strict=True):
+        for part, i, rng in zip(parts, layers, drawn, strict=True):
             h, z = rows(student.layers[i], own[i], target[i + 1], rng, positions)
-            held[:] = [merge([*held, Statistics.of(h, z)])]
+            part[:] = [merge([*part, Statistics.of(h, z)])]
     if spaces is None:
         raise InputError("distil: the data has no examples; it needs at least one")
-    return [held[0] for held in parts]
+    return [part[0] for part in parts]
 
 
 def sensitivities(network: Network, x: Array, layers: Sequence[int]) -> list[Array]:
-    """What an error of each output of a layer of weights weighs in the end.
+    """Root-mean-square sensitivity of the logits to each output of layers of weights.
 
         s_o² = 1/N Σ_n Σ_pq Σ_c (∂ logit_c / ∂ z_npqo)²                               (W14)
 
-    To first order, and if errors at different positions are independent, Σ_o s_o² (mean squared error of z_o) is then
-    the squared error of the logits, so that errors of all neurons and all layers are in one unit. A dense layer has one
-    position. x (N, ...) -> (O,) for each of ``layers``, positive (a neuron that nobody feels weighs a millionth of the
-    others).
-    Raises InputError where the network ends in maps.
+    To first order, and if errors at different positions are independent, Σ_o s_o² (mean squared error of z_o) is the
+    squared error of the logits, so that errors of all neurons and all layers are in one unit. A dense layer has one
+    position. x (N, ...) -> (O,) for each of ``layers``, positive: at least a millionth of the largest.
+
+    One backward pass for each class; where the last layer is dense, W (C, I), they begin behind it, and its own s is 1:
+
+        Σ_c (W_c J)_o² = Σ_r (R_r J)_o²   for every J, where RᵀR = WᵀW (QR): min(C, I) passes             (W24)
+
+    Networks that end otherwise are probed with PROBES random signs in the place of more classes than that; the mean of
+    the squares is then right on average. Raises InputError where the network ends in maps.
     """
     activations, backwards = [x], []
     for i, layer in enumerate(network.layers):
@@ -111,15 +120,27 @@ def sensitivities(network: Network, x: Array, layers: Sequence[int]) -> list[Arr
         raise InputError(f"distil: the network gives {activations[-1].shape} for {len(x)} examples; it must end in "
                          f"logits (N, C)")
     total = {i: np.zeros(activations[i + 1].shape[-1]) for i in layers}
-    for c in range(activations[-1].shape[1]):
-        d = np.zeros_like(activations[-1])
-        d[:, c] = 1
-        entering = {len(network.layers): d}
-        for i in range(len(network.layers) - 1, min(layers) - 1, -1):
+    end, slopes = len(network.layers), probes(activations[-1].shape[1])
+    if network.layers[-1].op == "dense":
+        end, slopes = end - 1, network.layers[-1].params[0]
+        if len(slopes) > slopes.shape[1]:
+            slopes = linalg.qr(slopes.astype(np.float64), mode="r")[0][:slopes.shape[1]]                  # (W24)
+        if end in total:
+            total[end] += 1
+    for slope in slopes.astype(activations[-1].dtype):
+        entering = {end: np.array(np.broadcast_to(slope, activations[end].shape))}
+        for i in range(end - 1, min(layers) - 1, -1):
             d = entering.pop(i + 1)
             if i in total:
-                total[i] += (d.astype(np.float64) ** 2).reshape(-1, d.shape[-1]).sum(axis=0) / len(x)    # (W14)
+                total[i] += (d.astype(np.float64) ** 2).reshape(-1, d.shape[-1]).sum(axis=0) / len(x)     # (W14)
             for at, part in zip((i, i - network.layers[i].back), backwards[i](d)[:2 if network.layers[i].back else 1],
                                 strict=False):
                 entering[at] = entering[at] + part if at in entering else part
     return [np.sqrt(np.maximum(total[i], 1e-12 * (float(total[i].max()) or 1.0))) for i in layers]
+
+
+def probes(classes: int) -> Array:
+    """The unit vectors (C, C), or PROBES vectors of random signs over √PROBES where there are more classes."""
+    if classes <= PROBES:
+        return np.eye(classes)
+    return np.random.default_rng(0).choice([-1.0, 1.0], (PROBES, classes)) / np.sqrt(PROBES)

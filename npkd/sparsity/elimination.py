@@ -13,11 +13,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import linalg
+from scipy.linalg import blas
 
 from npkd.core.linalg import inner_product, product, subtract
 from npkd.core.types import Array
-from npkd.sparsity.group_lasso import refit
+from npkd.sparsity.group_lasso_steps import inverse_of, low_rank, row_products, triangular
+from npkd.sparsity.least_squares import refit
 from npkd.sparsity.statistics import Statistics
+
+BATCH = 64
+"""Neurons that go before the other entries of A⁻¹ and W follow: one product instead of many rank-one updates."""
 
 ROOM = 0.8
 """Part of the inverse that must be of columns which are left; else it is made smaller."""
@@ -41,10 +46,8 @@ class Reader:
     def of(statistics: Statistics, unit: Array, ridge: float) -> Reader:
         """The least squares on all d columns; ``unit`` (d,) says which neuron each reads. ``ridge`` is added to A,
         relative to the mean variance."""
-        A = statistics.normalised()[0]
-        A = A + np.eye(len(A)) * (ridge * float(np.trace(A)) / len(A) + 1e-300)
-        every = np.arange(len(A))
-        return Reader(np.ascontiguousarray(linalg.inv(A)), every, refit(statistics, every, ridge)[0], np.array(unit))
+        every = np.arange(len(statistics.A))
+        return Reader(inverse_moments(statistics, ridge), every, refit(statistics, every, ridge)[0], np.array(unit))
 
     def saliency(self, u: int) -> float:
         """By how much the error rises without unit u.
@@ -99,3 +102,73 @@ def eliminate(readers: Sequence[Reader], units: int, count: int) -> tuple[Array,
         for reader in readers:
             reader.lose(u)
     return np.array(left, int), np.array(gone, int), np.array(rises)
+
+
+def inverse_moments(statistics: Statistics, ridge: float) -> Array:
+    """(A/N + ρ tr(A/N)/d I)⁻¹, (d, d); by Woodbury's formula where the examples are fewer than half the inputs."""
+    A = statistics.normalised()[0]
+    rho = ridge * float(np.trace(A)) / len(A) + 1e-300
+    factor = low_rank(A, statistics.count - 1) if ridge > 0 else None
+    if factor is not None:
+        root = triangular(product(factor, factor.T) + rho * np.eye(len(factor)), factor)
+        inverse = product(root.T, root) / -rho
+        inverse[np.diag_indices_from(inverse)] += 1 / rho
+        return inverse
+    A[np.diag_indices_from(A)] += rho
+    return inverse_of(A)
+
+
+@dataclass(frozen=True, eq=False)
+class Elimination:
+    """Neurons that a layer reads through one column each, after all but some have gone one by one.
+
+    kept (k,)        those that are left, ascending;   saliencies (k,)  E_j of each as the next to go
+    w (k, m)         the least squares on them, a row for each neuron
+    gone, rises      those that went, in their order, and the rise of the error with each
+    """
+
+    kept: Array
+    saliencies: Array
+    w: Array
+    gone: Array
+    rises: Array
+
+    @staticmethod
+    def of(statistics: Statistics, count: int, ridge: float) -> Elimination:
+        """Neurons go, each time the one with the least E_j (I9), until ``count`` are left, at least one.
+
+        (I10) and (I11) for one column, BATCH neurons at a time: of the entries of A⁻¹ and W only those are kept up to
+        date that choose the next neuron, the diagonal and the norms; all others follow with one product.
+        """
+        inverse, C = inverse_moments(statistics, ridge), statistics.normalised()[1]
+        w, kept = product(inverse, C), np.arange(len(C))
+        gone, rises = list[int](), list[float]()
+        count = min(max(count, 1), len(C))
+        while len(kept) > count:
+            size = min(BATCH, len(kept) - count)
+            rows, parts = np.zeros((size, len(kept))), np.zeros((size, w.shape[1]))
+            diagonal, squares, left = np.diag(inverse).copy(), row_products(w, w), np.ones(len(kept), bool)
+            for i in range(size):
+                E = np.where(left, 0.5 * squares / np.where(left, diagonal, 1), np.inf)                      # (I9)
+                u = int(E.argmin())
+                gone.append(int(kept[u]))
+                rises.append(float(E[u]))
+                row, part = inverse[u] - before(rows, rows[:i, u]), w[u] - before(parts, rows[:i, u])
+                root = np.sqrt(row[u])
+                rows[i], parts[i] = np.where(left, row / root, 0), part / root
+                left[u] = False
+                across = blas.dgemv(1.0, w.T, parts[i], trans=1)
+                across -= before(rows, blas.dgemv(1.0, parts[:i].T, parts[i], trans=1) if i else parts[:0, 0])
+                squares += rows[i] * (rows[i] * float((parts[i] ** 2).sum()) - 2 * across)                    # (I10)
+                diagonal -= rows[i] ** 2                                                                     # (I11)
+                squares = np.maximum(squares, 0)
+            rows = np.ascontiguousarray(rows[:, left])
+            inverse, w, kept = inverse[np.ix_(left, left)], w[left], kept[left]
+            subtract(inverse, rows.T, rows)                                                                  # (I11)
+            subtract(w, rows.T, parts)                                                                       # (I10)
+        return Elimination(kept, 0.5 * row_products(w, w) / np.diag(inverse), w, np.array(gone, int), np.array(rises))
+
+
+def before(rows: Array, by: Array) -> Array | float:
+    """What the first of ``rows`` (b, k) together take from a row: Σ_i by_i rows_i, by (i,), i ≤ b."""
+    return np.asarray(blas.dgemv(1.0, rows[:len(by)].T, by)) if len(by) else 0.0

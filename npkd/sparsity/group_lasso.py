@@ -13,40 +13,50 @@ and needs no data any more. Derivation: docs/6-layer-wise.md.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
-from scipy import linalg
 
 from npkd.core.linalg import inner_product, product
 from npkd.core.types import Array
 from npkd.core.validation import InputError, positive
-from npkd.sparsity.group_lasso_steps import group_threshold, newton, row_products, sweep
+from npkd.sparsity.group_lasso_steps import Point, group_threshold, low_rank, newton, row_products, sweep
+from npkd.sparsity.least_squares import refit
 from npkd.sparsity.statistics import Statistics
 
 TOLERANCE = 1e-6
-"""Relative duality gap at which a solution counts as solved."""
+"""Relative duality gap up to which a solution counts as certified."""
 
-SPREAD = 1e-14
-"""Variance, relative to its own second moment, up to which an input is constant: about what rounding to float32
-leaves."""
+LOOSE = 1e-2
+"""Relative duality gap from which on the search for a number of neurons changes λ."""
 
-LOOSE = 1e-3
-"""Relative duality gap that is enough to see which way to go."""
+ARMIJO = 1e-4
+"""Part of the fall that its slope promises which a Newton step must bring."""
+
+
+FLOOR = 1e-9
+"""Least λ, relative to λ_max, at which a number of neurons is looked for."""
+
+MISSES = 4
+"""Certified points with another number of neurons than is wanted after which λ is bracketed instead."""
+
+SMALLEST = 1e-280
+"""Least variance of an input: below it squares underflow."""
 
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """A certified solution of (W1).
+    """A solution of (W1) and its certificate.
 
     lam         λ
     w (m, d)    weights, float64, removed neurons exactly zero;   b (m,)  their best bias
     kept (k,)   indices of the neurons that stay
     proved (d,) True where the certificate itself proves the neuron zero at the exact optimum, (W6)
-    gap         duality gap divided by the objective at W = 0
+    gap         duality gap divided by the objective at W = 0; certified are gaps up to TOLERANCE
     error       relative error r²/t
-    iterations  Newton steps
+    iterations  steps: factorisations, and sweeps
+    reason      why fewer neurons stay than were asked for; empty where as many do
     """
 
     lam: float
@@ -57,6 +67,7 @@ class Solution:
     gap: float
     error: float
     iterations: int
+    reason: str = ""
 
 
 class Problem:
@@ -71,9 +82,9 @@ class Problem:
     The ridge is one of the statistics, A + ρ (tr A/d) I: all that follows, the certificate too, is that of the elastic
     problem.
 
-    Inputs are scaled to unit variance inside (with costs c_j/σ_j that is the same problem), since a common step length
-    for neurons of very different variance is a slow one; constant inputs have no say and stay zero. Raises InputError
-    for costs that do not fit and a negative ridge.
+    Inputs are scaled to unit variance inside, with costs c_j/σ_j, which is the same problem; inputs whose variance is
+    exactly 0 stay zero. Raises InputError for costs that do not fit, a negative ridge, and statistics that no float64
+    data have: an input without variance that covaries with a target.
     """
 
     def __init__(self, statistics: Statistics, cost: float | Array = 1.0, ridge: float = 0.0) -> None:
@@ -86,16 +97,19 @@ class Problem:
                              f"{cost.max(initial=-np.inf)}; it needs {d} positive numbers")
         self.statistics = statistics
         variance = np.diag(A)
-        moment = variance + statistics.mean_h ** 2
-        self.alive = np.flatnonzero(variance > SPREAD * moment)      # constant inputs, up to rounding, have no say
-        self.constant = variance == 0
+        self.alive = np.flatnonzero(variance > SMALLEST)
+        self.constant = variance <= SMALLEST
+        if C[self.constant].any():
+            raise InputError(f"group lasso: input {np.flatnonzero(self.constant & C.any(axis=1))[0]} has no variance "
+                             f"and covaries with a target; scale inputs so that variances exceed {SMALLEST:g}")
         self.rho = ridge * float(variance.mean())
         self.sigma = np.sqrt(variance[self.alive] + self.rho)
-        self.A = A[np.ix_(self.alive, self.alive)] / np.outer(self.sigma, self.sigma)
-        np.fill_diagonal(self.A, 1.0)                                           # with the ridge: (A_jj + ρ)/σ_j², (W22)
+        self.A = A[np.ix_(self.alive, self.alive)] / self.sigma[:, None] / self.sigma
+        np.fill_diagonal(self.A, 1.0)                                       # with the ridge: (A_jj + ρ)/σ_j², (W22)
         self.C = C[self.alive] / self.sigma[:, None]
         self.cost = cost[self.alive] / self.sigma
         self.d, self.m = d, C.shape[1]
+        self.factor = low_rank(self.A, statistics.count - 1) if ridge == 0 else None
 
     @property
     def lambda_max(self) -> float:
@@ -114,67 +128,108 @@ class Problem:
             r_y = t − ⟨W, Cᵀ⟩,   r² = r_y − ⟨W, Gᵀ⟩                                           (W5)
             |s|‖G_j‖ + √(2 gap A_jj) < λc_j   ⇒   neuron j is zero at the optimum               (W6)
 
+        Raises InputError where r² is negative beyond rounding: then the statistics are not those of any data.
         Source of the screening rule (W6): Ndiaye, Fercoq, Gramfort & Salmon 2017, here from statistics.
         """
         size = np.linalg.norm(gradient, axis=1)
         r_y = self.t - inner_product(v, self.C)
-        r2 = max(r_y - inner_product(v, gradient), 1e-300)                                             # (W5)
+        r2 = r_y - inner_product(v, gradient)                                                           # (W5)
+        if not r2 >= -1e-6 * self.t:
+            raise InputError(f"group lasso: the squared error of weights is {r2:.3g}, below zero (t is {self.t:.3g}); "
+                             "the statistics are not those of any data: gather them again")
+        r2 = max(r2, 1e-300)
         penalty = lam * float((self.cost * np.linalg.norm(v, axis=1)).sum())
         bound = float((lam * self.cost / np.maximum(size, 1e-300)).min(initial=np.inf))
         s = float(np.clip(r_y / r2, -bound, bound))                                                     # (W4)
         gap = max(0.5 * r2 + penalty - (s * r_y - 0.5 * s * s * r2), 0.0)                               # (W2), (W4)
-        radius = math.sqrt(2 * (gap + 1e-14 * self.t))                                       # the gap, and its rounding
-        proved = abs(s) * size + radius < lam * self.cost                                               # (W6), A_jj = 1
+        radius = math.sqrt(2 * (gap + 1e-14 * self.t))                                         # the gap, and its rounding
+        proved = abs(s) * size + radius < lam * self.cost                                      # (W6), A_jj = 1
         return gap / (0.5 * self.t) if self.t > 0 else 0.0, proved
 
-    def solve(self, lam: float, start: Array | None = None, *, tolerance: float = TOLERANCE,
-              iterations: int = 300) -> Solution:
+    def solve(
+        self, lam: float, start: Array | None = None, *, tolerance: float = TOLERANCE, iterations: int = 300
+    ) -> Solution:
         """The solution at λ > 0, from ``start`` (m, d) or from zero.
 
         Raises InputError for λ ≤ 0 (at 0 the refit is the solution); ends at ``iterations`` with the gap it has.
         """
         positive("group lasso", "lambda", lam)
-        v = np.zeros((len(self.alive), self.m))
-        if start is not None:
-            v[:] = start.T[self.alive] * self.sigma[:, None]
-        return self.descend(lam, v, tolerance, iterations)[0]
+        point, lam, steps = self.descend(lam, self.scaled(start), tolerance, iterations)
+        return self.solution(lam, point.v, point.gradient, steps)
 
-    def descend(self, lam: float, v: Array, tolerance: float, iterations: int = 300) -> tuple[Solution, Array]:
-        """The solution from v (d', m), and the point u = v + G (W8) whose soft threshold it is.
+    def descend(
+        self, lam: float, v: Array, tolerance: float, iterations: int = 300, neurons: int | None = None
+    ) -> tuple[Point, float, int]:
+        """A point whose gap is at most ``tolerance``, from v (d', m), its λ, and the steps it took.
 
-        Newton steps over the neurons that are not zero; before one, a sweep, wherever the gradient calls for more
-        neurons or the gap has not fallen to a tenth. The gap damps the Newton steps, the less the nearer they are.
+        Newton steps (W13). Where the gap does not fall to a half, a sweep (W8) goes between two of them; where a Newton
+        step does not lower f enough, a part of it is taken. With ``neurons`` λ changes with each step, so that so many
+        stay (W20); it ends where they do, or after a few certified points at which they do not.
         """
-        kappa, last, steps = lam * self.cost, np.inf, 0
-        while True:
-            gradient = self.gradient(v)
-            gap, proved = self.certificate(v, gradient, lam)
-            if gap <= tolerance or steps >= iterations:
-                break
-            called = ~v.any(axis=1) & (row_products(gradient, gradient) > kappa ** 2)
-            working = np.flatnonzero(v.any(axis=1) | called)
-            near, v_near, g_near = self.A[np.ix_(working, working)], v[working], gradient[working]
-            if called.any() or gap > 0.1 * last:
-                sweep(near, kappa[working], v_near, g_near)
-            on = np.flatnonzero(v_near.any(axis=1))
-            if len(on):
-                v_near[on] = newton(near[np.ix_(on, on)], kappa[working[on]], v_near[on], g_near[on], gap)
-            v = np.zeros_like(v)
-            v[working] = v_near
-            last, steps = gap, steps + 1
+        point = self.point(np.sqrt(row_products(v, v)) / (lam * self.cost))
+        last, steps, swept, missed = np.inf, 0, False, 0
+        while steps < iterations and missed < MISSES:
+            gap = self.certificate(point.v, point.gradient, lam)[0]
+            if gap <= tolerance:
+                if neurons is None or len(point.on) == neurons:
+                    break
+                missed += 1
+            steps += 1
+            if gap > 0.5 * last and not swept and neurons is None:
+                v, gradient = point.v.copy(), point.gradient.copy()
+                sweep(self.A, lam * self.cost, v, gradient)
+                point, swept = self.point(np.sqrt(row_products(v, v)) / (lam * self.cost)), True
+            else:
+                point, lam, swept = *self.newton(point, lam, gap, neurons if gap <= LOOSE else None), False
+            last = gap
+        return point, lam, steps
+
+    def scaled(self, w: Array | None) -> Array:
+        """Weights w (m, d) of the data as v (d', m); zero for none."""
+        return np.zeros((len(self.alive), self.m)) if w is None else w.T[self.alive] * self.sigma[:, None]
+
+    def point(self, omega: Array) -> Point:
+        """v, G and f at ω (d',)."""
+        return Point.of(self.A, self.C, omega, self.factor)
+
+    def newton(self, point: Point, lam: float, gap: float, neurons: int | None) -> tuple[Point, float]:
+        """The point after a Newton step, or the first of 1, ¼, … of it that lowers f as far as its slope promises, and
+        its λ.
+
+            f(ω + α δ) ≤ f(ω) + 10⁻⁴ α ⟨f'(ω), δ⟩                                              (W21)
+
+        Source: Armijo 1966. Where no part of it does, the point itself.
+        """
+        omega, factor = newton(point, self.A, lam * self.cost, gap, neurons)
+        if neurons is not None:
+            lam = min(max(lam * factor, FLOOR * self.lambda_max), self.lambda_max)
+        kappa, way = lam * self.cost, omega - point.omega
+        slope = 0.5 * float((kappa ** 2 - point.sizes ** 2) @ way)
+        for alpha in (1.0, 0.25, 0.0625, 0.015625):
+            trial = self.point(omega if alpha == 1 else point.omega + alpha * way)
+            if trial.value(kappa) <= point.value(kappa) + ARMIJO * alpha * min(slope, 0.0) + 1e-15 * self.t:   # (W21)
+                return trial, lam
+        return point, lam
+
+    def solution(self, lam: float, v: Array, gradient: Array, steps: int, reason: str = "") -> Solution:
+        """The solution v (d', m), in the units of the data, with its certificate."""
+        gap, proved = self.certificate(v, gradient, lam)
         w = np.zeros((self.m, self.d))
         w[:, self.alive] = (v / self.sigma[:, None]).T
         all_proved = self.constant.copy()
         all_proved[self.alive] = proved
-        r2 = self.t - inner_product(v, self.C + gradient) - self.rho * inner_product(w, w)     # (W5), without the ridge
+        # (W5), without the ridge
+        r2 = self.t - inner_product(v, self.C + gradient) - self.rho * inner_product(w, w)
         error = max(r2 / self.t, 0.0) if self.t > 0 else 0.0
         kept = np.flatnonzero(w.any(axis=0))
-        return Solution(lam, w, self.statistics.intercept(w), kept, all_proved, gap, error, steps), v + gradient
+        return Solution(lam, w, self.statistics.intercept(w), kept, all_proved, gap, error, steps, reason)
 
     def path(self, lambdas: Array, *, tolerance: float = TOLERANCE) -> Iterator[Solution]:
         """Solutions for a falling sequence of λ, each started from where the last two lead, λ₁ the latest:
 
-            u = u(λ₁) + (λ − λ₁)/(λ₁ − λ₂) (u(λ₁) − u(λ₂)),   v_j = max(1 − λc_j/‖u_j‖, 0) u_j               (W21)
+            u = u(λ₁) + (λ − λ₁)/(λ₁ − λ₂) (u(λ₁) − u(λ₂)),   v_j = max(1 − λc_j/‖u_j‖, 0) u_j               (W23)
+
+        u = v + G is the point whose soft threshold a solution is, (W8).
         """
         before: list[tuple[float, Array]] = []
         v = np.zeros((len(self.alive), self.m))
@@ -182,53 +237,11 @@ class Problem:
             positive("group lasso", "lambda", lam)
             if len(before) == 2 and before[1][0] != before[0][0]:
                 (old, u_old), (new, u) = before
-                v = group_threshold(u + (lam - new) / (new - old) * (u - u_old), lam * self.cost)                # (W21)
-            solution, u = self.descend(lam, v, tolerance)
-            v = group_threshold(u, lam * self.cost)
-            before = [*before[-1:], (lam, u)]
-            yield solution
-
-    def keep(self, neurons: int, path: Sequence[Solution] = (), *, tolerance: float = TOLERANCE) -> Solution:
-        """The certified solution with the most neurons that the search meets, but not more than ``neurons``.
-
-        λ is found by bisection; ``path`` (falling in λ, solved loosely) says where to begin. The number of neurons
-        mostly rises as λ falls, not at every step, so that there may be more to be had. Neurons that can only enter
-        together, and are then too many, are told apart by the size of their weights: a layer never loses all its
-        neurons. The gap then says how far that is from the solution, which has all of them.
-        Raises InputError where not even one neuron may stay.
-        """
-        if neurons < 1:
-            raise InputError(f"group lasso: {neurons} neurons may stay; a layer needs at least one")
-        top = max(self.lambda_max, 1e-300)
-        near = next((s for s in reversed(path) if len(s.kept) <= neurons), None)
-        best = self.solve(top if near is None else near.lam, None if near is None else near.w, tolerance=tolerance)
-        while len(best.kept) > neurons:
-            best = self.solve(min(1.2 * best.lam, top), best.w, tolerance=tolerance)
-        low, over = next((s.lam for s in path if len(s.kept) > neurons and s.lam < best.lam), 0.0), None
-        for _ in range(60):
-            if len(best.kept) == neurons or best.lam < 1e-9 * top:
-                break
-            # to look for where certificates end is slow
-            narrow = 0.5 if over is not None and over.gap > tolerance else 1e-7
-            if best.lam - low <= narrow * best.lam:
-                if over is not None or low == 0:
-                    break
-                low = 0.0                   # what the path says was solved loosely: there may be more on its other side
-            trial = self.solve(math.sqrt(low * best.lam) if low > 0 else best.lam / 10, best.w, tolerance=tolerance)
-            if len(trial.kept) <= neurons and trial.gap <= tolerance:        # what has no certificate yet is too far
-                best = trial
-            else:
-                low, over = trial.lam, trial
-        if len(best.kept):
-            return best
-        if over is None:                                     # nothing depends on any input: one is as good as another
-            return replace(best, kept=np.arange(1))
-        kept = np.sort(np.argsort(-np.linalg.norm(over.w, axis=0), kind="stable")[:neurons])
-        w = np.zeros_like(over.w)
-        w[:, kept] = over.w[:, kept]
-        v = w.T[self.alive] * self.sigma[:, None]
-        gap, _ = self.certificate(v, self.gradient(v), over.lam)
-        return replace(over, kept=kept, w=w, b=self.statistics.intercept(w), error=self.statistics.error(w), gap=gap)
+                v = group_threshold(u + (lam - new) / (new - old) * (u - u_old), lam * self.cost)                   # (W23)
+            point, _, steps = self.descend(lam, v, tolerance)
+            v = point.v
+            before = [*before[-1:], (lam, v + point.gradient)]
+            yield self.solution(lam, v, point.gradient, steps)
 
     def everything(self) -> Solution:
         """All neurons stay: nothing to choose, nothing to prove; least squares, λ = 0."""
@@ -246,20 +259,3 @@ def lambdas(lambda_max: float, count: int, ratio: float) -> Array:
         raise InputError(f"lambdas: count is {count} and ratio {ratio}; count must be at least 1, 0 < ratio ≤ 1")
     top = max(lambda_max, 1e-300)                # where nothing depends on the inputs any λ will do, but 0
     return np.geomspace(top, ratio * top, count)
-
-
-def refit(statistics: Statistics, kept: Array, ridge: float = 1e-6) -> tuple[Array, Array]:
-    """Least squares on the kept neurons: the shrinkage that the penalty caused is undone.
-
-        W_S = Cᵀ_S (A_SS + ρ tr(A_SS)/|S| · I)⁻¹                                      (W7)
-
-    kept (k,) indices -> w (m, d), zero outside of them, and b (m,). ρ = ``ridge`` keeps duplicates from dividing by
-    zero.
-    """
-    A, C, _ = statistics.normalised()
-    w = np.zeros((C.shape[1], len(A)))
-    if len(kept):
-        inner = A[np.ix_(kept, kept)]
-        inner = inner + np.eye(len(kept)) * (ridge * float(np.trace(inner)) / len(kept) + 1e-300)
-        w[:, kept] = linalg.solve(inner, C[kept], assume_a="pos").T                   # (W7)
-    return w, statistics.intercept(w)

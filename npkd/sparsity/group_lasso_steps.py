@@ -1,26 +1,37 @@
-"""How the layer-wise problem is descended: block coordinate steps that find which neurons are zero, Newton steps for
-the rest.
+"""Steps of the solver of the layer-wise problem: coordinate sweeps, and Newton steps over one variance for each row.
 
     F(v) = ½⟨v, A v⟩ − ⟨v, C⟩ + Σ_j κ_j ‖v_j‖,    v (k, m), a row for each neuron, A_jj = 1
 
-Neither step raises F. Alone each is slow: coordinate steps creep along correlated neurons, and Newton's method cannot
-leave zero, where F has a kink. Derivation and measurement: docs/6-layer-wise.md.
+A norm is the smallest of many parabolas: κ‖v‖ = min_ω ½ (‖v‖²/ω + κ²ω) over ω ≥ 0, so F has the same minimum as
+
+    f(ω) = ½ Σ_j κ_j² ω_j − ½⟨C, v(ω)⟩,   v(ω) = (A + diag 1/ω)⁻¹ C                   (W9)
+
+which is smooth and convex, has one variable for each neuron and no kink: ω_j ≥ 0 replaces ‖v_j‖.
+Derivation and measurement: docs/6-layer-wise.md.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import blas, lapack
 
 from npkd.core.linalg import inner_product, product
 from npkd.core.types import Array
+from npkd.core.validation import InputError
 
 BLOCK = 32
-"""Rows whose steps are gathered before the other rows hear of them: one product instead of many rank-one updates."""
+"""Rows of a sweep whose steps reach the other rows together: one product instead of many rank-one updates."""
 
+DAMPING = 1e-10
+"""Least part of the diagonal that is added to the second derivatives of f before they are factored."""
 
-DAMPING = 1e-8
-"""The least that a Newton step adds to the curvature of F along each row, where A_jj = 1."""
+LARGEST = 1e12
+"""Largest ω: the diagonal 1/ω keeps A + diag 1/ω positive definite where neurons depend on one another."""
+
+ROUNDS = 10
+"""Most factorisations that the active set of one step takes; from half of them on variables only leave it."""
 
 
 def sweep(A: Array, kappa: Array, v: Array, gradient: Array) -> None:
@@ -45,46 +56,151 @@ def sweep(A: Array, kappa: Array, v: Array, gradient: Array) -> None:
                 u[:] = 0
             else:
                 continue
-            blas.dger(-1.0, u - v_j, inner[j], a=local.T, overwrite_a=1)           # in place: local_k −= A_jk (u − v_j)
+            blas.dger(-1.0, u - v_j, inner[j], a=local.T, overwrite_a=1)  # in place: local_k −= A_jk (u − v_j)
             v_j[:] = u
             moved = True
         if moved:
             gradient -= product(A[:, rows], v[rows] - before)
 
 
-def newton(A: Array, kappa: Array, v: Array, gradient: Array, damping: float = 0.0) -> Array:
-    """v after one Newton step over its rows, all different from zero; ``gradient`` is G = C − A v. Rows may become
-    zero.
+@dataclass(frozen=True, eq=False)
+class Point:
+    """f at one ω, for every κ.
 
-        H[d]_j = (A d)_j + β_j (d_j − v̂_j ⟨v̂_j, d_j⟩) = G_j − κ_j v̂_j,   β_j = κ_j/‖v_j‖,   v̂_j = v_j/‖v_j‖     (W9)
-
-    H is M = A + diag β, the same for every column, less one direction v̂_j in each row, so that it is inverted in
-    closed form (Woodbury): with y = M⁻¹ r for the right side r, and q_j = ⟨v̂_j, y_j⟩,
-
-        K = diag(1/β) − M⁻¹ ∘ (v̂ v̂ᵀ),   K a = q,   d = M⁻¹ (r + diag(a) v̂)                                      (W12)
-
-    at the cost of a few products. ``damping`` is added to the curvature along every v̂_j: where neurons depend on one
-    another there is none. The step is not taken in v, where the norm has a kink at zero, but in the point u whose soft
-    threshold v is. There a row turns, and vanishes, as it should:
-
-        u_j = v_j + κ_j v̂_j + d_j + β_j (d_j − v̂_j ⟨v̂_j, d_j⟩),   v_j ← max(1 − κ_j/‖u_j‖, 0) u_j               (W20)
-
-    Source of (W20): Robinson 1992, whose normal map this is Newton's method on.
+    omega (k,)       ω ≥ 0;   on (n,)  indices where it is positive
+    v (k, m)         v(ω), zero where ω is;   gradient (k, m)  G = C − A v, whose rows are v_j/ω_j where ω_j > 0
+    sizes (k,)       ‖G_j‖;   fit  ½⟨C, v⟩
+    inverse (n, n)   (A + diag 1/ω)⁻¹ of the rows with ω_j > 0
+    root (r, k)      where A = BᵀB has rank r, fewer than half the rows: E with EᵀE = A − A (A + diag 1/ω)⁻¹ A
     """
-    norms = np.sqrt(row_products(v, v))
-    unit, beta = v / norms[:, None], kappa / norms
-    inverse = inverse_of(A + np.diag(beta))
-    right = gradient - kappa[:, None] * unit                                          # (W9)  −∇F
-    q = row_products(unit, product(inverse, right))
-    K = -inverse * product(unit, unit.T)
-    K[np.diag_indices_from(K)] += (1 + max(damping, DAMPING) / beta) / beta
-    _, a, fault = lapack.dposv(K, q)                                                  # (W12)
-    d = product(inverse, right + a[:, None] * unit if not fault else right)    # (W12); without a: M bounds H from above
-    u = v + d + kappa[:, None] * unit + beta[:, None] * (d - row_products(unit, d)[:, None] * unit)
-    there = group_threshold(u, kappa)                                                       # (W20)
-    d = there - v
-    alpha = step_length(kappa, v, d, inner_product(d, gradient), inner_product(d, product(A, d)))
-    return there if alpha == 1 else v + alpha * d
+
+    omega: Array
+    on: Array
+    v: Array
+    gradient: Array
+    sizes: Array
+    fit: float
+    inverse: Array | None
+    root: Array | None
+
+    @staticmethod
+    def of(A: Array, C: Array, omega: Array, factor: Array | None = None) -> Point:
+        """The point at ω; ``factor`` B (r, k) with A = BᵀB where A is of low rank (Woodbury's formula)."""
+        omega = np.minimum(omega, LARGEST)
+        on, v = np.flatnonzero(omega > 0), np.zeros_like(C)
+        inverse = root = None
+        if factor is not None:
+            scaled = factor[:, on] * omega[on]
+            root = triangular(np.eye(len(factor)) + product(scaled, factor[:, on].T), factor)
+            v[on] = omega[on, None] * (C[on] - product(root[:, on].T, product(root[:, on] * omega[on], C[on])))    # (W9)
+        elif len(on):
+            inverse = inverse_of(A[np.ix_(on, on)] + np.diag(1 / omega[on]))
+            v[on] = product(inverse, C[on])                                                                   # (W9)
+        gradient = C - product(A[on].T, v[on]) if len(on) else C.copy()
+        sizes = np.sqrt(row_products(gradient, gradient))
+        return Point(omega, on, v, gradient, sizes, 0.5 * inner_product(C, v), inverse, root)
+
+    def value(self, kappa: Array) -> float:
+        """f(ω), (W9)."""
+        return 0.5 * float(kappa ** 2 @ self.omega) - self.fit                                                # (W9)
+
+    def hessian(self, A: Array, rows: Array) -> Array:
+        """Second derivatives of f with respect to ω of ``rows``, those with ω_j > 0 among them.
+
+            ∂f/∂ω_j = ½ (κ_j² − ‖G_j‖²),   ∂²f/∂ω² = T ∘ (G Gᵀ),   T = A − A (A + diag 1/ω)⁻¹ A               (W12)
+
+        ∘ multiplies entry by entry; both factors are positive semi-definite, so their product is.
+        """
+        if self.root is not None:
+            T = product(self.root[:, rows].T, self.root[:, rows])
+        else:
+            T = A[np.ix_(rows, rows)]
+            old, new = np.flatnonzero(self.omega[rows] > 0), np.flatnonzero(self.omega[rows] == 0)
+            if self.inverse is not None:
+                beta = 1 / self.omega[self.on]
+                T[np.ix_(old, old)] = np.diag(beta) - beta[:, None] * self.inverse * beta
+                across = product(A[np.ix_(rows[new], self.on)], self.inverse)
+                T[np.ix_(new, new)] -= product(across, A[np.ix_(self.on, rows[new])])
+                across *= beta
+                T[np.ix_(new, old)], T[np.ix_(old, new)] = across, across.T
+        T *= product(self.gradient[rows], self.gradient[rows].T)                                              # (W12)
+        return T
+
+
+def newton(point: Point, A: Array, kappa: Array, damping: float, neurons: int | None = None) -> tuple[Array, float]:
+    """Where a Newton step on f leads from ``point``: the next ω (k,), and the factor by which κ changes.
+
+        ω + s∘y,   y = argmin ½⟨y, H y⟩ − ⟨s∘p, y⟩ over ω + s∘y ≥ 0,   p = −∂f/∂ω,   H = ∂²f/∂ω²
+        s_j² = 2 ‖G_j‖² / (κ_j (‖G_j‖ + κ_j))                                         (W13)
+
+    s is 1 at the solution and makes the step exact where neurons are independent of each other, however far that is.
+    ``damping``, relative to the diagonal, is added to it. With ``neurons`` κ is scaled so that so many rows of ω are
+    positive after the step, as far as the linear equations can tell, at most by a factor of 4; else the factor is 1.
+    """
+    rows = np.flatnonzero((point.omega > 0) | (point.sizes > (kappa if neurons is None else 0.5 * kappa)))
+    size, bound = np.maximum(point.sizes[rows], 1e-3 * kappa[rows]), kappa[rows]
+    s = np.sqrt(2 * size ** 2 / (bound * (size + bound)))                                                     # (W13)
+    p = 0.5 * s[:, None] * np.stack([point.sizes[rows] ** 2, bound ** 2], axis=1)        # s∘p = p₀ − τ p₁, τ a factor of κ²
+    y, on, tau = bounded(point.hessian(A, rows), p, -point.omega[rows] / s, max(damping, DAMPING), neurons)
+    omega = np.zeros_like(point.omega)
+    omega[rows[on]] = (point.omega[rows] + s * y)[on]
+    return np.maximum(omega, 0), float(np.sqrt(tau))
+
+
+def bounded(H: Array, p: Array, low: Array, damping: float, neurons: int | None = None) -> tuple[Array, Array, float]:
+    """The minimiser y ≥ low of ½⟨y, H y⟩ − ⟨p₀ − τ p₁, y⟩, where y > low (boolean), and τ: 1, or with ``neurons`` the
+    one nearest to 1 for which so many y_j are above their bounds.
+
+    H (k, k)   p (k, 2)   low (k,). By an active set: variables that fall below their bounds are put there, those that
+    the gradient calls back are set free, all together, until nothing changes. For a given set y is linear in τ, so it
+    is known at which τ each variable arrives at its bound or leaves it:
+
+        y_j − low_j = a_j + b_j τ  of the free ones,   −(gradient)_j = a_j + b_j τ  of the others                 (W20)
+    """
+    diagonal, free, tau = np.diag(H) + 1e-300, np.ones(len(low), bool), 1.0
+    for turn in range(ROUNDS):
+        on, y = np.flatnonzero(free), np.zeros((len(low), 2))
+        y[~free, 0] = low[~free]
+        right = p * (1, -1) - product(H, y)
+        y[on] = damped(H[np.ix_(on, on)], right[on], damping * diagonal[on])
+        slack = y - np.stack([low, np.zeros_like(low)], axis=1)                                                # (W20)
+        slack[~free] = (p * (1, -1) - product(H, y))[~free]                                                    # (W20)
+        if neurons is not None:
+            tau = threshold(slack[:, 0], slack[:, 1], neurons)
+        above = slack[:, 0] + tau * slack[:, 1] > 0
+        if turn >= ROUNDS // 2:
+            above &= free
+        if np.array_equal(above, free):
+            break
+        free = above
+    return np.where(free, y[:, 0] + tau * y[:, 1], low), free, tau
+
+
+def threshold(a: Array, b: Array, count: int) -> float:
+    """The τ in (1/16, 16), nearest to 1, for which ``count`` of a_j + b_j τ are positive, or as nearly so many as can be."""
+    if (a + b > 0).sum() == count:
+        return 1.0
+    turn = np.where(b != 0, -a / np.where(b != 0, b, 1), 0.0)
+    falls, rises = np.sort(turn[b < 0]), np.sort(turn[b > 0])
+    inside = np.sort(turn[(turn > 1 / 16) & (turn < 16)])
+    edges = np.concatenate([[1 / 16], inside, [16.0]])
+    tau = np.sqrt(edges[:-1] * edges[1:])
+    number = (a[b == 0] > 0).sum() + len(falls) - np.searchsorted(falls, tau) + np.searchsorted(rises, tau)
+    off = np.abs(number - count)
+    return float(min(tau[off == off.min()], key=lambda t: abs(np.log(t))))
+
+
+def damped(H: Array, right: Array, damping: Array) -> Array:
+    """(H + diag damping)⁻¹ right, with more damping where rounding makes that indefinite."""
+    if not len(H):
+        return np.zeros_like(right)
+    for _ in range(12):
+        H[np.diag_indices_from(H)] += damping
+        _, solution, fault = lapack.dposv(H.T, right, lower=1)                         # symmetric: no copy in columns
+        if not fault and np.isfinite(solution).all():
+            return np.asarray(solution)
+        damping = 100 * damping
+    return np.zeros_like(right)
 
 
 def group_threshold(u: Array, kappa: Array) -> Array:
@@ -98,35 +214,29 @@ def row_products(a: Array, b: Array) -> Array:
 
 
 def inverse_of(M: Array) -> Array:
-    """The inverse of a positive definite M (k, k), by Cholesky: many products with it follow, which are faster than
-    many solves."""
+    """The inverse of a positive definite M (k, k), by Cholesky. Raises InputError for others."""
     factor, fault = lapack.dpotrf(M, lower=1)
     if fault:
-        raise np.linalg.LinAlgError("descent: the layer's second moments are not positive definite")
-    half = np.tril(lapack.dpotri(factor, lower=1)[0])
-    return np.asarray(half + np.tril(half, -1).T)
+        raise InputError("group lasso: the second moments of the layer are not positive definite; they are not those "
+                         "of any data, or need a ridge")
+    half = np.tril(lapack.dpotri(factor, lower=1, overwrite_c=1)[0])
+    half += np.tril(half, -1).T
+    return np.asarray(half, order="C")
 
 
-def step_length(kappa: Array, v: Array, d: Array, slope: float, curvature: float) -> float:
-    """The largest of 1, ½, ¼, … by which v + αd lowers F by a part of what its slope promises; 0 where d does not lead
-    down.
+def triangular(M: Array, right: Array) -> Array:
+    """L⁻¹ right for the Cholesky factor L of a positive definite M (r, r)."""
+    return np.asarray(lapack.dtrtrs(lapack.dpotrf(M, lower=1)[0], right, lower=1)[0])
 
-        φ(α) − φ(0) = −α⟨d, G⟩ + ½α²⟨d, A d⟩ + Σ_j κ_j (2α⟨v_j, d_j⟩ + α²‖d_j‖²)/(‖v_j + αd_j‖ + ‖v_j‖)
-                    ≤ 10⁻³ α φ'(0)                                                    (W13)
 
-    ``slope`` is ⟨d, G⟩, ``curvature`` ⟨d, A d⟩; the rows of v are not zero. O(k) an evaluation, once ⟨v_j, d_j⟩ and
-    ‖d_j‖² are there.
-    Source: Armijo 1966.
+def low_rank(A: Array, rank: int) -> Array | None:
+    """B (r, k) with A = BᵀB, where A has at most ``rank`` < k/2 eigenvalues that are not zero; None where it has more.
+
+    Pivoted Cholesky stops at the rank, at the cost of r k² operations.
     """
-    norms, vd, dd = np.sqrt(row_products(v, v)), row_products(v, d), row_products(d, d)
-    start = float((kappa * vd / norms).sum()) - slope
-    if start >= 0:
-        return 0.0
-    alpha = 1.0
-    for _ in range(60):
-        more = 2 * alpha * vd + alpha ** 2 * dd
-        change = (kappa * more / (np.sqrt(np.maximum(norms ** 2 + more, 0)) + norms)).sum()
-        if -alpha * slope + 0.5 * alpha ** 2 * curvature + float(change) <= 1e-3 * alpha * start:                # (W13)
-            return alpha
-        alpha /= 2
-    return 0.0
+    if 2 * rank >= len(A):
+        return None
+    factor, order, r, _ = lapack.dpstrf(A, lower=0)
+    B = np.zeros((r, len(A)))
+    B[:, order - 1] = np.triu(factor[:r])
+    return B

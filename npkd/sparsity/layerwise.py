@@ -90,7 +90,7 @@ class Distilled:
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """kept (k,) neurons of a dependency group;   the rest as in LayerReport."""
+    """kept (k,) neurons of a dependency group;   reason  of a Solution;   the rest as in LayerReport."""
 
     kept: Array
     lam: float
@@ -98,6 +98,7 @@ class Choice:
     gap: float | None
     proved: int
     error: float
+    reason: str = ""
 
 
 def distil(
@@ -106,7 +107,7 @@ def distil(
 ) -> Distilled:
     """Remove neurons and channels of ``teacher``, and inputs it reads, layer by layer.
 
-    teacher     a network that removal knows: see streams.junctions
+    teacher     a network that removal knows: see surgery.dependency.dependency_groups
     batches     called for every pass over the data: an iterable of x (N, ...) of the network's dtype; no labels
     widths      curves (one a dependency group, inputs first) -> neurons to keep: ``within(...)`` shares a budget,
                 ``exactly([...])`` fixes them
@@ -137,7 +138,7 @@ def distil(
     chosen: dict[int, Choice] = {}
     for k in reversed(range(len(groups))):
         chosen[k] = choose(teacher, groups, k, statistics, wanted[k], chosen, ridge)
-        progress(f"choice in layer {k}")
+        progress(f"choice in layer {k}" + (f" ({chosen[k].reason})" if chosen[k].reason else ""))
     kept = [chosen[k].kept for k in range(len(groups))]
     student = teacher
     lost: list[tuple[float, float]] = []                  # of each layer: what is left of its error, and what there was
@@ -148,16 +149,20 @@ def distil(
         lost.append((heard.error(done.w[read] * felt[i][read][:, None]) * heard.normalised()[2], heard.normalised()[2]))
         progress(f"refit of layer {len(lost) - 1}")
     smaller, removals = remove(student, inputs=inputs and wanted[0] < curves[0].width)
-    reports = []
-    for k, (group, curve) in enumerate(zip(groups, curves, strict=True)):
-        left, there = (sum(lost[layers.index(i)][side] for i in group.consumers) for side in (0, 1))
-        c, error = chosen[k], left / there if there else 0.0
-        reports.append(LayerReport(k, len(c.kept), group.width, c.lam, c.lambda_max, c.gap, c.proved, c.error, error,
-                                   curve))
+    reports = [report_of(k, group, chosen[k], curve, [lost[layers.index(i)] for i in group.consumers])
+               for k, (group, curve) in enumerate(zip(groups, curves, strict=True))]
     single, double = (max(difference(one.astype(d), other.astype(d), sample.astype(d)) for one, other in
                           # of both removals
                           ((original, teacher), (student, smaller))) for d in (sample.dtype, np.float64))
     return Distilled(smaller, reports, found + renumbered(removals, found, given), single, double)
+
+
+def report_of(k: int, group: DependencyGroup, choice: Choice, curve: Curve, errors: Sequence[tuple[float, float]]
+              ) -> LayerReport:
+    """The report of dependency group k; ``errors`` of each layer that reads it: what is left, and what there was."""
+    left, before = (sum(e[side] for e in errors) for side in (0, 1))
+    return LayerReport(k, len(choice.kept), group.width, choice.lam, choice.lambda_max, choice.gap, choice.proved,
+                       choice.error, left / before if before else 0.0, curve)
 
 
 def outputs_read(network: Network, i: int, groups: Sequence[DependencyGroup], chosen: Mapping[int, Choice]) -> Array:
@@ -223,7 +228,7 @@ def choose(
     if len(units) == 1 and np.array_equal(np.sort(first), np.arange(group.width)):       # one column each, in any order
         solution, top = most_useful(next(iter(heard.values())), wanted, ridge)
         return Choice(np.sort(first[solution.kept]), solution.lam, top, solution.gap, int(solution.proved.sum()),
-                      solution.error)
+                      solution.error, solution.reason)
     systems = {i: Reader.of(heard[i], unit, ridge) for i, unit in units.items()}
     kept, *_ = eliminate(list(systems.values()), group.width, wanted)
     there = {i: heard[i].normalised()[2] for i in units}

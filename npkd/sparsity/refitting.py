@@ -14,7 +14,7 @@ import numpy as np
 from npkd.core.types import Array
 from npkd.nn.network import Network
 from npkd.sparsity.collect import POSITIONS, collect_statistics, columns_of, readers
-from npkd.sparsity.group_lasso import refit
+from npkd.sparsity.least_squares import refit
 from npkd.sparsity.statistics import Statistics
 from npkd.surgery.dependency import dependency_groups
 

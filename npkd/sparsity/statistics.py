@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import reduce
 
 import numpy as np
+from scipy.linalg import lapack
 
 from npkd.core.linalg import gram, inner_product, product
 from npkd.core.types import Array
@@ -52,6 +53,30 @@ class Statistics:
         mean_h, mean_z = h.mean(axis=0, dtype=np.float64), z.mean(axis=0, dtype=np.float64)
         hc, zc = h - mean_h, z - mean_z                                # float64 from here on
         return Statistics(len(h), mean_h, mean_z, gram(hc), product(hc.T, zc), (zc * zc).sum(axis=0))     # (S1)
+
+    def flaw(self) -> str:
+        """Which law of second moments these numbers break, beyond rounding; empty where they may be those of data.
+
+            A = Aᵀ,   t_o ≥ 0,   C_jo² ≤ A_jj t_o,   A and the moments of inputs and target o together positive
+            semi-definite: t_o − C_oᵀ A⁻¹ C_o ≥ 0                                              (S5)
+        """
+        size, span = np.sqrt(np.maximum(np.diag(self.A), 0)), np.sqrt(np.maximum(self.t, 0))
+        if (self.t < 0).any() or (np.diag(self.A) < 0).any():
+            return "a sum of squares is negative"
+        if (np.abs(self.A - self.A.T) > 1e-9 * np.outer(size, size)).any():
+            return "A is not symmetric"
+        if (np.abs(self.C) > (1 + 1e-6) * np.outer(size, span)).any():                                 # (S5)
+            return "an entry of C is larger than its variances allow"
+        on = np.flatnonzero(size > 0)
+        unit = self.A[np.ix_(on, on)] / size[on, None] / size[on]
+        unit[np.diag_indices_from(unit)] += 1e-9 * (1 + len(on))
+        factor, fault = lapack.dpotrf(unit, lower=1)
+        if fault:
+            return "A is not positive semi-definite"
+        half = lapack.dtrtrs(factor, self.C[on] / size[on, None], lower=1)[0]
+        if ((half ** 2).sum(axis=0) > (1 + 1e-6) * self.t).any():                                      # (S5)
+            return "C explains more of a target than its variance"
+        return ""
 
     def __add__(self, other: Statistics) -> Statistics:
         """Statistics of both parts together, (S2)."""

@@ -21,10 +21,10 @@ def save(path: NewPath, statistics: Sequence[Statistics]) -> None:
 
 
 def load(path: NewPath) -> list[Statistics]:
-    """Read what ``save`` wrote, bit for bit. Raises InputError for other files, and for arrays that are no
-    statistics."""
+    """Read what ``save`` wrote, bit for bit. Raises InputError for other files, and for arrays that are no statistics
+    or break a law that those of data obey, (S5)."""
     header, arrays = read_npz(path, "statistics")
-    found = []
+    layers = []
     try:
         if len(arrays) != len(ARRAYS) * len(header["counts"]):
             raise ValueError(f"{len(arrays)} arrays of {len(header['counts'])} layers")
@@ -36,11 +36,14 @@ def load(path: NewPath) -> list[Statistics]:
                 raise ValueError(f"count {count}, shapes {shapes}")
             if any(a.dtype != np.float64 or not np.isfinite(a).all() for a in (mean_h, mean_z, A, C, t)):
                 raise ValueError(f"the arrays of layer {i} are not finite float64")
-            found.append(Statistics(count, mean_h, mean_z, A, C, t))
+            layer = Statistics(count, mean_h, mean_z, A, C, t)
+            if flaw := layer.flaw():
+                raise ValueError(f"no data have the numbers of layer {i}: {flaw}")
+            layers.append(layer)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"read: {path} does not hold statistics ({error!r:.120}); give a file that npkd "
                          f"saved") from error
-    return found
+    return layers
 
 
 def merge_files(paths: Sequence[NewPath]) -> list[Statistics]:

@@ -23,7 +23,8 @@ from npkd.pipeline.progress import NoProgress
 from npkd.pipeline.recipe import Recipe
 from npkd.pipeline.stages import transfer_set
 from npkd.sparsity.elimination import Reader, eliminate
-from npkd.sparsity.group_lasso import Problem, refit
+from npkd.sparsity.group_lasso import Problem
+from npkd.sparsity.least_squares import refit
 from npkd.sparsity.refitting import RIDGE
 from npkd.sparsity.statistics import Statistics
 from reference.definitions.compression import baselines as defined

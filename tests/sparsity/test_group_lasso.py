@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from npkd.core.validation import InputError
-from npkd.sparsity.group_lasso import Problem, lambdas, refit
+from npkd.sparsity.group_lasso import Problem, lambdas
+from npkd.sparsity.least_squares import refit
+from npkd.sparsity.neuron_search import keep
 from npkd.sparsity.statistics import Statistics
 from reference.definitions.sparsity import group_lasso as defined
 from tests.tiny import ista
@@ -356,7 +358,7 @@ def test_all_inputs_constant():
         solution = problem.solve(0.1)
         assert not solution.w.any()
         np.testing.assert_allclose(solution.b, z.mean(axis=0), rtol=1e-13)
-        assert not problem.keep(2, []).w.any()
+        assert not keep(problem, 2).w.any()
 
 
 def test_all_targets_constant():
@@ -368,7 +370,7 @@ def test_all_targets_constant():
         assert not solution.w.any()
         assert solution.gap == 0
         assert solution.error == 0
-        assert not problem.keep(2, []).w.any()
+        assert not keep(problem, 2).w.any()
 
 
 @pytest.mark.parametrize("targets", [1, 2, 5])
@@ -430,7 +432,7 @@ def test_keep_never_keeps_more_than_asked(seed, d, neurons, with_path):
     h, z, cost = data(seed, 40, d, 3, sparse=False)
     problem = Problem(Statistics.of(h, z), cost)
     path = list(problem.path(lambdas(problem.lambda_max, 10, 1e-2), tolerance=1e-3)) if with_path else []
-    solution = problem.keep(neurons, path)
+    solution = keep(problem, neurons)
     assert len(solution.kept) <= neurons
     assert solution.gap <= 1e-6
     assert defined.gap(h, z, solution.w, solution.lam, cost) <= 1.1e-6
@@ -454,7 +456,7 @@ def test_keep_finds_the_width_where_there_is_one(seed, n, neurons):
             break
     widths = [len(s.kept) for s in problem.path(lambdas(problem.lambda_max, 200, 1e-3), tolerance=1e-8)]
     within_reach = widths[:next((i for i, w in enumerate(widths) if w > neurons), len(widths))]
-    solution = problem.keep(neurons, path)
+    solution = keep(problem, neurons)
     assert len(solution.kept) <= neurons
     assert len(solution.kept) >= max(within_reach)
 
@@ -464,14 +466,14 @@ def test_keep_with_neurons_that_enter_together():
     one stays."""
     h = np.array([[1.0, 1], [1, -1], [-1, 1], [-1, -1]])
     problem = Problem(Statistics.of(h, h.copy()))
-    assert len(problem.keep(1, []).kept) == 1
-    assert len(problem.keep(2, []).kept) == 2
+    assert len(keep(problem, 1).kept) == 1
+    assert len(keep(problem, 2).kept) == 2
 
 
 def test_keep_needs_a_neuron():
     h, z, _ = data(0)
     with pytest.raises(InputError, match="0 neurons"):
-        Problem(Statistics.of(h, z)).keep(0, [])
+        keep(Problem(Statistics.of(h, z)), 0)
 
 
 @QUICK

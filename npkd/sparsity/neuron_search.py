@@ -1,0 +1,110 @@
+"""The solution of the layer-wise problem that keeps a given number of neurons, and the λ that belongs to it."""
+
+from __future__ import annotations
+
+import math
+from copy import copy
+from dataclasses import replace
+
+import numpy as np
+
+from npkd.core.types import Array
+from npkd.core.validation import InputError
+from npkd.sparsity.group_lasso import FLOOR, TOLERANCE, Problem, Solution
+from npkd.sparsity.group_lasso_steps import Point
+from npkd.sparsity.least_squares import refit
+
+RIDGE = 1e-4
+"""Of the least squares whose neurons join a solution that has too few."""
+
+STEPS, BRACKETS = 60, 40
+"""Most steps while λ changes with each, and at each λ of a bisection; most values of λ that a bisection tries."""
+
+
+def keep(
+    problem: Problem, neurons: int, start: Array | None = None, lam: float = math.inf, *, tolerance: float = TOLERANCE
+) -> Solution:
+    """The solution with so many ``neurons``, certified where that is possible; λ is found with it, from weights
+    ``start`` (m, d) and ``lam``.
+
+    Where no λ keeps just as many, since some can only enter together, the next larger solution loses those with the
+    smallest penalties and is solved anew without them. Where no certified solution has so many, neurons of ``start``
+    (or of the least squares) join it, with weights so small that it stays certified. If neither is possible, ``reason`` says so, and what the gap
+    is. Raises InputError where not even one neuron may stay.
+    """
+    if neurons < 1:
+        raise InputError(f"group lasso: {neurons} neurons may stay; a layer needs at least one")
+    top, count = max(problem.lambda_max, 1e-300), min(neurons, len(problem.alive))
+    first = problem.scaled(start)
+    point, lam, steps = problem.descend(min(max(lam, FLOOR * top), top / 10), first, tolerance, STEPS, count)
+    if len(point.on) != count or not certified(problem, point, lam, tolerance):
+        point, lam, more = bracket(problem, point, lam, count, tolerance)
+        steps += more
+    if len(point.on) > count:
+        point = without(problem, point, lam, count, tolerance)
+    v, found, reason = point.v, len(point.on), ""
+    if found < count:
+        if start is None:
+            first = problem.scaled(refit(problem.statistics, np.arange(problem.d), RIDGE)[0])
+        v = filled(problem, point, lam, first, count, tolerance)
+    solution = problem.solution(lam, v, problem.gradient(v), steps)
+    if solution.gap > tolerance:
+        reason = f"duality gap {solution.gap:.1e}: not certified to {tolerance:g}"
+    elif found < neurons:
+        reason = f"{found} of {neurons}: at no λ a certified solution has more, the others explain nothing else"
+        reason += f"; {len(solution.kept) - found} join it" if len(solution.kept) > found else ""
+    kept = solution.kept if len(solution.kept) else np.arange(1)                # a layer never loses all its neurons
+    return replace(solution, kept=kept, reason=reason)
+
+
+def certified(problem: Problem, point: Point, lam: float, tolerance: float) -> bool:
+    """Whether the duality gap of a point is at most ``tolerance``."""
+    return problem.certificate(point.v, point.gradient, lam)[0] <= tolerance
+
+
+def bracket(problem: Problem, point: Point, lam: float, count: int, tolerance: float) -> tuple[Point, float, int]:
+    """The point of (W1) with ``count`` neurons, its λ, and the steps taken, by bisection of λ from a point that has
+    others; else the certified one with the next more, else with the next fewer, else the last.
+
+    Where a solution has no certificate, λ is too small for one.
+    """
+    top = max(problem.lambda_max, 1e-300)
+    low, high, over, under, steps = 0.0, top, None, None, 0
+    for _ in range(BRACKETS):
+        point, _, more = problem.descend(lam, point.v, tolerance, STEPS)
+        proof, steps = certified(problem, point, lam, tolerance), steps + more
+        if proof and len(point.on) == count:
+            return point, lam, steps
+        if proof and len(point.on) < count:
+            high, under = lam, (point, lam) if len(point.on) else None
+        else:
+            low, over = max(low, lam), (point, lam) if proof else over
+        if high <= 1.01 * FLOOR * top or high <= low * (1 + (1e-6 if proof else 0.1)):
+            break
+        lam = math.sqrt(low * high) if low else max(high / 10, FLOOR * top)
+    return *(over or under or (point, lam)), steps
+
+
+def without(problem: Problem, point: Point, lam: float, count: int, tolerance: float) -> Point:
+    """The solution at λ on the ``count`` neurons of a point with the largest penalties alone."""
+    penalty = point.omega[point.on] * problem.cost[point.on] ** 2
+    chosen = point.on[np.argsort(-penalty, kind="stable")[:count]]
+    only, v, smaller = np.full(len(problem.cost), 1e30), np.zeros_like(point.v), copy(problem)
+    only[chosen], v[chosen] = 1, point.v[chosen]
+    smaller.cost = problem.cost * only
+    return smaller.descend(lam, v, tolerance)[0]
+
+
+def filled(problem: Problem, point: Point, lam: float, first: Array, count: int, tolerance: float) -> Array:
+    """v of a point with rows of ``first`` (d', m), the largest penalties before others, up to ``count`` rows: times the
+    first of 1, 10⁻², …, 10⁻⁸ with which the whole is certified; where none is, v itself."""
+    penalty = problem.cost * np.linalg.norm(first, axis=1)
+    penalty[point.on] = 0
+    new = np.flatnonzero(penalty)
+    new = new[np.argsort(-penalty[new], kind="stable")[:count - len(point.on)]]
+    for part in (1.0, 1e-2, 1e-4, 1e-6, 1e-8) if len(new) else ():
+        v = point.v.copy()
+        v[new] = part * first[new]
+        if problem.certificate(v, problem.gradient(v), lam)[0] <= tolerance:
+            return v
+    return point.v
