@@ -80,7 +80,7 @@ class Point:
     gradient: Array
     sizes: Array
     fit: float
-    inverse: Array | None
+    inverse: Array
     root: Array | None
 
     @staticmethod
@@ -88,7 +88,7 @@ class Point:
         """The point at ω; ``factor`` B (r, k) with A = BᵀB where A is of low rank (Woodbury's formula)."""
         omega = np.minimum(omega, LARGEST)
         on, v = np.flatnonzero(omega > 0), np.zeros_like(C)
-        inverse = root = None
+        inverse, root = np.zeros((0, 0)), None
         if factor is not None:
             scaled = factor[:, on] * omega[on]
             root = triangular(np.eye(len(factor)) + product(scaled, factor[:, on].T), factor)
@@ -114,15 +114,19 @@ class Point:
         if self.root is not None:
             T = product(self.root[:, rows].T, self.root[:, rows])
         else:
-            T = A[np.ix_(rows, rows)]
             old, new = np.flatnonzero(self.omega[rows] > 0), np.flatnonzero(self.omega[rows] == 0)
-            if self.inverse is not None:
-                beta = 1 / self.omega[self.on]
-                T[np.ix_(old, old)] = np.diag(beta) - beta[:, None] * self.inverse * beta
+            beta = 1 / self.omega[self.on]
+            T = self.inverse * -beta[:, None]
+            T *= beta
+            T[np.diag_indices_from(T)] += beta
+            if len(new):
                 across = product(A[np.ix_(rows[new], self.on)], self.inverse)
-                T[np.ix_(new, new)] -= product(across, A[np.ix_(self.on, rows[new])])
+                inner, whole = A[np.ix_(rows[new], rows[new])], np.empty((len(rows), len(rows)))
+                whole[np.ix_(old, old)] = T
+                whole[np.ix_(new, new)] = inner - product(across, A[np.ix_(self.on, rows[new])])
                 across *= beta
-                T[np.ix_(new, old)], T[np.ix_(old, new)] = across, across.T
+                whole[np.ix_(new, old)], whole[np.ix_(old, new)] = across, across.T
+                T = whole
         T *= product(self.gradient[rows], self.gradient[rows].T)                                              # (W12)
         return T
 
@@ -159,12 +163,12 @@ def bounded(H: Array, p: Array, low: Array, damping: float, neurons: int | None 
     """
     diagonal, free, tau = np.diag(H) + 1e-300, np.ones(len(low), bool), 1.0
     for turn in range(ROUNDS):
-        on, y = np.flatnonzero(free), np.zeros((len(low), 2))
-        y[~free, 0] = low[~free]
-        right = p * (1, -1) - product(H, y)
+        on, off, y, right = np.flatnonzero(free), np.flatnonzero(~free), np.zeros((len(low), 2)), p * (1, -1)
+        across, y[off, 0] = H[off], low[off]
+        right -= product(across.T, y[off])
         y[on] = damped(H[np.ix_(on, on)], right[on], damping * diagonal[on])
         slack = y - np.stack([low, np.zeros_like(low)], axis=1)                                                # (W20)
-        slack[~free] = (p * (1, -1) - product(H, y))[~free]                                                    # (W20)
+        slack[off] = p[off] * (1, -1) - product(across, y)                                                     # (W20)
         if neurons is not None:
             tau = threshold(slack[:, 0], slack[:, 1], neurons)
         above = slack[:, 0] + tau * slack[:, 1] > 0
@@ -219,9 +223,10 @@ def inverse_of(M: Array) -> Array:
     if fault:
         raise InputError("group lasso: the second moments of the layer are not positive definite; they are not those "
                          "of any data, or need a ridge")
-    half = np.tril(lapack.dpotri(factor, lower=1, overwrite_c=1)[0])
-    half += np.tril(half, -1).T
-    return np.asarray(half, order="C")
+    half = lapack.dpotri(factor, lower=1, overwrite_c=1)[0]                                  # zero above the diagonal
+    half = half.T + half
+    half[np.diag_indices_from(half)] /= 2
+    return np.asarray(half)
 
 
 def triangular(M: Array, right: Array) -> Array:

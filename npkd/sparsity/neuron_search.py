@@ -29,25 +29,28 @@ def keep(
 
     Where no λ keeps just as many, since some can only enter together, the next larger solution loses those with the
     smallest penalties and is solved anew without them. Where no certified solution has so many, neurons of ``start``
-    (or of the least squares) join it, with weights so small that it stays certified. If neither is possible, ``reason`` says so, and what the gap
+    (or of the least squares) join it, with weights small enough for a certificate. If neither is possible, ``reason`` says so, and what the gap
     is. Raises InputError where not even one neuron may stay.
     """
     if neurons < 1:
         raise InputError(f"group lasso: {neurons} neurons may stay; a layer needs at least one")
-    top, count = max(problem.lambda_max, 1e-300), min(neurons, len(problem.alive))
-    first = problem.scaled(start)
+    top, count, first = problem.lambda_max, min(neurons, len(problem.alive)), problem.scaled(start)
+    if top == 0:
+        nothing = problem.solve(1.0)
+        return replace(nothing, kept=np.arange(1), reason=f"0 of {neurons}: the targets depend on none of the inputs")
     point, lam, steps = problem.descend(min(max(lam, FLOOR * top), top / 10), first, tolerance, STEPS, count)
     if len(point.on) != count or not certified(problem, point, lam, tolerance):
         point, lam, more = bracket(problem, point, lam, count, tolerance)
         steps += more
     if len(point.on) > count:
         point = without(problem, point, lam, count, tolerance)
-    v, found, reason = point.v, len(point.on), ""
+    v, gradient, found, reason = point.v, point.gradient, len(point.on), ""
     if found < count:
         if start is None:
             first = problem.scaled(refit(problem.statistics, np.arange(problem.d), RIDGE)[0])
         v = filled(problem, point, lam, first, count, tolerance)
-    solution = problem.solution(lam, v, problem.gradient(v), steps)
+        gradient = problem.gradient(v)
+    solution = problem.solution(lam, v, gradient, steps)
     if solution.gap > tolerance:
         reason = f"duality gap {solution.gap:.1e}: not certified to {tolerance:g}"
     elif found < neurons:
@@ -68,7 +71,7 @@ def bracket(problem: Problem, point: Point, lam: float, count: int, tolerance: f
 
     Where a solution has no certificate, λ is too small for one.
     """
-    top = max(problem.lambda_max, 1e-300)
+    top = problem.lambda_max
     low, high, over, under, steps = 0.0, top, None, None, 0
     for _ in range(BRACKETS):
         point, _, more = problem.descend(lam, point.v, tolerance, STEPS)
@@ -96,15 +99,16 @@ def without(problem: Problem, point: Point, lam: float, count: int, tolerance: f
 
 
 def filled(problem: Problem, point: Point, lam: float, first: Array, count: int, tolerance: float) -> Array:
-    """v of a point with rows of ``first`` (d', m), the largest penalties before others, up to ``count`` rows: times the
-    first of 1, 10⁻², …, 10⁻⁸ with which the whole is certified; where none is, v itself."""
+    """v of a point after a part of the way to the least squares on its rows and the rows of ``first`` (d', m) with the
+    largest penalties, ``count`` in all: the first of 1, 10⁻², …, 10⁻⁸ that is certified; where none is, v itself."""
     penalty = problem.cost * np.linalg.norm(first, axis=1)
     penalty[point.on] = 0
     new = np.flatnonzero(penalty)
     new = new[np.argsort(-penalty[new], kind="stable")[:count - len(point.on)]]
+    together = problem.alive[np.sort(np.append(point.on, new))]
+    way = problem.scaled(refit(problem.statistics, together)[0]) - point.v if len(new) else 0.0
     for part in (1.0, 1e-2, 1e-4, 1e-6, 1e-8) if len(new) else ():
-        v = point.v.copy()
-        v[new] = part * first[new]
+        v = np.asarray(point.v + part * way)
         if problem.certificate(v, problem.gradient(v), lam)[0] <= tolerance:
             return v
     return point.v

@@ -50,8 +50,7 @@ class Statistics:
             raise InputError(f"Statistics: h has shape {h.shape} and z {z.shape}; they must be (N, d) and (N, m) with "
                              f"N ≥ 1")
         finite("Statistics", h=h, z=z)
-        mean_h, mean_z = h.mean(axis=0, dtype=np.float64), z.mean(axis=0, dtype=np.float64)
-        hc, zc = h - mean_h, z - mean_z                                # float64 from here on
+        (mean_h, hc), (mean_z, zc) = centred(h), centred(z)
         return Statistics(len(h), mean_h, mean_z, gram(hc), product(hc.T, zc), (zc * zc).sum(axis=0))     # (S1)
 
     def flaw(self) -> str:
@@ -123,6 +122,16 @@ class Statistics:
         """The statistics for some of the inputs alone: kept indices of 0 … d − 1."""
         return replace(self, mean_h=self.mean_h[kept], A=np.ascontiguousarray(self.A[np.ix_(kept, kept)]),
                        C=self.C[kept])
+
+
+def centred(x: Array) -> tuple[Array, Array]:
+    """Means of the columns of x (N, d), and x without them, both float64; exactly 0 where a column is constant."""
+    mean = x.mean(axis=0, dtype=np.float64)
+    deviations = x - mean
+    near = np.flatnonzero(np.abs(deviations[0]) <= 1e-9 * np.abs(mean))
+    constant = near[(x[:, near] == x[0, near]).all(axis=0)]
+    mean[constant], deviations[:, constant] = x[0, constant], 0
+    return mean, deviations
 
 
 def merge(parts: list[Statistics]) -> Statistics:

@@ -1,14 +1,17 @@
-"""The two steps of the descent: each lowers F, keeps the gradient true, and is what its formula says."""
+"""The steps of the solver: sweeps, f and its derivatives, Newton steps within bounds; each held against its definition."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import minimize
+from scipy.optimize import lsq_linear, minimize
 
+from npkd.core.validation import InputError
 from npkd.sparsity import group_lasso_steps
-from npkd.sparsity.group_lasso_steps import BLOCK, group_threshold, inverse_of, newton, step_length, sweep
-from reference.definitions.sparsity.group_lasso import quadratic
+from npkd.sparsity.group_lasso_steps import (
+    BLOCK, Point, bounded, damped, group_threshold, inverse_of, low_rank, newton, sweep, threshold,
+)
+from reference.definitions.sparsity.group_lasso import majorant, quadratic
 
 QUICK = settings(deadline=None, max_examples=80)
 
@@ -71,82 +74,6 @@ def test_a_row_step_is_the_minimiser():
 
 
 @QUICK
-@given(seed=st.integers(0, 10 ** 6), k=st.sampled_from([1, 2, 5, 20, 40]), m=st.integers(1, 4))
-def test_a_newton_step_lowers_f(seed, k, m):
-    A, C, kappa, v = problem(seed, k, m)
-    v += (~v.any(axis=1))[:, None] * 0.3
-    before, gradient = value(A, C, kappa, v), C - A @ v
-    slope = gradient - kappa[:, None] * v / np.linalg.norm(v, axis=1)[:, None]
-    held = v.copy(), gradient.copy()
-    after = value(A, C, kappa, newton(A, kappa, v, gradient))
-    assert np.array_equal(v, held[0])
-    assert np.array_equal(gradient, held[1])
-    assert after <= before + 1e-12
-    if np.linalg.norm(slope) > 1e-3:
-        assert after < before
-
-
-def test_newton_is_fast_near_the_solution():
-    """Few steps from a rough solution to one at machine precision: the error is squared, or nearly so, each time."""
-    A, C, _, v = problem(5, 12, 3)
-    kappa = np.full(12, 0.02)                                       # small enough for no row to be zero at the solution
-    for _ in range(300):
-        sweep(A, kappa, v, C - A @ v)
-    assert np.linalg.norm(v, axis=1).min() > 0.1
-    v *= 1.05
-
-    def residual():
-        return np.linalg.norm(C - A @ v - kappa[:, None] * v / np.linalg.norm(v, axis=1)[:, None])
-
-    first = residual()
-    for _ in range(3):
-        v = newton(A, kappa, v, C - A @ v)
-    assert residual() < 1e-8 * first
-
-
-@QUICK
-@given(seed=st.integers(0, 10 ** 6), k=st.sampled_from([2, 6, 40]), m=st.integers(1, 3), singular=st.booleans())
-def test_both_in_turn_lower_f_all_the_way(seed, k, m, singular):
-    """Also where A is singular: neurons that depend on one another linearly, or fewer examples than neurons."""
-    A, C, kappa, v = problem(seed, k, m, rank=max(1, k // 3) if singular else None)
-    values = [value(A, C, kappa, v)]
-    for _ in range(15):
-        gradient = C - A @ v
-        sweep(A, kappa, v, gradient)
-        values.append(value(A, C, kappa, v))
-        on = np.flatnonzero(v.any(axis=1))
-        if len(on):
-            v[on] = newton(A[np.ix_(on, on)], kappa[on], v[on], gradient[on])
-            values.append(value(A, C, kappa, v))
-    assert (np.diff(values) <= 1e-11 * (1 + np.abs(values[0]))).all()
-    assert values[-1] <= 1e-12, "zero is no better"
-    around = np.random.default_rng(0).standard_normal((50, *v.shape))
-    assert values[-1] <= min(value(A, C, kappa, v + 1e-2 * e) for e in around) + 1e-6, "near the minimum"
-
-
-@QUICK
-@given(seed=st.integers(0, 10 ** 6))
-def test_the_step_length(seed):
-    """F falls along a direction downhill by a part of what its slope promises, and would not at twice the step; one
-    uphill is not taken."""
-    A, C, kappa, v = problem(seed, 5, 2)
-    v += 0.1
-    rng = np.random.default_rng(seed)
-    gradient, before = C - A @ v, value(A, C, kappa, v)
-    downhill = gradient - kappa[:, None] * v / np.linalg.norm(v, axis=1)[:, None]
-    for d in (downhill * rng.uniform(0.1, 30), -downhill):
-        promised = (d * downhill).sum()
-        alpha = step_length(kappa, v, d, float((d * gradient).sum()), float((d * (A @ d)).sum()))
-        if promised < 0:
-            assert alpha == 0
-        else:
-            assert 0 < alpha <= 1
-            assert before - value(A, C, kappa, v + alpha * d) >= 0.9e-3 * alpha * promised
-            if alpha < 1:
-                assert before - value(A, C, kappa, v + 2 * alpha * d) < 1.1e-3 * 2 * alpha * promised
-
-
-@QUICK
 @given(seed=st.integers(0, 10 ** 6), k=st.integers(1, 5), m=st.integers(1, 3))
 def test_threshold_minimises_what_it_should(seed, k, m):
     """½‖v − u‖² + Σ κ_j ‖v_j‖ is nowhere smaller: in other rows, near the result, on the way to u; rows within κ_j are
@@ -165,25 +92,6 @@ def test_threshold_minimises_what_it_should(seed, k, m):
     assert not group_threshold(np.zeros((k, m)), kappa).any()
 
 
-@pytest.mark.parametrize("length", [1.0, 1e-2, 1e-4])
-def test_a_newton_step_does_not_mind_short_rows(length):
-    """Orthogonal rows are independent of one another: one step leads to the solution (1 − κ_j/‖C_j‖) C_j, however short
-    it is, or to zero."""
-    A, kappa, direction = np.eye(3), np.array([1.0, 0.6, 2.0]), np.array([[0.6, 0.8], [-1.0, 0.0], [0.0, 1.0]])
-    C = direction * np.array([1 + length, 0.6 + length, 1.9])[:, None]
-    start = length * np.array([[1.0, 0.5], [-0.3, 0.4], [0.1, 0.2]])
-    v = newton(A, kappa, start, C - start)
-    assert not v[2].any()
-    np.testing.assert_allclose(v[:2], length * direction[:2], rtol=1e-3, atol=1e-3 * length)
-
-
-def test_the_inverse():
-    A = problem(7, 6, 1)[0] + np.eye(6)
-    np.testing.assert_allclose(inverse_of(A) @ A, np.eye(6), atol=1e-12)
-    with pytest.raises(np.linalg.LinAlgError, match="positive definite"):
-        inverse_of(-np.eye(2))
-
-
 def test_a_spoiled_sweep_would_be_seen(monkeypatch):
     """The comparison above fails for a step that forgets a block's effect on the rows behind it."""
     monkeypatch.setattr(group_lasso_steps, "product", lambda a, b: np.zeros((len(a), b.shape[1])))
@@ -191,3 +99,137 @@ def test_a_spoiled_sweep_would_be_seen(monkeypatch):
     expected, gradient = naive_sweep(A, C, kappa, v), C - A @ v
     sweep(A, kappa, v, gradient)
     assert not np.allclose(v, expected, rtol=1e-9, atol=1e-11)
+
+
+# ---- f and its derivatives
+
+
+@QUICK
+@given(seed=st.integers(0, 10 ** 6), k=st.integers(1, 6), m=st.integers(1, 3))
+def test_f_is_the_least_of_the_majorant(seed, k, m):
+    """v(ω) minimises it for given ω, f is its value there, and G = C − A v has the rows v_j/ω_j."""
+    A, C, kappa, _ = problem(seed, k, m)
+    rng = np.random.default_rng(seed)
+    omega = 10 ** rng.uniform(-2, 1, k)
+    point = Point.of(A, C, omega)
+    assert point.value(kappa) == pytest.approx(majorant(A, C, kappa, point.v, omega), rel=1e-9, abs=1e-12)
+    for e in 1e-2 * rng.standard_normal((10, k, m)):
+        assert majorant(A, C, kappa, point.v + e, omega) > point.value(kappa)
+    np.testing.assert_allclose(point.gradient, C - A @ point.v, atol=1e-12)
+    np.testing.assert_allclose(point.gradient * omega[:, None], point.v, rtol=1e-7, atol=1e-10)
+    own = np.linalg.norm(point.v, axis=1) / kappa                       # the best ω for this v: the majorant is F there
+    assert majorant(A, C, kappa, point.v, own) == pytest.approx(quadratic(A, C, kappa, point.v), rel=1e-12)
+    assert quadratic(A, C, kappa, point.v) <= point.value(kappa) + 1e-12
+
+
+@QUICK
+@given(seed=st.integers(0, 10 ** 6), k=st.integers(2, 6), zeros=st.integers(0, 2))
+def test_the_derivatives_of_f(seed, k, zeros):
+    """By centred differences of f, one-sided ones of its gradient where ω_j = 0; all rows or some, zeros among them."""
+    A, C, kappa, _ = problem(seed, k, 2)
+    rng = np.random.default_rng(seed)
+    omega = 10 ** rng.uniform(-1, 0.5, k)
+    omega[rng.permutation(k)[:zeros]] = 0
+    point, step = Point.of(A, C, omega), 1e-6
+
+    def gradient(omega):
+        return 0.5 * (kappa ** 2 - Point.of(A, C, omega).sizes ** 2)
+
+    for j in np.flatnonzero(omega):
+        e = step * np.eye(k)[j]
+        slope = (Point.of(A, C, omega + e).value(kappa) - Point.of(A, C, omega - e).value(kappa)) / (2 * step)
+        assert gradient(omega)[j] == pytest.approx(slope, rel=1e-5, abs=1e-7)
+    by_differences = np.stack([(gradient(omega + step * e) - gradient(omega)) / step for e in np.eye(k)])
+    for rows in (np.arange(k), np.flatnonzero(omega)):
+        np.testing.assert_allclose(point.hessian(A, rows), by_differences[np.ix_(rows, rows)], rtol=1e-3, atol=1e-4)
+
+
+@QUICK
+@given(seed=st.integers(0, 10 ** 6), rank=st.integers(1, 5))
+def test_low_rank_changes_nothing(seed, rank):
+    """Woodbury's formula gives the point, its derivatives and the step that the full matrix gives."""
+    A, C, kappa, v = problem(seed, 14, 3, rank=rank)
+    factor = low_rank(A, rank)
+    assert factor.shape[0] <= rank
+    np.testing.assert_allclose(factor.T @ factor, A, atol=1e-12)
+    assert low_rank(A, 7) is None
+    omega = np.linalg.norm(v, axis=1)
+    full, small = Point.of(A, C, omega), Point.of(A, C, omega, factor)
+    np.testing.assert_allclose(small.v, full.v, rtol=1e-8, atol=1e-9)
+    assert small.fit == pytest.approx(full.fit, rel=1e-9)
+    np.testing.assert_allclose(small.hessian(A, np.arange(14)), full.hessian(A, np.arange(14)), rtol=1e-6, atol=1e-8)
+
+
+# ---- Newton steps
+
+
+@pytest.mark.parametrize("start", [0.0, 1e-3, 1.0, 1e3])
+def test_independent_rows_are_solved_in_one_step(start):
+    """With A = I the solution is (1 − κ_j/‖C_j‖) C_j, so ω_j = ‖C_j‖/κ_j − 1, or 0: from near and from far."""
+    C, kappa = np.array([[3.0, 4.0], [0.6, 0.8], [0.3, 0.4]]), np.array([1.0, 0.9, 0.8])
+    point = Point.of(np.eye(3), C, np.full(3, start))
+    omega, factor = newton(point, np.eye(3), kappa, 0.0)
+    assert factor == 1
+    if start <= 1:
+        np.testing.assert_allclose(omega, [4, 1 / 0.9 - 1, 0], rtol=1e-6, atol=1e-9)
+    assert omega[2] == 0
+
+
+@QUICK
+@given(seed=st.integers(0, 10 ** 6), k=st.integers(1, 30), m=st.integers(1, 4), flat=st.booleans())
+def test_a_newton_step_leads_down_and_is_exact_near_the_solution(seed, k, m, flat):
+    A, C, kappa, v = problem(seed, k, m, rank=max(1, k // 3) if flat else None)
+    omega = np.linalg.norm(v, axis=1) / kappa
+    for _ in range(3):
+        point = Point.of(A, C, omega)
+        slope = 0.5 * (kappa ** 2 - point.sizes ** 2) @ (newton(point, A, kappa, 1e-6)[0] - omega)
+        assert slope <= 1e-12
+        omega = newton(point, A, kappa, 1e-6)[0]
+        assert (omega >= 0).all()
+
+
+@QUICK
+@given(seed=st.integers(0, 10 ** 6), k=st.integers(1, 8))
+def test_bounded_steps_solve_the_bounded_problem(seed, k):
+    """Against SciPy's bounded least squares: ½‖L y − L⁻ᵀ p‖² is the same objective for H = LᵀL."""
+    rng = np.random.default_rng(seed)
+    L = rng.standard_normal((k + 3, k))
+    H, p, low = L.T @ L, rng.standard_normal((k, 2)), -rng.uniform(0, 0.5, k)
+    y, on, tau = bounded(H, p, low, 0.0)
+    expected = lsq_linear(L, np.linalg.lstsq(L.T, p[:, 0] - p[:, 1], rcond=None)[0], (low, np.inf), tol=1e-14).x
+    assert tau == 1
+    if np.abs(y - expected).max() > 1e-5:                       # the active set may stop early, but not above where it began
+        def objective(y):
+            return 0.5 * y @ H @ y - (p[:, 0] - p[:, 1]) @ y
+        assert objective(y) <= objective(np.zeros(k)) + 1e-12
+    assert np.array_equal(on, y > low)
+    assert (y >= low).all()
+
+
+def test_the_scale_for_a_number_of_rows():
+    """Row j is above its bound for τ < j + 1: so many, the nearest τ; none where it holds already; the nearest number."""
+    a, b = np.array([1.0, 2.0, 3.0, 4.0]), -np.ones(4)
+    assert threshold(a, b, 3) == 1.0
+    for count, low, high in ((4, 1 / 16, 1), (2, 2, 3), (1, 3, 4), (0, 4, 16)):
+        tau = threshold(a, b, count)
+        assert low < tau < high
+        assert (a + b * tau > 0).sum() == count
+    assert 1 / 16 < threshold(np.ones(4), np.zeros(4), 2) < 16              # nothing changes: any τ is as good
+    rising = threshold(-a, -b, 2)                                         # above from τ = j + 1 on
+    assert 2 < rising < 3
+
+
+def test_damping_makes_an_indefinite_matrix_solvable():
+    H = np.array([[1.0, 1.0], [1.0, 1.0]])
+    x = damped(H.copy(), np.array([[1.0], [1.0]]), np.full(2, 1e-12))
+    np.testing.assert_allclose(H @ x, np.ones((2, 1)), rtol=1e-6)
+    assert not damped(np.full((2, 2), np.nan), np.ones((2, 1)), np.ones(2)).any()
+    assert damped(np.zeros((0, 0)), np.zeros((0, 2)), np.zeros(0)).shape == (0, 2)
+
+
+def test_the_inverse():
+    A = problem(7, 6, 1)[0] + np.eye(6)
+    np.testing.assert_allclose(inverse_of(A) @ A, np.eye(6), atol=1e-12)
+    assert np.array_equal(inverse_of(A), inverse_of(A).T)
+    with pytest.raises(InputError, match="not positive definite"):
+        inverse_of(-np.eye(2))

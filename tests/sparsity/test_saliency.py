@@ -1,16 +1,15 @@
 """What the loss of a neuron costs: the rise of a least-squares error, by leaving the neuron out; and the penalty that
 spares the useful."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npkd.core.validation import InputError
+from npkd.sparsity.elimination import BATCH, Elimination, Reader, eliminate
 from npkd.sparsity.group_lasso import TOLERANCE, Problem
-from npkd.sparsity.saliency import FLOOR, adaptive, around, most_useful, saliency
+from npkd.sparsity.saliency import FLOOR, adaptive, most_useful, saliency
 from npkd.sparsity.statistics import Statistics
 
 
@@ -118,16 +117,6 @@ def test_what_others_can_stand_in_for_goes_first_where_the_size_of_weights_says_
     assert four in ([0, 2, 3, 4], [1, 2, 3, 4])
 
 
-def test_the_search_begins_on_both_sides():
-    h, z = layer(4, d=30, n=300)
-    for k in (1, 12, 29):
-        problem = adaptive(Statistics.of(h, z), k, 1e-4)
-        found = around(problem, k, 1e-4)
-        lams = [s.lam for s in found]
-        assert lams == sorted(lams, reverse=True)
-        assert len(found[0].kept) <= k < len(found[-1].kept)
-
-
 def test_nothing_to_choose_and_nothing_to_choose_from():
     h, z = layer()
     s = Statistics.of(h, z)
@@ -143,53 +132,49 @@ def test_nothing_to_choose_and_nothing_to_choose_from():
 
 
 @pytest.mark.parametrize(("seed", "rank", "noise"), [(0, 30, 0.1), (2, 20, 0.05), (3, 60, 0.02)])
-def test_loose_solutions_on_the_way_cost_no_neurons(seed, rank, noise):
-    """Neurons that nearly depend on one another: where to begin is said by solutions that are off by far more than
-    their differences."""
+def test_noisy_inputs_keep_exactly_as_many_as_are_wanted(seed, rank, noise):
+    """Neurons that nearly depend on one another, all of them worth nearly the same: the solution that the definition
+    of the problem has at the λ that is found, certified, in a few steps."""
     rng = np.random.default_rng(seed)
     d = 120
-    h = (
-        rng.standard_normal((3000, rank)) @ rng.standard_normal((rank, d)) / np.sqrt(rank) + noise
-        * rng.standard_normal((3000, d))
-    )
+    h = rng.standard_normal((3000, rank)) @ rng.standard_normal((rank, d)) / np.sqrt(rank)
+    h += noise * rng.standard_normal((3000, d))
     statistics = Statistics.of(h, h @ rng.standard_normal((d, 20)))
-    for wanted in (118, 116, 96, 60):
-        exact, found = (
-            len(adaptive(statistics, wanted, 1e-4).keep(wanted).kept), most_useful(statistics, wanted, 1e-4)[0]
-        )
-        assert found.gap <= 1e-6
-        assert exact - 1 <= len(found.kept) <= wanted
+    for wanted in (116, 60):
+        solution = most_useful(statistics, wanted, 1e-4)[0]
+        assert len(solution.kept) == wanted
+        assert not solution.reason
+        assert solution.iterations <= 30
+        again = Problem(statistics, adaptive(statistics, wanted, 1e-4).cost * np.sqrt(np.diag(statistics.A) / 3000))
+        again = again.solve(solution.lam, tolerance=1e-10)
+        assert np.isin(solution.kept, again.kept).mean() > 0.98
+        assert solution.gap <= TOLERANCE
 
 
-def test_nothing_is_kept_without_its_certificate(monkeypatch):
-    """A solver that does not get there for small λ: what it says there is not taken."""
-    statistics, solve = Statistics.of(*layer(d=9)), Problem.solve
-    problem = adaptive(statistics, 4, 1e-4)
-    bound = 0.9 * problem.keep(4).lam
-    monkeypatch.setattr(Problem, "solve", lambda self, lam, *given, **more: replace(
-        solve(self, lam, *given, **more), **({"gap": 1e-3} if lam < bound else {})))
-    found = problem.keep(6)
-    assert found.gap <= 1e-6
-    assert found.lam >= bound
+@pytest.mark.parametrize(("n", "d", "count"), [(700, 200, 30), (700, 200, 199), (60, 200, 120), (300, BATCH + 1, 1)])
+def test_elimination_in_batches_is_elimination_one_by_one(n, d, count):
+    """Also with fewer examples than inputs, where A⁻¹ comes from a factor of low rank."""
+    rng = np.random.default_rng(d + count)
+    h = rng.standard_normal((n, d)) @ (np.eye(d) + 0.2 * rng.standard_normal((d, d)) / np.sqrt(d))
+    statistics = Statistics.of(h, h @ rng.standard_normal((d, 7)) + 0.1 * rng.standard_normal((n, 7)))
+    reader = Reader.of(statistics, np.arange(d), 1e-3)
+    kept, gone, rises = eliminate([reader], d, count)
+    batches = Elimination.of(statistics, count, 1e-3)
+    assert batches.kept.tolist() == kept.tolist()
+    assert batches.gone.tolist() == gone.tolist()
+    np.testing.assert_allclose(batches.rises, rises, rtol=1e-6)
+    np.testing.assert_allclose(batches.saliencies, reader.saliencies(kept), rtol=1e-6)
+    np.testing.assert_allclose(batches.w, reader.w[:, kept].T, rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("seed", [0, 5])
-def test_where_certificates_end_the_search_does_not_go_on_for_long(seed, monkeypatch):
-    """Fewer examples than neurons: not so many can be kept as are wanted, and the last λ that can be certified is not
-    worth the time."""
-    rng = np.random.default_rng(seed)
-    h = np.maximum(rng.standard_normal((40, 5)) @ rng.standard_normal((5, 90)), 0)
-    problem, failed = adaptive(Statistics.of(h, h @ rng.standard_normal((90, 30)) / 10), 85, 1e-4), []
-    right = Problem.solve
-
-    def solve(*given, **options):
-        found = right(*given, **options)
-        failed.append(found.gap > options.get("tolerance", TOLERANCE))
-        return found
-
-    loose = around(problem, 85, 1e-4)
-    monkeypatch.setattr(Problem, "solve", solve)
-    found = problem.keep(85, loose)
-    assert sum(failed) <= 3
-    assert 50 <= len(found.kept) <= 85
-    assert found.gap <= TOLERANCE
+def test_fewer_examples_than_inputs_keep_as_many_as_are_wanted():
+    """More than there are examples: no solution needs them, so the others join it, and the certificate stands."""
+    rng = np.random.default_rng(0)
+    h = rng.standard_normal((40, 200))
+    statistics = Statistics.of(h, h @ rng.standard_normal((200, 12)))
+    for wanted in (20, 150, 190):
+        solution = most_useful(statistics, wanted, 1e-4)[0]
+        assert len(solution.kept) == wanted
+        assert solution.gap <= TOLERANCE
+    assert "join it" in solution.reason
+    assert statistics.error(solution.w) < 1e-3

@@ -1,4 +1,4 @@
-"""The definitions of npkd/sparsity/group_lasso.py and descent.py: objectives, dual points and gaps on raw data, by
+"""The definitions of npkd/sparsity/group_lasso.py and group_lasso_steps.py: objectives, dual points and gaps on raw data, by
 loops and sums.
 
     h (N, d)   z (N, m)   w (m, d)   cost (d,)
@@ -85,7 +85,7 @@ def refit_objective(h: Array, z: Array, w: Array, kept: list[int], ridge: float)
 
 
 def quadratic(A: Array, C: Array, kappa: Array, v: Array) -> float:
-    """F(v) = ½⟨v, A v⟩ − ⟨v, C⟩ + Σ_j κ_j ‖v_j‖, what descent.py makes small: v (k, m), a row for each neuron."""
+    """F(v) = ½⟨v, A v⟩ − ⟨v, C⟩ + Σ_j κ_j ‖v_j‖, what group_lasso_steps.py makes small: v (k, m), a row for each neuron."""
     k, m = v.shape
     total = 0.0
     for c in range(m):
@@ -94,3 +94,9 @@ def quadratic(A: Array, C: Array, kappa: Array, v: Array) -> float:
             for j in range(k):
                 total += 0.5 * v[i, c] * A[i, j] * v[j, c]
     return float(total) + float(sum(kappa[j] * outgoing(v.T, j) for j in range(k)))     # (W2)
+
+
+def majorant(A: Array, C: Array, kappa: Array, v: Array, omega: Array) -> float:
+    """½⟨v, A v⟩ − ⟨v, C⟩ + ½ Σ_j (‖v_j‖²/ω_j + κ_j² ω_j), ω > 0: never below F(v), and F(v) where ω_j = ‖v_j‖/κ_j."""
+    parabolas = sum(outgoing(v.T, j) ** 2 / omega[j] + kappa[j] ** 2 * omega[j] for j in range(len(v)))
+    return quadratic(A, C, np.zeros(len(v)), v) + float(parabolas) / 2     # (W9)
