@@ -248,3 +248,44 @@ def test_a_network_that_gives_maps_is_refused():
     network = Network(small().layers[:5])
     with pytest.raises(InputError, match=r"the network gives \(40, 2, 2, 6\) for 40 examples; it must end in logits"):
         distil(network, lambda: [RNG.standard_normal((40, 64))], exactly([1, 4]))
+
+
+@pytest.mark.parametrize("classes", [3, 40])
+def test_sensitivities_of_many_classes_have_a_closed_form(classes):
+    """Two layers: s_o² is how often relu o is on, times the squares of the weights behind it; more classes than neurons
+    take no more backward passes than neurons. The last layer's own is 1."""
+    rng = np.random.default_rng(classes)
+    network = Network([dense_layer(5, 8, rng, np.float64), Layer("relu"), dense_layer(8, classes, rng, np.float64)])
+    x = rng.standard_normal((300, 5))
+    first, last = sensitivities(network, x, [0, 2])
+    on = (x @ network.layers[0].params[0].T + network.layers[0].params[1] > 0).mean(axis=0)
+    np.testing.assert_allclose(first, np.sqrt(on * (network.layers[2].params[0] ** 2).sum(axis=0)), rtol=1e-12)
+    assert last.tolist() == [1.0] * classes
+
+
+def test_sensitivities_cost_at_most_as_many_passes_as_the_last_layer_reads(monkeypatch):
+    """Ten thousand classes behind four neurons: four backward passes through the first layer."""
+    rng, passes, right = np.random.default_rng(0), [], Layer.forward
+
+    def forward(self, x, *rest):
+        y, backward = right(self, x, *rest)
+        return y, lambda d: (passes.append(self.op), backward(d))[1]
+
+    monkeypatch.setattr(Layer, "forward", forward)
+    network = Network([dense_layer(3, 4, rng), Layer("tanh"), dense_layer(4, 10_000, rng)])
+    sensitivities(network, rng.standard_normal((20, 3)).astype(np.float32), [0])
+    assert passes.count("tanh") == 4
+    assert passes.count("dense") <= 4
+
+
+def test_many_classes_that_do_not_end_in_a_dense_layer_are_probed():
+    """An offset behind the last layer changes no slope: random signs give the exact s but for their spread."""
+    rng = np.random.default_rng(1)
+    layers = [dense_layer(6, 7, rng, np.float64), Layer("tanh"), dense_layer(7, 2000, rng, np.float64)]
+    x, exact = rng.standard_normal((50, 6)), Network(layers)
+    probed = Network([*layers, Layer("offset", (np.zeros(2000),))])
+    for s, t in zip(sensitivities(probed, x, [0, 2]), sensitivities(exact, x, [0, 2]), strict=True):
+        np.testing.assert_allclose(s, t, rtol=0.3)
+    few = Network([layers[0], Layer("tanh"), dense_layer(7, 20, rng, np.float64), Layer("offset", (np.zeros(20),))])
+    for s, t in zip(sensitivities(few, x, [0, 2]), sensitivities(Network(few.layers[:3]), x, [0, 2]), strict=True):
+        np.testing.assert_allclose(s, t, rtol=1e-12)

@@ -1,7 +1,7 @@
 """Statistics of a layer: equal to their definition, the same for every way of cutting the data up, and exact for single
 precision."""
 
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
@@ -160,3 +160,44 @@ def test_what_does_not_fit_together_is_refused():
         Statistics.of(*data(rng, 5)) + Statistics.of(*data(rng, 5, 4))
     with pytest.raises(InputError, match="no statistics"):
         merge([])
+
+
+@QUICK
+@given(seed=st.integers(0, 10 ** 6), n=st.integers(1, 30), d=st.integers(1, 6), m=st.integers(1, 3),
+       size=st.floats(-8, 8), mean=st.sampled_from([0.0, 1.0, 1e6]))
+def test_the_laws_hold_for_all_data(seed, n, d, m, size, mean):
+    """Of any size and number, with constants and copies, merged or not."""
+    rng = np.random.default_rng(seed)
+    h, z = data(rng, n, d, m, mean)
+    h = 10 ** size * np.column_stack([h, h[:, :1], np.ones(n)])
+    s = Statistics.of(h, z)
+    assert s.flaw() == ""
+    assert merge([Statistics.of(h[:n // 2], z[:n // 2]), Statistics.of(h[n // 2:], z[n // 2:])] if n > 1 else [s]).flaw() == ""
+    assert s.weighted(np.full(m, 1e-3)).flaw() == ""
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    (lambda s: {"C": 1e6 * s.C}, "larger than its variances allow"),
+    (lambda s: {"A": np.triu(s.A)}, "not symmetric"),
+    (lambda s: {"t": -s.t}, "negative"),
+    (lambda s: {"A": -s.A}, "negative"),
+    (lambda s: {"A": np.diag(np.diag(s.A)) + 0.9 * np.sqrt(np.outer(np.diag(s.A), np.diag(s.A))) * (np.eye(3) - 1)},
+     "not positive semi-definite"),
+    (lambda s: {"C": 0.9 * np.sqrt(np.outer(np.diag(s.A), s.t)), "A": np.diag(np.diag(s.A))}, "more of a target"),
+    (lambda s: {"A": 0 * s.A}, "larger than its variances allow"),
+])
+def test_impossible_numbers_are_named(change, words):
+    s = Statistics.of(*data(np.random.default_rng(0), 40))
+    assert s.flaw() == ""
+    assert words in replace(s, **change(s)).flaw()
+
+
+def test_constant_columns_have_exactly_no_deviation():
+    """Though the mean of 0.1 is not 0.1 in floating point; others keep theirs, however small."""
+    h = np.column_stack([np.full(1001, 0.1), np.full(1001, 1e8 + 0.1), 1 + 1e-12 * np.arange(1001.0)])
+    s = Statistics.of(h, np.full((1001, 1), 0.3))
+    assert not s.A[:2].any()
+    assert not s.t.any()
+    assert not s.C.any()
+    assert s.mean_h[:2].tolist() == [0.1, 1e8 + 0.1]
+    assert s.A[2, 2] == pytest.approx(1e-24 * 1001 * (1001 ** 2 - 1) / 12, rel=1e-3)
