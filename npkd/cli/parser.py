@@ -132,8 +132,8 @@ def add_train(commands: Commands, shared: Parser) -> None:
     train.add_argument("--epochs", type=whole(1), metavar="N", help="passes over the data")
     train.add_argument("--dropout", type=rate, default=0.0, metavar="RATE",
                        help="behind each hidden layer (default: 0)")
-    train.add_argument("--activation", choices=("relu", "tanh", "sigmoid"), default="relu",
-                       help="between the layers (default: relu)")
+    train.add_argument("--activation", default="relu", metavar="OP",
+                       help="between the layers: relu, tanh, gelu, ... (default: relu)")
 
 
 def add_reproduce(commands: Commands) -> None:

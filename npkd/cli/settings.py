@@ -6,10 +6,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from npkd.core.validation import InputError, one_of
+from npkd.nn.network import ACTIVATIONS
 from npkd.pipeline import recipe, stages
 
 COMMANDS = ("compress", "train")
-ACTIVATIONS = ("relu", "tanh", "sigmoid")
 
 
 @dataclass(frozen=True)

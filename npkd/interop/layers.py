@@ -14,7 +14,7 @@ from npkd.core.validation import InputError, one_of
 from npkd.data.batches import plain
 from npkd.nn.fast.workspace import predict
 from npkd.nn.model import Model
-from npkd.nn.network import Layer, Network
+from npkd.nn.network import ACTIVATIONS, Layer, Network
 
 APART = 32
 """How many times larger than the median the weights that read a feature may be, before it is said to have a unit of its
@@ -32,7 +32,7 @@ class Layers:
                 arrays
     answers     x (n, ...) float32, in the shape in which examples are given, -> (n, C): logits, or their softmax or
                 log-softmax; None: nothing is checked
-    activation  between the layers: "relu", "tanh" or "sigmoid"
+    activation  between the layers: "relu", "tanh", "gelu" or another one of nn.network.ACTIVATIONS
     """
 
     layers: Sequence[tuple[Any, Any]]
@@ -86,7 +86,7 @@ def from_layers(layers: Sequence[tuple[Any, Any]], activation: str) -> Network:
 
     Raises InputError where shapes do not follow one another.
     """
-    one_of("compress", "activation", activation, ("relu", "tanh", "sigmoid"))
+    one_of("compress", "activation", activation, ACTIVATIONS)
     made: list[Layer] = []
     need = ("each layer must be a pair (w, b), w (O, I) with the outputs of the layer before as I, b (O,); "
             "a w that is stored as (I, O) is given as w.T")

@@ -680,7 +680,7 @@ BAD_TEACHERS = {
     "nan": ([(W * np.nan, PAIRS[0][1]), *PAIRS[1:]], "must be finite"),
     "one output": ([(W[:1], np.zeros(1))], "a single output"),
     "no dense layer": (Network([Layer("relu")]), "has no dense layer"),
-    "unknown activation": (npkd.Layers(PAIRS, None, "gelu"), "activation is 'gelu'"),
+    "unknown activation": (npkd.Layers(PAIRS, None, "softplus"), "activation is 'softplus'"),
     "another function": (npkd.Layers(PAIRS, lambda x: numpy_answer(x)[:, ::-1]), "do not compute the same: on example"),
     "another scaling": (npkd.Layers(PAIRS, lambda x: numpy_answer(x / 2)), "do not compute the same: on example"),
     "another activation": (npkd.Layers(PAIRS, numpy_answer, "tanh"), "do not compute the same: on example"),
