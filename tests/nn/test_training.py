@@ -195,7 +195,7 @@ def test_a_run_that_goes_on_ends_as_one_that_was_not_broken_off(optimiser, clip)
     """With dropout, an augmentation and batch norm, whose moments the network carries."""
     rng = np.random.default_rng(0)
     norm = Layer("batch_norm", (np.ones(7), np.zeros(7)))
-    network = Network([dense_layer(4, 7, rng), norm, *small_network().layers[1:]])
+    network = Network([dense_layer(4, 7, rng, np.float64), norm, *small_network().layers[1:]])
     settings = {"optimiser": optimiser, "clip": clip, "epochs": 6, "refresh": 2,
                 "augmentation": lambda data, rng: {**data, "x": data["x"] + rng.standard_normal(data["x"].shape)}}
     whole, rng = run(network, problem(), rng=np.random.default_rng(1), **settings), np.random.default_rng(1)
