@@ -161,7 +161,9 @@ def run(
 ) -> Iterator[Record]:
     """The loop of ``train``; the workspace computes what network and optimiser compute, in buffers."""
     started, best, smallest, best_epoch = time.perf_counter(), workspace.network, math.inf, 0
-    state = workspace.begin(optimiser, separate=settings.clip is not None, carried=settings.carried)
+    state = workspace.begin(optimiser, separate=settings.clip is not None)
+    for array, before in zip(state.carried, settings.carried, strict=bool(settings.carried)):
+        array[...] = before
     for epoch in range(settings.done + 1, settings.epochs + 1):
         if settings.augmentation is not None and (epoch - 1) % settings.refresh == 0:
             batches.show(settings.augmentation(batches.data, rng))

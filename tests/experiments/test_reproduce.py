@@ -15,7 +15,8 @@ import pytest
 from matplotlib.collections import LineCollection, PathCollection
 from scipy.stats import ttest_rel
 
-from npkd.cli.main import main, parser
+from npkd.cli.main import main
+from npkd.cli.parser import parser
 from npkd.core.validation import InputError
 from npkd.experiments import command, lenet5, lenet300, picture, runs, spread, tables
 from npkd.experiments.compare import paired

@@ -163,21 +163,16 @@ class Workspace:
         (one, other), parts = self.halves, (slice(n // 2), slice(n // 2, n))
         return self.pair.both(lambda: work(one, parts[0]), lambda: work(other, parts[1]))
 
-    def begin(self, optimiser: Optimiser, *, separate: bool, carried: Sequence[Array] = ()) -> State:
-        """State of a run of an optimiser over the parameters, with the arrays it ``carried`` before, if any.
-
-        SGD's velocity is the gradient itself, unless ``separate`` asks for the gradient, as clipping needs it, or
-        Nesterov's form does: ``backward`` then adds to μ times what it finds.
+    def begin(self, optimiser: Optimiser, *, separate: bool) -> State:
+        """State of a run of an optimiser over the parameters. SGD's velocity is the gradient itself, unless
+        ``separate`` asks for the gradient, as clipping needs it, or Nesterov's form does: ``backward`` then adds to μ
+        times what it finds.
         """
         if type(optimiser) is SGD and not (separate or optimiser.nesterov):
             self.beta = optimiser.momentum
-            state: State = VelocityInGradient(optimiser, self.gradient)
-        else:
-            self.beta = 0.0
-            state = optimiser.begin(self.parameters)
-        for array, value in zip(state.carried, carried or state.carried, strict=True):
-            array[...] = value
-        return state
+            return VelocityInGradient(optimiser, self.gradient)
+        self.beta = 0.0
+        return optimiser.begin(self.parameters)
 
     def of_weights(self, vector: float | Array, layer: int) -> float | Array:
         """The part of a vector (P,) that belongs to the first parameter of a layer, in its shape; a number stays a
