@@ -23,9 +23,9 @@ from matplotlib.patches import Rectangle
 
 from npkd.core.types import Array
 from npkd.experiments import lenet5 as lenet5_settings
-from npkd.experiments.picture import CONVOLUTIONS, pareto
 from npkd.nn.convolution import im2col
 from npkd.report.figures import BLUE, GREEN, GREY, INK, LARGE, ORANGE, PINK, RED, SKY, SMALL, tidy
+from reference.benchmarks.pareto import CONVOLUTIONS, pareto
 
 WHOLE = {"lenet300": ("LeNet-300-100", 266_200), "lenet5": ("LeNet-5", lenet5_settings.WHOLE)}
 """Networks that are cut without training, and the multiply-accumulates of the dense ones."""

@@ -18,15 +18,15 @@ from scipy.stats import ttest_rel
 from npkd.cli.main import main
 from npkd.cli.parser import parser
 from npkd.core.validation import InputError
-from npkd.experiments import command, lenet5, lenet300, picture, runs, spread, tables
+from npkd.experiments import command, lenet5, lenet300, runs, spread, tables
 from npkd.experiments.compare import paired
 from npkd.experiments.experiment import SCRATCH, Record, against, untrained
 from npkd.experiments.methods import METHODS, NAMES
-from npkd.experiments.picture import pareto
 from npkd.experiments.setting import LATER, OLD_NAMES, VERSION, Setting, TeacherSetting, key, path_of, read, write
 from npkd.nn import architectures, cost
 from npkd.pipeline.recipe import Recipe
 from reference.benchmarks import figures
+from reference.benchmarks.pareto import CONVOLUTIONS, pareto
 from tests.tiny import arrays
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -673,7 +673,7 @@ def test_the_picture_of_convolutions_draws_rises_as_lines():
     comparison = [{"method": name, "macs": {"mean": macs}, "test_error": {"mean": error, "deviation": 0.001}}
                   for name, macs,
                   error in (("ours", 92_000, 0.008), ("taylor", 92_500, 0.0085), ("scratch", 92_900, 0.021))]
-    axes = pareto(comparison, [], picture.CONVOLUTIONS).axes[0]
+    axes = pareto(comparison, [], CONVOLUTIONS).axes[0]
     drawn = {tuple(point) for c in axes.collections if isinstance(c, PathCollection)
              for point in np.asarray(c.get_offsets())}
     whole = {(p.macs, p.test_error) for p in lenet5.PUBLISHED if not p.over_dense}
