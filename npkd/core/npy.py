@@ -1,5 +1,4 @@
-"""Arrays in the .npy format, as members of a zip archive: bounded by what their headers declare, and evaluated by
-nothing.
+"""Arrays in the .npy format, members of a zip archive: read within the size that their headers declare.
 
 Source of the format: NumPy Enhancement Proposal 1. A header is matched against a pattern, never evaluated as Python.
 """

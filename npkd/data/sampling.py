@@ -37,8 +37,7 @@ def hashes(x: Array, key: Array) -> Array:
 
 @dataclass
 class PassSums:
-    """What a pass is known by: sums of the hashes h_n of its examples, which are the same for every way of cutting it
-    into batches.
+    """Sums of the hashes h_n of the examples of a pass, n = 0, 1, …, whatever batches it comes in.
 
         any_order = Σ_n h_n mod 2⁶⁴,   this_order = Σ_n n h_n mod 2⁶⁴
     """
@@ -57,7 +56,7 @@ class PassSums:
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """What one pass over everything tells.
+    """What the first pass over all examples finds.
 
     sums        of the hashes, which every pass has to give again;   labelled  whether there are labels
     in_order    whether every pass has to give the examples in the same order
@@ -99,7 +98,7 @@ class Survey:
 
 
 def survey(passes: Passes, fraction: float, seed: int) -> Survey:
-    """Look at everything once; about ``fraction`` of the different examples will be held out, and never none.
+    """The first pass over all examples. About ``fraction`` of the different ones will be held out, at least one.
 
     Where the passes have labels apart, which go by the order of the examples, later ones have to keep that order.
     Raises InputError where all examples are the same: there is nothing to hold out then.
