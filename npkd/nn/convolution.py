@@ -1,5 +1,4 @@
-"""Convolution as a matrix product: patches are laid out side by side (im2col), and laid back (col2im) by the very same
-loop.
+"""Convolution as a matrix product: patches are copied side by side (im2col), and added back (col2im) by the same loop.
 
 Channels come last: x is (N, H, W, C). A channel is then a neuron that is seen at many positions, and every op that
 treats neurons by themselves treats channels as it is. Form and conventions as in layers.py. Derivations, a picture of
@@ -31,7 +30,7 @@ def pair(who: str, name: str, value: Any, least: int) -> tuple[int, int]:
 
 
 class Grid:
-    """Where the windows of a kernel lie on maps of one size.
+    """The positions of a kernel's windows on maps of one size.
 
         row(p, i) = p s + i δ − π,   column(q, j) likewise                            (V1)
         P = ⌊(H + 2π − δ (kh − 1) − 1) / s⌋ + 1,   Q likewise                         (V2)
@@ -50,13 +49,13 @@ class Grid:
         padded = [n + 2 * p for n, p in zip(self.size, self.padding, strict=True)]
         if reach[0] > padded[0] or reach[1] > padded[1]:
             raise InputError(f"{who}: a kernel that reaches over {reach[0]}×{reach[1]} does not fit into maps of "
-                             f"{padded[0]}×{padded[1]}, "
-                             "padding included; it must be smaller, or the padding larger")
+                             f"{padded[0]}×{padded[1]}, padding included; "
+                             "it must be smaller, or the padding larger")
         self.positions = tuple((n - r) // s + 1 for n, r, s in zip(padded, reach, self.stride, strict=True))      # (V2)
 
     def offsets(self) -> Iterator[tuple[int, int, slice, slice]]:
-        """For every place (i, j) in the kernel the rows and columns of the padded map that it meets, one for each
-        position: the one loop of im2col and col2im.
+        """For every entry (i, j) of the kernel the rows and columns of the padded map that it is multiplied with, one
+        for each position: the loop of both im2col and col2im.
         """
         for i in range(self.kernel[0]):
             for j in range(self.kernel[1]):
@@ -87,8 +86,9 @@ class Grid:
         return np.ascontiguousarray(self.inside(around))
 
 
-def im2col(x: Array, *, kernel: Pair, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1) -> tuple[Array,
-                                                                                                        Backward]:
+def im2col(
+    x: Array, *, kernel: Pair, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1
+) -> tuple[Array, Backward]:
     """The patch under every window, side by side.
 
         y_n,p,q,i,j,c = x_n,row(p,i),column(q,j),c,   0 outside of the map            (V3)
@@ -122,14 +122,13 @@ def scattered(grid: Grid, dy: Array) -> Array:
 def conv2d(
     x: Array, w: Array, b: Array, *, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1, groups: int = 1
 ) -> tuple[Array, Backward]:
-    """Every output channel is, at every position, a weighted sum of the patch there plus its bias.
+    """Weighted sum of the patch at each position, plus a bias, for every output channel.
 
         y_npqf = b_f + Σ_ijc w_fijc x_n,row(p,i),column(q,j),c                        (V5)
 
-    x (N, H, W, C)   w (F, kh, kw, C)   b (F,)   ->   y (N, P, Q, F);   floats; zero outside of the map, positions from
-                     (V2). With G ``groups``
-    the channels fall into G equal parts, w is (F, kh, kw, C/G), and an output channel reads the part that its own
-    number falls into.
+    x (N, H, W, C)   w (F, kh, kw, C)   b (F,)   ->   y (N, P, Q, F); floats.
+    Zero outside of the map, positions from (V2). With G ``groups`` the channels fall into G equal parts, w is
+    (F, kh, kw, C/G), and output channel f reads part ⌊f G/F⌋.
     Raises InputError where the shapes do not fit. Source: LeCun et al. 1989; dilation: Yu & Koltun 2016; groups:
     Krizhevsky et al. 2012.
     """

@@ -1,5 +1,4 @@
-"""The layers that need no neighbours: dense, gate, select, dropout, flatten and its inverse, and the addition of two
-paths.
+"""Layers without a kernel: dense, gate, select, dropout, flatten and its inverse, the addition of two paths, offset.
 
 Every op is one function, ``y, backward = op(x, *params, *, options)``, and ``backward(dy) -> (dx, *dparams)``. Forward
 and backward stand in one scope, so that a derivative is read right below the line that it differentiates. An op changes
@@ -20,7 +19,7 @@ from npkd.core.validation import InputError, alike, floats
 
 
 def dense(x: Array, w: Array, b: Array) -> tuple[Array, Backward]:
-    """Every output neuron is a weighted sum of the inputs plus its bias.
+    """Weighted sums of the inputs plus a bias, one for each output neuron.
 
         y_no = b_o + Σ_i w_oi x_ni                                                    (D1)
 
@@ -44,13 +43,12 @@ def dense(x: Array, w: Array, b: Array) -> tuple[Array, Backward]:
 
 
 def gate(x: Array, g: Array) -> tuple[Array, Backward]:
-    """One factor a neuron: a gate at zero removes its neuron, so an l1 penalty on g is a penalty on whole neurons.
+    """Each neuron times a factor. A factor of zero removes its neuron: an l1 penalty on g acts on whole neurons.
 
         y_nj = g_j x_nj                                                               (G1)
 
-    x (N, ..., J)   g (J,)   ->   y (N, ..., J);   floats. Of maps (N, H, W, C) a channel is a neuron at many positions,
-                    and n counts
-    them all.
+    x (N, ..., J)   g (J,)   ->   y (N, ..., J); floats. Of maps (N, H, W, C) a channel is a neuron; n counts examples
+    and positions.
     Raises InputError where the shapes do not fit. Source: network slimming, Liu et al. 2017 (there the factor of batch
     norm).
     """
@@ -68,7 +66,7 @@ def gate(x: Array, g: Array) -> tuple[Array, Backward]:
 
 
 def select(x: Array, *, kept: Sequence[int]) -> tuple[Array, Backward]:
-    """Some of the inputs, in the given order: how a network that needs fewer input pixels still takes whole images.
+    """Some of the inputs, in the given order: a network that reads fewer pixels still takes whole images.
 
         y_nk = x_n,kept(k)                                                            (E1)
 
@@ -88,15 +86,14 @@ def select(x: Array, *, kept: Sequence[int]) -> tuple[Array, Backward]:
 
     def backward(dy: Array) -> tuple[Array, ...]:
         dx = np.zeros(x.shape, dy.dtype)
-        dx[:, index] = dy                # (E2)  an input that is not kept is not felt
+        dx[:, index] = dy                # (E2)  zero for inputs that are not kept
         return (dx,)
 
     return y, backward
 
 
 def dropout(x: Array, *, rate: float, rng: np.random.Generator | None) -> tuple[Array, Backward]:
-    """While training, each value is kept with probability 1 − rate and divided by it, so that its mean stays what it
-    was.
+    """Values kept with probability 1 − rate and divided by it, which keeps their mean; the others zero.
 
         y_k = x_k m_k / (1 − rate),   m_k = 1 where u_k ≥ rate, else 0,   u_k uniform on [0, 1)      (O1)
 
@@ -137,8 +134,7 @@ def flatten(x: Array) -> tuple[Array, Backward]:
 
 
 def unflatten(x: Array, *, shape: Sequence[int]) -> tuple[Array, Backward]:
-    """Rows of values as arrays of a shape, the inverse of flatten: how a network that reads maps takes pictures as
-    rows.
+    """Rows of values as arrays of a given shape: the inverse of flatten.
 
         y_nij = x_n,(i·J+j)                                                           (F3)
 
@@ -160,7 +156,7 @@ def unflatten(x: Array, *, shape: Sequence[int]) -> tuple[Array, Backward]:
 
 
 def add(x: Array, skip: Array) -> tuple[Array, Backward]:
-    """Two paths meet: what a residual network does.
+    """The sum of two paths of a residual network.
 
         y = x + s                                                                     (H1)
 
@@ -173,19 +169,18 @@ def add(x: Array, skip: Array) -> tuple[Array, Backward]:
     y = x + skip                         # (H1)
 
     def backward(dy: Array) -> tuple[Array, ...]:
-        return dy.copy(), dy.copy()      # (H2)  both paths feel it
+        return dy.copy(), dy.copy()      # (H2)  both paths enter the sum alike
 
     return y, backward
 
 
 def offset(x: Array, m: Array) -> tuple[Array, Backward]:
-    """A number of its own for every entry of an example: a bias that differs from position to position.
+    """A bias for every entry of an example: it may differ from position to position.
 
         y_n... = x_n... + m_...                                                       (U4)
 
-    x (N, ...)   m (...)   ->   y (N, ...);   floats. Surgery leaves it behind a convolution where a constant channel
-                 met the padding.
-    Raises InputError where the shapes do not fit.
+    x (N, ...)   m (...)   ->   y (N, ...); floats. Surgery puts it behind a convolution when it removes a constant
+    channel that the padding interrupts. Raises InputError where the shapes do not fit.
     """
     x, m = alike("offset", x=x, m=m)
     if not x.ndim or m.shape != x.shape[1:]:

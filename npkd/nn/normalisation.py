@@ -1,7 +1,7 @@
-"""Batch normalisation: each neuron is centred and scaled by its own mean and variance; a channel is a neuron at many
-positions.
+"""Batch normalisation: each neuron is centred and scaled by its mean and variance over the batch.
 
-Form and conventions as in layers.py. Derivations: docs/2-layers.md and, for channels, docs/13-convolution.md.
+A channel of maps is a neuron at many positions. Form and conventions as in layers.py. Derivations: docs/2-layers.md
+and, for channels, docs/13-convolution.md.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from npkd.core.validation import InputError, alike, positive
 
 
 def moments(x: Array) -> tuple[Array, Array]:
-    """Mean and variance (divided by N, not N − 1) of every neuron over examples and positions: x (N, ..., J) -> (J,),
-    (J,).
+    """Mean and variance of every neuron over examples and positions: x (N, ..., J) -> (J,), (J,), in the dtype of x.
 
-    Accumulated in float64, in the dtype of x.
+    The variance is divided by N, not N − 1. Both are accumulated in float64.
     """
     mean, variance, _ = centred(x)
     return mean.astype(x.dtype), variance.astype(x.dtype)
@@ -28,8 +27,8 @@ def moments(x: Array) -> tuple[Array, Array]:
 def centred(x: Array) -> tuple[Array, Array, Array]:
     """Mean and variance in float64, and x − mean in the dtype of x: x (N, ..., J) -> (J,), (J,), (N, ..., J).
 
-    The mean is taken away in two parts, its value in the dtype of x and what that leaves: no digit is lost where it is
-    far from 0.
+    The mean is subtracted in two parts, its value in the dtype of x and the rest: no digit is lost where it is far
+    from 0.
     """
     every = tuple(range(x.ndim - 1))
     mean = x.mean(axis=every, dtype=wide(x))                             # (B1)
@@ -41,15 +40,15 @@ def centred(x: Array) -> tuple[Array, Array, Array]:
 def batch_norm(
     x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5, running: tuple[Array, Array] | None = None
 ) -> tuple[Array, Backward]:
-    """Centre and scale each neuron over the batch, then give it a mean and a deviation of its own.
+    """Each neuron centred and scaled over the batch, then scaled by γ and shifted by β.
 
         m_j = Σ_n x_nj / N,   v_j = Σ_n (x_nj − m_j)² / N                             (B1)
         y_nj = γ_j (x_nj − m_j) / √(v_j + ε) + β_j                                    (B2)
 
-    x (N, ..., J)   gamma (J,)   beta (J,)   ->   y (N, ..., J); floats. Of maps (N, H, W, C) a channel is a neuron; n
-                    then counts its
-    positions in all examples, and N is their number. With ``running=(mean, variance)``, each (J,), these numbers take
-    the place of (B1): the op is then affine in x, as it is when a network predicts.
+    x (N, ..., J)   gamma (J,)   beta (J,)   ->   y (N, ..., J); floats.
+    Of maps (N, H, W, C) a channel is a neuron; n then counts its positions in all examples, and N is their number. With
+    ``running=(mean, variance)``, each (J,), these numbers take the place of (B1): the op is then affine in x, as it is
+    when a network predicts.
     Raises InputError where shapes do not fit, where a running variance is negative, or where a neuron has a single
     value in the batch, which has no variance.
     Source: Ioffe & Szegedy 2015, algorithm 1.

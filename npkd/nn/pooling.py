@@ -1,7 +1,6 @@
-"""Pooling: of every window one value a channel, the largest or the mean. Maps are (N, H, W, C), windows as in
-convolution.py.
+"""Pooling: the largest value or the mean of every window, channel by channel. Maps are (N, H, W, C).
 
-Form and conventions as in layers.py. Derivations: docs/13-convolution.md.
+Windows as in convolution.py. Form and conventions as in layers.py. Derivations: docs/13-convolution.md.
 """
 
 from __future__ import annotations
@@ -15,8 +14,7 @@ from npkd.nn.convolution import Grid, Pair, maps, pair
 
 
 def grid_of(who: str, x: Array, size: Pair, stride: Pair | None, padding: Pair) -> Grid:
-    """The windows of a pooling. Raises InputError where they do not fit, or where one could lie in the padding
-    alone."""
+    """The windows of a pooling. Raises InputError where they do not fit, or one could lie in the padding alone."""
     maps(who, x)
     kernel, around = pair(who, "size", size, 1), pair(who, "padding", padding, 0)
     if 2 * around[0] > kernel[0] or 2 * around[1] > kernel[1]:
@@ -52,7 +50,7 @@ def max_pool(x: Array, *, size: Pair, stride: Pair | None = None, padding: Pair 
 
 
 def average_pool(x: Array, *, size: Pair, stride: Pair | None = None, padding: Pair = 0) -> tuple[Array, Backward]:
-    """The mean of every window, of whose values those in the padding are zero.
+    """The mean of every window, with zeros in the padding.
 
         y_npqc = 1/(kh kw) Σ_ij x_n,row(p,i),column(q,j),c                            (M3)
 
@@ -63,7 +61,7 @@ def average_pool(x: Array, *, size: Pair, stride: Pair | None = None, padding: P
     grid = grid_of("average_pool", x, size, stride, padding)
     around = grid.padded(x)
     part = x.dtype.type(1 / (grid.kernel[0] * grid.kernel[1]))
-    y = np.zeros((len(x), *grid.positions, x.shape[3]), x.dtype)
+    y = np.zeros((len(x), *grid.positions, x.shape[3]), wide(x))
     for _, _, row, column in grid.offsets():
         y += part * around[:, row, column]                                    # (M3)
 
@@ -73,7 +71,7 @@ def average_pool(x: Array, *, size: Pair, stride: Pair | None = None, padding: P
             dx[:, row, column] += part * dy                                 # (M4)  every value of a window has its part
         return (grid.cropped(dx),)
 
-    return y, backward
+    return y.astype(x.dtype, copy=False), backward
 
 
 def global_average_pool(x: Array) -> tuple[Array, Backward]:
@@ -87,7 +85,7 @@ def global_average_pool(x: Array) -> tuple[Array, Backward]:
     y = x.mean(axis=(1, 2), dtype=wide(x)).astype(x.dtype)                    # (M5)
 
     def backward(dy: Array) -> tuple[Array, ...]:
-        part = dy / x.dtype.type(x.shape[1] * x.shape[2])                     # (M6)  every position has its part
+        part = (dy / wide(x).type(x.shape[1] * x.shape[2])).astype(dy.dtype)  # (M6)  every position has its part
         return (np.broadcast_to(part[:, None, None], x.shape).copy(),)
 
     return y, backward

@@ -182,7 +182,11 @@ def test_sums_over_examples_and_positions_keep_their_digits(name):
 
 def test_values_and_means_over_many_entries_keep_their_digits():
     wide = np.full((1, 400, 500, 2), 0.1, np.float32)
-    np.testing.assert_allclose(pooling.global_average_pool(wide)[0], np.float32(0.1), rtol=1e-7)
+    for y in (pooling.global_average_pool(wide)[0], pooling.average_pool(wide, size=(400, 500))[0][:, 0, 0]):
+        assert y.dtype == np.float32
+        np.testing.assert_allclose(y, np.float32(0.1), rtol=3e-7)
+    y, backward = pooling.global_average_pool(np.ones((1, 300, 300, 1), np.float16))     # 90,000 is no float16
+    np.testing.assert_allclose(backward(y)[0], 1 / 90_000, rtol=0.01)
     assert squared_error(TENTH.T, np.zeros_like(TENTH.T))[0] == pytest.approx(MANY * float(np.float32(0.1)) ** 2 / 2,
                                                                               rel=1e-7)
     x = np.linspace(-1, 1, MANY).reshape(-1, 2)
