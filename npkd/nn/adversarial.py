@@ -16,8 +16,8 @@ from npkd.core.validation import InputError
 from npkd.nn.fast.workspace import Workspace
 
 
-def worst(x: Array, slope: Array, radius: float) -> Array:
-    """Examples x (n, ...), each moved by ``radius`` ε to where, to first order, its loss is largest.
+def adversarial_examples(x: Array, slope: Array, eps: float) -> Array:
+    """Examples x (n, ...), each moved by ε to where, to first order, its loss is largest.
 
         x'_n = x_n + ε ∇_n / ‖∇_n‖,   ∇_n = ∂L/∂x_n                                   (T11)
 
@@ -26,10 +26,10 @@ def worst(x: Array, slope: Array, radius: float) -> Array:
     Source: Goodfellow, Shlens & Szegedy 2015, there with the signs of ∇; in this norm Miyato et al. 2016.
     """
     if slope.shape != x.shape:
-        raise InputError(f"worst: slope has shape {slope.shape} and x {x.shape}; they must agree")
+        raise InputError(f"adversarial_examples: slope has shape {slope.shape} and x {x.shape}; they must agree")
     flat = slope.reshape(len(x), -1).astype(np.float64)       # squares of a slope that is small in float32 vanish there
     norm = np.sqrt(np.einsum("ni,ni->n", flat, flat))
-    flat *= (radius / np.where(norm > 0, norm, 1))[:, None]
+    flat *= (eps / np.where(norm > 0, norm, 1))[:, None]
     return np.asarray(x + flat.reshape(x.shape).astype(x.dtype))                                       # (T11)
 
 
@@ -47,7 +47,7 @@ def adversarial_half(
     assert dx is not None
     if not np.isfinite(dx).all():
         return math.nan
-    moved = {**batch, "x": worst(batch["x"], dx, eps)}                                                 # (T11)
+    moved = {**batch, "x": adversarial_examples(batch["x"], dx, eps)}                                  # (T11)
     moved_value, sensitivities = objective(workspace.forward(moved["x"], rng), moved)
     if math.isfinite(moved_value):
         workspace.backward({i: d / 2 for i, d in sensitivities.items()}, 1.0)       # added to the gradient of ½ L(x)

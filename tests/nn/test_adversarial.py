@@ -5,7 +5,7 @@ import pytest
 
 from npkd.core.validation import InputError
 from npkd.distillation.objective import Distillation
-from npkd.nn.adversarial import worst
+from npkd.nn.adversarial import adversarial_examples
 from npkd.nn.fast.workspace import Workspace
 from npkd.nn.network import Layer, Network, dense_layer
 from npkd.nn.training import classification
@@ -18,7 +18,8 @@ BATCH = {"x": RNG.standard_normal((6, 4)), "y": RNG.integers(0, 3, 6), "teacher"
 def moved(objective, radius, network=NETWORK, batch=BATCH):
     """The examples at their worst, by the slopes that the workspace gives."""
     space = Workspace(network, len(batch["x"]))
-    return worst(batch["x"], space.backward(objective(space.forward(batch["x"]), batch)[1], inputs=True), radius)
+    slope = space.backward(objective(space.forward(batch["x"]), batch)[1], inputs=True)
+    return adversarial_examples(batch["x"], slope, radius)
 
 
 def own_loss(x, n):
@@ -54,17 +55,18 @@ def test_it_is_worse_there_and_no_other_place_as_near_is_to_first_order(objectiv
 def test_an_example_without_a_slope_stays():
     x, slope = RNG.standard_normal((3, 4)), np.zeros((3, 4))
     slope[1, 2] = -3.0
-    np.testing.assert_allclose(worst(x, slope, 0.5) - x, [[0, 0, 0, 0], [0, 0, -0.5, 0], [0, 0, 0, 0]], atol=1e-15)
+    moves = adversarial_examples(x, slope, 0.5) - x
+    np.testing.assert_allclose(moves, [[0, 0, 0, 0], [0, 0, -0.5, 0], [0, 0, 0, 0]], atol=1e-15)
 
 
 def test_a_slope_that_vanishes_when_squared_in_single_precision_still_has_a_direction():
     x, slope = np.zeros((1, 2), np.float32), np.float32([[3e-24, -4e-24]])
-    np.testing.assert_allclose(worst(x, slope, 0.5), [[0.3, -0.4]], rtol=1e-6)
+    np.testing.assert_allclose(adversarial_examples(x, slope, 0.5), [[0.3, -0.4]], rtol=1e-6)
 
 
 def test_slopes_of_another_shape_are_refused():
     with pytest.raises(InputError, match=r"slope has shape \(3, 2\) and x \(3, 4\); they must agree"):
-        worst(np.zeros((3, 4)), np.zeros((3, 2)), 0.5)
+        adversarial_examples(np.zeros((3, 4)), np.zeros((3, 2)), 0.5)
 
 
 def test_maps_are_moved_as_a_whole():

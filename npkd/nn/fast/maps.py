@@ -14,21 +14,21 @@ import numpy as np
 from npkd.core.types import Array, Backward
 from npkd.nn.convolution import Grid, conv2d
 from npkd.nn.fast.products import Patches, Positions, Rows, stacks
-from npkd.nn.fast.steps import renew
+from npkd.nn.fast.steps import update_gradient
 from npkd.nn.network import Layer
 from npkd.nn.pooling import max_pool
 
-FEW = 12
+FEW_EXAMPLES = 12
 """With fewer examples than these a product for each position has too little to do: all patches are laid out at once."""
-NARROW = 16
+NARROW_ROW = 16
 """With fewer values than these in a row of the kernel (kw·C) the patches are laid out."""
 
 
 class Conv:
     """conv2d in place. Formulas (V5) … (V8) of convolution.py."""
 
-    def __init__(self, layer: Layer, gradient: Sequence[Array], room: int) -> None:
-        self.layer, self.gradient, self.room = layer, gradient, room
+    def __init__(self, layer: Layer, gradient: Sequence[Array], stack_bytes: int) -> None:
+        self.layer, self.gradient, self.stack_bytes = layer, gradient, stack_bytes
         self.w, self.b = (layer.params[0].transpose(1, 2, 3, 0), layer.params[1])
         self.dw, self.db = (gradient[0].transpose(1, 2, 3, 0), gradient[1])
         self.plain: Backward | None = None
@@ -40,14 +40,14 @@ class Conv:
         conv2d(x[:0], *self.layer.params, **options)
         grid = Grid("conv2d", x.shape[1:3], self.w.shape[:2], options.get("stride", 1), options.get("padding", 0),
                     options.get("dilation", 1))
-        narrow = grid.dilation[1] > 1 or self.w.shape[1] * self.w.shape[2] < NARROW
+        narrow = grid.dilation[1] > 1 or self.w.shape[1] * self.w.shape[2] < NARROW_ROW
         self.shape, self.products = x.shape, self.of(grid, len(x), narrow)
 
     def of(self, grid: Grid, n: int, narrow: bool) -> Positions | Rows | Patches:
         """The products for n examples."""
-        if n < FEW:
+        if n < FEW_EXAMPLES:
             return Patches(grid, self.w, n, narrow)
-        return (Rows if narrow else Positions)(grid, self.w, n, self.room)
+        return (Rows if narrow else Positions)(grid, self.w, n, self.stack_bytes)
 
     def forward(self, x: Array) -> Array:
         """y, seen as (n, P, Q, F)."""
@@ -64,14 +64,14 @@ class Conv:
         """dx, seen as (n, H, W, C), and gradient ← new + beta · gradient."""
         if self.plain is not None:
             dx, *dparams = self.plain(dy)
-            renew(self.gradient, dparams, beta)
+            update_gradient(self.gradient, dparams, beta)
             return dx
         if beta:
             self.dw *= beta
         else:
             self.dw.fill(0)
         dx = self.products.backward(dy, self.w, self.dw, needs_dx)
-        renew((self.db,), (self.products.summed(),), beta)                                                     # (V8)
+        update_gradient((self.db,), (self.products.summed(),), beta)                                            # (V8)
         return dx
 
 
@@ -82,8 +82,8 @@ class MaxPool:
     ``tall`` (P, W, C, n).
     """
 
-    def __init__(self, size: tuple[int, int], room: int) -> None:
-        self.size, self.room = size, room
+    def __init__(self, size: tuple[int, int], stack_bytes: int) -> None:
+        self.size, self.stack_bytes = size, stack_bytes
         self.x = self.y = self.dx = np.empty((0, 0, 0, 0))
 
     def windows(self, x: Array) -> list[Array]:
@@ -112,7 +112,7 @@ class MaxPool:
         if self.y.shape != (h // kh, w // kw, *maps.shape[2:]):
             self.y, self.left, self.won = (np.empty_like(rows[0][:, ::kw], dtype) for dtype in (x.dtype, bool, bool))
             self.tall, self.out = np.empty_like(rows[0]), self.y.transpose(3, 0, 1, 2)
-            self.many = max(1, self.room // max(1, kh * self.tall[:1].nbytes))
+            self.many = max(1, self.stack_bytes // max(1, kh * self.tall[:1].nbytes))
         columns = [self.tall[:, j::kw] for j in range(kw)]
         # of each stack of rows first the rows of its windows, then their columns
         self.work = [([part[p] for part in parts], out[p])

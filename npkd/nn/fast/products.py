@@ -36,10 +36,10 @@ BLOCK = 128
 """At most so many examples in a product."""
 SMALL = 800_000
 """With more multiply-accumulates than these a product is not small."""
-CACHE = 1 << 18
+STACK_BYTES = 1 << 18
 """What a stack of products writes has at most so many bytes, if it is more than one row of positions: it is read again
 at once."""
-LONG = 1 << 21
+STACK_BYTES_OF_TWO = 1 << 21
 """The same for two threads at a time, which get into each other's way at every call."""
 
 
@@ -94,10 +94,10 @@ class Positions:
     """The products of ``n`` examples, position by position, straight from the maps. No groups, no dilation along the
     width.
 
-    y (P, Q, F, n) and dx (H, W, C, n) are for all blocks of examples; a stack has ``room`` bytes.
+    y (P, Q, F, n) and dx (H, W, C, n) are for all blocks of examples; a stack has ``stack_bytes`` bytes.
     """
 
-    def __init__(self, grid: Grid, w: Array, n: int, room: int) -> None:
+    def __init__(self, grid: Grid, w: Array, n: int, stack_bytes: int) -> None:
         self.grid, self.cuts = grid, cuts(n)
         _, kw, C, F = w.shape
         (P, Q), m, depth = grid.positions, -(-n // len(self.cuts)), kw * C
@@ -105,7 +105,7 @@ class Positions:
         self.y = np.empty((P, Q, F, n), w.dtype)
         self.dx = self.blocks[0].dx_inner if len(self.cuts) == 1 else np.empty((*grid.size, C, n), w.dtype)
         row = Q * max(F * m, depth * m, depth * F)                     # what is made at the positions of a row, at most
-        self.many = min(P, max(1, room // (row * w.itemsize)))
+        self.many = min(P, max(1, stack_bytes // (row * w.itemsize)))
         self.made = np.empty(self.many * row, w.dtype)
 
     def output(self) -> Array:
@@ -177,10 +177,10 @@ class Rows:
 
     x, dx (H + 2π, W + 2π, C, n), the padding zero;   windows (P, kh, kw, C, Q, n), a view of x;   y, dy (P, F, Q, n);
     patches (rows, kh, kw, C, Q, n). A row of positions is a product, or several, each of a piece of its Q·n columns;
-    patches of several rows have ``room`` bytes.
+    patches of several rows have ``stack_bytes`` bytes.
     """
 
-    def __init__(self, grid: Grid, w: Array, n: int, room: int) -> None:
+    def __init__(self, grid: Grid, w: Array, n: int, stack_bytes: int) -> None:
         self.grid = grid
         kh, kw, C, F = w.shape
         (P, Q), (sh, sw), (dh, dw) = grid.positions, grid.stride, grid.dilation
@@ -188,7 +188,7 @@ class Rows:
         (self.x, self.inner), (self.dx, self.dx_inner) = (framed(grid, C, n, w.dtype) for _ in range(2))
         down, right, deep, step = self.x.strides
         self.windows = view(self.x, (P, kh, kw, C, Q, n), (sh * down, dh * down, dw * right, deep, sw * right, step))
-        self.many = min(P, max(1, room // (w[..., 0].size * Q * n * w.itemsize)))
+        self.many = min(P, max(1, stack_bytes // (w[..., 0].size * Q * n * w.itemsize)))
         self.patches = np.empty((self.many, *self.windows.shape[1:]), w.dtype)
         self.pieces = next(k for k in range(1, Q + 1) if Q % k == 0 and (w.size * Q * n <= SMALL * k or k == Q))
 

@@ -16,7 +16,7 @@ from scipy.linalg import blas
 
 from npkd.core.types import Array, Backward
 from npkd.core.validation import InputError
-from npkd.nn.fast.threads import Unlocked
+from npkd.nn.fast.threads import UnlockedGemm
 from npkd.nn.layers import flatten, unflatten
 from npkd.nn.network import Layer
 
@@ -57,7 +57,7 @@ class Dense:
         (self.w, self.b), (self.dw, self.db) = params, gradient
         self.gemm, self.gemv = routines(self.w.dtype)
         if unlocked:
-            self.gemm = Unlocked(self.w.dtype)
+            self.gemm = UnlockedGemm(self.w.dtype)
         self.y = np.empty((rows, self.w.shape[0]), self.w.dtype)
         self.dx = np.empty((0, 0), self.w.dtype)
         self.ones = np.ones(rows, self.w.dtype)
@@ -153,11 +153,11 @@ class Plain:
         dx, *dparams = self.closure(dy)
         if self.layer.back:
             self.dskip, dparams = dparams[0], dparams[1:]
-        renew(self.gradient, dparams, beta)
+        update_gradient(self.gradient, dparams, beta)
         return dx
 
 
-def renew(gradient: Sequence[Array], new: Sequence[Array], beta: float) -> None:
+def update_gradient(gradient: Sequence[Array], new: Sequence[Array], beta: float) -> None:
     """gradient ← new + beta · gradient; with β = 0 what stood there does not count, not even NaN."""
     for old, g in zip(gradient, new, strict=True):
         old[...] = g + beta * old if beta else g

@@ -31,7 +31,7 @@ def threads() -> int:
     return min(2, cores, user_threads() or cores, max(1, len(libraries())))
 
 
-class Pair:
+class TwoThreads:
     """Two jobs at the same time."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Pair:
         return [found, other.result()]
 
 
-class Unlocked:
+class UnlockedGemm:
     """gemm, called as SciPy's Python function for it, which holds Python's lock while it computes; this one lets go of
     it.
 

@@ -24,20 +24,20 @@ from npkd.core.blas_threads import single_thread, threads_for
 from npkd.core.types import Array
 from npkd.core.validation import InputError
 from npkd.nn import chain, cost
-from npkd.nn.fast.lanes import Lane
-from npkd.nn.fast.maps import FEW
+from npkd.nn.fast.buffered import BufferedNetwork
+from npkd.nn.fast.maps import FEW_EXAMPLES
 from npkd.nn.fast.momentum import VelocityInGradient
 from npkd.nn.fast.steps import Plain
-from npkd.nn.fast.threads import Pair, threads
+from npkd.nn.fast.threads import TwoThreads, threads
 from npkd.nn.network import Network, at_once, convolves, observe
 from npkd.nn.optimisers import SGD, Optimiser, State
 
 T = TypeVar("T")
 
-USUAL = 128
+USUAL_BATCH = 128
 """A usual batch: by its largest product a network is one whose products BLAS may share among threads, or not."""
 
-WORTH = 80_000_000
+SPLIT_MACS = 80_000_000
 """With fewer multiply-accumulates than these in a batch a second core costs more than it brings."""
 
 
@@ -53,9 +53,8 @@ def shaped(part: Array, shape: tuple[int, ...]) -> Array:
     return part.reshape(shape)
 
 
-class Joined(Sequence[Array]):
-    """The activations of two halves of the examples. One is put together when somebody asks for it: most nobody
-    does."""
+class JoinedActivations(Sequence[Array]):
+    """The activations of two halves of the examples, each concatenated when it is first asked for: few are."""
 
     def __init__(self, x: Array, halves: Sequence[list[Array]]) -> None:
         self.halves, self.whole = halves, {0: x}
@@ -80,9 +79,9 @@ class Workspace:
     gradient     (P,) the gradients in the same order, after ``backward``
     layout       for each layer, for each of its parameters, its slice of the vector
 
-    Where the network has maps and enough to do, half of the examples are computed on a second core: each half has the
-    steps of a lane to itself, and their gradients are added up. ``with workspace.blas:`` is the time in which BLAS uses
-    as many threads as the network's products are worth.
+    Where the network has maps and enough to do, half of the examples are computed on a second core: each half has
+    buffers and gradients of its own, and the gradients are added up. ``with workspace.blas:`` is the time in which
+    BLAS uses as many threads as the network's products are worth.
     The given network is not changed. Raises InputError unless all its arrays are float32 or all float64.
     """
 
@@ -106,13 +105,13 @@ class Workspace:
             for view, p in zip(layers[-1].params, layer.params, strict=True):
                 view[...] = p
         self.network, self.rows = Network(layers), rows
-        self.pair = Pair() if convolves(network) and threads() > 1 and rows >= 2 * FEW else None
+        self.two_threads = TwoThreads() if convolves(network) and threads() > 1 and rows >= 2 * FEW_EXAMPLES else None
         self.blas: AbstractContextManager[None] = single_thread if convolves(network) else threads_for(
-            min(rows, USUAL) * max(p.size for p in arrays))
-        self.single, self.halves = self.lane(self.gradient, rows, shared=False), list[Lane]()
-        if self.pair is not None:
+            min(rows, USUAL_BATCH) * max(p.size for p in arrays))
+        self.single, self.halves = self.buffered(self.gradient, rows, shared=False), list[BufferedNetwork]()
+        if self.two_threads is not None:
             self.other, half = np.zeros_like(self.gradient), rows - rows // 2
-            self.halves = [self.lane(vector, half, shared=True) for vector in (self.gradient, self.other)]
+            self.halves = [self.buffered(vector, half, shared=True) for vector in (self.gradient, self.other)]
         self.independent = not any(layer.row.random or layer.row.running for layer in network.layers)
         self.observes = any(layer.row.running for layer in network.layers)
         self.macs, self.shape, self.beta = 0, (), 0.0
@@ -123,19 +122,19 @@ class Workspace:
         """Parts of a vector in these shapes."""
         return tuple(shaped(vector[place], shape) for place, shape in zip(places, shapes, strict=True))
 
-    def lane(self, gradient: Array, rows: int, shared: bool) -> Lane:
-        """A lane for so many examples, whose gradients go to this vector."""
+    def buffered(self, gradient: Array, rows: int, shared: bool) -> BufferedNetwork:
+        """The network in buffers for so many examples; its gradients go to this vector."""
         shapes = [[p.shape for p in layer.params] for layer in self.network.layers]
-        return Lane(self.network, [self.views(gradient, *both) for both in zip(shapes, self.layout, strict=True)],
-                    rows, shared)
+        gradients = [self.views(gradient, *both) for both in zip(shapes, self.layout, strict=True)]
+        return BufferedNetwork(self.network, gradients, rows, shared)
 
-    def shared_out(self, x: Array, rng: np.random.Generator | None) -> bool:
+    def splits(self, x: Array, rng: np.random.Generator | None) -> bool:
         """Are these examples computed in two halves?"""
-        if len(x) < 2 * FEW or not (self.independent or rng is None):
+        if len(x) < 2 * FEW_EXAMPLES or not (self.independent or rng is None):
             return False
         if self.shape != x.shape[1:]:
             self.shape, self.macs = x.shape[1:], cost.of(self.network, x.shape[1:]).macs
-        return len(x) * self.macs >= WORTH
+        return len(x) * self.macs >= SPLIT_MACS
 
     def forward(self, x: Array, rng: np.random.Generator | None = None) -> Sequence[Array]:
         """Activations as from ``network(x, rng)``, in buffers that the next call overwrites. x (n, ...), contiguous, n
@@ -151,17 +150,18 @@ class Workspace:
             raise InputError(f"Workspace: x is {x.dtype} but the network is {dtype}, which would round it; convert one "
                              f"of them with astype")
         with self.blas:
-            if self.pair is not None and self.shared_out(x, rng):
-                self.activations = Joined(x, self.both(lambda lane, part: lane.forward(x[part], rng), len(x)))
+            if self.two_threads is not None and self.splits(x, rng):
+                halves = self.both(lambda half, part: half.forward(x[part], rng), len(x))
+                self.activations = JoinedActivations(x, halves)
             else:
                 self.activations = self.single.forward(x, rng)
         return self.activations
 
-    def both(self, work: Callable[[Lane, slice], T], n: int) -> list[T]:
-        """What one lane does with the first half of n examples, and another with the second."""
-        assert self.pair is not None
+    def both(self, work: Callable[[BufferedNetwork, slice], T], n: int) -> list[T]:
+        """What one half does with the first half of n examples, and the other with the second, at the same time."""
+        assert self.two_threads is not None
         (one, other), parts = self.halves, (slice(n // 2), slice(n // 2, n))
-        return self.pair.both(lambda: work(one, parts[0]), lambda: work(other, parts[1]))
+        return self.two_threads.both(lambda: work(one, parts[0]), lambda: work(other, parts[1]))
 
     def begin(self, optimiser: Optimiser, *, separate: bool) -> State:
         """State of a run of an optimiser over the parameters. SGD's velocity is the gradient itself, unless
@@ -193,12 +193,12 @@ class Workspace:
         kept = self.beta if beta is None else beta
         given = {i: d.astype(self.parameters.dtype, copy=False) for i, d in sensitivities.items()}
 
-        def back(lane: Lane, part: slice) -> Array:
-            return lane.backward({i: d[part] for i, d in given.items()}, 0.0 if lane in self.halves[1:] else kept,
+        def back(half: BufferedNetwork, part: slice) -> Array:
+            return half.backward({i: d[part] for i, d in given.items()}, 0.0 if half in self.halves[1:] else kept,
                                  inputs)
 
         with self.blas:
-            if isinstance(self.activations, Joined):
+            if isinstance(self.activations, JoinedActivations):
                 parts = self.both(back, len(self.activations[0]))
                 self.gradient += self.other
             else:
@@ -213,8 +213,8 @@ class Workspace:
     def adopt(self, network: Network) -> None:
         """Take over the running moments of ``network``, which is this workspace's own with nothing else changed."""
         self.network = network
-        for lane in (self.single, *self.halves):
-            for step, layer in zip(lane.steps, network.layers, strict=True):
+        for buffered in (self.single, *self.halves):
+            for step, layer in zip(buffered.steps, network.layers, strict=True):
                 if isinstance(step, Plain):
                     step.layer = layer
 

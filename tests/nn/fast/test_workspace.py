@@ -13,11 +13,11 @@ from npkd.core import blas_threads
 from npkd.core.blas_threads import libraries
 from npkd.core.validation import InputError
 from npkd.nn import cost
-from npkd.nn.fast import lanes, maps, products, threads, workspace
+from npkd.nn.fast import buffered, maps, products, threads, workspace
 from npkd.nn.fast.maps import Conv, MaxPool
 from npkd.nn.fast.products import Positions, Rows
 from npkd.nn.fast.steps import Plain, Reshape
-from npkd.nn.fast.workspace import Joined, Workspace, predict
+from npkd.nn.fast.workspace import JoinedActivations, Workspace, predict
 from npkd.nn.layers import flatten
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
 from npkd.nn.ops import OPS
@@ -208,9 +208,9 @@ def test_equal_to_the_plain_network_of_maps(seed, dtype, monkeypatch):
     the second thread."""
     rng = np.random.default_rng(1000 + seed)
     for module, limits in ((products, {"BLOCK": (5, 8, 64), "SMALL": (1, 3000, 10**6)}),
-                           (lanes, {"CACHE": (1, 5000, 1 << 20), "LONG": (1, 5000, 1 << 20)}),
-                           (maps, {"FEW": (1, 6), "NARROW": (0, 8, 1000)}),
-                           (workspace, {"WORTH": (0, 10**9), "FEW": (1, 3)})):
+                           (buffered, {"STACK_BYTES": (1, 5000, 1 << 20), "STACK_BYTES_OF_TWO": (1, 5000, 1 << 20)}),
+                           (maps, {"FEW_EXAMPLES": (1, 6), "NARROW_ROW": (0, 8, 1000)}),
+                           (workspace, {"SPLIT_MACS": (0, 10**9), "FEW_EXAMPLES": (1, 3)})):
         for name, values in limits.items():
             monkeypatch.setattr(module, name, int(rng.choice(values)))
     monkeypatch.setattr(workspace, "threads", lambda: 2)
@@ -224,7 +224,7 @@ def test_random_networks_of_maps_meet_every_op_and_every_form(monkeypatch):
     monkeypatch.setattr(Rows, "__init__", counted(Rows, forms))
     for seed in range(60):
         rng = np.random.default_rng(1000 + seed)
-        monkeypatch.setattr(maps, "NARROW", int(rng.choice((0, 1000))))
+        monkeypatch.setattr(maps, "NARROW_ROW", int(rng.choice((0, 1000))))
         network, inputs = random_maps(rng, np.float64)
         met |= {layer.op for layer in network.layers}
         space = Workspace(network, 12)
@@ -271,13 +271,13 @@ def test_one_core_and_two_compute_the_same(n, dtype, monkeypatch):
     network, x, d = (
         lenet(rng, dtype), rng.standard_normal((n, 784)).astype(dtype), rng.standard_normal((n, 10)).astype(dtype)
     )
-    monkeypatch.setattr(workspace, "WORTH", 0)
+    monkeypatch.setattr(workspace, "SPLIT_MACS", 0)
     results = []
     for count in (1, 2):
         monkeypatch.setattr(workspace, "threads", lambda count=count: count)
         space = Workspace(network, 64)
         activations = space.forward(x)
-        assert isinstance(activations, Joined) == (count == 2 and n >= 24)
+        assert isinstance(activations, JoinedActivations) == (count == 2 and n >= 24)
         assert len(activations) == 10
         assert activations[0] is x
         y = [a.copy() for a in activations[1:]]
@@ -290,26 +290,26 @@ def test_one_core_and_two_compute_the_same(n, dtype, monkeypatch):
 def test_where_examples_depend_on_each_other_they_stay_together(monkeypatch):
     """Moments of a batch, and what a generator draws for it: half of them would be others. Predicting there is nothing
     of the kind."""
-    monkeypatch.setattr(workspace, "WORTH", 0)
+    monkeypatch.setattr(workspace, "SPLIT_MACS", 0)
     monkeypatch.setattr(workspace, "threads", lambda: 2)
     rng = np.random.default_rng(7)
     for layer in (Layer("batch_norm", (np.ones(4, np.float32), np.zeros(4, np.float32)), {}, (np.zeros(4), np.ones(4))),
                   Layer("dropout", options={"rate": 0.5})):
         network = Network([*lenet(rng).layers[:2], layer, *lenet(rng).layers[2:]])
         space, x = Workspace(network, 64), rng.standard_normal((64, 784)).astype(np.float32)
-        assert not isinstance(space.forward(x, rng), Joined)
-        assert isinstance(space.forward(x), Joined)
+        assert not isinstance(space.forward(x, rng), JoinedActivations)
+        assert isinstance(space.forward(x), JoinedActivations)
 
 
 def test_a_small_network_is_not_shared_out(monkeypatch):
     monkeypatch.setattr(workspace, "threads", lambda: 2)
     space = Workspace(lenet(np.random.default_rng(8)), 64)
     x = np.zeros((64, 784), np.float32)
-    assert 64 * cost.of(space.network).macs < workspace.WORTH
-    assert not isinstance(space.forward(x), Joined)
-    monkeypatch.setattr(workspace, "WORTH", 64 * cost.of(space.network).macs)
-    assert isinstance(space.forward(x), Joined)
-    assert Workspace(perceptron([3000, 3000, 10], np.random.default_rng(8)), 64).pair is None
+    assert 64 * cost.of(space.network).macs < workspace.SPLIT_MACS
+    assert not isinstance(space.forward(x), JoinedActivations)
+    monkeypatch.setattr(workspace, "SPLIT_MACS", 64 * cost.of(space.network).macs)
+    assert isinstance(space.forward(x), JoinedActivations)
+    assert Workspace(perceptron([3000, 3000, 10], np.random.default_rng(8)), 64).two_threads is None
 
 
 def test_whether_to_share_out_depends_on_the_size_of_the_maps(monkeypatch):
@@ -318,17 +318,17 @@ def test_whether_to_share_out_depends_on_the_size_of_the_maps(monkeypatch):
     rng = np.random.default_rng(9)
     network = Network([Layer("conv2d", (rng.standard_normal((4, 3, 3, 2)), np.zeros(4))), Layer("global_average_pool"),
                        dense_layer(4, 3, rng, np.float64)])
-    monkeypatch.setattr(workspace, "WORTH", 24 * cost.of(network, (9, 9, 2)).macs)
+    monkeypatch.setattr(workspace, "SPLIT_MACS", 24 * cost.of(network, (9, 9, 2)).macs)
     space = Workspace(network, 24)
     for side, joined in ((8, False), (9, True), (8, False)):
         x = rng.standard_normal((24, side, side, 2))
-        assert isinstance(space.forward(x), Joined) == joined
+        assert isinstance(space.forward(x), JoinedActivations) == joined
         close(space.activations[-1], network(x)[0][-1], np.float64)
 
 
-def test_two_lanes_adopt_running_moments(monkeypatch):
+def test_both_halves_adopt_running_moments(monkeypatch):
     monkeypatch.setattr(workspace, "threads", lambda: 2)
-    monkeypatch.setattr(workspace, "WORTH", 0)
+    monkeypatch.setattr(workspace, "SPLIT_MACS", 0)
     rng = np.random.default_rng(10)
     params = np.ones(4), np.zeros(4)
     layers = lenet(rng, np.float64).layers
@@ -337,26 +337,26 @@ def test_two_lanes_adopt_running_moments(monkeypatch):
     moments = rng.standard_normal(4), rng.uniform(0.5, 2, 4)
     space.adopt(space.network.replace({2: Layer("batch_norm", space.network.layers[2].params, {}, moments)}))
     x = rng.standard_normal((64, 784))
-    assert isinstance(space.forward(x), Joined)
+    assert isinstance(space.forward(x), JoinedActivations)
     close(space.activations[-1], space.network(x)[0][-1], np.float64)
 
 
 def test_what_is_only_there_for_speed_is_there(monkeypatch):
     """Nothing else would say so if it were not: the results are the same."""
     monkeypatch.setattr(workspace, "threads", lambda: 2)
-    monkeypatch.setattr(workspace, "WORTH", 0)
+    monkeypatch.setattr(workspace, "SPLIT_MACS", 0)
     network = lenet(np.random.default_rng(11))
-    assert Workspace(network, 23).pair is None
+    assert Workspace(network, 23).two_threads is None
     space = Workspace(network, 24)
     activations = space.forward(np.zeros((24, 784), np.float32))
     assert activations[-1] is activations[9]
-    assert all(isinstance(lane.steps[6].gemm, threads.Unlocked) for lane in space.halves)
-    assert not isinstance(space.single.steps[6].gemm, threads.Unlocked)
-    assert [lane.steps[6].y.shape for lane in (space.single, *space.halves)] == [(24, 12), (12, 12), (12, 12)]
+    assert all(isinstance(half.steps[6].gemm, threads.UnlockedGemm) for half in space.halves)
+    assert not isinstance(space.single.steps[6].gemm, threads.UnlockedGemm)
+    assert [half.steps[6].y.shape for half in (space.single, *space.halves)] == [(24, 12), (12, 12), (12, 12)]
     assert Workspace(network, 23).halves == []
     space.single.forward(np.zeros((24, 784), np.float32), None)
     for i in (1, 2):                                                        # rows of positions in a stack
-        found = [getattr(lane.steps[i], "products", lane.steps[i]).many for lane in (space.single, space.halves[0])]
+        found = [getattr(half.steps[i], "products", half.steps[i]).many for half in (space.single, space.halves[0])]
         assert found[0] < found[1], (i, found)
 
 
@@ -364,7 +364,7 @@ def test_what_is_only_there_for_speed_is_there(monkeypatch):
                          [(13, 10**9, 1), (13, 13 * 7 * 18 // 2, 7), (12, 12 * 6 * 18 // 2, 2), (12, 1, 6)])
 def test_rows_of_products_fall_into_equal_pieces(n, small, pieces, monkeypatch):
     monkeypatch.setattr(products, "SMALL", small)
-    monkeypatch.setattr(maps, "NARROW", 1000)
+    monkeypatch.setattr(maps, "NARROW_ROW", 1000)
     rng = np.random.default_rng(12)
     network = Network([Layer("conv2d", (rng.standard_normal((2, 3, 3, 1)), rng.standard_normal(2)))])
     x = rng.standard_normal((n, 5, (7 if n == 13 else 6) + 2, 1))
@@ -386,9 +386,9 @@ def test_the_second_thread_has_the_settings_of_the_first():
         with np.errstate(divide=setting):
             if expected is None:
                 with pytest.raises(FloatingPointError):
-                    threads.Pair().both(lambda: zero, lambda: 1 / zero)
+                    threads.TwoThreads().both(lambda: zero, lambda: 1 / zero)
             else:
-                assert threads.Pair().both(lambda: zero, lambda: 1 / zero)[1] == expected
+                assert threads.TwoThreads().both(lambda: zero, lambda: 1 / zero)[1] == expected
 
 
 def test_nobody_goes_on_while_the_other_half_still_writes():
@@ -403,7 +403,7 @@ def test_nobody_goes_on_while_the_other_half_still_writes():
         time.sleep(0.2)
         ended.set()
     with pytest.raises(InputError, match="this side"):
-        threads.Pair().both(fails, slow)
+        threads.TwoThreads().both(fails, slow)
     assert ended.is_set()
 
 
@@ -424,7 +424,7 @@ def test_maps_have_one_blas_thread_from_the_beginning_of_an_epoch_to_its_end(mon
                    settings=TrainingSettings(1, 24), rng=np.random.default_rng(0)))
         assert counts == [[1] * len(libraries())]
         monkeypatch.setattr(products, "stack", noted)
-        for rows in (12, 24):                               # predicting and gradients alone; without a second lane, too
+        for rows in (12, 24):                               # predicting and gradients alone; without a second half, too
             space = Workspace(lenet(np.random.default_rng(13)), rows)
             counts.clear()
             space.forward(x[:rows])
@@ -485,7 +485,7 @@ def test_layers_of_another_dtype_in_between(rows):
 
 
 def test_the_second_thread_hands_on_what_is_raised_there():
-    pair = threads.Pair()
+    pair = threads.TwoThreads()
 
     def fails():
         raise InputError("from the other side")
@@ -675,7 +675,7 @@ def test_positions_in_several_blocks_and_with_rows_apart(block, monkeypatch):
     """Chance alone met neither: sensitivities of maps put together from blocks, kernels whose rows stand apart and
     whose columns do not."""
     monkeypatch.setattr(products, "BLOCK", block)
-    monkeypatch.setattr(maps, "NARROW", 0)
+    monkeypatch.setattr(maps, "NARROW_ROW", 0)
     monkeypatch.setattr(workspace, "threads", lambda: 1)
     rng = np.random.default_rng(15)
     network = Network([Layer("unflatten", options={"shape": [7, 6, 2]}),

@@ -1,4 +1,4 @@
-"""One way through a network: its steps one after another, each in memory of its own."""
+"""A network's layers one after another, each with buffers of its own."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from npkd.core.types import Array
 from npkd.nn import chain
 from npkd.nn.convolution import pair
 from npkd.nn.fast.maps import Conv, MaxPool
-from npkd.nn.fast.products import CACHE, LONG
-from npkd.nn.fast.steps import Dense, Plain, Relu, Reshape, renew
+from npkd.nn.fast.products import STACK_BYTES, STACK_BYTES_OF_TWO
+from npkd.nn.fast.steps import Dense, Plain, Relu, Reshape, update_gradient
 from npkd.nn.network import Layer, Network
 
 Step = Dense | Relu | Reshape | Conv | MaxPool | Plain
@@ -22,7 +22,7 @@ def step_of(layer: Layer, gradient: Sequence[Array], rows: int, shared: bool) ->
     if layer.op == "dense":
         return Dense(layer.params, gradient, rows, shared)
     if layer.op == "conv2d":
-        return Conv(layer, gradient, LONG if shared else CACHE)
+        return Conv(layer, gradient, STACK_BYTES_OF_TWO if shared else STACK_BYTES)
     if layer.op == "relu":
         return Relu()
     if layer.op in ("flatten", "unflatten"):
@@ -32,15 +32,15 @@ def step_of(layer: Layer, gradient: Sequence[Array], rows: int, shared: bool) ->
         sides = pair("max_pool", "size", size, 1)
         alone = stride is None or pair("max_pool", "stride", stride, 1) == sides        # windows that do not overlap
         if alone and pair("max_pool", "padding", padding, 0) == (0, 0):
-            return MaxPool(sides, LONG if shared else CACHE)
+            return MaxPool(sides, STACK_BYTES_OF_TWO if shared else STACK_BYTES)
     return Plain(layer, gradient)
 
 
-class Lane:
-    """The steps of a network one after another, for up to ``rows`` examples; gradients go to ``gradients``, for each
-    layer one a parameter.
+class BufferedNetwork:
+    """The layers of a network in buffers for up to ``rows`` examples; gradients go to ``gradients``, for each layer one
+    a parameter.
 
-    ``shared``: it is one of two, and gets out of the other's way: few long calls, without Python's lock.
+    ``shared``: it is one of two that compute at the same time: few long calls, without Python's lock.
     """
 
     def __init__(self, network: Network, gradients: Sequence[Sequence[Array]], rows: int, shared: bool) -> None:
@@ -61,7 +61,7 @@ class Lane:
         """gradients ← those of the sensitivities + beta · gradients. The sensitivity of x with ``inputs``."""
         last = max(sensitivities)
         for gradient in self.gradients[last:]:                  # not reached by any sensitivity
-            renew(gradient, [np.zeros_like(g) for g in gradient], beta)
+            update_gradient(gradient, [np.zeros_like(g) for g in gradient], beta)
         first = 0 if inputs else self.first
 
         def apply(i: int, dy: Array) -> tuple[Array, ...]:
