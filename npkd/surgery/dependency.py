@@ -74,19 +74,22 @@ def dependency_groups(network: Network, shape: Sequence[int] | None = None) -> l
     layers = network.layers
     start = check(network)
     sizes = shapes(network, shape)
-    label, origin, ties = trace(network, sizes, start)
+    label, ties = trace(network, sizes, start)
     unit = classes(1 + max(int(a.max()) for a in label[start:]), ties)
-    home = streams(network, origin)
+    passed = [(i, i + 1) for i, layer in enumerate(layers) if not layer.row.weights]
+    passed += [(i - layer.back, i + 1) for i, layer in enumerate(layers) if layer.back]
+    before, behind = np.array(passed, np.intp).reshape(-1, 2).T
+    group_of = classes(len(layers) + 1, [(before, behind)])                                      # of every activation
     groups: list[DependencyGroup] = []
-    for stream in dict.fromkeys(home[i] for i in network.weight_layers):
-        at = [i for i in range(start, len(home)) if home[i] == stream]
+    for one in dict.fromkeys(group_of[i] for i in network.weight_layers):
+        at = [i for i in range(start, len(group_of)) if group_of[i] == one]
         makers = tuple(i - 1 for i in at if i > start and layers[i - 1].row.weights)
         readers = tuple(i for i in at if i < len(layers) and layers[i].row.weights)
         together = np.concatenate([unit[label[i]] for i in at])
         _, where, number = np.unique(together, return_index=True, return_inverse=True)
         number = np.argsort(np.argsort(where))[number]       # in order of occurrence: that of the first producer's rows
         parts = np.split(number, np.cumsum([len(label[i]) for i in at])[:-1])
-        fixed = stream == home[-1] or (start in at and bool(makers or len(sizes[start]) > 1))
+        fixed = one == group_of[-1] or (start in at and bool(makers or len(sizes[start]) > 1))
         units = dict(zip(at, parts, strict=True))
         groups.append(DependencyGroup(len(groups), makers, readers, len(where), fixed, units))
     return groups
@@ -122,19 +125,17 @@ def check(network: Network) -> int:
 
 def trace(
     network: Network, sizes: Sequence[tuple[int, ...]], start: int
-) -> tuple[list[Array], list[int], list[tuple[Array, Array]]]:
+) -> tuple[list[Array], list[tuple[Array, Array]]]:
     """Labels of neurons, passed on from layer to layer.
 
-    Returns of every activation the labels of the entries of its last axis, (J,) whole numbers, and the layer of weights
-    that it comes from, −1 for the inputs; and pairs of arrays of labels that mean the same neuron.
+    Returns of every activation the labels of the entries of its last axis, (J,) whole numbers, and pairs of arrays of
+    labels that mean the same neuron.
     """
-    origin, ties = [-1] * (start + 1), list[tuple[Array, Array]]()
-    count = sizes[start][-1]
+    ties, count = list[tuple[Array, Array]](), sizes[start][-1]
 
     def apply(i: int, label: Array, skip: Array | None) -> Array:
         nonlocal count
         layer = network.layers[start + i]
-        origin.append(start + i if layer.row.weights else origin[-1])
         if layer.row.weights:
             count += len(layer.params[0])
             return np.arange(count - len(layer.params[0]), count)
@@ -143,7 +144,7 @@ def trace(
         return meeting[:, 0]
 
     label = chain.forward(np.arange(count), network.skips[start:], apply)
-    return [np.arange(0)] * start + label, origin, ties
+    return [np.arange(0)] * start + label, ties
 
 
 def classes(count: int, ties: Sequence[tuple[Array, Array]]) -> Array:
@@ -151,13 +152,3 @@ def classes(count: int, ties: Sequence[tuple[Array, Array]]) -> Array:
     one, other = (np.concatenate([np.arange(0), *(tie[side] for tie in ties)]) for side in (0, 1))
     graph = coo_array((np.ones(len(one), np.int8), (one, other)), shape=(count, count))
     return np.asarray(connected_components(graph, directed=False)[1])
-
-
-def streams(network: Network, origin: Sequence[int]) -> list[int]:
-    """For every activation the layer of weights it comes from, the same for all that additions tie together."""
-    home = list(origin)
-    for i, layer in enumerate(network.layers):
-        if layer.back:
-            one, other = home[i + 1], home[i - layer.back]
-            home = [min(one, other) if h in (one, other) else h for h in home]
-    return home
