@@ -9,12 +9,11 @@ itself, one for each position (p, q) and each row i of the kernel, with r = row(
     dx[r, q s : q s + kw]    ←  dx[r, q s : q s + kw] + w_iᵀ dy[p, q]
     dw_i                     ←  dw_i + dy[p, q] x[r, q s : q s + kw]ᵀ
 
-A product is small: at most BLOCK examples, so that what it reads stays in cache; and for small ones OpenBLAS leaves out
-the packing that large ones need. They come in stacks, all positions of some rows at a time, and ``np.matmul`` computes
-a stack in one call: what it reads are overlapping views of the map, and what it writes, as much as fits into the cache,
-is added where it belongs. Where the kernel sees few values in a row (kw·C small, as of pictures) a position alone is
-too little work; there the patches of some rows of positions are laid out, (kh·kw·C, Q·n) for each row, and the examples
-still run fastest, so that every copy is a long run.
+Products come in stacks, all positions of some rows at a time, and ``np.matmul`` computes a stack in one call: what it
+reads are overlapping views of the map, and what it writes, as much as fits into the cache, is added where it belongs.
+Where the kernel sees few values in a row (kw·C small, as of pictures) a position alone is too little work; there the
+patches of some rows of positions are laid out, (kh·kw·C, Q·n) for each row, and the examples still run fastest, so that
+every copy is a long run.
 
 Lowering along one direction and accumulating products over the other is the idea of Cho & Brand 2017. Measurements:
 docs/4-training.md.
@@ -32,22 +31,11 @@ from npkd.core.types import Array
 from npkd.nn.convolution import Grid
 from npkd.nn.fast.steps import accumulate, routines
 
-BLOCK = 128
-"""At most so many examples in a product."""
-SMALL = 800_000
-"""With more multiply-accumulates than these a product is not small."""
 STACK_BYTES = 1 << 18
 """What a stack of products writes has at most so many bytes, if it is more than one row of positions: it is read again
 at once."""
 STACK_BYTES_OF_TWO = 1 << 21
 """The same for two threads at a time, which get into each other's way at every call."""
-
-
-def cuts(n: int) -> list[slice]:
-    """n examples in blocks of nearly the same size, at most BLOCK."""
-    count = -(-n // BLOCK)
-    edges = [n * k // count for k in range(count + 1)]
-    return [slice(start, stop) for start, stop in zip(edges[:-1], edges[1:], strict=True)]
 
 
 def stacks(rows: int, many: int) -> Iterator[slice]:
@@ -74,37 +62,23 @@ def view(x: Array, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:
     return np.lib.stride_tricks.as_strided(x, shape, strides, writeable=False)
 
 
-class Block:
-    """Some of the examples, m of them: what the products of ``Positions`` read and write.
-
-    x, dx (H + 2π, W + 2π, C, m), the padding of x zero, ``inner`` and ``dx_inner`` their maps;   windows (kh, P, Q,
-    kw·C, m), a view of x; dy (P, Q, F, m), and turned (P, Q, m, F)
-    """
-
-    def __init__(self, grid: Grid, w: Array, m: int) -> None:
-        kh, kw, C, F = w.shape
-        (P, Q), (sh, sw), dh = grid.positions, grid.stride, grid.dilation[0]
-        (self.x, self.inner), (self.dx, self.dx_inner) = (framed(grid, C, m, w.dtype) for _ in range(2))
-        down, right, deep, step = self.x.strides
-        self.windows = view(self.x, (kh, P, Q, kw * C, m), (dh * down, sh * down, sw * right, deep, step))
-        self.dy, self.turned = np.empty((P, Q, F, m), w.dtype), np.empty((P, Q, m, F), w.dtype)
-
-
 class Positions:
     """The products of ``n`` examples, position by position, straight from the maps. No groups, no dilation along the
     width.
 
-    y (P, Q, F, n) and dx (H, W, C, n) are for all blocks of examples; a stack has ``stack_bytes`` bytes.
+    x, dx (H + 2π, W + 2π, C, n), the padding zero, ``inner`` and ``dx_inner`` their maps;   windows (kh, P, Q, kw·C,
+    n), a view of x;   y, dy (P, Q, F, n), turned (P, Q, n, F);   a stack of products has ``stack_bytes`` bytes.
     """
 
     def __init__(self, grid: Grid, w: Array, n: int, stack_bytes: int) -> None:
-        self.grid, self.cuts = grid, cuts(n)
-        _, kw, C, F = w.shape
-        (P, Q), m, depth = grid.positions, -(-n // len(self.cuts)), kw * C
-        self.blocks = [Block(grid, w, cut.stop - cut.start) for cut in self.cuts]
-        self.y = np.empty((P, Q, F, n), w.dtype)
-        self.dx = self.blocks[0].dx_inner if len(self.cuts) == 1 else np.empty((*grid.size, C, n), w.dtype)
-        row = Q * max(F * m, depth * m, depth * F)                     # what is made at the positions of a row, at most
+        self.grid = grid
+        kh, kw, C, F = w.shape
+        (P, Q), (sh, sw), dh = grid.positions, grid.stride, grid.dilation[0]
+        (self.x, self.inner), (self.dx, self.dx_inner) = (framed(grid, C, n, w.dtype) for _ in range(2))
+        down, right, deep, step = self.x.strides
+        self.windows = view(self.x, (kh, P, Q, kw * C, n), (dh * down, sh * down, sw * right, deep, step))
+        self.y, self.dy, self.turned = (np.empty((P, Q, *last), w.dtype) for last in ((F, n), (F, n), (n, F)))
+        row = Q * max(F * n, kw * C * n, kw * C * F)                   # what is made at the positions of a row, at most
         self.many = min(P, max(1, stack_bytes // (row * w.itemsize)))
         self.made = np.empty(self.many * row, w.dtype)
 
@@ -118,66 +92,57 @@ class Positions:
 
     def forward(self, x: Array, w: Array, b: Array) -> None:
         """y from x (n, H, W, C), w (kh, kw, C, F) and b (F,)."""
-        # w_i by rows, as this product likes it
-        wide = np.ascontiguousarray(w.reshape(len(w), -1, len(b)).transpose(0, 2, 1))
-        for cut, block in zip(self.cuts, self.blocks, strict=True):
-            np.copyto(block.inner, x[cut].transpose(1, 2, 3, 0))
-            for p in stacks(len(self.y), self.many):
-                y = self.y[p, :, :, cut]
-                more = self.place(y.shape)
-                stack(wide[0], block.windows[0, p], y)                                                      # (V5)
-                y += b[:, None]
-                for w_i, windows in zip(wide[1:], block.windows[1:], strict=True):
-                    y += stack(w_i, windows[p], more)                                                       # (V5)
+        wide = np.ascontiguousarray(w.reshape(len(w), -1, len(b)).transpose(0, 2, 1))  # w_i by rows: faster here
+        np.copyto(self.inner, x.transpose(1, 2, 3, 0))
+        for p in stacks(len(self.y), self.many):
+            y = self.y[p]
+            more = self.place(y.shape)
+            stack(wide[0], self.windows[0, p], y)                                                               # (V5)
+            y += b[:, None]
+            for w_i, windows in zip(wide[1:], self.windows[1:], strict=True):
+                y += stack(w_i, windows[p], more)                                                               # (V5)
 
     def backward(self, dy: Array, w: Array, dw: Array, needs_dx: bool) -> Array:
         """dw ← dw + new, and dx seen as (n, H, W, C), from dy (n, P, Q, F)."""
-        for cut, block in zip(self.cuts, self.blocks, strict=True):
-            np.copyto(block.dy, dy[cut].transpose(1, 2, 3, 0))
-            np.copyto(block.turned, block.dy.transpose(0, 1, 3, 2))
+        np.copyto(self.dy, dy.transpose(1, 2, 3, 0))
+        np.copyto(self.turned, self.dy.transpose(0, 1, 3, 2))
         self.weights(dw)
         if needs_dx:
             self.maps(w)
-        return self.dx.transpose(3, 0, 1, 2)
+        return self.dx_inner.transpose(3, 0, 1, 2)
 
     def summed(self) -> Array:
         """db (V8)."""
-        return np.asarray(sum(block.dy.sum(axis=(0, 1)).sum(axis=1) for block in self.blocks))
+        return np.asarray(self.dy.sum(axis=(0, 1)).sum(axis=1))
 
     def weights(self, dw: Array) -> None:
         """dw from x and dy."""
         dw = dw.reshape(len(dw), -1, dw.shape[-1])
-        for block in self.blocks:
-            for p in stacks(len(self.y), self.many):
-                shape = (*block.dy[p].shape[:2], *dw.shape[1:])
-                made = self.place(shape)
-                for dw_i, windows in zip(dw, block.windows, strict=True):
-                    dw_i += stack(windows[p], block.turned[p], made).sum(axis=(0, 1))                       # (V7)
+        for p in stacks(len(self.y), self.many):
+            made = self.place((*self.dy[p].shape[:2], *dw.shape[1:]))
+            for dw_i, windows in zip(dw, self.windows, strict=True):
+                dw_i += stack(windows[p], self.turned[p], made).sum(axis=(0, 1))                                # (V7)
 
     def maps(self, w: Array) -> None:
         """dx from dy and w."""
         _, kw, C, F = w.shape
-        for cut, block in zip(self.cuts, self.blocks, strict=True):
-            block.dx.fill(0)
-            for p in stacks(len(self.y), self.many):
-                dy = block.dy[p]
-                shape = (*dy.shape[:2], kw, C, dy.shape[3])
-                made = self.place(shape)
-                for i, j, row, column in self.grid.offsets():
-                    if j == 0:
-                        stack(w[i].reshape(-1, F), dy, made.reshape(*shape[:2], kw * C, -1))                # (V6)
-                    met = block.dx[row, column][p]
-                    met += made[:, :, j]                                                                    # (V4)
-            if self.dx is not block.dx_inner:
-                self.dx[..., cut] = block.dx_inner
+        self.dx.fill(0)
+        for p in stacks(len(self.y), self.many):
+            dy = self.dy[p]
+            made = self.place((*dy.shape[:2], kw, C, dy.shape[3]))
+            for i, j, row, column in self.grid.offsets():
+                if j == 0:
+                    stack(w[i].reshape(-1, F), dy, made.reshape(*made.shape[:2], kw * C, -1))                   # (V6)
+                met = self.dx[row, column][p]
+                met += made[:, :, j]                                                                            # (V4)
 
 
 class Rows:
     """The products of ``n`` examples, some rows of positions at a time, their patches laid out. No groups.
 
     x, dx (H + 2π, W + 2π, C, n), the padding zero;   windows (P, kh, kw, C, Q, n), a view of x;   y, dy (P, F, Q, n);
-    patches (rows, kh, kw, C, Q, n). A row of positions is a product, or several, each of a piece of its Q·n columns;
-    patches of several rows have ``stack_bytes`` bytes.
+    patches (rows, kh, kw, C, Q, n). A row of positions is a
+    product; patches of several rows have ``stack_bytes`` bytes.
     """
 
     def __init__(self, grid: Grid, w: Array, n: int, stack_bytes: int) -> None:
@@ -190,16 +155,14 @@ class Rows:
         self.windows = view(self.x, (P, kh, kw, C, Q, n), (sh * down, dh * down, dw * right, deep, sw * right, step))
         self.many = min(P, max(1, stack_bytes // (w[..., 0].size * Q * n * w.itemsize)))
         self.patches = np.empty((self.many, *self.windows.shape[1:]), w.dtype)
-        self.pieces = next(k for k in range(1, Q + 1) if Q % k == 0 and (w.size * Q * n <= SMALL * k or k == Q))
 
     def output(self) -> Array:
         """y seen as (n, P, Q, F)."""
         return self.y.transpose(3, 0, 2, 1)
 
-    def pieced(self, a: Array, depth: int) -> Array:
-        """Matrices of depth × Q·n numbers, one after another, in pieces: (rows, pieces, depth, Q·n / pieces), a
-        view."""
-        return a.reshape(len(a), depth, self.pieces, -1).swapaxes(1, 2)
+    def matrices(self, a: Array, depth: int) -> Array:
+        """Of each row of positions a matrix (depth, Q·n): (rows, depth, Q·n), a view."""
+        return a.reshape(len(a), depth, -1)
 
     def forward(self, x: Array, w: Array, b: Array) -> None:
         """y from x (n, H, W, C), w (kh, kw, C, F) and b (F,)."""
@@ -209,7 +172,7 @@ class Rows:
             y = self.y[p]
             patches = self.patches[:len(y)]
             np.copyto(patches, self.windows[p])                                                             # (V3)
-            stack(wide, self.pieced(patches, wide.shape[1]), self.pieced(y, len(b)))                        # (V5)
+            stack(wide, self.matrices(patches, wide.shape[1]), self.matrices(y, len(b)))                        # (V5)
             y += b[:, None, None]
 
     def backward(self, dy: Array, w: Array, dw: Array, needs_dx: bool) -> Array:
@@ -231,9 +194,9 @@ class Rows:
             dy = self.dy[p]
             patches = self.patches[:len(dy)]
             np.copyto(patches, self.windows[p])                                                             # (V3)
-            made = np.empty((len(dy), self.pieces, dw[..., 0].size, F), dw.dtype)
-            stack(self.pieced(patches, dw[..., 0].size), self.pieced(dy, F).swapaxes(2, 3), made)           # (V7)
-            dw += made.sum(axis=(0, 1)).reshape(dw.shape)
+            made = np.empty((len(dy), dw[..., 0].size, F), dw.dtype)
+            stack(self.matrices(patches, dw[..., 0].size), self.matrices(dy, F).swapaxes(1, 2), made)           # (V7)
+            dw += made.sum(axis=0).reshape(dw.shape)
 
     def maps(self, w: Array) -> None:
         """dx from dy and w."""
@@ -242,7 +205,7 @@ class Rows:
         for p in stacks(len(self.y), self.many):
             dy = self.dy[p]
             patches = self.patches[:len(dy)]
-            stack(w.reshape(-1, F), self.pieced(dy, F), self.pieced(patches, w[..., 0].size))               # (V6)
+            stack(w.reshape(-1, F), self.matrices(dy, F), self.matrices(patches, w[..., 0].size))               # (V6)
             for i, j, row, column in self.grid.offsets():
                 met = self.dx[row, column][p]
                 met += patches[:, i, j].swapaxes(1, 2)                                                      # (V4)

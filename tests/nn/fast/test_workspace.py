@@ -207,8 +207,7 @@ def test_equal_to_the_plain_network_of_maps(seed, dtype, monkeypatch):
     """The limits that choose between the forms of a product are drawn too, so that each form meets each setting; so is
     the second thread."""
     rng = np.random.default_rng(1000 + seed)
-    for module, limits in ((products, {"BLOCK": (5, 8, 64), "SMALL": (1, 3000, 10**6)}),
-                           (buffered, {"STACK_BYTES": (1, 5000, 1 << 20), "STACK_BYTES_OF_TWO": (1, 5000, 1 << 20)}),
+    for module, limits in ((buffered, {"STACK_BYTES": (1, 5000, 1 << 20), "STACK_BYTES_OF_TWO": (1, 5000, 1 << 20)}),
                            (maps, {"FEW_EXAMPLES": (1, 6), "NARROW_ROW": (0, 8, 1000)}),
                            (workspace, {"SPLIT_MACS": (0, 10**9), "FEW_EXAMPLES": (1, 3)})):
         for name, values in limits.items():
@@ -258,7 +257,7 @@ def lenet(rng, dtype=np.float32):
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
 def test_lenet_equals_the_plain_network(dtype):
-    """As training runs it: no limit changed, blocks of a whole size and of another."""
+    """As training runs it: no limit changed."""
     rng = np.random.default_rng(5)
     hold_equal(rng, lenet(rng, dtype), 784, dtype, (70, 64, 70, 1, 40))
 
@@ -358,19 +357,6 @@ def test_what_is_only_there_for_speed_is_there(monkeypatch):
     for i in (1, 2):                                                        # rows of positions in a stack
         found = [getattr(half.steps[i], "products", half.steps[i]).many for half in (space.single, space.halves[0])]
         assert found[0] < found[1], (i, found)
-
-
-@pytest.mark.parametrize(("n", "small", "pieces"),
-                         [(13, 10**9, 1), (13, 13 * 7 * 18 // 2, 7), (12, 12 * 6 * 18 // 2, 2), (12, 1, 6)])
-def test_rows_of_products_fall_into_equal_pieces(n, small, pieces, monkeypatch):
-    monkeypatch.setattr(products, "SMALL", small)
-    monkeypatch.setattr(maps, "NARROW_ROW", 1000)
-    rng = np.random.default_rng(12)
-    network = Network([Layer("conv2d", (rng.standard_normal((2, 3, 3, 1)), rng.standard_normal(2)))])
-    x = rng.standard_normal((n, 5, (7 if n == 13 else 6) + 2, 1))
-    space = Workspace(network, n)
-    close(space.forward(x)[-1], network(x)[0][-1], np.float64)
-    assert space.single.steps[0].products.pieces == pieces
 
 
 def test_stacks_of_products_are_silent():
@@ -670,11 +656,8 @@ def test_what_is_kept_between_calls_is_not_stale():
             given += 1
 
 
-@pytest.mark.parametrize("block", [5, 64])
-def test_positions_in_several_blocks_and_with_rows_apart(block, monkeypatch):
-    """Chance alone met neither: sensitivities of maps put together from blocks, kernels whose rows stand apart and
-    whose columns do not."""
-    monkeypatch.setattr(products, "BLOCK", block)
+def test_positions_with_rows_apart(monkeypatch):
+    """Chance alone did not meet kernels whose rows stand apart and whose columns do not."""
     monkeypatch.setattr(maps, "NARROW_ROW", 0)
     monkeypatch.setattr(workspace, "threads", lambda: 1)
     rng = np.random.default_rng(15)
