@@ -46,11 +46,11 @@ def free() -> str:
 
 def latest(*files: str) -> str:
     """Of npkd-out, npkd-out-2, … the one where one of the files was written last. Raises InputError without one."""
-    found = [(path.stat().st_mtime_ns, len(path.parts[0]), path.parts[0]) for file in files
+    dated = [(path.stat().st_mtime_ns, len(path.parts[0]), path.parts[0]) for file in files
              for path in Path().glob(f"{DEFAULT}*/{file}") if re.fullmatch(rf"{DEFAULT}(-\d+)?", path.parts[0])]
-    if not found:
+    if not dated:
         raise InputError(f"no folder {DEFAULT}… with {' or '.join(files)} is here; name the folder of a run")
-    return max(found)[2]
+    return max(dated)[2]
 
 
 def content(folder: Path) -> set[str]:

@@ -57,8 +57,8 @@ class Output(io.TextIOBase):
             yield
         except (OSError, ValueError):                        # ValueError: it is closed
             self.lost = True
-            with contextlib.suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+            with contextlib.suppress(OSError, ValueError), open(os.devnull, "w") as nowhere:
+                os.dup2(nowhere.fileno(), self.fileno())
 
 
 @contextlib.contextmanager

@@ -48,11 +48,11 @@ def run(settings: Settings, progress: Progress) -> dict[str, Any]:
             result = train_one(plan, recorder, rng) if settings.command == "train" else compress(plan, recorder, rng)
             result["seconds"] = round(time.perf_counter() - began + recorder.checkpoints.seconds, 3)
             write_result(result, recorder)
+            folders.publish(folder, Path(settings.out))
         except KeyboardInterrupt:
             raise KeyboardInterrupt(recorder.rescue()) from None
         finally:
             recorder.close()
-        folders.publish(folder, Path(settings.out))
     return result
 
 
@@ -83,11 +83,11 @@ def resumed(options: Mapping[str, object]) -> Settings:
     assert path is not None
     stored = checkpoints.stored_settings(path)
     for name, value in options.items():
-        there = stored.get(name)
-        same = value == there or (name in checkpoints.PATHS and os.path.abspath(str(value)) == there)
+        begun_with = stored.get(name)
+        same = value == begun_with or (name in checkpoints.PATHS and os.path.abspath(str(value)) == begun_with)
         if name not in ("out", "resume", "quiet") and not same:
             raise InputError(f"--resume: got {name.replace('_', '-')} {value!r:.60}, the run in {out} was begun with "
-                             f"{there!r:.60}; leave it out")
+                             f"{begun_with!r:.60}; leave it out")
     return replace(settings, **stored)
 
 

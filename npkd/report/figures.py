@@ -158,7 +158,7 @@ def plane(shape: Sequence[int]) -> tuple[int, int] | None:
 
 
 def inputs_of(network: Network, width: int) -> Array:
-    """Indices of the inputs, of ``width`` there are, that a network reads."""
+    """Indices of the inputs, of ``width`` in all, that a network reads."""
     first = network.layers[0]
     return np.asarray(first.options["kept"], np.intp) if first.op == "select" else np.arange(width)
 
@@ -232,15 +232,15 @@ def draw(data: Data, state: State, history: Sequence[Mapping[str, Any]]) -> dict
     """All figures of a run as PNG, by the names of report.CAPTIONS; those of pixels only where the examples are
     pictures, that of the training only where something was trained.
     """
-    drawn = {"training": training(history)} if any("loss" in line for line in history) else {}
+    drawings = {"training": training(history)} if any("loss" in line for line in history) else {}
     shape, teacher, student = plane(data.shape), state.teacher, state.student
     if teacher is not None and student is not None:
-        drawn["kept"] = kept(widths_of(teacher), widths_of(student))
+        drawings["kept"] = kept(widths_of(teacher), widths_of(student))
         if state.rounds:
-            drawn["path"] = path(state.rounds[-1].layers)
+            drawings["path"] = path(state.rounds[-1].layers)
         if shape is not None:
             mean = data.x_train.mean(axis=0, dtype=np.float64) / data.scaling.factor + data.scaling.offset
             if first_weights(student).ndim == 2:
-                drawn["pixels"] = pixels(mean, inputs_of(student, len(mean)), shape)
-            drawn["weights"] = weights(teacher, student, shape)
-    return {name: png(figure) for name, figure in drawn.items()}
+                drawings["pixels"] = pixels(mean, inputs_of(student, len(mean)), shape)
+            drawings["weights"] = weights(teacher, student, shape)
+    return {name: png(figure) for name, figure in drawings.items()}

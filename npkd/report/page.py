@@ -78,9 +78,9 @@ th,td{padding:.35rem .3rem;white-space:normal}table{font-size:.82rem}}
 """.strip()
 
 
-def captioned(drawn: Mapping[str, bytes]) -> list[tuple[str, str, bytes]]:
-    """(title, caption, PNG) for the figures that are there, in the order of CAPTIONS."""
-    return [(*CAPTIONS[name], drawn[name]) for name in CAPTIONS if name in drawn]
+def captioned(pictures: Mapping[str, bytes]) -> list[tuple[str, str, bytes]]:
+    """(title, caption, PNG) of each figure, in the order of CAPTIONS."""
+    return [(*CAPTIONS[name], pictures[name]) for name in CAPTIONS if name in pictures]
 
 
 def percent(fraction: float, digits: int = 1) -> str:
@@ -180,19 +180,19 @@ def compression(summary: Mapping[str, Any]) -> list[str]:
         return [*parts, "<p>Nothing was removed: every smaller network was worse than the target allows.</p>"]
     rows = [[group(k), f"{a['kept']}\N{NO-BREAK SPACE}of\N{NO-BREAK SPACE}{a['of']}", *certificate(a)]
             for k, a in enumerate(summary["layers"])]
-    gap, said = largest([a["duality_gap"] for a in summary["layers"]]), []
+    gap, sentences = largest([a["duality_gap"] for a in summary["layers"]]), []
     if gap is not None:
-        said.append("Which neurons stay is the solution of a convex problem, layer by layer. At its λ, before the "
+        sentences.append("Which neurons stay is the solution of a convex problem, layer by layer. At its λ, before the "
                     "refit, no other weights are "
                     f"better by more than {power(gap)} of what the objective is with nothing kept.")
     if any(a["duality_gap"] is None for a in summary["layers"]):
-        said.append("Channels, which are read through several weights each, are eliminated one after the other.")
+        sentences.append("Channels, which are read through several weights each, are eliminated one after the other.")
     if untrained(summary):
         parts.append("<p>The student was not trained: its layers were fitted again, one after the other, to what they "
                      "gave before.</p>")
     parts += [
         "<h2>Layers and their certificates</h2>",
-        f"<p>{' '.join(said)}</p>",
+        f"<p>{' '.join(sentences)}</p>",
         table(["neurons", "kept", "λ", "duality gap", "relative error", "proved"], rows),
         "<h2>Removal</h2>",
         f"<p>Cutting the neurons out changed no output by more than {power(summary['removal_difference'])} "
@@ -210,7 +210,7 @@ def compression(summary: Mapping[str, Any]) -> list[str]:
 def settings(summary: Mapping[str, Any]) -> list[list[str]]:
     """Everything that was set, in words."""
     split, recipe = summary["split"], summary["recipe"]
-    own = (
+    whose = (
         "the teacher's own, so that it is not judged on what it was trained on" if split["seed_from_teacher"]
         else "the seed of the run"
     )
@@ -219,7 +219,7 @@ def settings(summary: Mapping[str, Any]) -> list[list[str]]:
                  f"for validation, "
                  f"{number(split['test'])} for the test; {summary['classes']} classes; an example is "
                  f"{' × '.join(map(str, summary['shape']))}"],
-        ["split", f"drawn with seed {split['seed']} ({own})"],
+        ["split", f"drawn with seed {split['seed']} ({whose})"],
         ["seed", str(summary["seed"])],
     ]
     if "target" in summary:
@@ -281,7 +281,7 @@ def html(summary: Mapping[str, Any], figures: Sequence[tuple[str, str, bytes]]) 
         '<p class="small">The same command with the same versions on the same machine gives the same networks, byte by '
         'byte.</p>',
         "<h2>What the numbers mean</h2>", "<dl>",
-        *(f"<dt>{escape(word)}</dt><dd>{escape(said)}</dd>" for word, said in meaning), "</dl>",
+        *(f"<dt>{escape(word)}</dt><dd>{escape(text)}</dd>" for word, text in meaning), "</dl>",
     ]
     body = "\n".join(part for part in parts if part)
     return (
