@@ -6,15 +6,35 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from npkd.pipeline.compress import CompressionResult, Layers, compress
+    from npkd import gradcheck
+    from npkd.interop.layers import Layers
+    from npkd.nn.model import Model, load, save
+    from npkd.nn.network import Layer, Network
+    from npkd.nn.training import train
+    from npkd.pipeline.compress import compress
+    from npkd.pipeline.recipe import Recipe
+    from npkd.pipeline.result import CompressionResult
 
-__all__ = ["CompressionResult", "Layers", "compress"]
+__all__ = ["CompressionResult", "Layer", "Layers", "Model", "Network", "Recipe", "compress", "gradcheck", "load",
+           "save",
+           "train"]
 __version__ = "0.2.0"
+
+DOORS = {"CompressionResult": "pipeline.result", "Layer": "nn.network", "Layers": "interop.layers", "Model": "nn.model",
+         "Network": "nn.network", "Recipe": "pipeline.recipe", "compress": "pipeline.compress", "load": "nn.model",
+         "save": "nn.model", "train": "nn.training"}
+"""The module of each public name. It is imported when the name is first asked for: ``npkd --help`` answers at once."""
 
 
 def __getattr__(name: str) -> Any:
-    """``npkd.compress`` and what belongs to it are loaded when they are asked for: ``npkd --help`` answers at once."""
-    if name in __all__:
-        module = importlib.import_module("npkd.pipeline.compress")
-        return getattr(module, name)
-    raise AttributeError(f"module 'npkd' has no attribute {name!r}")
+    """A public name, from the module that defines it."""
+    if name == "gradcheck":
+        return importlib.import_module("npkd.gradcheck")
+    if name not in DOORS:
+        raise AttributeError(f"module 'npkd' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"npkd.{DOORS[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """All public names, also before they are imported: tab completion finds them."""
+    return sorted({*globals(), *__all__})

@@ -27,7 +27,7 @@ from npkd.core.validation import Diverged, InputError
 
 def result_table(result: Mapping[str, Any], folder: Path) -> str:
     """The result as a table that a person reads, and where to look."""
-    from npkd.pipeline.stages import certified
+    from npkd.pipeline.result import certified
     from npkd.report import page
 
     if "model" in result:

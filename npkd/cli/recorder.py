@@ -10,7 +10,7 @@ from typing import Any
 from npkd import __version__
 from npkd.cli.checkpoints import CheckpointFile
 from npkd.cli.folders import CHECKPOINT
-from npkd.cli.prepare import Plan
+from npkd.cli.prepare import PreparedRun
 from npkd.core.files import reason, write_bytes, write_text
 from npkd.core.validation import InputError
 from npkd.nn.model import Model
@@ -29,7 +29,7 @@ class Recorder:
     saved     networks written so far, by name
     """
 
-    def __init__(self, plan: Plan, state: State, progress: Progress, folder: Path) -> None:
+    def __init__(self, plan: PreparedRun, state: State, progress: Progress, folder: Path) -> None:
         self.plan, self.state, self.progress, self.folder = plan, state, progress, folder
         self.history: list[dict[str, Any]] = []
         self.rounds, self.saved = 0, dict[str, Network | None]()

@@ -17,16 +17,19 @@ from typing import Any
 
 import numpy as np
 
+import npkd
 from npkd.cli import checkpoints, folders, summary
-from npkd.cli.prepare import Plan, prepare
+from npkd.cli.prepare import PreparedRun, prepare
 from npkd.cli.recorder import Recorder
 from npkd.cli.settings import Settings
 from npkd.core.files import make_folder, write_bytes, write_json, write_text
 from npkd.core.validation import InputError
+from npkd.nn.model import Model
+from npkd.nn.model import load as load_model
 from npkd.nn.network import perceptron
 from npkd.pipeline import stages
 from npkd.pipeline.progress import Progress
-from npkd.pipeline.stages import State
+from npkd.pipeline.stages import Run, State
 from npkd.report import figures, page
 
 
@@ -91,24 +94,22 @@ def resumed(options: Mapping[str, object]) -> Settings:
     return replace(settings, **stored)
 
 
-def compress(plan: Plan, recorder: Recorder, rng: np.random.Generator) -> dict[str, Any]:
-    """The main job: teacher, rounds, last distillation; then the test part, once."""
-    state, goal = recorder.state, plan.target
-    assert goal is not None
-    teacher = plan.teacher
-    if teacher is None:
-        teacher = stages.train_teacher(plan.data, plan.recipe, rng, recorder, state)
-    state.teacher = teacher
-    recorder.save("teacher", teacher)
-    stages.compress(plan.data, goal, plan.recipe, rng, teacher=teacher, distil_from=plan.distil_from,
-                      keep_inputs=plan.settings.keep_inputs, progress=recorder, state=state)
-    assert state.student is not None
+def compress(plan: PreparedRun, recorder: Recorder, rng: np.random.Generator) -> dict[str, Any]:
+    """Compress a teacher, trained here or given; then look at the test part, once."""
+    state, data, recipe = recorder.state, plan.data, plan.recipe
+    state.teacher = plan.teacher or stages.train_teacher(Run(data, recipe, rng, recorder, state))
+    recorder.save("teacher", state.teacher)
+    if plan.distil_from is not None:
+        recipe = replace(recipe, distil_from=Model(plan.distil_from, data.scaling))
+    scaling = data.scaling if plan.teacher_model is None else plan.teacher_model.scaling
+    result = npkd.compress(Model(state.teacher, scaling), data, plan.settings.target, recipe=recipe, seed=rng,
+                           progress=recorder)
     recorder.save_newest()
-    recorder.save("student", state.student)
-    return summary.of_compression(plan, goal, state)
+    recorder.save("student", result.student)
+    return summary.of_compression(plan, result, load_model(recorder.folder / "student.npz"))
 
 
-def train_one(plan: Plan, recorder: Recorder, rng: np.random.Generator) -> dict[str, Any]:
+def train_one(plan: PreparedRun, recorder: Recorder, rng: np.random.Generator) -> dict[str, Any]:
     """Plain training of one network; then the test part, once."""
     data, numbers, state, settings = plan.data, plan.recipe, recorder.state, plan.settings
     rates = (0.0, *[settings.dropout] * len(numbers.hidden)) if settings.dropout else ()
@@ -116,7 +117,7 @@ def train_one(plan: Plan, recorder: Recorder, rng: np.random.Generator) -> dict[
     if numbers.network == "perceptron":
         start = perceptron([data.x_train.shape[1], *numbers.hidden, data.classes], rng, activation=settings.activation,
                            dropout_rates=rates)
-    model = stages.train_teacher(data, numbers, rng, recorder, state, start)
+    model = stages.train_teacher(Run(data, numbers, rng, recorder, state), start)
     recorder.save("model", model)
     return summary.of_training(plan, model)
 

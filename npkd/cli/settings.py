@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from npkd.core.validation import InputError, one_of
 from npkd.nn.network import ACTIVATIONS
-from npkd.pipeline import recipe, stages
+from npkd.pipeline.recipe import NETWORKS
 
 COMMANDS = ("compress", "train")
 
@@ -55,7 +55,7 @@ class Settings:
     def __post_init__(self) -> None:
         one_of("settings", "command", self.command, COMMANDS)
         one_of("settings", "activation", self.activation, ACTIVATIONS)
-        one_of("settings", "network", self.network, recipe.NETWORKS)
+        one_of("settings", "network", self.network, NETWORKS)
         if self.network != "perceptron" and (self.hidden is not None or self.dropout or self.activation != "relu"):
             raise InputError(f"settings: got the network {self.network} with hidden widths, dropout or an activation; "
                              f"those are a perceptron's")
@@ -63,8 +63,9 @@ class Settings:
             raise InputError(f"settings: got a teacher and the network {self.network}; give one of them, the network "
                              f"is for a teacher that is "
                              "trained here")
-        if self.distil_from is not None:
-            stages.teachable(self.epochs)
+        if self.distil_from is not None and self.epochs == 0:
+            raise InputError("settings: distil_from is given, and epochs is 0; without training nothing is learnt from "
+                             "it: leave out one of them")
         if not 0 <= self.dropout < 1:
             raise InputError(f"settings: dropout is {self.dropout}; it must be at least 0 and below 1")
         if self.overwrite and self.resume:

@@ -18,18 +18,17 @@ import numpy as np
 import scipy
 
 from npkd import __version__
-from npkd.cli.prepare import Plan
+from npkd.cli.prepare import PreparedRun
 from npkd.cli.settings import Settings
 from npkd.core.files import reason
 from npkd.core.types import Array
 from npkd.core.validation import InputError
 from npkd.data.datasets import Data
-from npkd.nn.fast.workspace import predict
+from npkd.nn.model import Model
 from npkd.nn.network import Network
 from npkd.pipeline import stages
-from npkd.pipeline.recipe import Recipe
-from npkd.pipeline.stages import State
-from npkd.pipeline.target import Target
+from npkd.pipeline.recipe import OF_EXAMPLES, Recipe
+from npkd.pipeline.result import CompressionResult, layers_of, logits_of_rows, measures_of
 from npkd.sparsity.layerwise import Distilled
 from npkd.surgery.widths import widths_of
 
@@ -75,38 +74,39 @@ def command(settings: Settings) -> str:
     return shlex.join([*words, "--seed", str(settings.seed)])
 
 
-def general(plan: Plan) -> dict[str, Any]:
+def general(plan: PreparedRun) -> dict[str, Any]:
     """What both commands say."""
     settings, data = plan.settings, plan.data
     return {
         "command": command(settings),
         "data": data.name, "classes": data.classes, "shape": list(data.shape), "seed": settings.seed, "seconds": 0.0,
         "split": {**plan.split, "seed_from_teacher": plan.split_seed != settings.seed},
-        "recipe": asdict(plan.recipe),
+        "recipe": {name: value for name, value in asdict(plan.recipe).items() if name not in OF_EXAMPLES},
         "augmentation": augmentation(plan.recipe, compressed=settings.command == "compress"),
         "versions": {"npkd": __version__, "numpy": np.__version__, "scipy": scipy.__version__},
     }
 
 
 def judged(network: Network, data: Data) -> tuple[dict[str, Any], Array]:
-    """The numbers of a network, and the classes it gives the test examples."""
-    said = predict(network, data.x_test).argmax(axis=1)
-    numbers = stages.side(network, float((said != data.y_test).mean()))
-    return numbers | {"validation_error": stages.error_rate(network, data.x_validation, data.y_validation)}, said
+    """The numbers of a network for the data as it is scaled, and the classes that it gives the test examples."""
+    classes = logits_of_rows(network, data.x_test).argmax(axis=1)
+    on_validation = logits_of_rows(network, data.x_validation).argmax(axis=1)
+    numbers = measures_of(network, float((classes != data.y_test).mean()))
+    return numbers | {"validation_error": float((on_validation != data.y_validation).mean())}, classes
 
 
-def of_training(plan: Plan, network: Network) -> dict[str, Any]:
+def of_training(plan: PreparedRun, network: Network) -> dict[str, Any]:
     """The summary of ``npkd train``."""
     return general(plan) | {"model": judged(network, plan.data)[0]}
 
 
-def of_compression(plan: Plan, target: Target, state: State) -> dict[str, Any]:
-    """The summary of ``npkd compress``. The removal differences are the largest over all rounds."""
-    assert state.teacher is not None
-    assert state.student is not None
-    teacher, by_teacher = judged(state.teacher, plan.data)
-    student, by_student = judged(state.student, plan.data)
-    file, distil_from = plan.settings.teacher, plan.settings.distil_from
+def of_compression(plan: PreparedRun, result: CompressionResult, delivered: Model) -> dict[str, Any]:
+    """The summary of ``npkd compress``; ``delivered`` is the student as it comes from its file. The removal differences
+    are the largest over all rounds."""
+    assert plan.target is not None
+    teacher, by_teacher = judged(result.teacher, plan.data)
+    student, by_student = judged(delivered.network, plan.data)
+    file, distil_from, target = plan.settings.teacher, plan.settings.distil_from, plan.target
     return general(plan) | {
         "teacher_file": None if file is None else Path(file).name,
         "distil_from": None if plan.distil_from is None else {
@@ -117,31 +117,31 @@ def of_compression(plan: Plan, target: Target, state: State) -> dict[str, Any]:
         "student": student,
         "agreement": float((by_teacher == by_student).mean()),
         "layers": [layer | {"kept": kept, "of": of} for layer, kept, of in
-                   zip(stages.layers_of(state.rounds), student["widths"], teacher["widths"], strict=False)],
-        "removal_difference": max((r.difference for r in state.rounds), default=0.0),
-        "removal_difference_float64": max((r.difference64 for r in state.rounds), default=0.0),
-        "removals": removals(state.rounds, len(teacher["widths"]) - 1),
-        "rounds": [{"widths": widths_of(one.student), "budget": budget, "size": target.size(widths_of(one.student))}
-                   for one, budget in zip(state.rounds, state.budgets, strict=False)],
+                   zip(layers_of(result.rounds), student["widths"], teacher["widths"], strict=False)],
+        "removal_difference": result.difference,
+        "removal_difference_float64": max((r.difference64 for r in result.rounds), default=0.0),
+        "removals": removals(result.rounds, len(teacher["widths"]) - 1),
+        "rounds": [{"widths": widths_of(r.student), "budget": budget, "size": target.size(widths_of(r.student))}
+                   for r, budget in zip(result.rounds, result.budgets, strict=False)],
     }
 
 
 def removals(rounds: Sequence[Distilled], dependency_groups: int) -> list[dict[str, int]]:
     """For each dependency group, inputs first, how many neurons were cut out for which reason, all rounds together."""
-    found = Counter((removal.group, removal.reason) for r in rounds for removal in r.removals
-                    if removal.position is None)
-    return [{why: found[k, why] for why in ("dead", "constant", "duplicate")} for k in range(dependency_groups)]
+    counts = Counter((removal.group, removal.reason) for r in rounds for removal in r.removals
+                     if removal.position is None)
+    return [{why: counts[k, why] for why in ("dead", "constant", "duplicate")} for k in range(dependency_groups)]
 
 
 def read(path: Path) -> dict[str, Any]:
     """The content of a summary.json. Raises InputError where it cannot be read or is no table."""
     try:
-        found = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except OSError as error:
         raise InputError(f"report: {path}: {reason(error)}; name a folder that npkd compress or npkd train "
                          f"wrote") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"report: {path} is no JSON ({error}); it must be the summary.json of a run") from error
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise InputError(f"report: {path} holds no table; it must be the summary.json of a run")
-    return found
+    return content

@@ -11,14 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from npkd.core.types import Array
-from npkd.data.datasets import Data
-from npkd.distillation.objective import Distillation
-from npkd.distillation.transfer import Transfer
+from npkd.core.types import Array, Batch, Objective
 from npkd.nn.network import Layer, Network, convolves
-from npkd.nn.optimisers import SGD
+from npkd.nn.optimisers import Optimiser
 from npkd.nn.training import TrainingSettings, train
-from npkd.pipeline.recipe import Recipe
 from npkd.sparsity.penalties import L1
 from npkd.surgery.dependency import dependency_groups
 from npkd.surgery.folding import inserted, into_reader
@@ -61,24 +57,19 @@ def opened(network: Network, gates: Sequence[int]) -> tuple[Network, list[Array]
     return network, sizes
 
 
-def slim(
-    teacher: Network, transfer: Transfer, data: Data, recipe: Recipe, epochs: int, rng: np.random.Generator,
-    keep_inputs: bool
-) -> tuple[Network, list[Array]]:
-    """The teacher after ``epochs`` of learning its own answers under the penalty, and one score a neuron, dependency
-    group by dependency group.
+def slim(teacher: Network, data: Batch, objective: Objective, *, optimiser: Optimiser, settings: TrainingSettings,
+         rng: np.random.Generator, keep_inputs: bool) -> tuple[Network, list[Array]]:
+    """The teacher after it has learnt its own answers under the penalty, and one score a neuron, dependency group by
+    dependency group.
 
         min  distillation (K1) + λ Σ_j |g_j|                                          (I24)
 
     The penalty is a proximal step (P1) on the gates after each update. Scores of inputs that are all kept are ones.
+
+    data, objective, optimiser, settings, rng   as npkd.nn.training.train takes them
     """
     start, gates = gated(teacher, keep_inputs)
-    *_, last = train(start, {"x": data.x_train, "y": data.y_train},
-                     Distillation(labels=recipe.label_weight, temperature=recipe.temperature),
-                     # (I24)
-                     optimiser=SGD(recipe.student_learning_rate, weight_decay=recipe.student_weight_decay),
-                     penalties=dict.fromkeys(gates, L1(STRENGTH)),
-                     settings=TrainingSettings(epochs, recipe.batch_size, clip=recipe.clip, augmentation=transfer,
-                                               refresh=recipe.refresh), rng=rng)
-    plain, sizes = opened(last.network, gates)
-    return plain, sizes if len(gates) == len(dependency_groups(plain)) else [np.ones(plain.widths[0]), *sizes]
+    *_, last = train(start, data, objective, optimiser=optimiser, settings=settings, rng=rng,
+                     penalties=dict.fromkeys(gates, L1(STRENGTH)))                                               # (I24)
+    network, sizes = opened(last.network, gates)
+    return network, sizes if len(gates) == len(dependency_groups(network)) else [np.ones(network.widths[0]), *sizes]

@@ -77,7 +77,7 @@ def against(
     with one removal, ``following`` ones also with our widths.
     """
     first = Setting(taught, "ours", macs, recipe)
-    once = replace(recipe, rounds=1, round_epochs=0, final_epochs=first.epochs)
+    once = replace(recipe, rounds=1, round_epochs=0, epochs=first.epochs)
 
     def other(name: str, follow: Setting | None = None) -> Setting:
         return Setting(taught, name, macs, once if name in SCRATCH else recipe, widths_of=follow)

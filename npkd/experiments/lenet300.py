@@ -12,7 +12,7 @@ from npkd.experiments import lenet5, published
 from npkd.experiments.experiment import SCRATCH, Record, against, untrained
 from npkd.experiments.published import Published
 from npkd.experiments.setting import Setting, TeacherSetting
-from npkd.pipeline.recipe import Recipe, for_examples, plain
+from npkd.pipeline.recipe import Recipe, complete, plain
 
 DATA, EXAMPLES, SHAPE = "mnist", 54_000, (28, 28)
 """The data, about how much of it is left after the split, and what one example is."""
@@ -27,7 +27,7 @@ PUBLISHED: Sequence[Published] = published.LENET300
 
 TEACHER_BARS: Mapping[str, float] = {}
 
-PICTURES = for_examples(EXAMPLES, shape=SHAPE)
+PICTURES = complete(Recipe(), EXAMPLES, SHAPE)
 """The default recipe for such data, which moves pictures by a pixel."""
 
 TEACHERS: dict[str, Recipe] = {
@@ -36,10 +36,10 @@ TEACHERS: dict[str, Recipe] = {
 }
 """Like for like: a 784-300-100 net without augmentation; the same with pictures moved by a pixel."""
 
-UNMOVED = for_examples(EXAMPLES)
+UNMOVED = complete(Recipe(), EXAMPLES)
 """The default recipe for data that is no picture: inputs mixed in pairs, nothing moved."""
 
-COMPARISON = replace(PICTURES, rounds=31, round_epochs=1, final_epochs=30, student_learning_rate=0.05)
+COMPARISON = replace(PICTURES, rounds=31, round_epochs=1, epochs=30, student_learning_rate=0.05)
 """The distillation of the comparison: 60 epochs, 30 of them between removals; a lower rate suits so few, for all
 methods (validation data)."""
 
@@ -99,7 +99,7 @@ def quick(seeds: int) -> list[Setting]:
     """One budget, the cheap methods, a fifth of the data, a few epochs: to see that it runs, not who wins."""
     taught = [TeacherSetting(DATA, 10_000, "moved", replace(TEACHERS["moved"], teacher_epochs=8), seed)
               for seed in range(seeds)]
-    recipe = replace(COMPARISON, rounds=4, round_epochs=2, final_epochs=10)
+    recipe = replace(COMPARISON, rounds=4, round_epochs=2, epochs=10)
     names = ("random", "outgoing weights", "activation", "obs", *SCRATCH)
     return [s for t in taught for s in against(t, BUDGETS[0], recipe, names, (), names[2:])]
 

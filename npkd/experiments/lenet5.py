@@ -12,7 +12,7 @@ from npkd.experiments import published
 from npkd.experiments.experiment import SCRATCH, Record, against, untrained
 from npkd.experiments.published import Published
 from npkd.experiments.setting import Setting, TeacherSetting
-from npkd.pipeline.recipe import Recipe, for_examples, plain
+from npkd.pipeline.recipe import Recipe, complete, plain
 
 DATA, EXAMPLES, SHAPE = "mnist", 54_000, (28, 28)
 """The data, about how much of it is left after the split, and what one example is."""
@@ -28,7 +28,7 @@ PUBLISHED: Sequence[Published] = published.LENET5
 
 TEACHER_BARS: Mapping[str, float] = {"plain": 0.90}
 
-PICTURES = for_examples(EXAMPLES, shape=SHAPE, network="lenet5")
+PICTURES = complete(Recipe(network="lenet5"), EXAMPLES, SHAPE)
 """The default recipe for such data, which moves pictures by a pixel."""
 
 TEACHERS: dict[str, Recipe] = {
@@ -37,7 +37,7 @@ TEACHERS: dict[str, Recipe] = {
 }
 """Like for like: a 20-50-500 net without augmentation; the same with pictures moved by a pixel."""
 
-COMPARISON = replace(PICTURES, rounds=11, round_epochs=1, final_epochs=10, label_weight=0.0, clip=10.0)
+COMPARISON = replace(PICTURES, rounds=11, round_epochs=1, epochs=10, label_weight=0.0, clip=10.0)
 """The distillation of the comparison: 20 epochs, 10 of them between removals. What is distilled learns the teacher's
 answers alone, clipped as for the perceptron."""
 
@@ -63,7 +63,7 @@ knowledge of pictures. ε was chosen on validation data (docs/14)."""
 WHOLE = 2_293_000
 """Multiply-accumulates of the dense network."""
 
-UNCUT = replace(AT_LAST, rounds=1, final_epochs=20)
+UNCUT = replace(AT_LAST, rounds=1, epochs=20)
 """Nothing is removed: the network learns on, from labels and from what it said before (from that alone it would learn
 nothing: it says it)."""
 
@@ -98,7 +98,7 @@ def quick(seeds: int) -> list[Setting]:
     """One budget, less than a tenth of the data, a few epochs: to see that it runs, not who wins."""
     taught = [TeacherSetting(DATA, 5_000, "moved", replace(TEACHERS["moved"], teacher_epochs=2), seed)
               for seed in range(seeds)]
-    recipe = replace(COMPARISON, rounds=4, round_epochs=1, final_epochs=3, statistics=1_000)
+    recipe = replace(COMPARISON, rounds=4, round_epochs=1, epochs=3, statistics=1_000)
     return [s for t in taught for s in against(t, BUDGETS[0], recipe, METHODS, (), ())]
 
 

@@ -23,13 +23,14 @@ from npkd.compression.thinet import thinet
 from npkd.core.types import Array
 from npkd.core.validation import InputError
 from npkd.data.datasets import Data
+from npkd.distillation.objective import Distillation
 from npkd.experiments.setting import Setting
 from npkd.nn.architectures import lenet5
 from npkd.nn.network import Layer, Network, convolves, perceptron
+from npkd.nn.optimisers import SGD
+from npkd.nn.training import TrainingSettings
 from npkd.pipeline import stages
-from npkd.pipeline.progress import Progress
-from npkd.pipeline.recipe import Recipe
-from npkd.pipeline.stages import State
+from npkd.pipeline.stages import Run, Stage
 from npkd.pipeline.target import Target
 from npkd.surgery.widths import geometry
 
@@ -81,7 +82,7 @@ class Made:
 
 
 @dataclass(frozen=True, eq=False)
-class Given:
+class Followed:
     """Of the run that ``widths_of`` names: its widths after each removal, outputs last, and the inputs that its student
     reads."""
 
@@ -89,33 +90,32 @@ class Given:
     inputs: list[int]
 
 
-def make(setting: Setting, data: Data, teacher: Network, given: Given | None, rng: np.random.Generator,
-         progress: Progress, distil_from: Network | None = None) -> Made:
-    """The student of a setting; ``distil_from`` as in pipeline.compress. The test part of ``data`` is not looked at.
+def make(setting: Setting, run: Run, teacher: Network, followed: Followed | None,
+         distil_from: Network | None = None) -> Made:
+    """The student of a setting; ``distil_from`` as in pipeline.stages.compress. The test part of the data is not looked
+    at.
 
     Raises InputError for a method that is not known, where other methods than ours get ``distil_from``, and where one
     that trains gets no epochs.
     """
-    state = State(teacher=teacher, student=teacher)
+    run.state.teacher = run.state.student = teacher
     if setting.method == "ours":
-        if given is not None:
+        if followed is not None:
             raise InputError("experiments: our method was given widths of another run; it finds its own")
-        stages.compress(data, goal(setting, teacher), setting.recipe, rng, teacher=teacher, distil_from=distil_from,
-                          keep_inputs=setting.keep_inputs, progress=progress, state=state)
-        assert state.student is not None
-        return Made(state.student, [out.student.widths for out in state.rounds])
+        student = stages.compress(run, teacher, goal(setting, teacher), distil_from)
+        return Made(student, [removed.student.widths for removed in run.state.rounds])
     if distil_from is not None:
         raise InputError(f"experiments: {setting.method} was given distil_from; it learns from its teacher, as all "
                          f"that are compared")
     if setting.method.startswith(("slimming", "scratch")) and not setting.epochs:
         raise InputError(f"experiments: {setting.method} was given no epochs; it is a way to train")
     if setting.method.startswith("slimming"):
-        return slimmed(setting, data, teacher, given, rng, progress, state)
+        return slimmed(setting, run, teacher, followed)
     if setting.method.startswith("scratch"):
-        return from_scratch(setting, data, teacher, given, rng, progress, state)
+        return from_scratch(setting, run, teacher, followed)
     if setting.method not in METHODS:
         raise InputError(f"experiments: method is {setting.method!r}; it must be one of {', '.join(NAMES)}")
-    return in_rounds(setting, data, teacher, given, rng, progress, state)
+    return in_rounds(setting, run, teacher, followed)
 
 
 def goal(setting: Setting, teacher: Network) -> Target:
@@ -129,7 +129,8 @@ def sizes(setting: Setting, network: Network, data: Data) -> Callable[[Sequence[
     return lambda widths: target.size([*widths, data.classes])
 
 
-def shared(setting: Setting, network: Network, data: Data, budget: float, score: Sequence[Array] | None) -> list[int]:
+def allocated(setting: Setting, network: Network, data: Data, budget: float,
+              score: Sequence[Array] | None) -> list[int]:
     """Widths within a budget, by scores or in proportion. The inputs of convolutions all stay."""
     size, whole = sizes(setting, network, data), setting.keep_inputs or convolves(network)
     if score is None:
@@ -137,91 +138,84 @@ def shared(setting: Setting, network: Network, data: Data, budget: float, score:
     return by_scores(score, size, budget, whole)
 
 
-def asked(given: Given, r: int, rounds: int, network: Network) -> list[int]:
+def followed_widths(followed: Followed, r: int, rounds: int, network: Network) -> list[int]:
     """The widths of round r (from 1) of the run that is followed; a run in one step takes its last ones."""
-    if rounds not in (1, len(given.path)):
-        raise InputError(f"experiments: rounds are {rounds}, of the run that gives the widths {len(given.path)}; they "
-                         f"must agree, or be 1")
-    widths = given.path[-1] if rounds == 1 else given.path[r - 1]
+    if rounds not in (1, len(followed.path)):
+        raise InputError(f"experiments: rounds are {rounds}, of the run that gives the widths {len(followed.path)}; "
+                         f"they must agree, or be 1")
+    widths = followed.path[-1] if rounds == 1 else followed.path[r - 1]
     return [min(w, most) for w, most in zip(widths[:-1], network.widths[:-1], strict=True)]
 
 
-def in_rounds(
-    setting: Setting, data: Data, teacher: Network, given: Given | None, rng: np.random.Generator, progress: Progress,
-    state: State
-) -> Made:
-    """Removal and distillation in turns, the budgets as in pipeline.compress."""
+def in_rounds(setting: Setting, run: Run, teacher: Network, followed: Followed | None) -> Made:
+    """Removal and distillation in turns, the budgets as in pipeline.stages.compress."""
     recipe, method, student, path = setting.recipe, METHODS[setting.method], teacher, list[list[int]]()
-    target, transfer = goal(setting, teacher), stages.transfer_set(teacher, data, recipe)
-    x, y = data.x_train[:recipe.statistics or None], data.y_train[:recipe.statistics or None]
-    own = rng.spawn(1)[0]                                # what a method draws must not change the order of the examples
-
-    def distil(network: Network, epochs: int, rate: float, stage: str) -> Network:
-        return stages.imitate(network, teacher, data, recipe, epochs, rate, rng, progress, stage, state, transfer)
-
+    target, transfer = goal(setting, teacher), stages.transfer_set(teacher, run.data, recipe)
+    x, y = run.data.x_train[:recipe.statistics or None], run.data.y_train[:recipe.statistics or None]
+    rng = run.rng.spawn(1)[0]                            # what a method draws must not change the order of the examples
     for r in range(1, recipe.rounds + 1):
-        if given is not None:
-            widths = asked(given, r, recipe.rounds, student)
+        if followed is not None:
+            widths = followed_widths(followed, r, recipe.rounds, student)
         else:
-            score = method.score(student, x, y, own) if method.score else None
+            score = method.score(student, x, y, rng) if method.score else None
             budget = target.after(r / recipe.rounds, teacher.widths).bound                                       # (W11)
-            widths = shared(setting, student, data, budget, score)
-        student = method.removal(student, x, y, widths, own)
+            widths = allocated(setting, student, run.data, budget, score)
+        student = method.removal(student, x, y, widths, rng)
         path.append(student.widths)
-        if r < recipe.rounds and recipe.round_epochs:
-            student = distil(student, recipe.round_epochs, recipe.student_learning_rate / 2, f"round {r}")
-    return Made(distil(student, recipe.final_epochs, recipe.student_learning_rate, "final distillation"), path)
+        if r < recipe.rounds:
+            stage = Stage(f"round {r}", recipe.round_epochs, recipe.student_learning_rate / 2)
+            student = stages.distil_end_to_end(run, student, stage, transfer)
+    stage = Stage("final distillation", recipe.epochs, recipe.student_learning_rate)
+    return Made(stages.distil_end_to_end(run, student, stage, transfer), path)
 
 
-def slimmed(
-    setting: Setting, data: Data, teacher: Network, given: Given | None, rng: np.random.Generator, progress: Progress,
-    state: State
-) -> Made:
+def slimmed(setting: Setting, run: Run, teacher: Network, followed: Followed | None) -> Made:
     """Gates made sparse in the epochs that others spend in rounds, one cut, the last distillation. With one round: half
     and half.
 
     Gates compare across layers where batch normalisation fixes the scale of what they multiply, which nothing does
     here: so there is a second form, in proportion.
     """
-    recipe = setting.recipe
-    first = setting.epochs - recipe.final_epochs or setting.epochs // 2
+    recipe, data = setting.recipe, run.data
+    first = setting.epochs - recipe.epochs or setting.epochs // 2
     transfer = stages.transfer_set(teacher, data, recipe)
-    student, score = slim(teacher, transfer, data, recipe, max(first, 1), rng, setting.keep_inputs)
+    settings = TrainingSettings(max(first, 1), recipe.batch_size, clip=recipe.clip, augmentation=transfer,
+                                refresh=recipe.refresh)
+    student, score = slim(
+        teacher, {"x": data.x_train, "y": data.y_train},
+        Distillation(labels=recipe.label_weight, temperature=recipe.temperature),
+        optimiser=SGD(recipe.student_learning_rate, weight_decay=recipe.student_weight_decay), settings=settings,
+        rng=run.rng, keep_inputs=setting.keep_inputs)
     across = score if setting.method == "slimming" else None
-    widths = shared(setting, student, data, setting.macs, across) if given is None else asked(given, 1, 1, student)
+    widths = (allocated(setting, student, data, setting.macs, across) if followed is None
+              else followed_widths(followed, 1, 1, student))
     student = cut(student, [best(s, w) for s, w in zip(score, widths, strict=True)])
     widths = student.widths
-    student = stages.imitate(student, teacher, data, recipe, max(setting.epochs - first, 1),
-                             recipe.student_learning_rate, rng,
-                               progress,
-                               "final distillation", state, transfer)
-    return Made(student, [widths])
+    stage = Stage("final distillation", max(setting.epochs - first, 1), recipe.student_learning_rate)
+    return Made(stages.distil_end_to_end(run, student, stage, transfer), [widths])
 
 
-def from_scratch(
-    setting: Setting, data: Data, teacher: Network, given: Given | None, rng: np.random.Generator, progress: Progress,
-    state: State
-) -> Made:
+def from_scratch(setting: Setting, run: Run, teacher: Network, followed: Followed | None) -> Made:
     """A small network that never was a large one: widths in proportion, and of a perceptron the inputs that vary most;
     or both from the run that is followed.
     """
-    widths = shared(setting, teacher, data, setting.macs, None) if given is None else asked(given, 1, 1, teacher)
+    data, recipe = run.data, setting.recipe
+    widths = (allocated(setting, teacher, data, setting.macs, None) if followed is None
+              else followed_widths(followed, 1, 1, teacher))
     if setting.teacher.recipe.network == "lenet5":
-        student = lenet5(rng, channels=(widths[1], widths[2]), hidden=widths[3], shape=(*data.shape, 1)[:3],
+        student = lenet5(run.rng, channels=(widths[1], widths[2]), hidden=widths[3], shape=(*data.shape, 1)[:3],
                          classes=data.classes)
     else:
-        inputs = best(data.x_train.var(axis=0, dtype=np.float64), widths[0]).tolist() if given is None else given.inputs
-        body = perceptron([*widths, data.classes], rng)
-        student = (
-            Network([Layer("select", options={"kept": inputs}), *body.layers]) if len(inputs) < data.x_train.shape[1]
-            else body
-        )
+        inputs = (best(data.x_train.var(axis=0, dtype=np.float64), widths[0]).tolist() if followed is None
+                  else followed.inputs)
+        student = perceptron([*widths, data.classes], run.rng)
+        if len(inputs) < data.x_train.shape[1]:
+            student = Network([Layer("select", options={"kept": inputs}), *student.layers])
     if setting.method == "scratch":
-        labelled: Recipe = replace(setting.recipe, teacher_epochs=setting.epochs)
-        student = stages.train_teacher(data, labelled, rng, progress, state, student)
+        labelled = replace(run, recipe=replace(recipe, teacher_epochs=setting.epochs))
+        student = stages.train_teacher(labelled, student)
     else:
-        student = stages.imitate(student, teacher, data, setting.recipe, setting.epochs,
-                                 setting.recipe.student_learning_rate,
-                                   rng, progress,
-                                   "distillation", state)
+        student = stages.distil_end_to_end(
+            run, student, Stage("distillation", setting.epochs, recipe.student_learning_rate),
+            stages.transfer_set(teacher, data, recipe))
     return Made(student, [student.widths])

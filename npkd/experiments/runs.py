@@ -12,19 +12,18 @@ import numpy as np
 
 from npkd.data.datasets import Data, sizes
 from npkd.data.datasets import load as load_data
-from npkd.experiments.methods import Given, make
-from npkd.experiments.setting import Setting, TeacherSetting, Unit, path_of, read, write
+from npkd.experiments.methods import Followed, make
+from npkd.experiments.setting import TeacherSetting, Unit, path_of, read, write
 from npkd.nn import cost
 from npkd.nn.model import Model
 from npkd.nn.model import load as load_model
 from npkd.nn.model import save as save_model
 from npkd.nn.network import Network
 from npkd.pipeline import stages
-from npkd.pipeline.progress import NoProgress
-from npkd.pipeline.stages import State, error_rate
+from npkd.pipeline.stages import Run, error_rate
 
 
-def blind(data: Data, examples: int | None) -> Data:
+def without_test(data: Data, examples: int | None) -> Data:
     """The data as a method gets it: so many of the training examples, and no test part."""
     return replace(data, x_train=data.x_train[:examples], y_train=data.y_train[:examples], x_test=data.x_test[:0],
                    y_test=data.y_test[:0])
@@ -45,12 +44,12 @@ def inputs_of(network: Network) -> list[int]:
 def teacher_of(setting: TeacherSetting, folder: Path, data: Data) -> tuple[Network, dict[str, Any]]:
     """The teacher and its result: from its files, or trained now."""
     path = path_of(setting, folder).with_suffix(".npz")
-    found = read(setting, folder)
-    if found is not None:
-        return load_model(path).network, found
+    stored = read(setting, folder)
+    if stored is not None:
+        return load_model(path).network, stored
     began = time.perf_counter()
     rng = np.random.default_rng([setting.seed, 0])
-    network = stages.train_teacher(blind(data, setting.examples), setting.recipe, rng, NoProgress(), State())
+    network = stages.train_teacher(Run(without_test(data, setting.examples), setting.recipe, rng))
     save_model(path, Model(network, data.scaling, {
         "kind": setting.kind, "seed": setting.seed, "data": data.name, "split": {"seed": setting.seed, **sizes(data)}}))
     result = {**errors(network, data), "widths": network.widths, "macs": cost.of(network).macs,
@@ -66,30 +65,23 @@ def finish(unit: Unit, folder: Path) -> dict[str, Any]:
     Keys: validation_error, test_error, widths, macs, seconds; of a run also parameters, path (widths after each
     removal), inputs, and the teacher's test error.
     """
-    found = read(unit, folder)
-    if found is not None:
-        return found
+    stored = read(unit, folder)
+    if stored is not None:
+        return stored
     owner = unit if isinstance(unit, TeacherSetting) else unit.teacher
     data = load_data(owner.data, seed=owner.seed)
     teacher, about = teacher_of(owner, folder, data)
     if isinstance(unit, TeacherSetting):
         return about
-    given = None
+    followed = None
     if unit.widths_of is not None:
-        followed = finish(unit.widths_of, folder)
-        given = Given(followed["path"], followed["inputs"])
+        first = finish(unit.widths_of, folder)
+        followed = Followed(first["path"], first["inputs"])
     distil_from = teacher_of(unit.distil_from, folder, data)[0] if unit.distil_from else None
-    return run(unit, data, teacher, distil_from, about, given, folder)
-
-
-def run(
-    unit: Setting, data: Data, teacher: Network, distil_from: Network | None, about: dict[str, Any],
-    given: Given | None, folder: Path
-) -> dict[str, Any]:
-    """Run a setting now and keep the result."""
     began = time.perf_counter()
-    rng = np.random.default_rng([unit.teacher.seed, 1])
-    made = make(unit, blind(data, unit.teacher.examples), teacher, given, rng, NoProgress(), distil_from)
+    run = Run(without_test(data, owner.examples), replace(unit.recipe, keep_inputs=unit.keep_inputs),
+              np.random.default_rng([unit.teacher.seed, 1]))
+    made = make(unit, run, teacher, followed, distil_from)
     size = cost.of(made.student)
     result = {**errors(made.student, data), "widths": made.student.widths, "macs": size.macs,
               "parameters": size.parameters, "path": made.path,

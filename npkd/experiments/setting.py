@@ -29,8 +29,11 @@ OLD_NAMES: Mapping[str, str] = {
     "distil_from": "tutor", "learning_rate": "rate", "weight_decay": "decay", "batch_size": "batch",
     "label_weight": "labels", "student_learning_rate": "student_rate", "student_weight_decay": "student_decay",
     "noise_std": "noise", "mixup_alpha": "mix", "max_shift": "jitter", "adversarial_eps": "adversary",
-    "balance_exponent": "spare"}
+    "balance_exponent": "spare", "epochs": "final_epochs"}
 """Names of fields as they were when the first runs were stored: hashes and files go on using them."""
+
+NEW_FIELDS = ("keep_inputs", "distil_from", "validation", "sample")
+"""Fields of a recipe that came with version 0.2; with their defaults they are not in the hash."""
 
 
 @dataclass(frozen=True)
@@ -76,26 +79,30 @@ class Setting:
     distil_from: TeacherSetting | None = None
 
     def __post_init__(self) -> None:
-        one, other = self.teacher, self.distil_from
-        if other is not None and (one.data, one.examples, one.seed) != (other.data, other.examples, other.seed):
-            raise InputError(f"setting: distil_from learns {other.data} with seed {other.seed}, the teacher {one.data} "
-                             f"with seed {one.seed}; "
+        teacher, source = self.teacher, self.distil_from
+        if source is not None and (teacher.data, teacher.examples, teacher.seed) != (source.data, source.examples,
+                                                                                     source.seed):
+            raise InputError(f"setting: distil_from learns {source.data} with seed {source.seed}, the teacher "
+                             f"{teacher.data} with seed {teacher.seed}; "
                              "data, examples and seed must agree, or one of them knows the other's validation part")
 
     @property
     def epochs(self) -> int:
         """Passes over the data in all: rounds and the last distillation."""
-        return (self.recipe.rounds - 1) * self.recipe.round_epochs + self.recipe.final_epochs
+        return (self.recipe.rounds - 1) * self.recipe.round_epochs + self.recipe.epochs
 
 
 Unit = TeacherSetting | Setting
 
 
 def named(unit: Unit | Recipe) -> dict[str, Any]:
-    """All fields of a setting, those of what it holds too, without those that are as LATER says."""
-    found = {OLD_NAMES.get(field.name, field.name): getattr(unit, field.name) for field in fields(unit)}
+    """All fields of a setting by their names in hashes and files, those of what it holds too, without those that are as
+    LATER says, and those of a recipe that no run had when the first ones were stored and that are as they were then."""
+    values = {OLD_NAMES.get(field.name, field.name): getattr(unit, field.name) for field in fields(unit)
+              if not (isinstance(unit, Recipe) and field.name in NEW_FIELDS
+                      and getattr(unit, field.name) == field.default)}
     return {name: named(value) if isinstance(value, Setting | TeacherSetting | Recipe) else value
-            for name, value in found.items() if name not in LATER or value != LATER[name]}
+            for name, value in values.items() if name not in LATER or value != LATER[name]}
 
 
 def key(unit: Unit) -> str:
@@ -122,14 +129,14 @@ def read(unit: Unit, folder: Path) -> dict[str, Any] | None:
     something else."""
     path = path_of(unit, folder)
     try:
-        found = json.loads(path.read_bytes())
+        stored = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
     except OSError as error:
         raise InputError(f"runs: {path}: {reason(error)}; it must be a file that can be read") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"runs: {path} is no JSON ({error}); remove it, and the run is done again") from error
-    same = isinstance(found, dict) and found.get("setting") == json.loads(json.dumps(named(unit)))
-    if not same or not isinstance(found.get("result"), dict):
+    same = isinstance(stored, dict) and stored.get("setting") == json.loads(json.dumps(named(unit)))
+    if not same or not isinstance(stored.get("result"), dict):
         raise InputError(f"runs: {path} is not the run of its name; remove it, and the run is done again")
-    return dict(found["result"])
+    return dict(stored["result"])

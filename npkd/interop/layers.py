@@ -25,7 +25,7 @@ AGREEMENT = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class Layers:
-    """A network of another library: its dense layers, and the function that it is, to prove that they were taken over
+    """A network of another library: its dense layers, and the function that it is, to prove that they were copied
     rightly.
 
     layers      (w, b) for each dense layer in order, w (O, I), b (O,) or None: arrays, or whatever NumPy can read as
@@ -44,7 +44,7 @@ Teacher = Network | Model | Layers | Sequence[tuple[Any, Any]]
 """What can be compressed: npkd's own network, with its scaling or without, or the dense layers of any other."""
 
 
-def taken(teacher: Teacher) -> Model:
+def model_of(teacher: Teacher) -> Model:
     """The teacher as a network, with its scaling if it has one. Raises InputError for what is no classifier with layers
     of weights."""
     if isinstance(teacher, Model):
@@ -68,13 +68,13 @@ def taken(teacher: Teacher) -> Model:
     if not any(layer.row.weights for layer in layers):
         raise InputError("compress: the teacher has no dense layer; its neurons are what is removed")
     network = Network(layers)
-    if outputs(network) < 2:
+    if class_count(network) < 2:
         raise InputError("compress: the teacher has a single output; it must tell at least two classes apart, one "
                          "logit for each")
     return Model(network, model.scaling, model.about)
 
 
-def outputs(network: Network) -> int:
+def class_count(network: Network) -> int:
     """How many logits the last layer of weights makes, with what a maxout behind it leaves of them."""
     last = network.weight_layers[-1]
     return int(network.widths[-1] // math.prod(layer.options["pieces"] for layer in network.layers[last:]
@@ -87,7 +87,7 @@ def from_layers(layers: Sequence[tuple[Any, Any]], activation: str) -> Network:
     Raises InputError where shapes do not follow one another.
     """
     one_of("compress", "activation", activation, ACTIVATIONS)
-    made: list[Layer] = []
+    chain: list[Layer] = []
     need = ("each layer must be a pair (w, b), w (O, I) with the outputs of the layer before as I, b (O,); "
             "a w that is stored as (I, O) is given as w.T")
     for k, pair in enumerate(layers):
@@ -95,7 +95,7 @@ def from_layers(layers: Sequence[tuple[Any, Any]], activation: str) -> Network:
             raise InputError(f"compress: layer {k} of the teacher is {type(pair).__name__}, not a pair; {need}")
         w = plain(pair[0])
         b = np.zeros(w.shape[:1]) if pair[1] is None else plain(pair[1])
-        before = made[-1].params[0].shape[0] if made else None
+        before = chain[-1].params[0].shape[0] if chain else None
         if w.ndim != 2 or not w.size or b.shape != w.shape[:1] or (before is not None and w.shape[1] != before):
             follows = "" if before is None else f" behind {before} outputs"
             raise InputError(f"compress: layer {k} of the teacher has w {w.shape} and b {b.shape}{follows}; {need}")
@@ -104,31 +104,31 @@ def from_layers(layers: Sequence[tuple[Any, Any]], activation: str) -> Network:
                              f"numbers")
         with np.errstate(over="ignore"):
             params = np.ascontiguousarray(w, np.float32), np.ascontiguousarray(b, np.float32)
-        made += [Layer(activation)] * bool(made) + [Layer("dense", params)]
-    if not made:
+        chain += [Layer(activation)] * bool(chain) + [Layer("dense", params)]
+    if not chain:
         raise InputError(f"compress: the teacher has no layers; {need}")
-    return Network(made)
+    return Network(chain)
 
 
-def agreeing(answers: Callable[[Array], Any], network: Network, x: Array) -> None:
+def require_agreement(answers: Callable[[Array], Any], network: Network, x: Array) -> None:
     """Raise InputError unless a function gives, on x (n, ...), the logits, softmax or log-softmax that the network
     gives on the rows."""
     z = predict(network, x.reshape(len(x), -1)).astype(np.float64)
-    got = plain(answers(x))
-    if got.shape != z.shape or not np.issubdtype(got.dtype, np.floating) or not np.isfinite(got).all():
-        raise InputError(f"compress: the function answers {len(x)} examples with {got.dtype} of shape {got.shape}; "
+    given = plain(answers(x))
+    if given.shape != z.shape or not np.issubdtype(given.dtype, np.floating) or not np.isfinite(given).all():
+        raise InputError(f"compress: the function answers {len(x)} examples with {given.dtype} of shape {given.shape}; "
                          f"it must give finite logits {z.shape}")
     largest = max(float(np.abs(z).max()), np.finfo(np.float32).tiny)
     # a log-softmax is logits minus a number an example
-    centred = [a - a.mean(axis=1, keepdims=True) for a in (got.astype(np.float64), z)]
+    centred = [a - a.mean(axis=1, keepdims=True) for a in (given.astype(np.float64), z)]
     soft = np.exp(z - z.max(axis=1, keepdims=True))
     soft /= soft.sum(axis=1, keepdims=True)
-    off = np.minimum(np.abs(centred[0] - centred[1]).max() / largest, np.abs(got - soft).max())
+    off = np.minimum(np.abs(centred[0] - centred[1]).max() / largest, np.abs(given - soft).max())
     if off > AGREEMENT:
         n = int(np.abs(centred[0] - centred[1]).max(axis=1).argmax())
         raise InputError(
             f"compress: the function and the layers given with it do not compute the same: on example {n} it says "
-            f"{shown(got[n])}, they say "
+            f"{shown(given[n])}, they say "
             f"{shown(z[n])}; look at the order of the layers, w as (O, I), the activation between them, and the "
             f"scaling of x")
 

@@ -9,7 +9,7 @@ from html import escape
 from typing import Any
 
 from npkd.pipeline.recipe import OF_STUDENT, OF_TRAINED
-from npkd.pipeline.stages import largest
+from npkd.pipeline.result import largest
 
 CAPTIONS: Mapping[str, tuple[str, str]] = {
     "training": ("Training",
@@ -166,7 +166,8 @@ def certificate(layer: Mapping[str, Any]) -> list[str]:
 
 def untrained(summary: Mapping[str, Any]) -> bool:
     """Of a compression: was the student left as its layers were refitted?"""
-    return "target" in summary and summary["recipe"].get("final_epochs") == 0
+    recipe = summary["recipe"]
+    return "target" in summary and recipe.get("epochs", recipe.get("final_epochs")) == 0     # the latter: version 0.1
 
 
 def compression(summary: Mapping[str, Any]) -> list[str]:

@@ -142,7 +142,7 @@ class Problem:
         bound = float((lam * self.cost / np.maximum(size, 1e-300)).min(initial=np.inf))
         s = float(np.clip(r_y / r2, -bound, bound))                                                     # (W4)
         gap = max(0.5 * r2 + penalty - (s * r_y - 0.5 * s * s * r2), 0.0)                               # (W2), (W4)
-        radius = math.sqrt(2 * (gap + 1e-14 * self.t))                                         # the gap, and its rounding
+        radius = math.sqrt(2 * (gap + 1e-14 * self.t))                                       # the gap, and its rounding
         proved = abs(s) * size + radius < lam * self.cost                                      # (W6), A_jj = 1
         return gap / (0.5 * self.t) if self.t > 0 else 0.0, proved
 
@@ -237,7 +237,7 @@ class Problem:
             positive("group lasso", "lambda", lam)
             if len(before) == 2 and before[1][0] != before[0][0]:
                 (old, u_old), (new, u) = before
-                v = group_threshold(u + (lam - new) / (new - old) * (u - u_old), lam * self.cost)                   # (W23)
+                v = group_threshold(u + (lam - new) / (new - old) * (u - u_old), lam * self.cost)                # (W23)
             point, _, steps = self.descend(lam, v, tolerance)
             v = point.v
             before = [*before[-1:], (lam, v + point.gradient)]

@@ -92,7 +92,7 @@ class Point:
         if factor is not None:
             scaled = factor[:, on] * omega[on]
             root = triangular(np.eye(len(factor)) + product(scaled, factor[:, on].T), factor)
-            v[on] = omega[on, None] * (C[on] - product(root[:, on].T, product(root[:, on] * omega[on], C[on])))    # (W9)
+            v[on] = omega[on, None] * (C[on] - product(root[:, on].T, product(root[:, on] * omega[on], C[on])))   # (W9)
         elif len(on):
             inverse = inverse_of(A[np.ix_(on, on)] + np.diag(1 / omega[on]))
             v[on] = product(inverse, C[on])                                                                   # (W9)
@@ -144,7 +144,7 @@ def newton(point: Point, A: Array, kappa: Array, damping: float, neurons: int | 
     rows = np.flatnonzero((point.omega > 0) | (point.sizes > (kappa if neurons is None else 0.5 * kappa)))
     size, bound = np.maximum(point.sizes[rows], 1e-3 * kappa[rows]), kappa[rows]
     s = np.sqrt(2 * size ** 2 / (bound * (size + bound)))                                                     # (W13)
-    p = 0.5 * s[:, None] * np.stack([point.sizes[rows] ** 2, bound ** 2], axis=1)        # s∘p = p₀ − τ p₁, τ a factor of κ²
+    p = 0.5 * s[:, None] * np.stack([point.sizes[rows] ** 2, bound ** 2], axis=1)    # s∘p = p₀ − τ p₁, τ a factor of κ²
     y, on, tau = bounded(point.hessian(A, rows), p, -point.omega[rows] / s, max(damping, DAMPING), neurons)
     omega = np.zeros_like(point.omega)
     omega[rows[on]] = (point.omega[rows] + s * y)[on]
@@ -181,7 +181,8 @@ def bounded(H: Array, p: Array, low: Array, damping: float, neurons: int | None 
 
 
 def threshold(a: Array, b: Array, count: int) -> float:
-    """The τ in (1/16, 16), nearest to 1, for which ``count`` of a_j + b_j τ are positive, or as nearly so many as can be."""
+    """The τ in (1/16, 16), nearest to 1, for which ``count`` of a_j + b_j τ are positive, or as nearly so many as can
+    be."""
     if (a + b > 0).sum() == count:
         return 1.0
     turn = np.where(b != 0, -a / np.where(b != 0, b, 1), 0.0)

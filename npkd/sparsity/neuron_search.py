@@ -29,8 +29,8 @@ def keep(
 
     Where no λ keeps just as many, since some can only enter together, the next larger solution loses those with the
     smallest penalties and is solved anew without them. Where no certified solution has so many, neurons of ``start``
-    (or of the least squares) join it, with weights small enough for a certificate. If neither is possible, ``reason`` says so, and what the gap
-    is. Raises InputError where not even one neuron may stay.
+    (or of the least squares) join it, with weights small enough for a certificate. If neither is possible, ``reason``
+    says so, and what the gap is. Raises InputError where not even one neuron may stay.
     """
     if neurons < 1:
         raise InputError(f"group lasso: {neurons} neurons may stay; a layer needs at least one")

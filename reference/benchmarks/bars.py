@@ -244,14 +244,14 @@ def labelfree(bars: ProgressBars) -> list[dict[str, Any]]:
 
     import npkd
     from npkd.data.datasets import load as load_data
-    from npkd.pipeline.progress import NoProgress
-    from npkd.pipeline.recipe import for_examples
-    from npkd.pipeline.stages import State, error_rate, largest, train_teacher
+    from npkd.pipeline.recipe import Recipe, complete
+    from npkd.pipeline.result import largest
+    from npkd.pipeline.stages import Run, error_rate, train_teacher
 
     found: list[dict[str, Any]] = []
     for seed in range(3):
         data, rng = load_data("digits", seed=seed), np.random.default_rng(seed)
-        teacher = train_teacher(data, for_examples(len(data.x_train)), rng, NoProgress(), State())
+        teacher = train_teacher(Run(data, complete(Recipe(), len(data.x_train)), rng))
         out = npkd.compress(teacher, data.x_train, seed=seed)
         shuffled = npkd.compress(teacher, data.x_train, labels=rng.permutation(data.y_train), seed=seed)
         said = [network.predict(data.x_test).argmax(axis=1) for network in (teacher, out.student)]

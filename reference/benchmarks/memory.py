@@ -63,7 +63,8 @@ def step(folder: str, file: str, whole: bool) -> None:
 
 def compressed(folder: str, file: str) -> None:
     """The whole of npkd.compress; prints as ``step``."""
-    out = npkd.compress(perceptron(WIDTHS, np.random.default_rng(1)), folder, "macs=20%", epochs=1, sample=5_000)
+    out = npkd.compress(perceptron(WIDTHS, np.random.default_rng(1)), folder, "macs=20%",
+                        recipe=npkd.Recipe(epochs=1, sample=5_000))
     out.save(file)
     print(json.dumps({"peak": peak(), "examples": open_shards(folder).examples, "agreement": out.agreement}))
 

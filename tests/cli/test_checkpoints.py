@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import npkd
-from npkd.cli import checkpoints, run
+from npkd.cli import checkpoints, prepare, run
 from npkd.cli.main import main
 from npkd.cli.settings import Settings
 from npkd.core.files import read_npz, write_npz
@@ -21,8 +21,8 @@ from npkd.core.validation import InputError
 from npkd.nn.model import Model
 from npkd.nn.model import save as save_model
 from npkd.nn.network import perceptron
-from npkd.pipeline import recipe
 from npkd.pipeline.progress import NoProgress
+from npkd.pipeline.recipe import complete
 from npkd.report import figures
 from tests.tiny import Stop, stored, words
 
@@ -90,8 +90,7 @@ def test_a_run_that_is_broken_off_again_and_again(tmp_path, whole):
                                      {"max_shift": 1, "noise_std": 0.0}, {"adversarial_eps": 0.1}], ids=str)
 def test_with_other_recipes(tmp_path, monkeypatch, changed):
     """Clipping keeps the velocity elsewhere; what is shown several epochs long cannot be taken up in the middle."""
-    real = recipe.for_examples
-    monkeypatch.setattr(recipe, "for_examples", lambda *given: replace(real(*given), **changed))
+    monkeypatch.setattr(prepare, "complete", lambda *a, **b: replace(complete(*a, **b), **changed))
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     run.run(settings(tmp_path / "one"), NoProgress())

@@ -28,8 +28,8 @@ from npkd.nn.model import load as load_model
 from npkd.nn.model import save as save_model
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
 from npkd.nn.scaling import Scaling
-from npkd.pipeline import recipe, stages
-from npkd.pipeline.recipe import Recipe
+from npkd.pipeline import stages
+from npkd.pipeline.recipe import Recipe, complete
 from npkd.report import figures
 from npkd.sparsity.group_lasso import Problem
 from npkd.sparsity.penalties import L1, NeuronGroups
@@ -301,8 +301,8 @@ def test_there_are_enough_wrong_inputs():
 @pytest.mark.parametrize("wrong", [
     lambda: L1(-1.0), lambda: NeuronGroups(lam=-0.5), lambda: NeuronGroups(lam=float("nan")),
     lambda: Recipe(learning_rate=-1.0), lambda: Recipe(adversarial_eps=-1.0),
-    lambda: Recipe(rounds=0), lambda: Recipe(hidden=()), lambda: recipe.for_examples(100, -1),
-    lambda: Recipe(final_epochs=-1), lambda: Recipe(round_epochs=-1), lambda: Recipe(final_epochs=0),
+    lambda: Recipe(rounds=0), lambda: Recipe(hidden=()), lambda: Recipe(epochs=0, round_epochs=1),
+    lambda: Recipe(epochs=-1), lambda: Recipe(round_epochs=-1), lambda: Recipe(clip=0.0), lambda: Recipe(rounds=2.0),
     lambda: Problem(Statistics.of(np.ones((3, 2)), np.ones((3, 1)))).solve(-1.0), lambda: split(np.arange(4), 0.9, RNG),
     lambda: from_arrays("d", list(arrays().values()), seed=-1), lambda: Settings(seed=-2),
 ])
@@ -386,16 +386,14 @@ def test_a_full_disk_leaves_an_earlier_run_whole(tmp_path, capsys, monkeypatch):
 
 @pytest.mark.parametrize("command", ["compress", "train"])
 def test_a_run_that_diverges(tmp_path, capsys, monkeypatch, command):
-    real = recipe.for_examples
-    monkeypatch.setattr(recipe, "for_examples", lambda *given: replace(real(*given), learning_rate=1e30))
+    monkeypatch.setattr(prepare, "complete", lambda *a, **b: replace(complete(*a, **b), learning_rate=1e30))
     assert quick(tmp_path, "--epochs", "5", command=command) == 2
     one_sentence(capsys, "diverged in epoch 1", "layer", "lower the learning rate")
     assert tree(tmp_path / "out") == {}
 
 
 def test_a_distillation_that_diverges_leaves_the_teacher(tmp_path, capsys, monkeypatch):
-    real = recipe.for_examples
-    monkeypatch.setattr(recipe, "for_examples", lambda *given: replace(real(*given), student_learning_rate=1e39))
+    monkeypatch.setattr(prepare, "complete", lambda *a, **b: replace(complete(*a, **b), student_learning_rate=1e39))
     assert main(with_teacher(tmp_path, teacher(tmp_path), "--target", "macs=40%", "--epochs", "3", "--quiet")) == 2
     one_sentence(capsys, "diverged")
     assert load_model(tmp_path / "out" / "teacher.npz").network.widths == [16, 8, 3]

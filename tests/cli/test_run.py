@@ -8,22 +8,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import npkd
 from npkd import __version__
 from npkd.cli import prepare as preparation
 from npkd.cli import run, summary
 from npkd.cli.main import main
-from npkd.cli.prepare import prepare, rescaled
+from npkd.cli.prepare import prepare
 from npkd.cli.settings import Settings
 from npkd.core.files import read_npz
 from npkd.core.validation import InputError
 from npkd.data import datasets
 from npkd.data.datasets import from_arrays
+from npkd.interop.adapt import rescaled
 from npkd.nn.fast.workspace import predict
 from npkd.nn.model import Model
 from npkd.nn.model import load as load_model
 from npkd.nn.model import save as save_model
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
 from npkd.nn.scaling import Scaling
+from npkd.pipeline import result as results
 from npkd.pipeline import stages
 from npkd.report import figures
 from tests.tiny import Stop, arrays, quick, stored, tree
@@ -109,7 +112,7 @@ def test_the_summary_holds_what_is_promised(done):
     assert 0 <= found["removal_difference"] <= 1e-5
     assert 0 <= found["removal_difference_float64"] <= 1e-12
     assert found["recipe"]["hidden"] == [8, 6]
-    assert found["recipe"]["final_epochs"] == 20
+    assert found["recipe"]["epochs"] == 20
     removed = [sum(row.values()) for row in found["removals"]]
     assert removed == [a - b for a, b in zip([16, 8, 6], found["student"]["widths"][:-1], strict=True)]
     assert len(found["rounds"]) == found["recipe"]["rounds"]
@@ -122,14 +125,14 @@ def test_the_summary_holds_what_is_promised(done):
     assert "noise" in found["augmentation"]["student"]
 
 
-def test_the_summary_takes_the_largest_of_all_rounds(done):
+def test_the_summary_takes_the_largest_of_all_rounds(done, monkeypatch):
     plans = prepare(settings(done, seed=1), stages.NoProgress())
-    state = stages.State()
-    teacher = stages.train_teacher(plans.data, plans.recipe, np.random.default_rng(0), stages.NoProgress(), state)
-    stages.compress(plans.data, plans.target, plans.recipe, np.random.default_rng(0), teacher=teacher, state=state)
-    first, *others = state.rounds
-    state.rounds = [replace(first, difference=0.25, difference64=0.125), *others]
-    found = summary.of_compression(plans, plans.target, state)
+    teacher = stages.train_teacher(stages.Run(plans.data, plans.recipe, np.random.default_rng(0)))
+    distil = stages.distil
+    changes = iter([{"difference": 0.25, "difference64": 0.125}])
+    monkeypatch.setattr(stages, "distil", lambda *a, **b: replace(distil(*a, **b), **next(changes, {})))
+    result = npkd.compress(Model(teacher, plans.data.scaling), plans.data, plans.settings.target, recipe=plans.recipe)
+    found = summary.of_compression(plans, result, Model(result.student, result.scaling))
     assert found["removal_difference"] == 0.25
     assert found["removal_difference_float64"] == 0.125
 
@@ -139,8 +142,8 @@ def test_the_history_has_a_line_for_each_epoch_and_each_round(done):
     recipe = read(done / "out")["recipe"]
     epochs = [line for line in lines if "loss" in line]
     assert sum(line["stage"] == "teacher" for line in epochs) == recipe["teacher_epochs"]
-    assert sum(line["stage"] == "final distillation" for line in epochs) == recipe["final_epochs"]
-    assert len(epochs) == recipe["teacher_epochs"] + recipe["final_epochs"] + (recipe["rounds"]
+    assert sum(line["stage"] == "final distillation" for line in epochs) == recipe["epochs"]
+    assert len(epochs) == recipe["teacher_epochs"] + recipe["epochs"] + (recipe["rounds"]
                                                                                - 1) * recipe["round_epochs"]
     rounds = [line for line in lines if "loss" not in line]
     assert [line["widths"] for line in rounds] == [r["widths"] for r in read(done / "out")["rounds"]]
@@ -197,9 +200,9 @@ def test_the_test_part_is_looked_at_once_and_last(tmp_path, monkeypatch):
         def step(self, note, record=None):
             pass
 
-    used, predict = [], summary.predict
+    used, predict = [], results.predict
     plans = prepare(settings(tmp_path), stages.NoProgress())
-    monkeypatch.setattr(summary, "predict", lambda network,
+    monkeypatch.setattr(results, "predict", lambda network,
                         x: (used.append(np.array_equal(x, plans.data.x_test)), predict(network, x))[1])
     monkeypatch.setattr(stages, "predict",
                         lambda network, x,

@@ -13,22 +13,24 @@ from npkd.compression import channel_selection, net_trim, obs, proportions, scor
 from npkd.compression.reconstruct import by_rule, statistics
 from npkd.core.validation import InputError
 from npkd.data.datasets import from_arrays
-from npkd.experiments.methods import METHODS, NAMES, Given, make
+from npkd.distillation.objective import Distillation
+from npkd.experiments.methods import METHODS, NAMES, Followed, make
 from npkd.experiments.setting import Setting, TeacherSetting
 from npkd.nn import cost
 from npkd.nn.architectures import conv_layer, lenet5
 from npkd.nn.fast.workspace import predict
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
-from npkd.pipeline.progress import NoProgress
+from npkd.nn.optimisers import SGD
+from npkd.nn.training import TrainingSettings
 from npkd.pipeline.recipe import Recipe
-from npkd.pipeline.stages import transfer_set
+from npkd.pipeline.stages import Run, transfer_set
 from npkd.sparsity.elimination import Reader, eliminate
 from npkd.sparsity.group_lasso import Problem
 from npkd.sparsity.least_squares import refit
 from npkd.sparsity.refitting import RIDGE
 from npkd.sparsity.statistics import Statistics
 from reference.definitions.compression import baselines as defined
-from tests.tiny import arrays
+from tests.tiny import arrays, fixed
 
 RNG = np.random.default_rng
 
@@ -293,12 +295,12 @@ def test_what_a_method_draws_does_not_reorder_the_examples(monkeypatch):
     taught, states = TeacherSetting("x", None, "plain", Recipe(), 0), {}
     parts, teacher = arrays(), perceptron([16, 8, 6, 3], RNG(0))
     data = from_arrays("tiny", [parts[key] for key in ("x_train", "y_train", "x_test", "y_test")], seed=0)
-    recipe = Recipe(hidden=(8, 6), rounds=2, round_epochs=1, final_epochs=1)
+    recipe = fixed(hidden=(8, 6), rounds=2, round_epochs=1, epochs=1)
     for name in ("random", "outgoing weights"):
         rng = RNG(1)
-        monkeypatch.setattr("npkd.pipeline.stages.imitate", lambda student, *given, rng=rng, name=name: (
-            states.setdefault(name, []).append(rng.bit_generator.state), student)[1])
-        make(Setting(taught, name, 90, recipe), data, teacher, None, rng, NoProgress())
+        monkeypatch.setattr("npkd.pipeline.stages.distil_end_to_end", lambda run, student, *given, name=name: (
+            states.setdefault(name, []).append(run.rng.bit_generator.state), student)[1])
+        make(Setting(taught, name, 90, recipe), Run(data, recipe, rng), teacher, None)
     assert states["random"] == states["outgoing weights"]
 
 
@@ -427,14 +429,18 @@ def test_gates_change_nothing_at_one_and_are_multiplied_in():
 
 def test_a_strong_penalty_shuts_gates(monkeypatch):
     data, teacher, recipe = tiny_run()
-    transfer = transfer_set(teacher, data, recipe)
-    monkeypatch.setattr(slimming, "STRENGTH", 0.5)
-    _, strong = slimming.slim(teacher, transfer, data, recipe, 6, RNG(0), keep_inputs=False)
-    monkeypatch.setattr(slimming, "STRENGTH", 1e-9)
-    _, weak = slimming.slim(teacher, transfer, data, recipe, 6, RNG(0), keep_inputs=False)
+
+    def scores_after(strength, epochs, keep_inputs=False):
+        monkeypatch.setattr(slimming, "STRENGTH", strength)
+        return slimming.slim(
+            teacher, {"x": data.x_train, "y": data.y_train}, Distillation(temperature=4.0), optimiser=SGD(0.02),
+            settings=TrainingSettings(epochs, 16, clip=10.0, augmentation=transfer_set(teacher, data, recipe)),
+            rng=RNG(0), keep_inputs=keep_inputs)[1]
+
+    strong, weak = scores_after(0.5, 6), scores_after(1e-9, 6)
     assert sum(int((s == 0).sum()) for s in strong) > 3                # exactly: it is a proximal step
     assert not any((s == 0).any() for s in weak)
-    assert (slimming.slim(teacher, transfer, data, recipe, 1, RNG(0), keep_inputs=True)[1][0] == 1).all()
+    assert (scores_after(1e-9, 1, keep_inputs=True)[0] == 1).all()
 
 
 # ---- all of them
@@ -446,9 +452,14 @@ def tiny_run():
     parts = arrays()
     data = from_arrays("tiny", [parts[key] for key in ("x_train", "y_train", "x_test", "y_test")], seed=0)
     teacher = perceptron([16, 8, 6, 3], RNG(0))
-    recipe = Recipe(hidden=(8, 6), teacher_epochs=1, rounds=3, round_epochs=1, final_epochs=2, batch_size=16,
+    recipe = fixed(hidden=(8, 6), teacher_epochs=1, rounds=3, round_epochs=1, epochs=2, batch_size=16,
                     student_learning_rate=0.02, mixup_alpha=1.0)
     return data, teacher, recipe
+
+
+def made(setting, data, teacher, followed, rng):
+    """The student of a setting, with its own recipe."""
+    return make(setting, Run(data, replace(setting.recipe, keep_inputs=setting.keep_inputs), rng), teacher, followed)
 
 
 def setting(method, recipe, **changed):
@@ -461,8 +472,8 @@ def test_every_method_stays_within_the_budget_and_needs_no_test_part(method, kee
     data, teacher, recipe = tiny_run()
     blind = replace(data, x_test=data.x_test[:0], y_test=data.y_test[:0])
     spoiled = replace(data, x_test=np.full_like(data.x_test, np.nan), y_test=data.y_test * 0)
-    one = make(setting(method, recipe, keep_inputs=keep_inputs), blind, teacher, None, RNG(7), NoProgress())
-    two = make(setting(method, recipe, keep_inputs=keep_inputs), spoiled, teacher, None, RNG(7), NoProgress())
+    one = made(setting(method, recipe, keep_inputs=keep_inputs), blind, teacher, None, RNG(7))
+    two = made(setting(method, recipe, keep_inputs=keep_inputs), spoiled, teacher, None, RNG(7))
     assert macs(one.student.widths[:-1]) <= 90
     assert one.path[-1] == one.student.widths
     assert len(one.path) == (1 if method.startswith(("sl", "sc")) else 3)
@@ -475,28 +486,27 @@ def test_every_method_stays_within_the_budget_and_needs_no_test_part(method, kee
 def test_every_method_takes_widths_that_are_given(method):
     data, teacher, recipe = tiny_run()
     first = setting("ours", recipe)
-    given = Given([[12, 7, 5, 3], [9, 6, 4, 3], [6, 5, 4, 3]], [1, 2, 3, 5, 8, 13])
-    made = make(setting(method, recipe, widths_of=first), data, teacher, given, RNG(0), NoProgress())
-    assert made.student.widths == [6, 5, 4, 3]
-    for one, wanted in zip(made.path, given.path if method in METHODS else given.path[-1:], strict=True):
+    given = Followed([[12, 7, 5, 3], [9, 6, 4, 3], [6, 5, 4, 3]], [1, 2, 3, 5, 8, 13])
+    out = made(setting(method, recipe, widths_of=first), data, teacher, given, RNG(0))
+    assert out.student.widths == [6, 5, 4, 3]
+    for one, wanted in zip(out.path, given.path if method in METHODS else given.path[-1:], strict=True):
         assert one == wanted or method == "lasso"
         assert all(a <= b for a, b in zip(one, wanted, strict=True))  # fewer where the LASSO finds one without any use
     if method.startswith("scratch"):
-        assert made.student.layers[0].options["kept"] == given.inputs
-    short = make(setting(method, replace(recipe, rounds=1), widths_of=first), data, teacher, given, RNG(0),
-                 NoProgress())
+        assert out.student.layers[0].options["kept"] == given.inputs
+    short = made(setting(method, replace(recipe, rounds=1), widths_of=first), data, teacher, given, RNG(0))
     assert short.path == [[6, 5, 4, 3]]
 
 
 def test_wrong_settings_are_refused():
     data, teacher, recipe = tiny_run()
-    given = Given([[12, 7, 5, 3], [6, 5, 4, 3]], [0, 1, 2, 3, 4, 5])
+    given = Followed([[12, 7, 5, 3], [6, 5, 4, 3]], [0, 1, 2, 3, 4, 5])
     with pytest.raises(InputError, match="method is 'hope'"):
-        make(setting("hope", recipe), data, teacher, None, RNG(0), NoProgress())
+        made(setting("hope", recipe), data, teacher, None, RNG(0))
     with pytest.raises(InputError, match="finds its own"):
-        make(setting("ours", recipe), data, teacher, given, RNG(0), NoProgress())
+        made(setting("ours", recipe), data, teacher, given, RNG(0))
     with pytest.raises(InputError, match="must agree, or be 1"):
-        make(setting("obs", recipe), data, teacher, given, RNG(0), NoProgress())
+        made(setting("obs", recipe), data, teacher, given, RNG(0))
 
 
 def test_a_layer_by_layer_choice_sees_what_the_student_feeds_it():
@@ -630,7 +640,7 @@ def tiny_convolutions():
     parts = arrays(shape=(16, 16))
     data = from_arrays("tiny", [parts[key] for key in ("x_train", "y_train", "x_test", "y_test")], seed=0)
     teacher = lenet5(RNG(0), channels=(4, 6), hidden=8, shape=(16, 16, 1), classes=3)
-    recipe = Recipe(network="lenet5", teacher_epochs=1, rounds=3, round_epochs=1, final_epochs=1, batch_size=16,
+    recipe = fixed(network="lenet5", teacher_epochs=1, rounds=3, round_epochs=1, epochs=1, batch_size=16,
                     student_learning_rate=0.01, max_shift=1, statistics=50)
     return data, teacher, recipe
 
@@ -646,22 +656,22 @@ def test_every_method_makes_a_small_convolutional_network(method, kind):
     data, teacher, recipe = tiny_convolutions()
     blind = replace(data, x_test=data.x_test[:0], y_test=data.y_test[:0])
     budget = {"macs": 9_000, "parameters": 300}[kind]
-    made = make(replace(setting(method, recipe, kind=kind), macs=budget), blind, teacher, None, RNG(3), NoProgress())
-    size = cost.of(made.student)
+    out = made(replace(setting(method, recipe, kind=kind), macs=budget), blind, teacher, None, RNG(3))
+    size = cost.of(out.student)
     assert {"macs": size.macs, "parameters": size.parameters}[kind] <= budget < {"macs": 24_000,
                                                                                  "parameters": 700}[kind]
-    assert made.student.widths[0] == 1
-    assert made.path[-1] == made.student.widths
-    assert all(a >= b for before, after in itertools.pairwise([teacher.widths, *made.path]) for a,
+    assert out.student.widths[0] == 1
+    assert out.path[-1] == out.student.widths
+    assert all(a >= b for before, after in itertools.pairwise([teacher.widths, *out.path]) for a,
                b in zip(before, after, strict=True))
-    assert np.isfinite(predict(made.student, data.x_validation)).all()
+    assert np.isfinite(predict(out.student, data.x_validation)).all()
 
 
 def test_statistics_come_from_as_many_examples_as_the_recipe_says(monkeypatch):
     data, teacher, recipe = tiny_convolutions()
     seen, moments = [], scores.moments
     monkeypatch.setattr(scores, "moments", lambda network, x: seen.append(len(x)) or moments(network, x))
-    make(replace(setting("activation", recipe), macs=9_000), data, teacher, None, RNG(3), NoProgress())
+    made(replace(setting("activation", recipe), macs=9_000), data, teacher, None, RNG(3))
     assert set(seen) == {50}
 
 
@@ -669,16 +679,16 @@ def test_statistics_come_from_as_many_examples_as_the_recipe_says(monkeypatch):
 def test_methods_for_dense_layers_refuse_convolutions(method):
     data, teacher, recipe = tiny_convolutions()
     with pytest.raises(InputError, match=r"the network has convolutions; obs, lasso, thinet and net-trim"):
-        make(replace(setting(method, recipe), macs=9_000), data, teacher, None, RNG(3), NoProgress())
+        made(replace(setting(method, recipe), macs=9_000), data, teacher, None, RNG(3))
 
 
 def test_small_networks_from_scratch_follow_widths():
     data, teacher, recipe = tiny_convolutions()
     first = setting("ours", recipe)
-    given = Given([[1, 3, 5, 7, 3], [1, 3, 4, 6, 3], [1, 2, 4, 5, 3]], [0])
+    given = Followed([[1, 3, 5, 7, 3], [1, 3, 4, 6, 3], [1, 2, 4, 5, 3]], [0])
     for method in ("scratch", "random"):
-        made = make(setting(method, recipe, widths_of=first), data, teacher, given, RNG(0), NoProgress())
-        assert made.student.widths == [1, 2, 4, 5, 3]
+        out = made(setting(method, recipe, widths_of=first), data, teacher, given, RNG(0))
+        assert out.student.widths == [1, 2, 4, 5, 3]
 
 
 @pytest.mark.parametrize("method", ["random", "taylor", "slimming", "slimming in proportion", "scratch"])
@@ -686,8 +696,8 @@ def test_all_colours_of_pictures_stay(method):
     parts = arrays(shape=(16, 16, 3))
     data = from_arrays("tiny", [parts[key] for key in ("x_train", "y_train", "x_test", "y_test")], seed=0)
     teacher = lenet5(RNG(0), channels=(4, 6), hidden=8, shape=(16, 16, 3), classes=3)
-    recipe = Recipe(network="lenet5", teacher_epochs=1, rounds=2, round_epochs=1, final_epochs=1, batch_size=16,
+    recipe = fixed(network="lenet5", teacher_epochs=1, rounds=2, round_epochs=1, epochs=1, batch_size=16,
                     student_learning_rate=0.01)
-    made = make(replace(setting(method, recipe), macs=14_000), data, teacher, None, RNG(3), NoProgress())
-    assert made.student.widths[0] == 3
-    assert cost.of(made.student).macs <= 14_000
+    out = made(replace(setting(method, recipe), macs=14_000), data, teacher, None, RNG(3))
+    assert out.student.widths[0] == 3
+    assert cost.of(out.student).macs <= 14_000

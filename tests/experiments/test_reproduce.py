@@ -22,15 +22,26 @@ from npkd.experiments import command, lenet5, lenet300, runs, spread, tables
 from npkd.experiments.compare import paired
 from npkd.experiments.experiment import SCRATCH, Record, against, untrained
 from npkd.experiments.methods import METHODS, NAMES
-from npkd.experiments.setting import LATER, OLD_NAMES, VERSION, Setting, TeacherSetting, key, path_of, read, write
+from npkd.experiments.setting import (
+    LATER,
+    NEW_FIELDS,
+    OLD_NAMES,
+    VERSION,
+    Setting,
+    TeacherSetting,
+    key,
+    path_of,
+    read,
+    write,
+)
 from npkd.nn import architectures, cost
 from npkd.pipeline.recipe import Recipe
 from reference.benchmarks import figures
 from reference.benchmarks.pareto import CONVOLUTIONS, pareto
-from tests.tiny import arrays
+from tests.tiny import arrays, fixed
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPE = Recipe(hidden=(8, 6), teacher_epochs=1, rounds=2, round_epochs=1, final_epochs=1, batch_size=16,
+RECIPE = fixed(hidden=(8, 6), teacher_epochs=1, rounds=2, round_epochs=1, epochs=1, batch_size=16,
                 learning_rate=0.02, student_learning_rate=0.02)
 
 
@@ -64,7 +75,8 @@ def test_every_field_of_a_setting_is_in_its_hash(tmp_path):
               replace(one, distil_from=replace(teacher, kind="moved"))]
     for field in fields(Recipe):
         value = getattr(RECIPE, field.name)
-        other = {"hidden": (7,), "network": "lenet5"}.get(field.name) or value + 1
+        other = {"hidden": (7,), "network": "lenet5", "validation": 0.2, "distil_from": "x"}.get(field.name)
+        other = other or value + 1
         others += [replace(one, recipe=replace(RECIPE, **{field.name: other})),
                    replace(one, teacher=replace(teacher, recipe=replace(RECIPE, **{field.name: other})))]
     hashes = [key(s) for s in [one, *others, teacher]]
@@ -96,8 +108,9 @@ def test_runs_of_before_a_field_was_there_keep_their_names(tmp_path):
     """The hash as it was made when Recipe and Setting had none of the fields of LATER, and did what these now say."""
     def before(found):
         named = {OLD_NAMES.get(name, name): value for name, value in found.items()}
+        new = NEW_FIELDS if "hidden" in found else ()
         return {name: before(value) if isinstance(value, dict) else value for name, value in named.items()
-                if name not in ("network", "statistics", "spare", "tutor", "adversary")
+                if name not in ("network", "statistics", "spare", "tutor", "adversary", *new)
                 and (name != "kind" or "seed" in found)}
 
     recipe = replace(RECIPE, balance_exponent=1.0)
@@ -173,13 +186,13 @@ def test_the_same_setting_gives_the_same_result(tmp_path):
 def test_methods_and_teachers_are_given_no_test_part(tmp_path, monkeypatch):
     seen, make, train = [], runs.make, runs.stages.train_teacher
 
-    def watched(setting, data, *rest):
-        seen.append(data)
-        return make(setting, data, *rest)
+    def watched(setting, run, *rest):
+        seen.append(run.data)
+        return make(setting, run, *rest)
 
-    def watched_too(data, *rest):
-        seen.append(data)
-        return train(data, *rest)
+    def watched_too(run, *rest):
+        seen.append(run.data)
+        return train(run, *rest)
 
     monkeypatch.setattr(runs, "make", watched)
     monkeypatch.setattr(runs.stages, "train_teacher", watched_too)
@@ -305,7 +318,7 @@ def test_the_comparison_is_at_equal_cost():
     assert teachers <= {lenet300.teacher(kind, seed) for kind in ("plain", "moved") for seed in range(5)}
     assert len({t.kind for t in teachers}) == 1
     assert {s.method for s in settings} == {name for name in NAMES if "refitted" not in name}
-    learnt = {replace(s.recipe, rounds=1, round_epochs=0, final_epochs=1) for s in settings}
+    learnt = {replace(s.recipe, rounds=1, round_epochs=0, epochs=1) for s in settings}
     assert len(learnt) == 1                                           # rates, batches, transfer set, temperature
     # moved for both, or for neither
     assert {t.recipe.max_shift for t in teachers} == {recipe.max_shift for recipe in learnt}
@@ -483,7 +496,7 @@ def test_the_comparison_of_convolutions_is_at_equal_cost():
     assert {s.macs for s in settings} == {93_000, 63_000}
     assert {s.kind for s in settings} == {"macs"}
     assert {s.recipe.network for s in settings} == {s.teacher.recipe.network for s in settings} == {"lenet5"}
-    learnt = {replace(s.recipe, rounds=1, round_epochs=0, final_epochs=1) for s in settings}
+    learnt = {replace(s.recipe, rounds=1, round_epochs=0, epochs=1) for s in settings}
     assert len(learnt) == 1
     assert {s.teacher.recipe.max_shift for s in settings} == {recipe.max_shift for recipe in learnt} == {1}
     for macs in (93_000, 63_000):

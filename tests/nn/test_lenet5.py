@@ -9,16 +9,17 @@ import pytest
 
 from npkd import compress
 from npkd.cli.main import main
-from npkd.cli.prepare import unselected
 from npkd.cli.settings import Settings
 from npkd.core.validation import InputError
 from npkd.experiments import lenet5 as experiment
+from npkd.interop.adapt import widened
 from npkd.interop.layers import scaled
 from npkd.nn import cost
 from npkd.nn.architectures import conv_layer, lenet5
 from npkd.nn.model import load
 from npkd.nn.network import Layer, Network, dense_layer
-from npkd.pipeline import recipe, stages
+from npkd.pipeline import stages
+from npkd.pipeline.recipe import Recipe, complete, plain
 from npkd.sparsity.collect import collect_statistics, readers
 from npkd.surgery.widths import geometry
 from tests.tiny import stored
@@ -86,18 +87,19 @@ def test_plain_training_too(tmp_path):
 
 
 def test_the_recipe_is_shorter_and_plain_only_stops_moving():
-    long = recipe.for_examples(54_000, shape=(28, 28), network="lenet5")
+    long = complete(Recipe(network="lenet5"), 54_000, (28, 28))
     assert (long.network, long.max_shift) == ("lenet5", 1)
-    assert recipe.plain(long).max_shift == 0
-    assert recipe.plain(long).batch_size == long.batch_size
-    assert recipe.for_examples(54_000, 4, (28, 28), "lenet5").teacher_epochs == 1
+    assert plain(long).max_shift == 0
+    assert plain(long).batch_size == long.batch_size
+    assert complete(Recipe(network="lenet5", epochs=4), 54_000, (28, 28)).teacher_epochs == 1
 
 
 def weights_of_labels(monkeypatch):
     """What every distillation from now on weighs labels with."""
-    found, loop = [], stages.imitate
-    monkeypatch.setattr(stages, "imitate", lambda *a, **options: found.append(a[3].label_weight) or loop(*a, **options))
-    return found
+    weights, distil = [], stages.distil_end_to_end
+    monkeypatch.setattr(stages, "distil_end_to_end",
+                        lambda run, *rest: weights.append(run.recipe.label_weight) or distil(run, *rest))
+    return weights
 
 
 def test_labels_weigh_in_every_distillation_of_the_job(folder, tmp_path, monkeypatch):
@@ -105,25 +107,28 @@ def test_labels_weigh_in_every_distillation_of_the_job(folder, tmp_path, monkeyp
     words = ["--data", str(folder / "data.npz"), "--teacher", str(folder / "out" / "teacher.npz"), "--target",
              "macs=20%", "--epochs", "1"]
     assert main(["compress", *words, "--out", str(tmp_path), "--quiet"]) == 0
-    assert len(weights) == recipe.for_examples(54_000, network="lenet5").rounds
+    assert len(weights) == complete(Recipe(network="lenet5"), 54_000).rounds
     assert set(weights) == {1.0}
 
 
-def test_labels_do_not_weigh_in_npkd_compress(monkeypatch):
-    """It measures with them alone."""
+def test_labels_weigh_in_npkd_compress_where_there_are_some(monkeypatch):
+    """The same rule as that of the command: with labels a convolutional student learns from them, without it cannot."""
     weights, rng = weights_of_labels(monkeypatch), np.random.default_rng(5)
     teacher = lenet5(rng, channels=(4, 6), hidden=12, shape=(16, 16, 1), classes=3)
     x = rng.standard_normal((150, 256)).astype(np.float32)
-    one, other = (compress(teacher, x, target="macs=40%", epochs=1, labels=rng.integers(0, 3, 150)) for _ in range(2))
+    short = Recipe(epochs=1, rounds=1)
+    one, other = (compress(teacher, x, "macs=40%", labels=rng.integers(0, 3, 150), recipe=short) for _ in range(2))
+    assert set(weights) == {1.0}
+    assert not np.array_equal(one.student.layers[-1].params[0], other.student.layers[-1].params[0])
+    weights.clear()
+    compress(teacher, x, "macs=40%", recipe=short)
     assert set(weights) == {0.0}
-    for a, b in zip(one.student.layers, other.student.layers, strict=True):
-        assert all(np.array_equal(p, q) for p, q in zip(a.params, b.params, strict=True))
 
 
 def test_what_the_experiments_learn_from():
     """The records the default, the comparison what page 14 says."""
-    assert {(record.recipe.labels, record.recipe.clip) for record in experiment.RECORDS} == {(1.0, 3.0)}
-    assert {(s.recipe.labels, s.recipe.clip) for s in experiment.comparison(1)} == {(0.0, 10.0)}
+    assert {(record.recipe.label_weight, record.recipe.clip) for record in experiment.RECORDS} == {(1.0, 3.0)}
+    assert {(s.recipe.label_weight, s.recipe.clip) for s in experiment.comparison(1)} == {(0.0, 10.0)}
 
 
 @pytest.mark.parametrize(("more", "words"), [
@@ -150,10 +155,10 @@ def test_a_network_of_ones_own_with_convolutions():
     rng = np.random.default_rng(5)
     teacher = lenet5(rng, channels=(4, 6), hidden=12, shape=(16, 16, 1), classes=3)
     x = rng.standard_normal((150, 256)).astype(np.float32)
-    out = compress(teacher, x, target="macs=40%", epochs=1)
+    out = compress(teacher, x, target="macs=40%", recipe=Recipe(epochs=1))
     assert out.macs[0] == cost.of(teacher).macs
     assert cost.of(out.student).macs == out.macs[1] <= 0.4 * out.macs[0]
-    large = compress(scaled(teacher, 1 / 64), x * 64, target="macs=40%", epochs=1)
+    large = compress(scaled(teacher, 1 / 64), x * 64, target="macs=40%", recipe=Recipe(epochs=1))
     assert np.array_equal(scaled(teacher, 1 / 64).predict(x * 64), teacher.predict(x))
     assert large.macs[1] <= 0.4 * large.macs[0]
     assert np.isfinite(large.student.predict(x * 64)).all()
@@ -163,7 +168,8 @@ def test_all_colours_are_read():
     """The channels of the inputs stay, whatever the target asks for."""
     rng = np.random.default_rng(6)
     teacher = lenet5(rng, channels=(4, 6), hidden=12, shape=(16, 16, 3), classes=3)
-    out = compress(teacher, rng.standard_normal((120, 768)).astype(np.float32), target="macs=40%", epochs=1)
+    out = compress(teacher, rng.standard_normal((120, 768)).astype(np.float32), target="macs=40%",
+                   recipe=Recipe(epochs=1))
     assert out.student.widths[0] == 3
     assert cost.of(out.student).macs <= 0.4 * cost.of(teacher).macs
 
@@ -184,7 +190,7 @@ def test_a_teacher_that_reads_some_positions_alone_is_counted_as_it_is_used():
     x = rng.standard_normal((120, 400)).astype(np.float32)
     with pytest.raises(InputError, match="read or made through more weights than others"):
         geometry(teacher)
-    whole = unselected(teacher)
+    whole = widened(teacher)
     np.testing.assert_allclose(whole.predict(x), teacher.predict(x), atol=1e-5)
     out = compress(teacher, x, target="parameters=40%", epochs=1)
     assert cost.of(out.student).parameters <= 0.4 * cost.of(whole).parameters

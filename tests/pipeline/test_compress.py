@@ -6,16 +6,18 @@ import importlib
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 import npkd
-from npkd.cli.prepare import answering
 from npkd.core.validation import Diverged, InputError
+from npkd.data.batches import Passes
 from npkd.data.datasets import Data
-from npkd.interop.layers import scaled, taken, unit_of, units_of
+from npkd.data.sampling import survey
+from npkd.interop.adapt import adapt
+from npkd.interop.layers import model_of, scaled, unit_of, units_of
 from npkd.nn import cost
 from npkd.nn.architectures import conv_layer
 from npkd.nn.model import Model
@@ -24,7 +26,8 @@ from npkd.nn.model import save as save_model
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
 from npkd.nn.scaling import Scaling
 from npkd.nn.training import TrainingSettings, train
-from npkd.pipeline import recipe
+from npkd.pipeline.recipe import Recipe
+from npkd.pipeline.stages import State
 from tests.tiny import rounding
 
 RNG = np.random.default_rng(0)
@@ -50,18 +53,10 @@ TEACHER = trained()
 PAIRS = [TEACHER.layers[i].params for i in TEACHER.dense_layers]
 
 
-def quick(x=X, teacher=TEACHER, target="macs=30%", **options):
-    return npkd.compress(teacher, x, target, **({"epochs": 2} | options))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def two_rounds():
-    """A recipe that is done in a moment; what it says otherwise stays."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("npkd.pipeline.compress.recipe",
-                      SimpleNamespace(for_examples=lambda *a: replace(recipe.for_examples(*a),
-                                                                                         rounds=2, round_epochs=1)))
-        yield
+def quick(x=X, teacher=TEACHER, target="macs=30%", *, labels=None, seed=0, progress=None, **numbers):
+    """A compression that is done in a moment: two rounds, two epochs behind them."""
+    numbers = {"epochs": 2, "rounds": 2, "round_epochs": 1} | numbers
+    return npkd.compress(teacher, x, target, labels=labels, recipe=Recipe(**numbers), seed=seed, progress=progress)
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +81,11 @@ def in_shards(folder, y=None, ends=(100, 350)):
     for k, part in enumerate(batches(*ends, y=y)):
         np.savez(folder / f"{k}.npz", **({"x": part} if y is None else {"x": part[0], "y": part[1]}))
     return folder
+
+
+def held_out(x):
+    """Which examples the hash holds out, with seed 0."""
+    return survey(Passes(lambda: iter([(x, None)]), None, 3, None), 0.1, 0).held(x)
 
 
 # ---- what comes out
@@ -113,9 +113,7 @@ def test_the_result_says_what_it_is(result):
 def test_the_agreement_is_that_of_the_examples_held_out(result):
     """Counted again on the examples that the hash holds out, which the layer-wise step and the distillation never
     saw."""
-    from npkd.data.sampling import survey
-
-    held = survey(lambda: iter([(X, None)]), 0.1, 0).held(X)
+    held = held_out(X)
     assert held.sum() == result.held_out
     classes = [network.predict(X[held]).argmax(axis=1) for network in (TEACHER, result.student)]
     assert result.agreement == (classes[0] == classes[1]).mean()
@@ -254,13 +252,13 @@ def test_a_teacher_that_nothing_was_taught_is_imitated(seed):
     chance would."""
     teacher = perceptron([WIDTH, 40, 30, 3], np.random.default_rng(seed))
     x = np.random.default_rng(10 + seed).standard_normal((2000, WIDTH)).astype(np.float32)
-    out = npkd.compress(teacher, x, "macs=40%", epochs=10)
+    out = quick(x, teacher, "macs=40%", epochs=10)
     by_chance = max(np.bincount(teacher.predict(x).argmax(axis=1))) / len(x)
     assert out.agreement > by_chance + 0.5 * (1 - by_chance)
 
 
 def test_a_target_of_error_without_labels_bounds_the_disagreement():
-    out = npkd.compress(TEACHER, X, "error=+8", epochs=10)
+    out = quick(X, TEACHER, "error=+8", epochs=10)
     assert out.student_error == 1 - out.agreement or out.agreement == pytest.approx(1 - out.student_error)
     assert 1 - out.agreement <= 0.08
     assert out.macs[1] < out.macs[0]
@@ -323,22 +321,24 @@ def test_other_activations(activation):
 def test_layers_without_bias():
     pairs = [(w, None) for w, _ in PAIRS]
     zero = [(w, np.zeros(len(w))) for w, _ in PAIRS]
-    assert same(taken(pairs).network, taken(zero).network)
+    assert same(model_of(pairs).network, model_of(zero).network)
 
 
 def test_a_teacher_with_its_own_scaling(result):
-    """Raw inputs in, the very same numbers behind the scaling: the same student, and a file that takes raw inputs."""
+    """Raw inputs in, the very same numbers behind the scaling: the same student, and a file that takes raw inputs. With
+    a scaling the scale of the inputs is known, and noise is the default; here it is mixing in pairs, as without."""
+    numbers = {"noise_std": 0.0, "mixup_alpha": 1.0}
     scaling = Scaling(np.full(WIDTH, 8, np.float32), np.full(WIDTH, 0.5, np.float32))
     raw = np.round(X * 64) / 32 + 8                           # exact in float32, so that scaling gives back X rounded
     exact = quick((raw - 8) * np.float32(0.5))
     for x in (raw, iter([raw[:100], raw[100:]])):
-        out = quick(x, Model(TEACHER, scaling))
+        out = quick(x, Model(TEACHER, scaling), **numbers)
         assert same(out.student, exact.student)
     np.testing.assert_allclose(out.logits(raw), exact.logits((raw - 8) * np.float32(0.5)), rtol=1e-6)
 
 
 def in_other_units(factor):
-    return npkd.compress(scaled(TEACHER, 1 / factor), X * np.float32(factor), "macs=30%", epochs=10).agreement
+    return quick(X * np.float32(factor), scaled(TEACHER, 1 / factor), epochs=10).agreement
 
 
 @pytest.mark.parametrize("factor", [2.0 ** -12, 2.0 ** 9])
@@ -351,7 +351,7 @@ def features_in_other_units(factors):
     """A teacher of features in units of their own, which says what TEACHER says."""
     factors = np.array(factors, np.float32)
     (w, b), *rest = PAIRS
-    return npkd.compress([(w / factors, b), *rest], X * factors, "macs=60%", epochs=10), X * factors
+    return quick(X * factors, [(w / factors, b), *rest], "macs=60%", epochs=10), X * factors
 
 
 @pytest.mark.parametrize("factors", [[1] * 7 + [2.0 ** 13], [8] * 7 + [2.0 ** 16], [2.0 ** -10] + [1] * 7,
@@ -381,7 +381,7 @@ def test_units_behind_a_select_are_those_of_what_it_keeps():
 
 
 def test_without_units_for_features_the_small_ones_are_lost(monkeypatch):
-    monkeypatch.setattr("npkd.pipeline.compress.units_of", lambda network: None)
+    monkeypatch.setattr("npkd.pipeline.examples.units_of", lambda network: None)
     with contextlib.suppress(Diverged):
         assert features_in_other_units([8] * 7 + [2.0 ** 16])[0].agreement < 0.9
 
@@ -396,7 +396,7 @@ def test_what_the_units_of_features_are():
 
 
 def test_without_the_change_of_units_the_steps_do_not_fit(monkeypatch):
-    monkeypatch.setattr("npkd.pipeline.compress.unit_of", lambda level: 1.0)
+    monkeypatch.setattr("npkd.pipeline.examples.unit_of", lambda level: 1.0)
     with contextlib.suppress(Diverged):
         assert in_other_units(2.0 ** 9) < 0.9
 
@@ -409,6 +409,111 @@ def test_a_change_of_units_is_exact():
         assert np.array_equal(scaled(TEACHER, unit).predict(x / np.float32(unit)), TEACHER.predict(x))
     with pytest.raises(InputError, match="beyond float32"):
         scaled(scaled(TEACHER, 1e30), 1e30)
+
+
+# ---- what is delivered is what is measured
+
+OPPOSITE = TEACHER.replace({len(TEACHER.layers) - 1: Layer("dense", tuple(-p for p in PAIRS[-1]))})
+"""The least likely class first."""
+
+
+def test_a_student_that_is_not_scaled_back_is_seen(monkeypatch):
+    """The agreement is that of the saved file on the examples as they were given: spoil the way back, and it falls."""
+    x, teacher = X / np.float32(4096), scaled(TEACHER, 4096)
+    right = quick(x, teacher, "macs=60%")
+    monkeypatch.setattr("npkd.pipeline.examples.Examples.outside", lambda self, network: network)
+    wrong = quick(x, teacher, "macs=60%")
+    assert right.agreement > 0.9 > wrong.agreement
+    assert right.difference <= 1e-5 < 0.1 < wrong.difference
+
+
+def test_a_file_that_holds_another_network_is_seen(result, monkeypatch):
+    """What is measured is read from the file that is written."""
+    monkeypatch.setattr("npkd.pipeline.result.save_model",
+                        lambda path, model: save_model(path, replace(model, network=OPPOSITE)))
+    assert quick().agreement < 0.5 < result.agreement
+
+
+def test_the_teacher_is_measured_as_it_was_given():
+    """In float64 where it is; on examples in their own units."""
+    teacher = TEACHER.astype(np.float64)
+    out = quick(X * 512, [(w / 512, b) for w, b in PAIRS[:1]] + PAIRS[1:], labels=Y)
+    which = held_out(X * np.float32(512))
+    assert out.teacher_error == pytest.approx((teacher.predict(X[which].astype(np.float64)).argmax(axis=1)
+                                               != Y[which]).mean())
+    assert out.student_error == pytest.approx((out.logits(X[which] * 512).argmax(axis=1) != Y[which]).mean())
+
+
+def test_what_a_run_has_so_far_is_in_the_units_of_the_examples():
+    """A progress with a state finds there, at every step, networks of the examples as they were given."""
+    class Look:
+        state = State()
+        errors: ClassVar[list[float]] = []
+
+        def begin(self, stage, steps):
+            for network in (self.state.teacher, self.state.student):
+                if network is not None:
+                    self.errors.append((network.predict(x).argmax(axis=1) != classes).mean())
+
+        def step(self, note, record=None):
+            pass
+
+    x, classes = X * np.float32(512), TEACHER.predict(X).argmax(axis=1)
+    quick(x, scaled(TEACHER, 1 / 512), "macs=60%", progress=Look())
+    assert len(Look.errors) >= 6
+    assert max(Look.errors) < 0.2
+
+
+# ---- data sets, validation parts and generators of one's own
+
+
+def tiny_data(scaling=None):
+    """X and Y as a data set: 400 examples to learn from, 100 for validation, 100 for the test."""
+    scaling = scaling or Scaling(np.zeros(WIDTH, np.float32), np.ones(WIDTH, np.float32))
+    rows = scaling.apply(X)
+    return Data("tiny", rows[:400], Y[:400], rows[400:500], Y[400:500], rows[500:], Y[500:], 3, (WIDTH,), scaling)
+
+
+def test_a_data_set_brings_its_labels_scaling_and_validation_part():
+    scaling = Scaling(np.full(WIDTH, 1, np.float32), np.full(WIDTH, 0.5, np.float32))
+    inner = TEACHER.replace({0: Layer("dense", (PAIRS[0][0] * 2, PAIRS[0][1] + PAIRS[0][0].sum(axis=1)))})
+    out, same_model = quick(tiny_data(scaling), inner), quick(tiny_data(scaling), Model(inner, scaling))
+    assert same(out.student, same_model.student)
+    assert out.scaling is scaling
+    assert (out.labelled, out.held_out, out.examples) == (True, 100, 400)
+    assert out.teacher_error == pytest.approx((TEACHER.predict(X[400:500]).argmax(axis=1) != Y[400:500]).mean(),
+                                             abs=0.02)
+    assert out.student_error == pytest.approx((out.logits(X[400:500]).argmax(axis=1) != Y[400:500]).mean())
+    for options in ({"labels": Y[:400]}, {"validation": 0.2}):
+        with pytest.raises(InputError, match="others are given beside it"):
+            quick(tiny_data(), **options)
+
+
+def test_a_data_set_without_a_scaling_is_learnt_from_in_units_too():
+    data = replace(tiny_data(), **{name: getattr(tiny_data(), name) * np.float32(512)
+                                   for name in ("x_train", "x_validation", "x_test")})
+    out = quick(data, scaled(TEACHER, 1 / 512), "macs=60%", epochs=10)
+    assert out.agreement >= 0.9
+    assert out.scaling is None
+
+
+def test_a_validation_part_of_ones_own():
+    x, y = X[:500], Y[:500]
+    out = quick(x, labels=y, validation=(X[500:], Y[500:]))
+    assert (out.examples, out.held_out) == (500, 100)
+    assert out.student_error == pytest.approx((out.logits(X[500:]).argmax(axis=1) != Y[500:]).mean())
+    assert quick(x, validation=(X[500:], None)).agreement == pytest.approx(
+        (out.logits(X[500:]).argmax(axis=1) == TEACHER.predict(X[500:]).argmax(axis=1)).mean())
+    for wrong, words in (((X[500:], Y[500:]), "with labels"), ((X[500:, :5], None), "5 features")):
+        with pytest.raises(InputError, match=words):
+            quick(x, validation=wrong)
+
+
+def test_a_generator_is_drawn_from():
+    data, rng = tiny_data(), np.random.default_rng(0)
+    assert same(quick(data, seed=rng).student, quick(data, seed=0).student)
+    assert not same(quick(data, seed=rng).student, quick(data, seed=0).student), "it went on"
+    assert quick(seed=np.random.default_rng(3)).held_out == quick(seed=np.random.default_rng(3)).held_out
 
 
 # ---- a logit source
@@ -428,7 +533,7 @@ def test_every_form_of_a_logit_source_gives_the_same_student(result):
 def test_what_the_logit_source_says_is_learnt():
     """Class 2 whatever it is shown: so does the student, and the teacher is agreed with no more often than it says the
     same."""
-    out = npkd.compress(TEACHER, X, "macs=60%", epochs=40,
+    out = quick(X, TEACHER, "macs=60%", epochs=40,
                         distil_from=lambda x: np.tile(np.float32([0, 0, 9]), (len(x), 1)), labels=Y)
     assert (out.logits(X).argmax(axis=1) == 2).mean() > 0.99
     assert out.teacher_error < 0.1 < 0.5 < out.student_error
@@ -442,7 +547,7 @@ def test_a_logit_source_with_dropout_under_an_addition_is_asked_as_it_is():
               dense_layer(6, 3, rng, np.float32)]
     distil_from, seen = (
         Network(layers),
-        answering(Model(Network(layers)), Data("x", X, Y, X, Y, X, Y, 3, (WIDTH,), Scaling.standard(X)), "distil_from")
+        adapt(Model(Network(layers)), Data("x", X, Y, X, Y, X, Y, 3, (WIDTH,), Scaling.standard(X)), "distil_from")
     )
     assert all(layer.op != "dropout" for layer in seen.layers)
     np.testing.assert_allclose(seen.predict(X), distil_from.predict(X), atol=1e-6)
@@ -455,7 +560,7 @@ def test_a_logit_source_that_reads_a_part_of_a_flattened_map_under_an_addition_i
                      Layer("flatten"), Layer("select", options={"kept": [0, 1, 2, 9]}), dense_layer(4, 16, rng),
                      Layer("unflatten", options={"shape": [2, 4, 2]}), Layer("add", options={"back": 4}),
                      Layer("flatten"), dense_layer(16, 3, rng)])
-    seen = answering(Model(distil_from), Data("x", X, Y, X, Y, X, Y, 3, (WIDTH,), Scaling.standard(X)), "distil_from")
+    seen = adapt(Model(distil_from), Data("x", X, Y, X, Y, X, Y, 3, (WIDTH,), Scaling.standard(X)), "distil_from")
     assert all(layer.op != "select" for layer in seen.layers)
     np.testing.assert_allclose(seen.predict(X), distil_from.predict(X), atol=1e-6)
 
@@ -467,7 +572,7 @@ def test_a_select_whose_output_is_added_stays():
                      Layer("flatten"),
                      Layer("select", options={"kept": list(range(7, -1, -1))}), dense_layer(8, 8, rng),
                      Layer("add", options={"back": 1}), dense_layer(8, 3, rng)])
-    seen = answering(Model(distil_from), Data("x", X, Y, X, Y, X, Y, 3, (WIDTH,), Scaling.standard(X)), "distil_from")
+    seen = adapt(Model(distil_from), Data("x", X, Y, X, Y, X, Y, 3, (WIDTH,), Scaling.standard(X)), "distil_from")
     np.testing.assert_allclose(seen.predict(X), distil_from.predict(X), atol=1e-6)
 
 
@@ -524,7 +629,7 @@ def test_a_logit_source_is_asked_about_examples_as_they_were_given():
         seen.append(x.reshape(len(x), -1))
         return OTHER.predict((seen[-1] - 800) / 512)
 
-    quick(raw, Model(scaled(TEACHER, 1 / 256), scaling), distil_from=distil_from, progress=None)
+    quick(raw, Model(scaled(TEACHER, 1 / 256), scaling), distil_from=distil_from, noise_std=0.0, mixup_alpha=1.0)
     assert seen[0] == pytest.approx(raw[:1000].reshape(-1, WIDTH), rel=1e-5)
     shown = np.concatenate(seen[1:])                                # mixed in pairs: between the examples
     assert (shown >= raw.reshape(N, -1).min(axis=0) - 1).all()
@@ -547,7 +652,7 @@ BAD_SOURCES = {
 
 @pytest.mark.parametrize("case", BAD_SOURCES)
 def test_logit_sources_that_cannot_be_asked_are_refused_before_the_data_is_read(case, monkeypatch):
-    monkeypatch.setattr("npkd.pipeline.compress.survey", None)
+    monkeypatch.setattr("npkd.pipeline.examples.survey", None)
     distil_from, words = BAD_SOURCES[case]
     with pytest.raises(InputError, match=words) as found:
         quick(distil_from=distil_from)
@@ -729,7 +834,7 @@ def test_teachers_that_cannot_be_used_are_refused(case):
     ({"validation": 0.0}, "validation is 0.0"),
     ({"validation": 0.6}, "validation is 0.6"),
     ({"seed": -1}, "seed is -1"),
-    ({"sample": 0}, "sample 0"),
+    ({"sample": 0}, "sample is 0; it must be at least 1"),
     ({"sample": 100.0}, "sample is 100.0; it must be a whole number"),
     ({"seed": "0"}, "seed is '0'; it must be a whole number"),
     ({"epochs": 1.5}, "epochs is 1.5; it must be a whole number"),
@@ -810,6 +915,10 @@ def test_the_package_offers_it():
 
     module = importlib.import_module("npkd.pipeline.compress")
     assert (compress, CompressionResult, Layers) == (module.compress, module.CompressionResult, module.Layers)
+    public = {"compress", "train", "Network", "Layer", "Layers", "Model", "Recipe", "CompressionResult", "load", "save",
+              "gradcheck"}
+    assert public <= set(dir(npkd)), "tab completion finds them"
+    assert all(getattr(npkd, name) is not None for name in public)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = npkd.nothing
     assert Path(npkd.__file__).name == "__init__.py"

@@ -17,11 +17,12 @@ from npkd.nn.network import perceptron
 from npkd.pipeline import stages
 from npkd.pipeline.epochs import line_of, note_of
 from npkd.pipeline.progress import NoProgress
-from npkd.pipeline.recipe import Recipe
-from npkd.pipeline.stages import State, compress, error_rate, layers_of, side, train_teacher
+from npkd.pipeline.result import layers_of, measures_of
+from npkd.pipeline.stages import Run, State, compress, error_rate, train_teacher
 from npkd.pipeline.target import Target
+from tests.tiny import fixed
 
-RECIPE = Recipe(hidden=(10, 8), teacher_epochs=12, rounds=2, round_epochs=1, final_epochs=3, batch_size=32,
+RECIPE = fixed(hidden=(10, 8), teacher_epochs=12, rounds=2, round_epochs=1, epochs=3, batch_size=32,
                 learning_rate=0.05, noise_std=0.05)
 
 
@@ -44,7 +45,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def teacher(data):
-    return train_teacher(data, RECIPE, np.random.default_rng(1), NoProgress(), State())
+    return train_teacher(Run(data, RECIPE, np.random.default_rng(1)))
 
 
 class Recorder:
@@ -63,8 +64,11 @@ class Recorder:
             raise KeyboardInterrupt
 
 
-def run(data, teacher, target, recipe=RECIPE, seed=2, **options):
-    return compress(data, target, recipe, np.random.default_rng(seed), teacher=teacher, **options)
+def run(data, teacher, target, recipe=RECIPE, *, keep_inputs=False, progress=None, state=None):
+    """The state after a compression."""
+    recipe, state = replace(recipe, keep_inputs=keep_inputs), state or State()
+    compress(Run(data, recipe, np.random.default_rng(2), progress or NoProgress(), state), teacher, target)
+    return state
 
 
 SIZES = [("macs", 0.5), ("macs", 0.15), ("macs", 0.1), ("neurons", 0.8), ("neurons", 0.4), ("neurons", 0.125),
@@ -117,14 +121,14 @@ def test_the_budgets_of_the_rounds(data, teacher, monkeypatch):
     """(W11): each the same factor below the one before, the last the target itself."""
     budgets = []
 
-    def watched(network, data, target, budget, *rest, remove_round=stages.remove_round):
+    def watched(run, network, target, budget, *rest, remove_round=stages.remove_round):
         budgets.append(budget)
-        out = remove_round(network, data, target, budget, *rest)
-        assert target.size(out.student.widths) <= budget
-        return out
+        student = remove_round(run, network, target, budget, *rest)
+        assert target.size(student.widths) <= budget
+        return student
 
     monkeypatch.setattr(stages, "remove_round", watched)
-    recipe = Recipe(hidden=(10, 8), rounds=4, round_epochs=1, final_epochs=1, batch_size=32)
+    recipe = fixed(hidden=(10, 8), rounds=4, round_epochs=1, epochs=1, batch_size=32)
     run(data, teacher, Target("macs", 20), recipe)
     whole = cost.of(teacher).macs
     np.testing.assert_allclose(budgets, [whole * (20 / whole) ** (r / 4) for r in (1, 2, 3, 4)], rtol=1e-12)
@@ -138,8 +142,8 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path):
         own = tiny()
         state = State()
         rng = np.random.default_rng(seed)
-        train_teacher(own, RECIPE, rng, NoProgress(), state)
-        compress(own, Target("macs", 40), RECIPE, rng, teacher=state.teacher, state=state)
+        shared = Run(own, RECIPE, rng, state=state)
+        compress(shared, train_teacher(shared), Target("macs", 40))
         for which in ("teacher", "student"):
             save(tmp_path / f"{name}-{which}.npz", Model(getattr(state, which), own.scaling))
             files[name, which] = (tmp_path / f"{name}-{which}.npz").read_bytes()
@@ -151,7 +155,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path):
 def test_a_run_learns_something(data, teacher):
     """The teacher beats chance by far, and a student of a third of its size stays near it."""
     assert error_rate(teacher, data.x_validation, data.y_validation) <= 0.2
-    recipe = Recipe(hidden=(10, 8), rounds=2, round_epochs=5, final_epochs=20, batch_size=32)
+    recipe = fixed(hidden=(10, 8), rounds=2, round_epochs=5, epochs=20, batch_size=32)
     state = run(data, teacher, Target("macs", cost.of(teacher).macs / 3), recipe)
     assert error_rate(state.student, data.x_train, data.y_train) <= error_rate(teacher, data.x_train,
                                                                                data.y_train) + 0.1
@@ -180,14 +184,13 @@ def test_an_adversary_is_the_students_in_every_stage(data, teacher, monkeypatch)
     recipe = replace(RECIPE, adversarial_eps=0.2)
     run(data, teacher, Target("macs", 40), recipe)
     assert radii == [0.2] * recipe.rounds
-    stages.train_teacher(data, replace(recipe, teacher_epochs=1), np.random.default_rng(0), stages.NoProgress(),
-                           stages.State())
+    stages.train_teacher(Run(data, replace(recipe, teacher_epochs=1), np.random.default_rng(0)))
     assert radii[-1] == 0
 
 
 def test_a_teacher_to_begin_with(data, teacher):
     state, before = State(), [p.copy() for layer in teacher.layers for p in layer.params]
-    again = train_teacher(data, RECIPE, np.random.default_rng(0), NoProgress(), state, teacher)
+    again = train_teacher(Run(data, RECIPE, np.random.default_rng(0), state=state), teacher)
     assert again is state.teacher is not teacher
     assert again.widths == teacher.widths
     assert all(np.array_equal(p, q) for p,
@@ -201,8 +204,8 @@ def test_a_teacher_to_begin_with(data, teacher):
 def test_a_watch_is_told_of_every_step(data):
     progress, state = Recorder(), State()
     rng = np.random.default_rng(5)
-    train_teacher(data, RECIPE, rng, progress, state)
-    compress(data, Target("macs", 40), RECIPE, rng, teacher=state.teacher, progress=progress, state=state)
+    shared = Run(data, RECIPE, rng, progress, state)
+    compress(shared, train_teacher(shared), Target("macs", 40))
     assert [stage for stage, _ in progress.begun] == [
         "teacher", "round 1 of 2: layers", "round 1 of 2: distillation", "round 2 of 2: layers", "final distillation"]
     assert [len(steps) for steps in progress.steps] == [steps for _, steps in progress.begun]
@@ -235,7 +238,7 @@ def test_an_interrupt_leaves_a_usable_state(data, teacher, stage):
 def test_an_interrupt_of_the_teacher(data):
     state = State()
     with pytest.raises(KeyboardInterrupt):
-        train_teacher(data, RECIPE, np.random.default_rng(0), Recorder("teacher"), state)
+        train_teacher(Run(data, RECIPE, np.random.default_rng(0), Recorder("teacher"), state))
     assert state.student is None
     assert np.isfinite(state.teacher.predict(data.x_validation)).all()
 
@@ -265,7 +268,7 @@ def test_the_layers_of_a_summary(data, teacher):
 
 def test_one_side_of_a_summary(teacher):
     c = cost.of(teacher)
-    assert side(teacher, 0.25) == {"widths": [6, 10, 8, 3], "test_error": 0.25, "macs": c.macs,
+    assert measures_of(teacher, 0.25) == {"widths": [6, 10, 8, 3], "test_error": 0.25, "macs": c.macs,
                                    "parameters": c.parameters, "bytes": c.bytes}
 
 
@@ -296,12 +299,12 @@ def test_the_last_distillation_may_see_everything_and_no_other_one(teacher, monk
     test part."""
     seen, data = [], tiny()
 
-    def watched(student, teacher, data, *rest, imitate=stages.imitate):
-        seen.append((rest[5], len(data.x_train), data.x_train))
-        return imitate(student, teacher, data, *rest)
+    def watched(run, student, stage, transfer, distil=stages.distil_end_to_end):
+        seen.append((stage.name, len(run.data.x_train), run.data.x_train))
+        return distil(run, student, stage, transfer)
 
-    monkeypatch.setattr(stages, "imitate", watched)
-    recipe = Recipe(hidden=(10, 8), rounds=3, round_epochs=1, final_epochs=1, batch_size=32, all_at_last=True)
+    monkeypatch.setattr(stages, "distil_end_to_end", watched)
+    recipe = fixed(hidden=(10, 8), rounds=3, round_epochs=1, epochs=1, batch_size=32, all_at_last=True)
     run(data, teacher, Target("macs", 20), recipe)
     *rounds, (stage, count, x) = seen
     assert stage == "final distillation"

@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 
 from npkd.core.validation import InputError
 from npkd.data.datasets import load
-from npkd.pipeline.progress import NoProgress
-from npkd.pipeline.recipe import Recipe
-from npkd.pipeline.stages import State, compress, train_teacher
+from npkd.pipeline.stages import Run, compress, train_teacher
 from npkd.pipeline.target import Target, parse
+from tests.tiny import fixed
 
-RECIPE = Recipe(hidden=(20, 12), teacher_epochs=10, rounds=1, final_epochs=1, batch_size=32, learning_rate=0.02)
+RECIPE = fixed(hidden=(20, 12), teacher_epochs=10, rounds=1, epochs=1, batch_size=32, learning_rate=0.02)
 KINDS = ["macs", "parameters", "bytes", "neurons", "widths", "error"]
 
 
@@ -29,7 +28,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def teacher(data):
-    return train_teacher(data, RECIPE, np.random.default_rng(1), NoProgress(), State())
+    return train_teacher(Run(data, RECIPE, np.random.default_rng(1)))
 
 
 def counted(network):
@@ -103,7 +102,7 @@ def targets(draw, kind, whole):
 def compressed(words, keep_inputs, data, teacher):
     """The student that a target leads to."""
     target = parse(words, teacher.widths, keep_inputs)
-    return compress(data, target, RECIPE, np.random.default_rng(2), teacher=teacher, keep_inputs=keep_inputs).student
+    return compress(Run(data, replace(RECIPE, keep_inputs=keep_inputs), np.random.default_rng(2)), teacher, target)
 
 
 def test_thirty_random_targets(data, teacher):
@@ -154,7 +153,9 @@ def test_widths_are_what_was_asked_for_in_several_rounds(data, teacher):
     """Each round goes the same part of the way in every layer, (W11); the last one is there."""
     recipe = replace(RECIPE, rounds=3, round_epochs=1)
     target = parse("widths=20-9-5", teacher.widths)
-    state = compress(data, target, recipe, np.random.default_rng(2), teacher=teacher)
+    shared = Run(data, recipe, np.random.default_rng(2))
+    compress(shared, teacher, target)
+    state = shared.state
     assert state.student.widths == [20, 9, 5, 10]
     for r, out in enumerate(state.rounds, start=1):
         exact = [m * (w / m) ** (r / 3) for w, m in zip([20, 9, 5], [64, 20, 12], strict=True)]
@@ -168,7 +169,9 @@ def test_a_layer_is_never_empty_not_even_where_it_carries_nothing(data, teacher)
     dense = teacher.dense_layers[1]
     w, b = teacher.layers[dense].params
     dead = teacher.replace({dense: replace(teacher.layers[dense], params=(np.zeros_like(w), b))})
-    state = compress(data, Target("neurons", 12), RECIPE, np.random.default_rng(2), teacher=dead)
+    shared = Run(data, RECIPE, np.random.default_rng(2))
+    compress(shared, dead, Target("neurons", 12))
+    state = shared.state
     assert min(state.student.widths) >= 1
     assert counted(state.student)["neurons"] <= 12
     assert {"dead", "constant"} & {removal.reason for removal in state.rounds[0].removals if removal.group in (1, 2)}
@@ -179,4 +182,4 @@ def test_a_library_user_is_refused_as_well_before_anything_is_trained(data, teac
                           (Target("widths", 1.0, (70, 30, 5)), "64-20-5"),
                           (Target("macs", 11.0), "is 12,"), (Target("macs", 1e9), "the teacher has 1640;")):
         with pytest.raises(InputError, match=re.escape(named)):
-            compress(data, target, RECIPE, np.random.default_rng(2), teacher=teacher)
+            compress(Run(data, RECIPE, np.random.default_rng(2)), teacher, target)

@@ -18,9 +18,9 @@ from npkd.nn.training import TrainingSettings, train
 from npkd.sparsity import error_bounds as module
 from npkd.sparsity.error_bounds import ErrorBounds, lipschitz, propagation, slopes, spectral_norm
 from npkd.sparsity.group_lasso import Problem
-from npkd.sparsity.least_squares import refit
 from npkd.sparsity.group_lasso_steps import sweep
 from npkd.sparsity.layerwise import distil, exactly
+from npkd.sparsity.least_squares import refit
 from npkd.sparsity.penalties import NeuronGroups
 from npkd.sparsity.statistics import Statistics
 from reference.definitions.sparsity import error_bounds as defined

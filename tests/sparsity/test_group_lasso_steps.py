@@ -1,4 +1,5 @@
-"""The steps of the solver: sweeps, f and its derivatives, Newton steps within bounds; each held against its definition."""
+"""The steps of the solver: sweeps, f and its derivatives, Newton steps within bounds; each held against its
+definition."""
 
 import numpy as np
 import pytest
@@ -9,7 +10,16 @@ from scipy.optimize import lsq_linear, minimize
 from npkd.core.validation import InputError
 from npkd.sparsity import group_lasso_steps
 from npkd.sparsity.group_lasso_steps import (
-    BLOCK, Point, bounded, damped, group_threshold, inverse_of, low_rank, newton, sweep, threshold,
+    BLOCK,
+    Point,
+    bounded,
+    damped,
+    group_threshold,
+    inverse_of,
+    low_rank,
+    newton,
+    sweep,
+    threshold,
 )
 from reference.definitions.sparsity.group_lasso import majorant, quadratic
 
@@ -198,7 +208,7 @@ def test_bounded_steps_solve_the_bounded_problem(seed, k):
     y, on, tau = bounded(H, p, low, 0.0)
     expected = lsq_linear(L, np.linalg.lstsq(L.T, p[:, 0] - p[:, 1], rcond=None)[0], (low, np.inf), tol=1e-14).x
     assert tau == 1
-    if np.abs(y - expected).max() > 1e-5:                       # the active set may stop early, but not above where it began
+    if np.abs(y - expected).max() > 1e-5:                  # the active set may stop early, but not above where it began
         def objective(y):
             return 0.5 * y @ H @ y - (p[:, 0] - p[:, 1]) @ y
         assert objective(y) <= objective(np.zeros(k)) + 1e-12
@@ -207,7 +217,8 @@ def test_bounded_steps_solve_the_bounded_problem(seed, k):
 
 
 def test_the_scale_for_a_number_of_rows():
-    """Row j is above its bound for τ < j + 1: so many, the nearest τ; none where it holds already; the nearest number."""
+    """Row j is above its bound for τ < j + 1: so many, the nearest τ; none where it holds already; the nearest
+    number."""
     a, b = np.array([1.0, 2.0, 3.0, 4.0]), -np.ones(4)
     assert threshold(a, b, 3) == 1.0
     for count, low, high in ((4, 1 / 16, 1), (2, 2, 3), (1, 3, 4), (0, 4, 16)):

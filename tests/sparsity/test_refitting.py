@@ -17,13 +17,13 @@ from npkd.experiments.methods import METHODS, make
 from npkd.experiments.setting import Setting, TeacherSetting
 from npkd.nn.architectures import lenet5
 from npkd.nn.network import perceptron
-from npkd.pipeline import recipe, stages
-from npkd.pipeline.recipe import Recipe
+from npkd.pipeline import stages
+from npkd.pipeline.recipe import Recipe, complete
 from npkd.pipeline.target import parse
 from npkd.sparsity.layerwise import distil, exactly
 from npkd.sparsity.refitting import refits
 from tests.cli.test_main import teacher, with_teacher
-from tests.tiny import arrays
+from tests.tiny import arrays, fixed
 
 RNG = np.random.default_rng
 
@@ -127,23 +127,24 @@ def test_channels_are_refitted_too_as_ours_are():
 
 def test_no_epochs_are_one_round_and_no_training():
     for shape, network in (((), "perceptron"), ((28, 28), "perceptron"), ((28, 28), "lenet5")):
-        usual, none = (recipe.for_examples(54_000, epochs, shape, network) for epochs in (None, 0))
-        assert none == replace(usual, rounds=1, round_epochs=0, final_epochs=0)
+        usual, none = (complete(Recipe(epochs=epochs, network=network), 54_000, shape) for epochs in (None, 0))
+        assert none == replace(usual, rounds=1, round_epochs=0, epochs=0)
     with pytest.raises(InputError, match=r"epochs is -1; it must be at least 0"):
-        recipe.for_examples(100, -1)
+        Recipe(epochs=-1)
 
 
 def test_the_student_is_what_the_layers_were_refitted_to():
     parts = arrays()
     data = from_arrays("tiny", [parts[key] for key in ("x_train", "y_train", "x_test", "y_test")], seed=0)
     net = perceptron((16, 10, 8, 3), RNG(0))
-    numbers = Recipe(hidden=(10, 8), rounds=1, round_epochs=0, final_epochs=0, batch_size=32)
-    state = stages.compress(data, parse("widths=9-6-5", net.widths), numbers, RNG(0), teacher=net)
+    numbers = fixed(hidden=(10, 8), rounds=1, round_epochs=0, epochs=0, batch_size=32)
+    run = stages.Run(data, numbers, RNG(0))
+    student = stages.compress(run, net, parse("widths=9-6-5", net.widths))
     expected = distil(net, stages.batches_of(data.x_train), exactly([9, 6, 5])).student
     x = data.x_validation[:, :16]
-    assert state.student.predict(x).tobytes() == expected.predict(x).tobytes()
-    with pytest.raises(InputError, match="distil_from is given, and epochs is 0"):
-        stages.compress(data, parse("widths=9-6-5", net.widths), numbers, RNG(0), teacher=net, distil_from=net)
+    assert student.predict(x).tobytes() == expected.predict(x).tobytes()
+    with pytest.raises(InputError, match="a network to distil from, and epochs is 0"):
+        stages.compress(run, net, parse("widths=9-6-5", net.widths), net)
 
 
 def saved(tmp_path, *more):
@@ -163,7 +164,7 @@ def test_the_command_trains_nothing_and_says_so(tmp_path):
     assert 'alt="Training"' not in page
     assert "The student was not trained" in page
     assert ">learnt from<" not in page
-    for word in ("student rate", "temperature", "round epochs"):
+    for word in ("student learning rate", "temperature", "round epochs"):
         assert f">{word}<" not in page
     assert ">rounds<" in page
 
@@ -183,7 +184,7 @@ def test_a_logit_source_without_a_pupil_is_refused_before_anything_is_done(tmp_p
     assert not (tmp_path / "out").exists()
     passes, net = [], perceptron((4, 6, 3), RNG(0))
     with pytest.raises(InputError, match="distil_from is given, and epochs is 0"):
-        npkd.compress(net, lambda: passes.append(1) or iter(()), "macs=50%", epochs=0, distil_from=net)
+        npkd.compress(net, lambda: passes.append(1) or iter(()), "macs=50%", recipe=Recipe(epochs=0, distil_from=net))
     assert not passes
 
 
@@ -200,7 +201,7 @@ def test_in_python_too():
     x = rng.standard_normal((400, 12)).astype(np.float32)
     net = biased(perceptron((12, 20, 3), rng), rng)
     progress = Stages()
-    one, two = (npkd.compress(net, x, "widths=12-12", epochs=0, seed=0, progress=progress) for _ in range(2))
+    one, two = (npkd.compress(net, x, "widths=12-12", recipe=Recipe(epochs=0), progress=progress) for _ in range(2))
     assert one.student.widths == [12, 12, 3]
     assert one.student.predict(x).tobytes() == two.student.predict(x).tobytes()
     assert one.agreement > 0.8
@@ -212,9 +213,9 @@ def test_in_python_too():
 
 @pytest.mark.parametrize("method", ["slimming", "slimming in proportion", "scratch", "scratch with distillation"])
 def test_methods_that_train_are_refused_without_epochs(method):
-    numbers = Recipe(hidden=(10, 8), rounds=1, round_epochs=0, final_epochs=0)
+    numbers = fixed(hidden=(10, 8), rounds=1, round_epochs=0, epochs=0)
     setting = Setting(TeacherSetting("tiny", None, "plain", numbers, 0), method, 90, numbers)
     parts = arrays()
     data = from_arrays("tiny", [parts[key] for key in ("x_train", "y_train", "x_test", "y_test")], seed=0)
     with pytest.raises(InputError, match=f"{method} was given no epochs"):
-        make(setting, data, perceptron((16, 10, 8, 3), RNG(0)), None, RNG(0), stages.NoProgress())
+        make(setting, stages.Run(data, numbers, RNG(0)), perceptron((16, 10, 8, 3), RNG(0)), None)

@@ -3,7 +3,6 @@ inputs that are added."""
 
 import json
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +19,8 @@ from npkd.nn.model import Model
 from npkd.nn.model import load as load_model
 from npkd.nn.model import save as save_model
 from npkd.nn.network import Layer, Network, dense_layer
-from npkd.pipeline import recipe, stages
+from npkd.pipeline import stages
+from npkd.pipeline.recipe import Recipe
 from npkd.surgery.removal import dependency_groups, keep
 from npkd.surgery.widths import geometry, widths_of
 
@@ -85,12 +85,9 @@ def test_widths_are_those_of_the_junctions():
     assert geometry(Network([dense_layer(4, 5, RNG), op("relu"), dense_layer(5, 2, RNG)])) is None
 
 
-@pytest.fixture
-def two_rounds(monkeypatch):
-    def short(*given):
-        return replace(recipe.for_examples(*given), rounds=2, round_epochs=1)
-
-    monkeypatch.setattr("npkd.pipeline.compress.recipe", SimpleNamespace(for_examples=short))
+def compress(teacher, x, target, epochs):
+    """In two rounds."""
+    return npkd.compress(teacher, x, target, recipe=Recipe(epochs=epochs, rounds=2, round_epochs=1))
 
 
 def coloured(rng):
@@ -116,10 +113,10 @@ MORE = {**MADE, "coloured": coloured, "ending in maxout": ending_in_maxout}
 
 @pytest.mark.parametrize("name", ["residual", "two blocks", "adding inputs", "coloured", "ending in maxout"])
 @pytest.mark.parametrize(("target", "part"), [("macs=45%", 0.45), ("neurons=75%", 0.75)])
-def test_a_budget_is_kept_where_paths_are_added(name, target, part, two_rounds):
+def test_a_budget_is_kept_where_paths_are_added(name, target, part):
     teacher = MORE[name](np.random.default_rng(1))
     x = np.random.default_rng(2).standard_normal((300, cost.input_shape(teacher)[0])).astype(np.float32)
-    out, what = npkd.compress(teacher, x, target, epochs=1), target.partition("=")[0]
+    out, what = compress(teacher, x, target, 1), target.partition("=")[0]
     assert getattr(cost.of(out.student), what) <= part * getattr(cost.of(teacher), what)
     assert getattr(cost.of(out.student), what) >= 0.8 * part * getattr(cost.of(teacher),
                                                                        what), "much less than was allowed"
@@ -131,48 +128,48 @@ def test_a_budget_is_kept_where_paths_are_added(name, target, part, two_rounds):
 def test_a_target_that_tied_inputs_forbid_is_refused():
     teacher, x = adding_inputs(RNG), RNG.standard_normal((300, 10)).astype(np.float32)
     with pytest.raises(InputError, match="the smallest that this network can be is 50"):
-        npkd.compress(teacher, x, "macs=49", epochs=1)
+        compress(teacher, x, "macs=49", 1)
     with pytest.raises(InputError, match="nearest possible are 10-4"):
-        npkd.compress(teacher, x, "widths=9-4", epochs=1)
+        compress(teacher, x, "widths=9-4", 1)
 
 
-def test_a_rise_of_the_error_is_a_target_too(two_rounds):
+def test_a_rise_of_the_error_is_a_target_too():
     teacher, x = (
         two_blocks(np.random.default_rng(1)), np.random.default_rng(2).standard_normal((400, 12)).astype(np.float32)
     )
-    out = npkd.compress(teacher, x, "error=+60", epochs=2)
+    out = compress(teacher, x, "error=+60", 2)
     assert len(out.rounds) > 1
     assert out.student_error <= 0.6
     sizes = [cost.of(teacher).macs, *(cost.of(r.student).macs for r in out.rounds)]
     assert all(after <= before / 2 for before, after in zip(sizes, sizes[1:], strict=False))
     whole = adding_logits(np.random.default_rng(1))            # 12 at least: the run ends before, and keeps what it has
-    assert 12 <= npkd.compress(whole, x[:, :10], "error=+99", epochs=1).macs[1] < 39
+    assert 12 <= compress(whole, x[:, :10], "error=+99", 1).macs[1] < 39
 
 
 def test_logits_that_are_added_to_stay():
     teacher, x = adding_logits(RNG), RNG.standard_normal((300, 10)).astype(np.float32)
     assert geometry(teacher).fixed == (1,)
     with pytest.raises(InputError, match="nearest possible are 10-3"):
-        npkd.compress(teacher, x, "widths=10-1", epochs=1)
+        compress(teacher, x, "widths=10-1", 1)
     with pytest.raises(InputError, match="the smallest that this network can be is 12"):
-        npkd.compress(teacher, x, "macs=10", epochs=1)
+        compress(teacher, x, "macs=10", 1)
 
 
-def test_inputs_that_are_added_keep_their_unit(two_rounds, monkeypatch):
+def test_inputs_that_are_added_keep_their_unit(monkeypatch):
     """In other units the sum would be another function: what is compressed gives on the rows that are learnt from what
     was given gives."""
     teacher, x = (
         adding_inputs(np.random.default_rng(4)),
         1000 * np.random.default_rng(5).standard_normal((400, 10)).astype(np.float32)
     )
-    seen, right = [], stages.compress
+    seen, compress_inside = [], stages.compress
 
-    def spy(data, *given, **options):
-        seen.append((options["teacher"].predict(data.x_train), teacher.predict(data.x_train)))
-        return right(data, *given, **options)
+    def spy(run, inner, *given):
+        seen.append((inner.predict(run.data.x_train), teacher.predict(run.data.x_train)))
+        return compress_inside(run, inner, *given)
 
     monkeypatch.setattr(stages, "compress", spy)
-    npkd.compress(teacher, x, "widths=10-20", epochs=1)
+    compress(teacher, x, "widths=10-20", 1)
     np.testing.assert_array_equal(*seen[0])
     apart = teacher.replace({0: replace(teacher.layers[0], params=(teacher.layers[0].params[0]
                                                                    * np.r_[1000, np.ones(9)].astype(np.float32),

@@ -1,0 +1,187 @@
+"""The examples of a compression: read in any form, a part held out, in units of ordinary size while they are learnt
+from, and back in the units in which they were given."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from npkd.core.types import Array
+from npkd.core.validation import InputError
+from npkd.data.batches import MAPS, ROWS, Passes, passes_over
+from npkd.data.datasets import Data
+from npkd.data.sampling import learnt_from, samples, survey
+from npkd.interop.adapt import rescaled
+from npkd.interop.layers import adds_inputs, class_count, scaled, unit_of, units_of
+from npkd.nn.model import Model
+from npkd.nn.network import Network, convolves
+from npkd.nn.scaling import Scaling
+from npkd.pipeline.progress import Progress
+from npkd.pipeline.recipe import VALIDATION, Recipe
+from npkd.sparsity.layerwise import leading
+
+PROBE = 1000
+"""Leading examples on which a teacher is checked before everything is read."""
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Examples as they are learnt from: divided by ``units`` and by ``unit``, all of them powers of two.
+
+    data            training part (a sample where there is a stream), validation part, and no labels where there are
+                    none
+    labelled        are there labels?
+    learnt_from     how many examples the statistics are gathered from
+    unit, units     one for all features, and one for each (I,) or None
+    """
+
+    data: Data
+    labelled: bool
+    learnt_from: int
+    unit: float
+    units: Array | None
+
+    @property
+    def even_shape(self) -> tuple[int, ...]:
+        """The shape of an example, where all features are scaled alike; else a moved pixel would mean another value."""
+        scaling = self.data.scaling
+        return self.data.shape if np.ptp(scaling.offset) == 0 == np.ptp(scaling.factor) else ()
+
+    def inside(self, network: Network) -> Network:
+        """A network of examples divided by ``units`` as one of these."""
+        return scaled(network, self.unit)
+
+    def outside(self, network: Network) -> Network:
+        """A network of these examples as one of those that were given."""
+        network = scaled(network, 1 / self.unit)
+        return network if self.units is None else scaled(network, 1 / self.units)
+
+    def outside_rows(self, rows: Array) -> Array:
+        """Rows of these examples (N, I) as they were given, behind the scaling if there is one."""
+        rows = rows * np.float32(self.unit)
+        return rows if self.units is None else rows * self.units
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Examples that have not been read yet but for the first ones, and the teacher for them.
+
+    given       the teacher, of examples as they were given;   model  the same of examples divided by ``units``
+    first       the first examples, divided by ``units``; of a Data all of them, with the parts held out
+    passes      over all examples, divided by ``units``; None: ``first`` is all there is
+    """
+
+    given: Model
+    model: Model
+    units: Array | None
+    first: Data
+    passes: Passes | None = None
+
+    def outside_rows(self, rows: Array) -> Array:
+        """Rows divided by ``units`` as they were given."""
+        return rows if self.units is None else rows * self.units
+
+    def read(self, recipe: Recipe, seed: int | np.random.Generator, progress: Progress) -> Examples:
+        """All examples: one part held out, a sample of the others, and passes over them for the statistics."""
+        if self.passes is None:
+            x = self.first.x_train
+            unit = self.unit(math.sqrt(float(np.einsum("ni,ni->", x, x, dtype=np.float64)) / x.size))
+            return Examples(divided(self.first, unit), True, len(x), unit, self.units)
+        if isinstance(seed, np.random.Generator):
+            seed = int(seed.integers(2 ** 32))
+        other = recipe.validation if isinstance(recipe.validation, tuple) else None
+        fraction = recipe.validation if recipe.validation is not None and other is None else VALIDATION
+        progress.begin("reading the examples", 2)
+        whole = survey(self.passes, fraction, seed)
+        whole = whole if other is None else replace(whole, below=0)                    # nothing is held out
+        progress.step(f"{whole.examples} examples")
+        part = samples(self.passes, whole, recipe.sample, max(1, round(fraction * recipe.sample)), seed)
+        x_validation, y_validation = part.x_held, part.y_held
+        if other is not None:
+            x_validation, y_validation = self.other(other, whole.labelled)
+        progress.step(f"{len(part.x)} drawn for the distillation, {len(x_validation)} held out")
+        unit = self.unit(whole.level)
+        rows = MAPS if convolves(self.model.network) else ROWS
+        data = replace(self.first, x_train=part.x, y_train=part.y, x_validation=x_validation, y_validation=y_validation)
+        return Examples(replace(divided(data, unit), stream=learnt_from(self.passes, whole, 1 / unit, rows)),
+                        whole.labelled, part.learnt_from, unit, self.units)
+
+    def unit(self, level: float) -> float:
+        """A power of two by which inputs of this root mean square are divided; 1 where the network adds them to
+        something."""
+        return 1.0 if adds_inputs(self.model.network) else unit_of(level)
+
+    def other(self, pair: Sequence[Any], labelled: bool) -> tuple[Array, Array]:
+        """A validation part of one's own, (x, y) or (x, None), divided by ``units``. Raises InputError for what does
+        not fit the examples."""
+        prepare = self.model.scaling.apply if self.model.scaling else None
+        with ExitStack() as stack:
+            passes = passes_over(pair[0], pair[1], self.first.classes, prepare, stack)
+            parts = list(passes())
+        x, y = np.concatenate([part for part, _ in parts]), [labels for _, labels in parts if labels is not None]
+        if x.shape[1] != self.first.x_train.shape[1] or bool(y) != labelled:
+            raise InputError(f"compress: validation holds examples of {x.shape[1]} features, {'with' if y else 'no'} "
+                             f"labels; it must be as x, which has {self.first.x_train.shape[1]} features and "
+                             f"{'labels' if labelled else 'none'}")
+        return x, np.concatenate(y) if y else np.zeros(len(x), np.int64)
+
+
+def source_of(x: Any, labels: Any, teacher: Model, recipe: Recipe, stack: ExitStack) -> Source:
+    """Examples in any form, see ``passes_over``, or a Data, which has labels, scaling and parts of its own.
+
+    Raises InputError where labels or a validation part are given beside a Data, and as ``passes_over`` does.
+    """
+    if not isinstance(x, Data):
+        units = None if teacher.scaling else units_of(teacher.network)
+        model = in_units(teacher, units)
+        passes = passes_over(x, labels, class_count(model.network), model.scaling.apply if model.scaling else None,
+                             stack)
+        rows = leading((part for part, _ in passes()), PROBE)
+        none, width = np.zeros(0, np.int64), rows.shape[1]
+        first = Data("x", rows, np.zeros(len(rows), np.int64), rows[:0], none, rows[:0], none,
+                     class_count(model.network), passes.shape or (width,), model.scaling or unscaled(width))
+        return Source(teacher, model, units, first, passes)
+    if labels is not None or recipe.validation is not None:
+        raise InputError("compress: x is a data set with labels and a validation part of its own, and others are given "
+                         "beside it; leave those out, or give x as an array")
+    plain = unscaled(x.x_train.shape[1])
+    if teacher.scaling is not None:
+        x = rescaled(x, teacher.scaling)
+    elif not same(x.scaling, plain):
+        teacher = replace(teacher, scaling=x.scaling)                 # it takes the data as it is scaled
+    units = units_of(teacher.network) if same(x.scaling, plain) else None
+    if units is None:
+        return Source(teacher, teacher, None, x)
+    model = in_units(replace(teacher, scaling=None), units)
+    assert model.scaling is not None
+    return Source(teacher, model, units, replace(divided(x, units), scaling=model.scaling))
+
+
+def in_units(model: Model, units: Array | None) -> Model:
+    """The same function of raw examples, whose scaling divides each feature by its unit, (I,) powers of two."""
+    if units is None:
+        return model
+    return Model(scaled(model.network, units), Scaling(np.zeros_like(units), 1 / units), model.about)
+
+
+def divided(data: Data, unit: float | Array) -> Data:
+    """The training and validation part divided by a power of two, or by one for each feature."""
+    if np.all(unit == 1):
+        return data
+    factor = np.asarray(unit, np.float32)
+    return replace(data, x_train=data.x_train / factor, x_validation=data.x_validation / factor)
+
+
+def unscaled(width: int) -> Scaling:
+    """The scaling that changes nothing."""
+    return Scaling(np.zeros(width, np.float32), np.ones(width, np.float32))
+
+
+def same(one: Scaling, other: Scaling) -> bool:
+    """Are two scalings equal?"""
+    return np.array_equal(one.offset, other.offset) and np.array_equal(one.factor, other.factor)

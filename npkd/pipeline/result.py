@@ -1,0 +1,163 @@
+"""What a compression gives: the student, and what is known of it. What is measured is what is delivered."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from npkd import __version__
+from npkd.core.files import NewPath
+from npkd.core.types import Array
+from npkd.data.datasets import undecided
+from npkd.nn import cost
+from npkd.nn.fast.workspace import predict
+from npkd.nn.model import Model
+from npkd.nn.model import load as load_model
+from npkd.nn.model import save as save_model
+from npkd.nn.network import Network
+from npkd.nn.scaling import Scaling
+from npkd.sparsity.layerwise import Distilled, LayerReport
+from npkd.surgery.widths import widths_of
+
+
+@dataclass(frozen=True, eq=False)
+class CompressionResult:
+    """A smaller network, and what is known of it.
+
+    student, teacher    networks: x (N, I) float32 -> logits (N, C), I the features of an example, flattened
+    scaling             of a teacher that came with one; it goes in front of both
+    rounds, budgets     the rounds of removal, in order, as distil reports them: reports of the layers, every removal
+                        (numbered as in the network of its round), the paths; and what each had to be within
+    examples, seen      how many examples the statistics were gathered from, and how many of them the last distillation
+                        was shown, 0 without one
+    held_out            examples that neither was given; what follows was measured on them, with the student as it is
+                        saved and loaded again and the teacher as it was given
+    agreement           fraction to which student and teacher give the same class
+    labelled            were there labels? Then teacher_error and student_error are errors; without, the teacher's own
+                        classes are the labels: teacher_error is 0 and student_error = 1 − agreement
+    difference          largest difference of the outputs that cutting neurons out made in any round, or the change back
+                        to the units of the examples, float32; what was *chosen* is another matter
+    """
+
+    student: Network
+    teacher: Network
+    scaling: Scaling | None
+    rounds: Sequence[Distilled]
+    budgets: Sequence[float]
+    examples: int
+    seen: int
+    held_out: int
+    agreement: float
+    labelled: bool
+    teacher_error: float
+    student_error: float
+    difference: float
+
+    @property
+    def layers(self) -> list[LayerReport]:
+        """A report a dependency group, inputs first: the last round's, against the teacher's widths, with the largest
+        duality gap of all rounds."""
+        last, widths = self.rounds[-1].layers if self.rounds else [], widths_of(self.teacher)
+        return [replace(layer, of=of, duality_gap=largest([r.layers[k].duality_gap for r in self.rounds]))
+                for k, (layer, of) in enumerate(zip(last, widths, strict=False))]
+
+    @property
+    def removals(self) -> int:
+        """Neurons and inputs that were cut out."""
+        return sum(len(r.removals) for r in self.rounds)
+
+    @property
+    def macs(self) -> tuple[int, int]:
+        """Multiply-accumulates an example of the teacher and of the student."""
+        return cost.of(self.teacher).macs, cost.of(self.student).macs
+
+    def logits(self, x: Array) -> Array:
+        """The student's logits (N, C) of examples x (N, ...) as they were given."""
+        return self.model().logits(x)
+
+    def model(self) -> Model:
+        """The student as it is saved."""
+        return Model(self.student, self.scaling, {"npkd": __version__, "made_by": "npkd.compress"})
+
+    def save(self, path: NewPath) -> None:
+        """Write the student as npkd stores networks, readable by npkd.load. Raises InputError where the system
+        refuses."""
+        save_model(path, self.model())
+
+    def __str__(self) -> str:
+        before, after = self.macs
+        widths = ["-".join(map(str, widths_of(network))) for network in (self.teacher, self.student)]
+        wide = max(len(widths[0]), 12)
+        rows = [("", "teacher", "student"), ("widths", *widths), ("multiply-accumulates", f"{before:,}", f"{after:,}")]
+        if self.labelled:
+            rows.append(("error, held out", f"{self.teacher_error:.2%}", f"{self.student_error:.2%}"))
+        lines = [f"{name:22}{a:>{wide}}  {b:>{wide}}".rstrip() for name, a, b in rows]
+        shown = f"{self.seen:,} of them in the distillation end to end" if self.seen else "no training"
+        return "\n".join([
+            *lines, "",
+            f"{after / before:.1%} of the multiply-accumulates; the same class as the teacher for {self.agreement:.2%} "
+            f"of {self.held_out:,} examples held out.",
+            f"Statistics of {self.examples:,} examples, {shown}{'' if self.labelled else '; no labels'}.",
+            *([undecided(self.held_out)] if undecided(self.held_out) else []),
+            *([certified([layer.duality_gap for layer in self.layers])] if self.rounds else []),
+            f"Cutting neurons out changed no output by more than {self.difference:.1e}."])
+
+
+def saved_and_loaded(model: Model) -> Model:
+    """A model as it comes back from the file that it is written to."""
+    with tempfile.TemporaryDirectory(prefix="npkd-") as folder:
+        path = Path(folder) / "model.npz"
+        save_model(path, model)
+        return load_model(path)
+
+
+def logits_of_rows(network: Network, rows: Array) -> Array:
+    """Logits (N, C) of rows (N, I) that have gone through the network's scaling, in the dtype of its weights."""
+    dtype = next(p.dtype for layer in network.layers for p in layer.params)
+    return predict(network, np.ascontiguousarray(rows, dtype))
+
+
+def largest(gaps: Sequence[float | None]) -> float | None:
+    """The largest duality gap, None where there is none."""
+    return max((gap for gap in gaps if gap is not None), default=None)
+
+
+def certified(gaps: Sequence[float | None]) -> str:
+    """What the duality gaps of the dependency groups prove, None where channels were eliminated: one sentence."""
+    gap = largest(gaps)
+    if gap is None:
+        return (
+            "Channels were eliminated one by one: exact in each step, but without a certificate for the whole choice."
+        )
+    which = "Every choice of neurons"
+    if None in gaps:
+        which = "Every choice by the group lasso (what is read through several weights is eliminated one by one)"
+    sentence = f"{which} is certified" if gap <= 1e-6 else "Not every choice of neurons is certified to 1e-6"
+    return f"{sentence}: relative duality gap at most {gap:.1e}."
+
+
+def measures_of(network: Network, test_error: float) -> dict[str, Any]:
+    """What the summary says of a network whose neurons can be removed."""
+    c = cost.of(network)
+    return {"widths": widths_of(network), "test_error": test_error, "macs": c.macs, "parameters": c.parameters,
+            "bytes": c.bytes}
+
+
+def layers_of(rounds: Sequence[Distilled]) -> list[dict[str, Any]]:
+    """What the summary says of the layers: the numbers of the last round, against the widths of the teacher.
+
+    duality_gap is the largest over all rounds, None where channels were eliminated without one.
+    """
+    if not rounds:
+        return []
+    return [
+        {"kept": last.kept, "of": first.of, "lambda": last.lam, "lambda_max": last.lambda_max,
+         "duality_gap": largest([r.layers[k].duality_gap for r in rounds]), "relative_error": last.relative_error,
+         "penalised_error": last.penalised_error, "proved": last.proved}
+        for k, (first, last) in enumerate(zip(rounds[0].layers, rounds[-1].layers, strict=True))
+    ]
