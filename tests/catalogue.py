@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from npkd.cli.check import Case, Wrong
 from npkd.distillation.response import logit_matching, soft_targets
 from npkd.nn.activations import elu, gelu, leaky_relu, maxout, relu, sigmoid, silu, tanh
 from npkd.nn.convolution import conv2d, im2col
@@ -18,6 +17,7 @@ from npkd.nn.losses import cross_entropy, squared_error
 from npkd.nn.normalisation import batch_norm
 from npkd.nn.pooling import average_pool, global_average_pool, max_pool
 from npkd.sparsity.penalties import L1, MaxNorm, NeuronGroups, SparseGroups
+from reference.check import Case, Wrong
 
 RNG = np.random.default_rng(2024)
 

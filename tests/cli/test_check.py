@@ -15,7 +15,8 @@ import reference.definitions.nn.activations
 import reference.definitions.nn.layers
 import reference.definitions.nn.losses
 import reference.definitions.nn.normalisation
-from npkd.cli import check
+from npkd.cli.check import checkout
+from npkd.cli.check import main as command
 from npkd.core.proximal_law import candidates
 from npkd.core.types import Array, Backward
 from npkd.core.validation import InputError
@@ -27,6 +28,7 @@ from npkd.nn.losses import cross_entropy, log_softmax, squared_error
 from npkd.nn.normalisation import batch_norm, moments
 from npkd.nn.ops import OPS
 from npkd.sparsity import penalties
+from reference import check
 from tests.catalogue import CASES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -504,21 +506,21 @@ def test_a_room_without_definitions_is_said_and_its_own_errors_are_not_hidden(mo
 
 
 def test_main_prints_the_table_and_returns_the_exit_code(capsys, monkeypatch):
-    assert check.main() == 0
+    assert command() == 0
     text = capsys.readouterr().out
     assert text.count("PASS") == len(CASES)
     assert "0 failed" in text
-    monkeypatch.setattr(check, "load", lambda places: [case for case in CASES if case.what is not layers.flatten])
-    assert check.main() == 1
+    monkeypatch.setattr(check, "load", lambda root: [case for case in CASES if case.what is not layers.flatten])
+    assert command() == 1
     assert "no case in tests/catalogue.py" in capsys.readouterr().out
 
 
 def test_a_checkout_is_found_and_its_absence_said(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [p for p in sys.path if p != str(ROOT)])
-    assert {case.name for case in check.load([tmp_path, ROOT])} == {case.name for case in CASES}
+    assert {case.name for case in check.load(checkout([tmp_path, ROOT]))} == {case.name for case in CASES}
     assert sys.path[0] == str(ROOT)
     with pytest.raises(InputError, match="run it from a checkout"):
-        check.load([tmp_path])
+        checkout([tmp_path])
 
 
 def test_what_is_no_op_is_said():

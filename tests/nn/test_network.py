@@ -5,11 +5,11 @@ import pytest
 
 import reference.definitions.nn.normalisation
 from npkd import gradcheck
-from npkd.cli.check import definition_of
 from npkd.core.validation import InputError
 from npkd.nn.network import ACTIVATIONS, Layer, Network, dense_layer, observe, perceptron
 from npkd.nn.normalisation import moments
 from npkd.nn.ops import OPS
+from reference.check import definition_of
 
 
 def network_of_everything(rng):

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from npkd import gradcheck
-from npkd.cli.check import definition_of
 from npkd.core.validation import InputError
 from npkd.nn import cost, model
 from npkd.nn.fast.workspace import Workspace
@@ -19,6 +18,7 @@ from npkd.sparsity.error_bounds import lipschitz, slopes
 from npkd.surgery.dependency import dependency_groups
 from npkd.surgery.folding import affine, fold
 from npkd.surgery.removal import Removal, keep, remove
+from reference.check import definition_of
 
 
 def normal(*shape):
