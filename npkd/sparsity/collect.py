@@ -143,4 +143,4 @@ def probes(classes: int) -> Array:
     """The unit vectors (C, C), or PROBES vectors of random signs over √PROBES where there are more classes."""
     if classes <= PROBES:
         return np.eye(classes)
-    return np.random.default_rng(0).choice([-1.0, 1.0], (PROBES, classes)) / np.sqrt(PROBES)
+    return np.asarray(np.random.default_rng(0).choice([-1.0, 1.0], (PROBES, classes)) / np.sqrt(PROBES))

@@ -142,7 +142,7 @@ class Problem:
         bound = float((lam * self.cost / np.maximum(size, 1e-300)).min(initial=np.inf))
         s = float(np.clip(r_y / r2, -bound, bound))                                                     # (W4)
         gap = max(0.5 * r2 + penalty - (s * r_y - 0.5 * s * s * r2), 0.0)                               # (W2), (W4)
-        radius = math.sqrt(2 * (gap + 1e-14 * self.t))                                       # the gap, and its rounding
+        radius = math.sqrt(2 * (gap + 1e-14 * self.t))                             # the gap, and its rounding
         proved = abs(s) * size + radius < lam * self.cost                                      # (W6), A_jj = 1
         return gap / (0.5 * self.t) if self.t > 0 else 0.0, proved
 
@@ -196,7 +196,7 @@ class Problem:
         """The point after a Newton step, or the first of 1, ¼, … of it that lowers f as far as its slope promises, and
         its λ.
 
-            f(ω + α δ) ≤ f(ω) + 10⁻⁴ α ⟨f'(ω), δ⟩                                              (W21)
+            f(ω + α δ) ≤ f(ω) + 10⁻⁴ α ⟨f'(ω), δ⟩                                              (W23)
 
         Source: Armijo 1966. Where no part of it does, the point itself.
         """
@@ -207,7 +207,7 @@ class Problem:
         slope = 0.5 * float((kappa ** 2 - point.sizes ** 2) @ way)
         for alpha in (1.0, 0.25, 0.0625, 0.015625):
             trial = self.point(omega if alpha == 1 else point.omega + alpha * way)
-            if trial.value(kappa) <= point.value(kappa) + ARMIJO * alpha * min(slope, 0.0) + 1e-15 * self.t:   # (W21)
+            if trial.value(kappa) <= point.value(kappa) + ARMIJO * alpha * min(slope, 0.0) + 1e-15 * self.t:   # (W23)
                 return trial, lam
         return point, lam
 
@@ -227,7 +227,7 @@ class Problem:
     def path(self, lambdas: Array, *, tolerance: float = TOLERANCE) -> Iterator[Solution]:
         """Solutions for a falling sequence of λ, each started from where the last two lead, λ₁ the latest:
 
-            u = u(λ₁) + (λ − λ₁)/(λ₁ − λ₂) (u(λ₁) − u(λ₂)),   v_j = max(1 − λc_j/‖u_j‖, 0) u_j               (W23)
+            u = u(λ₁) + (λ − λ₁)/(λ₁ − λ₂) (u(λ₁) − u(λ₂)),   v_j = max(1 − λc_j/‖u_j‖, 0) u_j               (W21)
 
         u = v + G is the point whose soft threshold a solution is, (W8).
         """
@@ -237,7 +237,7 @@ class Problem:
             positive("group lasso", "lambda", lam)
             if len(before) == 2 and before[1][0] != before[0][0]:
                 (old, u_old), (new, u) = before
-                v = group_threshold(u + (lam - new) / (new - old) * (u - u_old), lam * self.cost)                # (W23)
+                v = group_threshold(u + (lam - new) / (new - old) * (u - u_old), lam * self.cost)       # (W21)
             point, _, steps = self.descend(lam, v, tolerance)
             v = point.v
             before = [*before[-1:], (lam, v + point.gradient)]

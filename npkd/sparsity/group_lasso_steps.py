@@ -181,8 +181,7 @@ def bounded(H: Array, p: Array, low: Array, damping: float, neurons: int | None 
 
 
 def threshold(a: Array, b: Array, count: int) -> float:
-    """The τ in (1/16, 16), nearest to 1, for which ``count`` of a_j + b_j τ are positive, or as nearly so many as can
-    be."""
+    """The τ in (1/16, 16), nearest to 1, for which ``count`` of a_j + b_j τ are positive, or nearly so many."""
     if (a + b > 0).sum() == count:
         return 1.0
     turn = np.where(b != 0, -a / np.where(b != 0, b, 1), 0.0)

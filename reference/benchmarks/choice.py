@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
@@ -60,9 +61,9 @@ def main(sizes: list[int]) -> int:
         A = np.asfortranarray(statistics.normalised()[0])
         for part in (0.8, 0.1):
             neurons, repeats = round(part * d), 3 if d <= 1000 else 1
-            unit = seconds(lambda A=A: inverse(A), 2 * repeats)
-            taken = seconds(lambda s=statistics, k=neurons: most_useful(s, k, 1e-4), repeats)
-            unit = min(unit, seconds(lambda A=A: inverse(A), 2 * repeats))
+            unit = seconds(partial(inverse, A), 2 * repeats)
+            taken = seconds(partial(most_useful, statistics, neurons, 1e-4), repeats)
+            unit = min(unit, seconds(partial(inverse, A), 2 * repeats))
             solution, _ = most_useful(statistics, neurons, 1e-4)
             right = len(solution.kept) == neurons and solution.gap <= TOLERANCE
             failed |= not right or (part == 0.8 and taken > LIMIT * unit)

@@ -17,7 +17,7 @@ from npkd.nn.network import perceptron
 from npkd.pipeline import stages
 from npkd.pipeline.epochs import line_of, note_of
 from npkd.pipeline.progress import NoProgress
-from npkd.pipeline.result import layers_of, measures_of
+from npkd.pipeline.result import certified, largest, layers_of, measures_of
 from npkd.pipeline.stages import Run, State, compress, error_rate, train_teacher
 from npkd.pipeline.target import Target
 from tests.tiny import fixed
@@ -312,3 +312,15 @@ def test_the_last_distillation_may_see_everything_and_no_other_one(teacher, monk
     np.testing.assert_array_equal(x, np.concatenate([data.x_train, data.x_validation]))
     assert rounds
     assert {n for _, n, _ in rounds} == {len(data.x_train)}
+
+
+def test_only_what_reached_a_millionth_is_called_certified():
+    """By the largest gap of all; the limit itself is still certified; what was eliminated has no gap."""
+    most = "relative duality gap at most"
+    assert certified([1e-8, 1e-6, 1e-7]) == f"Every choice of neurons is certified: {most} 1.0e-06."
+    assert certified([1.1e-6, 1e-9]) == f"Not every choice of neurons is certified to 1e-6: {most} 1.1e-06."
+    assert certified([1e-9, 2e-6]).startswith("Not every choice")
+    assert certified([None, 1e-7]).startswith("Every choice by the group lasso (what is read through several weights")
+    assert certified([None, None]).startswith("Channels were eliminated")
+    assert largest([1e-9, None, 3e-7, 2e-8]) == 3e-7
+    assert largest([None]) is None

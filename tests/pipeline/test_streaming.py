@@ -3,7 +3,7 @@ processes."""
 
 import subprocess
 import sys
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +119,21 @@ def test_saved_and_read_bit_for_bit(tmp_path):
     again = statistics_files.load(tmp_path / "a.npz")
     assert len(again) == 2
     assert all(same_bits(one, other) for one, other in zip(kept, again, strict=True))
+
+
+@pytest.mark.parametrize("change", [{"C": 1e6}, {"t": -1.0}, {"A": -1.0}, {"C": 1.5}])
+def test_files_with_impossible_numbers_are_refused(tmp_path, change):
+    """Written like any other, with a valid checksum: but no data have such moments."""
+    kept = two_layers(np.random.default_rng(0), 9)
+    (name, factor), = change.items()
+    bad = replace(kept[1], **{name: factor * getattr(kept[1], name)})
+    if factor == 1.5:                           # possible entry by entry: weights that explain more than there is
+        bad = Statistics.of(*data(np.random.default_rng(1), 40, 4, 3))
+        explained = np.einsum("ji,ji->i", bad.C, np.linalg.solve(bad.A, bad.C))
+        bad = replace(bad, t=0.9 * explained)
+    statistics_files.save(tmp_path / "bad.npz", [kept[0], bad])
+    with pytest.raises(InputError, match="no data have the numbers of layer 1"):
+        statistics_files.load(tmp_path / "bad.npz")
 
 
 @QUICK

@@ -514,3 +514,25 @@ def test_removals_are_counted_in_the_given_network():
             kept = {tuple(row) for row in teacher.layers[0].params[0][left].round(12)}
             fresh = distil(teacher, batches(x, 100), exactly([6, 6, 5])).student
             assert len(kept) == fresh.widths[1]
+
+
+def test_the_choice_weighs_outputs_by_what_they_do_to_the_logits():
+    """(W14) in the choice: a neuron ten times as large that the last layer hardly reads is not worth an input."""
+    rng = np.random.default_rng(0)
+    w = np.array([[1.0, 0.0], [0.0, 10.0], [1.0, 0.05]])
+    network = Network([Layer("dense", (w, np.zeros(3))), Layer("tanh"),
+                       Layer("dense", (np.array([[1.0, 1e-3, 1.0], [-1.0, 1e-3, 1.0]]), np.zeros(2)))])
+    x = rng.standard_normal((400, 2))
+    out = distil(network, lambda: [x], exactly([1, 3]))
+    assert [(r.group, r.neuron) for r in out.removals if r.group == 0] == [(0, 1)]
+
+
+def test_a_layer_that_cannot_have_as_many_says_why():
+    """The progress tells why fewer neurons stay than were asked for: two inputs of three are constant."""
+    rng, words = np.random.default_rng(1), []
+    network = perceptron([3, 4, 2], rng, dtype=np.float64)
+    x = np.column_stack([rng.standard_normal((50, 2)), np.full(50, 0.1)])
+    flat = np.column_stack([x[:, 0], np.full((50, 2), 0.1)])
+    tied = distil(network, lambda: [flat], exactly([2, 3]), progress=words.append)
+    assert tied.layers[0].kept == 1
+    assert any(word.startswith("choice in layer 0 (1 of 2: ") for word in words)

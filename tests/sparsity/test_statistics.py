@@ -172,8 +172,8 @@ def test_the_laws_hold_for_all_data(seed, n, d, m, size, mean):
     h = 10 ** size * np.column_stack([h, h[:, :1], np.ones(n)])
     s = Statistics.of(h, z)
     assert s.flaw() == ""
-    assert merge([Statistics.of(h[:n // 2], z[:n // 2]), Statistics.of(h[n // 2:], z[n // 2:])] if n > 1
-                 else [s]).flaw() == ""
+    cuts = [slice(0, n // 2), slice(n // 2, n)] if n > 1 else [slice(0, n)]
+    assert merge([Statistics.of(h[part], z[part]) for part in cuts]).flaw() == ""
     assert s.weighted(np.full(m, 1e-3)).flaw() == ""
 
 

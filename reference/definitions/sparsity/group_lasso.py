@@ -85,8 +85,7 @@ def refit_objective(h: Array, z: Array, w: Array, kept: list[int], ridge: float)
 
 
 def quadratic(A: Array, C: Array, kappa: Array, v: Array) -> float:
-    """F(v) = ½⟨v, A v⟩ − ⟨v, C⟩ + Σ_j κ_j ‖v_j‖, what group_lasso_steps.py makes small: v (k, m), a row for each
-    neuron."""
+    """F(v) = ½⟨v, A v⟩ − ⟨v, C⟩ + Σ_j κ_j ‖v_j‖, what the solver minimises: v (k, m), a row for each neuron."""
     k, m = v.shape
     total = 0.0
     for c in range(m):
