@@ -162,7 +162,6 @@ def slices(archive: zipfile.ZipFile, name: str, rows: int) -> Iterator[Array]:
         for i in range(0, n, rows):
             count = min(rows, n - i)
             yield read_bytes(stream, count * one).view(header.dtype).reshape(count, *header.shape[1:])
-        stream.read(1)                                  # the end, where the sum of the archive is checked
 
 
 def names_of(archive: zipfile.ZipFile) -> list[str]:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import resource
+import tracemalloc
 import zipfile
 from functools import partial
 from pathlib import Path
@@ -334,3 +335,25 @@ def test_a_file_changed_anywhere_is_refused_or_means_the_same(tmp_path_factory, 
     except InputError:
         return
     assert same(found)
+
+
+def test_what_is_promised_and_cannot_be_there_takes_no_memory(tmp_path):
+    """3 GB that a kilobyte of a deflated stream would have to stand for, and 5 MB of JSON; both archives agree with
+    themselves."""
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(head, {"descr": "|u1", "fortran_order": False, "shape": (3_000_000_000,)})
+    content = bytearray(member("x.npy", head.getvalue() + bytes(1000)))
+    for start in (content.index(b"PK\3\4") + 22, content.index(b"PK\1\2") + 24):               # its size unpacked
+        content[start:start + 4] = (len(head.getvalue()) + 3_000_000_000).to_bytes(4, "little")
+    (tmp_path / "x.npz").write_bytes(content)
+    (tmp_path / "h.npz").write_bytes(npz(header=np.full(5_000_000, ord(" "), np.uint8)))
+    for name, words in (("x", "array x declares 3000000000 bytes"), ("h", "5000000 bytes")):
+        tracemalloc.start()
+        try:
+            with pytest.raises(InputError) as caught:
+                read_npz(tmp_path / "h.npz", "thing") if name == "h" else read_arrays(tmp_path / "x.npz")
+        finally:
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+        sentence(caught, words)
+        assert peak < 2e6

@@ -290,7 +290,7 @@ def test_memory_is_what_the_header_declares(tmp_path, pack):
     assert array.nbytes < peak(lambda: read_idx(tmp_path / "good")) < 2 * array.nbytes
     (tmp_path / "bomb").write_bytes(pack(idx_bytes(np.zeros(3, np.uint8)) + array.tobytes()))
     assert peak(lambda: refused(tmp_path / "bomb")) < 2e6
-    (tmp_path / "short").write_bytes(pack(struct.pack(">BBBBII", 0, 0, 14, 2, 2 ** 32 - 1, 2 ** 30) + array.tobytes()))
+    (tmp_path / "short").write_bytes(pack(struct.pack(">BBBBII", 0, 0, 8, 2, 3, 10 ** 9) + bytes(1000)))
     assert peak(lambda: refused(tmp_path / "short")) < 2e6
 
 
