@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from npkd.core.blas_threads import threads_for
 from npkd.core.linalg import inner_product, product
 from npkd.core.types import Array
 from npkd.core.validation import InputError, positive
@@ -166,22 +167,23 @@ class Problem:
         step does not lower f enough, a part of it is taken. With ``neurons`` λ changes with each step, so that so many
         stay (W20); it ends where they do, or after a few certified points at which they do not.
         """
-        point = self.point(np.sqrt(row_products(v, v)) / (lam * self.cost))
-        last, steps, swept, missed = np.inf, 0, False, 0
-        while steps < iterations and missed < MISSES:
-            gap = self.certificate(point.v, point.gradient, lam)[0]
-            if gap <= tolerance:
-                if neurons is None or len(point.on) == neurons:
-                    break
-                missed += 1
-            steps += 1
-            if gap > 0.5 * last and not swept and neurons is None:
-                v, gradient = point.v.copy(), point.gradient.copy()
-                sweep(self.A, lam * self.cost, v, gradient)
-                point, swept = self.point(np.sqrt(row_products(v, v)) / (lam * self.cost)), True
-            else:
-                point, lam, swept = *self.newton(point, lam, gap, neurons if gap <= LOOSE else None), False
-            last = gap
+        with threads_for(order=len(self.alive)):
+            point = self.point(np.sqrt(row_products(v, v)) / (lam * self.cost))
+            last, steps, swept, missed = np.inf, 0, False, 0
+            while steps < iterations and missed < MISSES:
+                gap = self.certificate(point.v, point.gradient, lam)[0]
+                if gap <= tolerance:
+                    if neurons is None or len(point.on) == neurons:
+                        break
+                    missed += 1
+                steps += 1
+                if gap > 0.5 * last and not swept and neurons is None:
+                    v, gradient = point.v.copy(), point.gradient.copy()
+                    sweep(self.A, lam * self.cost, v, gradient)
+                    point, swept = self.point(np.sqrt(row_products(v, v)) / (lam * self.cost)), True
+                else:
+                    point, lam, swept = *self.newton(point, lam, gap, neurons if gap <= LOOSE else None), False
+                last = gap
         return point, lam, steps
 
     def scaled(self, w: Array | None) -> Array:

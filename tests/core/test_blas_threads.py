@@ -9,6 +9,9 @@ import scipy
 
 from npkd.core import blas_threads, linalg
 from npkd.core.blas_threads import SingleThread, libraries, openblas, single_thread, threads_for
+from npkd.sparsity import group_lasso_steps
+from npkd.sparsity.group_lasso import Problem
+from npkd.sparsity.statistics import Statistics
 
 
 @pytest.fixture
@@ -89,6 +92,19 @@ def test_products_by_their_size(counts, side, expected, monkeypatch):
     linalg.subtract(a.copy(), a, a)
     linalg.gram(np.ones((2 * side, side)))
     assert seen == [expected] * 3
+    assert counts() == TWO
+
+
+@pytest.mark.parametrize("user", [None, 2])
+def test_a_small_layer_is_solved_on_one_thread(counts, user, monkeypatch):
+    """Its Cholesky factors too, which meet at every few columns; a number that the user chose stays."""
+    monkeypatch.setattr(blas_threads, "user_threads", lambda: user)
+    seen, factor, rng = [], group_lasso_steps.lapack.dpotrf, np.random.default_rng(0)
+    monkeypatch.setattr(group_lasso_steps.lapack, "dpotrf", lambda *a, **b: seen.append(counts()) or factor(*a, **b))
+    problem = Problem(Statistics.of(rng.standard_normal((50, 8)), rng.standard_normal((50, 3))))
+    problem.solve(0.3 * problem.lambda_max)
+    assert seen
+    assert seen == [TWO if user else ONE] * len(seen)
     assert counts() == TWO
 
 
