@@ -20,7 +20,7 @@ from npkd.core.files import read_npz, write_npz
 from npkd.core.validation import InputError
 from npkd.nn.model import Model
 from npkd.nn.model import save as save_model
-from npkd.nn.network import perceptron
+from npkd.nn.network import Layer, Network, dense_layer, perceptron
 from npkd.pipeline.progress import NoProgress
 from npkd.pipeline.recipe import complete
 from npkd.report import figures
@@ -203,6 +203,26 @@ def test_a_checkpoint_that_is_none_is_refused_in_one_sentence(tmp_path, capsys, 
     write_npz(path, header, arrays)
     assert main(["compress", "--resume", "--out", str(tmp_path / "out"), "--quiet"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_running_moments_come_back(tmp_path):
+    """Batch norm has none before its training, and after it they belong to the network."""
+    data, rng = run.prepare(settings(tmp_path), NoProgress()).data, np.random.default_rng(0)
+    start = Network([dense_layer(16, 3, rng), Layer("batch_norm", (np.ones(3, np.float32), np.zeros(3, np.float32)))])
+    moments = np.arange(3, dtype=np.float32), np.ones(3, np.float32) / 3
+    trained = start.replace({1: replace(start.layers[1], running=moments)})
+    rng.random(7)
+    file = checkpoints.CheckpointFile(tmp_path / "c.npz", settings(tmp_path), data)
+    epoch = ("a note", {"stage": "teacher", "loss": 1 / 3})
+    file.keep("teacher", checkpoints.Checkpoint((epoch,), trained, moments, rng.bit_generator.state))
+    file.flush()
+    again = checkpoints.CheckpointFile(tmp_path / "c.npz", settings(tmp_path, resume=True), data)
+    assert again.kept("final distillation", start) is None
+    kept = again.kept("teacher", start)
+    assert kept.epochs == (epoch,)
+    assert kept.rng == rng.bit_generator.state
+    for a, b in zip((*kept.network.layers[1].running, *kept.optimiser), moments * 2, strict=True):
+        assert np.array_equal(a, b)
 
 
 def test_the_file_is_not_written_more_often_than_it_is_worth(tmp_path, monkeypatch):
