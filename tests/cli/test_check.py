@@ -444,8 +444,9 @@ def test_a_missing_case_fails(what):
     assert "no case" in missing[0].note
 
 
-def test_a_missing_case_fails_the_run():
-    assert all(row.passed for row in check.run(CASES))
+def test_a_missing_case_fails_the_run(monkeypatch):
+    """Also where all cases pass, which test_main_prints_the_table_and_returns_the_exit_code sees."""
+    monkeypatch.setattr(check, "check_case", lambda case: check.Row(case.name, "op", 0.0, 1.0, 1, 1))
     rows = check.run([case for case in CASES if case.what is not layers.gate])
     assert [row.name for row in rows if not row.passed] == ["gate"]
     assert "FAIL" in check.table(rows)
@@ -510,7 +511,7 @@ def test_main_prints_the_table_and_returns_the_exit_code(capsys, monkeypatch):
     text = capsys.readouterr().out
     assert text.count("PASS") == len(CASES)
     assert "0 failed" in text
-    monkeypatch.setattr(check, "load", lambda root: [case for case in CASES if case.what is not layers.flatten])
+    monkeypatch.setattr(check, "load", lambda root: CASES[:2])
     assert command() == 1
     assert "no case in tests/catalogue.py" in capsys.readouterr().out
 

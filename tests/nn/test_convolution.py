@@ -17,7 +17,7 @@ from npkd.nn.layers import dense, flatten, gate, unflatten
 from npkd.nn.normalisation import batch_norm, moments
 from npkd.nn.pooling import average_pool, global_average_pool, max_pool
 
-SOME = settings(deadline=None, max_examples=50)
+SOME = settings(max_examples=30)
 FEW = settings(deadline=None, max_examples=20)
 
 

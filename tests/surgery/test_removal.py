@@ -11,7 +11,7 @@ from npkd.core.validation import InputError
 from npkd.nn.network import Layer, Network, perceptron
 from npkd.surgery.removal import DependencyGroup, Removal, dependency_groups, difference, keep, remove
 
-MANY = settings(deadline=None, max_examples=250)
+MANY = settings(max_examples=80)
 
 
 @dataclass

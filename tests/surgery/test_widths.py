@@ -23,6 +23,7 @@ from npkd.pipeline import stages
 from npkd.pipeline.recipe import Recipe
 from npkd.surgery.removal import dependency_groups, keep
 from npkd.surgery.widths import geometry, widths_of
+from tests.tiny import stored
 
 RNG = np.random.default_rng(3)
 
@@ -183,13 +184,13 @@ def test_inputs_that_are_added_keep_their_unit(monkeypatch):
 def test_a_residual_network_from_a_file(tmp_path, capsys):
     """The command line, the page and the history speak of its dependency groups."""
     teacher = Network([op("unflatten", shape=[8, 8, 1]), *residual(np.random.default_rng(6)).layers[1:8],
-                       op("global_average_pool"), dense_layer(7, 10, np.random.default_rng(7))])
+                       op("global_average_pool"), dense_layer(7, 3, np.random.default_rng(7))])
     save_model(tmp_path / "teacher.npz", Model(teacher))
-    words = ["compress", "--data", "digits", "--teacher", str(tmp_path / "teacher.npz"), "--target", "macs=60%",
-             "--epochs", "2"]
+    words = ["compress", "--data", stored(tmp_path / "data.npz", shape=(8, 8)), "--teacher",
+             str(tmp_path / "teacher.npz"), "--target", "macs=60%", "--epochs", "2"]
     assert main([*words, "--out", str(tmp_path / "out"), "--quiet"]) == 0
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert summary["teacher"]["widths"] == [1, 7, 6, 10]
+    assert summary["teacher"]["widths"] == [1, 7, 6, 3]
     assert len(summary["layers"]) == len(summary["removals"]) == 3
     assert summary["student"]["macs"] <= 0.6 * summary["teacher"]["macs"]
     assert (
