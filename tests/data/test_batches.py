@@ -10,6 +10,7 @@ from tests.data.test_sampling import Shuffled
 
 RNG = np.random.default_rng(0)
 TEACHER = [(RNG.standard_normal((24, 12)), np.zeros(24)), (RNG.standard_normal((3, 24)), np.zeros(3))]
+REFIT = npkd.Recipe(epochs=0)
 X = RNG.standard_normal((600, 12)).astype(np.float32)
 Y = (np.maximum(X @ TEACHER[0][0].T, 0) @ TEACHER[1][0].T).argmax(axis=1)          # the teacher's own classes
 
@@ -41,15 +42,15 @@ def test_labels_go_with_their_examples():
     loader = Shuffled(X)
     with pytest.raises(InputError, match="give each batch with its labels, as a pair"):
         npkd.compress(TEACHER, lambda: (x for x, _ in loader()), "macs=50%", labels=Y)
-    assert npkd.compress(TEACHER, X, "widths=12-24", labels=Y, epochs=0).teacher_error == 0
-    assert npkd.compress(TEACHER, Pairs(X), "widths=12-24", epochs=0).teacher_error == 0
-    assert npkd.compress(TEACHER, lambda: (x for x, _ in loader()), "widths=12-24", epochs=0).agreement == 1
+    assert npkd.compress(TEACHER, X, "widths=12-24", labels=Y, recipe=REFIT).teacher_error == 0
+    assert npkd.compress(TEACHER, Pairs(X), "widths=12-24", recipe=REFIT).teacher_error == 0
+    assert npkd.compress(TEACHER, lambda: (x for x, _ in loader()), "widths=12-24", recipe=REFIT).agreement == 1
 
 
 def test_other_examples_in_another_pass_are_seen():
     rng = np.random.default_rng(1)
     with pytest.raises(InputError, match="as many, but others, in the second"):
-        npkd.compress(TEACHER, lambda: iter([X + 0.5 * rng.standard_normal(X.shape).astype(np.float32)]), epochs=0)
+        npkd.compress(TEACHER, lambda: iter([X + 0.5 * rng.standard_normal(X.shape).astype(np.float32)]), recipe=REFIT)
 
 
 def test_what_does_not_fit_into_memory_is_said():
@@ -58,4 +59,4 @@ def test_what_does_not_fit_into_memory_is_said():
     x = np.zeros((3, 10 ** 6), np.float32)
     x[:, 0] = 1, 2, 3
     with pytest.raises(InputError, match=r"compress: .*take 8 d² bytes"):
-        npkd.compress(wide, x, epochs=0)
+        npkd.compress(wide, x, recipe=REFIT)
