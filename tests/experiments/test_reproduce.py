@@ -570,7 +570,7 @@ def test_published_convolutions_are_those_of_the_table():
     assert all(line.strip() in page for line in tables.published_text(lenet5.PUBLISHED).splitlines()[:-1])
 
 
-SMALL = replace(RECIPE, network="lenet5", max_shift=1, statistics=300, batch_size=64, learning_rate=0.01,
+SMALL = replace(RECIPE, network="lenet5", max_shift=1, statistics=200, batch_size=64, learning_rate=0.01,
                 student_learning_rate=0.01)
 
 
@@ -578,7 +578,7 @@ def small(folder, seed, kind="moved"):
     """A setting of a LeNet-5 on little pictures."""
     path = folder / "pictures.npz"
     if not path.exists():
-        np.savez(path, **arrays(shape=(16, 16), examples=400))
+        np.savez(path, **arrays(shape=(16, 16), examples=240))
     return TeacherSetting(str(path), None, kind, SMALL, seed)
 
 
