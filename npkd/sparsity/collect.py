@@ -85,10 +85,10 @@ def collect_statistics(
             continue
         if spaces is None or len(x) > spaces[0].rows:
             spaces = Workspace(student, len(x)), Workspace(teacher, len(x))
-        own = spaces[0].forward(x)
-        target = own if student is teacher else spaces[1].forward(x)
+        activations = spaces[0].forward(x)
+        target = activations if student is teacher else spaces[1].forward(x)
         for part, i, rng in zip(parts, layers, drawn, strict=True):
-            h, z = rows(student.layers[i], own[i], target[i + 1], rng, positions)
+            h, z = rows(student.layers[i], activations[i], target[i + 1], rng, positions)
             part[:] = [merge([*part, Statistics.of(h, z)])]
     if spaces is None:
         raise InputError("distil: the data has no examples; it needs at least one")

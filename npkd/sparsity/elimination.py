@@ -59,14 +59,14 @@ class Reader:
         return 0.5 * inner_product(w, linalg.solve(self.inverse[np.ix_(at, at)], w.T, assume_a="pos").T)         # (I9)
 
     def saliencies(self, left: Sequence[int] | Array) -> Array:
-        """``harm`` of the units that are left."""
+        """``saliency`` of the units that are left, (n,)."""
         if len(np.unique(self.unit)) < len(self.unit):
             return np.array([self.saliency(u) for u in left])
-        there = np.flatnonzero(np.isin(self.unit[self.column], left))  # one column each, or none: the trace is a square
+        present = np.flatnonzero(np.isin(self.unit[self.column], left))  # at most one column each: a square
         saliencies = np.zeros(1 + max(*left, *self.unit))
-        column = self.column[there]
+        column = self.column[present]
         # (I9)
-        saliencies[self.unit[column]] = 0.5 * (self.w[:, column] ** 2).sum(axis=0) / np.diag(self.inverse)[there]
+        saliencies[self.unit[column]] = 0.5 * (self.w[:, column] ** 2).sum(axis=0) / np.diag(self.inverse)[present]
         return saliencies[list(left)]
 
     def lose(self, u: int) -> None:

@@ -124,14 +124,14 @@ def distil(
         raise InputError(f"distil: positions is {positions}; it must be at least 1")
     given = [group.width for group in dependency_groups(teacher)]
     original = teacher
-    teacher, found = remove(teacher, inputs=inputs)  # copies enter a solution together: they would crowd out others
+    teacher, redundant = remove(teacher, inputs=inputs)  # copies enter a solution together: they would crowd out others
     groups, layers = dependency_groups(teacher), readers(teacher)
     plain = dict(zip(layers, collect_statistics(teacher, teacher, batches, layers, positions), strict=True))
     sample = leading(batches(), SAMPLE if all(teacher.layers[i].op == "dense" for i in layers) else FEW)
-    felt = dict(zip(layers, sensitivities(teacher, sample, layers), strict=True))
+    sensitivity = dict(zip(layers, sensitivities(teacher, sample, layers), strict=True))
     progress("statistics")
-    statistics = {i: plain[i].weighted(felt[i]) for i in layers}
-    weights = {i: matrix(teacher.layers[i]) * felt[i][:, None] for i in layers}
+    statistics = {i: plain[i].weighted(sensitivity[i]) for i in layers}
+    weights = {i: matrix(teacher.layers[i]) * sensitivity[i][:, None] for i in layers}
     logits = statistics[layers[-1]].normalised()[2]                    # the variance of the last layer's outputs
     curves = [curve_of(teacher, group, statistics, weights, logits) for group in groups]
     wanted = fitting(widths(curves), curves)
@@ -145,8 +145,9 @@ def distil(
     for done in refits(teacher, batches, kept, ridge=ridge, positions=positions, first=plain[layers[0]]):
         student, i = done.student, done.layer
         read = outputs_read(teacher, i, groups, chosen)
-        heard = done.statistics.targets(read).weighted(felt[i][read])  # of what the layers behind still read
-        lost.append((heard.error(done.w[read] * felt[i][read][:, None]) * heard.normalised()[2], heard.normalised()[2]))
+        targets = done.statistics.targets(read).weighted(sensitivity[i][read])  # of what the layers behind still read
+        variance = targets.normalised()[2]
+        lost.append((targets.error(done.w[read] * sensitivity[i][read][:, None]) * variance, variance))
         progress(f"refit of layer {len(lost) - 1}")
     smaller, removals = remove(student, inputs=inputs and wanted[0] < curves[0].width)
     reports = [report_of(k, group, chosen[k], curve, [lost[layers.index(i)] for i in group.consumers])
@@ -154,7 +155,7 @@ def distil(
     single, double = (max(difference(one.astype(d), other.astype(d), sample.astype(d)) for one, other in
                           # of both removals
                           ((original, teacher), (student, smaller))) for d in (sample.dtype, np.float64))
-    return Distilled(smaller, reports, found + renumbered(removals, found, given), single, double)
+    return Distilled(smaller, reports, redundant + renumbered(removals, redundant, given), single, double)
 
 
 def report_of(k: int, group: DependencyGroup, choice: Choice, curve: Curve, errors: Sequence[tuple[float, float]]
@@ -173,9 +174,9 @@ def outputs_read(network: Network, i: int, groups: Sequence[DependencyGroup], ch
     return np.arange(len(network.layers[i].params[0]))
 
 
-def renumbered(removals: Sequence[Removal], found: Sequence[Removal], widths: Sequence[int]) -> list[Removal]:
-    """Removals that count what ``found`` had left, in the numbers of before: ``widths`` neurons a dependency group."""
-    names = [np.delete(np.arange(width), [r.neuron for r in found if r.group == k and r.position is None]) for k,
+def renumbered(removals: Sequence[Removal], earlier: Sequence[Removal], widths: Sequence[int]) -> list[Removal]:
+    """Removals numbered among what ``earlier`` ones left, with the numbers of before those, of ``widths`` neurons."""
+    names = [np.delete(np.arange(width), [r.neuron for r in earlier if r.group == k and r.position is None]) for k,
              width in enumerate(widths)]
     return [replace(r, neuron=int(names[r.group][r.neuron]),
                     into=None if r.into is None else int(names[r.group][r.into]))
@@ -223,17 +224,17 @@ def choose(
     them."""
     group = groups[k]
     units = {i: columns_of(network.layers[i], group.units[i]) for i in group.consumers}
-    heard = {i: statistics[i].targets(outputs_read(network, i, groups, chosen)) for i in group.consumers}
+    targets = {i: statistics[i].targets(outputs_read(network, i, groups, chosen)) for i in group.consumers}
     first = next(iter(units.values()))
     if len(units) == 1 and np.array_equal(np.sort(first), np.arange(group.width)):       # one column each, in any order
-        solution, top = most_useful(next(iter(heard.values())), wanted, ridge)
+        solution, top = most_useful(next(iter(targets.values())), wanted, ridge)
         return Choice(np.sort(first[solution.kept]), solution.lam, top, solution.gap, int(solution.proved.sum()),
                       solution.error, solution.reason)
-    systems = {i: Reader.of(heard[i], unit, ridge) for i, unit in units.items()}
+    systems = {i: Reader.of(targets[i], unit, ridge) for i, unit in units.items()}
     kept, *_ = eliminate(list(systems.values()), group.width, wanted)
-    there = {i: heard[i].normalised()[2] for i in units}
-    left = sum(heard[i].error(system.w) * there[i] for i, system in systems.items())
-    return Choice(kept, 0.0, 0.0, None, 0, left / (sum(there.values()) or 1.0))
+    variance = {i: targets[i].normalised()[2] for i in units}
+    left = sum(targets[i].error(system.w) * variance[i] for i, system in systems.items())
+    return Choice(kept, 0.0, 0.0, None, 0, left / (sum(variance.values()) or 1.0))
 
 
 def fitting(wanted: Sequence[int], curves: Sequence[Curve]) -> list[int]:

@@ -44,8 +44,8 @@ def keep(
         steps += more
     if len(point.on) > count:
         point = without(problem, point, lam, count, tolerance)
-    v, gradient, found, reason = point.v, point.gradient, len(point.on), ""
-    if found < count:
+    v, gradient, number, reason = point.v, point.gradient, len(point.on), ""
+    if number < count:
         if start is None:
             first = problem.scaled(refit(problem.statistics, np.arange(problem.d), RIDGE)[0])
         v = filled(problem, point, lam, first, count, tolerance)
@@ -53,9 +53,9 @@ def keep(
     solution = problem.solution(lam, v, gradient, steps)
     if solution.gap > tolerance:
         reason = f"duality gap {solution.gap:.1e}: not certified to {tolerance:g}"
-    elif found < neurons:
-        reason = f"{found} of {neurons}: at no λ a certified solution has more, the others explain nothing else"
-        reason += f"; {len(solution.kept) - found} join it" if len(solution.kept) > found else ""
+    elif number < neurons:
+        reason = f"{number} of {neurons}: at no λ a certified solution has more, the others explain nothing else"
+        reason += f"; {len(solution.kept) - number} join it" if len(solution.kept) > number else ""
     kept = solution.kept if len(solution.kept) else np.arange(1)                # a layer never loses all its neurons
     return replace(solution, kept=kept, reason=reason)
 

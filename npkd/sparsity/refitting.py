@@ -53,12 +53,12 @@ def refits(
     groups, layers, student = dependency_groups(teacher), readers(teacher), teacher
     for i in layers:
         # the teacher's activations are the student's own until the first layer has changed
-        own = (
+        statistics = (
             first if first is not None and i == layers[0]
             else collect_statistics(student, teacher, batches, [i], positions)[0]
         )
         layer, k = teacher.layers[i], next(k for k, group in enumerate(groups) if i in group.consumers)
-        w, b = refit(own, np.flatnonzero(np.isin(columns_of(layer, groups[k].units[i]), kept[k])), ridge)
+        w, b = refit(statistics, np.flatnonzero(np.isin(columns_of(layer, groups[k].units[i]), kept[k])), ridge)
         params = (w.reshape(layer.params[0].shape).astype(layer.params[0].dtype), b.astype(layer.params[1].dtype))
         student = student.replace({i: replace(student.layers[i], params=params)})
-        yield Refitted(student, i, own, w)
+        yield Refitted(student, i, statistics, w)

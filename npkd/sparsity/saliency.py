@@ -56,7 +56,7 @@ def costs(saliencies: Array) -> Array:
 
         c_j = max_i E_i / E_j                                                         (W16)
 
-    Source: the adaptive lasso of Zou 2006, there with the size of a weight in the place of E.
+    Source: the adaptive lasso of Zou 2006, which has the size of a weight in the place of E.
     """
     top = float(saliencies.max(initial=0.0)) or 1.0
     return np.asarray(top / np.maximum(saliencies, FLOOR * top))                                              # (W16)
