@@ -146,7 +146,7 @@ class Workspace:
         if len(x) > self.rows:
             raise InputError(f"Workspace: got {len(x)} examples; it was made for {self.rows} rows at most")
         dtype = self.parameters.dtype
-        if x.dtype.kind == "f" and np.result_type(x.dtype, dtype) != dtype:
+        if x.dtype != dtype and x.dtype.kind == "f" and np.result_type(x.dtype, dtype) != dtype:
             raise InputError(f"Workspace: x is {x.dtype} but the network is {dtype}, which would round it; convert one "
                              f"of them with astype")
         with self.blas:
