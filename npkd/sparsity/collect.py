@@ -125,8 +125,7 @@ def sensitivities(network: Network, x: Array, layers: Sequence[int]) -> list[Arr
         end, slopes = end - 1, network.layers[-1].params[0]
         if len(slopes) > slopes.shape[1]:
             slopes = linalg.qr(slopes.astype(np.float64), mode="r")[0][:slopes.shape[1]]                  # (W24)
-        if end in total:
-            total[end] += 1
+        total[end] = np.ones(activations[-1].shape[1])
     for slope in slopes.astype(activations[-1].dtype):
         entering = {end: np.array(np.broadcast_to(slope, activations[end].shape))}
         for i in range(end - 1, min(layers) - 1, -1):
