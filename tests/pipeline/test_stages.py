@@ -20,6 +20,7 @@ from npkd.pipeline.progress import NoProgress
 from npkd.pipeline.result import certified, largest, layers_of, measures_of
 from npkd.pipeline.stages import Run, State, compress, error_rate, train_teacher
 from npkd.pipeline.target import Target
+from npkd.sparsity.layerwise import distil, exactly
 from tests.tiny import fixed
 
 RECIPE = fixed(hidden=(10, 8), teacher_epochs=12, rounds=2, round_epochs=1, epochs=3, batch_size=32,
@@ -324,3 +325,12 @@ def test_only_what_reached_a_millionth_is_called_certified():
     assert certified([None, None]).startswith("Channels were eliminated")
     assert largest([1e-9, None, 3e-7, 2e-8]) == 3e-7
     assert largest([None]) is None
+
+
+@pytest.mark.parametrize("gaps", [(5e-7, 1e-9, 1e-8), (1e-9, 5e-7, 1e-8), (1e-9, 1e-8, 5e-7), (None, 5e-7, 1e-9)])
+def test_the_gap_that_is_reported_is_the_largest_of_all_rounds(gaps):
+    """Wherever it was; an early choice that is not certified is not forgotten."""
+    network, x = perceptron([4, 5, 3], np.random.default_rng(0), dtype=np.float64), np.eye(4)
+    once = distil(network, lambda: [x], exactly([3, 4]))
+    rounds = [replace(once, layers=[replace(layer, duality_gap=gap) for layer in once.layers]) for gap in gaps]
+    assert [layer["duality_gap"] for layer in layers_of(rounds)] == [5e-7, 5e-7]
