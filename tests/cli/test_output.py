@@ -16,6 +16,10 @@ from npkd.report import figures
 from tests.tiny import stored, words
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(npkd.__file__).parent.parent), "OPENBLAS_NUM_THREADS": "1"}
+RUN = ("import sys\nfrom npkd.report import figures\nfigures.require, figures.draw = lambda: None, lambda *given: {}\n"
+       "from npkd.cli.main import main\nsys.exit(main())")
+"""npkd without drawing, which is most of the time of a quick run."""
+
 NAMES = ["figures", "history.jsonl", "model.npz", "report.html", "summary.json"]
 
 
@@ -26,7 +30,7 @@ def training(folder, out="out"):
 
 def shell(arguments, redirect, **environment):
     """npkd in a process whose streams a shell has redirected: the exit code, stdout and stderr."""
-    done = subprocess.run(["sh", "-c", f'exec "$@" {redirect}', "sh", sys.executable, "-W", "error", "-m", "npkd",
+    done = subprocess.run(["sh", "-c", f'exec "$@" {redirect}', "sh", sys.executable, "-W", "error", "-c", RUN,
                            *arguments], capture_output=True, env=ENVIRONMENT | environment, timeout=120, check=False)
     return done.returncode, done.stdout, done.stderr
 
@@ -42,10 +46,6 @@ def test_streams_that_are_full_or_closed(tmp_path, redirect):
         assert b"test error" in out
 
 
-def test_nothing_was_lost_where_nothing_was_to_be_written(tmp_path):
-    assert shell([*training(tmp_path), "--quiet"], "2>&-")[0] == 0
-
-
 def test_a_refusal_that_nobody_reads_keeps_its_exit_code(tmp_path):
     assert shell(["train", "--data", "nothing", "--out", str(tmp_path / "out")], ">&- 2>/dev/full")[0] == 2
 
@@ -59,11 +59,11 @@ def test_nobody_reads_the_output(tmp_path):
     assert running.wait(timeout=60) == 1
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "utf-8"])
-def test_any_encoding(tmp_path, encoding):
-    code, out, err = shell([*training(tmp_path, "结果"), "--quiet"], "", PYTHONIOENCODING=encoding)
+def test_any_encoding(tmp_path):
+    """Nothing is lost either: --quiet writes nothing to the stderr that is closed here."""
+    code, out, err = shell([*training(tmp_path, "结果"), "--quiet"], "2>&-", PYTHONIOENCODING="cp1252")
     assert (code, err) == (0, b"")
-    assert ("结果" if encoding == "utf-8" else "\\u7ed3\\u679c") + "/report.html" in out.decode(encoding)
+    assert b"\\u7ed3\\u679c/report.html" in out
 
 
 def test_help_in_any_encoding(monkeypatch):
@@ -73,10 +73,7 @@ def test_help_in_any_encoding(monkeypatch):
     assert b"seeds 0 \x85 K \\u2212 1" in file.buffer.getvalue()
 
 
-def test_progress_and_messages_in_any_encoding(tmp_path):
-    code, _, err = shell(training(tmp_path, "结果/out"), "", PYTHONIOENCODING="ascii:strict")
-    assert code == 0
-    assert b"teacher" in err
+def test_messages_in_any_encoding():
     code, _, err = shell(["train", "--data", "结果"], "", PYTHONIOENCODING="ascii:strict")
     assert code == 2
     assert b"npkd: load: data is '\\u7ed3\\u679c'" in err
