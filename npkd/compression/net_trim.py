@@ -1,5 +1,4 @@
-"""Net-Trim: the sparsest weights, in the l1 norm, with which a layer still answers as before behind its relu. A convex
-programme.
+"""Net-Trim: the sparsest weights, in the l1 norm, with which a layer still answers as before behind its relu.
 
 Source: Aghasi, Abdi, Nguyen & Romberg 2017; the splitting follows the same authors' later paper in outline.
 """
@@ -13,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg
 
-from npkd.compression.reconstruct import Choice, layer_by_layer
-from npkd.compression.reconstruct import statistics as statistics_of
+from npkd.compression.reconstruct import Choice, layer_by_layer, statistics
 from npkd.compression.scores import best, norms
 from npkd.core.linalg import product
 from npkd.core.types import Array
@@ -47,8 +45,7 @@ class Trimmed:
 
 
 def project(q: Array, z: Array, on: Array, epsilon: float, ceiling: Array) -> Array:
-    """The nearest point of the set of (I17): the entries ``on`` move into a ball around z, the others down to their
-    ceiling.
+    """The nearest point of the set of (I17): entries ``on`` move into a ball around z, others down to their ceiling.
 
         Q_on = Z_on + min(1, ε/‖V_on − Z_on‖_F) (V_on − Z_on),   Q_off = min(V_off, ceiling)            (I18)
     """
@@ -60,12 +57,14 @@ def project(q: Array, z: Array, on: Array, epsilon: float, ceiling: Array) -> Ar
 def net_trim(
     h: Array, z: Array, on: Array, epsilon: float, ceiling: Array, *, iterations: int = 150, tolerance: float = 1e-3
 ) -> Trimmed:
-    """The programme, solved by the alternating direction method of multipliers.
+    """The convex programme, solved by the alternating direction method of multipliers.
 
         min_{U,b} ‖U‖₁   s.t.  ‖(H Uᵀ + 1bᵀ − Z)_on‖_F ≤ ε,   (H Uᵀ + 1bᵀ)_off ≤ ceiling_off              (I17)
 
     h (N, d) what the layer reads   z (N, m) what it gave   on (N, m) where it was positive (all of it for logits)
-    ceiling (N, m), used off it In turns, with scaled multipliers Λ, M and step ρ, a = (U b) and g = (H 1):
+    ceiling (N, m), used off it
+
+    In turns, with scaled multipliers Λ, M and step ρ, a = (U b) and g = (H 1):
 
         a ← (gᵀg + I)⁻¹ (gᵀ(Q − Λ) + P − M)                                           (I19)
         Q ← projection (I18) of g a + Λ,   P ← soft threshold of a + M at 1/ρ, b left alone              (I20)
@@ -84,14 +83,14 @@ def net_trim(
     for k in range(1, iterations + 1):
         a = linalg.cho_solve(factor, product(g.T, Q - Lambda) + P - M)                                           # (I19)
         answer = product(g, a)
-        old = Q, P
+        old_Q, old_P = Q, P
         Q = project(answer + Lambda, z, on, epsilon, ceiling)                                                    # (I20)
         P = a + M
         P[:d] = soft_threshold(P[:d], 1 / rho)                                                                   # (I20)
         Lambda += answer - Q                                                                                     # (I21)
         M += a - P                                                                                               # (I21)
         primal = math.sqrt(float(((answer - Q) ** 2).sum() + ((a - P) ** 2).sum()))
-        dual = math.sqrt(float(((Q - old[0]) ** 2).sum() + ((P - old[1]) ** 2).sum()))
+        dual = math.sqrt(float(((Q - old_Q) ** 2).sum() + ((P - old_P) ** 2).sum()))
         scale = math.sqrt(float((Q * Q).sum() + (P * P).sum())) + 1e-300
         worst = max(primal, dual) / scale
         if worst <= tolerance:
@@ -103,8 +102,7 @@ def net_trim(
 
 
 def removal(network: Network, x: Array, y: Array, widths: Sequence[int], rng: np.random.Generator) -> Network:
-    """Neurons by Net-Trim, which removes weights: a layer goes on reading the neurons j with the largest ‖U_{:,j}‖ ·
-    deviation of h_j.
+    """Neurons by Net-Trim, which removes weights: those with the largest ‖U_{:,j}‖ · deviation of h_j stay.
 
     U comes from (I17) on SAMPLE examples, the ceiling being 0, where relu shuts. Net-Trim itself keeps the weights U;
     here those of the neurons that stay are refitted by least squares (W7) on all examples, as for the other methods.
@@ -119,7 +117,6 @@ def removal(network: Network, x: Array, y: Array, widths: Sequence[int], rng: np
         bound = SLACK * math.sqrt(float(((z * on) ** 2).sum()))
         u = net_trim(h, z, on, bound, np.zeros_like(z)).u
         kept = best(norms(u, 0) * h.std(axis=0), count)
-        found = statistics_of(student, network, x, layer)
-        return kept, *refit(found, kept, RIDGE)
+        return kept, *refit(statistics(student, network, x, layer), kept, RIDGE)
 
     return layer_by_layer(network, widths, choose)

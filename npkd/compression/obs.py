@@ -15,8 +15,7 @@ from npkd.sparsity.statistics import Statistics
 
 
 def obs(statistics: Statistics, w: Array, b: Array, count: int) -> Choice:
-    """The rule: from the least squares on everything, where the slope is zero as OBS supposes, neuron after neuron
-    goes, (I9) … (I11)."""
+    """The rule: from the least squares on everything, where the slope is zero, neuron after neuron goes, (I9)…(I11)."""
     d = len(statistics.A)
     reader = Reader.of(statistics, np.arange(d), RIDGE)
     kept, *_ = eliminate([reader], d, count)

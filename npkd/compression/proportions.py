@@ -1,5 +1,4 @@
-"""How methods without curves share a budget over the layers: the same part of each, or by scores that compare across
-layers."""
+"""A budget shared over the layers without curves: the same part of each, or by scores that compare across layers."""
 
 from __future__ import annotations
 
@@ -19,16 +18,13 @@ def proportional(widths: Sequence[int], size: Size, budget: float, keep_inputs: 
 
         w'_k = max(1, ⌊f w_k⌋),   f as large as size(w') ≤ budget allows              (I7)
 
-    What is left goes, a neuron at a time, to the layer that then has the smallest part of what it had. ``keep_inputs``:
-    w'_0 = w_0.
-    Raises InputError where one neuron a layer is still too large.
+    What is left goes, a neuron at a time, to the layer that then has the smallest part of what it had. With
+    ``keep_inputs`` w'_0 = w_0. Raises InputError where one neuron a layer is still too large.
     """
     def part(f: float) -> list[int]:
         return [w if keep_inputs and k == 0 else max(1, int(f * w)) for k, w in enumerate(widths)]               # (I7)
 
     possible(part(0.0), size, budget)
-    if size(widths) <= budget:
-        return list(widths)
     low, high = 0.0, 1.0
     for _ in range(60):
         middle = (low + high) / 2
@@ -47,16 +43,15 @@ def by_scores(scores: Sequence[Array], size: Size, budget: float, keep_inputs: b
 
         next = argmin_j  s_j / (size(now) − size(now without j))                      (I8)
 
-    scores      one (d_k,) a dependency group, not negative, in one unit for all of them
-    Returns widths, none below 1. Raises InputError where one neuron a layer is still too large.
+    scores: one (d_k,) a dependency group, not negative, in one unit. Returns widths, none below 1.
+    Raises InputError where one neuron a layer is still too large.
     """
-    ranked = [np.sort(s) for s in scores]
-    widths, full = [len(s) for s in ranked], [len(s) for s in ranked]
-    movable = [k for k in range(len(widths)) if not (keep_inputs and k == 0)]
+    ranked = [np.sort(s)[::-1] for s in scores]
+    widths = [len(s) for s in ranked]
+    movable = range(bool(keep_inputs), len(widths))
     possible([1 if k in movable else w for k, w in enumerate(widths)], size, budget)
     while (now := size(widths)) > budget:
-        prices = [(float(ranked[k][full[k] - widths[k]]) / (now - size([v - (i == k) for i, v in enumerate(widths)])),
-                   k)
+        prices = [(float(ranked[k][widths[k] - 1]) / (now - size([v - (i == k) for i, v in enumerate(widths)])), k)
                   for k in movable if widths[k] > 1]                                                             # (I8)
         widths[min(prices)[1]] -= 1
     return widths

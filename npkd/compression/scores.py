@@ -1,12 +1,8 @@
-"""What a neuron is worth, by rules that look at it alone: one score a neuron, for every dependency group, the inputs
-first. The smallest goes first.
+"""Scores of neurons, by rules that look at each neuron alone, and the removal of those with the smallest scores.
 
-Every rule has the form ``score(network, x, y, rng) -> [(d_0,), (d_1,), …]``: x (N, I) the training inputs, y (N,) their
-labels, d_k neurons at dependency group k (0: the inputs). Only ``taylor`` looks at y and only ``chance`` draws. Inputs
-have no incoming weights: ``incoming`` scores them by their outgoing ones. A channel is a neuron with a value h_npj at
-each position p and, in the weights W of the layer that reads it, a column (p, j) for each position of the kernel, or
-behind flatten of the map; a neuron of a perceptron has one p alone. Definitions by loops:
-reference/definitions/compression/baselines.py. Derivation: docs/11-baselines.md.
+A channel is a neuron with a value h_npj at each position p and, in the weights W of the layer that reads it, a column
+(p, j) for each position of the kernel, or behind flatten of the map; a neuron of a perceptron has one p alone.
+Definitions by loops: reference/definitions/compression/baselines.py. Derivation: docs/11-baselines.md.
 """
 
 from __future__ import annotations
@@ -26,7 +22,12 @@ from npkd.surgery.dependency import DependencyGroup, dependency_groups
 from npkd.surgery.removal import keep
 
 Score = Callable[[Network, Array, Array, np.random.Generator], list[Array]]
-"""``score(network, x, y, rng)`` -> one array (d_k,) float64 a dependency group."""
+"""``score(network, x, y, rng)`` of training inputs x (N, I) and labels y (N,), which only ``taylor`` looks at -> an
+array (d_k,) float64 a dependency group k, inputs first."""
+
+Removal = Callable[[Network, Array, Array, Sequence[int], np.random.Generator], Network]
+"""``removal(network, x, y, widths, rng)``: the network with so many neurons at each dependency group, inputs first. x
+(N, I), y (N,): the examples that it may look at."""
 
 
 def norms(w: Array, axis: int) -> Array:
@@ -77,8 +78,8 @@ def outgoing(network: Network, x: Array, y: Array, rng: np.random.Generator) -> 
     out = []
     for group in dependency_groups(network):
         w = network.layers[group.consumer].params[0]
-        # (I3)
-        out.append(np.sqrt(together(squares(w, tuple(range(w.ndim - 1))), group.units[group.consumer], group.width)))
+        columns = squares(w, tuple(range(w.ndim - 1)))
+        out.append(np.sqrt(together(columns, group.units[group.consumer], group.width)))                         # (I3)
     return out
 
 
@@ -111,27 +112,22 @@ def taylor(network: Network, x: Array, y: Array, rng: np.random.Generator) -> li
         for k, group in enumerate(groups):
             rest, backward = Network(network.layers[group.consumer:])(activations[group.consumer])
             d, _ = backward({len(rest) - 1: slope})
-            # (I5)
-            total[k] += np.abs(whole(activations[group.consumer] * d, group)).sum(axis=0,
-                                                                                  dtype=np.float64) * len(labels)
+            change = np.abs(whole(activations[group.consumer] * d, group))                                       # (I5)
+            total[k] += change.sum(axis=0, dtype=np.float64) * len(labels)
     return [t / len(x) for t in total]                                # (I5)
 
 
 def whole(values: Array, group: DependencyGroup) -> Array:
-    """Sums over the positions of each channel, of values (N, ..., J) of what the layer behind a dependency group reads
-    -> (N, d)."""
+    """Sums over the positions of each channel, of values (N, ..., J) that the consumer of a group reads -> (N, d)."""
     maps = values.reshape(len(values), -1, values.shape[-1])
     flat = maps.sum(axis=1, dtype=np.float64) if values.ndim > 2 else values
-    unit = group.units[group.consumer]
-    return (
-        flat if len(unit) == group.width
-        else np.stack([flat[:, at].sum(axis=1) for at in group.entries(group.consumer)], axis=1)
-    )
+    if flat.shape[1] == group.width:
+        return flat
+    return np.stack([flat[:, at].sum(axis=1) for at in group.entries(group.consumer)], axis=1)
 
 
 def forward(network: Network, x: Array) -> Iterator[tuple[int, Sequence[Array]]]:
-    """(first row, activations) for every ROWS examples of x (N, I), every MAPS where activations are maps; the buffers
-    are used again."""
+    """(first row, activations) for every ROWS examples of x (N, I), or MAPS of maps; the buffers are used again."""
     rows = MAPS if convolves(network) else ROWS
     space = Workspace(network, min(rows, len(x)))
     for i in range(0, len(x), rows):
@@ -170,8 +166,7 @@ def cut(network: Network, kept: Sequence[Array]) -> Network:
     return network
 
 
-def by_score(score: Score, *,
-             fold: bool = False) -> Callable[[Network, Array, Array, Sequence[int], np.random.Generator], Network]:
+def by_score(score: Score, *, fold: bool = False) -> Removal:
     """A removal that keeps the neurons with the largest scores. With ``fold`` the mean value of one that goes stays
     behind:
 
@@ -187,25 +182,22 @@ def by_score(score: Score, *,
                 w, b = layer.params
                 unit = group.units[group.consumer]
                 gone = np.flatnonzero(~np.isin(unit, left))
-                # (I6)
-                folded = b + (w[..., gone].astype(np.float64) * mean[unit[gone]]).reshape(len(b), -1).sum(axis=1)
+                moved = (w[..., gone].astype(np.float64) * mean[unit[gone]]).reshape(len(b), -1)
+                folded = b + moved.sum(axis=1)                                                                   # (I6)
                 network = network.replace({group.consumer: replace(layer, params=(w, folded.astype(b.dtype)))})
         return cut(network, kept)
 
     return removal
 
 
-def refitted(score: Score) -> Callable[[Network, Array, Array, Sequence[int], np.random.Generator], Network]:
-    """A removal that keeps the neurons with the largest scores, and refits every layer on them as ours does: the choice
-    alone is the rule's.
+def refitted(score: Score) -> Removal:
+    """A removal that keeps the neurons with the largest scores, and refits every layer on them as ours does.
 
     Source of least squares behind any choice: He, Zhang & Sun 2017.
     """
     def removal(network: Network, x: Array, y: Array, widths: Sequence[int], rng: np.random.Generator) -> Network:
         kept = [best(s, width) for s, width in zip(score(network, x, y, rng), widths, strict=True)]
-        student = network
-        for done in refits(network, batches_of(x, MAPS if convolves(network) else None), kept):
-            student = done.student
-        return cut(student, kept)
+        *_, last = refits(network, batches_of(x, MAPS if convolves(network) else None), kept)
+        return cut(last.student, kept)
 
     return removal

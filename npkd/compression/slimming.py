@@ -1,8 +1,6 @@
-"""Network slimming: a gate behind every neuron, channel and input, made sparse by an l1 penalty while the network
-learns; then one cut.
+"""Network slimming: gates behind neurons, channels and inputs, made sparse by an l1 penalty in training; then one cut.
 
-Source: Liu et al. 2017, there with the factors of batch normalisation for gates and the labels' loss; here distilled,
-as everything else is.
+Source: Liu et al. 2017, there with the factors of batch normalisation for gates and the labels' loss; here distilled.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ def gated(network: Network, keep_inputs: bool = False) -> tuple[Network, list[in
     A channel has one gate for all its positions p: in front of a flatten, not behind. With ``keep_inputs`` there is
     none in front of the first layer, nor where that is a convolution.
     """
-    groups = list[int]()
+    gates = list[int]()
     for group in reversed(dependency_groups(network)):
         if group.number or not (keep_inputs or convolves(network)):
             at = group.consumer
@@ -39,13 +37,12 @@ def gated(network: Network, keep_inputs: bool = False) -> tuple[Network, list[in
                 at -= 1
             ones = np.ones(group.width, network.layers[group.consumer].params[0].dtype)
             network = inserted(network, at, Layer("gate", (ones,)))                                              # (I22)
-            groups = [at, *(i + 1 for i in groups)]
-    return network, groups
+            gates = [at, *(i + 1 for i in gates)]
+    return network, gates
 
 
 def opened(network: Network, gates: Sequence[int]) -> tuple[Network, list[Array]]:
-    """The network without its gates, which are multiplied into the layers that read them, and their sizes |g|, in the
-    order of the network.
+    """The network with its gates multiplied into the layers that read them, and their sizes |g|, in the same order.
 
         W'_{:,pj} = g_j W_{:,pj}                                                      (I23)
     """
@@ -59,8 +56,7 @@ def opened(network: Network, gates: Sequence[int]) -> tuple[Network, list[Array]
 
 def slim(teacher: Network, data: Batch, objective: Objective, *, optimiser: Optimiser, settings: TrainingSettings,
          rng: np.random.Generator, keep_inputs: bool) -> tuple[Network, list[Array]]:
-    """The teacher after it has learnt its own answers under the penalty, and one score a neuron, dependency group by
-    dependency group.
+    """The teacher after it has learnt its own answers under the penalty, and one score (d_k,) a dependency group.
 
         min  distillation (K1) + λ Σ_j |g_j|                                          (I24)
 

@@ -1,7 +1,6 @@
 """ThiNet: neurons whose joint contribution is smallest go, chosen greedily; each survivor then gets a factor.
 
-Source: Luo, Wu & Lin 2017, there on sampled entries of the feature map; here on all examples and all outputs, through
-second moments.
+Source: Luo, Wu & Lin 2017, there on sampled entries of the feature map; here by second moments of all examples.
 """
 
 from __future__ import annotations
