@@ -83,9 +83,9 @@ def dispatch(arguments: Sequence[str]) -> int:
         print(f"Read {rebuild(options.folder or latest('summary.json'))}")
         return 0
     if options.command == "reproduce":
-        from npkd.experiments.command import reproduce
+        from npkd.experiments.command import Options, reproduce
 
-        return reproduce(**{name: value for name, value in vars(options).items() if name != "command"})
+        return reproduce(Options(**{name: value for name, value in vars(options).items() if name != "command"}))
     return run_command(options)
 
 

@@ -125,9 +125,9 @@ def logit_source(model: Model, data: Data, seed: int, who: str) -> Network:
     Raises InputError where it does not fit the data, or says that it was trained on what is held out here.
     """
     network = rescaled_network(model, data, who)
-    theirs = split_seed(model.about, data, seed)
-    if theirs != seed:
-        raise InputError(f"{who} was trained with the validation part of seed {theirs}, here it is that of seed "
+    trained_with = split_seed(model.about, data, seed)
+    if trained_with != seed:
+        raise InputError(f"{who} was trained with the validation part of seed {trained_with}, here it is that of seed "
                          f"{seed}; they must be the same")
     return network
 
@@ -140,6 +140,6 @@ def split_seed(about: Any, data: Data, seed: int) -> int:
     split = about.get("split") if isinstance(about, Mapping) else None
     if not isinstance(split, dict) or about.get("data") != data.name:
         return seed
-    theirs = split.get("seed")
+    drawn_with = split.get("seed")
     same = {key: split.get(key) for key in ("train", "validation", "test")} == sizes(data)
-    return theirs if same and type(theirs) is int and theirs >= 0 else seed
+    return drawn_with if same and type(drawn_with) is int and drawn_with >= 0 else seed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from npkd import __version__
@@ -24,22 +25,40 @@ PARTS = ("all", "comparison", "post-training", "records")
 def finished(settings: Sequence[Setting], folder: Path) -> list[Setting]:
     """Those that have been run, where ours has been run for the same teacher and budget."""
     done = [s for s in settings if read(s, folder) is not None]
-    held = {(s.teacher, s.macs) for s in done if s.method == "ours"}
-    return [s for s in done if (s.teacher, s.macs) in held]
+    with_ours = {(s.teacher, s.macs) for s in done if s.method == "ours"}
+    return [s for s in done if (s.teacher, s.macs) in with_ours]
 
 
-def reproduce(
-    name: str, *, quick: bool, seeds: int | None, json: str | None, runs: str, jobs: int, part: str,
+@dataclass(frozen=True)
+class Options:
+    """What ``npkd reproduce`` is told.
+
+    name    a key of EXPERIMENTS;   part  "all" or one of PARTS;   quick  a few minutes of it
+    seeds   0 … seeds − 1; None: as many as the experiment says
+    runs    folder that keeps finished runs;   jobs  runs at the same time
+    stored  nothing is run, and the tables are of what is finished
+    json    file that the numbers are written to, or None
+    """
+
+    name: str
+    quick: bool = False
+    seeds: int | None = None
+    json: str | None = None
+    runs: str = "npkd-runs"
+    jobs: int = 2
+    part: str = "all"
     stored: bool = False
-) -> int:
-    """Run what is missing in the folder ``runs``, print the tables, write them to the file ``json``; the exit code, 0.
 
-    With ``stored`` nothing is run, and the tables are of what is finished.
+
+def reproduce(options: Options) -> int:
+    """Run what is missing, print the tables, write them to a file where one is named; the exit code, 0.
 
     Raises InputError for what cannot be run or written.
     """
+    name, quick, seeds, json, part, stored = (options.name, options.quick, options.seeds, options.json, options.part,
+                                              options.stored)
     began = time.perf_counter()
-    folder, experiment = Path(runs), EXPERIMENTS[name]
+    folder, experiment = Path(options.runs), EXPERIMENTS[name]
     count, of_records = (experiment.SEEDS, experiment.RECORD_SEEDS) if seeds is None else (seeds, seeds)
     count = 2 if quick and seeds is None else count
     if json is not None and not Path(json).resolve().parent.is_dir():
@@ -60,7 +79,7 @@ def reproduce(
             raise InputError(f"reproduce: {folder} holds no finished run of {name}; give the folder of an earlier run "
                              f"with --runs")
     everything = [*compared, *untrained, *(s for _, settings in beaten for s in settings)]
-    done = 0 if stored else run_all(everything, folder, jobs)
+    done = 0 if stored else run_all(everything, folder, options.jobs)
     rows, cut = tables.comparison_rows(compared, folder), tables.comparison_rows(untrained, folder)
     records = tables.record_rows(beaten, folder)
     teachers = tables.teacher_rows(everything, folder, experiment.TEACHER_BARS)

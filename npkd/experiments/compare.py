@@ -55,8 +55,8 @@ def paired(theirs: Sequence[float], ours: Sequence[float]) -> Paired:
     Student's interval, exact where the differences are normal.
     """
     differences = [a - b for a, b in zip(theirs, ours, strict=True)]
-    found, n = spread(differences), len(differences)
-    if found.deviation is None:
-        return Paired(found.mean, None)
-    reach = float(stdtrit(n - 1, 0.5 + CONFIDENCE / 2)) * found.deviation / math.sqrt(n)                         # (I25)
-    return Paired(found.mean, (found.mean - reach, found.mean + reach))
+    s, n = spread(differences), len(differences)
+    if s.deviation is None:
+        return Paired(s.mean, None)
+    reach = float(stdtrit(n - 1, 0.5 + CONFIDENCE / 2)) * s.deviation / math.sqrt(n)                         # (I25)
+    return Paired(s.mean, (s.mean - reach, s.mean + reach))

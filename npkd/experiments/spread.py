@@ -23,14 +23,15 @@ THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def waves(settings: Sequence[Setting]) -> list[list[Unit]]:
-    """All units in the order of what they need: teachers, runs of their own, runs that follow others. Each once."""
+    """All units in the order of what they need: teachers, runs of their unfollowed, runs that follow others. Each
+    once."""
     def once(units: Sequence[Unit]) -> list[Unit]:
         return list(dict.fromkeys(units))
 
     followed = [s.widths_of for s in settings if s.widths_of is not None]
-    own = [s for s in settings if s.widths_of is None]
+    unfollowed = [s for s in settings if s.widths_of is None]
     taught = [unit for s in settings for unit in (s.teacher, s.distil_from) if unit is not None]
-    return [once(taught), once([*followed, *own]), once([s for s in settings if s.widths_of is not None])]
+    return [once(taught), once([*followed, *unfollowed]), once([s for s in settings if s.widths_of is not None])]
 
 
 @contextmanager

@@ -27,10 +27,10 @@ def label(setting: Setting) -> str:
 
 def result_of(setting: Setting, folder: Path) -> dict[str, Any]:
     """The kept result. Raises InputError where there is none."""
-    found = read(setting, folder)
-    if found is None:
+    result = read(setting, folder)
+    if result is None:
         raise InputError(f"runs: {folder} has no result of {label(setting)}; it must be run first")
-    return found
+    return result
 
 
 def summed(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -43,8 +43,8 @@ def summed(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     names = [name for name in (*NUMBERS, "parameters") if all(name in r for r in results)]
     for name in names:
         values = [r[name] for r in results]
-        found = spread(values)
-        row[name] = {"by_seed": values, "mean": found.mean, "deviation": found.deviation}
+        s = spread(values)
+        row[name] = {"by_seed": values, "mean": s.mean, "deviation": s.deviation}
     return row
 
 
@@ -59,19 +59,20 @@ def comparison_rows(settings: Sequence[Setting], folder: Path) -> list[dict[str,
         row: dict[str, Any] = {"macs_allowed": macs, "method": name, "seeds": sorted(by_seed),
                                "epochs": next(iter(by_seed.values())).epochs}
         row |= summed([result_of(by_seed[seed], folder) for seed in sorted(by_seed)])
-        mine = groups[macs, "ours"]
+        ours = groups[macs, "ours"]
         if name != "ours":
-            reference = [result_of(mine[seed], folder)["test_error"] for seed in sorted(by_seed)]
-            found = paired(row["test_error"]["by_seed"], reference)
-            row["minus_ours"] = {"mean": found.mean, "interval": found.interval, "verdict": found.verdict}
+            reference = [result_of(ours[seed], folder)["test_error"] for seed in sorted(by_seed)]
+            difference = paired(row["test_error"]["by_seed"], reference)
+            row["minus_ours"] = {"mean": difference.mean, "interval": difference.interval,
+                                 "verdict": difference.verdict}
         rows.append(row)
     return rows
 
 
-def record_rows(found: Sequence[tuple[Record, list[Setting]]], folder: Path) -> list[dict[str, Any]]:
+def record_rows(runs: Sequence[tuple[Record, list[Setting]]], folder: Path) -> list[dict[str, Any]]:
     """One row a record."""
     rows = list[dict[str, Any]]()
-    for record, settings in found:
+    for record, settings in runs:
         row: dict[str, Any] = {
             "record": record.name, "teacher": record.teacher, "distil_from": record.distil_from, "allowed": record.macs,
             "kind": record.kind,
@@ -86,20 +87,20 @@ def teacher_rows(settings: Sequence[Setting], folder: Path, bars: Mapping[str, f
     """One row a kind of teacher that has a bar, in % test error in the mean: the teachers of these runs, each once."""
     rows = list[dict[str, Any]]()
     for kind, bar in bars.items():
-        found = {s.teacher: result_of(s, folder)["teacher_test_error"] for s in settings if s.teacher.kind == kind}
-        if found:
-            values = spread(list(found.values()))
-            rows.append({"teacher": kind, "seeds": [t.seed for t in found], "bar": bar / 100,
+        errors = {s.teacher: result_of(s, folder)["teacher_test_error"] for s in settings if s.teacher.kind == kind}
+        if errors:
+            values = spread(list(errors.values()))
+            rows.append({"teacher": kind, "seeds": [t.seed for t in errors], "bar": bar / 100,
                          "holds": values.mean <= bar / 100,
-                         "test_error": {"by_seed": list(found.values()), "mean": values.mean,
+                         "test_error": {"by_seed": list(errors.values()), "mean": values.mean,
                                         "deviation": values.deviation}})
     return rows
 
 
 def percent(value: Row) -> str:
     """1.234 ± 0.056."""
-    found = Spread(value["mean"], value["deviation"])
-    return f"{100 * found.mean:.3f}" + ("" if found.deviation is None else f" ± {100 * found.deviation:.3f}")
+    s = Spread(value["mean"], value["deviation"])
+    return f"{100 * s.mean:.3f}" + ("" if s.deviation is None else f" ± {100 * s.deviation:.3f}")
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:

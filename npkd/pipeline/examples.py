@@ -94,16 +94,16 @@ class Source:
             return Examples(divided(self.first, unit), True, len(x), unit, self.units)
         if isinstance(seed, np.random.Generator):
             seed = int(seed.integers(2 ** 32))
-        other = recipe.validation if isinstance(recipe.validation, tuple) else None
-        fraction = recipe.validation if recipe.validation is not None and other is None else VALIDATION
+        pair = recipe.validation if isinstance(recipe.validation, tuple) else None
+        fraction = recipe.validation if recipe.validation is not None and pair is None else VALIDATION
         progress.begin("reading the examples", 2)
         whole = survey(self.passes, fraction, seed)
-        whole = whole if other is None else replace(whole, below=0)                    # nothing is held out
+        whole = whole if pair is None else replace(whole, below=0)                    # nothing is held out
         progress.step(f"{whole.examples} examples")
         part = samples(self.passes, whole, recipe.sample, max(1, round(fraction * recipe.sample)), seed)
         x_validation, y_validation = part.x_held, part.y_held
-        if other is not None:
-            x_validation, y_validation = self.other(other, whole.labelled)
+        if pair is not None:
+            x_validation, y_validation = self.validation_part(pair, whole.labelled)
         progress.step(f"{len(part.x)} drawn for the distillation, {len(x_validation)} held out")
         unit = self.unit(whole.level)
         rows = MAPS if convolves(self.model.network) else ROWS
@@ -116,7 +116,7 @@ class Source:
         something."""
         return 1.0 if adds_inputs(self.model.network) else unit_of(level)
 
-    def other(self, pair: Sequence[Any], labelled: bool) -> tuple[Array, Array]:
+    def validation_part(self, pair: Sequence[Any], labelled: bool) -> tuple[Array, Array]:
         """A validation part of one's own, (x, y) or (x, None), divided by ``units``. Raises InputError for what does
         not fit the examples."""
         prepare = self.model.scaling.apply if self.model.scaling else None
@@ -182,6 +182,6 @@ def unscaled(width: int) -> Scaling:
     return Scaling(np.zeros(width, np.float32), np.ones(width, np.float32))
 
 
-def same(one: Scaling, other: Scaling) -> bool:
+def same(a: Scaling, b: Scaling) -> bool:
     """Are two scalings equal?"""
-    return np.array_equal(one.offset, other.offset) and np.array_equal(one.factor, other.factor)
+    return np.array_equal(a.offset, b.offset) and np.array_equal(a.factor, b.factor)

@@ -113,9 +113,9 @@ class Recipe:
         if self.distil_from is not None and self.epochs == 0:
             raise InputError("recipe: distil_from is given, and epochs is 0; without training nothing is learnt from "
                              "it: leave out one of them")
-        own = isinstance(self.validation, tuple) and len(self.validation) == 2
+        pair = isinstance(self.validation, tuple) and len(self.validation) == 2
         fraction = isinstance(self.validation, Real) and 0 < float(self.validation) <= 0.5
-        if not (self.validation is None or own or fraction):
+        if not (self.validation is None or pair or fraction):
             raise InputError(f"recipe: validation is {self.validation!r:.60}; it must be above 0 and at most 0.5, or a "
                              f"pair (x, y)")
         one_of("recipe", "network", self.network, NETWORKS)

@@ -21,8 +21,9 @@ from npkd.cli.main import main
 from npkd.cli.settings import Settings
 from npkd.core.files import read_npz, write_npz
 from npkd.core.validation import InputError
-from npkd.data.datasets import from_arrays, split
+from npkd.data.datasets import from_arrays, load, split
 from npkd.data.idx import PARTS
+from npkd.interop.adapt import rescaled
 from npkd.nn.model import Model
 from npkd.nn.model import load as load_model
 from npkd.nn.model import save as save_model
@@ -591,3 +592,29 @@ def test_signals_leave_a_usable_state(tmp_path, number):
     for name in ("teacher.npz", "student.npz"):
         load_model(tmp_path / "out" / name)
     assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_the_old_name_of_an_option_works_and_the_new_one_is_said(tmp_path, capsys):
+    """Both options, the same student."""
+    better = teacher(tmp_path, name="better.npz")
+    for name, option in (("one", "--tutor"), ("two", "--distil-from")):
+        (tmp_path / name).mkdir()
+        assert quick(tmp_path / name, option, better) == 0
+        err = capsys.readouterr().err
+        assert ("--tutor is now called --distil-from" in err) == (option == "--tutor")
+    files = [(tmp_path / name / "out" / "student.npz").read_bytes() for name in ("one", "two")]
+    assert files[0] == files[1]
+
+
+def test_the_command_and_the_function_compress_alike(tmp_path):
+    """A given teacher, with a scaling and without: the same student from ``npkd compress`` and from npkd.compress."""
+    data = load(stored(tmp_path / "data.npz"), seed=0)
+    for name, scaling in (("scaled", data.scaling), ("raw", None)):
+        (tmp_path / name).mkdir()
+        path = teacher(tmp_path / name, scaling=scaling)
+        assert main(["compress", "--data", str(tmp_path / "data.npz"), "--teacher", path, "--target", "macs=50%",
+                     "--epochs", "2", "--quiet", "--out", str(tmp_path / name / "out")]) == 0
+        out = npkd.compress(load_model(path), rescaled(data, scaling), "macs=50%", recipe=Recipe(epochs=2))
+        student = load_model(tmp_path / name / "out" / "student.npz").network
+        assert all(np.array_equal(p, q) for a, b in zip(student.layers, out.student.layers, strict=True)
+                   for p, q in zip(a.params, b.params, strict=True))

@@ -193,7 +193,7 @@ def test_a_teacher_that_reads_some_positions_alone_is_counted_as_it_is_used():
         geometry(teacher)
     whole = widened(teacher)
     np.testing.assert_allclose(whole.predict(x), teacher.predict(x), atol=1e-5)
-    out = compress(teacher, x, target="parameters=40%", epochs=1)
+    out = compress(teacher, x, target="parameters=40%", recipe=Recipe(epochs=1))
     assert cost.of(out.student).parameters <= 0.4 * cost.of(whole).parameters
 
 
@@ -209,7 +209,7 @@ def test_a_network_that_ends_in_maps_is_refused():
     rng = np.random.default_rng(9)
     network = Network([Layer("unflatten", options={"shape": [6, 6, 1]}), conv_layer(1, 4, 3, rng)])
     with pytest.raises(InputError, match=r"gives maps of shape \(4, 4, 4\); it must end in one logit for each class"):
-        compress(network, rng.standard_normal((50, 36)).astype(np.float32), epochs=1)
+        compress(network, rng.standard_normal((50, 36)).astype(np.float32), recipe=Recipe(epochs=1))
 
 
 def test_the_same_positions_in_every_pass():
