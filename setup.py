@@ -16,7 +16,7 @@ setup(
     package_data={"npkd": ["py.typed"], "npkd.data": ["digits.npz"]},
     install_requires=["numpy>=2.0", "scipy>=1.13", "matplotlib>=3.8", "tqdm>=4.66"],
     extras_require={
-        "test": ["pytest>=8", "pytest-cov>=5", "hypothesis>=6.100", "ruff>=0.6", "mypy>=1.11"],
+        "test": ["pytest>=8", "pytest-cov>=5", "pytest-xdist>=3.5", "hypothesis>=6.100", "ruff>=0.6", "mypy>=1.11"],
         "peers": ["torch>=2.3", "jax>=0.4.30", "scikit-learn>=1.5", "river>=0.26", "skglm>=0.4"],
     },
     entry_points={"console_scripts": ["npkd = npkd.cli.main:main"]},

@@ -4,6 +4,9 @@ can only check what npkd says of that."""
 import os
 from pathlib import Path
 
+if "PYTEST_XDIST_WORKER" in os.environ:                  # workers share the cores already: before NumPy reads it
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 from hypothesis import settings
 
 from npkd.core.validation import InputError
