@@ -1,7 +1,4 @@
-"""LASSO channel selection: one factor a neuron, made sparse by an l1 penalty; then least squares on those that stay.
-
-Source: He, Zhang & Sun 2017.
-"""
+"""LASSO channel selection (He, Zhang & Sun 2017): one factor a neuron, made sparse by an l1 penalty; then a refit."""
 
 from __future__ import annotations
 
@@ -29,8 +26,7 @@ def factors(statistics: Statistics, w: Array) -> Statistics:
         min_β  1/(2N) ‖Z − 1bᵀ − Σ_j β_j h_j W_{:,j}ᵀ‖²_F + λ ‖β‖₁                    (I12)
         = ½ βᵀQβ − pᵀβ + t/2 + λ ‖β‖₁,   Q_jk = A_jk ⟨W_{:,j}, W_{:,k}⟩,   p_j = ⟨W_{:,j}, C_j⟩      (I13)
 
-    w (m, d) with columns of norm 1 (or 0). The result has d inputs and one target; its group lasso (W1) is (I12), a
-    group being one factor.
+    w (m, d) with columns of norm 1 (or 0). The result has d inputs and one target; its group lasso (W1) is (I12).
     """
     Q = statistics.A * product(w.T, w)                                                                           # (I13)
     p = (w.T * statistics.C).sum(axis=1)                                                                         # (I13)

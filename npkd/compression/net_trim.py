@@ -30,17 +30,14 @@ SLACK = 0.1
 
 @dataclass(frozen=True, eq=False)
 class Trimmed:
-    """A solution of (I17).
+    """A solution of (I17): weights u (m, d), sparse, and biases b (m,).
 
-    u (m, d), b (m,)   weights, sparse, and biases
-    dual (N, m)        Λ: the multipliers of Q = H Uᵀ + 1bᵀ, from which the conditions of optimality are checked
-    iterations         done;   residual  the larger of the two of ADMM, relative
+    dual (N, m) is Λ, the multipliers of Q = H Uᵀ + 1bᵀ; residual the larger of the two of ADMM, relative.
     """
 
     u: Array
     b: Array
     dual: Array
-    iterations: int
     residual: float
 
 
@@ -54,9 +51,8 @@ def project(q: Array, z: Array, on: Array, epsilon: float, ceiling: Array) -> Ar
     return np.where(on, z + away * (min(1.0, epsilon / size) if size > 0 else 1.0), np.minimum(q, ceiling))      # (I18)
 
 
-def net_trim(
-    h: Array, z: Array, on: Array, epsilon: float, ceiling: Array, *, iterations: int = 150, tolerance: float = 1e-3
-) -> Trimmed:
+def net_trim(h: Array, z: Array, on: Array, epsilon: float, ceiling: Array, *, iterations: int = 150,
+             tolerance: float = 1e-3) -> Trimmed:
     """The convex programme, solved by the alternating direction method of multipliers.
 
         min_{U,b} ‖U‖₁   s.t.  ‖(H Uᵀ + 1bᵀ − Z)_on‖_F ≤ ε,   (H Uᵀ + 1bᵀ)_off ≤ ceiling_off              (I17)
@@ -79,7 +75,7 @@ def net_trim(
     a = np.zeros((d + 1, z.shape[1]))
     Q, P = project(np.zeros_like(z), z, on, epsilon, ceiling), a.copy()
     Lambda, M = np.zeros_like(z), a.copy()
-    rho, worst, k = 100.0 / max(float(np.sqrt((z * z).mean())), 1e-300), math.inf, 0
+    rho, worst = 100.0 / max(float(np.sqrt((z * z).mean())), 1e-300), math.inf
     for k in range(1, iterations + 1):
         a = linalg.cho_solve(factor, product(g.T, Q - Lambda) + P - M)                                           # (I19)
         answer = product(g, a)
@@ -98,14 +94,14 @@ def net_trim(
         if k % 10 == 0 and not 0.1 <= primal / max(dual, 1e-300) <= 10:
             change = 2.0 if primal > dual else 0.5
             rho, Lambda, M = rho * change, Lambda / change, M / change
-    return Trimmed(P[:d].T.copy(), P[d].copy(), rho * Lambda, k, worst)                                          # (I17)
+    return Trimmed(P[:d].T.copy(), P[d].copy(), rho * Lambda, worst)                                          # (I17)
 
 
 def removal(network: Network, x: Array, y: Array, widths: Sequence[int], rng: np.random.Generator) -> Network:
     """Neurons by Net-Trim, which removes weights: those with the largest ‖U_{:,j}‖ · deviation of h_j stay.
 
     U comes from (I17) on SAMPLE examples, the ceiling being 0, where relu shuts. Net-Trim itself keeps the weights U;
-    here those of the neurons that stay are refitted by least squares (W7) on all examples, as for the other methods.
+    here those of the neurons that stay are refitted (W7) on all examples.
     """
     sample = x[np.sort(rng.permutation(len(x))[:SAMPLE])]
 

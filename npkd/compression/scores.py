@@ -29,15 +29,13 @@ Removal = Callable[[Network, Array, Array, Sequence[int], np.random.Generator], 
 """``removal(network, x, y, widths, rng)``: the network with so many neurons at each dependency group, inputs first. x
 (N, I), y (N,): the examples that it may look at."""
 
+Prepare = Callable[[Network, Array, Sequence[Array]], Network]
+"""``prepare(network, x, kept)``: with weights for a network of the neurons ``kept`` of each group; none is gone yet."""
+
 
 def norms(w: Array, axis: int) -> Array:
     """‖·‖₂ along an axis, in float64: not ``np.linalg.norm``, which is NumPy's BLAS again."""
     return np.asarray(np.sqrt(squares(w, (axis,))))
-
-
-def together(values: Array, unit: Array, width: int) -> Array:
-    """Sums over the entries that are one neuron: values (J,) of entries, ``unit`` (J,) whose they are -> (width,)."""
-    return np.bincount(unit, values, minlength=width)
 
 
 def squares(w: Array, axes: tuple[int, ...]) -> Array:
@@ -59,14 +57,13 @@ def incoming(network: Network, x: Array, y: Array, rng: np.random.Generator) -> 
 
         s_j = ‖w_j‖₂,   w_j row j of the layer that makes neuron j                    (I2)
 
-    Of a channel the whole kernel, behind maxout the rows of all pieces. Source: Li et al. 2017, for filters and with
-    the l1 norm.
+    Of a channel the whole kernel, behind maxout the rows of all pieces. Source: Li et al. 2017, there in the l1 norm.
     """
     out = outgoing(network, x, y, rng)
     for k, group in enumerate(dependency_groups(network)):
         if (i := group.producer) is not None:
             w = network.layers[i].params[0]
-            out[k] = np.sqrt(together(squares(w, tuple(range(1, w.ndim))), group.units[i + 1], group.width))     # (I2)
+            out[k] = np.sqrt(np.bincount(group.units[i + 1], squares(w, tuple(range(1, w.ndim)))))               # (I2)
     return out
 
 
@@ -78,8 +75,7 @@ def outgoing(network: Network, x: Array, y: Array, rng: np.random.Generator) -> 
     out = []
     for group in dependency_groups(network):
         w = network.layers[group.consumer].params[0]
-        columns = squares(w, tuple(range(w.ndim - 1)))
-        out.append(np.sqrt(together(columns, group.units[group.consumer], group.width)))                         # (I3)
+        out.append(np.sqrt(np.bincount(group.units[group.consumer], squares(w, tuple(range(w.ndim - 1))))))      # (I3)
     return out
 
 
@@ -88,8 +84,8 @@ def activation(network: Network, x: Array, y: Array, rng: np.random.Generator) -
 
         s_j² = Σ_p ‖W_{:,pj}‖² · 1/(NP) Σ_np (h_npj − h̄_j)²                          (I4)
 
-    That is the mean squared change of all pre-activations behind it, when its value is replaced by its mean; of a
-    channel, if its values at different positions are independent and alike.
+    That is the mean squared change of what reads it when its mean replaces its value; of a channel, if its values at
+    different positions are independent and alike.
     """
     deviations = [np.sqrt(variance) for _, variance in moments(network, x)]
     return [np.asarray(w * s) for w, s in zip(outgoing(network, x, y, rng), deviations, strict=True)]             # (I4)
@@ -100,9 +96,8 @@ def taylor(network: Network, x: Array, y: Array, rng: np.random.Generator) -> li
 
         s_j = 1/N Σ_n |Σ_p h_npj · ∂ℓ_n/∂h_npj|                                       (I5)
 
-    A channel's map vanishes as a whole. ℓ is the cross-entropy with the labels: the distillation loss of a student that
-    still is its teacher has no slope to go by. Source: Molchanov et al. 2017, without their normalisation by layer, so
-    that the scores of all layers are in one unit, that of the loss.
+    ℓ is the cross-entropy with the labels: the distillation loss of a student that still is its teacher has slope 0.
+    Source: Molchanov et al. 2017, without their normalisation by layer: all scores are in one unit, that of the loss.
     """
     groups = dependency_groups(network)
     total = [np.zeros(group.width) for group in groups]
@@ -137,7 +132,7 @@ def forward(network: Network, x: Array) -> Iterator[tuple[int, Sequence[Array]]]
 def moments(network: Network, x: Array) -> list[tuple[Array, Array]]:
     """Mean and variance of each neuron over x and all positions, (d_k,) float64 each, for every dependency group k.
 
-    Those of the batches, merged: no difference of large squares, which would lose the variance beside a large mean.
+    Merged from those of batches: no difference of large squares, which would lose the variance beside a large mean.
     """
     groups = dependency_groups(network)
     parts: list[list[tuple[float, Array, Array]]] = [[] for _ in groups]
@@ -146,8 +141,8 @@ def moments(network: Network, x: Array) -> list[tuple[Array, Array]]:
             h, unit = activations[group.consumer].astype(np.float64), group.units[group.consumer]
             h = h.reshape(-1, h.shape[-1])
             count = len(h) * np.bincount(unit)                        # values of each neuron in the batch
-            mean = together(h.sum(axis=0), unit, group.width) / count
-            variance = together(np.square(h - mean[unit]).sum(axis=0), unit, group.width) / count
+            mean = np.bincount(unit, h.sum(axis=0)) / count
+            variance = np.bincount(unit, np.square(h - mean[unit]).sum(axis=0)) / count
             part.append((len(activations[0]) / len(x), mean, variance))
     means = [sum((p * m for p, m, _ in part), np.zeros(group.width)) for group, part in zip(groups, parts, strict=True)]
     return [(mean, sum((p * (v + (m - mean) ** 2) for p, m, v in part), np.zeros_like(mean)))
@@ -166,38 +161,33 @@ def cut(network: Network, kept: Sequence[Array]) -> Network:
     return network
 
 
-def by_score(score: Score, *, fold: bool = False) -> Removal:
-    """A removal that keeps the neurons with the largest scores. With ``fold`` the mean value of one that goes stays
-    behind:
+def by_score(score: Score, prepare: Prepare | None = None) -> Removal:
+    """A removal that keeps the neurons with the largest scores, of the network as it is or as ``prepare`` makes it."""
+    def removal(network: Network, x: Array, y: Array, widths: Sequence[int], rng: np.random.Generator) -> Network:
+        kept = [best(s, width) for s, width in zip(score(network, x, y, rng), widths, strict=True)]
+        return cut(prepare(network, x, kept) if prepare else network, kept)
+
+    return removal
+
+
+def folded(network: Network, x: Array, kept: Sequence[Array]) -> Network:
+    """The network in which the mean values of the neurons that go are part of the biases:
 
         b' = b + Σ_{j removed} Σ_p W_{:,pj} h̄_j                                       (I6)
 
     (At a padded border that is too much: there a part of the kernel reads zeros.)
     """
-    def removal(network: Network, x: Array, y: Array, widths: Sequence[int], rng: np.random.Generator) -> Network:
-        kept = [best(s, width) for s, width in zip(score(network, x, y, rng), widths, strict=True)]
-        if fold:
-            for group, left, (mean, _) in zip(dependency_groups(network), kept, moments(network, x), strict=True):
-                layer = network.layers[group.consumer]
-                w, b = layer.params
-                unit = group.units[group.consumer]
-                gone = np.flatnonzero(~np.isin(unit, left))
-                moved = (w[..., gone].astype(np.float64) * mean[unit[gone]]).reshape(len(b), -1)
-                folded = b + moved.sum(axis=1)                                                                   # (I6)
-                network = network.replace({group.consumer: replace(layer, params=(w, folded.astype(b.dtype)))})
-        return cut(network, kept)
-
-    return removal
+    for group, left, (mean, _) in zip(dependency_groups(network), kept, moments(network, x), strict=True):
+        layer, unit = network.layers[group.consumer], group.units[group.consumer]
+        w, b = layer.params
+        gone = np.flatnonzero(~np.isin(unit, left))
+        moved = (w[..., gone].astype(np.float64) * mean[unit[gone]]).reshape(len(b), -1)
+        bias = (b + moved.sum(axis=1)).astype(b.dtype)                                                           # (I6)
+        network = network.replace({group.consumer: replace(layer, params=(w, bias))})
+    return network
 
 
-def refitted(score: Score) -> Removal:
-    """A removal that keeps the neurons with the largest scores, and refits every layer on them as ours does.
-
-    Source of least squares behind any choice: He, Zhang & Sun 2017.
-    """
-    def removal(network: Network, x: Array, y: Array, widths: Sequence[int], rng: np.random.Generator) -> Network:
-        kept = [best(s, width) for s, width in zip(score(network, x, y, rng), widths, strict=True)]
-        *_, last = refits(network, batches_of(x, MAPS if convolves(network) else None), kept)
-        return cut(last.student, kept)
-
-    return removal
+def refitted(network: Network, x: Array, kept: Sequence[Array]) -> Network:
+    """The network with every layer refitted to the neurons that stay, as ours does. Source: He, Zhang & Sun 2017."""
+    *_, last = refits(network, batches_of(x, MAPS if convolves(network) else None), kept)
+    return last.student

@@ -55,14 +55,11 @@ def reproduce(options: Options) -> int:
 
     Raises InputError for what cannot be run or written.
     """
-    name, quick, seeds, json, part, stored = (options.name, options.quick, options.seeds, options.json, options.part,
-                                              options.stored)
-    began = time.perf_counter()
-    folder, experiment = Path(options.runs), EXPERIMENTS[name]
-    count, of_records = (experiment.SEEDS, experiment.RECORD_SEEDS) if seeds is None else (seeds, seeds)
-    count = 2 if quick and seeds is None else count
-    if json is not None and not Path(json).resolve().parent.is_dir():
-        # before hours of work
+    name, quick, json, part, stored = options.name, options.quick, options.json, options.part, options.stored
+    began, folder, experiment = time.perf_counter(), Path(options.runs), EXPERIMENTS[name]
+    count = options.seeds or (2 if quick else experiment.SEEDS)
+    of_records = options.seeds or experiment.RECORD_SEEDS
+    if json is not None and not Path(json).resolve().parent.is_dir():                         # before hours of work
         raise InputError(f"reproduce: {json} is in no folder that exists; name a file that can be written")
     if quick and part in ("records", "post-training"):
         raise InputError(f"reproduce: quick runs have no {part}; leave out --quick, or --part {part}")
@@ -71,30 +68,27 @@ def reproduce(options: Options) -> int:
     wanted = ("comparison",) if quick else PARTS[1:] if part == "all" else (part,)
     compared = [] if "comparison" not in wanted else experiment.quick(count) if quick else experiment.comparison(count)
     untrained = experiment.post_training(of_records) if "post-training" in wanted else []
-    beaten = experiment.records(of_records) if "records" in wanted else []
+    records = experiment.records(of_records) if "records" in wanted else []
     if stored:
         compared, untrained = finished(compared, folder), finished(untrained, folder)
-        beaten = [(record, some) for record, settings in beaten if (some := finished(settings, folder))]
-        if not compared and not untrained and not beaten:
-            raise InputError(f"reproduce: {folder} holds no finished run of {name}; give the folder of an earlier run "
-                             f"with --runs")
-    everything = [*compared, *untrained, *(s for _, settings in beaten for s in settings)]
-    done = 0 if stored else run_all(everything, folder, options.jobs)
-    rows, cut = tables.comparison_rows(compared, folder), tables.comparison_rows(untrained, folder)
-    records = tables.record_rows(beaten, folder)
-    teachers = tables.teacher_rows(everything, folder, experiment.TEACHER_BARS)
-    texts = [tables.comparison_text(rows)] if rows else []
-    texts += [tables.comparison_text(cut)] if cut else []
-    texts += [tables.records_text(records)] if records else []
-    texts += [tables.teachers_text(teachers)] if teachers else []
-    texts += [tables.published_text(experiment.PUBLISHED),
-              f"{done} runs in {time.perf_counter() - began:.0f} s; all are kept in {folder}"]
-    print("\n\n".join(texts))
+        records = [(record, done) for record, settings in records if (done := finished(settings, folder))]
+    everything = [*compared, *untrained, *(s for _, settings in records for s in settings)]
+    if not everything:
+        raise InputError(f"reproduce: {folder} holds no finished run of {name}; give the folder of an earlier run "
+                         f"with --runs")
+    new = 0 if stored else run_all(everything, folder, options.jobs)
+    rows = {"comparison": tables.comparison_rows(compared, folder),
+            "post_training": tables.comparison_rows(untrained, folder),
+            "records": tables.record_rows(records, folder),
+            "teachers": tables.teacher_rows(everything, folder, experiment.TEACHER_BARS)}
+    texts = [tables.comparison_text(rows["comparison"]), tables.comparison_text(rows["post_training"]),
+             tables.records_text(rows["records"]), tables.teachers_text(rows["teachers"]),
+             tables.published_text(experiment.PUBLISHED),
+             f"{new} runs in {time.perf_counter() - began:.0f} s; all are kept in {folder}"]
+    print("\n\n".join(filter(None, texts)))
     if json is not None:
-        parts = ["--part", part] if part != "all" else []
-        many = ["--seeds", str(count)] if quick or count == of_records else []
-        words = ["npkd", "reproduce", name, *["--quick"] * quick, *many, *parts, *["--stored"] * stored]
-        write_json(json, {"command": shlex.join(words), "npkd": __version__, "version": VERSION, "comparison": rows,
-                          "post_training": cut,
-                          "records": records, "teachers": teachers})
+        words = ["npkd", "reproduce", name, *["--quick"] * quick,
+                 *(["--seeds", str(count)] if quick or count == of_records else []),
+                 *(["--part", part] if part != "all" else []), *["--stored"] * stored]
+        write_json(json, {"command": shlex.join(words), "npkd": __version__, "version": VERSION, **rows})
     return 0

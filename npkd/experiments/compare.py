@@ -13,33 +13,21 @@ CONFIDENCE = 0.95
 """Of the intervals."""
 
 
-@dataclass(frozen=True)
-class Spread:
+def spread(values: Sequence[float]) -> tuple[float, float | None]:
     """Mean and standard deviation (over n − 1; None for one value)."""
-
-    mean: float
-    deviation: float | None
-
-
-def spread(values: Sequence[float]) -> Spread:
-    """Of at least one value."""
-    return Spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
 @dataclass(frozen=True)
 class Paired:
-    """The mean of the differences of pairs, and the interval that holds their true mean with CONFIDENCE; None where
-    there is one pair alone."""
+    """The mean difference of pairs, and the interval that holds the true one with CONFIDENCE; None of one pair."""
 
     mean: float
     interval: tuple[float, float] | None
 
     @property
     def verdict(self) -> str:
-        """For a difference theirs − ours of errors: "win" where it is above zero all over the interval, "loss" below,
-        else "tie".
-
-        "open" where there is no interval.
+        """Of errors, theirs − ours: "win" where the interval is above zero, "loss" below, "tie" around it, else "open".
         """
         if self.interval is None:
             return "open"
@@ -54,9 +42,9 @@ def paired(theirs: Sequence[float], ours: Sequence[float]) -> Paired:
 
     Student's interval, exact where the differences are normal.
     """
-    differences = [a - b for a, b in zip(theirs, ours, strict=True)]
-    s, n = spread(differences), len(differences)
-    if s.deviation is None:
-        return Paired(s.mean, None)
-    reach = float(stdtrit(n - 1, 0.5 + CONFIDENCE / 2)) * s.deviation / math.sqrt(n)                         # (I25)
-    return Paired(s.mean, (s.mean - reach, s.mean + reach))
+    n = len(ours)
+    mean, deviation = spread([a - b for a, b in zip(theirs, ours, strict=True)])
+    if deviation is None:
+        return Paired(mean, None)
+    reach = float(stdtrit(n - 1, 0.5 + CONFIDENCE / 2)) * deviation / math.sqrt(n)                               # (I25)
+    return Paired(mean, (mean - reach, mean + reach))

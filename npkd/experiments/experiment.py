@@ -17,11 +17,9 @@ SCRATCH = ("scratch", "scratch with distillation")
 
 @dataclass(frozen=True)
 class Record:
-    """A record to beat: at most ``bar`` % test error in the mean over seeds, with at most ``macs`` of a ``kind``, see
-    Setting.
+    """A record to beat: at most ``bar`` % test error in the mean over seeds, with at most ``macs`` of a Setting's kind.
 
-    name        what it is;   teacher  a key of the experiment's TEACHERS;   distil_from  whether a better network's
-                answers are learnt
+    name what it is;  teacher a key of the experiment's TEACHERS;  distil_from: are a better network's answers learnt?
     """
 
     name: str
@@ -40,11 +38,10 @@ class Record:
 
 
 class Experiment(Protocol):
-    """A module with these names is an experiment.
+    """A module with these names is an experiment; its functions give the settings of seeds 0, 1, ….
 
-    SEEDS           of the comparison, RECORD_SEEDS of the records: 0, 1, …, where nobody says how many
-    TEACHER_BARS    kinds of teachers that have a bar of their own, and it: % test error in the mean
-    PUBLISHED       what others report
+    SEEDS           of the comparison, RECORD_SEEDS of the records, where nobody says how many
+    TEACHER_BARS    of kinds of teachers, % test error in the mean;   PUBLISHED  what others report
     """
 
     SEEDS: int
@@ -53,44 +50,35 @@ class Experiment(Protocol):
     PUBLISHED: Sequence[Published]
 
     def comparison(self, seeds: int) -> list[Setting]:
-        """Every method, budget and seed."""
-        ...
+        """Every method and budget."""
 
     def quick(self, seeds: int) -> list[Setting]:
         """A few minutes: to see that it runs, not who wins."""
-        ...
 
     def post_training(self, seeds: int) -> list[Setting]:
         """Methods without any training behind the cut."""
-        ...
 
     def records(self, seeds: int) -> list[tuple[Record, list[Setting]]]:
-        """Every record with its run for each seed."""
-        ...
+        """Every record with its runs."""
 
 
-def against(
-    taught: TeacherSetting, macs: int, recipe: Recipe, names: Sequence[str], short: Sequence[str],
-    following: Sequence[str]
-) -> list[Setting]:
-    """Ours, and the named methods on the same teacher with as many multiply-accumulates and epochs; ``short`` ones also
-    with one removal, ``following`` ones also with our widths.
+def against(taught: TeacherSetting, macs: int, recipe: Recipe, names: Sequence[str], short: Sequence[str],
+            following: Sequence[str]) -> list[Setting]:
+    """Ours, and the named methods on the same teacher with as many multiply-accumulates and epochs.
+
+    ``short`` ones also with one removal, ``following`` ones also with our widths.
     """
     first = Setting(taught, "ours", macs, recipe)
     once = replace(recipe, rounds=1, round_epochs=0, epochs=first.epochs)
-
-    def other(name: str, follow: Setting | None = None) -> Setting:
-        return Setting(taught, name, macs, once if name in SCRATCH else recipe, widths_of=follow)
-
-    return [first, *map(other, names), *(Setting(taught, name, macs, once) for name in short),
-            *(other(name, first) for name in following)]
+    others = {name: replace(first, method=name, recipe=once if name in SCRATCH else recipe)
+              for name in (*names, *following)}
+    return [first, *(others[name] for name in names), *(replace(first, method=name, recipe=once) for name in short),
+            *(replace(others[name], widths_of=first) for name in following)]
 
 
 def untrained(taught: TeacherSetting, macs: int, recipe: Recipe, names: Sequence[str],
               following: Sequence[str]) -> list[Setting]:
-    """Ours and the named methods on the same teacher, everything in one cut and no epoch behind it; ``following`` ones
-    with our widths."""
-    once = without_training(recipe)
-    first = Setting(taught, "ours", macs, once)
-    return [first, *(Setting(taught, name, macs, once) for name in names),
-            *(Setting(taught, name, macs, once, widths_of=first) for name in following)]
+    """Ours and the named methods on the same teacher, in one cut and untrained; ``following`` ones with our widths."""
+    first = Setting(taught, "ours", macs, without_training(recipe))
+    return [first, *(replace(first, method=name) for name in names),
+            *(replace(first, method=name, widths_of=first) for name in following)]

@@ -1,16 +1,12 @@
-"""LeNet-5 on MNIST, as data: the comparison of all methods at equal cost, and the settings of the records.
-
-Nothing here runs anything: functions give settings, which npkd.experiments.spread runs.
-"""
+"""LeNet-5 on MNIST: settings of the comparison of all methods at equal cost, and of the records."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from npkd.experiments import published
 from npkd.experiments.experiment import SCRATCH, Record, against, untrained
-from npkd.experiments.published import Published
+from npkd.experiments.published import Published, published
 from npkd.experiments.setting import Setting, TeacherSetting
 from npkd.pipeline.recipe import Recipe, complete, plain
 
@@ -18,28 +14,22 @@ DATA, EXAMPLES, SHAPE = "mnist", 54_000, (28, 28)
 """The data, about how much of it is left after the split, and what one example is."""
 
 BUDGETS = (93_000, 63_000)
-"""Multiply-accumulates of the comparison: those of the smallest published networks, 4.1 % and 2.7 % of the dense
-one's."""
+"""Multiply-accumulates of the comparison: of the smallest published networks, 4.1 % and 2.7 % of the dense one's."""
 
 SEEDS, RECORD_SEEDS = 3, 5
-"""Of the comparison and of the records: 0, 1, …"""
 
-PUBLISHED: Sequence[Published] = published.LENET5
+PUBLISHED: Sequence[Published] = published("lenet5")
 
 TEACHER_BARS: Mapping[str, float] = {"plain": 0.90}
 
 PICTURES = complete(Recipe(network="lenet5"), EXAMPLES, SHAPE)
 """The default recipe for such data, which moves pictures by a pixel."""
 
-TEACHERS: dict[str, Recipe] = {
-    "plain": plain(PICTURES),
-    "moved": PICTURES,
-}
+TEACHERS = {"plain": plain(PICTURES), "moved": PICTURES}
 """Like for like: a 20-50-500 net without augmentation; the same with pictures moved by a pixel."""
 
 COMPARISON = replace(PICTURES, rounds=11, round_epochs=1, epochs=10, label_weight=0.0, clip=10.0)
-"""The distillation of the comparison: 20 epochs, 10 of them between removals. What is distilled learns the teacher's
-answers alone, clipped as for the perceptron."""
+"""The distillation of the comparison: 20 epochs, 10 of them between removals, without labels."""
 
 METHODS = ("incoming weights", "outgoing weights", "activation", "taylor", "slimming", *SCRATCH)
 """Those that are compared with ours; from scratch, also with the widths that ours found."""
@@ -49,23 +39,19 @@ UNTRAINED_BUDGETS = (1_146_500, 573_250, 229_300, 114_650)
 
 UNTRAINED = ("random", "incoming weights", "outgoing weights", "activation", "taylor")
 REFITTED = ("random refitted", "outgoing weights refitted", "activation refitted", "taylor refitted")
-"""Those that are compared without training; and, with the widths that ours found and refitted as ours is, so that the
-choice alone differs."""
+"""Without training; and at the widths that ours found, refitted as ours is, so that the choice alone differs."""
 
 AT_LAST = replace(PICTURES, all_at_last=True)
-"""The records' recipe: the default one, but the last distillation sees all 60,000 pictures, as the published ones
-did."""
+"""Of the records: the last distillation sees all 60,000 pictures, as the published ones did."""
 
 LIKE_FOR_LIKE = replace(AT_LAST, max_shift=0, adversarial_eps=0.7)
-"""The same where nothing is moved: half of what the student learns from is moved to its worst (T11), which needs no
-knowledge of pictures. ε was chosen on validation data (docs/14)."""
+"""The same where nothing is moved: half of the examples are adversarial (T11); ε by validation data (docs/14)."""
 
 WHOLE = 2_293_000
 """Multiply-accumulates of the dense network."""
 
 UNCUT = replace(AT_LAST, rounds=1, epochs=20)
-"""Nothing is removed: the network learns on, from labels and from what it said before (from that alone it would learn
-nothing: it says it)."""
+"""Nothing is removed: the network learns on, from labels and from its own logits."""
 
 WEIGHTS = 2_751 + 5 + 10 + 16 + 10
 """Parameters of the smallest published network, 5-10-76-16: weights, and the biases, which we count too."""
@@ -80,7 +66,7 @@ RECORDS = (
     Record("best, Scalpel's size", "moved", 400_000, 0.66, AT_LAST),
     Record("distilled, nothing removed", "moved", WHOLE, 0.60, UNCUT),
 )
-"""The bars; each recipe is the record's own. The moonshot is one more bar for the same runs."""
+"""The moonshot is one more bar for the same runs."""
 
 
 def teacher(kind: str, seed: int) -> TeacherSetting:
@@ -96,10 +82,10 @@ def comparison(seeds: int) -> list[Setting]:
 
 def quick(seeds: int) -> list[Setting]:
     """One budget, less than a tenth of the data, a few epochs: to see that it runs, not who wins."""
-    taught = [TeacherSetting(DATA, 5_000, "moved", replace(TEACHERS["moved"], teacher_epochs=2), seed)
-              for seed in range(seeds)]
+    taught = TeacherSetting(DATA, 5_000, "moved", replace(TEACHERS["moved"], teacher_epochs=2), 0)
     recipe = replace(COMPARISON, rounds=4, round_epochs=1, epochs=3, statistics=1_000)
-    return [s for t in taught for s in against(t, BUDGETS[0], recipe, METHODS, (), ())]
+    return [s for seed in range(seeds)
+            for s in against(replace(taught, seed=seed), BUDGETS[0], recipe, METHODS, (), ())]
 
 
 def post_training(seeds: int) -> list[Setting]:

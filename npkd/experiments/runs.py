@@ -1,5 +1,4 @@
-"""One unit of an experiment, from its setting to the file with its result. The test part is looked at once, when
-everything is decided."""
+"""One unit of an experiment, from its setting to its result; the test part is used once, when all is decided."""
 
 from __future__ import annotations
 
@@ -25,20 +24,14 @@ from npkd.pipeline.stages import Run, error_rate
 
 def without_test(data: Data, examples: int | None) -> Data:
     """The data as a method gets it: so many of the training examples, and no test part."""
-    return replace(data, x_train=data.x_train[:examples], y_train=data.y_train[:examples], x_test=data.x_test[:0],
-                   y_test=data.y_test[:0])
+    return replace(data, x_train=data.x_train[:examples], y_train=data.y_train[:examples],
+                   x_test=data.x_test[:0], y_test=data.y_test[:0])
 
 
 def errors(network: Network, data: Data) -> dict[str, float]:
     """Validation and test error: the one place where the test part is used."""
     return {"validation_error": error_rate(network, data.x_validation, data.y_validation),
             "test_error": error_rate(network, data.x_test, data.y_test)}
-
-
-def inputs_of(network: Network) -> list[int]:
-    """The inputs that a network reads."""
-    kept, body = stages.open_front(network)
-    return list(range(body.widths[0])) if kept is None else [int(i) for i in kept]
 
 
 def teacher_of(setting: TeacherSetting, folder: Path, data: Data) -> tuple[Network, dict[str, Any]]:
@@ -59,11 +52,10 @@ def teacher_of(setting: TeacherSetting, folder: Path, data: Data) -> tuple[Netwo
 
 
 def finish(unit: Unit, folder: Path) -> dict[str, Any]:
-    """The result of a unit: from its file, or run now, with the teacher and the run that it follows where these are
-    missing.
+    """The result of a unit: from its file, or run now, with the teacher and the run that it follows where missing.
 
     Keys: validation_error, test_error, widths, macs, seconds; of a run also parameters, path (widths after each
-    removal), inputs, and the teacher's test error.
+    removal), inputs (those that are read), and the teacher's test error.
     """
     stored = read(unit, folder)
     if stored is not None:
@@ -82,10 +74,10 @@ def finish(unit: Unit, folder: Path) -> dict[str, Any]:
     run = Run(without_test(data, owner.examples), replace(unit.recipe, keep_inputs=unit.keep_inputs),
               np.random.default_rng([unit.teacher.seed, 1]))
     made = make(unit, run, teacher, followed, distil_from)
-    size = cost.of(made.student)
+    size, kept = cost.of(made.student), stages.open_front(made.student)[0]
     result = {**errors(made.student, data), "widths": made.student.widths, "macs": size.macs,
               "parameters": size.parameters, "path": made.path,
-              "inputs": inputs_of(made.student), "teacher_test_error": about["test_error"],
-              "seconds": round(time.perf_counter() - began, 1)}
+              "inputs": list(range(made.student.widths[0])) if kept is None else kept.tolist(),
+              "teacher_test_error": about["test_error"], "seconds": round(time.perf_counter() - began, 1)}
     write(unit, result, folder)
     return result

@@ -1,8 +1,4 @@
-"""What a run is, in full, and where its result is kept: under the hash of everything that it depends on.
-
-An interrupted reproduction goes on where it stopped, since every finished run is a file that is written whole or not at
-all.
-"""
+"""What a run is, in full, and where its result is kept: in a file named by the hash of everything it depends on."""
 
 from __future__ import annotations
 
@@ -21,16 +17,15 @@ VERSION = 4
 """Part of every hash: raised whenever the same setting would give another result."""
 
 LATER: Mapping[str, object] = {"network": "perceptron", "statistics": 0, "spare": 1.0, "kind": "macs", "tutor": None,
-                                 "adversary": 0.0}
-"""Fields that came later than the first runs, and what those did. With these values they are not in the hash: older
-runs keep their names."""
+                               "adversary": 0.0}
+"""Fields that came later than the first runs, with what those did: such values are not in the hash."""
 
 OLD_NAMES: Mapping[str, str] = {
     "distil_from": "tutor", "learning_rate": "rate", "weight_decay": "decay", "batch_size": "batch",
     "label_weight": "labels", "student_learning_rate": "student_rate", "student_weight_decay": "student_decay",
     "noise_std": "noise", "mixup_alpha": "mix", "max_shift": "jitter", "adversarial_eps": "adversary",
     "balance_exponent": "spare", "epochs": "final_epochs"}
-"""Names of fields as they were when the first runs were stored: hashes and files go on using them."""
+"""Names of fields when the first runs were stored: hashes and files go on using them."""
 
 NEW_FIELDS = ("keep_inputs", "distil_from", "validation", "sample")
 """Fields of a recipe that came with version 0.2; with their defaults they are not in the hash."""
@@ -56,17 +51,15 @@ class TeacherSetting:
 
 @dataclass(frozen=True)
 class Setting:
-    """A run: a method makes a student of at most ``macs`` multiply-accumulates, or of at most so many of another
-    ``kind``.
+    """A run: a method makes a student of at most ``macs`` multiply-accumulates, or so many of another ``kind``.
 
     method          a key of npkd.experiments.methods.METHODS, or another of its NAMES
     recipe          rounds, their epochs, the last distillation, and how it is done
     keep_inputs     no input is removed
-    widths_of       None: the method shares the budget over the layers itself. Else the run of our method whose widths,
-                    round by round, it gets; networks from scratch get its inputs too
+    widths_of       None: the method shares the budget itself. Else the run of our method whose widths, round by round,
+                    it gets; networks from scratch get its inputs too
     kind            what is counted: "macs", "parameters" (weights and biases), or another of target.SIZES
-    distil_from     None, or a better network, of any kind, trained on the same part, whose answers are learnt in the
-                    place of the teacher's
+    distil_from     None, or a network trained on the same part whose answers replace the teacher's
     """
 
     teacher: TeacherSetting
@@ -79,12 +72,11 @@ class Setting:
     distil_from: TeacherSetting | None = None
 
     def __post_init__(self) -> None:
-        teacher, source = self.teacher, self.distil_from
-        if source is not None and (teacher.data, teacher.examples, teacher.seed) != (source.data, source.examples,
-                                                                                     source.seed):
+        teacher, source = self.teacher, self.distil_from or self.teacher
+        if (teacher.data, teacher.examples, teacher.seed) != (source.data, source.examples, source.seed):
             raise InputError(f"setting: distil_from learns {source.data} with seed {source.seed}, the teacher "
-                             f"{teacher.data} with seed {teacher.seed}; "
-                             "data, examples and seed must agree, or one of them knows the other's validation part")
+                             f"{teacher.data} with seed {teacher.seed}; data, examples and seed must agree, or one of "
+                             f"them knows the other's validation part")
 
     @property
     def epochs(self) -> int:
@@ -96,8 +88,7 @@ Unit = TeacherSetting | Setting
 
 
 def named(unit: Unit | Recipe) -> dict[str, Any]:
-    """All fields of a setting by their names in hashes and files, those of what it holds too, without those that are as
-    LATER says, and those of a recipe that no run had when the first ones were stored and that are as they were then."""
+    """Fields by their names in hashes and files, also of parts, without those that LATER and NEW_FIELDS leave out."""
     values = {OLD_NAMES.get(field.name, field.name): getattr(unit, field.name) for field in fields(unit)
               if not (isinstance(unit, Recipe) and field.name in NEW_FIELDS
                       and getattr(unit, field.name) == field.default)}
@@ -106,8 +97,7 @@ def named(unit: Unit | Recipe) -> dict[str, Any]:
 
 
 def key(unit: Unit) -> str:
-    """SHA-256 of the setting as JSON with sorted keys, the kind of unit and VERSION beside it: 64 hexadecimal
-    digits."""
+    """SHA-256 of the setting as JSON with sorted keys, the kind of unit and VERSION beside it, in hexadecimal."""
     text = json.dumps({"what": type(unit).__name__, "version": VERSION, "setting": named(unit)}, sort_keys=True,
                       allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -120,13 +110,12 @@ def path_of(unit: Unit, folder: Path) -> Path:
 
 def write(unit: Unit, result: dict[str, Any], folder: Path) -> None:
     """Keep the result of a unit with its setting. Raises InputError where the system refuses to write."""
-    write_json(path_of(unit, folder),
-               {"format": "npkd-run", "version": VERSION, "setting": named(unit), "result": result})
+    content = {"format": "npkd-run", "version": VERSION, "setting": named(unit), "result": result}
+    write_json(path_of(unit, folder), content)
 
 
 def read(unit: Unit, folder: Path) -> dict[str, Any] | None:
-    """The result of a unit, None where it has not been run. Raises InputError for a file that is damaged or tells of
-    something else."""
+    """The result of a unit, None where it has not been run. Raises InputError for a damaged or foreign file."""
     path = path_of(unit, folder)
     try:
         stored = json.loads(path.read_bytes())

@@ -23,46 +23,39 @@ THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def waves(settings: Sequence[Setting]) -> list[list[Unit]]:
-    """All units in the order of what they need: teachers, runs of their unfollowed, runs that follow others. Each
-    once."""
-    def once(units: Sequence[Unit]) -> list[Unit]:
-        return list(dict.fromkeys(units))
-
-    followed = [s.widths_of for s in settings if s.widths_of is not None]
-    unfollowed = [s for s in settings if s.widths_of is None]
-    taught = [unit for s in settings for unit in (s.teacher, s.distil_from) if unit is not None]
-    return [once(taught), once([*followed, *unfollowed]), once([s for s in settings if s.widths_of is not None])]
+    """All units in the order of what they need: teachers, runs that follow no other, runs that do. Each once."""
+    teachers: list[Unit] = [unit for s in settings for unit in (s.teacher, s.distil_from) if unit]
+    first: list[Unit] = [s.widths_of or s for s in settings]
+    following: list[Unit] = [s for s in settings if s.widths_of]
+    return [list(dict.fromkeys(units)) for units in (teachers, first, following)]
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Processes that are started here take one thread each; afterwards the environment is what it was."""
-    before = {name: os.environ.get(name) for name in THREADS}
+    before = {name: os.environ[name] for name in THREADS if name in os.environ}
     os.environ.update(dict.fromkeys(THREADS, "1"))
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        for name in THREADS:
+            del os.environ[name]
+        os.environ.update(before)
 
 
 def quiet() -> None:
-    """What a process does first: an interrupt is the parent's business, and so is what floating point warns of."""
+    """Leave interrupts and warnings of floating point to the parent; called first in every process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.simplefilter("ignore", RuntimeWarning)
 
 
 def work(job: tuple[Unit, Path]) -> tuple[Unit, str | None]:
     """Finish one unit: it, and the words of the error if there was one."""
-    unit, folder = job
     try:
-        finish(unit, folder)
+        finish(*job)
     except (InputError, Diverged) as error:
-        return unit, str(error)
-    return unit, None
+        return job[0], str(error)
+    return job[0], None
 
 
 def words(unit: Unit) -> str:
@@ -78,18 +71,17 @@ def run_all(settings: Sequence[Setting], folder: Path, jobs: int) -> int:
     """Finish every setting, and what it needs, in ``jobs`` processes; returns how many units were run now.
 
     Progress goes to stderr: a bar on a terminal, else a line a unit. Raises InputError where a unit cannot be run, and
-    KeyboardInterrupt, which says what is kept, when it is interrupted.
+    KeyboardInterrupt that says what is kept.
     """
     make_folder(folder)
     todo = [[unit for unit in wave if read(unit, folder) is None] for wave in waves(settings)]
     count = sum(map(len, todo))
     if not count:
         return 0
-    terminal = sys.stderr.isatty()
+    terminal, done = sys.stderr.isatty(), 0
     context = multiprocessing.get_context("spawn")
     with one_thread(), context.Pool(min(jobs, max(map(len, todo))), quiet) as pool, \
             tqdm(total=count, desc="runs", file=sys.stderr, dynamic_ncols=True, disable=not terminal) as bar:
-        done = 0
         try:
             for wave in todo:
                 for unit, fault in pool.imap_unordered(work, [(unit, folder) for unit in wave]):

@@ -1,19 +1,22 @@
-"""The tables of an experiment: from settings with their results to numbers, and from numbers to text."""
+"""The tables of an experiment: settings with their results -> rows of numbers -> text."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from npkd.core.validation import InputError
-from npkd.experiments.compare import Spread, paired, spread
+from npkd.experiments.compare import paired, spread
 from npkd.experiments.experiment import Record
-from npkd.experiments.published import Published
+from npkd.experiments.published import RISE, Published
 from npkd.experiments.setting import Setting, read
 
 Row = Mapping[str, Any]
 """A row of a table: JSON values."""
+
+JUDGED = {True: "holds", False: "MISSED"}
 
 NUMBERS = ("validation_error", "test_error", "teacher_test_error", "macs", "seconds")
 """Of the results of runs, those that rows hold."""
@@ -27,87 +30,77 @@ def label(setting: Setting) -> str:
 
 def result_of(setting: Setting, folder: Path) -> dict[str, Any]:
     """The kept result. Raises InputError where there is none."""
-    result = read(setting, folder)
-    if result is None:
+    if (result := read(setting, folder)) is None:
         raise InputError(f"runs: {folder} has no result of {label(setting)}; it must be run first")
     return result
 
 
-def summed(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What a row says of the runs of one method: lists by seed, means and deviations, errors as fractions.
+def statistic(values: Sequence[float]) -> dict[str, Any]:
+    """Numbers by seed, with mean and deviation."""
+    mean, deviation = spread(values)
+    return {"by_seed": list(values), "mean": mean, "deviation": deviation}
 
-    Results of before parameters were counted have none, and so have their rows.
-    """
-    row: dict[str, Any] = {"mean_widths": [round(sum(w) / len(w))
-                                           for w in zip(*(r["widths"] for r in results), strict=True)]}
+
+def summed(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a row says of the runs of one method, errors as fractions; older runs did not count parameters."""
+    widths = [round(sum(w) / len(w)) for w in zip(*(r["widths"] for r in results), strict=True)]
     names = [name for name in (*NUMBERS, "parameters") if all(name in r for r in results)]
-    for name in names:
-        values = [r[name] for r in results]
-        s = spread(values)
-        row[name] = {"by_seed": values, "mean": s.mean, "deviation": s.deviation}
-    return row
+    return {"mean_widths": widths, **{name: statistic([r[name] for r in results]) for name in names}}
 
 
 def comparison_rows(settings: Sequence[Setting], folder: Path) -> list[dict[str, Any]]:
-    """One row a budget and method, ours first in each budget, with the paired difference to ours (theirs − ours, by
-    seed)."""
+    """One row a budget and method, ours first in each budget, with the paired difference theirs − ours, by seed."""
     groups: dict[tuple[int, str], dict[int, Setting]] = {}
     for s in settings:
         groups.setdefault((s.macs, label(s)), {})[s.teacher.seed] = s
     rows = list[dict[str, Any]]()
     for (macs, name), by_seed in groups.items():
-        row: dict[str, Any] = {"macs_allowed": macs, "method": name, "seeds": sorted(by_seed),
-                               "epochs": next(iter(by_seed.values())).epochs}
-        row |= summed([result_of(by_seed[seed], folder) for seed in sorted(by_seed)])
-        ours = groups[macs, "ours"]
+        seeds = sorted(by_seed)
+        row: dict[str, Any] = {"macs_allowed": macs, "method": name, "seeds": seeds, "epochs": by_seed[seeds[0]].epochs}
+        row |= summed([result_of(by_seed[seed], folder) for seed in seeds])
         if name != "ours":
-            reference = [result_of(ours[seed], folder)["test_error"] for seed in sorted(by_seed)]
-            difference = paired(row["test_error"]["by_seed"], reference)
-            row["minus_ours"] = {"mean": difference.mean, "interval": difference.interval,
-                                 "verdict": difference.verdict}
+            ours = [result_of(groups[macs, "ours"][seed], folder)["test_error"] for seed in seeds]
+            difference = paired(row["test_error"]["by_seed"], ours)
+            row["minus_ours"] = {**asdict(difference), "verdict": difference.verdict}
         rows.append(row)
     return rows
 
 
-def record_rows(runs: Sequence[tuple[Record, list[Setting]]], folder: Path) -> list[dict[str, Any]]:
+def record_rows(records: Sequence[tuple[Record, list[Setting]]], folder: Path) -> list[dict[str, Any]]:
     """One row a record."""
     rows = list[dict[str, Any]]()
-    for record, settings in runs:
+    for record, settings in records:
         row: dict[str, Any] = {
             "record": record.name, "teacher": record.teacher, "distil_from": record.distil_from, "allowed": record.macs,
-            "kind": record.kind,
-            "keep_inputs": record.keep_inputs, "bar": record.bar / 100, "seeds": [s.teacher.seed for s in settings],
-            "epochs": settings[0].epochs}
+            "kind": record.kind, "keep_inputs": record.keep_inputs, "bar": record.bar / 100,
+            "seeds": [s.teacher.seed for s in settings], "epochs": settings[0].epochs}
         row |= summed([result_of(s, folder) for s in settings])
         rows.append(row | {"holds": bool(row["test_error"]["mean"] <= record.bar / 100)})
     return rows
 
 
 def teacher_rows(settings: Sequence[Setting], folder: Path, bars: Mapping[str, float]) -> list[dict[str, Any]]:
-    """One row a kind of teacher that has a bar, in % test error in the mean: the teachers of these runs, each once."""
+    """One row a kind of teacher that has a bar, in % mean test error: the teachers of these runs, each once."""
     rows = list[dict[str, Any]]()
     for kind, bar in bars.items():
         errors = {s.teacher: result_of(s, folder)["teacher_test_error"] for s in settings if s.teacher.kind == kind}
         if errors:
-            values = spread(list(errors.values()))
+            error = statistic(list(errors.values()))
             rows.append({"teacher": kind, "seeds": [t.seed for t in errors], "bar": bar / 100,
-                         "holds": values.mean <= bar / 100,
-                         "test_error": {"by_seed": list(errors.values()), "mean": values.mean,
-                                        "deviation": values.deviation}})
+                         "holds": error["mean"] <= bar / 100, "test_error": error})
     return rows
 
 
 def percent(value: Row) -> str:
     """1.234 ± 0.056."""
-    s = Spread(value["mean"], value["deviation"])
-    return f"{100 * s.mean:.3f}" + ("" if s.deviation is None else f" ± {100 * s.deviation:.3f}")
+    deviation = value["deviation"]
+    return f"{100 * value['mean']:.3f}" + ("" if deviation is None else f" ± {100 * deviation:.3f}")
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Columns under one another: the first to the left, the others to the right."""
-    wide = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    return "\n".join(f"{row[0]:{wide[0]}}"
-                     + "".join(f"  {cell:>{w}}" for cell, w in zip(row[1:], wide[1:], strict=True)) for row in rows)
+    first, *wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join([f"{row[0]:{first}}", *map(str.rjust, row[1:], wide)]) for row in rows)
 
 
 def chain(widths: Sequence[int]) -> str:
@@ -115,61 +108,55 @@ def chain(widths: Sequence[int]) -> str:
     return "-".join(str(w) for w in widths[widths[0] == 1:-1])
 
 
-def spent(epochs: int) -> str:
-    """The epochs of a run in words."""
-    return f"{epochs} epochs a run" if epochs else "one cut, no training"
-
-
 def comparison_text(rows: Sequence[Row]) -> str:
     """A table a budget. The verdict is ours: "win" where the other method's error is higher all over the interval."""
     parts = []
     for macs in dict.fromkeys(row["macs_allowed"] for row in rows):
-        here = [row for row in rows if row["macs_allowed"] == macs]
+        first, *others = budget = [row for row in rows if row["macs_allowed"] == macs]
         lines = [["method", "mean widths", "validation %", "test %", "minus ours", "95 % interval", "ours"]]
-        for row in here:
-            difference = row.get("minus_ours")
-            interval = difference["interval"] if difference else None
-            lines.append([row["method"], chain(row["mean_widths"]), percent(row["validation_error"]),
-                          percent(row["test_error"]),
-                          f"{100 * difference['mean']:+.3f}" if difference else "",
-                          f"{100 * interval[0]:+.3f} … {100 * interval[1]:+.3f}" if interval else "",
-                          difference["verdict"] if difference else ""])
-        verdicts = [row["minus_ours"]["verdict"] for row in here if "minus_ours" in row]
-        behind = [row["method"] for row in here if "minus_ours" in row and row["minus_ours"]["mean"] <= 0]
+        for row in budget:
+            cells = [row["method"], chain(row["mean_widths"]), percent(row["validation_error"]),
+                     percent(row["test_error"])]
+            lines.append(cells + (against_ours(row["minus_ours"]) if "minus_ours" in row else ["", "", ""]))
+        verdicts = [row["minus_ours"]["verdict"] for row in others]
+        behind = ", ".join(row["method"] for row in others if row["minus_ours"]["mean"] <= 0)
+        epochs = f"{first['epochs']} epochs a run" if first["epochs"] else "one cut, no training"
         parts.append(
-            f"At most {macs:,} multiply-accumulates, {spent(here[0]['epochs'])}, seeds {here[0]['seeds']}, "
-            f"teacher {percent(here[0]['teacher_test_error'])} %\n\n{aligned(lines)}\n\n"
+            f"At most {macs:,} multiply-accumulates, {epochs}, seeds {first['seeds']}, teacher "
+            f"{percent(first['teacher_test_error'])} %\n\n{aligned(lines)}\n\n"
             f"Ours: {verdicts.count('win')} wins, {verdicts.count('tie')} ties, {verdicts.count('loss')} losses; "
-            + ("in the mean better than every other." if not behind
-               else f"not better in the mean than: {', '.join(behind)}.")
-        )
+            + (f"not better in the mean than: {behind}." if behind else "in the mean better than every other."))
     return "\n\n".join(parts)
+
+
+def against_ours(difference: Row) -> list[str]:
+    """The paired difference in %, its interval where there is one, and the verdict."""
+    interval = " … ".join(f"{100 * end:+.3f}" for end in difference["interval"] or ())
+    return [f"{100 * difference['mean']:+.3f}", interval, difference["verdict"]]
 
 
 def records_text(rows: Sequence[Row]) -> str:
     """The records against their bars."""
+    errors = ("validation_error", "test_error", "teacher_test_error")
     lines = [["record", "teacher", "allowed", "mean widths", "validation %", "test %", "teacher %", "bar %", "",
               "seconds"]]
     lines += [[row["record"], row["teacher"], f"{row['allowed']:,}" + f" {row['kind']}" * (row["kind"] != "macs"),
-               chain(row["mean_widths"]),
-               percent(row["validation_error"]), percent(row["test_error"]), percent(row["teacher_test_error"]),
-               f"{100 * row['bar']:.2f}",
-               "holds" if row["holds"] else "MISSED", f"{row['seconds']['mean']:.0f}"] for row in rows]
-    return aligned(lines)
+               chain(row["mean_widths"]), *(percent(row[name]) for name in errors), f"{100 * row['bar']:.2f}",
+               JUDGED[row["holds"]], f"{row['seconds']['mean']:.0f}"] for row in rows]
+    return aligned(lines) if rows else ""
 
 
 def teachers_text(rows: Sequence[Row]) -> str:
-    """The teachers against their bars."""
+    """The teachers against their bars, a line each."""
     return "\n".join(f"Teachers, {row['teacher']}, seeds {row['seeds']}: {percent(row['test_error'])} %, bar "
-                     f"{100 * row['bar']:.2f} %: "
-                     f"{'holds' if row['holds'] else 'MISSED'}" for row in rows)
+                     f"{100 * row['bar']:.2f} %: {JUDGED[row['holds']]}" for row in rows)
 
 
 def published_text(published: Sequence[Published]) -> str:
     """What others report."""
+    if not published:
+        return "What others report (reference/published) is not installed with the package; run it from a checkout."
     lines = [["published", "widths", "MACs", "test %", "known"]]
-    lines += [[p.method, "-".join(map(str, p.widths)), f"{p.macs:,}", p.error, p.sureness] for p in published]
-    return (
-        aligned(lines)
-        + "\n\nNearly all of them single runs, many chosen on the test set; \"recalled\" is not verified."
-    )
+    lines += [[p.method, "-".join(map(str, p.widths)), f"{p.macs:,}", f"{RISE * p.over_dense}{p.test_error:.2f}",
+               p.sureness] for p in published]
+    return aligned(lines) + '\n\nNearly all single runs, many chosen on the test set; "recalled" is not verified.'

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from npkd.experiments.published import LENET5, LENET300, Published
+from npkd.experiments.published import Published, published
 from npkd.experiments.tables import Row
 from npkd.report.figures import BLUE, GREEN, GREY, INK, ORANGE, PINK, SMALL, canvas, tidy
 
@@ -38,8 +38,8 @@ class View:
     epochs: int
 
 
-PERCEPTRON = View("LeNet-300-100 on MNIST", LENET300, 0.5, 4, 60)
-CONVOLUTIONS = View("LeNet-5 on MNIST", LENET5, 0.4, 2, 20)
+PERCEPTRON = View("LeNet-300-100 on MNIST", published("lenet300"), 0.5, 4, 60)
+CONVOLUTIONS = View("LeNet-5 on MNIST", published("lenet5"), 0.4, 2, 20)
 
 
 def kind_of(row: Row) -> str:

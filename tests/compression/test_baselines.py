@@ -135,7 +135,7 @@ def test_folding_leaves_the_mean_of_what_is_read():
     """With one layer the mean logits stay what they were; without folding they do not."""
     x, y = examples()
     net = Network([Layer("dense", (RNG(3).standard_normal((3, 5)), RNG(4).standard_normal(3)))])
-    folded = scores.by_score(scores.activation, fold=True)(net, x, y, [2], RNG(0))
+    folded = scores.by_score(scores.activation, scores.folded)(net, x, y, [2], RNG(0))
     plain = scores.by_score(scores.activation)(net, x, y, [2], RNG(0))
     before = predict(net, x).mean(axis=0)
     assert folded.widths == [2, 3]
@@ -603,7 +603,7 @@ def test_folding_leaves_the_mean_of_a_channel():
         def score(*given, order=order, count=count):
             return [order if k == count else np.ones(n) for k, n in enumerate(net.widths[:-1])]
 
-        smaller = scores.by_score(score, fold=True)(net, x, y, wanted, RNG(0))
+        smaller = scores.by_score(score, scores.folded)(net, x, y, wanted, RNG(0))
         expected = defined.mean_left(flat_weights(net, reader), net.layers[reader].params[1], positions(values[at]),
                                      gone)
         assert smaller.layers[reader].params[1] == pytest.approx(expected, rel=1e-12)
@@ -613,7 +613,7 @@ def test_folding_leaves_the_mean_of_a_channel():
         w[j], b[j] = 0, 0.7
         rigid = rigid.replace({i: replace(rigid.layers[i], params=(w, b))})
     wanted, before = [2, 2, 2, 5], predict(rigid, x)
-    folded = scores.by_score(scores.activation, fold=True)(rigid, x, y, wanted, RNG(0))
+    folded = scores.by_score(scores.activation, scores.folded)(rigid, x, y, wanted, RNG(0))
     assert folded.widths == [*wanted, 3]
     assert predict(folded, x) == pytest.approx(before, abs=1e-12)
     assert np.abs(predict(scores.by_score(scores.activation)(rigid, x, y, wanted, RNG(0)), x) - before).max() > 0.05
