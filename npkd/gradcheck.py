@@ -8,8 +8,7 @@
     True
 
 ``check`` is for ops, ``check_loss`` for losses, ``check_penalty`` for penalties, ``check_kink`` for ops where they have
-no derivative. Everything runs in float64. The whole Jacobian is compared, one column for each entry of each argument:
-give small arrays. Method: docs/8-evidence.md.
+no derivative. The whole Jacobian is compared, in float64: give small arrays. Method: docs/8-evidence.md.
 """
 
 from __future__ import annotations
@@ -88,22 +87,16 @@ def spoilings(rows: Array, part: float, offset: float) -> dict[str, Array]:
     return spoiled
 
 
-def check(
-    op: Callable[..., tuple[Array, Backward]], *arguments: Array, definition: Callable[..., Any] | None = None,
-    options: Mapping[str, Any] | None = None, tolerance: float = 1e-7,
-) -> Report:
-    """Compare an op's backward pass with differences of its definition, then spoil each gradient and see whether that
-    is noticed.
+def check(op: Callable[..., tuple[Array, Backward]], *arguments: Array, definition: Callable[..., Any] | None = None,
+          options: Mapping[str, Any] | None = None, tolerance: float = 1e-7) -> Report:
+    """Compare a backward pass with differences of its definition, then spoil each gradient: is that noticed?
 
-    op            ``y, backward = op(*arguments, **options)``, ``backward(dy)`` a tuple with a gradient for each
-                  argument
+    op            ``y, backward = op(*arguments, **options)``, ``backward(dy)`` a tuple, a gradient for each argument
     arguments     float arrays, small and away from kinks
     definition    ``y = definition(*arguments, **options)``; the op's own forward pass unless told
     options       static options of the op: ``options={"pieces": 2}``
     tolerance     largest relative error; above 1e-7 where the op computes in float32
-
-    Raises InputError for what does not have the form of an op: no pair, no array of floats as its value, gradients that
-    are not a tuple of arrays shaped as the arguments.
+    Raises InputError for what does not have the form of an op.
     """
     positive("gradcheck", "tolerance", tolerance)
     bound = BoundOp(op, arguments, definition, options)
@@ -130,12 +123,10 @@ def check(
     return Report(bound.who, errors, value, tolerance, spoiled, tuple(unchanged), (*faults, *bound.faults))
 
 
-def check_loss(
-    loss: Callable[..., tuple[float, Array]], prediction: Array, target: Array, *,
-    definition: Callable[..., float] | None = None, options: Mapping[str, Any] | None = None, tolerance: float = 1e-7,
-) -> Report:
-    """The same for a loss: ``value, d_prediction = loss(prediction, target, **options)``. The target is not
-    differentiated.
+def check_loss(loss: Callable[..., tuple[float, Array]], prediction: Array, target: Array, *,
+               definition: Callable[..., float] | None = None, options: Mapping[str, Any] | None = None,
+               tolerance: float = 1e-7) -> Report:
+    """The same for the prediction of a loss: ``value, d_prediction = loss(prediction, target, **options)``.
 
     Raises InputError where the loss does not return a number and an array shaped as the prediction.
     """
@@ -157,17 +148,13 @@ def check_loss(
     return report if np.array_equal(before, target) else replace(report, faults=(*report.faults, "changes its target"))
 
 
-def check_kink(
-    op: Callable[..., tuple[Array, Backward]], *arguments: Array, definition: Callable[..., Any] | None = None,
-    options: Mapping[str, Any] | None = None, tolerance: float = 1e-6,
-) -> Report:
-    """On a kink, the slope must lie between the one-sided differences: along each entry, along all at once, along a
-    mixture.
+def check_kink(op: Callable[..., tuple[Array, Backward]], *arguments: Array,
+               definition: Callable[..., Any] | None = None, options: Mapping[str, Any] | None = None,
+               tolerance: float = 1e-6) -> Report:
+    """On a kink, does the slope lie between the one-sided differences: along each entry, all at once, and a mixture?
 
-    For ops whose values are each convex or concave near the arguments, as a maximum is: there any slope between the two
-    is one that a descent may use, and two winners of one tie, each right alone, are found out along both. The errors of
-    the Report say how far outside a slope is, relative to the largest one-sided difference (see ``relative_error``
-    where all are zero).
+    For ops whose values are each convex or concave near the arguments, as a maximum is. The errors of the Report say
+    how far outside a slope is, relative to the largest one-sided difference (see ``relative_error`` where all are 0).
     """
     positive("gradcheck", "tolerance", tolerance)
     bound = BoundOp(op, arguments, definition, options)
@@ -187,20 +174,16 @@ def check_kink(
         scale = np.abs(sides).max(initial=0)
         rounding = 8 * float(precision(middle) * np.abs(middle).max(initial=0)) / step
         errors[name] = relative_error(scale + np.stack(outside), np.full((n + 2, middle.size), scale), rounding)
-    return Report(bound.who, errors, relative_error(bound.y.reshape(-1), middle), tolerance,
-                  faults=tuple(bound.faults))
+    return Report(bound.who, errors, relative_error(bound.y.reshape(-1), middle), tolerance, faults=tuple(bound.faults))
 
 
-def check_penalty(
-    penalty: Any, v: Array, *steps: float | Array, definition: Callable[[Array], float] | None = None,
-    tolerance: float = LAW,
-) -> Report:
-    """Judge a convex penalty by the law of its proximal step, then spoil that step and see whether it is noticed.
+def check_penalty(penalty: Any, v: Array, *steps: float | Array, definition: Callable[[Array], float] | None = None,
+                  tolerance: float = LAW) -> Report:
+    """Judge a convex penalty by the law of its proximal step, then spoil that step: is it noticed?
 
     penalty       has ``value(w)``, a number, and ``prox(v, step)``, an array of the shape of v; λ is part of it
     v             float array, small; ``steps``: numbers, or arrays of the shape of v, at least one
     definition    ``value = definition(w)``; the penalty's own value unless told
-
     Raises InputError for what does not have that form.
     """
     who = type(penalty).__name__
@@ -215,8 +198,7 @@ def check_penalty(
         shown, shown_step = v.copy(), copy.deepcopy(step)
         p = penalty.prox(shown, shown_step)
         if not isinstance(p, np.ndarray) or p.shape != v.shape:
-            raise InputError(f"gradcheck: prox of {who} returned {described(p)}; it must be an array of shape "
-                             f"{v.shape}")
+            raise InputError(f"gradcheck: prox of {who} returned {described(p)}; it must be of shape {v.shape}")
         if not (np.array_equal(shown, v, equal_nan=True) and np.array_equal(shown_step, step)):
             faults["changes its arguments"] = None
         points = candidates(value, lambda u, step=step: penalty.prox(u, step), p, v)     # type: ignore[misc]

@@ -67,6 +67,12 @@ def positive(who: str, name: str, value: float, *, zero: bool = False) -> None:
         raise InputError(f"{who}: {name} is {value}; it must be finite and {'not negative' if zero else 'positive'}")
 
 
+def below_one(who: str, name: str, value: float) -> None:
+    """Raise InputError unless 0 ≤ value < 1."""
+    if not 0 <= value < 1:
+        raise InputError(f"{who}: {name} is {value}; it must be at least 0 and below 1")
+
+
 def floats(who: str, **arrays: Array) -> None:
     """Raise InputError unless every array holds floating-point numbers: integers would silently lose the fractions."""
     for name, a in arrays.items():

@@ -1,2 +1,1 @@
-"""Distillation: losses that make a student imitate a teacher, and the objective that mixes them with labels and
-hints."""
+"""Distillation: losses that make a student imitate a teacher, and their sum with labels and hints."""

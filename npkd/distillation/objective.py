@@ -22,9 +22,8 @@ class Distillation:
     temperature   T > 0
     hints         {index of an activation: weight c_h ≥ 0}; the batch holds its target, "hint<index>"
 
-    Each part is divided by the number of examples N alone; T² is in the soft part.
-    Raises InputError for negative weights, and where all of them are 0. Source: Hinton, Vinyals & Dean
-    2015; hints: Romero et al. 2015, (2), here without a regressor since a pruned layer keeps its teacher's coordinates.
+    Each part is divided by N alone; T² is in the soft part. Raises InputError for negative weights, and if all are 0.
+    Source: Hinton, Vinyals & Dean 2015; hints: Romero et al. 2015, (2), without a regressor: coordinates stay.
     """
 
     labels: float = 0.0
@@ -33,14 +32,12 @@ class Distillation:
     hints: Mapping[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        positive("Distillation", "labels", self.labels, zero=True)
-        positive("Distillation", "soft", self.soft, zero=True)
         positive("Distillation", "temperature", self.temperature)
-        for index, weight in self.hints.items():
-            positive("Distillation", f"weight of hint {index}", weight, zero=True)
-        if not (self.labels or self.soft or any(self.hints.values())):
-            raise InputError("Distillation: labels, soft and hints are all 0; the student needs something to learn "
-                             "from")
+        weights = {"labels": self.labels, "soft": self.soft} | {f"weight of hint {i}": c for i, c in self.hints.items()}
+        for name, weight in weights.items():
+            positive("Distillation", name, weight, zero=True)
+        if not any(weights.values()):
+            raise InputError("Distillation: labels, soft and hints are all 0; one of them must be positive")
 
     def __call__(self, activations: Sequence[Array], batch: Batch) -> tuple[float, Mapping[int, Array]]:
         """Value and sensitivities of the activations of a batch, (K5)."""
@@ -50,9 +47,8 @@ class Distillation:
         def add(index: int, weight: float, part: tuple[float, Array]) -> None:
             nonlocal value
             value += weight * part[0]                                                 # (K5)
-            sensitivities[index] = (
-                sensitivities[index] + weight * part[1] if index in sensitivities else weight * part[1]
-            )
+            d = weight * part[1]
+            sensitivities[index] = sensitivities[index] + d if index in sensitivities else d
 
         if self.labels:
             add(last, self.labels, cross_entropy(activations[last], array_of(batch, "y")))
@@ -63,8 +59,7 @@ class Distillation:
             if not weight:
                 continue
             if not 0 <= index <= last:
-                raise InputError(f"Distillation: a hint is for activation {index}; the student has activations 0 … "
-                                 f"{last}")
+                raise InputError(f"Distillation: a hint is for activation {index}; the student has 0 … {last}")
             add(index, weight, squared_error(activations[index], array_of(batch, f"hint{index}")))
         return value, sensitivities
 

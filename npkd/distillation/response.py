@@ -1,8 +1,4 @@
-"""Response-based knowledge: the student imitates the teacher's logits. ``value, d_student = loss(student, teacher)``.
-
-Every value is the mean over the examples and the sum over the classes; docs/3-losses.md compares that with what other
-libraries divide by.
-"""
+"""Response-based knowledge: the student imitates the teacher's logits. Derivations: docs/3-losses.md."""
 
 from __future__ import annotations
 
@@ -20,8 +16,7 @@ def check_logits(who: str, student: Array, teacher: Array) -> None:
     """Raise InputError unless both are floats of one shape (N, C), N ≥ 1."""
     floats(who, student=student, teacher=teacher)
     if student.ndim != 2 or student.shape != teacher.shape or not student.size:
-        raise InputError(f"{who}: student has shape {student.shape} and teacher {teacher.shape}; both must be (N, C) "
-                         f"with N ≥ 1")
+        raise InputError(f"{who}: student is {student.shape} and teacher {teacher.shape}; both must be (N, C), N ≥ 1")
 
 
 def soft_targets(student: Array, teacher: Array, *, temperature: float = 4.0) -> tuple[float, Array]:
@@ -29,11 +24,10 @@ def soft_targets(student: Array, teacher: Array, *, temperature: float = 4.0) ->
 
         L = T²/N Σ_n Σ_c q_nc (log q_nc − log p_nc),   p = softmax(z/T),   q = softmax(v/T)      (K1)
 
-    student z (N, C)   teacher v (N, C)   ->   value, d_student (N, C). Divided by N alone; T² is in it. Computed in
-                       float64 whatever the
-    dtype. A class that is −∞ in both (masked) adds nothing; one that is −∞ in the student alone has the value ∞.
-    Raises InputError where shapes differ or T ≤ 0. Source: Hinton, Vinyals & Dean 2015, section 2 (there without the
-    teacher's entropy, which has no gradient; with it the value is 0 at agreement).
+    student z (N, C)   teacher v (N, C)   ->   value, d_student (N, C). Divided by N alone; T² is in it.
+    Computed in float64. A class that is −∞ in both (masked) adds nothing; one that is −∞ in the student alone has the
+    value ∞. Raises InputError where shapes differ or T ≤ 0. Source: Hinton, Vinyals & Dean 2015, section 2 (there
+    without the teacher's entropy, which has no gradient).
     """
     check_logits("soft_targets", student, teacher)
     positive("soft_targets", "temperature", temperature)
@@ -68,19 +62,16 @@ def logit_matching(student: Array, teacher: Array) -> tuple[float, Array]:
 
         L = 1/(2N) Σ_n Σ_c ((z_nc − z̄_n) − (v_nc − v̄_n))²,   means over the classes            (K3)
 
-    student z (N, C)   teacher v (N, C)   ->   value, d_student (N, C). Divided by N alone. The factor to the limit:
-                       T²·KL → 1/(2C) ‖·‖²,
-    so that (K3) is C times it. A class that is −∞ in both (masked) is none of the C. Raises InputError where shapes
-    differ. Source: Ba & Caruana 2014; the limit: Hinton, Vinyals & Dean 2015, section 2.1.
+    student z (N, C)   teacher v (N, C)   ->   value, d_student (N, C). Divided by N alone; (K1) → (K3)/C.
+    A class that is −∞ in both (masked) is none of the C. Raises InputError where shapes differ. Source: Ba & Caruana
+    2014; the limit: Hinton, Vinyals & Dean 2015, section 2.1.
     """
     check_logits("logit_matching", student, teacher)
     masked = np.isneginf(student) & np.isneginf(teacher)
     with np.errstate(invalid="ignore"):
         difference = np.where(masked, 0, student - teacher)
-    mean = (
-        difference.sum(axis=1, keepdims=True)
-        / np.maximum(1, (~masked).sum(axis=1, keepdims=True)).astype(difference.dtype)
-    )
+    count = np.maximum(1, (~masked).sum(axis=1, keepdims=True)).astype(difference.dtype)
+    mean = difference.sum(axis=1, keepdims=True) / count
     difference = np.where(masked, 0, difference - mean)
     value = float(np.square(difference, dtype=wide(difference)).sum()) / (2 * len(student))     # (K3)
     return value, (difference / len(student)).astype(student.dtype, copy=False)       # (K4)  rows sum to zero already

@@ -1,7 +1,6 @@
 """Transfer sets: inputs that are changed a little, with the teacher's logits for the changed ones.
 
-A teacher that fits its training set gives little more than the labels there. Between and around the examples its logits
-hold more, and no labels are needed. Derivation and measurement: docs/3-losses.md.
+Between and around the examples they hold more than the labels do. Derivation and measurement: docs/3-losses.md.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from npkd.core.types import Array, Batch
-from npkd.core.validation import InputError, positive
-from npkd.distillation.logit_cache import LARGEST, LogitCache
+from npkd.core.validation import positive
+from npkd.distillation.logit_cache import LARGEST, LogitCache, check_pictures
 
 Answers = Callable[[Array], Array]
 """The logits of a network: examples (n, I) -> (n, classes)."""
@@ -27,11 +26,6 @@ def add_noise(x: Array, noise_std: float, rng: np.random.Generator) -> Array:
     return np.asarray(x + x.dtype.type(noise_std) * rng.standard_normal(x.shape, dtype=x.dtype))            # (K6)
 
 
-def target_slice(move: int) -> slice:
-    """Rows (or columns) of a picture that are filled when it moves by so many; with −move those that fill them."""
-    return slice(max(move, 0), min(move, 0) or None)
-
-
 def shift_pictures(x: Array, shape: Sequence[int], max_shift: int, rng: np.random.Generator) -> Array:
     """Pictures moved by up to ``max_shift`` whole pixels k in each direction, zero where nothing moves in.
 
@@ -40,16 +34,13 @@ def shift_pictures(x: Array, shape: Sequence[int], max_shift: int, rng: np.rando
     x (N, H·W), shape (H, W) -> (N, H·W). Raises InputError where the shape is not that of a picture.
     Source: Hinton, Vinyals & Dean 2015, section 3 ("jittered by up to two pixels").
     """
-    if len(shape) != 2 or shape[0] * shape[1] != x.shape[1] or not 0 <= max_shift < min(shape):
-        raise InputError(f"shift_pictures: shape is {tuple(shape)} and max_shift {max_shift}; x has {x.shape[1]} "
-                         "inputs, which must be H·W, max_shift below both")
-    pictures, moved = x.reshape(len(x), *shape), np.zeros((len(x), *shape), x.dtype)
-    moves = rng.integers(-max_shift, max_shift + 1, size=(len(x), 2))
-    for u, v in itertools.product(range(-max_shift, max_shift + 1), repeat=2):
+    check_pictures("shift_pictures", x, shape, max_shift)
+    k, moved = max_shift, np.empty((len(x), *shape), x.dtype)
+    around = np.pad(x.reshape(moved.shape), ((0, 0), (k, k), (k, k)))
+    moves = rng.integers(-k, k + 1, size=(len(x), 2))
+    for u, v in itertools.product(range(-k, k + 1), repeat=2):
         rows = np.flatnonzero((moves == (u, v)).all(axis=1))
-        part = np.zeros((len(rows), *shape), x.dtype)
-        part[:, target_slice(u), target_slice(v)] = pictures[rows][:, target_slice(-u), target_slice(-v)]     # (K8)
-        moved[rows] = part
+        moved[rows] = around[rows, k - u:k - u + shape[0], k - v:k - v + shape[1]]                            # (K8)
     return moved.reshape(x.shape)
 
 
@@ -72,8 +63,7 @@ def mixup(x: Array, alpha: float, rng: np.random.Generator) -> Array:
 class Noise:
     """Augmentation of plain training: pictures moved (K8), noise on the inputs (K6), labels as they are.
 
-    noise_std    σ ≥ 0
-    max_shift    k ≥ 0; where it is not 0 with the ``shape`` (H, W) of an example
+    noise_std    σ ≥ 0;   max_shift  k ≥ 0, where it is not 0 with the ``shape`` (H, W) of an example
     Raises InputError for negative numbers.
     """
 
@@ -91,8 +81,7 @@ class Noise:
 
 
 class Transfer:
-    """Augmentation of distillation: inputs moved (K8), mixed in pairs (K7), with noise (K6), and the teacher's logits
-    for them.
+    """Augmentation of distillation: inputs moved (K8), mixed in pairs (K7), with noise (K6), and their logits.
 
     answer              the teacher's logits of the changed "x", (n, I) -> (n, classes); "teacher" in the batch
     noise_std           σ ≥ 0;   mixup_alpha  α ≥ 0;   0 changes nothing
@@ -101,10 +90,8 @@ class Transfer:
     Labels in the batch stay those of x_n, which weighs at least one half. Raises InputError for negative numbers.
     """
 
-    def __init__(
-        self, answer: Answers, *, noise_std: float = 0.0, mixup_alpha: float = 0.0, max_shift: int = 0,
-        shape: Sequence[int] = (),
-    ) -> None:
+    def __init__(self, answer: Answers, *, noise_std: float = 0.0, mixup_alpha: float = 0.0, max_shift: int = 0,
+                 shape: Sequence[int] = ()) -> None:
         positive("Transfer", "mixup_alpha", mixup_alpha, zero=True)
         positive("Transfer", "noise_std", noise_std, zero=True)
         self.answer, self.mixup_alpha, self.noise_std = answer, mixup_alpha, noise_std
@@ -113,11 +100,7 @@ class Transfer:
         self.logit_cache: LogitCache | None = None
 
     def __call__(self, batch: Batch, rng: np.random.Generator, seen: Array | None = None) -> Batch:
-        """The batch with its "x" changed and the teacher's logits for it.
-
-        ``seen``: indices of the inputs that a student reads. "x" then holds those alone: a student of a tenth of the
-        inputs should not be slowed down by the others.
-        """
+        """The batch with its "x" changed and the teacher's logits for it; ``seen``: inputs that "x" holds alone."""
         only_shifted = self.max_shift and not (self.mixup_alpha or self.noise_std)
         if only_shifted and (self.logit_cache or self.fits(batch["x"])):
             self.logit_cache = self.logit_cache or LogitCache(batch["x"], self.shape, self.max_shift, self.answer)
@@ -131,4 +114,4 @@ class Transfer:
 
     def fits(self, x: Array) -> bool:
         """Whether the logits of all moved forms of x may be kept."""
-        return LogitCache.size(x, self.max_shift, self.answer(x[:1])) <= LARGEST
+        return (2 * self.max_shift + 1) ** 2 * len(x) * self.answer(x[:1]).nbytes <= LARGEST

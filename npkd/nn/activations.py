@@ -1,7 +1,6 @@
 """Activation functions. One value in, one value out (maxout: several in); no parameters.
 
-Form and conventions as in layers.py. At a kink the slope is one that the convention names: relu'(0) = 0, and ties in a
-maximum go to the first. Derivations: docs/2-layers.md.
+Form and conventions as in layers.py. Derivations: docs/2-layers.md.
 """
 
 from __future__ import annotations
@@ -69,8 +68,7 @@ def leaky_relu(x: Array, *, slope: float = 0.01) -> tuple[Array, Backward]:
 
         y = max(x, 0) + slope · min(x, 0)                                             (A9)
 
-    x any shape -> y of the same shape; floats. Raises InputError unless the slope is finite. Source: Maas, Hannun & Ng
-    2013.
+    x any shape -> y of the same shape; floats. Raises InputError unless the slope is finite. Source: Maas et al. 2013.
     """
     floats("leaky_relu", x=x)
     slope = finite_number("leaky_relu", "slope", slope)
@@ -87,8 +85,7 @@ def elu(x: Array, *, alpha: float = 1.0) -> tuple[Array, Backward]:
 
         y = max(x, 0) + α (exp(min(x, 0)) − 1)                                        (A11)
 
-    x any shape -> y of the same shape; floats. Raises InputError unless α is finite. Source: Clevert, Unterthiner &
-    Hochreiter 2016.
+    x any shape -> y of the same shape; floats. Raises InputError unless α is finite. Source: Clevert et al. 2016.
     """
     floats("elu", x=x)
     alpha = finite_number("elu", "alpha", alpha)
@@ -143,13 +140,12 @@ def finite_number(who: str, name: str, value: float) -> float:
 
 
 def maxout(x: Array, *, pieces: int) -> tuple[Array, Backward]:
-    """The largest of ``pieces`` neighbouring values; a dense layer in front makes them affine pieces of a convex
-    function.
+    """The largest of ``pieces`` neighbouring values; behind a dense layer a convex function of affine pieces.
 
         y_nj = max_p x_n,(j·P+p)                                                      (A7)
 
-    x (N, J·P) -> y (N, J); floats; P = ``pieces``. Ties go to the first.
-    Raises InputError unless P ≥ 1 divides the width. Source: Goodfellow et al. 2013.
+    x (N, J·P) -> y (N, J); floats; P = ``pieces``; ties go to the first. Raises InputError unless P ≥ 1 divides the
+    width. Source: Goodfellow et al. 2013.
     """
     floats("maxout", x=x)
     if x.ndim != 2 or pieces < 1 or x.shape[1] % pieces:

@@ -1,7 +1,6 @@
-"""Adversarial training: half of what a network learns from are its examples, each moved by ε to where its loss rises
-fastest.
+"""Adversarial training: half of the loss is that of the examples, each moved by ε to where its loss rises fastest.
 
-Derivation: docs/4-training.md; what it is worth: docs/11-baselines.md.
+Derivation: docs/4-training.md; results: docs/11-baselines.md.
 """
 
 from __future__ import annotations
@@ -21,9 +20,8 @@ def adversarial_examples(x: Array, slope: Array, eps: float) -> Array:
 
         x'_n = x_n + ε ∇_n / ‖∇_n‖,   ∇_n = ∂L/∂x_n                                   (T11)
 
-    slope   ∇ (n, ...), or any positive multiple of it for each example. One without a slope stays.
-    Raises InputError where the shapes differ.
-    Source: Goodfellow, Shlens & Szegedy 2015, there with the signs of ∇; in this norm Miyato et al. 2016.
+    slope   ∇ (n, ...), or any positive multiple of it for each example; where it is 0 the example stays.
+    Raises InputError where the shapes differ. Source: Goodfellow et al. 2015 (with signs); Miyato et al. 2016.
     """
     if slope.shape != x.shape:
         raise InputError(f"adversarial_examples: slope has shape {slope.shape} and x {x.shape}; they must agree")
@@ -33,14 +31,12 @@ def adversarial_examples(x: Array, slope: Array, eps: float) -> Array:
     return np.asarray(x + flat.reshape(x.shape).astype(x.dtype))                                       # (T11)
 
 
-def adversarial_half(
-    workspace: Workspace, batch: Batch, objective: Objective, clean: tuple[float, Mapping[int, Array]], eps: float,
-    rng: np.random.Generator,
-) -> float:
+def adversarial_half(workspace: Workspace, batch: Batch, objective: Objective, clean: tuple[float, Mapping[int, Array]],
+                     eps: float, rng: np.random.Generator) -> float:
     """½ L(x) + ½ L(x') with x' of (T11), and its gradient in the workspace.
 
-    ``clean`` is what the objective returned for x, right after the workspace's ``forward``. Returns NaN where ∂L/∂x is
-    not finite. Running moments of batch_norm follow x alone: so the network will see its examples.
+    ``clean``: what the objective returned for x, right after the workspace's ``forward``. Returns NaN where ∂L/∂x is
+    not finite. Running moments of batch_norm follow x alone.
     """
     value, sensitivities = clean
     dx = workspace.backward({i: d / 2 for i, d in sensitivities.items()}, inputs=True)

@@ -13,18 +13,13 @@ from npkd.nn.network import Layer, Network, dense_layer
 
 def conv_layer(channels: int, outputs: int, kernel: int, rng: np.random.Generator, dtype: Any = np.float32,
                **options: int) -> Layer:
-    """A convolution to start from: weights from N(0, 2/(kh kw C)), biases zero (He et al. 2015).
-
-    ``options`` of conv2d: stride, padding, dilation.
-    """
+    """A conv2d with ``options``, weights from N(0, 2/(kh kw C)), biases zero (He et al. 2015)."""
     w = rng.standard_normal((outputs, kernel, kernel, channels)) * np.sqrt(2 / (kernel * kernel * channels))
     return Layer("conv2d", (w.astype(dtype), np.zeros(outputs, dtype)), options)
 
 
-def lenet5(
-    rng: np.random.Generator, *, channels: tuple[int, int] = (20, 50), hidden: int = 500,
-    shape: Sequence[int] = (28, 28, 1), classes: int = 10, dtype: Any = np.float32,
-) -> Network:
+def lenet5(rng: np.random.Generator, *, channels: tuple[int, int] = (20, 50), hidden: int = 500,
+           shape: Sequence[int] = (28, 28, 1), classes: int = 10, dtype: Any = np.float32) -> Network:
     """LeNet-5 as in Caffe: two convolutions 5×5, each with a max pooling 2×2, a hidden layer with relu, the outputs.
 
     channels  of the convolutions;   hidden  width of the dense layer;   shape  (H, W, C) of a picture, given as a row

@@ -1,7 +1,6 @@
-"""The two walks through a chain of layers with skips: forward from layer to layer, and back.
+"""Forward and backward through a chain of layers with skips. Activation 0 is its input, i + 1 the output of layer i.
 
-``skips[i]`` says how many activations before the input of layer i the one stands that the layer reads too; 0 where it
-reads its input alone. Activation 0 is the input of the chain, activation i + 1 the output of layer i.
+Layer i reads activation i and, unless ``skips[i]`` is 0, activation i − skips[i] too.
 """
 
 from __future__ import annotations
@@ -23,15 +22,12 @@ def forward(x: T, skips: Sequence[int], apply: Callable[[int, T, T | None], T]) 
     return activations
 
 
-def backward(
-    sensitivities: Mapping[int, Array], skips: Sequence[int], apply: Callable[[int, Array], tuple[Array, ...]],
-    first: int = 0, inputs: bool = True,
-) -> Array:
+def backward(sensitivities: Mapping[int, Array], skips: Sequence[int], apply: Callable[[int, Array], tuple[Array, ...]],
+             first: int = 0, inputs: bool = True) -> Array:
     """The sensitivity of activation ``first``, from sensitivities of any later ones, {activation: array}.
 
     ``apply(i, dy)`` gets the whole sensitivity of the output of layer i and returns that of its input, and of its skip
-    if it has one. Layers behind the last of the given sensitivities are not reached. Without ``inputs`` the result does
-    not matter: it is what the last ``apply`` gives.
+    if it has one. Layers behind the last given sensitivity are not reached. Without ``inputs`` the result is unused.
     """
     last = max(sensitivities)
     entering, d = dict(sensitivities), sensitivities[last]     # entering: not from the layer right behind
@@ -51,7 +47,6 @@ def check(sensitivities: Mapping[int, Array], activations: Sequence[Array]) -> N
         raise InputError("Network: backward got no sensitivities; it needs at least one {index: array}")
     for i, d in sensitivities.items():
         if not 0 <= i < len(activations):
-            raise InputError(f"Network: backward got a sensitivity at {i}; activations are numbered 0 … "
-                             f"{len(activations) - 1}")
+            raise InputError(f"Network: backward got a sensitivity at {i}; activations are 0 … {len(activations) - 1}")
         if d.shape != activations[i].shape:
             raise InputError(f"Network: sensitivity {i} has shape {d.shape}; activation {i} has {activations[i].shape}")

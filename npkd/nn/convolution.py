@@ -1,8 +1,7 @@
 """Convolution as a matrix product: patches are copied side by side (im2col), and added back (col2im) by the same loop.
 
-Channels come last: x is (N, H, W, C). A channel is then a neuron that is seen at many positions, and every op that
-treats neurons by themselves treats channels as it is. Form and conventions as in layers.py. Derivations, a picture of
-the patches and the measurement behind the layout: docs/13-convolution.md.
+Channels come last, x (N, H, W, C): a channel is a neuron that is seen at many positions, and every op that acts per
+neuron acts per channel. Form and conventions as in layers.py. Derivations: docs/13-convolution.md.
 """
 
 from __future__ import annotations
@@ -49,14 +48,11 @@ class Grid:
         padded = [n + 2 * p for n, p in zip(self.size, self.padding, strict=True)]
         if reach[0] > padded[0] or reach[1] > padded[1]:
             raise InputError(f"{who}: a kernel that reaches over {reach[0]}×{reach[1]} does not fit into maps of "
-                             f"{padded[0]}×{padded[1]}, padding included; "
-                             "it must be smaller, or the padding larger")
+                             f"{padded[0]}×{padded[1]}, padding included; it must be smaller, or the padding larger")
         self.positions = tuple((n - r) // s + 1 for n, r, s in zip(padded, reach, self.stride, strict=True))      # (V2)
 
     def offsets(self) -> Iterator[tuple[int, int, slice, slice]]:
-        """For every entry (i, j) of the kernel the rows and columns of the padded map that it is multiplied with, one
-        for each position: the loop of both im2col and col2im.
-        """
+        """(i, j, rows, columns) of every entry of the kernel: where on the padded map it is multiplied, by position."""
         for i in range(self.kernel[0]):
             for j in range(self.kernel[1]):
                 row, column = (slice(at * d, at * d + s * (n - 1) + 1, s) for at, d, s, n in
@@ -86,16 +82,14 @@ class Grid:
         return np.ascontiguousarray(self.inside(around))
 
 
-def im2col(
-    x: Array, *, kernel: Pair, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1
-) -> tuple[Array, Backward]:
+def im2col(x: Array, *, kernel: Pair, stride: Pair = 1, padding: Pair = 0,
+           dilation: Pair = 1) -> tuple[Array, Backward]:
     """The patch under every window, side by side.
 
         y_n,p,q,i,j,c = x_n,row(p,i),column(q,j),c,   0 outside of the map            (V3)
 
-    x (N, H, W, C) -> y (N, P, Q, kh, kw, C); floats. Backward is col2im, the adjoint: every entry of x collects from
-    all windows that it lies in. Raises InputError for other shapes, and where the kernel does not fit. Source:
-    Chellapilla, Puri & Simard 2006.
+    x (N, H, W, C) -> y (N, P, Q, kh, kw, C); floats. Backward is col2im, the adjoint. Raises InputError for other
+    shapes, and where the kernel does not fit. Source: Chellapilla, Puri & Simard 2006.
     """
     maps("im2col", x)
     grid = Grid("im2col", x.shape[1:3], pair("im2col", "kernel", kernel, 1), stride, padding, dilation)
@@ -119,18 +113,16 @@ def scattered(grid: Grid, dy: Array) -> Array:
     return grid.cropped(around)
 
 
-def conv2d(
-    x: Array, w: Array, b: Array, *, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1, groups: int = 1
-) -> tuple[Array, Backward]:
+def conv2d(x: Array, w: Array, b: Array, *, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1,
+           groups: int = 1) -> tuple[Array, Backward]:
     """Weighted sum of the patch at each position, plus a bias, for every output channel.
 
         y_npqf = b_f + Σ_ijc w_fijc x_n,row(p,i),column(q,j),c                        (V5)
 
     x (N, H, W, C)   w (F, kh, kw, C)   b (F,)   ->   y (N, P, Q, F); floats.
-    Zero outside of the map, positions from (V2). With G ``groups`` the channels fall into G equal parts, w is
-    (F, kh, kw, C/G), and output channel f reads part ⌊f G/F⌋.
-    Raises InputError where the shapes do not fit. Source: LeCun et al. 1989; dilation: Yu & Koltun 2016; groups:
-    Krizhevsky et al. 2012.
+    Zero outside of the map, positions from (V2). With G ``groups`` the channels fall into G equal parts, w is (F, kh,
+    kw, C/G), and output channel f reads part ⌊f G/F⌋. Raises InputError where the shapes do not fit. Source: LeCun et
+    al. 1989; dilation: Yu & Koltun 2016; groups: Krizhevsky et al. 2012.
     """
     maps("conv2d", x)
     x, w, b = alike("conv2d", x=x, w=w, b=b)
@@ -171,5 +163,4 @@ def maps(who: str, x: Array) -> None:
     """Raise InputError unless x holds maps, (N, H, W, C), floats, with something on them."""
     floats(who, x=x)
     if x.ndim != 4 or 0 in x.shape[1:]:
-        raise InputError(f"{who}: x has shape {x.shape}; it must be (N, H, W, C), channels last, with at least one "
-                         f"position and channel")
+        raise InputError(f"{who}: x has shape {x.shape}; it must be (N, H, W, C), at least one position and channel")

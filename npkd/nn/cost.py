@@ -32,8 +32,7 @@ class Cost:
 class Geometry:
     """Which widths (of dependency groups, and the outputs) each layer of weights l of a network reads and makes.
 
-    columns     weights through which l reads a neuron or channel: 1 in a perceptron, kh·kw in a convolution, P·Q
-                behind flatten
+    columns     weights through which l reads a neuron: 1 in a perceptron, kh·kw in a convolution, P·Q behind flatten
     positions   places where l is computed: P·Q in a convolution, else 1
     reads       number of the width that l reads: l in a chain
     makes       number of the width that l makes: l + 1 in a chain; the same of several layers whose outputs are added
@@ -52,8 +51,8 @@ def of_widths(widths: Sequence[int], itemsize: int = 4, geometry: Geometry | Non
 
         macs = Σ_l P_l K_l I_l O_l,   parameters = Σ_l (K_l I_l + 1) O_l               (C1)
 
-    I_l and O_l are the widths that layer l reads and makes, K_l and P_l its columns and positions, all by the
-    ``geometry``; without one it is a plain perceptron: a chain in which K_l and P_l are 1.
+    I_l and O_l are the widths that layer l reads and makes, K_l and P_l its columns and positions, by the ``geometry``;
+    without one it is a chain in which K_l and P_l are 1.
     """
     if geometry is None:
         chain = tuple(range(len(widths)))
@@ -70,7 +69,6 @@ def of(network: Network, shape: Sequence[int] | None = None) -> Cost:
 
         macs = Σ_dense I O + Σ_conv P Q F kh kw C/G                                    (C2)
 
-    All else counts as parameters alone (gates and batch norms mostly fold into weights, see surgery/folding.py).
     ``shape``: of one example, see ``shapes``; a perceptron needs none. Raises InputError as ``shapes``.
     """
     arrays = [p for layer in network.layers for p in (*layer.params, *layer.running)]
@@ -97,8 +95,7 @@ def read(network: Network, sizes: Sequence[tuple[int, ...]]) -> list[int]:
 def shapes(network: Network, shape: Sequence[int] | None = None) -> list[tuple[int, ...]]:
     """The shape of every activation of one example, that of the input first: the network is run on a batch of none.
 
-    ``shape``: of one example. What begins with a dense layer or an ``unflatten`` tells it by itself, also behind
-    select, flatten, dropout and per-neuron layers. Raises InputError where it is needed and not given.
+    ``shape``: of one example; by default ``input_shape``. Raises InputError where that does not tell it.
     """
     given = input_shape(network) if shape is None else tuple(shape)
     dtype = next((p.dtype for layer in network.layers for p in layer.params), np.dtype(np.float64))
@@ -116,5 +113,4 @@ def input_shape(network: Network) -> tuple[int, ...]:
             return (layer.params[0].shape[-1],)      # dense (O, I), gate and batch norm (I,)
         if layer.op != "flatten" and (layer.row.entries or layer.row.skip or not layer.row.per_neuron):
             break
-    raise InputError("shapes: the network reads maps and does not say of which size; begin it with unflatten, or give "
-                     "the shape of one example")
+    raise InputError("shapes: the size of the maps is unknown; begin with unflatten, or give the shape of one example")

@@ -1,9 +1,8 @@
 """Layers without a kernel: dense, gate, select, dropout, flatten and its inverse, the addition of two paths, offset.
 
-Every op is one function, ``y, backward = op(x, *params, *, options)``, and ``backward(dy) -> (dx, *dparams)``. Forward
-and backward stand in one scope, so that a derivative is read right below the line that it differentiates. An op changes
-none of its arguments and keeps the dtype that it is given; float arrays of different dtypes are computed in the widest
-of them. Sums over examples and positions are accumulated in float64. Derivations: docs/2-layers.md.
+Every op is one function, ``y, backward = op(x, *params, *, options)``, and ``backward(dy) -> (dx, *dparams)``. An op
+changes none of its arguments and keeps their dtype, the widest where they differ. Sums over examples and positions are
+accumulated in float64. Derivations: docs/2-layers.md.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import numpy as np
 
 from npkd.core.linalg import product, total
 from npkd.core.types import Array, Backward
-from npkd.core.validation import InputError, alike, floats
+from npkd.core.validation import InputError, alike, below_one, floats
 
 
 def dense(x: Array, w: Array, b: Array) -> tuple[Array, Backward]:
@@ -48,9 +47,8 @@ def gate(x: Array, g: Array) -> tuple[Array, Backward]:
         y_nj = g_j x_nj                                                               (G1)
 
     x (N, ..., J)   g (J,)   ->   y (N, ..., J); floats. Of maps (N, H, W, C) a channel is a neuron; n counts examples
-    and positions.
-    Raises InputError where the shapes do not fit. Source: network slimming, Liu et al. 2017 (there the factor of batch
-    norm).
+    and positions. Raises InputError where the shapes do not fit. Source: network slimming, Liu et al. 2017 (there the
+    factor of batch norm).
     """
     x, g = alike("gate", x=x, g=g)
     if x.ndim < 2 or g.shape != x.shape[-1:]:
@@ -70,16 +68,14 @@ def select(x: Array, *, kept: Sequence[int]) -> tuple[Array, Backward]:
 
         y_nk = x_n,kept(k)                                                            (E1)
 
-    x (N, I) -> y (N, K); floats; K = len(kept). Raises InputError unless kept holds distinct indices of 0 … I − 1, at
-    least one.
+    x (N, I) -> y (N, K); floats. Raises InputError unless kept holds K ≥ 1 distinct indices in 0 … I − 1.
     """
     floats("select", x=x)
     index = np.asarray(kept)
     if index.size and not np.issubdtype(index.dtype, np.integer):
         raise InputError(f"select: kept holds {index.dtype}; they must be integer indices")
     if x.ndim != 2 or index.ndim != 1 or not index.size or index.min() < 0 or index.max() >= x.shape[1]:
-        raise InputError(f"select: x has shape {x.shape} and kept {index.size} entries; x must be (N, I), kept indices "
-                         f"in 0 … I − 1")
+        raise InputError(f"select: x is {x.shape} and kept {index.size} entries; x must be (N, I), kept in 0 … I − 1")
     if len(np.unique(index)) != len(index):
         raise InputError("select: kept names an input twice; each may be kept once")
     y = x[:, index]                      # (E1)
@@ -97,13 +93,11 @@ def dropout(x: Array, *, rate: float, rng: np.random.Generator | None) -> tuple[
 
         y_k = x_k m_k / (1 − rate),   m_k = 1 where u_k ≥ rate, else 0,   u_k uniform on [0, 1)      (O1)
 
-    x any shape -> y of the same shape; floats. ``rng`` draws u in float64, in the order of x; without one the op is the
-    identity, as it is when a network predicts.
-    Raises InputError unless 0 ≤ rate < 1. Source: Srivastava et al. 2014, section 10 ("inverted" scaling).
+    x any shape -> y of the same shape; floats. ``rng`` draws u in float64, in the order of x; without one, as when a
+    network predicts, y = x. Raises InputError unless 0 ≤ rate < 1. Source: Srivastava et al. 2014, section 10.
     """
     floats("dropout", x=x)
-    if not 0 <= rate < 1:
-        raise InputError(f"dropout: rate is {rate}; it must be at least 0 and below 1")
+    below_one("dropout", "rate", rate)
     if rng is None or rate == 0:
         return x.copy(), lambda dy: (dy.copy(),)
     m = (rng.random(x.shape) >= rate).astype(x.dtype) / float(1 - rate)
@@ -138,8 +132,8 @@ def unflatten(x: Array, *, shape: Sequence[int]) -> tuple[Array, Backward]:
 
         y_nij = x_n,(i·J+j)                                                           (F3)
 
-    x (N, product of shape) -> y (N, *shape); floats. A grey picture of H×W pixels has the shape (H, W, 1).
-    Raises InputError unless shape holds positive whole numbers whose product is the width of x.
+    x (N, product of shape) -> y (N, *shape); floats; of grey pictures shape is (H, W, 1). Raises InputError unless
+    shape holds positive whole numbers whose product is the width of x.
     """
     floats("unflatten", x=x)
     sides = list(shape) if isinstance(shape, (list, tuple)) else []
@@ -160,8 +154,7 @@ def add(x: Array, skip: Array) -> tuple[Array, Backward]:
 
         y = x + s                                                                     (H1)
 
-    x and skip of one shape -> y of that shape; floats. In a Network the skip is an earlier activation.
-    Raises InputError where the shapes differ. Source: He et al. 2016.
+    x and skip s (any one shape) -> y; floats. Raises InputError where the shapes differ. Source: He et al. 2016.
     """
     x, skip = alike("add", x=x, skip=skip)
     if x.shape != skip.shape:
@@ -179,13 +172,11 @@ def offset(x: Array, m: Array) -> tuple[Array, Backward]:
 
         y_n... = x_n... + m_...                                                       (U4)
 
-    x (N, ...)   m (...)   ->   y (N, ...); floats. Surgery puts it behind a convolution when it removes a constant
-    channel that the padding interrupts. Raises InputError where the shapes do not fit.
+    x (N, ...)   m (...)   ->   y (N, ...); floats. Raises InputError where the shapes do not fit.
     """
     x, m = alike("offset", x=x, m=m)
     if not x.ndim or m.shape != x.shape[1:]:
-        raise InputError(f"offset: x has shape {x.shape} and m has shape {m.shape}; m must have the shape of one "
-                         f"example")
+        raise InputError(f"offset: x has shape {x.shape} and m has shape {m.shape}; m must be shaped as one example")
     y = x + m                            # (U4)
 
     def backward(dy: Array) -> tuple[Array, ...]:

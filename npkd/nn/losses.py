@@ -1,7 +1,7 @@
 """Losses of a batch: divided by the number of examples N alone, summed over everything else.
 
-``value, d_prediction = loss(prediction, target)``; the value is accumulated in float64, d_prediction has the dtype of
-the prediction. Derivations: docs/3-losses.md.
+``value, d_prediction = loss(prediction, target)``; sums are accumulated in float64, d_prediction has the dtype of the
+prediction. Derivations: docs/3-losses.md.
 """
 
 from __future__ import annotations
@@ -19,13 +19,11 @@ def squared_error(prediction: Array, target: Array) -> tuple[float, Array]:
         L = 1/(2N) Σ_n Σ_o (p_no − t_no)²                                             (L1)
 
     prediction (N, ...)   target the same shape   ->   value, d_prediction of the same shape; floats.
-    Raises InputError where the shapes differ. Divided by N alone: a mean over the outputs too (PyTorch's MSELoss) is
-    2/O of it.
+    Divided by N alone; PyTorch's MSELoss is 2/O of it. Raises InputError where the shapes differ.
     """
     floats("squared_error", prediction=prediction, target=target)
     if prediction.shape != target.shape:
-        raise InputError(f"squared_error: prediction has shape {prediction.shape} but target has {target.shape}; they "
-                         f"must agree")
+        raise InputError(f"squared_error: prediction is {prediction.shape} but target {target.shape}; they must agree")
     if not prediction.size:
         raise InputError(f"squared_error: prediction has shape {prediction.shape}; it must hold at least one value")
     difference = prediction - target
@@ -33,60 +31,41 @@ def squared_error(prediction: Array, target: Array) -> tuple[float, Array]:
     return value, (difference / len(prediction)).astype(prediction.dtype, copy=False)              # (L2)
 
 
-def log_softmax(z: Array) -> Array:
-    """The logarithm of softmax along the last axis, in the log-sum-exp form that overflows for no z.
-
-        log p_c = z_c − m − log Σ_k exp(z_k − m),   m = max_k z_k                      (L3)
-
-    z (..., C) -> (..., C); floats.
-    """
-    z = z - z.max(axis=-1, keepdims=True)
-    z -= np.log(np.exp(z).sum(axis=-1, keepdims=True))     # (L3)
-    return z
-
-
 def cross_entropy(prediction: Array, target: Array) -> tuple[float, Array]:
     """Negative log-likelihood of the target under softmax of the logits.
 
-        L = −1/N Σ_n Σ_c t_nc log p_nc,   p = softmax(logits)                         (L4)
+        log p_c = z_c − m − log Σ_k exp(z_k − m),   m = max_k z_k                     (L3)
+        L = −1/N Σ_n Σ_c t_nc log p_nc                                                (L4)
 
-    prediction (N, C) logits   target (N,) integer classes, or (N, C) probabilities (rows of t sum to 1)   ->   value, d
-    (N, C). Divided by N alone. A class whose logit is −∞ is masked: where t is 0 there it adds nothing, else the value
-    is ∞.
+    prediction z (N, C), logits   target (N,) integer classes, or t (N, C) probabilities   ->   value, d (N, C).
+    Divided by N alone. A class whose logit is −∞ is masked: where t is 0 there it adds nothing, else the value is ∞.
     Raises InputError where shapes do not fit or a class is outside 0 … C − 1.
     """
     floats("cross_entropy", prediction=prediction)
     if prediction.ndim != 2 or not prediction.size:
-        raise InputError(f"cross_entropy: prediction has shape {prediction.shape}; it must be (N, C) with at least one "
-                         f"example")
+        raise InputError(f"cross_entropy: prediction has shape {prediction.shape}; it must be (N, C), at least one row")
     if not (isinstance(target, np.ndarray) and target.dtype.kind in "iuf"):
         got = target.dtype if isinstance(target, np.ndarray) else type(target).__name__
-        raise InputError(f"cross_entropy: target is {got}; it must be an array of integer classes, or of probabilities "
-                         f"as floats")
+        raise InputError(f"cross_entropy: target is {got}; it must be integer classes (N,), or probabilities (N, C)")
     n, classes = prediction.shape
     z = prediction - prediction.max(axis=1, keepdims=True)
     d = np.exp(z)
     total = d.sum(axis=1, keepdims=True)
     d /= total                                             # p
-    log_total = np.log(total)                          # log p = z − log Σ exp z: (L3), with one exp for value and slope
+    log_total = np.log(total)                              # log p = z − log_total: (L3)
     if target.dtype.kind != "f":
         if target.shape != (n,):
-            raise InputError(f"cross_entropy: target has shape {target.shape}; it must be ({n},), a class for each "
-                             f"example")
+            raise InputError(f"cross_entropy: target has shape {target.shape}; it must be ({n},), a class an example")
         if target.min() < 0 or target.max() >= classes:
-            raise InputError(
-                f"cross_entropy: target has classes {target.min()} … {target.max()}; they must lie in 0 … {classes - 1}"
-            )
+            raise InputError(f"cross_entropy: target has classes {target.min()} … {target.max()}; they must lie in 0 … "
+                             f"{classes - 1}")
         rows = np.arange(n)
         value = float((log_total[:, 0] - z[rows, target]).sum(dtype=wide(z))) / n     # (L4)  t is one at the class
         d[rows, target] -= 1
     else:
         if target.shape != prediction.shape:
-            raise InputError(
-                f"cross_entropy: target has shape {target.shape} and is {target.dtype}; it must be ({n},) integer "
-                f"classes, "
-                f"or {prediction.shape} probabilities"
-            )
+            raise InputError(f"cross_entropy: target is {target.shape} {target.dtype}; it must be ({n},) integer "
+                             f"classes, or {prediction.shape} probabilities")
         terms = np.multiply(target, log_total - z, where=target != 0, out=np.zeros_like(z))     # 0 · ∞ is 0
         value = float(terms.sum(dtype=wide(z))) / n        # (L4)
         d *= target.sum(axis=1, keepdims=True)             # one, where the target is a distribution

@@ -10,17 +10,14 @@ from npkd.core.types import Array, Batch
 from npkd.core.validation import InputError
 
 Augmentation = Callable[[Batch, np.random.Generator], Batch]
-"""``augmentation(data, rng) -> data``: what the examples are turned into before the network sees them. It may add
-arrays."""
+"""``augmentation(data, rng) -> data``: the examples as the network is to see them; it may add arrays."""
 
 
 class Minibatches:
     """Batches of ``batch_size`` examples; ``for batch, progress in minibatches(rng)`` is an epoch.
 
     data    arrays by name, each with one row an example, "x" among them
-    rows    examples in an epoch. A last batch of one is left out, because one example has no variance, unless it is all
-            there is
-
+    rows    examples in an epoch: a last batch of one, which has no variance, is left out unless it is the only one
     Raises InputError without examples, or where arrays differ in length.
     """
 
@@ -38,10 +35,9 @@ class Minibatches:
         self.shown, self.buffers = data, dict[str, Array]()
 
     def show(self, augmented: Batch) -> None:
-        """Take what an augmentation made of the data, contiguous (np.take copies what is not), "x" in its dtype.
+        """Take what an augmentation made of the data, contiguous, "x" in its dtype.
 
-        Raises InputError unless every array has a row for each example, and where the arrays are not those of the last
-        time.
+        Raises InputError unless every array has a row for each example, with shapes and dtypes as the last time.
         """
         n = len(self.data["x"])
         lengths = {name: len(a) for name, a in augmented.items()}
@@ -53,8 +49,7 @@ class Minibatches:
         now, before = ({name: (a.shape, str(a.dtype)) for name, a in arrays.items()}
                        for arrays in (shown, self.shown if self.buffers else shown))
         if now != before:
-            raise InputError(f"train: the augmentation returned {now}, and {before} before; names, shapes and dtypes "
-                             "must stay")
+            raise InputError(f"train: the augmentation gave {now}, {before} before; names, shapes and dtypes must stay")
         self.shown = shown
 
     def __call__(self, rng: np.random.Generator) -> Iterator[tuple[Batch, float]]:

@@ -43,8 +43,7 @@ class Model:
     def logits(self, x: Array) -> Array:
         """Logits of raw inputs x (N, ...), in any numeric dtype: (N, C).
 
-        Raises InputError unless x holds examples of finite integers or floating-point numbers, as wide as the network
-        or its scaling asks.
+        Raises InputError unless x holds finite numbers, in examples as wide as the network or its scaling asks.
         """
         x = as_array("Model.logits", x)
         same_maps("Model.logits: the network", self.network, x.shape[1:])
@@ -58,10 +57,7 @@ class Model:
 
 
 def same_maps(who: str, network: Network, shape: tuple[int, ...]) -> None:
-    """Raise InputError where examples are maps of another shape than the network reads, channels last.
-
-    Beginning with ``unflatten`` it tells all of that shape, with a convolution the channels. Rows are not looked at.
-    """
+    """Raise InputError where examples are maps of another shape (H, W, C) than an ``unflatten`` or conv2d reads."""
     first = next((layer for layer in network.layers
                   if layer.op in ("unflatten", "conv2d", "dense", "select", "flatten")), None)
     if len(shape) < 2 or first is None or first.op not in ("unflatten", "conv2d"):
@@ -97,11 +93,10 @@ def load(path: NewPath, ops: Sequence[Op] = ()) -> Model:
     """Read a model that ``save`` wrote; ``ops``: the rows of ops of one's own that it holds.
 
     Raises InputError for a file that is missing, truncated or not npkd's, for layers that this npkd does not know, and
-    for arrays and options that do not follow one another. Whatever it holds, no more memory is taken than its arrays.
+    for arrays and options that do not fit. It takes no more memory than the arrays.
     """
-    header, arrays = read_npz(path, "network",
-                              "; make one with npkd.nn.model.save(path, npkd.nn.model.Model(network)), or give "
-                              "arrays to npkd.compress as they are, [(w0, b0), (w1, b1), …]")
+    header, arrays = read_npz(path, "network", "; make one with npkd.nn.model.save(path, npkd.nn.model.Model(network)),"
+                              " or give arrays to npkd.compress as they are, [(w0, b0), (w1, b1), …]")
     try:
         layers, known, used = [], {**OPS, **{op.name: op for op in ops}}, set[str]()
         if len(header["layers"]) > MOST_LAYERS:
@@ -129,16 +124,12 @@ def load(path: NewPath, ops: Sequence[Op] = ()) -> Model:
     except (KeyError, TypeError, AttributeError, IndexError, ValueError, ArithmeticError, MemoryError,
             RecursionError) as error:
         words = str(error) if isinstance(error, InputError) else repr(error)
-        raise InputError(f"read: {path} does not hold a network that this npkd can run ({words:.200}); give one that "
-                         "npkd saved") from error
+        raise InputError(f"read: {path} does not hold a network that this npkd can run ({words:.200})") from error
     return Model(network, scaling, about)
 
 
 def check_shapes(network: Network, scaling: Scaling | None, dtype: np.dtype[Any]) -> None:
-    """Run a network on no examples (two, where an op of one's own may need them): all shapes are then checked.
-
-    One that reads maps, of an unknown size, is run up to its flatten. Raises InputError for windows beyond WINDOW.
-    """
+    """Run a network on no examples, maps up to their flatten. Raises InputError for shapes and windows that misfit."""
     changed, layers, maps = {}, network.layers, reads_maps(network)
     for i, layer in enumerate(layers):
         window = [layer.options.get(name, 1) for name in ("size", "padding", "dilation")]

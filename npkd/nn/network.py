@@ -1,7 +1,6 @@
 """A network: a list of layers, each an op with its parameters.
 
-Forward gives the activation after every layer; backward takes a sensitivity at any of them. So a hint at a hidden
-layer, a penalty on activations and an ordinary loss at the logits are all the same thing, and need no hooks.
+Forward gives the activation after every layer; backward takes a sensitivity at any of them: hints need no hooks.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from npkd.nn.normalisation import moments
 from npkd.nn.ops import OPS, Op
 
 ACTIVATIONS = tuple(name for name, op in OPS.items() if op.activation)
-"""Names of the ops that may stand between layers of weights without parameters or options."""
+"""Names of the ops that may stand between layers of weights by themselves."""
 
 Gradients = list[tuple[Array, ...]]
 """For each layer the gradients of its parameters, in their order."""
@@ -36,7 +35,6 @@ class Layer:
     options     its static options: dropout {"rate": 0.5}, maxout {"pieces": 2}; add {"back": k}: it adds the activation
                 that stands k before its own input
     running     of batch_norm: mean and variance (J,) that stand in for the batch's own when the network predicts
-
     Raises InputError for an unknown op, parameters of a wrong number or shape, or an option the op does not have.
     """
 
@@ -47,17 +45,15 @@ class Layer:
 
     def __post_init__(self) -> None:
         if not isinstance(self.op, Op) and self.op not in OPS:
-            raise InputError(f"Layer: op is {self.op!r}; it must be one of {', '.join(OPS)}, or the row of an op of "
-                             f"your own (npkd.nn.ops.Op)")
+            raise InputError(f"Layer: op is {self.op!r}; it must be one of {', '.join(OPS)}, or a row of your own")
         row = self.row
         if self.op is OPS.get(row.name):
             object.__setattr__(self, "op", row.name)             # of npkd's own ops the name says all
         if OPS.get(row.name, row) is not row:
-            raise InputError(f"Layer: the row names its op {row.name}, as one of npkd's is named; give the function "
-                             f"another name")
+            raise InputError(f"Layer: {row.name} is the name of one of npkd's ops; give the function another name")
         if len(self.params) != len(row.params):
-            raise InputError(f"Layer: {row} got {len(self.params)} parameters; it needs {len(row.params)}: "
-                             f"{', '.join(row.params)}")
+            names = ", ".join(row.params)
+            raise InputError(f"Layer: {row} got {len(self.params)} parameters; it needs {len(row.params)}: {names}")
         shapes = [np.shape(p) for p in self.params]
         if not row.fits(shapes):
             got = ", ".join(f"{name} {shape}" for name, shape in zip(row.params, shapes, strict=True))
@@ -70,8 +66,7 @@ class Layer:
             if default is Parameter.empty and name not in self.options:
                 raise InputError(f"Layer: {row} needs the option {name!r}")
         if len(self.running) not in ((0, 2) if row.running else (0,)):
-            raise InputError(f"Layer: {row} got {len(self.running)} running arrays; a batch_norm has two, mean and "
-                             f"variance, others none")
+            raise InputError(f"Layer: {row} got {len(self.running)} running arrays; a batch_norm has two, others none")
         if row.skip and (not isinstance(self.back, int) or isinstance(self.back, bool) or self.back < 1):
             raise InputError(f"Layer: {row} got back {self.back!r}; it must be a whole number, at least 1")
 
@@ -91,10 +86,7 @@ class Layer:
         return {name: self.options.get(name, default) for name, default in self.row.options.items() if name != "back"}
 
     def forward(self, x: Array, rng: np.random.Generator | None, skip: Array | None = None) -> tuple[Array, Backward]:
-        """The op on x (N, ...). With ``rng`` as in training: dropout draws, batch_norm uses the batch's moments.
-
-        ``skip``: of add, the earlier activation; its backward then gives two sensitivities.
-        """
+        """The op on x (N, ...) and, of add, the earlier activation ``skip``; with ``rng`` as in training."""
         options, row = self.settings, self.row
         if row.random:
             options["rng"] = rng
@@ -122,22 +114,19 @@ class Network:
         self.layers, self.skips = tuple(layers), [layer.back for layer in layers]
         for i, layer in enumerate(self.layers):
             if layer.back > i:
-                raise InputError(f"Network: layer {i} adds what stands {layer.back} before its input; there are only "
-                                 f"{i} activations before it")
+                raise InputError(f"Network: layer {i} adds what is {layer.back} before its input, of {i} activations")
         trained = [(i, p) for i, layer in enumerate(self.layers) for p in layer.params]
         for (i, p), (k, q) in itertools.combinations(trained, 2):
             if np.shares_memory(p, q):
-                raise InputError(f"Network: layers {i} and {k} share an array, and training would give each its own; "
-                                 f"give them copies")
+                raise InputError(f"Network: layers {i} and {k} share an array; give them copies")
 
     def __call__(
         self, x: Array, rng: np.random.Generator | None = None
     ) -> tuple[list[Array], Callable[[Mapping[int, Array]], tuple[Array, Gradients]]]:
         """Activations forward, sensitivities backward.
 
-        x (N, ...) -> ``activations``, a list: x itself at 0, the output of layer i at i + 1; and ``backward``, which
-        takes {index: sensitivity of that activation} and returns the sensitivity of x and the gradients of every
-        layer's parameters. With ``rng`` the network computes as in training (see Layer.forward).
+        x (N, ...) -> ``activations``: x at 0, the output of layer i at i + 1; and ``backward``: {index: sensitivity of
+        that activation} -> the sensitivity of x, and Gradients. With ``rng`` as in training (see Layer.forward).
         """
         backwards: list[Backward] = []
 
@@ -162,8 +151,7 @@ class Network:
         return activations, backward
 
     def predict(self, x: Array, rows: int = 4096) -> Array:
-        """The last activation for every example, computed ``rows`` at a time, fewer where there are maps: x (N, ...) ->
-        logits (N, C)."""
+        """The last activation for x (N, ...), computed ``rows`` examples at a time, fewer of maps: logits (N, C)."""
         rows = at_once(self, rows)
         return np.concatenate([self(x[i:i + rows])[0][-1] for i in range(0, max(len(x), 1), rows)])
 
@@ -207,12 +195,12 @@ def convolves(network: Network) -> bool:
 
 
 def reads_maps(network: Network) -> bool:
-    """Does the network read maps, without an ``unflatten`` in front that makes them of rows?"""
+    """Does the network read maps, without an ``unflatten`` in front?"""
     return bool(next((layer.row.maps for layer in network.layers if layer.row.maps is not None), False))
 
 
 def at_once(network: Network, rows: int) -> int:
-    """How many examples to predict at a time: ``rows``, and fewer where there are maps, which are large."""
+    """How many examples to predict at a time: ``rows``, fewer where there are maps, which are large."""
     return min(rows, 256) if convolves(network) else rows
 
 
@@ -222,14 +210,12 @@ def dense_layer(inputs: int, outputs: int, rng: np.random.Generator, dtype: Any 
     return Layer("dense", (w.astype(dtype), np.zeros(outputs, dtype)))
 
 
-def perceptron(
-    widths: Sequence[int], rng: np.random.Generator, *, activation: str = "relu", dropout_rates: Sequence[float] = (),
-    dtype: Any = np.float32,
-) -> Network:
+def perceptron(widths: Sequence[int], rng: np.random.Generator, *, activation: str = "relu",
+               dropout_rates: Sequence[float] = (), dtype: Any = np.float32) -> Network:
     """A multi-layer perceptron: dense layers with an activation between them, the last one giving logits.
 
     widths          inputs, hidden widths, outputs: [784, 300, 100, 10]
-    activation      "relu" or any other op that stands between layers by itself: tanh, sigmoid, ...
+    activation      one of ACTIVATIONS
     dropout_rates   one for the inputs and one behind each hidden layer, or none at all; a rate of 0 adds no layer
     Raises InputError unless there are two widths or more, all positive.
     """
@@ -253,8 +239,7 @@ def observe(network: Network, activations: Sequence[Array], momentum: float = 0.
 
         running ← (1 − momentum) · running + momentum · batch                         (B7)
 
-    ``activations`` are those of ``network`` on that batch. The variance is divided by N, as in (B1); PyTorch moves
-    towards N/(N−1) of it.
+    ``activations`` are those of ``network`` on that batch. (PyTorch moves the variance towards N/(N−1) of (B1).)
     """
     changed = {}
     for i, layer in enumerate(network.layers):

@@ -23,9 +23,9 @@ from npkd.nn.pooling import average_pool, global_average_pool, max_pool
 class Op:
     """One row of the table. Columns left out claim nothing: the op is then computed, and its neurons are not removed.
 
-    function     ``y, backward = function(x, *params, *, options)``, ``backward(dy) -> (dx, *dparams)``; its name is the
-                 op's. A second argument ``skip`` is an earlier activation; an option ``rng`` draws while training; an
-                 option ``running`` stands for the moments of the batch when the network predicts
+    function     ``y, backward = function(x, *params, *, options)``, ``backward(dy) -> (dx, *dparams)``, named like it.
+                 A second argument ``skip`` is an earlier activation; an option ``rng`` draws while training; an option
+                 ``running`` stands for the moments of the batch when the network predicts
     shapes       axes of each parameter, equal letters for equal lengths, "..." for any: gate ("J",). Of layers of
                  weights, y = w x + b, the first axis is O, the neurons made, the last I, those read: dense ("O I", "O")
     per_neuron   neuron j of the output depends on neuron j of the input, and on entry j of each parameter's last axis
@@ -58,8 +58,7 @@ class Op:
             raise InputError("Op: the function has no name of its own to be stored under; define it with def")
         one_of(f"Op {self.name}", "homogeneous", self.homogeneous, ("none", "positive", "all"))
         if self.shapes and len(self.shapes) != len(self.params):
-            raise InputError(f"Op {self.name}: got {len(self.shapes)} shapes; it needs one for each of its parameters "
-                             f"{self.params}, or none")
+            raise InputError(f"Op {self.name}: got {len(self.shapes)} shapes; it needs one for each of {self.params}")
 
     def __str__(self) -> str:
         return self.name
@@ -126,8 +125,7 @@ class Op:
         if self.entries is not None:
             return self.entries(shape, **options)
         if not self.per_neuron:
-            raise InputError(f"Op {self.name}: its row does not say which inputs each output depends on; set "
-                             f"per_neuron or entries")
+            raise InputError(f"Op {self.name}: its row does not say what outputs depend on; set per_neuron or entries")
         return np.arange(shape[-1])[:, None]
 
 

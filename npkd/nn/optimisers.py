@@ -14,7 +14,7 @@ import numpy as np
 from scipy.linalg import blas
 
 from npkd.core.types import Array
-from npkd.core.validation import InputError, positive
+from npkd.core.validation import below_one, positive
 
 
 class State(Protocol):
@@ -22,16 +22,11 @@ class State(Protocol):
 
     @property
     def carried(self) -> tuple[Array, ...]:
-        """The arrays that updates change and later ones build on: with copies of their values a run can go on."""
-        ...
+        """The arrays that updates build on: with copies of their values a run can go on."""
 
     def update(self, parameters: Array, gradient: Array, learning_rate: float) -> float | Array:
-        """Change ``parameters`` (P,) in place and return the step size for the proximal step: a number or one for each
-        parameter, (P,).
-
-        ``gradient`` (P,) may be changed too.
-        """
-        ...
+        """Change ``parameters`` (P,) in place, and perhaps ``gradient`` (P,); returns the step size for the proximal
+        step, a number or (P,)."""
 
 
 class Optimiser(Protocol):
@@ -40,11 +35,9 @@ class Optimiser(Protocol):
     @property
     def learning_rate(self) -> float:
         """The learning rate, before the schedule."""
-        ...
 
     def begin(self, parameters: Array) -> State:
         """State for a run over ``parameters`` (P,)."""
-        ...
 
 
 def add(target: Array, a: float, x: Array) -> None:
@@ -61,19 +54,6 @@ def bound_norm(gradient: Array, clip: float) -> None:
         gradient *= clip / norm                                        # (T10)
 
 
-def not_negative(who: str, **numbers: float) -> None:
-    """Raise InputError for a number below zero or not finite."""
-    for name, value in numbers.items():
-        positive(who, name, value, zero=True)
-
-
-def below_one(who: str, **numbers: float) -> None:
-    """Raise InputError unless 0 ≤ number < 1."""
-    for name, value in numbers.items():
-        if not 0 <= value < 1:
-            raise InputError(f"{who}: {name} is {value}; it must be at least 0 and below 1")
-
-
 @dataclass(frozen=True)
 class SGD:
     """Stochastic gradient descent with momentum, in PyTorch's form.
@@ -83,8 +63,7 @@ class SGD:
         θ ← θ − η v,    Nesterov: θ ← θ − η (g + μ v)                                  (T3)
 
     learning_rate η > 0, momentum 0 ≤ μ < 1, weight_decay λ ≥ 0. The proximal step that follows has step size η/(1 − μ):
-    v sums gradients up to ∇L/(1 − μ), and only with the same factor before Ω does the iteration rest where ∇L + ∂Ω
-    contains zero (docs/4-training.md).
+    only then does the iteration rest where ∇L + ∂Ω contains zero (docs/4-training.md).
     Source: Polyak 1964; Nesterov 1983 in the form of Sutskever et al. 2013.
     """
 
@@ -95,8 +74,8 @@ class SGD:
 
     def __post_init__(self) -> None:
         positive("SGD", "learning_rate", self.learning_rate)
-        below_one("SGD", momentum=self.momentum)
-        not_negative("SGD", weight_decay=self.weight_decay)
+        below_one("SGD", "momentum", self.momentum)
+        positive("SGD", "weight_decay", self.weight_decay, zero=True)
 
     def begin(self, parameters: Array) -> State:
         """State of a run, at rest."""
@@ -131,8 +110,7 @@ class Adam:
         D = √(s / (1 − β₂ᵗ)) + ε,   θ ← θ − η D⁻¹ m / (1 − β₁ᵗ)                         (T5)
         Adam: g = ∇L + λ θ;   AdamW: θ ← (1 − η λ) θ beforehand                        (T6)
 
-    The proximal step that follows is taken in the metric D that the step itself was taken in: the step size of
-    parameter i is η / D_i (docs/4-training.md says why a common η would be wrong).
+    The proximal step that follows is taken in the same metric: parameter i has step size η / D_i (docs/4-training.md).
     Source: Kingma & Ba 2015, algorithm 1; Loshchilov & Hutter 2019, algorithm 2; the metric: Yun, Lozano & Yang 2021.
     """
 
@@ -146,8 +124,9 @@ class Adam:
     def __post_init__(self) -> None:
         positive("Adam", "learning_rate", self.learning_rate)
         positive("Adam", "eps", self.eps)
-        below_one("Adam", beta1=self.beta1, beta2=self.beta2)
-        not_negative("Adam", weight_decay=self.weight_decay)
+        below_one("Adam", "beta1", self.beta1)
+        below_one("Adam", "beta2", self.beta2)
+        positive("Adam", "weight_decay", self.weight_decay, zero=True)
 
     def begin(self, parameters: Array) -> State:
         """State of a run, all zero."""

@@ -28,9 +28,8 @@ def max_pool(x: Array, *, size: Pair, stride: Pair | None = None, padding: Pair 
         y_npqc = max_ij x_n,row(p,i),column(q,j),c                                    (M1)
 
     x (N, H, W, C) -> (N, P, Q, C); floats. ``stride`` is the size of the window unless it is given. The padding never
-    wins. Of equal values the first one, row by row, takes the whole sensitivity.
-    Raises InputError where a window does not fit, or where the padding is more than half of it. Source: Riesenhuber &
-    Poggio 1999.
+    wins. Of equal values the first one, row by row, takes the whole sensitivity. Raises InputError where a window does
+    not fit, or where the padding is more than half of it. Source: Riesenhuber & Poggio 1999.
     """
     grid = grid_of("max_pool", x, size, stride, padding)
     around = grid.padded(x, -np.inf)
@@ -54,9 +53,8 @@ def average_pool(x: Array, *, size: Pair, stride: Pair | None = None, padding: P
 
         y_npqc = 1/(kh kw) Σ_ij x_n,row(p,i),column(q,j),c                            (M3)
 
-    x (N, H, W, C) -> (N, P, Q, C); floats. ``stride`` is the size of the window unless it is given.
-    Raises InputError where a window does not fit, or where the padding is more than half of it. Source: LeCun et al.
-    1989.
+    x (N, H, W, C) -> (N, P, Q, C); floats. ``stride`` is the size of the window unless it is given. Raises InputError
+    where a window does not fit, or where the padding is more than half of it. Source: LeCun et al. 1989.
     """
     grid = grid_of("average_pool", x, size, stride, padding)
     around = grid.padded(x)

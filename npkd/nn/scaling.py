@@ -13,7 +13,7 @@ from npkd.core.validation import InputError
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
-    """What the inputs of a network go through first: one offset and one factor a feature.
+    """What the inputs of a network go through first.
 
         scaled_ni = (x_ni − offset_i) · factor_i
 
@@ -27,18 +27,15 @@ class Scaling:
     def __post_init__(self) -> None:
         a, f = self.offset, self.factor
         if a.ndim != 1 or a.shape != f.shape or a.dtype not in (np.float32, np.float64) or f.dtype != np.float32:
-            raise InputError(f"Scaling: offset is {a.shape} {a.dtype}, factor {f.shape} {f.dtype}; both must be (I,) "
-                             f"float32")
+            raise InputError(f"Scaling: offset {a.shape} {a.dtype} and factor {f.shape} {f.dtype} must be (I,) float32")
         if not (np.isfinite(a).all() and np.isfinite(f).all() and (f > 0).all()):
-            raise InputError("Scaling: offset or factor is beyond float32, or a factor is not positive; rescale the "
-                             "inputs")
+            raise InputError("Scaling: a number is beyond float32, or a factor not positive; rescale the inputs")
 
     @staticmethod
     def range(low: float, high: float, width: int) -> Scaling:
         """The range low … high of all features is mapped to 0 … 1. Raises InputError unless low < high."""
         if not low < high:
-            raise InputError(f"Scaling: the range of the inputs is {low} … {high}; its lower end must be below its "
-                             f"upper end")
+            raise InputError(f"Scaling: the range is {low} … {high}; its lower end must be below its upper end")
         with np.errstate(over="ignore"):         # the constructor refuses what comes of it
             return Scaling(np.full(width, low, np.float32), np.full(width, 1 / (high - low), np.float32))
 
@@ -46,8 +43,7 @@ class Scaling:
     def standard(x: Array) -> Scaling:
         """Each feature of x (N, ...) is centred and divided by its deviation (over N), computed in float64.
 
-        A feature that is constant, to the precision of the numbers in x (float32 for float16), keeps its size (factor
-        1): it becomes 0 on x.
+        A feature that is constant, to the precision of the numbers in x (float32 for float16), has the factor 1.
         """
         x = flat("Scaling.standard", x)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -59,8 +55,7 @@ class Scaling:
                 near = x[:, far].astype(np.float64) - low[far]
                 offset[far], deviation[far] = low[far] + near.mean(axis=0), near.std(axis=0)
             eps = single.eps if x.dtype in (np.float16, np.float32) else np.finfo(np.float64).eps
-            # no more than the rounding of the numbers
-            deviation[deviation <= np.maximum(eps * largest, single.tiny)] = 1
+            deviation[deviation <= np.maximum(eps * largest, single.tiny)] = 1      # rounding of the numbers at most
             rounded = offset.astype(np.float32)
             moved = abs(offset - rounded) > 2.0 ** -10 * deviation
             return Scaling(offset if moved.any() else rounded, (1 / deviation).astype(np.float32))
@@ -68,8 +63,7 @@ class Scaling:
     def apply(self, x: Array) -> Array:
         """x (N, ...) of any numbers -> (N, I) float32, flattened in C order, scaled.
 
-        Raises InputError where x does not have I features, or a value is not finite, or not finite in float32 once
-        scaled.
+        Raises InputError where x does not have I features, or a value, as given or scaled to float32, is not finite.
         """
         x = flat("Scaling.apply", x)
         if x.shape[1] != len(self.offset):
@@ -82,8 +76,7 @@ class Scaling:
         wrong = ~np.isfinite(scaled)
         if wrong.any():
             n, i = (int(k) for k in np.argwhere(wrong)[0])
-            raise InputError(f"Scaling.apply: x holds {x[n, i]} at ({n}, {i}); it must be finite, also in float32 once "
-                             f"scaled")
+            raise InputError(f"Scaling.apply: x holds {x[n, i]} at ({n}, {i}); it must be finite, in float32 too")
         return scaled
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from npkd.core.validation import InputError
+from npkd.core.validation import InputError, below_one
 
 Schedule = Callable[[float], float]
-"""``schedule(progress) -> factor``: what the rate is multiplied by when the part ``progress`` of all updates is
-done."""
+"""``schedule(progress) -> factor`` of the learning rate; ``progress``: the part of all updates that is done."""
 
 
 def constant(progress: float) -> float:
@@ -22,11 +21,9 @@ def cosine(*, warm_up: float = 0.0, floor: float = 0.0) -> Schedule:
 
         f(p) = floor + (1 − floor) · ½ (1 + cos π (p − w)/(1 − w))                      (T7)
 
-    Source: Loshchilov & Hutter 2017, without restarts; the warm-up: Goyal et al. 2017. Raises InputError unless 0 ≤
-    warm_up < 1.
+    Raises InputError unless 0 ≤ warm_up < 1. Source: Loshchilov & Hutter 2017; the warm-up: Goyal et al. 2017.
     """
-    if not 0 <= warm_up < 1:
-        raise InputError(f"cosine: warm_up is {warm_up}; it is a part of the run, at least 0 and below 1")
+    below_one("cosine", "warm_up", warm_up)
 
     def schedule(progress: float) -> float:
         if progress < warm_up:
@@ -45,9 +42,7 @@ def steps(at: Sequence[float], factor: float = 0.1, *, warm_up: float = 0.0) -> 
     """
     if any(not 0 <= moment <= 1 for moment in at):
         raise InputError(f"steps: at is {tuple(at)}; moments are parts of the run, between 0 and 1")
-
-    if not 0 <= warm_up < 1:
-        raise InputError(f"steps: warm_up is {warm_up}; it is a part of the run, at least 0 and below 1")
+    below_one("steps", "warm_up", warm_up)
 
     def schedule(progress: float) -> float:
         rise = min(1.0, progress / warm_up) if warm_up else 1.0

@@ -1,8 +1,7 @@
 """Training by mini-batches: forward, objective, backward, clipping, optimiser step, proximal step.
 
 ``train`` is an iterator of records and prints nothing. Plain training, distillation, hints and compression-aware
-training differ in its arguments alone: what is learnt is the objective's business, what is penalised the penalties',
-how steps are made the optimiser's.
+training differ in its arguments alone.
 """
 
 from __future__ import annotations
@@ -31,11 +30,9 @@ class Penalty(Protocol):
 
     def value(self, w: Array) -> float:
         """Ω(w), with λ inside."""
-        ...
 
     def prox(self, v: Array, step: float | Array) -> Array:
         """argmin_u ½‖u − v‖² + step · Ω(u); with an array of steps, ½ Σ (u − v)²/step + Ω(u)."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -43,20 +40,16 @@ class TrainingSettings:
     """How long a training runs and what its updates see.
 
     epochs            passes over the data
-    batch_size        examples in an update; the last batch of an epoch may hold fewer, but never a single one, which is
-                      left out
+    batch_size        examples in an update; the last batch of an epoch may hold fewer (see Minibatches)
     schedule          factor of the learning rate over the run; half a cosine unless told
     clip              bound of the gradient's norm (T10); None: no bound
-    augmentation      changes the whole data before the first epoch and again after every ``refresh`` epochs; as many
-                      rows as went in
+    augmentation      changes the whole data before the first epoch and again after every ``refresh`` epochs
     adversarial_eps   ε of (T11); 0: the examples as they are. Costs two to three times the time
-    validate          network -> a number to be small, called after every epoch. Model selection: validation data, never
-                      test data
+    validate          network -> a number to be small, called after every epoch; of validation data, never test data
     patience          the run ends when that number has not fallen for so many epochs; None: after ``epochs``
     done              epochs that were done before, of the ``epochs``, where a run goes on that ended with this network
     carried           what the optimiser carried by then (Record.carried); with it, and the random generator as it was,
                       the run ends as if it had not been broken off, provided that ``refresh`` divides ``done``
-
     Raises InputError for numbers that make no sense.
     """
 
@@ -110,26 +103,16 @@ class Record:
 
 
 def classification(activations: Sequence[Array], batch: Batch) -> tuple[float, Mapping[int, Array]]:
-    """The objective of plain training: cross-entropy of the last activation (N, C) with the labels batch["y"] (N,).
-
-    Raises InputError without labels.
-    """
+    """Cross-entropy of the last activation (N, C) with the labels batch["y"] (N,). Raises InputError without labels."""
     if "y" not in batch:
         raise InputError(f"classification: data holds {', '.join(sorted(batch))}; it needs the labels 'y' too")
     value, d = cross_entropy(activations[-1], batch["y"])
     return value, {len(activations) - 1: d}
 
 
-def train(
-    network: Network,
-    data: Batch,
-    objective: Objective = classification,
-    *,
-    optimiser: Optimiser | None = None,
-    penalties: Mapping[int, Penalty] | None = None,
-    settings: TrainingSettings | None = None,
-    rng: np.random.Generator,
-) -> Iterator[Record]:
+def train(network: Network, data: Batch, objective: Objective = classification, *, optimiser: Optimiser | None = None,
+          penalties: Mapping[int, Penalty] | None = None, settings: TrainingSettings | None = None,
+          rng: np.random.Generator) -> Iterator[Record]:
     """Train a copy of ``network`` and yield a Record after every epoch.
 
         θ ← prox_{s Ω}(θ − η v),   s the step size that the optimiser returns         (T9)
@@ -137,28 +120,23 @@ def train(
     data          arrays by name, each with one row an example; "x" is what the network sees
     objective     see Objective; cross-entropy with data["y"] unless told
     optimiser     SGD(0.1, momentum 0.9) unless told
-    penalties     {index of a layer: penalty on its first parameter, the weights}, each a proximal step after every
-                  update
+    penalties     {index of a layer: penalty on its first parameter, the weights}: a proximal step after every update
     settings      TrainingSettings() unless told
     rng           draws the order of the examples, dropout and the augmentation: the same seed gives the same network
-
     Raises InputError for arguments that do not fit, Diverged when the loss is no longer finite.
     """
     settings, penalties = settings or TrainingSettings(), penalties or {}
     batches, workspace = Minibatches(data, settings.batch_size), Workspace(network, settings.batch_size)
     if data["x"].dtype != workspace.parameters.dtype:
-        raise InputError(f"train: data 'x' is {data['x'].dtype} but the network is {workspace.parameters.dtype}; they "
-                         "must agree")
+        raise InputError(f"train: 'x' is {data['x'].dtype}, the network {workspace.parameters.dtype}; they must agree")
     for i in penalties:
         if not 0 <= i < len(network.layers) or not network.layers[i].params:
             raise InputError(f"train: penalties names layer {i}, which has no parameters")
     return run(workspace, batches, objective, optimiser or SGD(), penalties, settings, rng)
 
 
-def run(
-    workspace: Workspace, batches: Minibatches, objective: Objective, optimiser: Optimiser,
-    penalties: Mapping[int, Penalty], settings: TrainingSettings, rng: np.random.Generator,
-) -> Iterator[Record]:
+def run(workspace: Workspace, batches: Minibatches, objective: Objective, optimiser: Optimiser,
+        penalties: Mapping[int, Penalty], settings: TrainingSettings, rng: np.random.Generator) -> Iterator[Record]:
     """The loop of ``train``; the workspace computes what network and optimiser compute, in buffers."""
     started, best, smallest, best_epoch = time.perf_counter(), workspace.network, math.inf, 0
     state = workspace.begin(optimiser, separate=settings.clip is not None)
@@ -191,7 +169,9 @@ def run(
         network = workspace.network.copy()
         check_finite(float(np.abs(workspace.parameters).max()), workspace, epoch, optimiser.learning_rate)
         penalty_value = sum(penalty.value(network.layers[i].params[0]) for i, penalty in penalties.items())
-        validation = validated(network, settings, epoch)
+        validation = None if settings.validate is None else settings.validate(network)
+        if validation is not None and math.isnan(validation):
+            raise InputError(f"train: validate returned {validation} after epoch {epoch}; it must be a number")
         if validation is None or validation < smallest or not best_epoch:
             best, best_epoch, smallest = network, epoch, math.inf if validation is None else validation
         seconds = time.perf_counter() - started
@@ -201,29 +181,16 @@ def run(
             return
 
 
-def validated(network: Network, settings: TrainingSettings, epoch: int) -> float | None:
-    """What ``validate`` says of the network; None without it. Raises InputError where it is no number."""
-    value = None if settings.validate is None else settings.validate(network)
-    if value is not None and math.isnan(value):
-        raise InputError(f"train: validate returned {value} after epoch {epoch}; it must be a number to be small")
-    return value
-
-
 def check_finite(value: float, workspace: Workspace, epoch: int, rate: float) -> None:
-    """Raise Diverged unless ``value`` is finite: epoch, layer and remedy, before the numbers spread to every parameter.
-
-    The layer is the first whose parameters, else whose output, is not finite; or the data is not.
-    """
+    """Raise Diverged unless ``value`` is finite, naming the first layer whose parameters, else output, are not."""
     if math.isfinite(value):
         return
     if not np.isfinite(workspace.activations[0]).all():
-        raise Diverged(f"train: diverged in epoch {epoch}: 'x' holds values that are not finite, as given or as the "
-                       "augmentation made them; remove them")
+        raise Diverged(f"train: diverged in epoch {epoch}: 'x' holds values that are not finite; remove them")
     layers = workspace.network.layers
     bad = next((i for i, layer in enumerate(layers) if not all(np.isfinite(p).all() for p in layer.params)), None)
     if bad is None:
         bad = next((i for i, a in enumerate(workspace.activations[1:]) if not np.isfinite(a).all()), len(layers) - 1)
-    raise Diverged(
-        f"train: diverged in epoch {epoch}: the objective or a parameter is {value} and layer {bad} ({layers[bad].op}) "
-        f"is the first "
-        f"that is not finite; lower the learning rate (it is {rate:g}), or bound the gradient with clip")
+    raise Diverged(f"train: diverged in epoch {epoch}: the objective or a parameter is {value} and layer {bad} "
+                   f"({layers[bad].op}) is the first that is not finite; lower the learning rate (it is {rate:g}), or "
+                   f"bound the gradient with clip")

@@ -1,8 +1,7 @@
 """Dependency groups: the neurons or channels that some layers of weights make and others read, removed together.
 
-Between them other layers pass a neuron on, in another place: flatten spreads a channel over positions, maxout makes one
-neuron of several rows, an addition ties channel 3 of one path to channel 3 of the other. A channel is a neuron at many
-positions, and both words are used alike. Derivation: docs/7-surgery.md.
+Between them other layers pass a neuron on: flatten spreads a channel over positions, maxout makes one neuron of several
+rows, an addition ties two paths. A channel is a neuron at many positions. Derivation: docs/7-surgery.md.
 """
 
 from __future__ import annotations
@@ -44,18 +43,19 @@ class DependencyGroup:
     @property
     def producer(self) -> int | None:
         """The only producer, None for the inputs. Raises InputError where an addition ties several."""
-        if len(self.producers) > 1:
-            raise InputError(f"surgery: dependency group {self.number} is made by the layers {list(self.producers)}; "
-                             f"one layer is needed here")
-        return self.producers[0] if self.producers else None
+        return self.only("made", self.producers) if self.producers else None
 
     @property
     def consumer(self) -> int:
         """The only consumer. Raises InputError where an addition ties several."""
-        if len(self.consumers) != 1:
-            raise InputError(f"surgery: dependency group {self.number} is read by the layers {list(self.consumers)}; "
-                             f"one layer is needed here")
-        return self.consumers[0]
+        return self.only("read", self.consumers)
+
+    def only(self, verb: str, layers: Sequence[int]) -> int:
+        """The single one of the layers. Raises InputError where there are several."""
+        if len(layers) != 1:
+            raise InputError(f"surgery: dependency group {self.number} is {verb} by the layers {list(layers)}; one "
+                             f"layer is needed here")
+        return layers[0]
 
     def entries(self, activation: int) -> list[Array]:
         """For every neuron its places on the last axis of an activation, in order: (J,) arrays."""
@@ -66,10 +66,9 @@ class DependencyGroup:
 def dependency_groups(network: Network, shape: Sequence[int] | None = None) -> list[DependencyGroup]:
     """All dependency groups of a network, inputs first: every layer of weights reads exactly one of them.
 
-    ``shape``: of one example, where the network does not tell it (see cost.shapes).
-    Raises InputError for networks without layers of weights, with grouped convolutions, with layers in front of the
-    first of them that may not stand there, and with others between them than such as act per neuron and add (with
-    convolutions, flatten and its like too): see nn/ops.py.
+    ``shape``: of one example, where the network does not tell it (see cost.shapes). Raises InputError for networks
+    without layers of weights, with grouped convolutions, and with other ops in front of the first weights, or between
+    weights, than nn/ops.py allows there.
     """
     layers = network.layers
     start = check(network)
@@ -96,10 +95,7 @@ def dependency_groups(network: Network, shape: Sequence[int] | None = None) -> l
 
 
 def check(network: Network) -> int:
-    """The activation whose entries count as inputs: behind the last select or flatten before the first weights.
-
-    Raises InputError for networks that removal does not know.
-    """
+    """The activation of the inputs, behind select or flatten. Raises InputError for networks removal does not know."""
     layers = network.layers
     if not network.weight_layers:
         raise InputError("surgery: the network has no dense layer and no conv2d; it needs at least one")
@@ -107,30 +103,22 @@ def check(network: Network) -> int:
     start = max([0, *(i + 1 for i in range(first) if layers[i].op in ("select", "flatten"))])
     for i, layer in enumerate(layers):
         row = layer.row
+        known = ", ".join(name for name, op in OPS.items() if (op.front if i < first else op.per_neuron))
         if i < first and not row.front:
-            known = ", ".join(name for name, op in OPS.items() if op.front)
             raise InputError(f"surgery: layer {i} is {row}; before the first layer of weights removal knows {known}")
         if i > first and not (row.per_neuron or row.weights or (row.entries and not flat)):
-            known = ", ".join(name for name, op in OPS.items() if op.per_neuron)
             raise InputError(f"surgery: layer {i} is {row}; between layers of weights removal knows ops that act per "
                              f"neuron ({known})")
         if layer.settings.get("groups", 1) != 1:
-            raise InputError(f"surgery: layer {i} is a convolution in {layer.options['groups']} groups; removal knows "
-                             f"those of one group alone")
+            raise InputError(f"surgery: layer {i} is a convolution in {layer.options['groups']} groups; not in one")
         if layer.back and i - layer.back < start:
-            raise InputError(f"surgery: layer {i} adds activation {i - layer.back}; it must add one behind the select "
-                             f"or flatten in front")
+            raise InputError(f"surgery: layer {i} adds activation {i - layer.back}, not one behind the select in front")
     return start
 
 
-def trace(
-    network: Network, sizes: Sequence[tuple[int, ...]], start: int
-) -> tuple[list[Array], list[tuple[Array, Array]]]:
-    """Labels of neurons, passed on from layer to layer.
-
-    Returns of every activation the labels of the entries of its last axis, (J,) whole numbers, and pairs of arrays of
-    labels that mean the same neuron.
-    """
+def trace(network: Network, sizes: Sequence[tuple[int, ...]],
+          start: int) -> tuple[list[Array], list[tuple[Array, Array]]]:
+    """Of every activation the label of each entry of its last axis, (J,); pairs of arrays of labels of one neuron."""
     ties, count = list[tuple[Array, Array]](), sizes[start][-1]
 
     def apply(i: int, label: Array, skip: Array | None) -> Array:

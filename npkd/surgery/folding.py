@@ -1,7 +1,6 @@
 """Gates and batch norms multiplied into the weights beside them, exactly; and layers put in and taken out.
 
-The folded network predicts what it predicted, up to rounding. In training it would not be the same: a batch norm there
-uses the moments of the batch, and a gate is what a penalty acts on. Derivation: docs/7-surgery.md.
+The folded network predicts what it predicted, up to rounding; it would not train alike. Derivation: docs/7-surgery.md.
 """
 
 from __future__ import annotations
@@ -16,25 +15,20 @@ from npkd.nn.network import Layer, Network
 
 def inserted(network: Network, at: int, layer: Layer) -> Network:
     """The network with a new layer in front of layer ``at``: all readers of activation ``at`` read its output."""
-    layers = list(network.layers)
-    for i in range(at, len(layers)):
-        if layers[i].back and i - layers[i].back < at:
-            layers[i] = longer(layers[i], 1)
+    layers = lengthened(network, at, 1)
     return Network([*layers[:at], layer, *layers[at:]])
 
 
 def without(network: Network, at: int) -> Network:
     """The network without layer ``at``: all readers of its output read its input."""
-    layers = list(network.layers)
-    for i in range(at + 1, len(layers)):
-        if layers[i].back and i - layers[i].back <= at:
-            layers[i] = longer(layers[i], -1)
+    layers = lengthened(network, at + 1, -1)
     return Network([*layers[:at], *layers[at + 1:]])
 
 
-def longer(layer: Layer, by: int) -> Layer:
-    """A layer with a skip whose path around is ``by`` layers longer."""
-    return replace(layer, options={**layer.options, "back": layer.back + by})
+def lengthened(network: Network, at: int, by: int) -> list[Layer]:
+    """The layers; skips from before activation ``at`` to a layer behind it reach over ``by`` layers more."""
+    return [replace(layer, options={**layer.options, "back": layer.back + by}) if i - layer.back < at <= i else layer
+            for i, layer in enumerate(network.layers)]
 
 
 def skipped(network: Network) -> set[int]:
@@ -43,11 +37,7 @@ def skipped(network: Network) -> set[int]:
 
 
 def affine(layer: Layer) -> tuple[Array, Array] | None:
-    """(s, t), (J,) each, float64, of a layer that is x ↦ s x + t when the network predicts: a gate, a batch norm with
-    running moments (U6).
-
-    None of all other layers, and of a batch norm that has none yet.
-    """
+    """(s, t), (J,) float64, of a layer that predicts s x + t: a gate, a batch norm with moments (U6). Else None."""
     row = layer.row
     if row.affine is None or (row.running and not layer.running):
         return None
@@ -58,9 +48,8 @@ def affine(layer: Layer) -> tuple[Array, Array] | None:
 def fold(network: Network) -> Network:
     """Every batch norm with running moments, and every gate, multiplied into the weights beside it where that is exact.
 
-    They go into the dense layer or conv2d right in front (U7), also past an offset. A gate that stands elsewhere goes
-    into the layer that reads it (U8), if what stands between lets a factor pass. What an addition reads in between
-    stays as it is.
+    They go into the dense layer or conv2d right in front (U7), also past an offset; else a gate goes into the layer
+    that reads it (U8), if what stands between lets a factor pass. What an addition reads in between stays as it is.
     """
     i = 0
     while i < len(network.layers):

@@ -1,7 +1,4 @@
-"""What provably changes nothing: which neurons are dead, constant or duplicates, and what the constant ones add.
-
-Read off the weights; no data are looked at. Derivation: docs/7-surgery.md. The removal itself: removal.py.
-"""
+"""Which neurons are dead, constant or duplicates by the weights alone, and what constants add: docs/7-surgery.md."""
 
 from __future__ import annotations
 

@@ -4,8 +4,7 @@
     constant    its value does not depend on the input: what it adds goes into biases, or, behind a padding, into a map
     duplicate   it computes what another one computes: the other takes over its outgoing weights
 
-The network computes the same function of every input afterwards, up to rounding. Which numbers are one neuron:
-dependency.py. Derivation: docs/7-surgery.md.
+The network computes the same function of every input afterwards, up to rounding. Derivation: docs/7-surgery.md.
 """
 
 from __future__ import annotations
@@ -46,19 +45,14 @@ class Removal:
 
 
 def keep(network: Network, group: DependencyGroup, kept: Array) -> Network:
-    """The network with only the neurons ``kept`` of a dependency group, ascending numbers; nothing replaces the others.
-
-    Raises InputError for other numbers, and where the group is fixed.
-    """
+    """The network with only the neurons ``kept`` of a group, ascending numbers. Raises InputError if it is fixed."""
     kept = np.asarray(kept, np.intp)
     if not len(kept) or (np.diff(kept) < 1).any() or kept[0] < 0 or kept[-1] >= group.width:
-        raise InputError(f"keep: got {len(kept)} neurons; it needs at least one, distinct and ascending numbers below "
-                         f"{group.width}")
+        raise InputError(f"keep: got {len(kept)} neurons; it needs distinct and ascending numbers below {group.width}")
     if len(kept) == group.width:
         return network
     if group.fixed:
-        raise InputError(f"keep: dependency group {group.number} is fixed (it reaches the output, or is tied to the "
-                         f"inputs); all its neurons must stay")
+        raise InputError(f"keep: dependency group {group.number} is fixed; all its neurons must stay")
     stays = np.zeros(group.width, bool)
     stays[kept] = True
     return thinned(network, {a: stays[unit] for a, unit in group.units.items()})
@@ -97,9 +91,8 @@ def cut(layer: Layer, read: Array | None, made: Array | None) -> Layer:
                    running=tuple(r[made] for r in layer.running))
 
 
-def once(
-    network: Network, number: int, shape: Sequence[int] | None = None
-) -> tuple[Network, list[tuple[int, str, int | None]]]:
+def once(network: Network, number: int,
+         shape: Sequence[int] | None = None) -> tuple[Network, list[tuple[int, str, int | None]]]:
     """One pass over one dependency group: the network without what can go; (neuron, reason, into) of each."""
     groups = dependency_groups(network, shape)
     group = groups[number]
@@ -109,8 +102,7 @@ def once(
     constant = alive.copy()
     for i in group.consumers:
         w = network.layers[i].params[0]
-        # somebody reads it where it varies
-        constant[group.units[i][w.any(axis=tuple(range(w.ndim - 1))) & ~flags[i]]] = False
+        constant[group.units[i][w.any(axis=tuple(range(w.ndim - 1))) & ~flags[i]]] = False     # read where it varies
     twin = duplicates(network, group, ~alive | constant)
     merged = {int(j): int(twin[j]) for j in np.flatnonzero(twin != np.arange(group.width))}
     stays = alive & ~constant & (twin == np.arange(group.width))
@@ -121,15 +113,14 @@ def once(
     if not stays.all():
         network = keep(network, group, np.flatnonzero(stays))
     for i in sorted(maps, reverse=True):
-        own = stays[group.units[i + 1]] if i + 1 in group.units else slice(None)
-        network = inserted(network, i + 1, Layer("offset", (np.ascontiguousarray(maps[i][..., own]),)))
+        outputs = stays[group.units[i + 1]] if i + 1 in group.units else slice(None)
+        network = inserted(network, i + 1, Layer("offset", (np.ascontiguousarray(maps[i][..., outputs]),)))
     reason = np.where(~alive, "dead", np.where(constant, "constant", "duplicate"))
     return network, [(int(j), str(reason[j]), merged.get(int(j))) for j in np.flatnonzero(~stays)]
 
 
-def handed_over(
-    network: Network, group: DependencyGroup, constant: Array, merged: Mapping[int, int], shape: Sequence[int] | None
-) -> tuple[Network, dict[int, Array]]:
+def handed_over(network: Network, group: DependencyGroup, constant: Array, merged: Mapping[int, int],
+                shape: Sequence[int] | None) -> tuple[Network, dict[int, Array]]:
     """The network in which no layer reads a group's ``constant`` (J,) and ``merged`` {neuron: its duplicate} neurons.
 
         b' = b + Σ_{j constant} w_:j h_j                                              (U1)
@@ -164,13 +155,11 @@ def handed_over(
     return network.replace(changed), maps
 
 
-def trimmed(
-    network: Network, number: int, nth: int, shape: Sequence[int] | None = None
-) -> tuple[Network, list[tuple[int, int]]]:
+def trimmed(network: Network, number: int, nth: int,
+            shape: Sequence[int] | None = None) -> tuple[Network, list[tuple[int, int]]]:
     """The network without the positions of a group's channels that its ``nth`` consumer, dense behind flatten, ignores.
 
-    A ``select`` behind the flatten leaves them out. Also returns (channel, position) for each. Activations that an
-    addition reads too stay as they are.
+    Also returns (channel, position) for each. Activations that an addition reads too stay as they are.
     """
     group = dependency_groups(network, shape)[number]
     at = reader = group.consumers[nth]
@@ -189,15 +178,13 @@ def trimmed(
     return thinned(network, dict.fromkeys(range(at, reader + 1), stays)), gone
 
 
-def remove(
-    network: Network, *, inputs: bool = True, shape: Sequence[int] | None = None
-) -> tuple[Network, list[Removal]]:
+def remove(network: Network, *, inputs: bool = True,
+           shape: Sequence[int] | None = None) -> tuple[Network, list[Removal]]:
     """The network without all neurons, channels and (with ``inputs``) inputs that provably change nothing.
 
-    Returns the smaller network and a record of each removal. A ``select`` layer in front takes whole inputs where some
-    are not read, one behind flatten whole maps where some positions are not read. ``shape``: of one example, where the
-    network does not tell it (see cost.shapes).
-    Raises InputError as ``dependency_groups``, and where a batch norm has no running moments.
+    Returns the smaller network and a record of each removal. A ``select`` in front, or behind a flatten, leaves out
+    what is not read. ``shape``: of one example, where the network does not tell it (see cost.shapes). Raises InputError
+    as ``dependency_groups``, and where a batch norm has no running moments.
     """
     if any(layer.row.running and not layer.running for layer in network.layers):
         raise InputError("surgery: a batch_norm has no running moments yet; train the network before removing neurons")

@@ -1,8 +1,4 @@
-"""Cost of a network as a function of the widths of its dependency groups.
-
-A budget is shared over these numbers. In a chain every layer of weights reads one of them and makes the next; where
-paths are added, several layers make, or read, the same one.
-"""
+"""Cost of a network as a function of the widths of its dependency groups."""
 
 from __future__ import annotations
 
@@ -27,9 +23,8 @@ def widths_of(network: Network, shape: Sequence[int] | None = None) -> list[int]
 def geometry(network: Network, shape: Sequence[int] | None = None) -> Geometry | None:
     """Which widths each layer of weights reads and makes; None of a plain perceptron. Inputs of convolutions all stay.
 
-    ``shape``: of one example, where the network does not tell it.
-    Raises InputError as ``dependency_groups``, and where the cost does not follow from one width a group: with several
-    outputs to a neuron (maxout, an addition behind a flatten), or neurons read through different numbers of weights.
+    ``shape``: of one example, where the network does not tell it. Raises InputError as ``dependency_groups``, and where
+    several outputs make a neuron, or neurons are read through different numbers of weights.
     """
     groups, sizes = dependency_groups(network, shape), shapes(network, shape)
     layers = network.weight_layers
@@ -41,9 +36,8 @@ def geometry(network: Network, shape: Sequence[int] | None = None) -> Geometry |
         if made < len(groups):
             rows = np.bincount(groups[made].units[i + 1], minlength=groups[made].width)
         if (seen != seen[0]).any() or (rows != 1).any():
-            raise InputError("cost: some of the network's neurons are read or made through more weights than others (a "
-                             "select or an addition behind a flatten, an unflatten between layers, maxout); sizes do "
-                             "not follow from widths then")
+            raise InputError("cost: some neurons are read or made through more weights than others (by a select or an "
+                             "addition behind a flatten, an unflatten, maxout); sizes do not follow from widths then")
         columns.append(network.layers[i].params[0][0].size // groups[read].width)
     fixed = tuple(group.number for group in groups if group.fixed or (convolves(network) and not group.number))
     chain = list(range(len(layers)))

@@ -73,7 +73,7 @@ def test_more_pictures_than_are_gathered_at_once():
 
 def test_a_batch_of_other_pictures_is_refused():
     x = np.zeros((4, 9))
-    with pytest.raises(InputError, match="the batch has 3 examples; it must be the 4 of the logit cache"):
+    with pytest.raises(InputError, match="got 3 examples; it must be the 4 of the logit cache"):
         LogitCache(x, (3, 3), 1, Teacher()).draw({"x": x[:3]}, np.random.default_rng(0))
 
 

@@ -308,7 +308,7 @@ def test_perceptron():
     (lambda rng: Layer("max_pool"), ("Layer", "max_pool", "size")),
     (lambda rng: Layer("unflatten"), ("Layer", "unflatten", "shape")),
     (lambda rng: Layer("batch_norm", (np.ones(2), np.ones(2)), running=(np.ones(2),)),
-     ("Layer", "got 1 running", "mean and variance")),
+     ("Layer", "got 1 running", "batch_norm has two")),
     (lambda rng: Layer("relu", running=(np.ones(2), np.ones(2))), ("Layer", "relu got 2 running", "others none")),
     (lambda rng: Layer("add"), ("Layer", "add", "back")),
     (lambda rng: Layer("add", options={"skip": 1}), ("Layer", "add has no option 'skip'")),
