@@ -26,6 +26,11 @@ def add_noise(x: Array, noise_std: float, rng: np.random.Generator) -> Array:
     return np.asarray(x + x.dtype.type(noise_std) * rng.standard_normal(x.shape, dtype=x.dtype))            # (K6)
 
 
+def target_slice(move: int) -> slice:
+    """Rows (or columns) of a picture that are filled when it moves by so many; with −move those that fill them."""
+    return slice(max(move, 0), min(move, 0) or None)
+
+
 def shift_pictures(x: Array, shape: Sequence[int], max_shift: int, rng: np.random.Generator) -> Array:
     """Pictures moved by up to ``max_shift`` whole pixels k in each direction, zero where nothing moves in.
 
@@ -35,12 +40,13 @@ def shift_pictures(x: Array, shape: Sequence[int], max_shift: int, rng: np.rando
     Source: Hinton, Vinyals & Dean 2015, section 3 ("jittered by up to two pixels").
     """
     check_pictures("shift_pictures", x, shape, max_shift)
-    k, moved = max_shift, np.empty((len(x), *shape), x.dtype)
-    around = np.pad(x.reshape(moved.shape), ((0, 0), (k, k), (k, k)))
-    moves = rng.integers(-k, k + 1, size=(len(x), 2))
-    for u, v in itertools.product(range(-k, k + 1), repeat=2):
+    pictures, moved = x.reshape(len(x), *shape), np.zeros((len(x), *shape), x.dtype)
+    moves = rng.integers(-max_shift, max_shift + 1, size=(len(x), 2))
+    for u, v in itertools.product(range(-max_shift, max_shift + 1), repeat=2):
         rows = np.flatnonzero((moves == (u, v)).all(axis=1))
-        moved[rows] = around[rows, k - u:k - u + shape[0], k - v:k - v + shape[1]]                            # (K8)
+        part = np.zeros((len(rows), *shape), x.dtype)
+        part[:, target_slice(u), target_slice(v)] = pictures[rows][:, target_slice(-u), target_slice(-v)]     # (K8)
+        moved[rows] = part
     return moved.reshape(x.shape)
 
 
