@@ -15,11 +15,10 @@ from npkd.core.validation import InputError, floats
 
 
 class BoundOp:
-    """An op at its arguments, in float64, its options bound. What does not have the form of an op raises InputError.
+    """An op at its arguments, in float64. Raises InputError for what does not have the form of an op.
 
-    The options are copied for each call: a generator among them draws the same every time. ``faults`` collects what the
-    op changed.
-    """
+    The options are copied for each call: a generator among them draws the same every time. ``faults`` collects the
+    arguments and results that the op changed."""
 
     def __init__(
         self, op: Callable[..., Any], arguments: Sequence[Array], definition: Callable[..., Any] | None,
@@ -59,13 +58,11 @@ class BoundOp:
             return self.run(copies)[0]
         y = np.asarray(self.definition(*copies, **copy.deepcopy(self.options)))
         if y.shape != self.y.shape:
-            raise InputError(f"gradcheck: {self.who} returned shape {self.y.shape}; the definition's shape is "
-                             f"{y.shape}")
+            raise InputError(f"gradcheck: {self.who} returned shape {self.y.shape}; the definition's is {y.shape}")
         return y
 
     def gradients(self) -> list[Array]:
-        """What ``backward`` makes of each unit sensitivity, and of a mixture: for each argument (size of y + 1, *its
-        shape)."""
+        """Gradients of each argument, (size of y + 1, *its shape): of each unit sensitivity, and of a mixture."""
         y, before, rows = self.y.copy(), [a.copy() for a in self.shown], [list[Array]() for _ in self.arguments]
         for row in np.vstack([np.eye(y.size), mixture(y.size)]):
             dy = row.reshape(y.shape).copy()

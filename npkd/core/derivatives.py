@@ -1,5 +1,4 @@
-"""Derivatives by centred differences, with their uncertainty, and relative errors that know when a derivative is
-zero."""
+"""Derivatives by centred differences, with their uncertainty, and relative errors that know when one is zero."""
 
 from __future__ import annotations
 
@@ -10,8 +9,7 @@ import numpy as np
 from npkd.core.types import Array
 
 STEP, SHRINK, LEVELS, MOST_LEVELS = 2.0 ** -5, 4.0, 4, 40
-"""First step at an entry a, in units of max(1, |a|); what divides it from level to level; how many levels at least and
-at most."""
+"""First step at an entry a, in units of max(1, |a|); its divisor from level to level; fewest and most levels."""
 
 SMALLEST_STEP, PROBE_STEP = 2.0 ** -12, 2.0 ** -30
 """In units of the size of an entry: the step at which the levels end, and the one that measures rounding."""
@@ -50,7 +48,7 @@ def derivative(f: Callable[[float], Array], step: float, smallest: float, noise:
 
 
 def precision(a: Array) -> float:
-    """Machine epsilon of the dtype of an array; that of float64 where it holds no floating-point numbers."""
+    """Machine epsilon of the dtype of an array; of float64 where it holds no floating-point numbers."""
     return float(np.finfo(a.dtype if a.dtype.kind == "f" else np.float64).eps)
 
 
@@ -65,8 +63,7 @@ def mixture(n: int) -> Array:
 
 
 def rounding_noise(function: Callable[..., Array], arguments: Sequence[Array]) -> Array:
-    """Root mean square of the rounding errors of each value: of fourth differences over √70. Source: Moré & Wild
-    2011."""
+    """Root mean square of the rounding errors of each value, by fourth differences. Source: Moré & Wild 2011."""
     steps = [sizes(a) * mixture(a.size).reshape(a.shape) for a in arguments]
     with np.errstate(all="ignore"):
         values = [function(*(a + k * PROBE_STEP * s for a, s in zip(arguments, steps, strict=True)))
@@ -76,8 +73,7 @@ def rounding_noise(function: Callable[..., Array], arguments: Sequence[Array]) -
 
 
 def jacobian(function: Callable[..., Array], arguments: Sequence[Array], k: int, noise: Array) -> tuple[Array, Array]:
-    """∂ function / ∂ arguments[k] and its uncertainty, each (values of the function, entries of the argument), in C
-    order.
+    """∂ function / ∂ arguments[k] and its uncertainty, each (values, entries of the argument), in C order.
 
     Where the function raises a ValueError or an ArithmeticError it is outside of its domain.
     """
@@ -98,9 +94,8 @@ def jacobian(function: Callable[..., Array], arguments: Sequence[Array], k: int,
 def relative_error(result: Array, expected: Array, uncertainty: float = 0.0) -> float:
     """max |result − expected| / max |expected|.
 
-    Where ``expected`` is zero within its uncertainty u (max |expected| ≤ 10 u) that ratio means nothing: there the
-    error is 0 where the result is zero within it, too (max |result − expected| ≤ 20 u), else max |result − expected| /
-    u.
+    Where ``expected`` is zero within its uncertainty u (max |expected| ≤ 10 u) that ratio means nothing: the error is
+    then 0 where the result is zero within it, too (max |result − expected| ≤ 20 u), else max |result − expected| / u.
     """
     if not expected.size:
         return 0.0

@@ -1,5 +1,4 @@
-"""Files that are written whole or not at all, and the one container npkd stores things in: arrays with a JSON header,
-no pickle.
+"""Files that are written whole or not at all, and npkd's format: an .npz of arrays with a JSON header, no pickle.
 
 A write goes to a temporary file beside the target and takes its name only when everything is on the disk. A full disk,
 an interrupt or a crash leaves the old file, or none, never half of one.
@@ -35,10 +34,7 @@ NewPath = str | os.PathLike[str]
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The date of every member of an .npz, so that the same content gives the same bytes."""
 
-BROKEN = (
-    ValueError, KeyError, EOFError, struct.error, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError,
-    OverflowError,
-)
+BROKEN = (ValueError, KeyError, EOFError, struct.error, zipfile.BadZipFile, zlib.error, RuntimeError, OverflowError)
 """What reading a damaged or foreign zip archive may raise, apart from OSError."""
 
 HEADER_LIMIT = 4_000_000
@@ -46,10 +42,14 @@ HEADER_LIMIT = 4_000_000
 
 
 @contextlib.contextmanager
-def reading(who: str, path: NewPath, need: str) -> Iterator[None]:
-    """What goes wrong while an .npz is read, as InputError that says what the file is; ``need`` is what it must be."""
+def reading(who: str, path: NewPath, need: str) -> Iterator[zipfile.ZipFile]:
+    """The .npz in an ordinary file, open for reading in bounded pieces.
+
+    What goes wrong until it is closed becomes an InputError that says what the file is and what it must be, ``need``.
+    """
     try:
-        yield
+        with BoundedFile(path) as file, zipfile.ZipFile(file) as archive:
+            yield archive
     except InputError:
         raise
     except OSError as error:
@@ -64,14 +64,6 @@ def reading(who: str, path: NewPath, need: str) -> Iterator[None]:
                          f"{need}") from error
 
 
-@contextlib.contextmanager
-def archive_of(path: NewPath) -> Iterator[zipfile.ZipFile]:
-    """The zip archive in an ordinary file, open for reading in bounded pieces. Raises what BROKEN names, and
-    OSError."""
-    with BoundedFile(path) as file, zipfile.ZipFile(file) as archive:
-        yield archive
-
-
 def reason(error: OSError) -> str:
     """What the system says: "No space left on device"."""
     return error.strerror or str(error) or type(error).__name__
@@ -82,42 +74,37 @@ def make_folder(path: NewPath) -> Path:
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"make_folder: {path}: {reason(error)}; name a folder that can be made and written "
-                         f"to") from error
+        raise InputError(f"make_folder: {path}: {reason(error)}; name a folder that can be written to") from error
     return Path(path)
 
 
 def write_bytes(path: NewPath, data: bytes) -> None:
     """Write a file whole or not at all. An existing file is replaced in one step; its folder must be there.
 
-    Raises InputError, naming the path and the reason, where the system refuses: no such folder, no permission, a full
-    disk.
+    Raises InputError where the system refuses, with its reason: no such folder, no permission, a full disk.
     """
     path = Path(path)
     if os.path.exists(path) and not os.path.isfile(path):     # never put a file in the place of a device
-        raise InputError(f"write: {path} is {'a folder' if os.path.isdir(path) else 'not an ordinary file'}; name a "
-                         f"file")
+        what = "a folder" if os.path.isdir(path) else "not an ordinary file"
+        raise InputError(f"write: {path} is {what}; name a file")
     temporary = path.parent / f".{uuid4().hex}.tmp"
     try:
+        # a number, no file object: an interrupt inside open would leave one half made
+        file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         try:
-            # a number, no file object: an interrupt inside open would leave one half made, of which Python complains
-            # later
-            file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-            try:
-                left = memoryview(data)
-                while left:
-                    left = left[os.write(file, left):]
-                os.fsync(file)                   # a disk that is full may say so only here
-            finally:
-                os.close(file)
-            os.replace(temporary, path)
-        except BaseException:                    # also an interrupt
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
-    except OSError as error:
-        raise InputError(f"write: {path}: {reason(error)}; name a file in a folder with room that can be written "
-                         f"to") from error
+            left = memoryview(data)
+            while left:
+                left = left[os.write(file, left):]
+            os.fsync(file)                       # a disk that is full may say so only here
+        finally:
+            os.close(file)
+        os.replace(temporary, path)
+    except BaseException as error:               # also an interrupt
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            raise InputError(f"write: {path}: {reason(error)}; name a file in a folder with room") from error
+        raise
 
 
 def write_text(path: NewPath, text: str) -> None:
@@ -141,7 +128,7 @@ def write_npz(path: NewPath, header: Mapping[str, Any], arrays: Mapping[str, Arr
     """Write arrays with a header as an .npz: whole or not at all, without pickle, the same bytes for the same content.
 
     header      JSON values; must hold "format": "npkd-…" and "version": VERSION. Stored as the array "header", uint8,
-                JSON, with the names of the arrays under "arrays", so that one that was lost is missed
+                with the names of the arrays under "arrays", so that one that was lost is missed
     arrays      by name, any shape, no objects; the order of the names does not matter
     compress    smaller and slower; the bytes then also depend on the zlib at hand
 
@@ -157,8 +144,7 @@ def write_npz(path: NewPath, header: Mapping[str, Any], arrays: Mapping[str, Arr
     except (TypeError, ValueError) as error:
         raise InputError(f"{who}: header: {error}; it must hold finite numbers, words, lists and tables") from error
     if len(text) > HEADER_LIMIT:
-        raise InputError(f"{who}: the header has {len(text)} characters; it may have {HEADER_LIMIT}, larger things "
-                         f"belong into arrays")
+        raise InputError(f"{who}: the header has {len(text)} characters; it may have {HEADER_LIMIT}, use arrays")
     content = {"header": np.frombuffer(text.encode(), np.uint8), **{name: arrays[name] for name in sorted(arrays)}}
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
@@ -175,13 +161,12 @@ def write_npz(path: NewPath, header: Mapping[str, Any], arrays: Mapping[str, Arr
 
 
 def read_arrays(path: NewPath, names: tuple[str, ...] | None = None) -> dict[str, Array]:
-    """The arrays of any .npz by name, or those of ``names`` that are in it; others are not read. The sums of the
-    archive are checked.
+    """The arrays of any .npz by name, or those of ``names`` that are in it; others are not read.
 
-    Memory: what the headers of these arrays declare. Raises InputError where the file is missing, truncated, damaged or
-    not an .npz, where an array is not as large as its header declares, or holds objects (never unpickled).
+    Memory: what the headers of these arrays declare. Raises InputError where the file is missing, truncated, damaged
+    (sums are checked) or no .npz, where an array is not as large as its header declares, or holds objects.
     """
-    with reading("read", path, "it must be an undamaged .npz file that can be read"), archive_of(path) as archive:
+    with reading("read", path, "it must be an undamaged .npz file that can be read") as archive:
         stored = [name for name in names_of(archive) if f"{name}.npy" in archive.NameToInfo]
         return {name: read_array(archive, name) for name in stored if names is None or name in names}
 
@@ -203,7 +188,7 @@ def read_npz(path: NewPath, kind: str, make: str = "") -> tuple[dict[str, Any], 
     another kind, or a version newer than VERSION, or other members than the arrays written: none of them is then read.
     """
     who, need = f"read: {path}", f"it must be an npkd-{kind} file{make}"
-    with reading("read", path, need), archive_of(path) as archive:
+    with reading("read", path, need) as archive:
         stored = names_of(archive)
         if "header.npy" not in archive.NameToInfo:
             raise InputError(f"{who} is {described(Path(path)) or 'an empty archive'} and has no npkd header; {need}")
@@ -218,8 +203,7 @@ def read_npz(path: NewPath, kind: str, make: str = "") -> tuple[dict[str, Any], 
 
 
 def parsed(text: bytes, kind: str, who: str, need: str) -> dict[str, Any]:
-    """The JSON header of a file. Raises InputError for other text, another kind, and versions that this npkd does not
-    read."""
+    """The JSON header of a file. Raises InputError for other text, another kind, and a version that is not known."""
     try:
         header = json.loads(text.decode(), parse_constant=refused)
     except (ValueError, RecursionError) as error:

@@ -11,8 +11,7 @@ Array = NDArray[Any]
 """A NumPy array of any shape; the docstrings give shapes and dtypes, which the type system cannot."""
 
 Backward = Callable[[Array], tuple[Array, ...]]
-"""``backward(dy) -> (dx, *dparams)``: the sensitivities of the arguments of an op, in their order, each of its
-argument's shape."""
+"""``backward(dy) -> (dx, *dparams)``: the sensitivities of an op's arguments, in their order and of their shapes."""
 
 Batch = Mapping[str, Array]
 """Arrays of equal length by name: "x" the inputs, "y" the labels, and whatever the objective asks for."""

@@ -1,8 +1,7 @@
 """Parts of a stream of examples: what is held out, what is learnt from, and uniform samples of both.
 
-Which examples are held out is decided by what they are, not by where they stand: by a hash of the example, so that
-every pass, every order and every way of cutting the data into batches gives the same parts, and copies of an example
-never stand on both sides.
+Which examples are held out is decided by their hashes: every pass, every order and every way of cutting the data into
+batches gives the same parts, and copies of an example are all in the same one.
 """
 
 from __future__ import annotations
@@ -56,12 +55,12 @@ class PassSums:
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """What the first pass over all examples finds.
+    """Result of the first pass over all examples.
 
     sums        of the hashes, which every pass has to give again;   labelled  whether there are labels
     in_order    whether every pass has to give the examples in the same order
     level       root of the mean square of all inputs
-    key, below  an example is held out where its hash is below this
+    key, below  an example is held out where its hash with this key is below this
     """
 
     sums: PassSums
@@ -76,16 +75,16 @@ class Survey:
         """How many there are."""
         return self.sums.examples
 
-    def held(self, x: Array) -> Array:
-        """Which of the examples x (n, I) are held out: (n,) bool."""
-        return self.split(hashes(x, self.key))
+    def parts(self, passes: Passes, which: str) -> Iterator[tuple[Array, Array | None, Array]]:
+        """A later pass: x (n, I), y (n,) or None, and which of these examples are held out, (n,) bool.
 
-    def split(self, h: Array) -> Array:
-        """Which of the examples with these hashes (n,) are held out: (n,) bool."""
-        return np.asarray(h < np.uint64(self.below))
-
-    def require(self, sums: PassSums, which: str) -> None:
-        """Raise InputError where a later pass gave other examples, or another order where labels go by it."""
+        Raises InputError at its end where it gave other examples, or another order where labels go by it.
+        """
+        sums = PassSums()
+        for x, y in passes():
+            h = hashes(x, self.key)
+            sums.add(h)
+            yield x, y, h < np.uint64(self.below)
         if sums.examples != self.examples:
             raise InputError(f"compress: x gave {self.examples} examples in the first pass and {sums.examples} in "
                              f"{which}; it must give the same: a function has to make a new iterator each time")
@@ -100,8 +99,8 @@ class Survey:
 def survey(passes: Passes, fraction: float, seed: int) -> Survey:
     """The first pass over all examples. About ``fraction`` of the different ones will be held out, at least one.
 
-    Where the passes have labels apart, which go by the order of the examples, later ones have to keep that order.
-    Raises InputError where all examples are the same: there is nothing to hold out then.
+    Labels that are given apart go by the order of the examples, which later passes have to keep. Raises InputError
+    where all examples are the same: none can be held out then.
     """
     sums, square, low, high, labelled, key = PassSums(), 0.0, 2 ** 32, -1, False, np.zeros(0, np.uint64)
     for x, y in passes():
@@ -113,20 +112,16 @@ def survey(passes: Passes, fraction: float, seed: int) -> Survey:
         labelled = y is not None
         square += float(np.einsum("ni,ni->", x, x, dtype=np.float64)) / x.shape[1]
     if low == high:
-        raise InputError(f"compress: all {sums.examples} examples of x are the same; at least two different ones are "
-                         f"needed")
-    in_order = getattr(passes, "labels", None) is not None
-    return Survey(sums, labelled, in_order, math.sqrt(square / sums.examples), key,
-                  min(max(int(fraction * 2 ** 32), low + 1), high))
+        raise InputError(f"compress: all {sums.examples} examples of x are the same; at least two must be different")
+    in_order, below = getattr(passes, "labels", None) is not None, min(max(int(fraction * 2 ** 32), low + 1), high)
+    return Survey(sums, labelled, in_order, math.sqrt(square / sums.examples), key, below)
 
 
 class Reservoir:
-    """A uniform sample of a stream, drawn in one pass: each example is in it with the same probability, and so is each
-    set of them.
+    """A uniform sample of a stream, drawn in one pass: each set of ``size`` examples has the same probability.
 
-    Of the examples so far each one is in the sample with probability size/t. The t-th (t > size) enters with that
-    probability and takes a place at random. What is drawn depends on the seed and the order of the examples, not on how
-    they are cut into batches.
+    Of t examples each is in the sample with probability size/t. The t-th (t > size) enters with that probability and
+    takes a place at random. The sample depends on the seed and the order of the examples, not on the batches.
     Source: Vitter 1985, algorithm R.
     """
 
@@ -154,8 +149,7 @@ class Reservoir:
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """What is kept of a stream: x (n, I) float32, y (n,) int64 (not set where there are no labels), and the same of
-    what is held out.
+    """Samples of a stream: x (n, I) float32, y (n,) int64 (not set without labels); of the part held out: …_held.
 
     learnt_from     how many examples are not held out, of which x is a sample
     """
@@ -173,34 +167,25 @@ def samples(passes: Passes, surveyed: Survey, size: int, held: int, seed: int) -
     Raises InputError where this pass gives other examples than the first.
     """
     width = len(surveyed.key) - 1
-    rngs = np.random.default_rng([seed, 2]), np.random.default_rng([seed, 3])
-    parts = [Reservoir(min(n, surveyed.examples), width, rng) for n, rng in zip((size, held), rngs, strict=True)]
-    sums = PassSums()
-    for x, y in passes():
-        h = hashes(x, surveyed.key)
-        sums.add(h)
-        out = surveyed.split(h)
+    parts = [Reservoir(min(n, surveyed.examples), width, np.random.default_rng([seed, stream]))
+             for n, stream in ((size, 2), (held, 3))]
+    for x, y, out in surveyed.parts(passes, "the second"):
         for part, which in zip(parts, (~out, out), strict=True):
             if which.any():
                 part.add(x[which], None if y is None else y[which])
-    surveyed.require(sums, "the second")
     return Samples(*parts[0].drawn(), *parts[1].drawn(), parts[0].seen)
 
 
 def learnt_from(passes: Passes, surveyed: Survey, factor: float, rows: int,
                 dtype: Any = np.float32) -> Callable[[], Iterator[Array]]:
-    """Passes over the examples that are not held out, times ``factor``, in batches of just ``rows`` whatever batches
-    they come in.
+    """Passes over the examples that are not held out, times ``factor``, in batches of ``rows``, the last one smaller.
 
     Raises InputError during a pass that gives other examples than the first.
     """
     def one_pass() -> Iterator[Array]:
-        sums, filled = PassSums(), 0
-        batch = np.empty((rows, len(surveyed.key) - 1), dtype)
-        for x, _ in passes():
-            h = hashes(x, surveyed.key)
-            sums.add(h)
-            x = x[~surveyed.split(h)]
+        batch, filled = np.empty((rows, len(surveyed.key) - 1), dtype), 0
+        for x, _, out in surveyed.parts(passes, "a later one"):
+            x = x[~out]
             while len(x):
                 part, x = x[:rows - filled], x[rows - filled:]
                 np.multiply(part, dtype(factor), out=batch[filled:filled + len(part)])
@@ -208,7 +193,6 @@ def learnt_from(passes: Passes, surveyed: Survey, factor: float, rows: int,
                 if filled == rows:
                     yield batch
                     batch, filled = np.empty_like(batch), 0
-        surveyed.require(sums, "a later one")
         if filled:
             yield batch[:filled]
 
