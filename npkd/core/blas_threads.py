@@ -1,11 +1,8 @@
 """The number of threads that BLAS uses: one, where products are too small to share.
 
-OpenBLAS shares out all products but the smallest, and threads that wait for one another keep a core busy meanwhile.
-Alone on a machine this gains little in small products. Beside other processes each wait lasts until the other thread
-gets a core again, milliseconds in place of microseconds: the activations of 64-300-100-10 at batch 64 take 0.1 ms on
-one thread, and on two beside two busy processes 76 ms. The number of threads is the whole process's; whoever sets
-OPENBLAS_NUM_THREADS is obeyed.
-"""
+OpenBLAS shares out all products but the smallest, and its threads wait for one another: beside other processes until
+the other thread gets a core again, milliseconds in place of microseconds (docs/4-training.md). The number of threads is
+the whole process's; whoever sets OPENBLAS_NUM_THREADS is obeyed."""
 
 from __future__ import annotations
 
@@ -21,10 +18,8 @@ from typing import Any
 
 SHARED = 4_000_000
 """Multiply-accumulates of a product from which on BLAS may share it among its threads."""
-
 FACTORED = 1000
 """Order of a matrix from which on BLAS may share its factorisation: threads meet there once for every few columns."""
-
 MODULES = ("numpy._core._multiarray_umath", "scipy.linalg.cython_blas")
 """Modules that are linked to NumPy's BLAS and to SciPy's."""
 

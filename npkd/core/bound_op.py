@@ -15,15 +15,11 @@ from npkd.core.validation import InputError, floats
 
 
 class BoundOp:
-    """An op at its arguments, in float64. Raises InputError for what does not have the form of an op.
+    """An op at its arguments, in float64, its options copied for each call: a generator draws the same every time.
+    ``faults`` collects what the op changed. Raises InputError for what does not have the form of an op."""
 
-    The options are copied for each call: a generator among them draws the same every time. ``faults`` collects the
-    arguments and results that the op changed."""
-
-    def __init__(
-        self, op: Callable[..., Any], arguments: Sequence[Array], definition: Callable[..., Any] | None,
-        options: Mapping[str, Any] | None,
-    ) -> None:
+    def __init__(self, op: Callable[..., Any], arguments: Sequence[Array], definition: Callable[..., Any] | None,
+                 options: Mapping[str, Any] | None) -> None:
         self.who = getattr(op, "__name__", type(op).__name__)
         if not arguments:
             raise InputError(f"gradcheck: got no arguments for {self.who}; it needs at least one array")
@@ -58,7 +54,8 @@ class BoundOp:
             return self.run(copies)[0]
         y = np.asarray(self.definition(*copies, **copy.deepcopy(self.options)))
         if y.shape != self.y.shape:
-            raise InputError(f"gradcheck: {self.who} returned shape {self.y.shape}; the definition's is {y.shape}")
+            raise InputError(f"gradcheck: {self.who} returned shape {self.y.shape}; the definition's shape is "
+                             f"{y.shape}")
         return y
 
     def gradients(self) -> list[Array]:

@@ -10,13 +10,10 @@ from npkd.core.types import Array
 
 STEP, SHRINK, LEVELS, MOST_LEVELS = 2.0 ** -5, 4.0, 4, 40
 """First step at an entry a, in units of max(1, |a|); its divisor from level to level; fewest and most levels."""
-
 SMALLEST_STEP, PROBE_STEP = 2.0 ** -12, 2.0 ** -30
 """In units of the size of an entry: the step at which the levels end, and the one that measures rounding."""
-
 SETTLED = 1e-10
 """No further level where the uncertainty is below this part of the largest derivative."""
-
 RESOLUTION = 10.0
 """A derivative of at most this many times its uncertainty counts as zero."""
 
@@ -27,8 +24,7 @@ def derivative(f: Callable[[float], Array], step: float, smallest: float, noise:
     Centred differences with steps h, h/4, h/16, …, extrapolated to step 0: each extrapolation removes the next even
     power of the step from the error. The uncertainty of an estimate is its change against the two that it was made of,
     plus the rounding of f (``noise`` near 0) over the step; each entry takes the least uncertain estimate. So kinks,
-    and the end of the domain of f, within the first steps do no harm. Source: Richardson 1911; Ridders 1982.
-    """
+    and the end of the domain of f, within the first steps do no harm. Source: Richardson 1911; Ridders 1982."""
     above: list[Array] = []
     best, uncertainty = np.full(noise.shape, np.nan), np.full(noise.shape, np.inf)
     for k in range(MOST_LEVELS):
@@ -73,10 +69,8 @@ def rounding_noise(function: Callable[..., Array], arguments: Sequence[Array]) -
 
 
 def jacobian(function: Callable[..., Array], arguments: Sequence[Array], k: int, noise: Array) -> tuple[Array, Array]:
-    """∂ function / ∂ arguments[k] and its uncertainty, each (values, entries of the argument), in C order.
-
-    Where the function raises a ValueError or an ArithmeticError it is outside of its domain.
-    """
+    """∂ function / ∂ arguments[k] and its uncertainty, each (values, entries of the argument), in C order. Where the
+    function raises a ValueError or an ArithmeticError it is outside of its domain."""
     columns, size = [], sizes(arguments[k])
     for entry, s in np.ndenumerate(size):
         def moved(h: float, entry: tuple[int, ...] = entry) -> Array:
@@ -92,11 +86,9 @@ def jacobian(function: Callable[..., Array], arguments: Sequence[Array], k: int,
 
 
 def relative_error(result: Array, expected: Array, uncertainty: float = 0.0) -> float:
-    """max |result − expected| / max |expected|.
-
-    Where ``expected`` is zero within its uncertainty u (max |expected| ≤ 10 u) that ratio means nothing: the error is
-    then 0 where the result is zero within it, too (max |result − expected| ≤ 20 u), else max |result − expected| / u.
-    """
+    """max |result − expected| / max |expected|. Where ``expected`` is zero within its uncertainty u (max |expected| ≤
+    10 u) that ratio means nothing: the error is then 0 where the result is zero within it, too (max |result − expected|
+    ≤ 20 u), else max |result − expected| / u."""
     if not expected.size:
         return 0.0
     difference, size = float(np.abs(result - expected).max()), float(np.abs(expected).max())

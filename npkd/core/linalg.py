@@ -1,10 +1,8 @@
 """Matrix products through one BLAS, rows first.
 
 NumPy and SciPy carry an OpenBLAS each, with a pool of threads each. While one pool works, the idle threads of the other
-still spin: a loop that alternates between the two runs several times slower than either alone. npkd therefore takes its
-products from SciPy, but for the stacks of small ones of nn/fast/products.py. (NumPy's ``@`` may also warn of invalid
-values in the padding of a kernel.) A product that is too small to share runs on one thread (blas_threads.py).
-"""
+still spin: a loop that alternates between the two runs several times slower than either alone. So products are SciPy's
+but for stacks of small ones (nn/fast/products.py); those too small to share run on one thread (blas_threads.py)."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ from npkd.core.types import Array
 
 def product(a: Array, b: Array) -> Array:
     """a @ b for matrices (n, k) and (k, m), in rows or in columns: (n, m), contiguous, in the wider dtype of the two.
-
-    float32 and float64 are SciPy's; NumPy computes the other dtypes, without BLAS.
-    """
+    float32 and float64 are SciPy's; NumPy computes the other dtypes, without BLAS."""
     dtype = np.result_type(a, b)
     if dtype not in (np.float32, np.float64):
         return np.asarray(a @ b)

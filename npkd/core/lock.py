@@ -11,27 +11,22 @@ from pathlib import Path
 from npkd.core.files import NewPath, reason
 from npkd.core.validation import InputError
 
-if sys.platform == "win32":
-    import msvcrt
 
-    def lock(file: int) -> None:
-        """Lock an open file; BlockingIOError or PermissionError where another holds it."""
+def lock(file: int) -> None:
+    """Lock an open file; BlockingIOError or PermissionError where another process holds the lock."""
+    if sys.platform == "win32":
+        import msvcrt
         msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
-else:
-    import fcntl
-
-    def lock(file: int) -> None:
-        """Lock an open file; BlockingIOError or PermissionError where another holds it."""
+    else:
+        import fcntl
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @contextlib.contextmanager
 def locked(path: NewPath) -> Iterator[None]:
-    """Hold the lock file ``path`` while the block runs; afterwards it is removed.
-
-    A file left behind by a killed process is no lock; a file system without locks gives none. Raises InputError where
-    another process, or another block in this one, holds it, and where the file cannot be made.
-    """
+    """Hold the lock file ``path`` while the block runs; afterwards it is removed. A file left behind by a killed
+    process is no lock; a file system without locks gives none. Raises InputError where another process, or another
+    block in this one, holds it, and where the file cannot be made."""
     file = -1
     try:
         while file < 0:

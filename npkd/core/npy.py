@@ -1,7 +1,6 @@
 """Arrays in the .npy format, members of a zip archive: read within the size that their headers declare.
 
-Source of the format: NumPy Enhancement Proposal 1. A header is matched against a pattern, never evaluated as Python.
-"""
+Source of the format: NumPy Enhancement Proposal 1. A header is matched against a pattern, never evaluated as Python."""
 
 from __future__ import annotations
 
@@ -23,10 +22,8 @@ from npkd.core.types import Array
 
 HEADER_BYTES = 10_000
 """Bytes of text in the header of an array above which it is refused; NumPy's own limit."""
-
 CHUNK_BYTES = 1 << 20
 """Bytes that are read at a time; also the most that the directory of an archive may have, some 17,000 members."""
-
 DEFLATE_RATIO = 1032
 """Bytes that one byte of a deflated stream can stand for at most: what promises more is truncated or forged."""
 
@@ -46,8 +43,7 @@ class Header:
     """What the header of an array declares.
 
     shape, dtype    of the array;   by_columns  whether it is stored in Fortran's order, first axis fastest
-    start           bytes that the header takes itself
-    """
+    start           bytes that the header takes itself"""
 
     shape: tuple[int, ...]
     dtype: np.dtype[np.generic]
@@ -104,10 +100,8 @@ def read_header(stream: IO[bytes]) -> Header:
 
 
 def open_array(archive: zipfile.ZipFile, name: str) -> tuple[Header, IO[bytes]]:
-    """Header and data, not read yet, of the member ``name``.npy of an archive.
-
-    Raises ValueError where the member is not as large as its header declares, or larger than deflate can make it.
-    """
+    """Header and data, not read yet, of the member ``name``.npy of an archive. Raises ValueError where the member is
+    not as large as its header declares, or larger than deflate can make it."""
     info = archive.getinfo(f"{name}.npy")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"array {name} is compressed in a way that no .npz is")
@@ -143,10 +137,8 @@ def read_bytes(stream: IO[bytes] | gzip.GzipFile, count: int) -> Array:
 
 
 def slices(archive: zipfile.ZipFile, name: str, rows: int) -> Iterator[Array]:
-    """The array ``name``, ``rows`` of its first axis at a time; read whole where it is stored by columns.
-
-    Raises ValueError where it ends early.
-    """
+    """The array ``name``, ``rows`` of its first axis at a time; read whole where it is stored by columns. Raises
+    ValueError where it ends early."""
     header, stream = open_array(archive, name)
     with stream:
         if header.by_columns:

@@ -32,8 +32,8 @@ def candidates(value: Callable[[Array], float], prox: Callable[[Array], Array], 
     return [u for u in points if math.isfinite(value(u))]
 
 
-def violation(
-    value: Callable[[Array], float], points: Sequence[Array], p: Array, v: Array, step: float | Array) -> float:
+def violation(value: Callable[[Array], float], points: Sequence[Array], p: Array, v: Array,
+              step: float | Array) -> float:
     """Largest violation of the law of a proximal step p of a convex Ω, over the points u.
 
         Ω(u) ≥ Ω(p) + ⟨(v − p)/t, u − p⟩

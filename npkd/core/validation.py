@@ -13,10 +13,8 @@ from npkd.core.types import Array
 
 
 class InputError(ValueError):
-    """An argument, a file or a setting that npkd cannot work with: ``who: what it got, what it needed``.
-
-    The command line prints the message, one sentence, and ends with exit code 2.
-    """
+    """An argument, a file or a setting that npkd cannot work with: ``who: what it got, what it needed``. The command
+    line prints the message, one sentence, and ends with exit code 2."""
 
 
 class Diverged(ArithmeticError):

@@ -1,5 +1,4 @@
-"""Examples in any form as passes over batches, in the memory of one batch: an array, batches that come again and again
-or once, a folder of shards."""
+"""Passes over examples in the memory of a batch: of an array, batches again and again or once, a folder of shards."""
 
 from __future__ import annotations
 
@@ -20,15 +19,10 @@ from npkd.data.datasets import labels as checked_labels
 from npkd.data.shards import Pair, open_shards
 from npkd.nn.scaling import flat
 
-PIECE = 10_000
-"""Examples that are looked at together."""
-
 ROWS = 10_000
-"""Examples in a batch of the statistics: enough to keep the products large, few enough to keep memory small."""
-
+"""Examples in a piece of a pass and in a batch of the statistics: large products, little memory."""
 MAPS = 500
 """The same of networks whose activations are maps."""
-
 Prepare = Callable[[Array], Array] | None
 """x (n, ...) of any numbers -> (n, I) float32: what a network's own scaling does. None: the numbers as they are."""
 
@@ -39,24 +33,21 @@ def passes_over(x: Any, labels: Any, classes: int, prepare: Prepare, stack: Exit
     """Passes over x in any of its forms: checked, flattened, float32.
 
     x           an array (N, ...) (memory-mapped ones stay on the disk), the path of a folder of shards, a function that
-                gives an iterator of batches for every pass, an object that can be iterated again and again, or an
-                iterator, which is copied to a temporary file as float32; a batch is an array (n, ...) or a pair with
-                its labels (n,)
+                gives an iterator for every pass, an object that can be iterated again and again, or an iterator, which
+                is copied to a temporary file as float32; a batch is an array (n, ...) or a pair with its labels (n,)
     labels      (N,) integers 0 … classes − 1 in the order of the examples, or None
     stack       closes the temporary file
 
-    Raises InputError for other things; a pass does for batches that do not fit, NaN, infinity, labels out of range.
-    """
+    Raises InputError for other things; a pass does for batches that do not fit, NaN, infinity, labels out of range."""
     if labels is not None:
         labels = plain(labels)
         labels = checked_labels("compress", "labels", labels, len(labels) if labels.ndim else 1, classes)
     if isinstance(x, (str, os.PathLike)):
-        shards = open_shards(x)
-        return Passes(lambda: shards.batches(PIECE), labels, classes, prepare)
+        return Passes(partial(open_shards(x).batches, ROWS), labels, classes, prepare)
     if hasattr(x, "__array__") or hasattr(x, "toarray"):      # also tensors and tables of other libraries
         whole = plain(x)
         flat("compress", whole)
-        return Passes(lambda: ((batch, None) for batch in batches_of(whole, PIECE)()), labels, classes, prepare)
+        return Passes(lambda: ((batch, None) for batch in batches_of(whole)()), labels, classes, prepare)
     if callable(x):
         return Passes(lambda: iterated(x()), labels, classes, prepare)
     if not isinstance(x, Iterable):
@@ -74,19 +65,16 @@ def iterated(batches: Any) -> Iterator[Pair]:
     if not isinstance(batches, Iterable) or isinstance(batches, (str, bytes, np.ndarray)):
         raise InputError(f"compress: x gives {type(batches).__name__}, no iterator of batches; it must be {FORMS}")
     for batch in batches:
-        if isinstance(batch, (tuple, list)) and len(batch) == 2:
-            yield plain(batch[0]), plain(batch[1])
-        else:
-            yield plain(batch), None
+        paired = isinstance(batch, (tuple, list)) and len(batch) == 2
+        yield (plain(batch[0]), plain(batch[1])) if paired else (plain(batch), None)
 
 
 class Passes:
-    """Called for every pass: pieces x (n, I) float32, finite, contiguous, and labels (n,) int64 or None; 1 ≤ n ≤ PIECE.
+    """Called for every pass: pieces x (n, I) float32, finite, contiguous, and labels (n,) int64 or None; 1 ≤ n ≤ ROWS.
 
     raw         gives the batches of a pass;   labels  (N,) in order, for batches that bring none
     classes     what labels must be below;   prepare  see Prepare
-    shape       of one example as it was given, known from the first batch on
-    """
+    shape       of one example as it was given, known from the first batch on"""
 
     def __init__(self, raw: Callable[[], Iterator[Pair]], labels: Array | None, classes: int, prepare: Prepare) -> None:
         self.raw, self.labels, self.classes, self.prepare = raw, labels, classes, prepare
@@ -103,13 +91,12 @@ class Passes:
                 self.shape, self.labelled = x.shape[1:], y is not None
             if x.ndim < 2 or x.shape[1:] != self.shape:
                 first = "" if self.shape is None else f" as the first one, {self.shape} each"
-                raise InputError(f"compress: a batch of x has shape {x.shape}; all must be (n, ...), a row an example"
-                                 f"{first}")
+                raise InputError(f"compress: a batch of x has shape {x.shape}; all must be (n, ...){first}")
             if (y is not None) != self.labelled:
                 raise InputError("compress: some batches have labels and some have none; all must have them or none")
             y = self.of_batch(y, so_far, len(x))
-            for i in range(0, len(x), PIECE):
-                yield floats(x[i:i + PIECE], so_far + i, self.prepare), None if y is None else y[i:i + PIECE]
+            for i in range(0, len(x), ROWS):
+                yield floats(x[i:i + ROWS], so_far + i, self.prepare), None if y is None else y[i:i + ROWS]
             so_far += len(x)
         if not so_far:
             raise InputError(f"compress: x has no examples; it must be {FORMS}")
@@ -136,7 +123,6 @@ def floats(x: Array, start: int, prepare: Prepare) -> Array:
             raise InputError(f"compress: x holds {rows[n, i]} in example {start + n}, feature {i}; every value must be "
                              f"finite, also in float32")
         return rows
-
     with np.errstate(over="ignore", invalid="ignore"):
         rows = flat("compress", x)
         return finite(np.ascontiguousarray(prepare(finite(rows)) if prepare else rows, np.float32))

@@ -1,7 +1,6 @@
 """The data of a run: embedded digits, MNIST and its look-alikes, own arrays; scaled, with a validation part split off.
 
-Nothing is learnt from the validation and test parts: the scaling is that of the training part left after the split.
-"""
+Nothing is learnt from the validation and test parts: the scaling is that of the training part left after the split."""
 
 from __future__ import annotations
 
@@ -22,19 +21,14 @@ from npkd.nn.scaling import Scaling, flat
 
 DIGITS = Path(__file__).with_name("digits.npz")
 """The embedded data: 5,620 handwritten digits, 8×8, values 0 … 16. Its header names source and licence."""
-
 NAMES = ("x_train", "y_train", "x_test", "y_test")
 """The arrays that an .npz of one's own has to hold."""
-
 FEWEST = 10
 """Fewest training examples to split and to learn from; fewest test examples whose scale is judged."""
-
 PIXELS = 64
 """Features, 8×8, from which flat fractions, 0 … 1, are taken for pictures."""
-
 OTHER_SCALE = 10
 """How many times wider or narrower than the training part the test part may spread before it is refused."""
-
 DECIDING = 100
 """Validation examples below which their error, in steps of more than one point, decides little."""
 
@@ -49,9 +43,7 @@ class Data:
     classes         C, at least 2: 0 … C − 1 all occur in the training and validation parts together
     shape           of one example before it was flattened: (28, 28) for pictures
     scaling         what the inputs went through, learnt on x_train alone
-    stream          passes over all there is to learn from, in batches (n, I), where x_train is a sample of it; None:
-                    x_train is all
-    """
+    stream          passes over all to learn from in batches (n, I), x_train a sample of it; None: x_train is all"""
 
     name: str
     x_train: Array
@@ -67,11 +59,9 @@ class Data:
 
 
 def split(y: Array, fraction: float, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Indices of the training and of the validation part, both ascending, the classes of y (N,) in their proportions.
-
-    A class with n ≥ 2 examples gives round(fraction · n) of them, at least one, drawn without replacement, to the
-    validation part; a class with one keeps it. Raises InputError unless 0 < fraction ≤ 0.5.
-    """
+    """Indices of the training and of the validation part, both ascending, the classes of y (N,) in their proportions. A
+    class with n ≥ 2 examples gives round(fraction · n) of them, at least one, drawn without replacement, to the
+    validation part; a class with one keeps it. Raises InputError unless 0 < fraction ≤ 0.5."""
     if not 0 < fraction <= 0.5:
         raise InputError(f"split: validation is {fraction}; it must be above 0 and at most 0.5")
     drawn = []
@@ -100,20 +90,17 @@ def labels(who: str, name: str, y: Array, examples: int, classes: int | None) ->
     return y.astype(np.int64)
 
 
-def from_arrays(
-    name: str, arrays: Sequence[Array], *, seed: int, validation: float = 0.1, limits: tuple[float, float] | None = None
-) -> Data:
+def from_arrays(name: str, arrays: Sequence[Array], *, seed: int, validation: float = 0.1,
+                limits: tuple[float, float] | None = None) -> Data:
     """Data from one's own arrays.
 
     arrays      x_train (N, ...), y_train (N,), x_test (M, ...), y_test (M,): x real numbers, y classes from 0 on
-    seed        draws the validation part from the training part, in the proportions of the classes
-    validation  its fraction, above 0 and at most 0.5
+    seed        draws the validation part, in the proportions of the classes;   validation  its fraction, at most 0.5
     limits      of all values, mapped to 0 … 1. Without them: smallest and largest value of the training part for
                 pictures (``pictures``), mean and deviation of each feature there for everything else (tables)
 
     Raises InputError for arrays that do not fit one another, NaN or infinity, labels out of range, classes without a
-    training example, one class only, too few examples, and a test part on another scale than the training part.
-    """
+    training example, one class only, too few examples, and a test part on another scale than the training part."""
     x, y, x_test, y_test = (as_array(name, a) for a in arrays)
     for key, part in (("x_train", x), ("x_test", x_test)):
         flat(f"{name}: {key}", part)
@@ -121,7 +108,7 @@ def from_arrays(
             with np.errstate(over="ignore", invalid="ignore"):
                 finite(name, **{key: part})
     if x.shape[1:] != x_test.shape[1:]:
-        raise InputError(f"{name}: x_train is of examples {x.shape[1:]}, x_test of {x_test.shape[1:]}; they must agree")
+        raise InputError(f"{name}: examples of x_train are {x.shape[1:]}, of x_test {x_test.shape[1:]}; all must agree")
     if len(x) < FEWEST:
         raise InputError(f"{name}: x_train has {len(x)} examples; it must have at least {FEWEST}")
     y = labels(name, "y_train", y, len(x), None)
@@ -146,9 +133,8 @@ def from_arrays(
 
 def pictures(x: Array) -> bool:
     """Do all values of x (N, ...) share one scale? So do bytes, several axes, and at least PIXELS flat fractions."""
-    if x.dtype == np.uint8 or x.ndim > 2:
-        return True
-    return bool(np.issubdtype(x.dtype, np.floating) and x.shape[1] >= PIXELS and x.min() >= 0 and x.max() <= 1)
+    flat_floats = x.ndim == 2 and x.shape[1] >= PIXELS and np.issubdtype(x.dtype, np.floating)
+    return bool(x.dtype == np.uint8 or x.ndim > 2 or (flat_floats and x.min() >= 0 and x.max() <= 1))
 
 
 def every_class(who: str, y: Array) -> int:
@@ -165,9 +151,7 @@ def every_class(who: str, y: Array) -> int:
 
 def one_scale(who: str, x: Array, x_test: Array) -> None:
     """Raise InputError where the test part (M, I) spreads OTHER_SCALE times wider or narrower than the training part.
-
-    Spread: mean distance of a value from its feature's mean. Fewer than FEWEST test examples are not judged.
-    """
+    Spread: mean distance of a value from its feature's mean. Fewer than FEWEST test examples are not judged."""
     spread, spread_test = (float(abs(a - a.mean(axis=0, dtype=np.float64)).mean()) for a in (x, x_test))
     if len(x_test) >= FEWEST and spread_test and not spread / OTHER_SCALE <= spread_test <= spread * OTHER_SCALE:
         raise InputError(
@@ -177,29 +161,24 @@ def one_scale(who: str, x: Array, x_test: Array) -> None:
 
 def undecided(examples: int) -> str:
     """A sentence that warns of a validation part of so few examples; an empty string from DECIDING on."""
-    if examples >= DECIDING:
-        return ""
-    return (f"The validation part has {examples} example{'s' * (examples != 1)}, each worth "
-            f"{100 / max(examples, 1):.3g} points of error: it decides little; give more examples.")
+    words = (f"The validation part has {examples} example{'s' * (examples != 1)}, each worth "
+             f"{100 / max(examples, 1):.3g} points of error: it decides little; give more examples.")
+    return "" if examples >= DECIDING else words
 
 
-def load(
-    name_or_path: str, *, seed: int, validation: float = 0.1, mirrors: Sequence[str] | None = None,
-    progress: DownloadProgress | None = None,
-) -> Data:
+def load(name_or_path: str, *, seed: int, validation: float = 0.1, mirrors: Sequence[str] | None = None,
+         progress: DownloadProgress | None = None) -> Data:
     """Data by name, or from a path.
 
     name_or_path    "digits" (embedded), "mnist" or "fashion-mnist" (npkd.data.idx.find says where they are looked for),
                     a folder with four IDX files named as MNIST's, or an .npz with x_train, y_train, x_test and y_test;
                     names go before paths
-    seed            draws the validation part
-    validation      its fraction of the training part, above 0 and at most 0.5
+    seed            draws the validation part;   validation  its fraction of the training part, at most 0.5
     mirrors         places to download from instead of the public ones; () keeps off the network
     progress        called as ``progress(bytes so far, total)`` while a file is downloaded
 
     Pictures of bytes, and the digits, are mapped from their full range to 0 … 1; other inputs as ``from_arrays`` says.
-    Raises InputError for an unknown name, files that are missing or damaged, and data that cannot be learnt from.
-    """
+    Raises InputError for an unknown name, files that are missing or damaged, and data that cannot be learnt from."""
     path, limits, name = Path(name_or_path), None, name_or_path
     if name == "digits":
         header, stored = read_npz(DIGITS, "digits")

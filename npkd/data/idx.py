@@ -1,8 +1,7 @@
 """IDX files, the format of MNIST and its look-alikes: read, found on this machine, or downloaded.
 
 The format is that of the MNIST page (LeCun, Cortes & Burges): two zero bytes, a code for the dtype, the number of axes,
-every axis as a big-endian 32-bit number, then the values in C order, big-endian.
-"""
+every axis as a big-endian 32-bit number, then the values in C order, big-endian."""
 
 from __future__ import annotations
 
@@ -30,16 +29,12 @@ from npkd.core.validation import InputError
 
 DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 """The dtype that each code of the format stands for."""
-
 PARTS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 """The four files of a data set, in the order of ``read_folder``'s arrays; each may end in .gz."""
-
 SYSTEM = Path("/usr/share/datasets")
 """Where Debian's package dataset-fashion-mnist puts its files, in a folder fashion-mnist."""
-
 WAIT = 30.0
 """Seconds after which a mirror that says nothing is given up."""
-
 DownloadProgress = Callable[[int, int], None]
 """``progress(bytes so far, total)`` of the file that is being downloaded; total is 0 where the mirror does not say."""
 
@@ -49,9 +44,7 @@ class Source:
     """A public data set of four IDX files.
 
     mirrors     folders on the network, tried in this order; the file names there are PARTS with .gz
-    shapes      of the four arrays
-    sums        sha256 of the four uncompressed files (a gzip header differs between mirrors), where they are known
-    """
+    shapes      of the four arrays;   sums  sha256 of the four files, uncompressed, where they are known"""
 
     mirrors: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...] = ((60000, 28, 28), (60000,), (10000, 28, 28), (10000,))
@@ -74,16 +67,12 @@ SOURCES: Mapping[str, Source] = {
 
 def decode(file: IO[bytes], size: int, where: str) -> tuple[Array, str]:
     """The array in an IDX file of ``size`` bytes, plain or gzip, native and writable, and the sha256 of it unpacked.
-
-    Memory: what the header declares. Raises InputError where that is not what follows.
-    """
+    Memory: what the header declares. Raises InputError where that is not what follows."""
     packed = file.read(2) == b"\x1f\x8b"
     file.seek(0)
     try:
-        if not packed:
-            return read_stream(file, size, where)
-        with gzip.GzipFile(fileobj=file) as stream:
-            return read_stream(stream, DEFLATE_RATIO * size, where)
+        stream: IO[bytes] | gzip.GzipFile = gzip.GzipFile(fileobj=file) if packed else file
+        return read_stream(stream, DEFLATE_RATIO * size if packed else size, where)
     except (OSError, EOFError, zlib.error) as error:
         words = "a damaged or truncated gzip file" if packed else "not readable"
         raise InputError(f"{where} is {words} ({error}); it must be a whole IDX file") from error
@@ -143,9 +132,7 @@ def check(content: tuple[Array, str], part: str, name: str, where: str) -> Array
 
 def present(folder: Path) -> dict[str, Path]:
     """Those of the four files in a folder or up to two folders below, by part; a plain file before a compressed one.
-
-    Their names may have a dot for the second dash. Raises InputError where a part lies in several folders as deep.
-    """
+    Their names may have a dot for the second dash. Raises InputError where a part lies in several folders as deep."""
     paths: dict[str, Path] = {}
     children = below(folder)
     for level in ([folder], children, [deeper for one in children for deeper in below(one)]):
@@ -176,10 +163,7 @@ def cache_folder(name: str) -> Path:
 
 
 def fetch(url: str, most: int, progress: DownloadProgress | None) -> bytes:
-    """The body of an answer, of at most ``most`` bytes.
-
-    Raises OSError or http.client.HTTPException, also where the body is longer than that or shorter than announced.
-    """
+    """The body of an answer. Raises OSError or HTTPException, also where it is above ``most`` bytes or incomplete."""
     try:
         with urllib.request.urlopen(url, timeout=WAIT) as answer:
             total, chunks, so_far = int(answer.headers.get("Content-Length") or 0), [], 0
@@ -199,20 +183,16 @@ def fetch(url: str, most: int, progress: DownloadProgress | None) -> bytes:
 
 
 def download(name: str, part: str, mirrors: Sequence[str], progress: DownloadProgress | None) -> Path:
-    """Fetch one file of a public data set into the cache folder, from the first mirror that gives it unchanged.
-
-    It is checked before it is written. Raises InputError that says what each mirror answered.
-    """
+    """Fetch one file of a public data set into the cache folder, from the first mirror that gives it unchanged. It is
+    checked before it is written. Raises InputError that says what each mirror answered."""
     answers = []
     for mirror in mirrors:
         url = f"{mirror.rstrip('/')}/{part}.gz"
         try:
             data = fetch(url, 2 * math.prod(SOURCES[name].shapes[PARTS.index(part)]) + 4096, progress)
             check(decode(io.BytesIO(data), len(data), url), part, name, url)
-        except InputError as error:
-            answers.append(str(error))
         except (OSError, http.client.HTTPException, ValueError) as error:     # ValueError: no URL, no number
-            answers.append(f"{url}: {error}")
+            answers.append(str(error) if isinstance(error, InputError) else f"{url}: {error}")
         else:
             path = make_folder(cache_folder(name)) / f"{part}.gz"
             write_bytes(path, data)
@@ -223,14 +203,13 @@ def download(name: str, part: str, mirrors: Sequence[str], progress: DownloadPro
                      "variable NPKD_DATA names")
 
 
-def find(
-    name: str, *, mirrors: Sequence[str] | None = None, progress: DownloadProgress | None = None) -> dict[str, Path]:
+def find(name: str, *, mirrors: Sequence[str] | None = None,
+         progress: DownloadProgress | None = None) -> dict[str, Path]:
     """Paths of the four files of "mnist" or "fashion-mnist" by part (PARTS). They are not read yet.
 
     Searched for whole sets: $NPKD_DATA/name, the user's cache folder, /usr/share/datasets/name (Debian). What is then
     missing in the cache folder is downloaded; ``mirrors`` replaces the public ones, () keeps off the network. Raises
-    InputError that says what is missing and where to put it.
-    """
+    InputError that says what is missing and where to put it."""
     if name not in SOURCES:
         raise InputError(f"find: name is {name!r}; it must be one of {', '.join(SOURCES)}")
     folder = os.environ.get("NPKD_DATA")
@@ -242,12 +221,10 @@ def find(
     return {part: paths[part] if part in paths else download(name, part, mirrors, progress) for part in PARTS}
 
 
-def read_set(
-    name: str, *, mirrors: Sequence[str] | None = None, progress: DownloadProgress | None = None) -> list[Array]:
-    """The four arrays of a public data set, in the order of PARTS, found by ``find`` and checked.
-
-    Raises InputError as ``find``, and for a file whose sum or shape is not that of the data set.
-    """
+def read_set(name: str, *, mirrors: Sequence[str] | None = None,
+             progress: DownloadProgress | None = None) -> list[Array]:
+    """The four arrays of a public data set, in the order of PARTS, found by ``find`` and checked. Raises InputError as
+    ``find``, and for a file whose sum or shape is not that of the data set."""
     arrays, paths = [], find(name, mirrors=mirrors, progress=progress)
     for part in PARTS:
         where = f"{name}: {paths[part]}"
@@ -256,10 +233,8 @@ def read_set(
 
 
 def read_folder(folder: NewPath) -> list[Array]:
-    """The four arrays of a look-alike of MNIST, in the order of PARTS: any shape, any dtype of the format.
-
-    Raises InputError for a file that is missing or not one whole IDX file.
-    """
+    """The four arrays of a look-alike of MNIST, in the order of PARTS: any shape, any dtype of the format. Raises
+    InputError for a file that is missing or not one whole IDX file."""
     paths = present(Path(folder))
     for part in PARTS:
         if part not in paths:

@@ -1,8 +1,7 @@
 """A folder of .npz shards: examples that do not fit into memory, read a slice at a time and without pickle.
 
 A shard holds an array ``x`` (n, ...) and, if there are labels, ``y`` (n,); other arrays are not read. Every .npz of the
-folder is a shard; they are read in the order of their names.
-"""
+folder is a shard; they are read in the order of their names."""
 
 from __future__ import annotations
 
@@ -25,8 +24,7 @@ class Shards:
     """Shards that fit together: examples of one shape, labels in all of them or in none.
 
     files       in the order in which they are read;   labelled  whether they hold y
-    examples    in all of them;   shape  of one example
-    """
+    examples    in all of them;   shape  of one example"""
 
     files: tuple[Path, ...]
     labelled: bool
@@ -34,11 +32,8 @@ class Shards:
     shape: tuple[int, ...]
 
     def batches(self, rows: int) -> Iterator[Pair]:
-        """One pass: x (n, ...) and y (n,) as they are stored, n ≤ rows, in the order of the files.
-
-        Memory: one slice, of a shard stored by columns all of it. Raises InputError for damaged shards (sums are
-        checked).
-        """
+        """One pass: x (n, ...) and y (n,) as they are stored, n ≤ rows, in the order of the files. Memory: one slice,
+        of a shard stored by columns all of it. Raises InputError for damaged shards (sums are checked)."""
         for path in self.files:
             with reading("shards", path, "it must be an undamaged .npz file that can be read") as archive:
                 parts = [slices(archive, name, rows) for name in ("x", "y")[:1 + self.labelled]]
@@ -62,10 +57,8 @@ def members(path: Path) -> dict[str, Header]:
 
 
 def open_shards(path: NewPath) -> Shards:
-    """The shards of a folder, or the one that a path names: headers are read, no data.
-
-    Raises InputError where there is none, where a file is no shard, and where shards do not fit together.
-    """
+    """The shards of a folder, or the one that a path names: headers are read, no data. Raises InputError where there is
+    none, where a file is no shard, and where shards do not fit together."""
     path = Path(path)
     files = sorted(path.glob("*.npz")) if path.is_dir() else [path]
     if not files:

@@ -57,7 +57,7 @@ def test_the_parts_are_the_same_for_every_split_and_order(fraction, seed, cuts):
     x = examples(400)
     found = survey(cut(x, None, []), fraction, seed)
     other = survey(cut(x[::-1], None, cuts), fraction, seed)
-    assert (found.examples, found.below) == (other.examples, other.below) == (400, found.below)
+    assert (found.sums.examples, found.below) == (other.sums.examples, other.below) == (400, found.below)
     assert found.level == pytest.approx(np.sqrt((x.astype(float) ** 2).mean()), rel=1e-6)
     assert np.array_equal(held(found, x), held(other, x[::-1])[::-1])
     assert held(found, x).mean() == pytest.approx(fraction, abs=5 * np.sqrt(fraction * (1 - fraction) / 400))
