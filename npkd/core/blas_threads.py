@@ -1,11 +1,8 @@
 """The number of threads that BLAS uses: one, where products are too small to share.
 
-OpenBLAS shares out all products but the smallest, and threads that wait for one another keep a core busy meanwhile.
-Alone on a machine this gains little in small products. Beside other processes each wait lasts until the other thread
-gets a core again, milliseconds in place of microseconds: the activations of 64-300-100-10 at batch 64 take 0.1 ms on
-one thread, and on two beside two busy processes 76 ms. The number of threads is the whole process's; whoever sets
-OPENBLAS_NUM_THREADS is obeyed.
-"""
+OpenBLAS shares out all products but the smallest, and its threads wait for one another: beside other processes until
+the other thread gets a core again, milliseconds in place of microseconds (docs/4-training.md). The number of threads is
+the whole process's; whoever sets OPENBLAS_NUM_THREADS is obeyed."""
 
 from __future__ import annotations
 
@@ -21,21 +18,18 @@ from typing import Any
 
 SHARED = 4_000_000
 """Multiply-accumulates of a product from which on BLAS may share it among its threads."""
-
 FACTORED = 1000
-"""Order of a matrix from which on BLAS may share the work of factorising it: threads meet there once for every few
-columns."""
+"""Order of a matrix from which on BLAS may share its factorisation: threads meet there once for every few columns."""
+MODULES = ("numpy._core._multiarray_umath", "scipy.linalg.cython_blas")
+"""Modules that are linked to NumPy's BLAS and to SciPy's."""
 
 Library = tuple[Callable[[], int], Callable[[int], Any]]
 
 
 @cache
 def libraries() -> list[Library]:
-    """(get, set) of the number of threads of each BLAS in the process: NumPy's and SciPy's are often two.
-
-    By threadpoolctl where it is installed; without it, those that are OpenBLAS.
-    """
-    for module in ("numpy._core._multiarray_umath", "scipy.linalg.cython_blas"):
+    """(get, set) of the threads of each BLAS: by threadpoolctl where it is installed, else of each OpenBLAS."""
+    for module in MODULES:
         importlib.import_module(module)
     try:
         controller = importlib.import_module("threadpoolctl").ThreadpoolController().select(user_api="blas")
@@ -46,14 +40,14 @@ def libraries() -> list[Library]:
 
 def openblas() -> list[Library]:
     """(get, set) for NumPy's BLAS and for SciPy's, as far as each is an OpenBLAS."""
-    found: list[Library] = []
-    for module in ("numpy._core._multiarray_umath", "scipy.linalg.cython_blas"):
+    names = [f"{first}openblas_{{}}_num_threads{last}" for first in ("scipy_", "") for last in ("", "64_")]
+    pairs: list[Library] = []
+    for module in MODULES:
         with contextlib.suppress(OSError):
             library = ctypes.CDLL(str(importlib.import_module(module).__file__))    # finds what it links to, too
-            names = [f"{first}openblas_{{}}_num_threads{last}" for first in ("scipy_", "") for last in ("", "64_")]
-            found += [(library[n.format("get")], library[n.format("set")]) for n in names
+            pairs += [(library[n.format("get")], library[n.format("set")]) for n in names
                       if hasattr(library, n.format("set"))]
-    return found
+    return pairs
 
 
 @cache
@@ -64,11 +58,8 @@ def user_threads() -> int | None:
 
 
 class SingleThread:
-    """``with single_thread:`` is the time in which every BLAS uses one thread.
-
-    The first to enter, in whatever thread of the process, notes the numbers of threads; the last to leave sets them
-    back.
-    """
+    """Within ``with single_thread:`` every BLAS uses one thread. The first to enter, in whatever thread of the process,
+    notes the numbers; the last to leave sets them back."""
 
     def __init__(self) -> None:
         self.lock, self.inside, self.before = threading.Lock(), 0, list[int]()
@@ -93,8 +84,6 @@ single_thread = SingleThread()
 
 
 def threads_for(macs: float = 0, *, order: int = 0) -> AbstractContextManager[None]:
-    """Context for products of at most ``macs`` multiply-accumulates, and for factorising matrices of this ``order``.
-
-    One thread, unless either is worth sharing or the user chose the number.
-    """
+    """Context for products of ``macs`` multiply-accumulates and for factorising matrices of this ``order``: one thread,
+    unless either is worth sharing or the user chose the number."""
     return nullcontext() if macs >= SHARED or order >= FACTORED or user_threads() else single_thread

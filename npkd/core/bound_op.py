@@ -15,16 +15,11 @@ from npkd.core.validation import InputError, floats
 
 
 class BoundOp:
-    """An op at its arguments, in float64, its options bound. What does not have the form of an op raises InputError.
+    """An op at its arguments, in float64, its options copied for each call: a generator draws the same every time.
+    ``faults`` collects what the op changed. Raises InputError for what does not have the form of an op."""
 
-    The options are copied for each call: a generator among them draws the same every time. ``faults`` collects what the
-    op changed.
-    """
-
-    def __init__(
-        self, op: Callable[..., Any], arguments: Sequence[Array], definition: Callable[..., Any] | None,
-        options: Mapping[str, Any] | None,
-    ) -> None:
+    def __init__(self, op: Callable[..., Any], arguments: Sequence[Array], definition: Callable[..., Any] | None,
+                 options: Mapping[str, Any] | None) -> None:
         self.who = getattr(op, "__name__", type(op).__name__)
         if not arguments:
             raise InputError(f"gradcheck: got no arguments for {self.who}; it needs at least one array")
@@ -64,8 +59,7 @@ class BoundOp:
         return y
 
     def gradients(self) -> list[Array]:
-        """What ``backward`` makes of each unit sensitivity, and of a mixture: for each argument (size of y + 1, *its
-        shape)."""
+        """Gradients of each argument, (size of y + 1, *its shape): of each unit sensitivity, and of a mixture."""
         y, before, rows = self.y.copy(), [a.copy() for a in self.shown], [list[Array]() for _ in self.arguments]
         for row in np.vstack([np.eye(y.size), mixture(y.size)]):
             dy = row.reshape(y.shape).copy()

@@ -1,5 +1,4 @@
-"""Derivatives by centred differences, with their uncertainty, and relative errors that know when a derivative is
-zero."""
+"""Derivatives by centred differences, with their uncertainty, and relative errors that know when one is zero."""
 
 from __future__ import annotations
 
@@ -10,15 +9,11 @@ import numpy as np
 from npkd.core.types import Array
 
 STEP, SHRINK, LEVELS, MOST_LEVELS = 2.0 ** -5, 4.0, 4, 40
-"""First step at an entry a, in units of max(1, |a|); what divides it from level to level; how many levels at least and
-at most."""
-
+"""First step at an entry a, in units of max(1, |a|); its divisor from level to level; fewest and most levels."""
 SMALLEST_STEP, PROBE_STEP = 2.0 ** -12, 2.0 ** -30
 """In units of the size of an entry: the step at which the levels end, and the one that measures rounding."""
-
 SETTLED = 1e-10
 """No further level where the uncertainty is below this part of the largest derivative."""
-
 RESOLUTION = 10.0
 """A derivative of at most this many times its uncertainty counts as zero."""
 
@@ -29,8 +24,7 @@ def derivative(f: Callable[[float], Array], step: float, smallest: float, noise:
     Centred differences with steps h, h/4, h/16, …, extrapolated to step 0: each extrapolation removes the next even
     power of the step from the error. The uncertainty of an estimate is its change against the two that it was made of,
     plus the rounding of f (``noise`` near 0) over the step; each entry takes the least uncertain estimate. So kinks,
-    and the end of the domain of f, within the first steps do no harm. Source: Richardson 1911; Ridders 1982.
-    """
+    and the end of the domain of f, within the first steps do no harm. Source: Richardson 1911; Ridders 1982."""
     above: list[Array] = []
     best, uncertainty = np.full(noise.shape, np.nan), np.full(noise.shape, np.inf)
     for k in range(MOST_LEVELS):
@@ -50,7 +44,7 @@ def derivative(f: Callable[[float], Array], step: float, smallest: float, noise:
 
 
 def precision(a: Array) -> float:
-    """Machine epsilon of the dtype of an array; that of float64 where it holds no floating-point numbers."""
+    """Machine epsilon of the dtype of an array; of float64 where it holds no floating-point numbers."""
     return float(np.finfo(a.dtype if a.dtype.kind == "f" else np.float64).eps)
 
 
@@ -65,8 +59,7 @@ def mixture(n: int) -> Array:
 
 
 def rounding_noise(function: Callable[..., Array], arguments: Sequence[Array]) -> Array:
-    """Root mean square of the rounding errors of each value: of fourth differences over √70. Source: Moré & Wild
-    2011."""
+    """Root mean square of the rounding errors of each value, by fourth differences. Source: Moré & Wild 2011."""
     steps = [sizes(a) * mixture(a.size).reshape(a.shape) for a in arguments]
     with np.errstate(all="ignore"):
         values = [function(*(a + k * PROBE_STEP * s for a, s in zip(arguments, steps, strict=True)))
@@ -76,11 +69,8 @@ def rounding_noise(function: Callable[..., Array], arguments: Sequence[Array]) -
 
 
 def jacobian(function: Callable[..., Array], arguments: Sequence[Array], k: int, noise: Array) -> tuple[Array, Array]:
-    """∂ function / ∂ arguments[k] and its uncertainty, each (values of the function, entries of the argument), in C
-    order.
-
-    Where the function raises a ValueError or an ArithmeticError it is outside of its domain.
-    """
+    """∂ function / ∂ arguments[k] and its uncertainty, each (values, entries of the argument), in C order. Where the
+    function raises a ValueError or an ArithmeticError it is outside of its domain."""
     columns, size = [], sizes(arguments[k])
     for entry, s in np.ndenumerate(size):
         def moved(h: float, entry: tuple[int, ...] = entry) -> Array:
@@ -96,12 +86,9 @@ def jacobian(function: Callable[..., Array], arguments: Sequence[Array], k: int,
 
 
 def relative_error(result: Array, expected: Array, uncertainty: float = 0.0) -> float:
-    """max |result − expected| / max |expected|.
-
-    Where ``expected`` is zero within its uncertainty u (max |expected| ≤ 10 u) that ratio means nothing: there the
-    error is 0 where the result is zero within it, too (max |result − expected| ≤ 20 u), else max |result − expected| /
-    u.
-    """
+    """max |result − expected| / max |expected|. Where ``expected`` is zero within its uncertainty u (max |expected| ≤
+    10 u) that ratio means nothing: the error is then 0 where the result is zero within it, too (max |result − expected|
+    ≤ 20 u), else max |result − expected| / u."""
     if not expected.size:
         return 0.0
     difference, size = float(np.abs(result - expected).max()), float(np.abs(expected).max())

@@ -17,8 +17,7 @@ SIGNATURES: tuple[tuple[tuple[bytes, ...], str, str], ...] = (
     ((b"PAR1",), "a Parquet table", ARRAYS), ((b"ARROW1",), "an Arrow table", ARRAYS),
     ((b"MATLAB 5.0",), "a MATLAB file", ARRAYS), ((b"\x89PNG", b"\xff\xd8\xff"), "a picture", ARRAYS),
     ((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf"), "a compressed file", "unpack it first"),
-    ((b"\0\0\x08",), "an IDX file", "give the folder in which the four files of the data set lie"),
-)
+    ((b"\0\0\x08",), "an IDX file", "give the folder in which the four files of the data set lie"))
 """First bytes, what they begin, what to do with it."""
 
 

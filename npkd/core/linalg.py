@@ -1,13 +1,8 @@
-"""Matrix products through one BLAS.
+"""Matrix products through one BLAS, rows first.
 
 NumPy and SciPy carry an OpenBLAS each, with a pool of threads each. While one pool works, the idle threads of the other
-still spin, and on a few cores a loop that alternates between the two runs several times slower than either alone. npkd
-therefore takes all its products from SciPy, of which these are the thin forms: rows first, as everywhere in npkd.
-(NumPy's ``@`` also looks at the processor's floating-point flags afterwards and may warn of invalid values where there
-are none but in the padding of a kernel.) The one exception are the stacks of small products of
-nn/fast/products.py, where NumPy's pool has one thread, if it can be told. A product that is too small to share
-runs on one thread (blas_threads.py).
-"""
+still spin: a loop that alternates between the two runs several times slower than either alone. So products are SciPy's
+but for stacks of small ones (nn/fast/products.py); those too small to share run on one thread (blas_threads.py)."""
 
 from __future__ import annotations
 
@@ -22,9 +17,7 @@ from npkd.core.types import Array
 
 def product(a: Array, b: Array) -> Array:
     """a @ b for matrices (n, k) and (k, m), in rows or in columns: (n, m), contiguous, in the wider dtype of the two.
-
-    float32 and float64 are SciPy's; NumPy computes the other dtypes, without BLAS.
-    """
+    float32 and float64 are SciPy's; NumPy computes the other dtypes, without BLAS."""
     dtype = np.result_type(a, b)
     if dtype not in (np.float32, np.float64):
         return np.asarray(a @ b)
@@ -39,8 +32,7 @@ def product(a: Array, b: Array) -> Array:
 
 
 def subtract(c: Array, a: Array, b: Array) -> None:
-    """c ← c − a b in place, for matrices (n, k) and (k, m) and c (n, m) of float64: no product is written down beside
-    c."""
+    """c ← c − a b in place, for matrices (n, k) and (k, m) and c (n, m) of float64, without another (n, m)."""
     if a.size and b.size:
         with threads_for(a.size * b.shape[1]):
             out = blas.dgemm(-1.0, b.T, a.T, beta=1.0, c=c.T, overwrite_c=True)
@@ -56,8 +48,7 @@ def gram(a: Array) -> Array:
 
 
 def inner_product(a: Array, b: Array) -> float:
-    """⟨a, b⟩ of matrices of one shape. Not ``np.vdot``: that is NumPy's BLAS again, and for long vectors on all its
-    threads."""
+    """⟨a, b⟩ of matrices of one shape. Not ``np.vdot``, which for long vectors is NumPy's BLAS on all its threads."""
     return float(np.einsum("ij,ij->", a, b))
 
 

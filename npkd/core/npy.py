@@ -1,7 +1,6 @@
 """Arrays in the .npy format, members of a zip archive: read within the size that their headers declare.
 
-Source of the format: NumPy Enhancement Proposal 1. A header is matched against a pattern, never evaluated as Python.
-"""
+Source of the format: NumPy Enhancement Proposal 1. A header is matched against a pattern, never evaluated as Python."""
 
 from __future__ import annotations
 
@@ -23,10 +22,8 @@ from npkd.core.types import Array
 
 HEADER_BYTES = 10_000
 """Bytes of text in the header of an array above which it is refused; NumPy's own limit."""
-
 CHUNK_BYTES = 1 << 20
 """Bytes that are read at a time; also the most that the directory of an archive may have, some 17,000 members."""
-
 DEFLATE_RATIO = 1032
 """Bytes that one byte of a deflated stream can stand for at most: what promises more is truncated or forged."""
 
@@ -46,8 +43,7 @@ class Header:
     """What the header of an array declares.
 
     shape, dtype    of the array;   by_columns  whether it is stored in Fortran's order, first axis fastest
-    start           bytes that the header takes itself
-    """
+    start           bytes that the header takes itself"""
 
     shape: tuple[int, ...]
     dtype: np.dtype[np.generic]
@@ -61,8 +57,7 @@ class Header:
 
 
 class BoundedFile(io.FileIO):
-    """An ordinary file of which at most CHUNK_BYTES are read at a time. Raises OSError for folders, pipes and
-    devices."""
+    """An ordinary file, read CHUNK_BYTES at a time at most. Raises OSError for folders, pipes and devices."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         if not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):
@@ -77,8 +72,7 @@ class BoundedFile(io.FileIO):
 
 
 def read_header(stream: IO[bytes]) -> Header:
-    """The header of an .npy stream, which is left behind it. Raises ValueError unless it declares an array of numbers,
-    text or times."""
+    """The header of an .npy stream, read up to its data. Raises ValueError unless it is of numbers, text or times."""
     start = stream.read(8)
     if len(start) < 8 or start[:6] != b"\x93NUMPY" or start[6:] not in (b"\1\0", b"\2\0", b"\3\0"):
         raise ValueError(f"begins with {start!r}")
@@ -106,11 +100,8 @@ def read_header(stream: IO[bytes]) -> Header:
 
 
 def open_array(archive: zipfile.ZipFile, name: str) -> tuple[Header, IO[bytes]]:
-    """Header and data, not read yet, of the member ``name``.npy of an archive.
-
-    Raises ValueError where the member is not just as large as its header declares, or larger than deflate can make it,
-    before it is read.
-    """
+    """Header and data, not read yet, of the member ``name``.npy of an archive. Raises ValueError where the member is
+    not as large as its header declares, or larger than deflate can make it."""
     info = archive.getinfo(f"{name}.npy")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"array {name} is compressed in a way that no .npz is")
@@ -120,14 +111,13 @@ def open_array(archive: zipfile.ZipFile, name: str) -> tuple[Header, IO[bytes]]:
     except ValueError as error:
         raise type(error)(f"array {name} {error}") from error
     if header.start + header.nbytes != info.file_size or info.file_size > DEFLATE_RATIO * (info.compress_size + 1):
-        raise ValueError(f"array {name} declares {header.nbytes} bytes and has {info.file_size - header.start}, in "
-                         f"{info.compress_size}")
+        size = info.file_size - header.start
+        raise ValueError(f"array {name} declares {header.nbytes} bytes and has {size}, in {info.compress_size}")
     return header, stream
 
 
 def read_data(stream: IO[bytes], header: Header) -> Array:
-    """The array behind a header, of which nothing is evaluated. Raises ValueError where the stream ends early or goes
-    on behind it."""
+    """The array behind a header. Raises ValueError where the stream ends early or goes on behind it."""
     raw = read_bytes(stream, header.nbytes)
     if stream.read(1):                                 # reading on to the end is also what checks the sum of an archive
         raise ValueError("goes on behind its end")
@@ -147,11 +137,8 @@ def read_bytes(stream: IO[bytes] | gzip.GzipFile, count: int) -> Array:
 
 
 def slices(archive: zipfile.ZipFile, name: str, rows: int) -> Iterator[Array]:
-    """The array ``name`` of an archive, ``rows`` of its first axis at a time; one that is stored by columns is read
-    whole.
-
-    Raises ValueError where it ends early.
-    """
+    """The array ``name``, ``rows`` of its first axis at a time; read whole where it is stored by columns. Raises
+    ValueError where it ends early."""
     header, stream = open_array(archive, name)
     with stream:
         if header.by_columns:
@@ -165,8 +152,7 @@ def slices(archive: zipfile.ZipFile, name: str, rows: int) -> Iterator[Array]:
 
 
 def names_of(archive: zipfile.ZipFile) -> list[str]:
-    """Names of all members, the arrays without their .npy. Raises ValueError where a name stands twice: what it means
-    is then open."""
+    """Names of all members, the arrays without their .npy. Raises ValueError where a name stands twice."""
     names = [name.removesuffix(".npy") for name in archive.namelist()]
     if len(set(names)) < len(names):
         raise ValueError("it holds a name twice")

@@ -14,8 +14,7 @@ LAW = 1e-10
 
 
 def candidates(value: Callable[[Array], float], prox: Callable[[Array], Array], p: Array, v: Array) -> list[Array]:
-    """Points to compare with a proximal step p of v: multiples, points on the way to v, neighbours, random and sparse
-    ones."""
+    """Points to compare with a proximal step p of v: multiples, some on the way to v, neighbours, random and sparse."""
     rng = np.random.default_rng(0)
     size = float(np.abs(v).max(initial=0)) or 1.0
     points = [s * p for s in (0.0, 0.5, 0.999, 1 - 1e-6, 1 + 1e-6, 1.001, 2.0)]
@@ -39,8 +38,7 @@ def violation(value: Callable[[Array], float], points: Sequence[Array], p: Array
 
         Ω(u) ≥ Ω(p) + ⟨(v − p)/t, u − p⟩
 
-    relative to |Ω(u) − Ω(p)| + ‖(v − p)/t‖·‖u − p‖; rounding of Ω is no violation. An array of steps t divides entry by
-    entry.
+    relative to |Ω(u) − Ω(p)| + ‖(v − p)/t‖·‖u − p‖; rounding of Ω is none. An array of steps t divides entry by entry.
     """
     at_p, g, worst = value(p), (v - p) / step, 0.0
     if not math.isfinite(at_p):
@@ -49,6 +47,5 @@ def violation(value: Callable[[Array], float], points: Sequence[Array], p: Array
         at_u, slope = value(u), float(np.vdot(g, u - p))
         rise, rounding = at_u - at_p, 8 * np.finfo(np.float64).eps * (abs(at_u) + abs(at_p))
         scale = abs(rise) + float(np.linalg.norm(g) * np.linalg.norm(u - p))
-        # unlike max() it does not lose a NaN
-        worst = float(np.maximum(worst, (slope - rise - rounding) / scale if scale else 0.0))
+        worst = float(np.maximum(worst, (slope - rise - rounding) / scale if scale else 0.0))      # max() loses a NaN
     return worst

@@ -13,18 +13,12 @@ from npkd.core.types import Array
 
 
 class InputError(ValueError):
-    """An argument, a file or a setting that npkd cannot work with.
-
-    The message is one sentence of the form ``who: what it got, what it needed``. The command line prints it and ends
-    with exit code 2; in Python it is an ordinary ``ValueError``.
-    """
+    """An argument, a file or a setting that npkd cannot work with: ``who: what it got, what it needed``. The command
+    line prints the message, one sentence, and ends with exit code 2."""
 
 
 class Diverged(ArithmeticError):
-    """A training run whose loss or parameters became NaN or infinite.
-
-    The message names the epoch, the layer and a remedy. The command line prints it and ends with exit code 2.
-    """
+    """A training run whose loss or parameters became NaN or infinite; the message names epoch, layer and a remedy."""
 
 
 def as_array(who: str, a: Any) -> Array:
@@ -82,10 +76,7 @@ def floats(who: str, **arrays: Array) -> None:
 
 
 def alike(who: str, **arrays: Array) -> list[Array]:
-    """The arrays in the dtype of the widest of them; no copy where all have it. An op rounds none of its arguments.
-
-    Raises InputError as ``floats`` does.
-    """
+    """The arrays in the dtype of the widest; no copy where all have it. Raises InputError as ``floats`` does."""
     floats(who, **arrays)
     dtype = np.result_type(*(a.dtype for a in arrays.values()))
     return [a.astype(dtype, copy=False) for a in arrays.values()]

@@ -1,8 +1,4 @@
-"""Examples in whatever form they come, as passes over batches: an array, batches again and again, batches once, a
-folder of shards.
-
-Memory is that of one batch, whatever the number of examples.
-"""
+"""Passes over examples in the memory of a batch: of an array, batches again and again or once, a folder of shards."""
 
 from __future__ import annotations
 
@@ -10,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,85 +17,64 @@ from npkd.core.types import Array
 from npkd.core.validation import InputError, as_array
 from npkd.data.datasets import labels as checked_labels
 from npkd.data.shards import Pair, open_shards
-
-PIECE = 10_000
-"""Examples that are looked at together."""
+from npkd.nn.scaling import flat
 
 ROWS = 10_000
-"""Examples in a batch of the statistics: enough to keep the products large, few enough to keep memory small."""
-
+"""Examples in a piece of a pass and in a batch of the statistics: large products, little memory."""
 MAPS = 500
 """The same of networks whose activations are maps."""
-
 Prepare = Callable[[Array], Array] | None
 """x (n, ...) of any numbers -> (n, I) float32: what a network's own scaling does. None: the numbers as they are."""
 
-FORMS = (
-    "an array (N, ...), a folder of .npz shards, an iterator of batches, or a function that gives a new one for every "
-    "pass"
-)
+FORMS = "an array (N, ...), a folder of .npz shards, an iterator of batches, or a function that gives one for each pass"
 
 
 def passes_over(x: Any, labels: Any, classes: int, prepare: Prepare, stack: ExitStack) -> Passes:
     """Passes over x in any of its forms: checked, flattened, float32.
 
     x           an array (N, ...) (memory-mapped ones stay on the disk), the path of a folder of shards, a function that
-                gives an iterator of batches for every pass, an object that can be iterated again and again, or an
-                iterator, which gives its batches once and is therefore copied to a temporary file as float32; a batch
-                is an array (n, ...) or a pair with its labels (n,)
+                gives an iterator for every pass, an object that can be iterated again and again, or an iterator, which
+                is copied to a temporary file as float32; a batch is an array (n, ...) or a pair with its labels (n,)
     labels      (N,) integers 0 … classes − 1 in the order of the examples, or None
     stack       closes the temporary file
 
-    Raises InputError for other things, and during a pass for batches that do not fit, NaN or infinity, labels out of
-    range.
-    """
+    Raises InputError for other things; a pass does for batches that do not fit, NaN, infinity, labels out of range."""
     if labels is not None:
         labels = plain(labels)
         labels = checked_labels("compress", "labels", labels, len(labels) if labels.ndim else 1, classes)
     if isinstance(x, (str, os.PathLike)):
-        shards = open_shards(x)
-        return Passes(lambda: shards.batches(PIECE), labels, classes, prepare)
+        return Passes(partial(open_shards(x).batches, ROWS), labels, classes, prepare)
     if hasattr(x, "__array__") or hasattr(x, "toarray"):      # also tensors and tables of other libraries
         whole = plain(x)
-        if whole.ndim < 2 or not whole.size:
-            raise InputError(f"compress: x has shape {whole.shape}; it must be (N, ...) with at least one example and "
-                             f"one feature")
-        return Passes(lambda: ((whole[i:i + PIECE], None) for i in range(0, len(whole), PIECE)), labels, classes,
-                      prepare)
+        flat("compress", whole)
+        return Passes(lambda: ((batch, None) for batch in batches_of(whole)()), labels, classes, prepare)
     if callable(x):
         return Passes(lambda: iterated(x()), labels, classes, prepare)
-    if isinstance(x, Iterator):
-        once = Passes(lambda: iterated(x), labels, classes, prepare)
-        return Passes(spooled(once, stack), None, classes, None)
-    if isinstance(x, Iterable):
-        return Passes(lambda: iterated(x), labels, classes, prepare)
-    raise InputError(f"compress: x is of type {type(x).__name__}; it must be {FORMS}")
+    if not isinstance(x, Iterable):
+        raise InputError(f"compress: x is of type {type(x).__name__}; it must be {FORMS}")
+    passes = Passes(lambda: iterated(x), labels, classes, prepare)
+    return Passes(spooled(passes, stack), None, classes, None) if isinstance(x, Iterator) else passes
 
 
-def plain(a: Any) -> Array:
-    """Anything with numbers in it as an array. Raises InputError where that cannot be."""
-    return as_array("compress", a)
+plain = partial(as_array, "compress")
+"""Anything with numbers in it as an array. Raises InputError where that cannot be."""
 
 
 def iterated(batches: Any) -> Iterator[Pair]:
-    """Batches of a user's own: arrays, or pairs of examples and labels."""
+    """Batches given by the user: arrays, or pairs of examples and labels."""
     if not isinstance(batches, Iterable) or isinstance(batches, (str, bytes, np.ndarray)):
-        raise InputError(f"compress: x gives {type(batches).__name__}, which is no iterator of batches; it must be "
-                         f"{FORMS}")
+        raise InputError(f"compress: x gives {type(batches).__name__}, no iterator of batches; it must be {FORMS}")
     for batch in batches:
-        if isinstance(batch, (tuple, list)) and len(batch) == 2:
-            yield plain(batch[0]), plain(batch[1])
-        else:
-            yield plain(batch), None
+        paired = isinstance(batch, (tuple, list)) and len(batch) == 2
+        yield (plain(batch[0]), plain(batch[1])) if paired else (plain(batch), None)
 
 
 class Passes:
-    """Called for every pass: pieces x (n, I) float32, finite, contiguous, and labels (n,) int64 or None; 1 ≤ n ≤ PIECE.
+    """Called for every pass: pieces x (n, I) float32, finite, contiguous, and labels (n,) int64 or None; 1 ≤ n ≤ ROWS.
 
     raw         gives the batches of a pass;   labels  (N,) in order, for batches that bring none
     classes     what labels must be below;   prepare  see Prepare
-    shape       of one example as it was given, known from the first batch on
-    """
+    shape       of one example as it was given, known from the first batch on"""
 
     def __init__(self, raw: Callable[[], Iterator[Pair]], labels: Array | None, classes: int, prepare: Prepare) -> None:
         self.raw, self.labels, self.classes, self.prepare = raw, labels, classes, prepare
@@ -115,52 +91,45 @@ class Passes:
                 self.shape, self.labelled = x.shape[1:], y is not None
             if x.ndim < 2 or x.shape[1:] != self.shape:
                 first = "" if self.shape is None else f" as the first one, {self.shape} each"
-                raise InputError(f"compress: a batch of x has shape {x.shape}; all must be (n, ...), one row an "
-                                 f"example{first}")
+                raise InputError(f"compress: a batch of x has shape {x.shape}; all must be (n, ...){first}")
             if (y is not None) != self.labelled:
-                raise InputError("compress: some batches have labels and some have none; either all have them or none")
+                raise InputError("compress: some batches have labels and some have none; all must have them or none")
             y = self.of_batch(y, so_far, len(x))
-            for i in range(0, len(x), PIECE):
-                yield floats(x[i:i + PIECE], so_far + i, self.prepare), None if y is None else y[i:i + PIECE]
+            for i in range(0, len(x), ROWS):
+                yield floats(x[i:i + ROWS], so_far + i, self.prepare), None if y is None else y[i:i + ROWS]
             so_far += len(x)
         if not so_far:
             raise InputError(f"compress: x has no examples; it must be {FORMS}")
         if self.labels is not None and so_far < len(self.labels):
-            raise InputError(f"compress: there are {len(self.labels)} labels and {so_far} examples; each example needs "
-                             f"one")
+            raise InputError(f"compress: there are {len(self.labels)} labels and {so_far} examples; each needs one")
 
     def of_batch(self, y: Array | None, start: int, n: int) -> Array | None:
-        """The labels of a batch: its own, or its part of those given in order."""
+        """The labels of a batch: those that came with it, or its part of those given in order."""
         if self.labels is None:
             return None if y is None else checked_labels("compress", "y", y, n, self.classes)
         if y is not None:
             raise InputError("compress: labels are given twice, beside x and with it; give them once")
         if start + n > len(self.labels):
             raise InputError(f"compress: there are {len(self.labels)} labels and at least {start + n} examples; each "
-                             f"example needs one")
+                             "needs one")
         return self.labels[start:start + n]
 
 
 def floats(x: Array, start: int, prepare: Prepare) -> Array:
-    """x (n, ...) as (n, I) float32, contiguous. Raises InputError unless it holds numbers that are finite in
-    float32."""
-    if not (np.issubdtype(x.dtype, np.integer) or np.issubdtype(x.dtype, np.floating)):
-        raise InputError(f"compress: x is of {x.dtype}; it must hold integers or floating-point numbers")
-    def finite(flat: Array) -> Array:
-        if not np.isfinite(flat).all():
-            n, i = (int(k) for k in np.argwhere(~np.isfinite(flat))[0])
-            raise InputError(f"compress: x holds {flat[n, i]} in example {start + n}, feature {i}; every value must be "
+    """x (n, ...) as (n, I) float32, contiguous. Raises InputError unless it holds numbers finite in float32."""
+    def finite(rows: Array) -> Array:
+        if not np.isfinite(rows).all():
+            n, i = np.argwhere(~np.isfinite(rows))[0].tolist()
+            raise InputError(f"compress: x holds {rows[n, i]} in example {start + n}, feature {i}; every value must be "
                              f"finite, also in float32")
-        return flat
-
+        return rows
     with np.errstate(over="ignore", invalid="ignore"):
-        rows = x.reshape(len(x), -1)
+        rows = flat("compress", x)
         return finite(np.ascontiguousarray(prepare(finite(rows)) if prepare else rows, np.float32))
 
 
 def spooled(once: Passes, stack: ExitStack) -> Callable[[], Iterator[Pair]]:
-    """Batches that come once, for as many passes as wanted: copied to a temporary folder, which is gone when the stack
-    is closed."""
+    """Any number of passes over batches that come once: copied to a temporary folder, which the stack removes."""
     lengths: list[int] = []
     width, labelled = 0, False
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="npkd-")))
@@ -175,11 +144,8 @@ def spooled(once: Passes, stack: ExitStack) -> Callable[[], Iterator[Pair]]:
                     y_file.write(np.ascontiguousarray(y, np.int64).data)
                     y_file.flush()
             except OSError as error:
-                words = (
-                    f"compress: x comes once and is copied to a temporary file: {reason(error)}; make room, or give x "
-                    f"in another form"
-                )
-                raise InputError(words) from error
+                raise InputError(f"compress: x comes once and is copied to a temporary file: {reason(error)}; make "
+                                 "room, or give x in another form") from error
     shape = once.shape if once.prepare is None and once.shape else (width,)               # scaled examples are flat
 
     def one_pass() -> Iterator[Pair]:
@@ -192,6 +158,6 @@ def spooled(once: Passes, stack: ExitStack) -> Callable[[], Iterator[Pair]]:
 
 
 def batches_of(x: Array, rows: int | None = None) -> Callable[[], Iterator[Array]]:
-    """Passes over x (N, I) in batches of ``rows``, or ROWS."""
+    """Passes over x (N, ...) in batches of ``rows``, or ROWS."""
     each = rows or ROWS
     return lambda: (x[i:i + each] for i in range(0, len(x), each))

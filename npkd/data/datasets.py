@@ -1,9 +1,6 @@
-"""The data of a run: embedded digits, MNIST and its look-alikes, own arrays; scaled, and with a validation part split
-off.
+"""The data of a run: embedded digits, MNIST and its look-alikes, own arrays; scaled, with a validation part split off.
 
-Nothing is learnt from the validation and test parts: the scaling comes from the training part that is left after the
-split, and the test part is passed through as it is.
-"""
+Nothing is learnt from the validation and test parts: the scaling is that of the training part left after the split."""
 
 from __future__ import annotations
 
@@ -20,28 +17,20 @@ from npkd.core.filetypes import described
 from npkd.core.types import Array
 from npkd.core.validation import InputError, as_array, finite
 from npkd.data.idx import SOURCES, DownloadProgress, read_folder, read_set
-from npkd.data.idx import find as find
-from npkd.data.idx import read_idx as read_idx
 from npkd.nn.scaling import Scaling, flat
 
 DIGITS = Path(__file__).with_name("digits.npz")
-"""The embedded data: 5,620 handwritten digits, 8×8, values 0 … 16. Its header says whose it is, and the licence."""
-
+"""The embedded data: 5,620 handwritten digits, 8×8, values 0 … 16. Its header names source and licence."""
 NAMES = ("x_train", "y_train", "x_test", "y_test")
 """The arrays that an .npz of one's own has to hold."""
-
 FEWEST = 10
-"""Training examples below which there is nothing to split and to learn; test examples below which their scale is not
-judged."""
-
+"""Fewest training examples to split and to learn from; fewest test examples whose scale is judged."""
 PIXELS = 64
 """Features, 8×8, from which flat fractions, 0 … 1, are taken for pictures."""
-
 OTHER_SCALE = 10
 """How many times wider or narrower than the training part the test part may spread before it is refused."""
-
 DECIDING = 100
-"""Validation examples below which their error, in steps of more than one point, is said to decide nothing."""
+"""Validation examples below which their error, in steps of more than one point, decides little."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,9 +43,7 @@ class Data:
     classes         C, at least 2: 0 … C − 1 all occur in the training and validation parts together
     shape           of one example before it was flattened: (28, 28) for pictures
     scaling         what the inputs went through, learnt on x_train alone
-    stream          passes over all there is to learn from, in batches (n, I), where x_train is a sample of it; None:
-                    x_train is all
-    """
+    stream          passes over all to learn from in batches (n, I), x_train a sample of it; None: x_train is all"""
 
     name: str
     x_train: Array
@@ -72,11 +59,9 @@ class Data:
 
 
 def split(y: Array, fraction: float, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Indices of the training and of the validation part, both ascending, the classes in their proportions.
-
-    y (N,) labels. A class with n ≥ 2 examples gives round(fraction · n) of them to the validation part, at least one,
-    drawn without replacement; a class with one keeps it. Raises InputError unless 0 < fraction ≤ 0.5.
-    """
+    """Indices of the training and of the validation part, both ascending, the classes of y (N,) in their proportions. A
+    class with n ≥ 2 examples gives round(fraction · n) of them, at least one, drawn without replacement, to the
+    validation part; a class with one keeps it. Raises InputError unless 0 < fraction ≤ 0.5."""
     if not 0 < fraction <= 0.5:
         raise InputError(f"split: validation is {fraction}; it must be above 0 and at most 0.5")
     drawn = []
@@ -89,13 +74,11 @@ def split(y: Array, fraction: float, rng: np.random.Generator) -> tuple[Array, A
 
 
 def labels(who: str, name: str, y: Array, examples: int, classes: int | None) -> Array:
-    """y as int64. Raises InputError unless it is (examples,) integers from 0 on, below ``classes`` where that is
-    known."""
+    """y as int64. Raises InputError unless it is (examples,) integers from 0 on, below ``classes`` if that is known."""
     if y.shape != (examples,):
-        hint = (
-            "" if y.ndim != 2 else f"; of one-hot rows give {name}.argmax(axis=1)" if y.shape[1] > 1
-            else f"; give {name}.ravel()"
-        )
+        hint = ""
+        if y.ndim == 2:
+            hint = f"; of one-hot rows give {name}.argmax(axis=1)" if y.shape[1] > 1 else f"; give {name}.ravel()"
         raise InputError(f"{who}: {name} has shape {y.shape}; it must be ({examples},), a label for each example{hint}")
     if not np.issubdtype(y.dtype, np.integer):
         raise InputError(f"{who}: {name} is of {y.dtype}; labels must be integers, the classes numbered from 0")
@@ -103,26 +86,21 @@ def labels(who: str, name: str, y: Array, examples: int, classes: int | None) ->
         raise InputError(f"{who}: {name} is empty; there must be at least one label")
     below = examples if classes is None else classes
     if y.min() < 0 or y.max() >= below:
-        raise InputError(f"{who}: {name} holds labels {y.min()} … {y.max()}; they must be classes, from 0 to below "
-                         f"{below}")
+        raise InputError(f"{who}: {name} holds labels {y.min()} … {y.max()}; they must be from 0 to below {below}")
     return y.astype(np.int64)
 
 
-def from_arrays(
-    name: str, arrays: Sequence[Array], *, seed: int, validation: float = 0.1, limits: tuple[float, float] | None = None
-) -> Data:
+def from_arrays(name: str, arrays: Sequence[Array], *, seed: int, validation: float = 0.1,
+                limits: tuple[float, float] | None = None) -> Data:
     """Data from one's own arrays.
 
-    arrays      x_train (N, ...), y_train (N,), x_test (M, ...), y_test (M,): x any real numbers, y integer classes from
-                0 on
-    seed        draws the validation part from the training part, in the proportions of the classes
-    validation  its fraction, above 0 and at most 0.5
+    arrays      x_train (N, ...), y_train (N,), x_test (M, ...), y_test (M,): x real numbers, y classes from 0 on
+    seed        draws the validation part, in the proportions of the classes;   validation  its fraction, at most 0.5
     limits      of all values, mapped to 0 … 1. Without them: smallest and largest value of the training part for
                 pictures (``pictures``), mean and deviation of each feature there for everything else (tables)
 
     Raises InputError for arrays that do not fit one another, NaN or infinity, labels out of range, classes without a
-    training example, one class only, too few examples, and a test part on another scale than the training part.
-    """
+    training example, one class only, too few examples, and a test part on another scale than the training part."""
     x, y, x_test, y_test = (as_array(name, a) for a in arrays)
     for key, part in (("x_train", x), ("x_test", x_test)):
         flat(f"{name}: {key}", part)
@@ -130,8 +108,7 @@ def from_arrays(
             with np.errstate(over="ignore", invalid="ignore"):
                 finite(name, **{key: part})
     if x.shape[1:] != x_test.shape[1:]:
-        raise InputError(f"{name}: examples of x_train have shape {x.shape[1:]}, of x_test {x_test.shape[1:]}; they "
-                         f"must agree")
+        raise InputError(f"{name}: examples of x_train are {x.shape[1:]}, of x_test {x_test.shape[1:]}; all must agree")
     if len(x) < FEWEST:
         raise InputError(f"{name}: x_train has {len(x)} examples; it must have at least {FEWEST}")
     y = labels(name, "y_train", y, len(x), None)
@@ -150,81 +127,66 @@ def from_arrays(
     scaling = Scaling.range(*limits, math.prod(x.shape[1:])) if limits else Scaling.standard(x_train)
     scaled, scaled_test = scaling.apply(x_train), scaling.apply(x_test)
     one_scale(name, scaled, scaled_test)
-    return Data(
-        name, scaled, y[training], scaling.apply(x[held_out]), y[held_out], scaled_test, y_test, classes, x.shape[1:],
-        scaling,
-    )
+    return Data(name, scaled, y[training], scaling.apply(x[held_out]), y[held_out], scaled_test, y_test, classes,
+                x.shape[1:], scaling)
 
 
 def pictures(x: Array) -> bool:
-    """Do all values of x (N, ...) share one scale? So do bytes, arrays in several axes, and flat fractions, 0 … 1, of
-    PIXELS or more."""
-    if x.dtype == np.uint8 or x.ndim > 2:
-        return True
-    return bool(np.issubdtype(x.dtype, np.floating) and x.shape[1] >= PIXELS and x.min() >= 0 and x.max() <= 1)
+    """Do all values of x (N, ...) share one scale? So do bytes, several axes, and at least PIXELS flat fractions."""
+    flat_floats = x.ndim == 2 and x.shape[1] >= PIXELS and np.issubdtype(x.dtype, np.floating)
+    return bool(x.dtype == np.uint8 or x.ndim > 2 or (flat_floats and x.min() >= 0 and x.max() <= 1))
 
 
 def every_class(who: str, y: Array) -> int:
     """How many classes y (N,) holds, one more than the largest. Raises InputError unless each of 0 … C − 1 occurs."""
-    stored = np.unique(y)
-    classes = int(stored[-1]) + 1
-    if len(stored) < classes:
+    stored, counts = np.unique(y, return_counts=True)
+    if len(stored) <= stored[-1]:
         missing = int(np.flatnonzero(stored != np.arange(len(stored)))[0])
-        largest = int((y == stored[-1]).sum())
         raise InputError(
             f"{who}: y_train holds {len(stored)} different labels, {stored[0]} … {stored[-1]} ({stored[-1]} in "
-            f"{largest} of {len(y)} examples), and none is {missing}; classes are numbered from 0 without a gap: give "
-            "np.unique(y, return_inverse=True)[1], or mend the label")
-    return classes
+            f"{counts[-1]} of {len(y)} examples), and none is {missing}; classes are numbered from 0 without a gap: "
+            "give np.unique(y, return_inverse=True)[1], or mend the label")
+    return len(stored)
 
 
 def one_scale(who: str, x: Array, x_test: Array) -> None:
     """Raise InputError where the test part (M, I) spreads OTHER_SCALE times wider or narrower than the training part.
-
-    Spread: mean distance of a value from its feature's mean. Fewer than FEWEST test examples are not judged.
-    """
-    if len(x_test) < FEWEST:
-        return
+    Spread: mean distance of a value from its feature's mean. Fewer than FEWEST test examples are not judged."""
     spread, spread_test = (float(abs(a - a.mean(axis=0, dtype=np.float64)).mean()) for a in (x, x_test))
-    if spread_test and not spread / OTHER_SCALE <= spread_test <= spread * OTHER_SCALE:
+    if len(x_test) >= FEWEST and spread_test and not spread / OTHER_SCALE <= spread_test <= spread * OTHER_SCALE:
         raise InputError(
             f"{who}: x_test is on another scale than x_train: once scaled alike its values lie {spread_test:.3g} from "
             f"their mean, those of x_train {spread:.3g}; prepare both in the same way")
 
 
 def undecided(examples: int) -> str:
-    """What a validation part of so many examples cannot decide, in one sentence; an empty string from DECIDING on."""
-    if examples >= DECIDING:
-        return ""
-    return (f"The validation part has {examples} example{'s' * (examples != 1)}, each worth "
-            f"{100 / max(examples, 1):.3g} points of error: it decides little; give more examples.")
+    """A sentence that warns of a validation part of so few examples; an empty string from DECIDING on."""
+    words = (f"The validation part has {examples} example{'s' * (examples != 1)}, each worth "
+             f"{100 / max(examples, 1):.3g} points of error: it decides little; give more examples.")
+    return "" if examples >= DECIDING else words
 
 
-def load(
-    name_or_path: str, *, seed: int, validation: float = 0.1, mirrors: Sequence[str] | None = None,
-    progress: DownloadProgress | None = None,
-) -> Data:
+def load(name_or_path: str, *, seed: int, validation: float = 0.1, mirrors: Sequence[str] | None = None,
+         progress: DownloadProgress | None = None) -> Data:
     """Data by name, or from a path.
 
     name_or_path    "digits" (embedded), "mnist" or "fashion-mnist" (npkd.data.idx.find says where they are looked for),
                     a folder with four IDX files named as MNIST's, or an .npz with x_train, y_train, x_test and y_test;
                     names go before paths
-    seed            draws the validation part
-    validation      its fraction of the training part, above 0 and at most 0.5
+    seed            draws the validation part;   validation  its fraction of the training part, at most 0.5
     mirrors         places to download from instead of the public ones; () keeps off the network
     progress        called as ``progress(bytes so far, total)`` while a file is downloaded
 
     Pictures of bytes, and the digits, are mapped from their full range to 0 … 1; other inputs as ``from_arrays`` says.
-    Raises InputError for an unknown name, files that are missing or damaged, and data that cannot be learnt from.
-    """
-    path, limits = Path(name_or_path), None
-    if name_or_path == "digits":
+    Raises InputError for an unknown name, files that are missing or damaged, and data that cannot be learnt from."""
+    path, limits, name = Path(name_or_path), None, name_or_path
+    if name == "digits":
         header, stored = read_npz(DIGITS, "digits")
         arrays, limits = [stored[key] for key in NAMES], (0, header["largest"])
-    elif name_or_path in SOURCES:
-        arrays, limits = read_set(name_or_path, mirrors=mirrors, progress=progress), (0, 255)
-    elif os.path.isdir(name_or_path):
-        arrays = read_folder(path)
+    elif name in SOURCES:
+        arrays, limits = read_set(name, mirrors=mirrors, progress=progress), (0, 255)
+    elif os.path.isdir(name):
+        arrays, name = read_folder(path), path.resolve().name.removesuffix(".npz")
         limits = (0, 255) if arrays[0].dtype == np.uint8 else None
     elif path.suffix == ".npz" or os.path.isfile(path):
         stored = read_arrays(path, NAMES)
@@ -232,14 +194,10 @@ def load(
             if key not in stored:
                 what = described(path) or "an empty archive"
                 raise InputError(f"load: {path} has no array {key}; it must hold {', '.join(NAMES)}, and is {what}")
-        arrays = [stored[key] for key in NAMES]
+        arrays, name = [stored[key] for key in NAMES], path.resolve().name.removesuffix(".npz")
     else:
-        raise InputError(
-            f"load: data is {name_or_path!r}; it must be digits, {', '.join(SOURCES)}, the path of an .npz file with "
-            f"{', '.join(NAMES)}, or a folder with four IDX files"
-        )
-    named = name_or_path == "digits" or name_or_path in SOURCES
-    name = name_or_path if named else path.resolve().name.removesuffix(".npz")
+        raise InputError(f"load: data is {name!r}; it must be digits, {', '.join(SOURCES)}, the path of an .npz file "
+                         f"with {', '.join(NAMES)}, or a folder with four IDX files")
     return from_arrays(name, arrays, seed=seed, validation=validation, limits=limits)
 
 

@@ -1,9 +1,7 @@
 """Parts of a stream of examples: what is held out, what is learnt from, and uniform samples of both.
 
-Which examples are held out is decided by what they are, not by where they stand: by a hash of the example, so that
-every pass, every order and every way of cutting the data into batches gives the same parts, and copies of an example
-never stand on both sides.
-"""
+Which examples are held out is decided by their hashes: every pass, every order and every way of cutting the data into
+batches gives the same parts, and copies of an example are all in the same one."""
 
 from __future__ import annotations
 
@@ -25,9 +23,7 @@ def hashes(x: Array, key: Array) -> Array:
         h(x) = ⌊(a_0 + Σ_i a_i x_i mod 2⁶⁴) / 2³²⌋,   x_i the bits of a float32 as a whole number
 
     x (n, I) float32, key (I + 1,) uint64 at random: then the numbers are uniform, and those of two different examples
-    independent.
-    Source: Lemire & Kaser 2014 (multilinear hashing).
-    """
+    independent. Source: Lemire & Kaser 2014 (multilinear hashing)."""
     out = np.empty(len(x), np.uint64)
     for i in range(0, len(x), 500):                           # 64 bits a feature: a few at a time
         bits = (x[i:i + 500] + np.float32(0)).view(np.uint32).astype(np.uint64)       # + 0: −0.0 and 0.0 are one number
@@ -39,8 +35,7 @@ def hashes(x: Array, key: Array) -> Array:
 class PassSums:
     """Sums of the hashes h_n of the examples of a pass, n = 0, 1, …, whatever batches it comes in.
 
-        any_order = Σ_n h_n mod 2⁶⁴,   this_order = Σ_n n h_n mod 2⁶⁴
-    """
+        any_order = Σ_n h_n mod 2⁶⁴,   this_order = Σ_n n h_n mod 2⁶⁴"""
 
     examples: int = 0
     any_order: int = 0
@@ -56,13 +51,12 @@ class PassSums:
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """What the first pass over all examples finds.
+    """Result of the first pass over all examples.
 
     sums        of the hashes, which every pass has to give again;   labelled  whether there are labels
     in_order    whether every pass has to give the examples in the same order
     level       root of the mean square of all inputs
-    key, below  an example is held out where its hash is below this
-    """
+    key, below  an example is held out where its hash with this key is below this"""
 
     sums: PassSums
     labelled: bool
@@ -71,26 +65,20 @@ class Survey:
     key: Array
     below: int
 
-    @property
-    def examples(self) -> int:
-        """How many there are."""
-        return self.sums.examples
-
-    def held(self, x: Array) -> Array:
-        """Which of the examples x (n, I) are held out: (n,) bool."""
-        return self.split(hashes(x, self.key))
-
-    def split(self, h: Array) -> Array:
-        """Which of the examples with these hashes (n,) are held out: (n,) bool."""
-        return np.asarray(h < np.uint64(self.below))
-
-    def require(self, sums: PassSums, which: str) -> None:
-        """Raise InputError where a later pass gave other examples, or another order where labels go by it."""
-        if sums.examples != self.examples:
-            raise InputError(f"compress: x gave {self.examples} examples in the first pass and {sums.examples} in "
+    def parts(self, passes: Passes, which: str) -> Iterator[tuple[Array, Array | None, Array]]:
+        """A later pass: x (n, I), y (n,) or None, and which of these examples are held out, (n,) bool. Raises
+        InputError at its end where it gave other examples, or another order where labels go by it."""
+        sums = PassSums()
+        for x, y in passes():
+            h = hashes(x, self.key)
+            sums.add(h)
+            yield x, y, h < np.uint64(self.below)
+        examples = self.sums.examples
+        if sums.examples != examples:
+            raise InputError(f"compress: x gave {examples} examples in the first pass and {sums.examples} in "
                              f"{which}; it must give the same: a function has to make a new iterator each time")
         if sums.any_order != self.sums.any_order:
-            raise InputError(f"compress: x gave {self.examples} examples in the first pass and as many, but others, in "
+            raise InputError(f"compress: x gave {examples} examples in the first pass and as many, but others, in "
                              f"{which}; it must give the same in every pass, so leave out what is drawn anew")
         if self.in_order and sums.this_order != self.sums.this_order:
             raise InputError(f"compress: labels are given apart, and x gives its examples in another order in {which} "
@@ -98,11 +86,8 @@ class Survey:
 
 
 def survey(passes: Passes, fraction: float, seed: int) -> Survey:
-    """The first pass over all examples. About ``fraction`` of the different ones will be held out, at least one.
-
-    Where the passes have labels apart, which go by the order of the examples, later ones have to keep that order.
-    Raises InputError where all examples are the same: there is nothing to hold out then.
-    """
+    """The first pass over all examples. About ``fraction`` of the different ones will be held out, at least one. Labels
+    given apart bind later passes to its order. Raises InputError where all examples are the same."""
     sums, square, low, high, labelled, key = PassSums(), 0.0, 2 ** 32, -1, False, np.zeros(0, np.uint64)
     for x, y in passes():
         if not sums.examples:
@@ -113,22 +98,16 @@ def survey(passes: Passes, fraction: float, seed: int) -> Survey:
         labelled = y is not None
         square += float(np.einsum("ni,ni->", x, x, dtype=np.float64)) / x.shape[1]
     if low == high:
-        raise InputError(f"compress: all {sums.examples} examples of x are the same; at least two different ones are "
-                         f"needed")
-    in_order = getattr(passes, "labels", None) is not None
-    return Survey(sums, labelled, in_order, math.sqrt(square / sums.examples), key,
-                  min(max(int(fraction * 2 ** 32), low + 1), high))
+        raise InputError(f"compress: all {sums.examples} examples of x are the same; at least two must be different")
+    in_order, below = getattr(passes, "labels", None) is not None, min(max(int(fraction * 2 ** 32), low + 1), high)
+    return Survey(sums, labelled, in_order, math.sqrt(square / sums.examples), key, below)
 
 
 class Reservoir:
-    """A uniform sample of a stream, drawn in one pass: each example is in it with the same probability, and so is each
-    set of them.
+    """A uniform sample of a stream, drawn in one pass: each set of ``size`` examples has the same probability.
 
-    Of the examples so far each one is in the sample with probability size/t. The t-th (t > size) enters with that
-    probability and takes a place at random. What is drawn depends on the seed and the order of the examples, not on how
-    they are cut into batches.
-    Source: Vitter 1985, algorithm R.
-    """
+    Of t examples each is in the sample with probability size/t. The t-th (t > size) enters with that probability and
+    takes a random place. The sample depends on seed and order, not on batches. Source: Vitter 1985, algorithm R."""
 
     def __init__(self, size: int, width: int, rng: np.random.Generator) -> None:
         self.size, self.seen, self.rng = size, 0, rng
@@ -148,17 +127,13 @@ class Reservoir:
 
     def drawn(self) -> tuple[Array, Array]:
         """The sample: x (n, I) and labels (n,), n ≤ size; in the order of the stream where all of it fits."""
-        kept = min(self.size, self.seen)
-        return self.x[:kept], self.y[:kept]
+        return self.x[:self.seen], self.y[:self.seen]
 
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """What is kept of a stream: x (n, I) float32, y (n,) int64 (not set where there are no labels), and the same of
-    what is held out.
-
-    learnt_from     how many examples are not held out, of which x is a sample
-    """
+    """Samples of a stream: x (n, I) float32 and y (n,) int64 (not set without labels), drawn from the ``learnt_from``
+    examples that are not held out; x_held and y_held, drawn from the others."""
 
     x: Array
     y: Array
@@ -169,38 +144,24 @@ class Samples:
 
 def samples(passes: Passes, surveyed: Survey, size: int, held: int, seed: int) -> Samples:
     """Uniform samples of the examples to learn from and of those held out, at most ``size`` and ``held``, in one pass.
-
-    Raises InputError where this pass gives other examples than the first.
-    """
-    width = len(surveyed.key) - 1
-    rngs = np.random.default_rng([seed, 2]), np.random.default_rng([seed, 3])
-    parts = [Reservoir(min(n, surveyed.examples), width, rng) for n, rng in zip((size, held), rngs, strict=True)]
-    sums = PassSums()
-    for x, y in passes():
-        h = hashes(x, surveyed.key)
-        sums.add(h)
-        out = surveyed.split(h)
+    Raises InputError where this pass gives other examples than the first."""
+    parts = [Reservoir(min(n, surveyed.sums.examples), len(surveyed.key) - 1, np.random.default_rng([seed, stream]))
+             for n, stream in ((size, 2), (held, 3))]
+    for x, y, out in surveyed.parts(passes, "the second"):
         for part, which in zip(parts, (~out, out), strict=True):
             if which.any():
                 part.add(x[which], None if y is None else y[which])
-    surveyed.require(sums, "the second")
     return Samples(*parts[0].drawn(), *parts[1].drawn(), parts[0].seen)
 
 
 def learnt_from(passes: Passes, surveyed: Survey, factor: float, rows: int,
                 dtype: Any = np.float32) -> Callable[[], Iterator[Array]]:
-    """Passes over the examples that are not held out, times ``factor``, in batches of just ``rows`` whatever batches
-    they come in.
-
-    Raises InputError during a pass that gives other examples than the first.
-    """
+    """Passes over the examples that are not held out, times ``factor``, in batches of ``rows``, the last one smaller.
+    Raises InputError during a pass that gives other examples than the first."""
     def one_pass() -> Iterator[Array]:
-        sums, filled = PassSums(), 0
-        batch = np.empty((rows, len(surveyed.key) - 1), dtype)
-        for x, _ in passes():
-            h = hashes(x, surveyed.key)
-            sums.add(h)
-            x = x[~surveyed.split(h)]
+        batch, filled = np.empty((rows, len(surveyed.key) - 1), dtype), 0
+        for x, _, out in surveyed.parts(passes, "a later one"):
+            x = x[~out]
             while len(x):
                 part, x = x[:rows - filled], x[rows - filled:]
                 np.multiply(part, dtype(factor), out=batch[filled:filled + len(part)])
@@ -208,7 +169,6 @@ def learnt_from(passes: Passes, surveyed: Survey, factor: float, rows: int,
                 if filled == rows:
                     yield batch
                     batch, filled = np.empty_like(batch), 0
-        surveyed.require(sums, "a later one")
         if filled:
             yield batch[:filled]
 

@@ -99,7 +99,7 @@ class Source:
         progress.begin("reading the examples", 2)
         whole = survey(self.passes, fraction, seed)
         whole = whole if pair is None else replace(whole, below=0)                    # nothing is held out
-        progress.step(f"{whole.examples} examples")
+        progress.step(f"{whole.sums.examples} examples")
         part = samples(self.passes, whole, recipe.sample, max(1, round(fraction * recipe.sample)), seed)
         x_validation, y_validation = part.x_held, part.y_held
         if pair is not None:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from npkd.core.files import read_npz
 from npkd.core.validation import InputError
-from npkd.data.datasets import DIGITS, find, from_arrays, load, read_idx, split, undecided
-from npkd.data.idx import PARTS
+from npkd.data.datasets import DIGITS, from_arrays, load, split, undecided
+from npkd.data.idx import PARTS, find, read_idx
 from npkd.nn.scaling import Scaling
 from reference.benchmarks import embed_digits
 from tests.data.test_idx import idx_bytes

@@ -17,6 +17,11 @@ def cut(x, y, cuts):
     return lambda: ((x[a:b], None if y is None else y[a:b]) for a, b in zip(ends[:-1], ends[1:], strict=True))
 
 
+def held(survey, x):
+    """Which of the examples x are held out."""
+    return hashes(x, survey.key) < survey.below
+
+
 def examples(n, width=3, seed=0):
     return np.random.default_rng(seed).standard_normal((n, width)).astype(np.float32)
 
@@ -52,24 +57,24 @@ def test_the_parts_are_the_same_for_every_split_and_order(fraction, seed, cuts):
     x = examples(400)
     found = survey(cut(x, None, []), fraction, seed)
     other = survey(cut(x[::-1], None, cuts), fraction, seed)
-    assert (found.examples, found.below) == (other.examples, other.below) == (400, found.below)
+    assert (found.sums.examples, found.below) == (other.sums.examples, other.below) == (400, found.below)
     assert found.level == pytest.approx(np.sqrt((x.astype(float) ** 2).mean()), rel=1e-6)
-    assert np.array_equal(found.held(x), other.held(x[::-1])[::-1])
-    assert found.held(x).mean() == pytest.approx(fraction, abs=5 * np.sqrt(fraction * (1 - fraction) / 400))
+    assert np.array_equal(held(found, x), held(other, x[::-1])[::-1])
+    assert held(found, x).mean() == pytest.approx(fraction, abs=5 * np.sqrt(fraction * (1 - fraction) / 400))
 
 
 def test_copies_stand_on_one_side():
     x = np.repeat(examples(50), 4, axis=0)
-    held = survey(cut(x, None, []), 0.3, 0).held(x).reshape(50, 4)
-    assert (held.all(axis=1) | ~held.any(axis=1)).all()
-    assert 0 < held.sum() < held.size
+    out = held(survey(cut(x, None, []), 0.3, 0), x).reshape(50, 4)
+    assert (out.all(axis=1) | ~out.any(axis=1)).all()
+    assert 0 < out.sum() < out.size
 
 
 @pytest.mark.parametrize("seed", range(30))
 def test_neither_part_is_ever_empty(seed):
     x = examples(2, seed=seed)
-    held = survey(cut(x, None, []), 0.01, seed).held(x)
-    assert held.sum() == 1
+    out = held(survey(cut(x, None, []), 0.01, seed), x)
+    assert out.sum() == 1
 
 
 def test_examples_that_are_all_the_same_are_refused():
@@ -143,10 +148,10 @@ def test_batches_of_what_is_learnt_from(rows, cuts, seed):
         parts = list(batches())
         assert all(len(p) == rows for p in parts[:-1])
         assert 1 <= len(parts[-1]) <= rows
-        assert np.array_equal(np.concatenate(parts), x[~found.held(x)] / 2)
+        assert np.array_equal(np.concatenate(parts), x[~held(found, x)] / 2)
     kept = samples(cut(x, None, cuts), found, 1000, 1000, seed)
-    assert np.array_equal(kept.x, x[~found.held(x)])
-    assert np.array_equal(kept.x_held, x[found.held(x)])
+    assert np.array_equal(kept.x, x[~held(found, x)])
+    assert np.array_equal(kept.x_held, x[held(found, x)])
     assert kept.learnt_from == len(kept.x)
 
 
@@ -170,9 +175,9 @@ def test_samples_are_bounded_and_carry_their_labels():
     assert found.labelled
     assert np.array_equal(kept.y, kept.x[:, 0] > 0)
     assert np.array_equal(kept.y_held, kept.x_held[:, 0] > 0)
-    assert found.held(kept.x_held).all()
-    assert not found.held(kept.x).any()
-    assert kept.learnt_from == (~found.held(x)).sum()
+    assert held(found, kept.x_held).all()
+    assert not held(found, kept.x).any()
+    assert kept.learnt_from == (~held(found, x)).sum()
 
 
 def test_passes_that_differ_are_seen():
@@ -199,8 +204,8 @@ def test_another_order_is_seen_where_labels_go_by_it_and_there_alone():
     x = examples(100)
     passes = Shuffled(x)
     found = survey(passes, 0.1, 0)
-    assert sorted(map(tuple, samples(passes, found, 100, 100, 0).x)) == sorted(map(tuple, x[~found.held(x)]))
-    assert sum(map(len, learnt_from(passes, found, 1.0, 30)())) == (~found.held(x)).sum()
+    assert sorted(map(tuple, samples(passes, found, 100, 100, 0).x)) == sorted(map(tuple, x[~held(found, x)]))
+    assert sum(map(len, learnt_from(passes, found, 1.0, 30)())) == (~held(found, x)).sum()
     passes.labels = np.zeros(100)
     found = survey(passes, 0.1, 0)
     with pytest.raises(InputError, match=r"another order in the second .*give each batch with its labels"):
