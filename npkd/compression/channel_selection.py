@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 
 from npkd.compression.reconstruct import Choice
-from npkd.compression.scores import norms
 from npkd.core.linalg import product
 from npkd.core.types import Array
 from npkd.sparsity.group_lasso import Problem
 from npkd.sparsity.least_squares import refit
 from npkd.sparsity.neuron_search import keep
+from npkd.sparsity.penalties import group_norms
 from npkd.sparsity.refitting import RIDGE
 from npkd.sparsity.statistics import Statistics
 
@@ -43,9 +43,8 @@ def lasso(statistics: Statistics, w: Array, b: Array, count: int) -> Choice:
     kept = np.arange(d)
     for turn in range(1, TURNS + 1):
         wanted = count if turn == TURNS else max(count, round(d * (count / d) ** (turn / TURNS)))
-        part = w[:, kept]
-        size = norms(part, 0)
-        part = part / np.where(size > 0, size, 1)
+        size = group_norms(w[:, kept], 1)
+        part = w[:, kept] / np.where(size > 0, size, 1)
         problem = Problem(factors(statistics.inputs(kept), part))                                                # (I12)
         kept = kept[keep(problem, wanted).kept]
         w, b = refit(statistics, kept, RIDGE)

@@ -13,11 +13,12 @@ import numpy as np
 from scipy import linalg
 
 from npkd.compression.reconstruct import Choice, layer_by_layer, statistics
-from npkd.compression.scores import best, norms
+from npkd.compression.scores import best
 from npkd.core.linalg import product
 from npkd.core.types import Array
 from npkd.nn.network import Network
 from npkd.sparsity.least_squares import refit
+from npkd.sparsity.penalties import group_norms
 from npkd.sparsity.proximal import soft_threshold
 from npkd.sparsity.refitting import RIDGE
 
@@ -112,7 +113,7 @@ def removal(network: Network, x: Array, y: Array, widths: Sequence[int], rng: np
         on = z > 0 if shut else np.ones(z.shape, bool)
         bound = SLACK * math.sqrt(float(((z * on) ** 2).sum()))
         u = net_trim(h, z, on, bound, np.zeros_like(z)).u
-        kept = best(norms(u, 0) * h.std(axis=0), count)
+        kept = best(group_norms(u, 1)[0] * h.std(axis=0), count)
         return kept, *refit(statistics(student, network, x, layer), kept, RIDGE)
 
     return layer_by_layer(network, widths, choose)

@@ -33,11 +33,6 @@ Prepare = Callable[[Network, Array, Sequence[Array]], Network]
 """``prepare(network, x, kept)``: with weights for a network of the neurons ``kept`` of each group; none is gone yet."""
 
 
-def norms(w: Array, axis: int) -> Array:
-    """‖·‖₂ along an axis, in float64: not ``np.linalg.norm``, which is NumPy's BLAS again."""
-    return np.asarray(np.sqrt(squares(w, (axis,))))
-
-
 def squares(w: Array, axes: tuple[int, ...]) -> Array:
     """Σ w² along some axes, in float64."""
     w = w.astype(np.float64)

@@ -61,7 +61,6 @@ def slim(teacher: Network, data: Batch, objective: Objective, *, optimiser: Opti
         min  distillation (K1) + λ Σ_j |g_j|                                          (I24)
 
     The penalty is a proximal step (P1) on the gates after each update. Scores of inputs that are all kept are ones.
-
     data, objective, optimiser, settings, rng   as npkd.nn.training.train takes them
     """
     start, gates = gated(teacher, keep_inputs)

@@ -27,8 +27,7 @@ class Paired:
 
     @property
     def verdict(self) -> str:
-        """Of errors, theirs − ours: "win" where the interval is above zero, "loss" below, "tie" around it, else "open".
-        """
+        """Of errors: "win" where the interval is above zero, "loss" below, "tie" around it; "open" without one."""
         if self.interval is None:
             return "open"
         low, high = self.interval

@@ -32,7 +32,7 @@ class Record:
     distil_from: bool = False
 
     def run(self, taught: TeacherSetting, distil_from: TeacherSetting | None = None) -> Setting:
-        """The run that is held against it; ``distil_from`` is what it learns from where the record says so."""
+        """The run that is held against it; it learns from ``distil_from`` where the record says so."""
         return Setting(taught, "ours", self.macs, self.recipe, self.keep_inputs, kind=self.kind,
                        distil_from=distil_from if self.distil_from else None)
 

@@ -37,8 +37,7 @@ def errors(network: Network, data: Data) -> dict[str, float]:
 def teacher_of(setting: TeacherSetting, folder: Path, data: Data) -> tuple[Network, dict[str, Any]]:
     """The teacher and its result: from its files, or trained now."""
     path = path_of(setting, folder).with_suffix(".npz")
-    stored = read(setting, folder)
-    if stored is not None:
+    if (stored := read(setting, folder)) is not None:
         return load_model(path).network, stored
     began = time.perf_counter()
     rng = np.random.default_rng([setting.seed, 0])
@@ -57,8 +56,7 @@ def finish(unit: Unit, folder: Path) -> dict[str, Any]:
     Keys: validation_error, test_error, widths, macs, seconds; of a run also parameters, path (widths after each
     removal), inputs (those that are read), and the teacher's test error.
     """
-    stored = read(unit, folder)
-    if stored is not None:
+    if (stored := read(unit, folder)) is not None:
         return stored
     owner = unit if isinstance(unit, TeacherSetting) else unit.teacher
     data = load_data(owner.data, seed=owner.seed)

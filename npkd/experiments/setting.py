@@ -35,11 +35,9 @@ NEW_FIELDS = ("keep_inputs", "distil_from", "validation", "sample")
 class TeacherSetting:
     """A teacher: it is trained once for each seed and shared by all methods.
 
-    data        a name or path for npkd.data.datasets.load
+    data        a name or path for npkd.data.datasets.load;   seed  of the split and of the training
     examples    of the training part that are used, the first ones after the split; None: all
-    kind        a word for tables: "plain", "moved"
-    recipe      hidden widths and how it is trained
-    seed        of the split and of the training
+    kind        a word for tables: "plain", "moved";   recipe  hidden widths and how it is trained
     """
 
     data: str
@@ -53,9 +51,8 @@ class TeacherSetting:
 class Setting:
     """A run: a method makes a student of at most ``macs`` multiply-accumulates, or so many of another ``kind``.
 
-    method          a key of npkd.experiments.methods.METHODS, or another of its NAMES
+    method          one of npkd.experiments.methods.NAMES;   keep_inputs  no input is removed
     recipe          rounds, their epochs, the last distillation, and how it is done
-    keep_inputs     no input is removed
     widths_of       None: the method shares the budget itself. Else the run of our method whose widths, round by round,
                     it gets; networks from scratch get its inputs too
     kind            what is counted: "macs", "parameters" (weights and biases), or another of target.SIZES
@@ -89,18 +86,17 @@ Unit = TeacherSetting | Setting
 
 def named(unit: Unit | Recipe) -> dict[str, Any]:
     """Fields by their names in hashes and files, also of parts, without those that LATER and NEW_FIELDS leave out."""
+    new = NEW_FIELDS if isinstance(unit, Recipe) else ()
     values = {OLD_NAMES.get(field.name, field.name): getattr(unit, field.name) for field in fields(unit)
-              if not (isinstance(unit, Recipe) and field.name in NEW_FIELDS
-                      and getattr(unit, field.name) == field.default)}
+              if field.name not in new or getattr(unit, field.name) != field.default}
     return {name: named(value) if isinstance(value, Setting | TeacherSetting | Recipe) else value
             for name, value in values.items() if name not in LATER or value != LATER[name]}
 
 
 def key(unit: Unit) -> str:
     """SHA-256 of the setting as JSON with sorted keys, the kind of unit and VERSION beside it, in hexadecimal."""
-    text = json.dumps({"what": type(unit).__name__, "version": VERSION, "setting": named(unit)}, sort_keys=True,
-                      allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    content = {"what": type(unit).__name__, "version": VERSION, "setting": named(unit)}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def path_of(unit: Unit, folder: Path) -> Path:

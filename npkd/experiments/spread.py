@@ -49,13 +49,13 @@ def quiet() -> None:
     warnings.simplefilter("ignore", RuntimeWarning)
 
 
-def work(job: tuple[Unit, Path]) -> tuple[Unit, str | None]:
-    """Finish one unit: it, and the words of the error if there was one."""
+def work(job: tuple[Unit, Path]) -> str:
+    """Finish one unit, and return its words. Raises InputError, which names the unit, where it cannot be run."""
     try:
         finish(*job)
     except (InputError, Diverged) as error:
-        return job[0], str(error)
-    return job[0], None
+        raise InputError(f"{words(job[0])}: {error}") from error
+    return words(job[0])
 
 
 def words(unit: Unit) -> str:
@@ -84,14 +84,12 @@ def run_all(settings: Sequence[Setting], folder: Path, jobs: int) -> int:
             tqdm(total=count, desc="runs", file=sys.stderr, dynamic_ncols=True, disable=not terminal) as bar:
         try:
             for wave in todo:
-                for unit, fault in pool.imap_unordered(work, [(unit, folder) for unit in wave]):
-                    if fault is not None:
-                        raise InputError(f"{words(unit)}: {fault}")
+                for name in pool.imap_unordered(work, [(unit, folder) for unit in wave]):
                     done += 1
-                    bar.set_postfix_str(words(unit), refresh=False)
+                    bar.set_postfix_str(name, refresh=False)
                     bar.update()
                     if not terminal:
-                        print(f"{done} of {count}: {words(unit)}", file=sys.stderr, flush=True)
+                        print(f"{done} of {count}: {name}", file=sys.stderr, flush=True)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"interrupted; {done} of {count} runs are done and kept in {folder}; the same "
                                     f"command goes on") from None

@@ -18,7 +18,8 @@ Row = Mapping[str, Any]
 
 JUDGED = {True: "holds", False: "MISSED"}
 
-NUMBERS = ("validation_error", "test_error", "teacher_test_error", "macs", "seconds")
+ERRORS = ("validation_error", "test_error", "teacher_test_error")
+NUMBERS = (*ERRORS, "macs", "seconds")
 """Of the results of runs, those that rows hold."""
 
 
@@ -115,8 +116,7 @@ def comparison_text(rows: Sequence[Row]) -> str:
         first, *others = budget = [row for row in rows if row["macs_allowed"] == macs]
         lines = [["method", "mean widths", "validation %", "test %", "minus ours", "95 % interval", "ours"]]
         for row in budget:
-            cells = [row["method"], chain(row["mean_widths"]), percent(row["validation_error"]),
-                     percent(row["test_error"])]
+            cells = [row["method"], chain(row["mean_widths"]), *(percent(row[name]) for name in ERRORS[:2])]
             lines.append(cells + (against_ours(row["minus_ours"]) if "minus_ours" in row else ["", "", ""]))
         verdicts = [row["minus_ours"]["verdict"] for row in others]
         behind = ", ".join(row["method"] for row in others if row["minus_ours"]["mean"] <= 0)
@@ -137,11 +137,10 @@ def against_ours(difference: Row) -> list[str]:
 
 def records_text(rows: Sequence[Row]) -> str:
     """The records against their bars."""
-    errors = ("validation_error", "test_error", "teacher_test_error")
     lines = [["record", "teacher", "allowed", "mean widths", "validation %", "test %", "teacher %", "bar %", "",
               "seconds"]]
     lines += [[row["record"], row["teacher"], f"{row['allowed']:,}" + f" {row['kind']}" * (row["kind"] != "macs"),
-               chain(row["mean_widths"]), *(percent(row[name]) for name in errors), f"{100 * row['bar']:.2f}",
+               chain(row["mean_widths"]), *(percent(row[name]) for name in ERRORS), f"{100 * row['bar']:.2f}",
                JUDGED[row["holds"]], f"{row['seconds']['mean']:.0f}"] for row in rows]
     return aligned(lines) if rows else ""
 

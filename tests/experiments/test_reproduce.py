@@ -18,7 +18,7 @@ from scipy.stats import ttest_rel
 from npkd.cli.main import main
 from npkd.cli.parser import parser
 from npkd.core.validation import InputError
-from npkd.experiments import command, lenet5, lenet300, runs, spread, tables
+from npkd.experiments import command, lenet5, lenet300, published, runs, spread, tables
 from npkd.experiments.compare import paired
 from npkd.experiments.experiment import SCRATCH, Record, against, untrained
 from npkd.experiments.methods import METHODS, NAMES
@@ -349,6 +349,17 @@ def test_the_records_are_the_bars():
         assert [s.distil_from for s in settings] == distil_from
         assert record.teacher != "plain" or record.recipe.max_shift == settings[0].teacher.recipe.max_shift == 0
     assert all(recipe.hidden == (300, 100) for recipe in lenet300.TEACHERS.values())
+
+
+def test_published_rows_are_read_where_the_tables_are(tmp_path, monkeypatch):
+    """A row of each kind, by hand; outside of a checkout there are none, and the text says so."""
+    assert lenet300.PUBLISHED[0] == ("VIBNet (Dai 2018)", (97, 71, 33), 1.6, False, 9_560, "read", True)
+    assert lenet5.PUBLISHED[0] == ("Taylor, small (Molchanov 2017)", (2, 7, 99), 0.2, True, 63_278, "read", False)
+    assert (len(lenet300.PUBLISHED), len(lenet5.PUBLISHED)) == (15, 25)
+    assert "dense + 0.20" in tables.published_text(lenet5.PUBLISHED)
+    monkeypatch.setattr(published, "FOLDER", tmp_path)
+    assert published.published("lenet300") == []
+    assert "run it from a checkout" in tables.published_text([])
 
 
 def test_published_rows_are_those_of_the_table():
