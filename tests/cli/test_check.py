@@ -22,13 +22,14 @@ from npkd.core.types import Array, Backward
 from npkd.core.validation import InputError
 from npkd.gradcheck import check_kink
 from npkd.nn import activations, convolution, layers, pooling
-from npkd.nn.activations import maxout
+from npkd.nn.activations import maxout, relu
 from npkd.nn.layers import dense
 from npkd.nn.losses import cross_entropy, squared_error
 from npkd.nn.normalisation import batch_norm, moments
 from npkd.nn.ops import OPS
 from npkd.sparsity import penalties
 from reference import check
+from tests import catalogue
 from tests.catalogue import CASES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -520,6 +521,18 @@ def test_a_checkout_is_found_and_its_absence_said(tmp_path, monkeypatch):
     assert sys.path[0] == str(ROOT)
     with pytest.raises(InputError, match="run it from a checkout"):
         checkout([tmp_path])
+
+
+def test_no_case_moves_the_arguments_of_those_behind_it():
+    def drawn(count):
+        for k in range(count):
+            catalogue.Case(f"relu {k}", relu, (catalogue.normal(2, 3),))
+        return catalogue.Case("relu", relu, (catalogue.normal(2, 3), catalogue.apart(4)))
+
+    catalogue.Case("relu", relu, ())
+    for count in (1, 3):
+        for one, other in zip(drawn(0).arguments, drawn(count).arguments, strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_what_is_no_op_is_said():
