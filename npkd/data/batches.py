@@ -63,7 +63,7 @@ plain = partial(as_array, "compress")
 def iterated(batches: Any) -> Iterator[Pair]:
     """Batches given by the user: arrays, or pairs of examples and labels."""
     if not isinstance(batches, Iterable) or isinstance(batches, (str, bytes, np.ndarray)):
-        raise InputError(f"compress: x gives {type(batches).__name__}, no iterator of batches; it must be {FORMS}")
+        raise InputError(f"compress: x gives {type(batches).__name__}, which is no iterator; it must be {FORMS}")
     for batch in batches:
         paired = isinstance(batch, (tuple, list)) and len(batch) == 2
         yield (plain(batch[0]), plain(batch[1])) if paired else (plain(batch), None)
