@@ -21,7 +21,7 @@ def step_of(layer: Layer, gradient: Sequence[Array], rows: int, shared: bool) ->
     """The fastest step there is for a layer; the last resort is its plain form."""
     if layer.op == "dense":
         return Dense(layer.params, gradient, rows, shared)
-    if layer.op == "conv2d":
+    if layer.op == "conv2d" and layer.options.get("groups", 1) == 1:
         return Conv(layer, gradient, STACK_BYTES_OF_TWO if shared else STACK_BYTES)
     if layer.op == "relu":
         return Relu()

@@ -1,8 +1,7 @@
 """conv2d and max_pool in buffers of their own, with the examples running fastest.
 
-Maps go from step to step as views (n, H, W, C) of memory in the order (H, W, C, n) or (H, C, W, n): NumPy then works
-through long runs of numbers, and products find the patches in place (products.py). Whatever order an array
-comes in, it is taken.
+Maps go from step to step as views (n, H, W, C) of memory in the order (H, W, C, n) or (H, C, W, n), so that NumPy works
+through long runs of numbers. Arrays in any order are taken.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from npkd.core.types import Array, Backward
+from npkd.core.types import Array
 from npkd.nn.convolution import Grid, conv2d
 from npkd.nn.fast.products import Patches, Positions, Rows, stacks
 from npkd.nn.fast.steps import update_gradient
@@ -25,53 +24,41 @@ NARROW_ROW = 16
 
 
 class Conv:
-    """conv2d in place. Formulas (V5) … (V8) of convolution.py."""
+    """conv2d without groups, in place. Formulas (V5) … (V8) of convolution.py."""
 
     def __init__(self, layer: Layer, gradient: Sequence[Array], stack_bytes: int) -> None:
-        self.layer, self.gradient, self.stack_bytes = layer, gradient, stack_bytes
+        self.layer, self.stack_bytes = layer, stack_bytes
         self.w, self.b = (layer.params[0].transpose(1, 2, 3, 0), layer.params[1])
         self.dw, self.db = (gradient[0].transpose(1, 2, 3, 0), gradient[1])
-        self.plain: Backward | None = None
         self.shape: tuple[int, ...] = ()
 
     def prepare(self, x: Array) -> None:
         """Buffers for an input of this shape. Raises InputError as conv2d does."""
-        options = self.layer.options
+        options, n = self.layer.options, len(x)
         conv2d(x[:0], *self.layer.params, **options)
         grid = Grid("conv2d", x.shape[1:3], self.w.shape[:2], options.get("stride", 1), options.get("padding", 0),
                     options.get("dilation", 1))
         narrow = grid.dilation[1] > 1 or self.w.shape[1] * self.w.shape[2] < NARROW_ROW
-        self.shape, self.products = x.shape, self.of(grid, len(x), narrow)
-
-    def of(self, grid: Grid, n: int, narrow: bool) -> Positions | Rows | Patches:
-        """The products for n examples."""
-        if n < FEW_EXAMPLES:
-            return Patches(grid, self.w, n, narrow)
-        return (Rows if narrow else Positions)(grid, self.w, n, self.stack_bytes)
+        self.products: Positions | Rows | Patches = (
+            Patches(grid, self.w, n, narrow) if n < FEW_EXAMPLES
+            else (Rows if narrow else Positions)(grid, self.w, n, self.stack_bytes))
+        self.shape = x.shape
 
     def forward(self, x: Array) -> Array:
         """y, seen as (n, P, Q, F)."""
-        if self.layer.options.get("groups", 1) != 1:
-            y, self.plain = conv2d(x, *self.layer.params, **self.layer.options)
-            return y
-        self.plain = None
         if self.shape != x.shape:
             self.prepare(x)
         self.products.forward(x, self.w, self.b)
-        return self.products.output()
+        return self.products.output
 
     def backward(self, dy: Array, beta: float, needs_dx: bool) -> Array:
         """dx, seen as (n, H, W, C), and gradient ← new + beta · gradient."""
-        if self.plain is not None:
-            dx, *dparams = self.plain(dy)
-            update_gradient(self.gradient, dparams, beta)
-            return dx
         if beta:
             self.dw *= beta
         else:
             self.dw.fill(0)
-        dx = self.products.backward(dy, self.w, self.dw, needs_dx)
-        update_gradient((self.db,), (self.products.summed(),), beta)                                            # (V8)
+        dx, db = self.products.backward(dy, self.w, self.dw, needs_dx)
+        update_gradient((self.db,), (db,), beta)
         return dx
 
 
