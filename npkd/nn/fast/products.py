@@ -1,15 +1,13 @@
 """The products of a convolution, with the examples running fastest: patches need not be copied at all.
 
-With the examples last, a map is (H, W, C, n), and the part of a row that a window covers, x[r, q s : q s + kw], is one
-contiguous matrix (kw·C, n). (V5), (V6), (V7) are then products with that part of memory itself, one for each position
-(p, q) and each row i of the kernel, with r = row(p, i):
+The part of a row of maps (H, W, C, n) that a window covers, x[r, q s : q s + kw], is one contiguous matrix (kw·C, n).
+(V5), (V6), (V7) are products with it, one for each position (p, q) and each row i of the kernel, with r = row(p, i):
 
     y[p, q]                  ←  y[p, q] + w_i x[r, q s : q s + kw]                  w_i (F, kw·C),   y[p, q] (F, n)
     dx[r, q s : q s + kw]    ←  dx[r, q s : q s + kw] + w_iᵀ dy[p, q]
     dw_i                     ←  dw_i + dy[p, q] x[r, q s : q s + kw]ᵀ
 
-``np.matmul`` computes a stack of them in one call. Source: Cho & Brand 2017. Reasons and measurements, also of the
-other two forms: docs/4-training.md.
+``np.matmul`` computes a stack of them in one call. Source: Cho & Brand 2017. Measurements: docs/4-training.md.
 
 All forms take x (n, H, W, C), w and dw (kh, kw, C, F), b (F,) and dy (n, P, Q, F), without groups. ``forward`` writes
 ``output``, y seen as (n, P, Q, F); ``backward`` adds to dw and returns dx, seen as (n, H, W, C), and db.
@@ -29,8 +27,7 @@ from npkd.nn.convolution import Grid
 from npkd.nn.fast.steps import accumulate, routines
 
 STACK_BYTES = 1 << 18
-"""Largest size of what a stack of products writes, if it is more than one row of positions: it is read again at
-once."""
+"""Largest size of what a stack of products writes and reads again, if it is more than one row of positions."""
 STACK_BYTES_OF_TWO = 1 << 21
 """The same for two threads at a time, which get into each other's way at every call."""
 
@@ -48,8 +45,7 @@ def framed(grid: Grid, channels: int, n: int, dtype: np.dtype[np.generic]) -> tu
 
 
 def stack(a: Array, b: Array, out: Array) -> Array:
-    """out ← a b for stacks of matrices. Silent: the flags that NumPy would look at may come from the padding of a
-    kernel (npkd/core/linalg.py)."""
+    """out ← a b for stacks of matrices; silent, as flags may come from the padding of a kernel (core/linalg.py)."""
     with np.errstate(all="ignore"):
         return np.matmul(a, b, out=out)
 
@@ -94,35 +90,30 @@ class Positions:
         """dw ← dw + new; dx and db."""
         np.copyto(self.dy, dy.transpose(1, 2, 3, 0))
         np.copyto(self.turned, self.dy.transpose(0, 1, 3, 2))
-        dw = dw.reshape(len(dw), -1, dw.shape[-1])
+        (_, kw, C, F), dw = w.shape, dw.reshape(len(dw), -1, dw.shape[-1])
+        if needs_dx:
+            self.dx.fill(0)
         for p in stacks(len(self.y), self.many):
-            made = self.place(*self.dy[p].shape[:2], *dw.shape[1:])
+            d = self.dy[p]
+            made = self.place(*d.shape[:2], kw * C, F)
             for dw_i, windows in zip(dw, self.windows, strict=True):
                 dw_i += stack(windows[p], self.turned[p], made).sum(axis=(0, 1))                                # (V7)
-        if needs_dx:
-            self.maps(w)
+            if needs_dx:
+                made = self.place(*d.shape[:2], kw, C, d.shape[3])
+                for i, j, row, column in self.grid.offsets():
+                    if j == 0:
+                        stack(w[i].reshape(-1, F), d, made.reshape(*d.shape[:2], kw * C, -1))                   # (V6)
+                    met = self.dx[row, column][p]
+                    met += made[:, :, j]                                                                        # (V4)
         return self.dx_inner, self.dy.sum(axis=(0, 1)).sum(axis=1)                                              # (V8)
-
-    def maps(self, w: Array) -> None:
-        """dx from dy and w."""
-        _, kw, C, F = w.shape
-        self.dx.fill(0)
-        for p in stacks(len(self.y), self.many):
-            dy = self.dy[p]
-            made = self.place(*dy.shape[:2], kw, C, dy.shape[3])
-            for i, j, row, column in self.grid.offsets():
-                if j == 0:
-                    stack(w[i].reshape(-1, F), dy, made.reshape(*made.shape[:2], kw * C, -1))                   # (V6)
-                met = self.dx[row, column][p]
-                met += made[:, :, j]                                                                            # (V4)
 
 
 class Rows:
     """The products of ``n`` examples, some rows of positions at a time, their patches laid out.
 
     x, dx (H + 2π, W + 2π, C, n), the padding zero, ``inner`` and ``dx_inner`` their maps;   windows (P, kh, kw, C, Q,
-    n), a view of x;   y, dy (P, F, Q, n);   patches (rows, kh, kw, C, Q, n), at most ``stack_bytes`` bytes if it is
-    more than one row, seen as ``matrices`` (rows, kh·kw·C, Q·n).
+    n), a view of x;   y (P, F, Q, n);   patches (rows, kh, kw, C, Q, n) of ``stack_bytes`` bytes, seen as ``matrices``
+    (rows, kh·kw·C, Q·n).
     """
 
     def __init__(self, grid: Grid, w: Array, n: int, stack_bytes: int) -> None:
@@ -133,8 +124,8 @@ class Rows:
         self.output = self.y.transpose(3, 0, 2, 1)
         (self.x, self.inner), (self.dx, self.dx_inner) = (framed(grid, C, n, w.dtype) for _ in range(2))
         down, right, deep, step = self.x.strides
-        strides = (sh * down, dh * down, dw * right, deep, sw * right, step)
-        self.windows = as_strided(self.x, (P, kh, kw, C, Q, n), strides)
+        self.windows = as_strided(self.x, (P, kh, kw, C, Q, n),
+                                  (sh * down, dh * down, dw * right, deep, sw * right, step))
         self.many = min(P, max(1, stack_bytes // (w[..., 0].size * Q * n * w.itemsize)))
         self.patches = np.empty((self.many, *self.windows.shape[1:]), w.dtype)
         self.matrices = self.patches.reshape(self.many, -1, Q * n)
@@ -172,8 +163,7 @@ class Patches:
     """The products of a few examples: all their patches laid out by one copy, then one product.
 
     x, dx (n, H + 2π, W + 2π, C), the padding of x zero;   output (n, P, Q, F), seen as ``rows`` (n·P·Q, F);   columns
-    (n, P, Q, kh, kw, C), seen as ``matrix`` (n·P·Q, kh·kw·C). In memory the longer run is the faster one: the values of
-    a patch or, with ``narrow``, the positions.
+    (n, P, Q, kh, kw, C), seen as ``matrix`` (n·P·Q, kh·kw·C), positions running fastest if ``narrow``.
     """
 
     def __init__(self, grid: Grid, w: Array, n: int, narrow: bool) -> None:

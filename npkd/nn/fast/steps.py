@@ -13,18 +13,17 @@ from typing import Any
 import numpy as np
 from scipy.linalg import blas
 
-from npkd.core.types import Array, Backward
+from npkd.core.types import Array
 from npkd.core.validation import InputError
 from npkd.nn.fast.threads import unlocked_gemm
 from npkd.nn.network import Layer
 
 Gemm = Callable[..., Array]
-
 SUMMED = 512
 """Examples whose sensitivities BLAS adds up in one go, one after another."""
 
 
-def routines(dtype: Any) -> tuple[Gemm, Callable[..., Array]]:
+def routines(dtype: Any) -> tuple[Gemm, Gemm]:
     """(gemm, gemv) of SciPy's BLAS for float32 or float64."""
     return (blas.sgemm, blas.sgemv) if dtype == np.float32 else (blas.dgemm, blas.dgemv)
 
@@ -52,12 +51,10 @@ class Dense:
 
     def __init__(self, params: Sequence[Array], gradient: Sequence[Array], rows: int, unlocked: bool) -> None:
         (self.w, self.b), (self.dw, self.db) = params, gradient
-        self.gemm, self.gemv = routines(self.w.dtype)
-        if unlocked:
-            self.gemm = unlocked_gemm(self.w.dtype)
-        self.y = np.empty((rows, self.w.shape[0]), self.w.dtype)
-        self.dx = np.empty((0, 0), self.w.dtype)
-        self.ones = np.ones(rows, self.w.dtype)
+        gemm, self.gemv = routines(self.w.dtype)
+        self.gemm = unlocked_gemm(self.w.dtype) if unlocked else gemm
+        self.y, self.ones = np.empty((rows, len(self.w)), self.w.dtype), np.ones(rows, self.w.dtype)
+        self.dx = self.y[:0]
 
     def forward(self, x: Array) -> Array:
         """y in this layer's buffer; x is kept for the backward half. Raises InputError for another width."""
@@ -99,8 +96,7 @@ class Relu:
 
     def backward(self, dy: Array, beta: float, needs_dx: bool) -> Array:
         """dx."""
-        on = np.greater(self.y, 0, out=self.on)
-        return np.multiply(dy, on, out=self.dx)                        # (A2)
+        return np.multiply(dy, np.greater(self.y, 0, out=self.on), out=self.dx)        # (A2)
 
 
 class Reshape:
@@ -135,8 +131,6 @@ class Plain:
 
     def __init__(self, layer: Layer, gradient: Sequence[Array]) -> None:
         self.layer, self.gradient = layer, gradient
-        self.closure: Backward
-        self.dskip: Array
 
     def forward(self, x: Array, rng: np.random.Generator | None, skip: Array | None) -> Array:
         """y as the op gives it."""

@@ -1,7 +1,6 @@
 """What a network of maps needs to run on two cores: a second thread, and products that let go of Python's lock.
 
-Each call has to get the lock back, and a thread that waits for it sleeps: calls have to be few and long. BLAS is told
-to use one thread meanwhile (npkd/core/blas_threads.py). docs/4-training.md says more.
+A thread that waits for the lock sleeps: calls have to be few and long. docs/4-training.md says more.
 """
 
 from __future__ import annotations
@@ -23,34 +22,27 @@ T = TypeVar("T")
 
 
 def threads() -> int:
-    """2, or 1 where the process may use one core alone, OPENBLAS_NUM_THREADS says so, or a BLAS cannot be told to use
-    one thread."""
+    """2, or 1 where the process has one core, OPENBLAS_NUM_THREADS is 1, or a BLAS cannot be told to use one thread."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(2, cores, user_threads() or cores, max(1, len(libraries())))
 
 
-class TwoThreads:
-    """Two jobs at the same time."""
-
-    def __init__(self) -> None:
-        self.helper = ThreadPoolExecutor(1)
-
-    def both(self, first: Callable[[], T], second: Callable[[], T]) -> list[T]:
-        """Run both, with the caller's settings of NumPy's warnings, and return what they return. What either raises is
-        raised once both have ended (but for an interrupt from outside)."""
-        other = self.helper.submit(contextvars.copy_context().run, second)
-        try:
-            result = first()
-        finally:
-            wait([other])
-        return [result, other.result()]
+def both(helper: ThreadPoolExecutor, first: Callable[[], T], second: Callable[[], T]) -> list[T]:
+    """Call both at the same time, the second in the helper with the caller's settings of NumPy's warnings; the results.
+    What either raises is raised once both have ended (but for an interrupt from outside)."""
+    other = helper.submit(contextvars.copy_context().run, second)
+    try:
+        result = first()
+    finally:
+        wait([other])
+    return [result, other.result()]
 
 
 def unlocked_gemm(dtype: np.dtype[np.generic]) -> Callable[..., Array]:
     """SciPy's gemm, which lets go of Python's lock while it computes, as SciPy's Python function for it does not.
 
-    c ← alpha op(a) op(b) + beta c in place, for matrices contiguous by columns, op(a) being aᵀ with ``trans_a``.
-    SciPy offers it to compiled code, as an address (scipy.linalg.cython_blas). Nothing is checked.
+    c ← alpha op(a) op(b) + beta c in place, for matrices contiguous by columns, op(a) being aᵀ with ``trans_a``. It is
+    the address that scipy.linalg.cython_blas offers to compiled code: nothing is checked.
     """
     name, pointer = ctypes.pythonapi.PyCapsule_GetName, ctypes.pythonapi.PyCapsule_GetPointer
     name.restype, name.argtypes = ctypes.c_char_p, [ctypes.py_object]
