@@ -83,7 +83,7 @@ class SGD:
 
 
 class SGDState:
-    """The velocity of a run. (nn/fast/momentum.py has the same update at less cost.)"""
+    """The velocity of a run. (nn/fast/workspace.py has the same update at less cost.)"""
 
     def __init__(self, settings: SGD, velocity: Array) -> None:
         self.settings, self.velocity, self.carried = settings, velocity, (velocity,)

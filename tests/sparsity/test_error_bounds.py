@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from npkd.core.validation import InputError
 from npkd.nn.architectures import lenet5
-from npkd.nn.fast.momentum import VelocityInGradient
+from npkd.nn.fast.workspace import VelocityInGradient
 from npkd.nn.losses import squared_error
 from npkd.nn.network import Layer, Network, dense_layer
 from npkd.nn.optimisers import SGD

@@ -18,34 +18,33 @@ Step = Dense | Relu | Reshape | Conv | MaxPool | Plain
 
 
 def step_of(layer: Layer, gradient: Sequence[Array], rows: int, shared: bool) -> Step:
-    """The fastest step there is for a layer; the last resort is its plain form."""
+    """The fastest step for a layer; any that is not listed is computed in its plain form."""
+    stack_bytes = STACK_BYTES_OF_TWO if shared else STACK_BYTES
     if layer.op == "dense":
         return Dense(layer.params, gradient, rows, shared)
-    if layer.op == "conv2d":
-        return Conv(layer, gradient, STACK_BYTES_OF_TWO if shared else STACK_BYTES)
+    if layer.op == "conv2d" and layer.options.get("groups", 1) == 1:
+        return Conv(layer, gradient, stack_bytes)
     if layer.op == "relu":
         return Relu()
     if layer.op in ("flatten", "unflatten"):
         return Reshape(layer)
     if layer.op == "max_pool":
-        size, stride, padding = layer.options["size"], layer.options.get("stride"), layer.options.get("padding", 0)
+        size, stride, padding = (layer.settings[name] for name in ("size", "stride", "padding"))
         sides = pair("max_pool", "size", size, 1)
-        alone = stride is None or pair("max_pool", "stride", stride, 1) == sides        # windows that do not overlap
-        if alone and pair("max_pool", "padding", padding, 0) == (0, 0):
-            return MaxPool(sides, STACK_BYTES_OF_TWO if shared else STACK_BYTES)
+        apart = stride is None or pair("max_pool", "stride", stride, 1) == sides        # windows that do not overlap
+        if apart and pair("max_pool", "padding", padding, 0) == (0, 0):
+            return MaxPool(sides, stack_bytes)
     return Plain(layer, gradient)
 
 
 class BufferedNetwork:
-    """The layers of a network in buffers for up to ``rows`` examples; gradients go to ``gradients``, for each layer one
-    a parameter.
+    """The layers of a network in buffers for up to ``rows`` examples; ``gradients`` has for each layer one a parameter.
 
     ``shared``: it is one of two that compute at the same time: few long calls, without Python's lock.
     """
 
     def __init__(self, network: Network, gradients: Sequence[Sequence[Array]], rows: int, shared: bool) -> None:
-        self.gradients = gradients
-        self.skips = network.skips
+        self.gradients, self.skips = gradients, network.skips
         self.steps = [step_of(*pair, rows, shared) for pair in zip(network.layers, gradients, strict=True)]
         self.first = next(i for i, layer in enumerate(network.layers) if layer.params)
 
@@ -59,8 +58,7 @@ class BufferedNetwork:
 
     def backward(self, sensitivities: Mapping[int, Array], beta: float, inputs: bool) -> Array:
         """gradients ← those of the sensitivities + beta · gradients. The sensitivity of x with ``inputs``."""
-        last = max(sensitivities)
-        for gradient in self.gradients[last:]:                  # not reached by any sensitivity
+        for gradient in self.gradients[max(sensitivities):]:    # not reached by any sensitivity
             update_gradient(gradient, [np.zeros_like(g) for g in gradient], beta)
         first = 0 if inputs else self.first
 

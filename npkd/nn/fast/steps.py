@@ -1,9 +1,8 @@
-"""The steps of a workspace that know nothing of maps: dense, relu, flatten, unflatten in place, and any other op as it
-stands.
+"""The steps of a workspace for dense, relu, flatten and unflatten, in place, and for any other op, in its plain form.
 
 A step has ``forward(x)`` and ``backward(dy, beta, needs_dx)``, which leaves ``gradient ← new + beta · gradient`` and
 returns dx. What it returns lives until its next call. Arrays come in either order, rows or columns contiguous: where
-examples run fastest (maps.py), flattened maps are a matrix by columns, and BLAS takes that as gladly.
+examples run fastest (maps.py), flattened maps are a matrix by columns.
 """
 
 from __future__ import annotations
@@ -14,26 +13,24 @@ from typing import Any
 import numpy as np
 from scipy.linalg import blas
 
-from npkd.core.types import Array, Backward
+from npkd.core.types import Array
 from npkd.core.validation import InputError
-from npkd.nn.fast.threads import UnlockedGemm
-from npkd.nn.layers import flatten, unflatten
+from npkd.nn.fast.threads import unlocked_gemm
 from npkd.nn.network import Layer
 
 Gemm = Callable[..., Array]
-
 SUMMED = 512
 """Examples whose sensitivities BLAS adds up in one go, one after another."""
 
 
-def routines(dtype: Any) -> tuple[Gemm, Callable[..., Array]]:
+def routines(dtype: Any) -> tuple[Gemm, Gemm]:
     """(gemm, gemv) of SciPy's BLAS for float32 or float64."""
     return (blas.sgemm, blas.sgemv) if dtype == np.float32 else (blas.dgemm, blas.dgemv)
 
 
-def held(buffer: Array, like: Array) -> Array:
-    """``buffer`` where it has the shape and the order of ``like``, else a new one that has."""
-    return buffer if buffer.shape == like.shape and buffer.strides == like.strides else np.empty_like(like)
+def fits(buffer: Array, like: Array) -> bool:
+    """Has ``buffer`` the shape and the order of ``like``?"""
+    return buffer.shape == like.shape and buffer.strides == like.strides
 
 
 def packed(a: Array) -> Array:
@@ -44,8 +41,7 @@ def packed(a: Array) -> Array:
 def accumulate(gemm: Gemm, out: Array, a: Array, b: Array, beta: float) -> None:
     """out ← a b + beta · out for matrices (n, k), (k, m) and (n, m), each contiguous by rows or by columns."""
     if not out.flags.f_contiguous:
-        # BLAS counts columns first: outᵀ = bᵀ aᵀ, and what lies in rows for us is transposed for it
-        out, a, b = out.T, b.T, a.T
+        out, a, b = out.T, b.T, a.T                                    # BLAS counts columns first: outᵀ = bᵀ aᵀ
     rows_a, rows_b = not a.flags.f_contiguous, not b.flags.f_contiguous
     gemm(1.0, a.T if rows_a else a, b.T if rows_b else b, beta, out, trans_a=rows_a, trans_b=rows_b, overwrite_c=1)
 
@@ -55,19 +51,16 @@ class Dense:
 
     def __init__(self, params: Sequence[Array], gradient: Sequence[Array], rows: int, unlocked: bool) -> None:
         (self.w, self.b), (self.dw, self.db) = params, gradient
-        self.gemm, self.gemv = routines(self.w.dtype)
-        if unlocked:
-            self.gemm = UnlockedGemm(self.w.dtype)
-        self.y = np.empty((rows, self.w.shape[0]), self.w.dtype)
-        self.dx = np.empty((0, 0), self.w.dtype)
-        self.ones = np.ones(rows, self.w.dtype)
+        gemm, self.gemv = routines(self.w.dtype)
+        self.gemm = unlocked_gemm(self.w.dtype) if unlocked else gemm
+        self.y, self.ones = np.empty((rows, len(self.w)), self.w.dtype), np.ones(rows, self.w.dtype)
+        self.dx = self.y[:0]
 
     def forward(self, x: Array) -> Array:
         """y in this layer's buffer; x is kept for the backward half. Raises InputError for another width."""
         if x.ndim != 2 or x.shape[1] != self.w.shape[1]:
-            raise InputError(f"dense: x has shape {x.shape} and w has shape {self.w.shape}; x must be (N, I) and w (O, "
-                             f"I)")
-        # BLAS gets addresses, which have no dtype
+            raise InputError(f"dense: x has shape {x.shape} and w has shape {self.w.shape}; "
+                             "x must be (N, I) and w (O, I)")
         self.x, y = packed(x.astype(self.w.dtype, copy=False)), self.y[:len(x)]
         y[:] = self.b                                                  # (D1)  y ← b, then
         accumulate(self.gemm, y, self.x, self.w.T, 1.0)                # (D1)  y ← x wᵀ + 1 · y
@@ -77,7 +70,8 @@ class Dense:
         """dx, in the order of x, and gradient ← new + beta · gradient."""
         dy = packed(dy.astype(self.w.dtype, copy=False))
         if needs_dx:
-            self.dx = held(self.dx, self.x)
+            if not fits(self.dx, self.x):
+                self.dx = np.empty_like(self.x)
             accumulate(self.gemm, self.dx, dy, self.w, 0.0)            # (D2)
         accumulate(self.gemm, self.dw, dy.T, self.x, beta)             # (D3)
         for start in range(0, len(dy), SUMMED):                        # pieces: a sum of many numbers loses digits
@@ -96,14 +90,13 @@ class Relu:
 
     def forward(self, x: Array) -> Array:
         """y in this layer's buffer, in the order of x."""
-        if self.y.shape != x.shape or self.y.strides != x.strides:
+        if not fits(self.y, x):
             self.y, self.dx, self.on = np.empty_like(x), np.empty_like(x), np.empty_like(x, bool)
         return np.maximum(x, 0, out=self.y)                            # (A1)
 
     def backward(self, dy: Array, beta: float, needs_dx: bool) -> Array:
         """dx."""
-        on = np.greater(self.y, 0, out=self.on)
-        return np.multiply(dy, on, out=self.dx)                        # (A2)
+        return np.multiply(dy, np.greater(self.y, 0, out=self.on), out=self.dx)        # (A2)
 
 
 class Reshape:
@@ -111,14 +104,12 @@ class Reshape:
 
     def __init__(self, layer: Layer) -> None:
         self.layer = layer
-        self.sides: tuple[int, ...] = ()
-        self.shape: tuple[int, ...] = ()
+        self.sides, self.shape = tuple[int, ...](), tuple[int, ...]()
 
     def forward(self, x: Array) -> Array:
         """A view of x; of maps whose examples run fastest it is a matrix by columns."""
         if x.shape != self.shape:
-            # says what does not fit
-            y = unflatten(x[:0], **self.layer.options)[0] if self.layer.op == "unflatten" else flatten(x[:0])[0]
+            y, _ = self.layer.forward(x[:0], None)                     # says what does not fit
             self.sides, self.shape = y.shape[1:], x.shape
         return reshaped(x, self.sides)                                 # (F1), (F3)
 
@@ -140,8 +131,6 @@ class Plain:
 
     def __init__(self, layer: Layer, gradient: Sequence[Array]) -> None:
         self.layer, self.gradient = layer, gradient
-        self.closure: Backward
-        self.dskip: Array
 
     def forward(self, x: Array, rng: np.random.Generator | None, skip: Array | None) -> Array:
         """y as the op gives it."""
