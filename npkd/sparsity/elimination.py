@@ -102,8 +102,7 @@ def inverse_moments(statistics: Statistics, ridge: float) -> Array:
     """(A/N + ρ tr(A/N)/d I)⁻¹, (d, d); by Woodbury's formula where the examples are fewer than half the inputs."""
     A = statistics.normalised()[0]
     rho = ridge * float(np.trace(A)) / len(A) + 1e-300
-    factor = low_rank(A, statistics.count - 1) if ridge > 0 else None
-    if factor is not None:
+    if ridge > 0 and (factor := low_rank(A, statistics.count - 1)) is not None:
         root = triangular(product(factor, factor.T) + rho * np.eye(len(factor)), factor)
         inverse = product(root.T, root) / -rho
         inverse[np.diag_indices_from(inverse)] += 1 / rho

@@ -77,10 +77,8 @@ def slopes(layer: Layer) -> Array:
 
 
 def lipschitz(layer: Layer) -> float:
-    """The smallest Λ with ‖f(a) − f(b)‖ ≤ Λ ‖a − b‖ for all inputs a, b of a layer f, as the network predicts.
-
-    dense: the largest singular value of its weights; else the largest of ``slopes``. Raises InputError as those do.
-    """
+    """The smallest Λ with ‖f(a) − f(b)‖ ≤ Λ ‖a − b‖ for all inputs a, b of a layer f, as the network predicts: of dense
+    the largest singular value of its weights, else the largest of ``slopes``. Raises InputError as those do."""
     if layer.row.weights and layer.params[0].ndim == 2:
         return spectral_norm(layer.params[0].astype(np.float64))
     return float(slopes(layer).max(initial=0.0))
@@ -92,10 +90,8 @@ def spectral_norm(w: Array) -> float:
 
 
 def stages(network: Network) -> list[list[Layer]]:
-    """The layers of a perceptron in pieces that end with a dense layer, and those behind the last one.
-
-    Raises InputError where ``slopes`` or ``dependency_groups`` do.
-    """
+    """The layers of a perceptron in pieces that end with a dense layer, and those behind the last one. Raises
+    InputError where ``slopes`` or ``dependency_groups`` do."""
     dense = network.dense_layers
     for i, layer in enumerate(network.layers):
         if i not in dense and (layer.row.weights or i > min(dense, default=i)):
@@ -169,8 +165,8 @@ def propagation(student: Network, teacher: Network, x: Array, kept: Sequence[Arr
 def against(student: Sequence[Array], teacher: Sequence[Array], kept: Sequence[Array] | None) -> list[Array]:
     """The outputs of the teacher that those of the student are compared with, stage by stage."""
     if len(student) != len(teacher):
-        raise InputError(f"propagation: the student has {len(student)} stages and the teacher {len(teacher)}; they need "
-                         "equally many")
+        raise InputError(f"propagation: the student has {len(student)} stages and the teacher {len(teacher)}; they "
+                         "must have equally many")
     kept = [np.asarray(index, np.intp) for index in kept or ()]
     if kept and len(kept) >= len(teacher):
         raise InputError(f"propagation: kept has {len(kept)} entries; it needs one for each of the "

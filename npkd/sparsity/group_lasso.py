@@ -28,17 +28,14 @@ from npkd.sparsity.statistics import Statistics
 TOLERANCE = 1e-6
 """Relative duality gap up to which a solution counts as certified."""
 
-LOOSE = 1e-2
-"""Relative duality gap from which on the search for a number of neurons changes λ."""
-
 ARMIJO = 1e-4
 """Part of the fall that its slope promises which a Newton step must bring."""
 
 FLOOR = 1e-9
 """Least λ, relative to λ_max, at which a number of neurons is looked for."""
 
-MISSES = 4
-"""Certified points with another number of neurons than is wanted after which λ is bracketed instead."""
+LOOSE, MISSES = 1e-2, 4
+"""In a search for a number of neurons: largest gap at which λ changes; most certified points with another number."""
 
 SMALLEST = 1e-280
 """Least variance of an input: below it squares underflow."""
@@ -141,7 +138,7 @@ class Problem:
 
     def solve(self, lam: float, start: Array | None = None, *, tolerance: float = TOLERANCE, iterations: int = 300
               ) -> Solution:
-        """The solution at λ > 0 from ``start`` (m, d) or zero, or what ``iterations`` reach. InputError for λ ≤ 0."""
+        """The solution at λ from ``start`` (m, d) or zero, or what ``iterations`` reach. InputError unless λ > 0."""
         positive("group lasso", "lambda", lam)
         point, lam, steps = self.descend(lam, self.scaled(start), tolerance, iterations)
         return self.solution(lam, point.v, point.gradient, steps)

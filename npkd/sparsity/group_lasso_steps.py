@@ -23,11 +23,8 @@ from npkd.core.validation import InputError
 BLOCK = 32
 """Rows of a sweep whose steps reach the other rows together: one product instead of many rank-one updates."""
 
-DAMPING = 1e-10
-"""Least part of the diagonal that is added to the second derivatives of f before they are factored."""
-
-LARGEST = 1e12
-"""Largest ω: the diagonal 1/ω keeps A + diag 1/ω positive definite where neurons depend on one another."""
+DAMPING, LARGEST = 1e-10, 1e12
+"""Least part of the diagonal added to the second derivatives of f; largest ω, so that A + diag 1/ω is definite."""
 
 ROUNDS = 10
 """Most factorisations that the active set of one step takes; from half of them on variables only leave it."""
@@ -44,10 +41,9 @@ def sweep(A: Array, kappa: Array, v: Array, gradient: Array) -> None:
     for start in range(0, len(v), BLOCK):
         rows = slice(start, start + BLOCK)
         before, local, inner = v[rows].copy(), gradient[rows].copy(), A[rows, rows]
-        for j in range(len(before)):
-            v_j = v[start + j]
+        for j, (v_j, bound) in enumerate(zip(v[rows], kappa[rows], strict=True)):
             u = v_j + local[j]
-            size, bound = blas.dnrm2(u), kappa[start + j]
+            size = blas.dnrm2(u)
             if size > bound:
                 u *= 1 - bound / size                                                 # (W8)
             elif v_j.any():
@@ -177,8 +173,7 @@ def threshold(a: Array, b: Array, count: int) -> float:
         return 1.0
     turn = np.where(b != 0, -a / np.where(b != 0, b, 1), 0.0)
     falls, rises = np.sort(turn[b < 0]), np.sort(turn[b > 0])
-    inside = np.sort(turn[(turn > 1 / 16) & (turn < 16)])
-    edges = np.concatenate([[1 / 16], inside, [16.0]])
+    edges = np.r_[1 / 16, np.sort(turn[(turn > 1 / 16) & (turn < 16)]), 16.0]
     tau = np.sqrt(edges[:-1] * edges[1:])
     number = (a[b == 0] > 0).sum() + len(falls) - np.searchsorted(falls, tau) + np.searchsorted(rises, tau)
     off = np.abs(number - count)

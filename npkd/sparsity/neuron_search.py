@@ -14,11 +14,8 @@ from npkd.sparsity.group_lasso import FLOOR, TOLERANCE, Problem, Solution
 from npkd.sparsity.group_lasso_steps import Point
 from npkd.sparsity.least_squares import refit
 
-RIDGE = 1e-4
-"""Of the least squares whose neurons join a solution that has too few."""
-
-STEPS, BRACKETS = 60, 40
-"""Most Newton steps of one descent; most values of λ that a bisection tries."""
+RIDGE, STEPS, BRACKETS = 1e-4, 60, 40
+"""Ridge of the least squares whose neurons join a solution; most steps of a descent; most λ of a bisection."""
 
 
 def keep(problem: Problem, neurons: int, start: Array | None = None, lam: float = math.inf, *,

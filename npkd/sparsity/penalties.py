@@ -32,8 +32,7 @@ def grouped(w: Array, axis: int, channels: int) -> tuple[Array, int]:
     over_groups(w, axis)
     whole("groups", channels=channels)
     if channels < 0 or w.shape[axis] % channels:
-        raise InputError(f"groups: channels is {channels}; it must divide the {w.shape[axis]} entries along axis "
-                         f"{axis} of w, shape {w.shape}")
+        raise InputError(f"groups: channels is {channels}; it must divide the length of axis {axis} of w, {w.shape}")
     return w.reshape(*w.shape[:axis], -1, channels, *w.shape[axis + 1:]), axis + 1
 
 
@@ -173,8 +172,8 @@ class NeuronGroups:
     A group w_j is a slice along ``axis``: of dense weights (O, I), axis 0 takes the incoming weights of each output
     neuron, axis 1 the outgoing weights of each input neuron; of a convolution (F, kh, kw, C), axis 3 all that reads a
     channel. Behind flatten, entry p · C + j of axis 1 is channel j at position p, and ``channels`` = C makes one group
-    of all its positions (0: every entry is a group). ``cost`` c > 0: one number, or one for each group (what a neuron
-    costs differs by layer and by what it is connected to). Proximal step: (P5), in a metric (P10).
+    of all its positions (0: every entry is a group). ``cost`` c > 0: one number, or one for each group.
+    Proximal step: (P5), in a metric (P10).
     Raises InputError unless λ ≥ 0 and c > 0, and for other axes, costs and channels than w has.
     Source: Yuan & Lin 2006; for networks Scardapane et al. 2017, Alvarez & Salzmann 2016.
     """
@@ -241,7 +240,7 @@ class SparseGroups:
         """The smallest λ with ‖S_{αλ}(g_j)‖₂ ≤ (1 − α) λ c_j for every group, by bisection to machine precision."""
         floats("SparseGroups", g=g)
         g, axis = grouped(g, self.axis, self.channels)
-        size = float(np.abs(g).max(initial=0)) or 1.0          # a norm: what is divided is multiplied
+        size = float(np.abs(g).max(initial=0)) or 1.0                                 # scaled against overflow
         g, cost, low = np.divide(g, size, dtype=wide(g)), along(self.cost, g, axis), 0.0
         high = 2 * float(np.linalg.norm(g)) / min(1.0, float(np.min(self.cost)))
         while high - low > 1e-15 * high and (middle := (low + high) / 2) not in (low, high):

@@ -43,10 +43,8 @@ class Solution:
     stationarity: list[float]
 
 
-def minimise(
-    smooth: Callable[[Array], tuple[float, Array]], penalty: Penalty, w: Array, lipschitz: float, *,
-    accelerate: bool = True, tolerance: float = 1e-8, iterations: int = 10_000,
-) -> Solution:
+def minimise(smooth: Callable[[Array], tuple[float, Array]], penalty: Penalty, w: Array, lipschitz: float, *,
+             accelerate: bool = True, tolerance: float = 1e-8, iterations: int = 10_000) -> Solution:
     """Minimise f(w) + Ω(w) by proximal gradient descent; ``accelerate``: Nesterov's extrapolation and restarts.
 
         w⁺ = prox_{1/L}(y − ∇f(y)/L)                                                  (P15)

@@ -1,7 +1,4 @@
-"""Sufficient statistics of a layer: all that the layer-wise problem needs to know of the data, in one pass, additive.
-
-Derivation: docs/6-layer-wise.md.
-"""
+"""Sufficient statistics of a layer for the layer-wise problem: one pass, additive. Derivation: docs/6-layer-wise.md."""
 
 from __future__ import annotations
 
@@ -101,15 +98,15 @@ class Statistics:
         return max(0.0, 1 + (inner_product(w, product(w, self.A)) - 2 * inner_product(w, self.C.T)) / t)     # (S4)
 
     def targets(self, kept: Array) -> Statistics:
-        """The statistics for some of the targets alone: kept indices of 0 … m − 1."""
+        """The statistics of the targets with indices ``kept`` alone."""
         return replace(self, mean_z=self.mean_z[kept], C=np.ascontiguousarray(self.C[:, kept]), t=self.t[kept])
 
     def weighted(self, s: Array) -> Statistics:
-        """The statistics of targets s_o z_no: s (m,) positive, what an error of each target weighs."""
+        """The statistics of targets s_o z_no, s (m,) positive weights."""
         return replace(self, mean_z=self.mean_z * s, C=self.C * s, t=self.t * s * s)
 
     def inputs(self, kept: Array) -> Statistics:
-        """The statistics for some of the inputs alone: kept indices of 0 … d − 1."""
+        """The statistics of the inputs with indices ``kept`` alone."""
         return replace(self, mean_h=self.mean_h[kept], A=self.A[np.ix_(kept, kept)], C=self.C[kept])
 
 
