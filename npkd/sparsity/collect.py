@@ -1,7 +1,6 @@
-"""What layer-by-layer distillation asks of the data: statistics of every layer of weights, and what an error of its
-outputs weighs in the end.
+"""Statistics of every layer of weights, and the sensitivity of the logits to its outputs.
 
-A convolution is a dense layer that reads a patch at every position: each patch is a row of H, its outputs a row of Z.
+A convolution is a dense layer at every position: each patch is a row of H, its outputs a row of Z.
 Derivation: docs/6-layer-wise.md.
 """
 
@@ -23,58 +22,44 @@ PROBES = 512
 """Random directions that stand for the classes of a network that has more and does not end in a dense layer."""
 
 POSITIONS = 8
-"""Of a map, drawn anew for every example: neighbouring patches say much the same. What the sample costs is measured in
-docs/6-layer-wise.md."""
-
-
-def readers(network: Network) -> list[int]:
-    """Indices of the layers of weights: dense and conv2d."""
-    return network.weight_layers
+"""Positions of a map that are drawn for every example, since neighbouring patches are alike: docs/6-layer-wise.md."""
 
 
 def matrix(layer: Layer) -> Array:
-    """The weights of a layer as a matrix (O, d), float64, a row for each output: of a convolution d = kh·kw·C, the
-    channels running fastest."""
+    """The weights of a layer as a matrix (O, d), float64; of a convolution d = kh·kw·C, channels running fastest."""
     return np.asarray(layer.params[0].reshape(len(layer.params[0]), -1), np.float64)
 
 
 def columns_of(layer: Layer, unit: Array) -> Array:
-    """For every column of ``matrix`` the neuron that it reads, where ``unit`` (J,) says it of the last axis: (d,)."""
+    """The neuron that each column of ``matrix`` reads, (d,), from that of each entry of the last axis, unit (J,)."""
     return np.tile(unit, matrix(layer).shape[1] // len(unit))
 
 
 def rows(layer: Layer, x: Array, z: Array, rng: np.random.Generator, positions: int) -> tuple[Array, Array]:
-    """What a layer reads and what it ought to give, as rows: x, z of an activation -> (n, d), (n, O).
+    """Inputs x and wanted outputs z of a layer as rows, (n, d) and (n, O).
 
-    Of maps so many positions of each example are drawn, without replacement; all, in their order, where there are not
-    more.
+    Of maps at most ``positions`` of each example are drawn, without replacement; all in order where there are not more.
     """
     if layer.op == "dense":
         return x, z
-    stride, padding, dilation = (layer.options.get(name, default) for name,
-                                 default in (("stride", 1), ("padding", 0), ("dilation", 1)))
-    grid = Grid("gather", x.shape[1:3], layer.params[0].shape[1:3], stride, padding, dilation)
+    steps = (layer.settings[name] for name in ("stride", "padding", "dilation"))
+    grid = Grid("gather", x.shape[1:3], layer.params[0].shape[1:3], *steps)
     every, Q = z.shape[1] * z.shape[2], grid.positions[1]
     at = np.tile(np.arange(every), (len(x), 1))
     if positions < every:
         at = np.argsort(rng.random((len(x), every)), axis=1)[:, :positions]
     n, p, q = np.repeat(np.arange(len(x)), at.shape[1]), at.ravel() // Q, at.ravel() % Q
     around = grid.padded(x)
-    patches = np.stack([around[n, row.start + p * grid.stride[0], column.start + q * grid.stride[1]] for _, _, row,
-                        column in grid.offsets()],
-                       axis=1)                                     # (n, kh·kw, C)
+    patches = np.stack([around[n, row.start + p * grid.stride[0], column.start + q * grid.stride[1]]
+                        for _, _, row, column in grid.offsets()], axis=1)                         # (n, kh·kw, C)
     return patches.reshape(len(n), -1), z[n, p, q]
 
 
-def collect_statistics(
-    student: Network, teacher: Network, batches: Callable[[], Iterable[Array]], layers: Sequence[int],
-    positions: int = POSITIONS
-) -> list[Statistics]:
-    """Statistics of layers of weights: what the student feeds each of them, against what each gives in the teacher. One
-    pass.
+def collect_statistics(student: Network, teacher: Network, batches: Callable[[], Iterable[Array]],
+                       layers: Sequence[int], positions: int = POSITIONS) -> list[Statistics]:
+    """Statistics of inputs of layers in the student and outputs of the same layers in the teacher, in one pass.
 
-    ``positions``: of the maps of each example that a convolution is seen at; for a layer the same ones are drawn in
-    every pass.
+    positions   of a map that are drawn for each example, for a layer the same ones in every pass
     Raises InputError where there are no examples.
     """
     parts: list[list[Statistics]] = [[] for _ in layers]
@@ -100,16 +85,15 @@ def sensitivities(network: Network, x: Array, layers: Sequence[int]) -> list[Arr
 
         s_o² = 1/N Σ_n Σ_pq Σ_c (∂ logit_c / ∂ z_npqo)²                               (W14)
 
-    To first order, and if errors at different positions are independent, Σ_o s_o² (mean squared error of z_o) is the
-    squared error of the logits, so that errors of all neurons and all layers are in one unit. A dense layer has one
-    position. x (N, ...) -> (O,) for each of ``layers``, positive: at least a millionth of the largest.
+    To first order, if errors at different positions are independent, Σ_o s_o² (mean squared error of z_o) is that
+    of the logits. x (N, ...) -> (O,) for each of ``layers``, at least a millionth of the largest.
 
     One backward pass for each class; where the last layer is dense, W (C, I), they begin behind it, and its own s is 1:
 
         Σ_c (W_c J)_o² = Σ_r (R_r J)_o²   for every J, where RᵀR = WᵀW (QR): min(C, I) passes             (W24)
 
-    Networks that end otherwise are probed with PROBES random signs in the place of more classes than that; the mean of
-    the squares is then right on average. Raises InputError where the network ends in maps.
+    Other networks of more than PROBES classes are probed with as many random signs, which is right on average.
+    Raises InputError where the network ends in maps.
     """
     activations, backwards = [x], []
     for i, layer in enumerate(network.layers):
@@ -118,7 +102,7 @@ def sensitivities(network: Network, x: Array, layers: Sequence[int]) -> list[Arr
         backwards.append(backward)
     if activations[-1].ndim != 2:
         raise InputError(f"distil: the network gives {activations[-1].shape} for {len(x)} examples; it must end in "
-                         f"logits (N, C)")
+                         "logits (N, C)")
     total = {i: np.zeros(activations[i + 1].shape[-1]) for i in layers}
     end, slopes = len(network.layers), probes(activations[-1].shape[1])
     if network.layers[-1].op == "dense":
@@ -132,8 +116,8 @@ def sensitivities(network: Network, x: Array, layers: Sequence[int]) -> list[Arr
             d = entering.pop(i + 1)
             if i in total:
                 total[i] += (d.astype(np.float64) ** 2).reshape(-1, d.shape[-1]).sum(axis=0) / len(x)     # (W14)
-            for at, part in zip((i, i - network.layers[i].back), backwards[i](d)[:2 if network.layers[i].back else 1],
-                                strict=False):
+            read = (i, i - network.skips[i]) if network.skips[i] else (i,)
+            for at, part in zip(read, backwards[i](d), strict=False):
                 entering[at] = entering[at] + part if at in entering else part
     return [np.sqrt(np.maximum(total[i], 1e-12 * (float(total[i].max()) or 1.0))) for i in layers]
 

@@ -1,9 +1,7 @@
-"""Backward elimination: of all neurons or channels the one goes whose loss does least harm, and the others make up for
-it; then the next.
+"""Backward elimination: the neuron or channel of least saliency is removed and the others are fitted again, repeatedly.
 
-What the adaptive group lasso (saliency.py) does at once, neuron by neuron; and for channels, which layers read through
-several columns each, and perhaps several layers, where it has no closed form. Derivation: docs/6-layer-wise.md,
-docs/11-baselines.md.
+It gives the costs of the adaptive group lasso (saliency.py), and chooses channels, which are read through several
+columns or by several layers. Derivation: docs/6-layer-wise.md, docs/11-baselines.md.
 """
 
 from __future__ import annotations
@@ -22,19 +20,18 @@ from npkd.sparsity.least_squares import refit
 from npkd.sparsity.statistics import Statistics
 
 BATCH = 64
-"""Neurons that go before the other entries of A⁻¹ and W follow: one product instead of many rank-one updates."""
+"""Neurons removed before the other entries of A⁻¹ and W are updated: one product instead of rank-one updates."""
 
 ROOM = 0.8
-"""Part of the inverse that must be of columns which are left; else it is made smaller."""
+"""Least part of the inverse whose columns are left; below it the inverse is made smaller."""
 
 
 @dataclass(eq=False)
 class Reader:
-    """A layer that reads neurons, while they go.
+    """A layer that reads neurons, during elimination.
 
-    inverse (k, k)   A⁻¹ of the columns that are left, perhaps with zeros for some that are not
-    column (k,)      which columns these are
-    w (m, d)         the least squares on what is left, zero elsewhere;   unit (d,)  whose columns these are
+    inverse (k, k)   A⁻¹ of the columns that are left, zero for removed ones;   column (k,)  their indices
+    w (m, d)         the least squares on them, zero elsewhere;   unit (d,)  the neuron that each column reads
     """
 
     inverse: Array
@@ -44,13 +41,12 @@ class Reader:
 
     @staticmethod
     def of(statistics: Statistics, unit: Array, ridge: float) -> Reader:
-        """The least squares on all d columns; ``unit`` (d,) says which neuron each reads. ``ridge`` is added to A,
-        relative to the mean variance."""
+        """The least squares on all d columns; ``ridge`` is added to A, relative to the mean variance."""
         every = np.arange(len(statistics.A))
         return Reader(inverse_moments(statistics, ridge), every, refit(statistics, every, ridge)[0], np.array(unit))
 
     def saliency(self, u: int) -> float:
-        """By how much the error rises without unit u.
+        """Rise of the error without unit u.
 
             E_u = ½ tr( W_{:,u} ([A⁻¹]_uu)⁻¹ W_{:,u}ᵀ )                                (I9)
         """
@@ -62,15 +58,14 @@ class Reader:
         """``saliency`` of the units that are left, (n,)."""
         if len(np.unique(self.unit)) < len(self.unit):
             return np.array([self.saliency(u) for u in left])
-        present = np.flatnonzero(np.isin(self.unit[self.column], left))  # at most one column each: a square
-        saliencies = np.zeros(1 + max(*left, *self.unit))
-        column = self.column[present]
-        # (I9)
-        saliencies[self.unit[column]] = 0.5 * (self.w[:, column] ** 2).sum(axis=0) / np.diag(self.inverse)[present]
+        present = np.flatnonzero(np.isin(self.unit[self.column], left))                  # at most one column each
+        saliencies, column = np.zeros(1 + max(*left, *self.unit)), self.column[present]
+        squares = (self.w[:, column] ** 2).sum(axis=0)
+        saliencies[self.unit[column]] = 0.5 * squares / np.diag(self.inverse)[present]                           # (I9)
         return saliencies[list(left)]
 
     def lose(self, u: int) -> None:
-        """Unit u goes.
+        """Remove unit u.
 
             W ← W − W_{:,u} ([A⁻¹]_uu)⁻¹ [A⁻¹]_{u,:}                                    (I10)
             A⁻¹ ← A⁻¹ − [A⁻¹]_{:,u} ([A⁻¹]_uu)⁻¹ [A⁻¹]_{u,:}                            (I11)
@@ -87,11 +82,10 @@ class Reader:
 
 
 def eliminate(readers: Sequence[Reader], units: int, count: int) -> tuple[Array, Array, Array]:
-    """Units go until ``count`` of 0 … units − 1 are left; the readers are changed with them.
+    """Remove units, each time that of least saliency in all readers, until ``count`` of 0 … units − 1 are left.
 
-    What all readers lose together decides, in whatever unit their targets are. Of equals the first goes.
-    Returns kept (count,) ascending, those that went in their order, and the rises of the error with each of them (units
-    − count,).
+    Of equals the first goes; the readers are updated. Returns kept (count,) ascending, and (units − count,) those that
+    went, in their order, and the rise of the error with each.
     """
     left, gone, rises = list(range(units)), list[int](), list[float]()
     while len(left) > count:
@@ -108,8 +102,7 @@ def inverse_moments(statistics: Statistics, ridge: float) -> Array:
     """(A/N + ρ tr(A/N)/d I)⁻¹, (d, d); by Woodbury's formula where the examples are fewer than half the inputs."""
     A = statistics.normalised()[0]
     rho = ridge * float(np.trace(A)) / len(A) + 1e-300
-    factor = low_rank(A, statistics.count - 1) if ridge > 0 else None
-    if factor is not None:
+    if ridge > 0 and (factor := low_rank(A, statistics.count - 1)) is not None:
         root = triangular(product(factor, factor.T) + rho * np.eye(len(factor)), factor)
         inverse = product(root.T, root) / -rho
         inverse[np.diag_indices_from(inverse)] += 1 / rho
@@ -120,10 +113,9 @@ def inverse_moments(statistics: Statistics, ridge: float) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Elimination:
-    """Neurons that a layer reads through one column each, after all but some have gone one by one.
+    """Backward elimination of neurons that a layer reads through one column each.
 
-    kept (k,)        those that are left, ascending;   saliencies (k,)  E_j of each as the next to go
-    w (k, m)         the least squares on them, a row for each neuron
+    kept (k,)        those that are left, ascending;   saliencies (k,)  E_j of each;   w (k, m)  their least squares
     gone, rises      those that went, in their order, and the rise of the error with each
     """
 
@@ -135,10 +127,9 @@ class Elimination:
 
     @staticmethod
     def of(statistics: Statistics, count: int, ridge: float) -> Elimination:
-        """Neurons go, each time the one with the least E_j (I9), until ``count`` are left, at least one.
+        """Remove neurons, each time that of least E_j (I9), until ``count`` are left, at least one.
 
-        (I10) and (I11) for one column, BATCH neurons at a time: of the entries of A⁻¹ and W only those are kept up to
-        date that choose the next neuron, the diagonal and the norms; all others follow with one product.
+        (I10) and (I11) for BATCH neurons at a time: only the diagonal of A⁻¹ and the norms of W are updated with each.
         """
         inverse, C = inverse_moments(statistics, ridge), statistics.normalised()[1]
         w, kept = product(inverse, C), np.arange(len(C))
@@ -170,5 +161,5 @@ class Elimination:
 
 
 def before(rows: Array, by: Array) -> Array | float:
-    """What the first of ``rows`` (b, k) together take from a row: Σ_i by_i rows_i, by (i,), i ≤ b."""
+    """Σ_i by_i rows_i for rows (b, k) and by (i,), i ≤ b."""
     return np.asarray(blas.dgemv(1.0, rows[:len(by)].T, by)) if len(by) else 0.0

@@ -28,7 +28,6 @@ class ErrorBounds:
     measured (L,)   E_l: error of stage l on the student's own activations; the last one is that of the outputs
     added (L,)      ε_l: error of stage l of the student on the teacher's activations
     factor (L,)     Λ_l: Lipschitz constant of stage l, (R2)
-
     Errors are those of the outputs that the next stage reads.
     """
 
@@ -50,9 +49,8 @@ class ErrorBounds:
         """
         if not 0 <= cut <= len(self.factor):
             raise InputError(f"propagation: cut is {cut}; it must lie in 0 … {len(self.factor)}, the number of stages")
-        error = np.where(np.arange(len(self.factor)) < cut, 0.0, self.added)
-        if cut:
-            error[cut - 1] = self.measured[cut - 1]
+        error = np.r_[np.zeros(cut), self.added[cut:]]
+        error[max(cut - 1, 0):cut] = self.measured[max(cut - 1, 0):cut]
         return np.asarray(error * self.reach)                                          # (R3)
 
     def bound(self, cut: int = 0) -> float:
@@ -64,8 +62,7 @@ def slopes(layer: Layer) -> Array:
     """The largest slope of each neuron of a layer that is not dense, as the network predicts: (J,), or () if all agree.
 
     That of the table (nn/ops.py); of gate |g_j|, of batch_norm |γ_j|/√(v_j + ε), v the running variance. Raises
-    InputError for batch_norm without running moments, and for ops without a bound: an addition, or a map that is read
-    at overlapping places, may stretch by more than each of its parts.
+    InputError for batch_norm without running moments, and for ops without a bound in the table.
     """
     row, both = layer.row, affine(layer)
     if both is not None:
@@ -80,10 +77,8 @@ def slopes(layer: Layer) -> Array:
 
 
 def lipschitz(layer: Layer) -> float:
-    """The smallest Λ with ‖f(a) − f(b)‖ ≤ Λ ‖a − b‖ for all inputs a, b of a layer f, as the network predicts.
-
-    dense: the largest singular value of its weights; else the largest of ``slopes``. Raises InputError as those do.
-    """
+    """The smallest Λ with ‖f(a) − f(b)‖ ≤ Λ ‖a − b‖ for all inputs a, b of a layer f, as the network predicts: of dense
+    the largest singular value of its weights, else the largest of ``slopes``. Raises InputError as those do."""
     if layer.row.weights and layer.params[0].ndim == 2:
         return spectral_norm(layer.params[0].astype(np.float64))
     return float(slopes(layer).max(initial=0.0))
@@ -95,10 +90,8 @@ def spectral_norm(w: Array) -> float:
 
 
 def stages(network: Network) -> list[list[Layer]]:
-    """The layers of a perceptron in pieces that end with a dense layer; those behind the last one are a piece as well.
-
-    Raises InputError where ``slopes`` or ``dependency_groups`` do.
-    """
+    """The layers of a perceptron in pieces that end with a dense layer, and those behind the last one. Raises
+    InputError where ``slopes`` or ``dependency_groups`` do."""
     dense = network.dense_layers
     for i, layer in enumerate(network.layers):
         if i not in dense and (layer.row.weights or i > min(dense, default=i)):
@@ -114,8 +107,8 @@ def reading(stage: Sequence[Layer], width: int) -> tuple[Array, Array]:
 
         Λ = ‖W diag c‖₂,   c_j the largest slope between the inputs of neuron j and its value         (R2)
 
-    Behind maxout a neuron has several inputs, and its c is the largest of theirs; one behind a zero gate has no
-    influence all the same. A stage without a dense layer has W = I.
+    Behind maxout a neuron has several inputs, and c the largest of theirs; one behind a zero gate has no influence. A
+    stage without a dense layer has W = I.
     """
     c, alone, neuron = np.ones(width), np.ones(width), np.arange(width)       # alone: of each input, along its own way
     dense = stage[-1].row.weights
@@ -132,11 +125,10 @@ def reading(stage: Sequence[Layer], width: int) -> tuple[Array, Array]:
 
 def outputs(network: Network, x: Array) -> list[Array]:
     """What each stage gives for x: the pre-activations of every dense layer, and what comes behind the last."""
-    given = []
+    activations = [x]
     for stage in stages(network):
-        x = Network(stage)(x)[0][-1]
-        given.append(x)
-    return given
+        activations.append(Network(stage)(activations[-1])[0][-1])
+    return activations[1:]
 
 
 def root_mean_square(difference: Array) -> float:
@@ -148,9 +140,8 @@ def propagation(student: Network, teacher: Network, x: Array, kept: Sequence[Arr
     """Measure and bound how far a student's outputs are from its teacher's, stage by stage.
 
     student, teacher   perceptrons with equally many dense layers; all is computed in float64, as the networks predict
-    x                  (N, ...) floats, the data
-    kept               for each hidden dense layer of the student, the outputs of the teacher's layer that its own are
-                       held against; without it the widths must agree
+    x (N, ...)         floats, the data
+    kept               for each hidden dense layer, the outputs of the teacher that the student's are compared with
     Raises InputError for other networks, for data without examples or not finite, and where widths do not fit.
     """
     floats("propagation", x=x)
@@ -158,32 +149,31 @@ def propagation(student: Network, teacher: Network, x: Array, kept: Sequence[Arr
         raise InputError("propagation: x has no examples; it needs at least one")
     finite("propagation", x=x)
     student, teacher, x = student.astype(np.float64), teacher.astype(np.float64), x.astype(np.float64)
-    own, got = stages(student), outputs(student, x)
-    targets = against(got, outputs(teacher, x), kept)
+    pieces, predicted = stages(student), outputs(student, x)
+    targets = against(predicted, outputs(teacher, x), kept)
     measured, added, factor = [], [], []
-    for k, (stage, z) in enumerate(zip(own, targets, strict=True)):
-        # in front of the first all slopes are 1
-        matrix = reading(stage, targets[k - 1].shape[1])[0] if k else stage[-1].params[0]
-        read = reading(own[k + 1], z.shape[1])[1] if k + 1 < len(own) else np.ones(z.shape[1], bool)
+    for k, (stage, z) in enumerate(zip(pieces, targets, strict=True)):
+        matrix = reading(stage, targets[k - 1].shape[1])[0] if k else stage[-1].params[0]   # all slopes in front are 1
+        read = reading(pieces[k + 1], z.shape[1])[1] if k + 1 < len(pieces) else np.ones(z.shape[1], bool)
         alone = Network(stage)(targets[k - 1] if k else x)[0][-1]
-        measured.append(root_mean_square((z - got[k])[:, read]))                         # (R1)  E
+        measured.append(root_mean_square((z - predicted[k])[:, read]))                   # (R1)  E
         added.append(root_mean_square((z - alone)[:, read]))                             # (R1)  ε
         factor.append(spectral_norm(matrix[read]))                                       # (R2)
     return ErrorBounds(np.array(measured), np.array(added), np.array(factor))
 
 
-def against(got: Sequence[Array], given: Sequence[Array], kept: Sequence[Array] | None) -> list[Array]:
-    """The teacher's outputs ``given`` that the student's ``got`` are compared with, stage by stage."""
-    if len(got) != len(given):
-        raise InputError(f"propagation: the student has {len(got)} stages and the teacher {len(given)}; they must have "
-                         f"equally many")
-    if kept is not None and len(kept) >= len(given):
-        raise InputError(f"propagation: kept has {len(kept)} entries; it needs one for each of the {len(given) - 1} "
-                         f"hidden layers, or fewer")
-    rows = [*(np.asarray(index, np.intp) for index in kept or ()),
-            *(np.arange(z.shape[1]) for z in given[len(kept or ()):])]
-    for k, (y, z, row) in enumerate(zip(got, given, rows, strict=True)):
+def against(student: Sequence[Array], teacher: Sequence[Array], kept: Sequence[Array] | None) -> list[Array]:
+    """The outputs of the teacher that those of the student are compared with, stage by stage."""
+    if len(student) != len(teacher):
+        raise InputError(f"propagation: the student has {len(student)} stages and the teacher {len(teacher)}; they "
+                         "must have equally many")
+    kept = [np.asarray(index, np.intp) for index in kept or ()]
+    if kept and len(kept) >= len(teacher):
+        raise InputError(f"propagation: kept has {len(kept)} entries; it needs one for each of the "
+                         f"{len(teacher) - 1} hidden layers, or fewer")
+    rows = [*kept, *(np.arange(z.shape[1]) for z in teacher[len(kept):])]
+    for k, (y, z, row) in enumerate(zip(student, teacher, rows, strict=True)):
         if len(row) != y.shape[1] or not np.isin(row, np.arange(z.shape[1])).all():
             raise InputError(f"propagation: stage {k} of the student gives {y.shape[1]} values, held against "
                              f"{len(row)} of the teacher's {z.shape[1]}; kept must name one of these for each")
-    return [z[:, row] for z, row in zip(given, rows, strict=True)]
+    return [z[:, row] for z, row in zip(teacher, rows, strict=True)]

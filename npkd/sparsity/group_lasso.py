@@ -2,12 +2,11 @@
 
     min_{W,b}  1/(2N) ‖Z − 1bᵀ − H Wᵀ‖²_F  +  λ Σ_j c_j ‖W_{:,j}‖₂                    (W1)
 
-One group for each input neuron j: all weights that leave it. With the bias eliminated it is, in centred and normalised
-statistics,
+One group for each input neuron j: all weights that leave it. In centred and normalised statistics, without the bias:
 
     P(W) = ½ r²(W) + λ Σ_j c_j ‖W_{:,j}‖₂,   r² = t − 2⟨W, Cᵀ⟩ + ⟨W, W A⟩             (W2)
 
-and needs no data any more. Derivation: docs/6-layer-wise.md.
+Derivation: docs/6-layer-wise.md.
 """
 
 from __future__ import annotations
@@ -19,28 +18,24 @@ from dataclasses import dataclass
 import numpy as np
 
 from npkd.core.blas_threads import threads_for
-from npkd.core.linalg import inner_product, product
+from npkd.core.linalg import inner_product
 from npkd.core.types import Array
 from npkd.core.validation import InputError, positive
-from npkd.sparsity.group_lasso_steps import Point, group_threshold, low_rank, newton, row_products, sweep
+from npkd.sparsity.group_lasso_steps import Point, gradient_of, group_threshold, low_rank, newton, row_products, sweep
 from npkd.sparsity.least_squares import refit
 from npkd.sparsity.statistics import Statistics
 
 TOLERANCE = 1e-6
 """Relative duality gap up to which a solution counts as certified."""
 
-LOOSE = 1e-2
-"""Relative duality gap from which on the search for a number of neurons changes λ."""
-
 ARMIJO = 1e-4
 """Part of the fall that its slope promises which a Newton step must bring."""
-
 
 FLOOR = 1e-9
 """Least λ, relative to λ_max, at which a number of neurons is looked for."""
 
-MISSES = 4
-"""Certified points with another number of neurons than is wanted after which λ is bracketed instead."""
+LOOSE, MISSES = 1e-2, 4
+"""In a search for a number of neurons: largest gap at which λ changes; most certified points with another number."""
 
 SMALLEST = 1e-280
 """Least variance of an input: below it squares underflow."""
@@ -50,14 +45,12 @@ SMALLEST = 1e-280
 class Solution:
     """A solution of (W1) and its certificate.
 
-    lam         λ
     w (m, d)    weights, float64, removed neurons exactly zero;   b (m,)  their best bias
     kept (k,)   indices of the neurons that stay
-    proved (d,) True where the certificate itself proves the neuron zero at the exact optimum, (W6)
+    proved (d,) True where the certificate proves the neuron zero at the exact optimum, (W6)
     gap         duality gap divided by the objective at W = 0; certified are gaps up to TOLERANCE
-    error       relative error r²/t
-    iterations  steps: factorisations, and sweeps
-    reason      why fewer neurons stay than were asked for; empty where as many do
+    error       relative error r²/t;   iterations  factorisations and sweeps
+    reason      why fewer neurons stay than were asked for, or without a certificate; else empty
     """
 
     lam: float
@@ -80,12 +73,9 @@ class Problem:
 
         + ½ ρ (tr A/d) Σ_j ‖W_{:,j}‖²                                                  (W22)
 
-    The ridge is one of the statistics, A + ρ (tr A/d) I: all that follows, the certificate too, is that of the elastic
-    problem.
-
-    Inputs are scaled to unit variance inside, with costs c_j/σ_j, which is the same problem; inputs whose variance is
-    exactly 0 stay zero. Raises InputError for costs that do not fit, a negative ridge, and statistics that no float64
-    data have: an input without variance that covaries with a target.
+    The ridge is part of A, A + ρ (tr A/d) I, so the certificate is that of the elastic problem. Inputs are scaled to
+    unit variance, with costs c_j/σ_j, which is the same problem; those of no variance (≤ SMALLEST) stay zero.
+    Raises InputError for costs that do not fit, a negative ridge, and an input of no variance that covaries with one.
     """
 
     def __init__(self, statistics: Statistics, cost: float | Array = 1.0, ridge: float = 0.0) -> None:
@@ -98,8 +88,8 @@ class Problem:
                              f"{cost.max(initial=-np.inf)}; it needs {d} positive numbers")
         self.statistics = statistics
         variance = np.diag(A)
-        self.alive = np.flatnonzero(variance > SMALLEST)
-        self.constant = variance <= SMALLEST
+        self.constant = ~(variance > SMALLEST)
+        self.alive = np.flatnonzero(~self.constant)
         if C[self.constant].any():
             raise InputError(f"group lasso: input {np.flatnonzero(self.constant & C.any(axis=1))[0]} has no variance "
                              f"and covaries with a target; scale inputs so that variances exceed {SMALLEST:g}")
@@ -119,8 +109,7 @@ class Problem:
 
     def gradient(self, v: Array) -> Array:
         """G = C − A v, at the cost of the rows of v (d', m) that are not zero."""
-        on = np.flatnonzero(v.any(axis=1))
-        return np.asarray(self.C - product(self.A[on].T, v[on]) if len(on) else self.C.copy())
+        return gradient_of(self.A, self.C, v, np.flatnonzero(v.any(axis=1)))
 
     def certificate(self, v: Array, gradient: Array, lam: float) -> tuple[float, Array]:
         """Duality gap relative to P(0), and which groups it proves zero. v (d', m) is Wᵀ, gradient G = C − A v.
@@ -143,29 +132,23 @@ class Problem:
         bound = float((lam * self.cost / np.maximum(size, 1e-300)).min(initial=np.inf))
         s = float(np.clip(r_y / r2, -bound, bound))                                                     # (W4)
         gap = max(0.5 * r2 + penalty - (s * r_y - 0.5 * s * s * r2), 0.0)                               # (W2), (W4)
-        radius = math.sqrt(2 * (gap + 1e-14 * self.t))                             # the gap, and its rounding
-        proved = abs(s) * size + radius < lam * self.cost                                      # (W6), A_jj = 1
+        radius = math.sqrt(2 * (gap + 1e-14 * self.t))                                        # the gap and its rounding
+        proved = abs(s) * size + radius < lam * self.cost                                               # (W6), A_jj = 1
         return gap / (0.5 * self.t) if self.t > 0 else 0.0, proved
 
-    def solve(
-        self, lam: float, start: Array | None = None, *, tolerance: float = TOLERANCE, iterations: int = 300
-    ) -> Solution:
-        """The solution at λ > 0, from ``start`` (m, d) or from zero.
-
-        Raises InputError for λ ≤ 0 (at 0 the refit is the solution); ends at ``iterations`` with the gap it has.
-        """
+    def solve(self, lam: float, start: Array | None = None, *, tolerance: float = TOLERANCE, iterations: int = 300
+              ) -> Solution:
+        """The solution at λ from ``start`` (m, d) or zero, or what ``iterations`` reach. InputError unless λ > 0."""
         positive("group lasso", "lambda", lam)
         point, lam, steps = self.descend(lam, self.scaled(start), tolerance, iterations)
         return self.solution(lam, point.v, point.gradient, steps)
 
-    def descend(
-        self, lam: float, v: Array, tolerance: float, iterations: int = 300, neurons: int | None = None
-    ) -> tuple[Point, float, int]:
-        """A point whose gap is at most ``tolerance``, from v (d', m), its λ, and the steps it took.
+    def descend(self, lam: float, v: Array, tolerance: float, iterations: int = 300, neurons: int | None = None
+                ) -> tuple[Point, float, int]:
+        """A point whose gap is at most ``tolerance``, from v (d', m), its λ, and the number of steps.
 
-        Newton steps (W13). Where the gap does not fall to a half, a sweep (W8) goes between two of them; where a Newton
-        step does not lower f enough, a part of it is taken. With ``neurons`` λ changes with each step, so that so many
-        stay (W20); it ends where they do, or after a few certified points at which they do not.
+        Newton steps (W13), with a sweep (W8) between two where the gap does not fall to a half. With ``neurons``
+        each step changes λ so that so many stay (W20), at most until MISSES certified points have another number.
         """
         with threads_for(order=len(self.alive)):
             point = self.point(np.sqrt(row_products(v, v)) / (lam * self.cost))
@@ -187,7 +170,7 @@ class Problem:
         return point, lam, steps
 
     def scaled(self, w: Array | None) -> Array:
-        """Weights w (m, d) of the data as v (d', m); zero for none."""
+        """Weights w (m, d) of the data as v (d', m); zero for None."""
         return np.zeros((len(self.alive), self.m)) if w is None else w.T[self.alive] * self.sigma[:, None]
 
     def point(self, omega: Array) -> Point:
@@ -195,12 +178,11 @@ class Problem:
         return Point.of(self.A, self.C, omega, self.factor)
 
     def newton(self, point: Point, lam: float, gap: float, neurons: int | None) -> tuple[Point, float]:
-        """The point after a Newton step, or the first of 1, ¼, … of it that lowers f as far as its slope promises, and
-        its λ.
+        """The point after the first of 1, ¼, … of a Newton step δ that lowers f enough (else ``point``), and its λ.
 
             f(ω + α δ) ≤ f(ω) + 10⁻⁴ α ⟨f'(ω), δ⟩                                              (W23)
 
-        Source: Armijo 1966. Where no part of it does, the point itself.
+        Source: Armijo 1966.
         """
         omega, factor = newton(point, self.A, lam * self.cost, gap, neurons)
         if neurons is not None:
@@ -215,16 +197,13 @@ class Problem:
 
     def solution(self, lam: float, v: Array, gradient: Array, steps: int, reason: str = "") -> Solution:
         """The solution v (d', m), in the units of the data, with its certificate."""
-        gap, proved = self.certificate(v, gradient, lam)
-        w = np.zeros((self.m, self.d))
+        w, proved = np.zeros((self.m, self.d)), self.constant.copy()
         w[:, self.alive] = (v / self.sigma[:, None]).T
-        all_proved = self.constant.copy()
-        all_proved[self.alive] = proved
-        # (W5), without the ridge
-        r2 = self.t - inner_product(v, self.C + gradient) - self.rho * inner_product(w, w)
+        gap, proved[self.alive] = self.certificate(v, gradient, lam)
+        r2 = self.t - inner_product(v, self.C + gradient) - self.rho * inner_product(w, w)     # (W5), without the ridge
         error = max(r2 / self.t, 0.0) if self.t > 0 else 0.0
         kept = np.flatnonzero(w.any(axis=0))
-        return Solution(lam, w, self.statistics.intercept(w), kept, all_proved, gap, error, steps, reason)
+        return Solution(lam, w, self.statistics.intercept(w), kept, proved, gap, error, steps, reason)
 
     def path(self, lambdas: Array, *, tolerance: float = TOLERANCE) -> Iterator[Solution]:
         """Solutions for a falling sequence of λ, each started from where the last two lead, λ₁ the latest:
@@ -246,18 +225,15 @@ class Problem:
             yield self.solution(lam, v, point.gradient, steps)
 
     def everything(self) -> Solution:
-        """All neurons stay: nothing to choose, nothing to prove; least squares, λ = 0."""
+        """The least squares on all neurons, λ = 0."""
         kept = np.arange(self.d)
         w, b = refit(self.statistics, kept)
         return Solution(0.0, w, b, kept, np.zeros(self.d, bool), 0.0, self.statistics.error(w), 0)
 
 
 def lambdas(lambda_max: float, count: int, ratio: float) -> Array:
-    """``count`` values from λ_max down to ratio · λ_max, equally spaced in the logarithm, (count,) float64.
-
-    Raises InputError for no value, and unless 0 < ratio ≤ 1.
-    """
+    """(count,) float64 from λ_max to ratio · λ_max, equal factors apart. InputError unless count ≥ 1, 0 < ratio ≤ 1."""
     if count < 1 or not 0 < ratio <= 1:
         raise InputError(f"lambdas: count is {count} and ratio {ratio}; count must be at least 1, 0 < ratio ≤ 1")
-    top = max(lambda_max, 1e-300)                # where nothing depends on the inputs any λ will do, but 0
+    top = max(lambda_max, 1e-300)                # where no target depends on the inputs any λ > 0 will do
     return np.geomspace(top, ratio * top, count)

@@ -6,8 +6,7 @@ A norm is the smallest of many parabolas: κ‖v‖ = min_ω ½ (‖v‖²/ω + 
 
     f(ω) = ½ Σ_j κ_j² ω_j − ½⟨C, v(ω)⟩,   v(ω) = (A + diag 1/ω)⁻¹ C                   (W9)
 
-which is smooth and convex, has one variable for each neuron and no kink: ω_j ≥ 0 replaces ‖v_j‖.
-Derivation and measurement: docs/6-layer-wise.md.
+which is smooth and convex in one variable for each neuron. Derivation and measurement: docs/6-layer-wise.md.
 """
 
 from __future__ import annotations
@@ -24,11 +23,8 @@ from npkd.core.validation import InputError
 BLOCK = 32
 """Rows of a sweep whose steps reach the other rows together: one product instead of many rank-one updates."""
 
-DAMPING = 1e-10
-"""Least part of the diagonal that is added to the second derivatives of f before they are factored."""
-
-LARGEST = 1e12
-"""Largest ω: the diagonal 1/ω keeps A + diag 1/ω positive definite where neurons depend on one another."""
+DAMPING, LARGEST = 1e-10, 1e12
+"""Least part of the diagonal added to the second derivatives of f; largest ω, so that A + diag 1/ω is definite."""
 
 ROUNDS = 10
 """Most factorisations that the active set of one step takes; from half of them on variables only leave it."""
@@ -45,11 +41,9 @@ def sweep(A: Array, kappa: Array, v: Array, gradient: Array) -> None:
     for start in range(0, len(v), BLOCK):
         rows = slice(start, start + BLOCK)
         before, local, inner = v[rows].copy(), gradient[rows].copy(), A[rows, rows]
-        moved = False
-        for j in range(len(before)):
-            v_j = v[start + j]
+        for j, (v_j, bound) in enumerate(zip(v[rows], kappa[rows], strict=True)):
             u = v_j + local[j]
-            size, bound = blas.dnrm2(u), kappa[start + j]
+            size = blas.dnrm2(u)
             if size > bound:
                 u *= 1 - bound / size                                                 # (W8)
             elif v_j.any():
@@ -58,8 +52,7 @@ def sweep(A: Array, kappa: Array, v: Array, gradient: Array) -> None:
                 continue
             blas.dger(-1.0, u - v_j, inner[j], a=local.T, overwrite_a=1)  # in place: local_k −= A_jk (u − v_j)
             v_j[:] = u
-            moved = True
-        if moved:
+        if (v[rows] != before).any():
             gradient -= product(A[:, rows], v[rows] - before)
 
 
@@ -90,13 +83,12 @@ class Point:
         on, v = np.flatnonzero(omega > 0), np.zeros_like(C)
         inverse, root = np.zeros((0, 0)), None
         if factor is not None:
-            scaled = factor[:, on] * omega[on]
-            root = triangular(np.eye(len(factor)) + product(scaled, factor[:, on].T), factor)
+            root = triangular(np.eye(len(factor)) + product(factor[:, on] * omega[on], factor[:, on].T), factor)
             v[on] = omega[on, None] * (C[on] - product(root[:, on].T, product(root[:, on] * omega[on], C[on])))   # (W9)
         elif len(on):
             inverse = inverse_of(A[np.ix_(on, on)] + np.diag(1 / omega[on]))
             v[on] = product(inverse, C[on])                                                                   # (W9)
-        gradient = C - product(A[on].T, v[on]) if len(on) else C.copy()
+        gradient = gradient_of(A, C, v, on)
         sizes = np.sqrt(row_products(gradient, gradient))
         return Point(omega, on, v, gradient, sizes, 0.5 * inner_product(C, v), inverse, root)
 
@@ -114,19 +106,16 @@ class Point:
         if self.root is not None:
             T = product(self.root[:, rows].T, self.root[:, rows])
         else:
-            old, new = np.flatnonzero(self.omega[rows] > 0), np.flatnonzero(self.omega[rows] == 0)
-            beta = 1 / self.omega[self.on]
+            old, new, beta = self.omega[rows] > 0, rows[self.omega[rows] == 0], 1 / self.omega[self.on]
             T = self.inverse * -beta[:, None]
             T *= beta
             T[np.diag_indices_from(T)] += beta
             if len(new):
-                across = product(A[np.ix_(rows[new], self.on)], self.inverse)
-                inner, whole = A[np.ix_(rows[new], rows[new])], np.empty((len(rows), len(rows)))
-                whole[np.ix_(old, old)] = T
-                whole[np.ix_(new, new)] = inner - product(across, A[np.ix_(self.on, rows[new])])
+                across, inner, T = product(A[np.ix_(new, self.on)], self.inverse), T, np.empty((len(rows), len(rows)))
+                T[np.ix_(old, old)] = inner
+                T[np.ix_(~old, ~old)] = A[np.ix_(new, new)] - product(across, A[np.ix_(self.on, new)])
                 across *= beta
-                whole[np.ix_(new, old)], whole[np.ix_(old, new)] = across, across.T
-                T = whole
+                T[np.ix_(~old, old)], T[np.ix_(old, ~old)] = across, across.T
         T *= product(self.gradient[rows], self.gradient[rows].T)                                              # (W12)
         return T
 
@@ -137,9 +126,8 @@ def newton(point: Point, A: Array, kappa: Array, damping: float, neurons: int | 
         ω + s∘y,   y = argmin ½⟨y, H y⟩ − ⟨s∘p, y⟩ over ω + s∘y ≥ 0,   p = −∂f/∂ω,   H = ∂²f/∂ω²
         s_j² = 2 ‖G_j‖² / (κ_j (‖G_j‖ + κ_j))                                         (W13)
 
-    s is 1 at the solution and makes the step exact where neurons are independent of each other, however far that is.
-    ``damping``, relative to the diagonal, is added to it. With ``neurons`` κ is scaled so that so many rows of ω are
-    positive after the step, as far as the linear equations can tell, at most by a factor of 4; else the factor is 1.
+    s makes the step exact where neurons are independent of each other. ``damping``, relative to the diagonal, is added
+    to it. With ``neurons`` κ is scaled by at most 4, so that so many rows of ω are positive after the step.
     """
     rows = np.flatnonzero((point.omega > 0) | (point.sizes > (kappa if neurons is None else 0.5 * kappa)))
     size, bound = np.maximum(point.sizes[rows], 1e-3 * kappa[rows]), kappa[rows]
@@ -155,9 +143,8 @@ def bounded(H: Array, p: Array, low: Array, damping: float, neurons: int | None 
     """The minimiser y ≥ low of ½⟨y, H y⟩ − ⟨p₀ − τ p₁, y⟩, where y > low (boolean), and τ: 1, or with ``neurons`` the
     one nearest to 1 for which so many y_j are above their bounds.
 
-    H (k, k)   p (k, 2)   low (k,). By an active set: variables that fall below their bounds are put there, those that
-    the gradient calls back are set free, all together, until nothing changes. For a given set y is linear in τ, so it
-    is known at which τ each variable arrives at its bound or leaves it:
+    H (k, k)   p (k, 2)   low (k,). By an active set, changed at all its places together until it stays. For a given
+    set y is linear in τ, and a variable is at its bound where its term is not positive:
 
         y_j − low_j = a_j + b_j τ  of the free ones,   −(gradient)_j = a_j + b_j τ  of the others                 (W20)
     """
@@ -186,8 +173,7 @@ def threshold(a: Array, b: Array, count: int) -> float:
         return 1.0
     turn = np.where(b != 0, -a / np.where(b != 0, b, 1), 0.0)
     falls, rises = np.sort(turn[b < 0]), np.sort(turn[b > 0])
-    inside = np.sort(turn[(turn > 1 / 16) & (turn < 16)])
-    edges = np.concatenate([[1 / 16], inside, [16.0]])
+    edges = np.r_[1 / 16, np.sort(turn[(turn > 1 / 16) & (turn < 16)]), 16.0]
     tau = np.sqrt(edges[:-1] * edges[1:])
     number = (a[b == 0] > 0).sum() + len(falls) - np.searchsorted(falls, tau) + np.searchsorted(rises, tau)
     off = np.abs(number - count)
@@ -217,6 +203,11 @@ def row_products(a: Array, b: Array) -> Array:
     return np.asarray(np.einsum("ij,ij->i", a, b))
 
 
+def gradient_of(A: Array, C: Array, v: Array, on: Array) -> Array:
+    """G = C − A v for v (k, m) whose rows other than ``on`` are zero."""
+    return np.asarray(C - product(A[on].T, v[on]))
+
+
 def inverse_of(M: Array) -> Array:
     """The inverse of a positive definite M (k, k), by Cholesky. Raises InputError for others."""
     factor, fault = lapack.dpotrf(M, lower=1)
@@ -235,10 +226,7 @@ def triangular(M: Array, right: Array) -> Array:
 
 
 def low_rank(A: Array, rank: int) -> Array | None:
-    """B (r, k) with A = BᵀB, where A has at most ``rank`` < k/2 eigenvalues that are not zero; None where it has more.
-
-    Pivoted Cholesky stops at the rank, at the cost of r k² operations.
-    """
+    """B (r, k) with A = BᵀB by pivoted Cholesky, where A has a rank of at most ``rank`` < k/2; else None."""
     if 2 * rank >= len(A):
         return None
     factor, order, r, _ = lapack.dpstrf(A, lower=0)

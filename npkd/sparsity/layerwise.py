@@ -1,17 +1,15 @@
-"""Layer-by-layer distillation: a network loses neurons and channels layer after layer while every layer goes on
-imitating what it was.
+"""Layer-by-layer distillation: neurons and channels are removed, and each layer is fitted to the teacher's.
 
     1. statistics   one pass over the data, for all layers at once
-    2. share        curves "neurons kept -> error of the layer" (W17); a budget shared over them
-    3. choose       from the last dependency group to the first: the group lasso (W1) keeps so many neurons, imitating
-                    those that the layer behind has kept, with costs that spare the useful (W16), each choice with its
-                    certificate; channels, which are read through several columns or by several layers, are eliminated
-                    one after the other (I9)
-    4. refit        from the first layer to the last: least squares (W7) of the original pre-activations on the
-                    student's *own* activations, so that a layer repairs what the ones before it lost
+    2. allocate     widths from the curves of the error against the neurons kept (W17)
+    3. choose       from the last dependency group to the first: the adaptive group lasso (W1), (W16) of the outputs
+                    that are still read, with a certificate; channels that are read through several columns or by
+                    several layers are eliminated one after the other (I9)
+    4. refit        from the first layer to the last: least squares (W7) of the teacher's pre-activations on the
+                    student's activations, which corrects errors of the layers before
     5. remove       exact surgery; the difference it makes is measured
 
-No labels are needed. Derivation and the bound on the error that is passed on: docs/6-layer-wise.md.
+No labels are needed. Derivation and the bound on the error: docs/6-layer-wise.md.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ from npkd.core.types import Array
 from npkd.core.validation import InputError, whole
 from npkd.nn.network import Network
 from npkd.sparsity.allocation import Curve, allocate
-from npkd.sparsity.collect import POSITIONS, collect_statistics, columns_of, matrix, readers, sensitivities
+from npkd.sparsity.collect import POSITIONS, collect_statistics, columns_of, matrix, sensitivities
 from npkd.sparsity.elimination import Reader, eliminate
 from npkd.sparsity.refitting import RIDGE, refits
 from npkd.sparsity.saliency import most_useful
@@ -34,27 +32,24 @@ from npkd.surgery.dependency import DependencyGroup, dependency_groups
 from npkd.surgery.removal import Removal, difference, remove
 
 SAMPLE, FEW = 2000, 100
-"""Examples, the first ones, that the sensitivities and the difference are taken from; fewer where they are maps."""
+"""Number of leading examples for sensitivities and the difference; FEW in networks with convolutions."""
 
 StepCallback = Callable[[str], None]
-"""Called with a few words whenever a step is done; what to show is the caller's business."""
+"""Called with the name of each step that is done."""
 
 
 @dataclass(frozen=True, eq=False)
 class LayerReport:
-    """What happened to the neurons or channels of one dependency group.
+    """The choice of neurons or channels of one dependency group.
 
-    layer            number of the dependency group, from 0, the inputs; in a perceptron also that of the dense layer
-                     that reads it
-    kept, of         neurons kept, and how many there were
-    lam              λ at which the choice was made;   lambda_max  from which on nothing is kept
-    duality_gap      of that solution, relative to the objective at W = 0; None where channels were eliminated: there is
-                     no λ then
-    proved           neurons that the certificate proves zero at the exact optimum
-    penalised_error  relative error of the penalised solution;   relative_error  after the refit on the student's own
-                     activations
-    curve            neurons kept -> relative error, as (W17) estimates it
-    Errors are those of the outputs that the layers behind read, weighted by what they do to the logits, (W14).
+    layer            number of the dependency group, inputs 0; in a perceptron that of the dense layer that reads it
+    kept, of         number of neurons kept, and before
+    lam, lambda_max  λ of the solution, and from which on nothing is kept; 0 where channels were eliminated
+    duality_gap      of that solution, relative to the objective at W = 0; None where channels were eliminated
+    proved           number of neurons that the certificate proves zero at the exact optimum
+    penalised_error  relative error of the penalised solution;   relative_error  after the refit
+    curve            estimate (W17) of the relative error against neurons kept
+    Errors are those of the outputs that later layers read, weighted by the sensitivities of the logits (W14).
     """
 
     layer: int
@@ -71,13 +66,13 @@ class LayerReport:
 
 @dataclass(frozen=True, eq=False)
 class Distilled:
-    """A smaller network and its proof.
+    """The result of ``distil``.
 
     student       the network after removal
     layers        one report a dependency group
-    removals      every neuron that was cut out, and why it could be
-    difference    largest absolute difference of the outputs that the removals made, in the teacher before anything was
-                  chosen and in the student behind the refit, on the first SAMPLE examples, in the network's dtype
+    removals      every removed neuron with its reason
+    difference    largest absolute difference of the outputs by removal, in the teacher before the choice and in the
+                  refitted student, on the first SAMPLE examples, in the network's dtype
     difference64  the same with both networks in float64
     """
 
@@ -90,7 +85,7 @@ class Distilled:
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """kept (k,) neurons of a dependency group;   reason  of a Solution;   the rest as in LayerReport."""
+    """kept (k,) indices of a dependency group's neurons, ``reason`` as in Solution, the rest as in LayerReport."""
 
     kept: Array
     lam: float
@@ -101,31 +96,25 @@ class Choice:
     reason: str = ""
 
 
-def distil(
-    teacher: Network, batches: Callable[[], Iterable[Array]], widths: Callable[[Sequence[Curve]], list[int]], *,
-    inputs: bool = True, ridge: float = RIDGE, positions: int = POSITIONS, progress: StepCallback = lambda words: None,
-) -> Distilled:
+def distil(teacher: Network, batches: Callable[[], Iterable[Array]], widths: Callable[[Sequence[Curve]], list[int]], *,
+           inputs: bool = True, ridge: float = RIDGE, positions: int = POSITIONS,
+           progress: StepCallback = lambda words: None) -> Distilled:
     """Remove neurons and channels of ``teacher``, and inputs it reads, layer by layer.
 
-    teacher     a network that removal knows: see surgery.dependency.dependency_groups
+    teacher     a network that ``surgery.dependency.dependency_groups`` reads
     batches     called for every pass over the data: an iterable of x (N, ...) of the network's dtype; no labels
-    widths      curves (one a dependency group, inputs first) -> neurons to keep: ``within(...)`` shares a budget,
-                ``exactly([...])`` fixes them
-    inputs      may inputs be removed, where that changes nothing? Where ``widths`` asks for all of them they stay
-                anyway
+    widths      curves (one a dependency group, inputs first) -> neurons to keep: ``within(...)`` or ``exactly([...])``
+    inputs      whether inputs may be removed; they stay where ``widths`` asks for all of them
     ridge       of the least squares, relative to the mean variance
-    positions   of the maps of each example that a convolution is seen at, drawn at random; errors are then those at the
-                drawn ones
-
+    positions   of the maps of each example that are drawn at random for statistics and errors
     Raises InputError for other networks, empty data, widths that do not fit, positions below 1.
     """
     whole("distil", positions=positions)
     if positions < 1:
         raise InputError(f"distil: positions is {positions}; it must be at least 1")
-    given = [group.width for group in dependency_groups(teacher)]
     original = teacher
-    teacher, redundant = remove(teacher, inputs=inputs)  # copies enter a solution together: they would crowd out others
-    groups, layers = dependency_groups(teacher), readers(teacher)
+    teacher, redundant = remove(teacher, inputs=inputs)                         # copies would enter a solution together
+    groups, layers = dependency_groups(teacher), teacher.weight_layers
     plain = dict(zip(layers, collect_statistics(teacher, teacher, batches, layers, positions), strict=True))
     sample = leading(batches(), SAMPLE if all(teacher.layers[i].op == "dense" for i in layers) else FEW)
     sensitivity = dict(zip(layers, sensitivities(teacher, sample, layers), strict=True))
@@ -140,71 +129,64 @@ def distil(
         chosen[k] = choose(teacher, groups, k, statistics, wanted[k], chosen, ridge)
         progress(f"choice in layer {k}" + (f" ({chosen[k].reason})" if chosen[k].reason else ""))
     kept = [chosen[k].kept for k in range(len(groups))]
-    student = teacher
-    lost: list[tuple[float, float]] = []                  # of each layer: what is left of its error, and what there was
-    for done in refits(teacher, batches, kept, ridge=ridge, positions=positions, first=plain[layers[0]]):
-        student, i = done.student, done.layer
+    student, errors = teacher, dict[int, tuple[float, float]]()        # of each layer: squared error, and variance
+    for fit in refits(teacher, batches, kept, ridge=ridge, positions=positions, first=plain[layers[0]]):
+        student, i = fit.student, fit.layer
         read = outputs_read(teacher, i, groups, chosen)
-        targets = done.statistics.targets(read).weighted(sensitivity[i][read])  # of what the layers behind still read
+        targets = fit.statistics.targets(read).weighted(sensitivity[i][read])
         variance = targets.normalised()[2]
-        lost.append((targets.error(done.w[read] * sensitivity[i][read][:, None]) * variance, variance))
-        progress(f"refit of layer {len(lost) - 1}")
+        errors[i] = (targets.error(fit.w[read] * sensitivity[i][read][:, None]) * variance, variance)
+        progress(f"refit of layer {len(errors) - 1}")
     smaller, removals = remove(student, inputs=inputs and wanted[0] < curves[0].width)
-    reports = [report_of(k, group, chosen[k], curve, [lost[layers.index(i)] for i in group.consumers])
-               for k, (group, curve) in enumerate(zip(groups, curves, strict=True))]
-    single, double = (max(difference(one.astype(d), other.astype(d), sample.astype(d)) for one, other in
-                          # of both removals
-                          ((original, teacher), (student, smaller))) for d in (sample.dtype, np.float64))
-    return Distilled(smaller, reports, redundant + renumbered(removals, redundant, given), single, double)
+    reports = [report_of(k, group, chosen[k], curves[k], [errors[i] for i in group.consumers])
+               for k, group in enumerate(groups)]
+    pairs = ((original, teacher), (student, smaller))                                                  # both removals
+    single, double = (max(difference(one.astype(d), other.astype(d), sample.astype(d)) for one, other in pairs)
+                      for d in (sample.dtype, np.float64))
+    return Distilled(smaller, reports, redundant + renumbered(removals, redundant, original), single, double)
 
 
 def report_of(k: int, group: DependencyGroup, choice: Choice, curve: Curve, errors: Sequence[tuple[float, float]]
               ) -> LayerReport:
-    """The report of dependency group k; ``errors`` of each layer that reads it: what is left, and what there was."""
-    left, before = (sum(e[side] for e in errors) for side in (0, 1))
+    """The report of dependency group k from the squared error and variance of each layer that reads it."""
+    error, variance = (sum(e[side] for e in errors) for side in (0, 1))
     return LayerReport(k, len(choice.kept), group.width, choice.lam, choice.lambda_max, choice.gap, choice.proved,
-                       choice.error, left / before if before else 0.0, curve)
+                       choice.error, error / variance if variance else 0.0, curve)
 
 
 def outputs_read(network: Network, i: int, groups: Sequence[DependencyGroup], chosen: Mapping[int, Choice]) -> Array:
-    """The outputs of layer i that make neurons which are kept, as far as that is decided."""
+    """Indices of the outputs of layer i that kept neurons are made of; all where nothing is chosen yet."""
     for k, choice in chosen.items():
         if i in groups[k].producers:
             return np.flatnonzero(np.isin(groups[k].units[i + 1], choice.kept))
     return np.arange(len(network.layers[i].params[0]))
 
 
-def renumbered(removals: Sequence[Removal], earlier: Sequence[Removal], widths: Sequence[int]) -> list[Removal]:
-    """Removals numbered among what ``earlier`` ones left, with the numbers of before those, of ``widths`` neurons."""
-    names = [np.delete(np.arange(width), [r.neuron for r in earlier if r.group == k and r.position is None]) for k,
-             width in enumerate(widths)]
+def renumbered(removals: Sequence[Removal], earlier: Sequence[Removal], original: Network) -> list[Removal]:
+    """Removals with the numbers that their neurons have in ``original``, before the ``earlier`` removals."""
+    names = [np.delete(np.arange(group.width), [r.neuron for r in earlier if r.group == k and r.position is None])
+             for k, group in enumerate(dependency_groups(original))]
     return [replace(r, neuron=int(names[r.group][r.neuron]),
-                    into=None if r.into is None else int(names[r.group][r.into]))
-            for r in removals]
+                    into=None if r.into is None else int(names[r.group][r.into])) for r in removals]
 
 
 def leading(batches: Iterable[Array], count: int) -> Array:
-    """The first ``count`` examples, or all where there are fewer, however they come in batches."""
+    """The first ``count`` examples of all batches, or all where there are fewer."""
     parts: list[Array] = []
     for x in batches:
-        parts.append(x[:count - sum(map(len, parts))].copy())             # a source may fill one buffer again and again
+        parts.append(x[:count - sum(map(len, parts))].copy())                           # a source may reuse its buffer
         if sum(map(len, parts)) >= count:
             break
     return np.concatenate(parts)
 
 
-def curve_of(
-    network: Network, group: DependencyGroup, statistics: Mapping[int, Statistics], weights: Mapping[int, Array],
-    logits: float
-) -> Curve:
-    """Neurons kept -> relative error of all that read a dependency group, were its neurons independent: the smallest go
-    first.
+def curve_of(network: Network, group: DependencyGroup, statistics: Mapping[int, Statistics],
+             weights: Mapping[int, Array], logits: float) -> Curve:
+    """Relative error of the layers that read a dependency group against neurons kept, were its neurons independent.
 
-        e(k) = Σ_{j not among the k largest} Σ_i σ_i² ‖w_i‖² / Σ_j Σ_i σ_i² ‖w_i‖²,   i the columns that read neuron j
-        (W17)
+        e(k) = Σ_{j not among the k largest} Σ_i σ_i² ‖w_i‖² / Σ_j Σ_i σ_i² ‖w_i‖²,   i the columns that read j    (W17)
 
-    ``statistics`` and ``weights`` (O, d) of each layer in the unit of the logits' error, which is ``logits`` in all.
-    The curve is convex: every next neuron costs more than the one before.
+    ``statistics`` and ``weights`` (O, d) of each layer weighted by sensitivities; ``logits``: variance of the logits.
     """
     saliency = np.zeros(group.width)
     for i in group.consumers:
@@ -216,30 +198,26 @@ def curve_of(
     return Curve(error, total / (logits or 1.0), group.fixed)
 
 
-def choose(
-    network: Network, groups: Sequence[DependencyGroup], k: int, statistics: Mapping[int, Statistics], wanted: int,
-    chosen: Mapping[int, Choice], ridge: float,
-) -> Choice:
-    """Which neurons of dependency group k stay, as many as wanted, when its readers imitate what is kept behind
-    them."""
+def choose(network: Network, groups: Sequence[DependencyGroup], k: int, statistics: Mapping[int, Statistics],
+           wanted: int, chosen: Mapping[int, Choice], ridge: float) -> Choice:
+    """The ``wanted`` neurons of dependency group k that best predict the outputs that later layers read."""
     group = groups[k]
     units = {i: columns_of(network.layers[i], group.units[i]) for i in group.consumers}
     targets = {i: statistics[i].targets(outputs_read(network, i, groups, chosen)) for i in group.consumers}
-    first = next(iter(units.values()))
-    if len(units) == 1 and np.array_equal(np.sort(first), np.arange(group.width)):       # one column each, in any order
-        solution, top = most_useful(next(iter(targets.values())), wanted, ridge)
-        return Choice(np.sort(first[solution.kept]), solution.lam, top, solution.gap, int(solution.proved.sum()),
-                      solution.error, solution.reason)
+    i = next(iter(units))
+    if len(units) == 1 and np.array_equal(np.sort(units[i]), np.arange(group.width)):    # one column each, in any order
+        best, top = most_useful(targets[i], wanted, ridge)
+        proved = int(best.proved.sum())
+        return Choice(np.sort(units[i][best.kept]), best.lam, top, best.gap, proved, best.error, best.reason)
     systems = {i: Reader.of(targets[i], unit, ridge) for i, unit in units.items()}
     kept, *_ = eliminate(list(systems.values()), group.width, wanted)
     variance = {i: targets[i].normalised()[2] for i in units}
-    left = sum(targets[i].error(system.w) * variance[i] for i, system in systems.items())
-    return Choice(kept, 0.0, 0.0, None, 0, left / (sum(variance.values()) or 1.0))
+    error = sum(targets[i].error(system.w) * variance[i] for i, system in systems.items())
+    return Choice(kept, 0.0, 0.0, None, 0, error / (sum(variance.values()) or 1.0))
 
 
 def fitting(wanted: Sequence[int], curves: Sequence[Curve]) -> list[int]:
-    """One width a dependency group, at most what there is (after exact removal there may be less). Raises InputError
-    for others."""
+    """One width a dependency group, at most that of its curve. Raises InputError for another number, or below 1."""
     most = [c.width for c in curves]
     if len(wanted) != len(most) or min(wanted) < 1:
         raise InputError(f"distil: widths are {list(wanted)}; one is needed for each of {most}, at least 1")
@@ -247,14 +225,11 @@ def fitting(wanted: Sequence[int], curves: Sequence[Curve]) -> list[int]:
 
 
 def exactly(widths: Sequence[int]) -> Callable[[Sequence[Curve]], list[int]]:
-    """Widths that are given: neurons to keep at each dependency group at most, inputs first. Where fewer change
-    nothing, fewer stay."""
+    """The function of curves for ``distil`` that gives these widths, one a dependency group, inputs first."""
     return lambda curves: list(widths)
 
 
-def within(
-    size: Callable[[Sequence[int]], float], budget: float, *, keep_inputs: bool = False, whole: Sequence[int] = (),
-    spare: float = 1.0
-) -> Callable[[Sequence[Curve]], list[int]]:
-    """Widths shared from a budget by marginal cost: see npkd.sparsity.allocation.allocate."""
+def within(size: Callable[[Sequence[int]], float], budget: float, *, keep_inputs: bool = False,
+           whole: Sequence[int] = (), spare: float = 1.0) -> Callable[[Sequence[Curve]], list[int]]:
+    """The function of curves for ``distil`` that allocates a budget: see npkd.sparsity.allocation.allocate."""
     return lambda curves: allocate(curves, size, budget, keep_inputs, whole=whole, spare=spare)

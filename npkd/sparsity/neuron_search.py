@@ -14,23 +14,17 @@ from npkd.sparsity.group_lasso import FLOOR, TOLERANCE, Problem, Solution
 from npkd.sparsity.group_lasso_steps import Point
 from npkd.sparsity.least_squares import refit
 
-RIDGE = 1e-4
-"""Of the least squares whose neurons join a solution that has too few."""
-
-STEPS, BRACKETS = 60, 40
-"""Most steps while λ changes with each, and at each λ of a bisection; most values of λ that a bisection tries."""
+RIDGE, STEPS, BRACKETS = 1e-4, 60, 40
+"""Ridge of the least squares whose neurons join a solution; most steps of a descent; most λ of a bisection."""
 
 
-def keep(
-    problem: Problem, neurons: int, start: Array | None = None, lam: float = math.inf, *, tolerance: float = TOLERANCE
-) -> Solution:
-    """The solution with so many ``neurons``, certified where that is possible; λ is found with it, from weights
-    ``start`` (m, d) and ``lam``.
+def keep(problem: Problem, neurons: int, start: Array | None = None, lam: float = math.inf, *,
+         tolerance: float = TOLERANCE) -> Solution:
+    """The solution with so many ``neurons``, and its λ, sought from weights ``start`` (m, d) and ``lam``.
 
-    Where no λ keeps just as many, since some can only enter together, the next larger solution loses those with the
-    smallest penalties and is solved anew without them. Where no certified solution has so many, neurons of ``start``
-    (or of the least squares) join it, with weights small enough for a certificate. If neither is possible, ``reason``
-    says so, and what the gap is. Raises InputError where not even one neuron may stay.
+    Where no λ keeps as many, the next larger solution loses those of the smallest penalties and is solved anew. Where
+    no certified solution is as large, neurons of ``start`` (or of the least squares) join, with weights small enough
+    for a certificate. If neither is possible, ``reason`` says so. Raises InputError for less than one neuron.
     """
     if neurons < 1:
         raise InputError(f"group lasso: {neurons} neurons may stay; a layer needs at least one")
@@ -48,8 +42,7 @@ def keep(
     if number < count:
         if start is None:
             first = problem.scaled(refit(problem.statistics, np.arange(problem.d), RIDGE)[0])
-        v = filled(problem, point, lam, first, count, tolerance)
-        gradient = problem.gradient(v)
+        v, gradient = filled(problem, point, lam, first, count, tolerance)
     solution = problem.solution(lam, v, gradient, steps)
     if solution.gap > tolerance:
         reason = f"duality gap {solution.gap:.1e}: not certified to {tolerance:g}"
@@ -66,11 +59,8 @@ def certified(problem: Problem, point: Point, lam: float, tolerance: float) -> b
 
 
 def bracket(problem: Problem, point: Point, lam: float, count: int, tolerance: float) -> tuple[Point, float, int]:
-    """The point of (W1) with ``count`` neurons, its λ, and the steps taken, by bisection of λ from a point that has
-    others; else the certified one with the next more, else with the next fewer, else the last.
-
-    Where a solution has no certificate, λ is too small for one.
-    """
+    """The point with ``count`` neurons, its λ and the steps, by bisection of λ, which is too small where no certificate
+    is reached; else the certified one with the next more, else with the next fewer neurons, else the last."""
     top = problem.lambda_max
     low, high, over, under, steps = 0.0, top, None, None, 0
     for _ in range(BRACKETS):
@@ -98,17 +88,19 @@ def without(problem: Problem, point: Point, lam: float, count: int, tolerance: f
     return smaller.descend(lam, v, tolerance)[0]
 
 
-def filled(problem: Problem, point: Point, lam: float, first: Array, count: int, tolerance: float) -> Array:
-    """v of a point after a part of the way to the least squares on its rows and the rows of ``first`` (d', m) with the
-    largest penalties, ``count`` in all: the first of 1, 10⁻², …, 10⁻⁸ that is certified; where none is, v itself."""
+def filled(problem: Problem, point: Point, lam: float, first: Array, count: int, tolerance: float
+           ) -> tuple[Array, Array]:
+    """v and G after a part of the way to the least squares on the rows of a point and those of ``first`` (d', m) with
+    the largest penalties, ``count`` in all: the first of 1, 10⁻², …, 10⁻⁸ that is certified, else none of it."""
     penalty = problem.cost * np.linalg.norm(first, axis=1)
     penalty[point.on] = 0
     new = np.flatnonzero(penalty)
     new = new[np.argsort(-penalty[new], kind="stable")[:count - len(point.on)]]
     together = problem.alive[np.sort(np.append(point.on, new))]
-    way = problem.scaled(refit(problem.statistics, together)[0]) - point.v if len(new) else 0.0
+    way = problem.scaled(refit(problem.statistics, together)[0]) - point.v
     for part in (1.0, 1e-2, 1e-4, 1e-6, 1e-8) if len(new) else ():
         v = np.asarray(point.v + part * way)
-        if problem.certificate(v, problem.gradient(v), lam)[0] <= tolerance:
-            return v
-    return point.v
+        gradient = problem.gradient(v)
+        if problem.certificate(v, gradient, lam)[0] <= tolerance:
+            return v, gradient
+    return point.v, point.gradient

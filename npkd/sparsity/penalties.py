@@ -1,11 +1,9 @@
 """Penalties that make weights and whole neurons exactly zero: value, proximal step and dual norm.
 
 λ is part of a penalty Ω, the step of a proximal step is not. A step may be an array of the shape of v: then the
-proximal step is taken in the metric 1/step, argmin_u ½ Σ_i (u_i − v_i)²/t_i + Ω(u), as Adam needs it. Derivations:
-docs/5-proximal.md.
-
+proximal step is taken in the metric 1/step, argmin_u ½ Σ_i (u_i − v_i)²/t_i + Ω(u), as Adam needs it.
 The dual norm gives λ_max: the solution of min f(w) + λ·Ω₁(w) is w = 0 exactly when λ ≥ λ_max = Ω₁°(∇f(0)), Ω₁ being Ω
-at λ = 1.
+at λ = 1. Derivations: docs/5-proximal.md.
 """
 
 from __future__ import annotations
@@ -28,25 +26,20 @@ def over_groups(w: Array, axis: int) -> tuple[int, ...]:
 
 
 def grouped(w: Array, axis: int, channels: int) -> tuple[Array, int]:
-    """w and ``axis``; where an axis counts ``channels`` over and over, as behind flatten, they get an axis of their
-    own, and its number."""
+    """w and ``axis``; with ``channels``, as behind flatten, w reshaped so that they have an axis, and its number."""
     if not channels:
         return w, axis
     over_groups(w, axis)
     whole("groups", channels=channels)
     if channels < 0 or w.shape[axis] % channels:
-        raise InputError(f"groups: channels is {channels}; it must divide the {w.shape[axis]} entries along axis "
-                         f"{axis} of w, shape {w.shape}")
+        raise InputError(f"groups: channels is {channels}; it must divide the length of axis {axis} of w, {w.shape}")
     return w.reshape(*w.shape[:axis], -1, channels, *w.shape[axis + 1:]), axis + 1
 
 
 def group_norms(w: Array, axis: int) -> Array:
-    """‖w_j‖₂ of each slice along ``axis``, in float64; as many axes as w, so that it broadcasts against w.
-
-    float64 holds the square of every float32. float64 itself is scaled by a power of two, which rounds nothing.
-    """
-    inner, scale = over_groups(w, axis), np.float64(1)
-    if w.dtype == wide(w):
+    """‖w_j‖₂ of each slice along ``axis``, in float64, with the axes of w."""
+    inner, scale = over_groups(w, axis), np.float64(1)           # the squares of float32 fit into float64
+    if w.dtype == wide(w):                                       # those of float64 after scaling by a power of two
         scale = np.ldexp(1.0, np.frexp(np.abs(w).max(axis=inner, keepdims=True, initial=0))[1] - 1)
         w = w / scale
     return np.asarray(scale * np.sqrt(np.square(w, dtype=wide(w)).sum(axis=inner, keepdims=True)))
@@ -63,8 +56,22 @@ def along(cost: float | Array, w: Array, axis: int) -> float | Array:
     return cost.reshape([-1 if i == axis else 1 for i in range(w.ndim)])
 
 
+def check_groups(who: str, lam: float, cost: float | Array) -> None:
+    """Raise InputError unless λ ≥ 0 and all costs are positive and finite."""
+    positive(who, "lam", lam, zero=True)
+    positive(who, "smallest cost", float(np.min(cost)))
+    positive(who, "largest cost", float(np.max(cost)))
+
+
+def group_value(who: str, w: Array, axis: int, cost: float | Array, channels: int) -> float:
+    """Σ_j c_j ‖w_j‖₂ of floats w. Raises InputError for others, and for other axes, costs and channels than w has."""
+    floats(who, w=w)
+    w, axis = grouped(w, axis, channels)
+    return float((along(cost, w, axis) * group_norms(w, axis)).sum())
+
+
 def check_step(who: str, v: Array, step: float | Array) -> None:
-    """Raise InputError unless v holds floats and step is a number, or an array of the shape of v, none negative."""
+    """Raise InputError unless v holds floats and step is one number or has v's shape, finite and not negative."""
     floats(who, v=v)
     if np.ndim(step) and np.shape(step) != v.shape:
         raise InputError(f"{who}: step has shape {np.shape(step)}; it must be one number or have v's shape {v.shape}")
@@ -85,6 +92,13 @@ def shrink(v: Array, t: float | Array) -> Array:
         return soft_threshold(v, t) if np.any(t) else v.copy()
 
 
+def group_prox(v: Array, lam: float, cost: float | Array, t: float | Array, axis: int, channels: int) -> Array:
+    """Proximal step of λ Σ_j c_j ‖w_j‖₂, groups as in NeuronGroups: ``shrink_groups``."""
+    w, axis = grouped(v, axis, channels)
+    t = np.reshape(t, w.shape) if np.ndim(t) else t
+    return shrink_groups(w, lam * along(cost, w, axis), t, axis).reshape(v.shape)
+
+
 def shrink_groups(v: Array, kappa: float | Array, t: float | Array, axis: int) -> Array:
     """Proximal step of Σ_j κ_j ‖w_j‖₂ with step t, a number or an array of the shape of v.
 
@@ -92,8 +106,7 @@ def shrink_groups(v: Array, kappa: float | Array, t: float | Array, axis: int) -
         p_i = v_i θ/(θ + κ_j t_i),  Σ_{i∈j} v_i²/(θ + κ_j t_i)² = 1    t_i an array      (P10)
 
     In (P10), θ = ‖p_j‖, and p_j = 0 where Σ v_i²/t_i² ≤ κ_j². The left side to the power −½ is increasing and concave
-    in θ, so Newton's method from below the root, here from ‖v_j‖ − κ_j max t_i, climbs to it without a step too far.
-    Where t κ = 0 nothing changes, bit for bit.
+    in θ, so Newton's method from below, ‖v_j‖ − κ_j max t_i, rises to the root. Where t κ = 0 nothing changes.
     """
     if not np.any(kappa * np.asarray(t, np.float64)):
         return v.copy()
@@ -110,8 +123,8 @@ def shrink_groups(v: Array, kappa: float | Array, t: float | Array, axis: int) -
             ratio = np.where(kt + theta > 0, v64 / (kt + theta), 0)
             h = (ratio ** 2).sum(axis=inner, keepdims=True)
             slope = np.where(kt + theta > 0, ratio ** 2 / (kt + theta), 0).sum(axis=inner, keepdims=True)
-            climb = np.where(alive, h * (np.sqrt(h) - 1) / slope, 0)                  # Newton on h^(−½) = 1
-            climb = np.where(np.isfinite(climb), climb, 0)
+            climb = h * (np.sqrt(h) - 1) / slope                                      # Newton on h^(−½) = 1
+            climb = np.where(alive & np.isfinite(climb), climb, 0)
             theta = theta + climb
             if not (np.abs(climb) > 1e-14 * theta).any():
                 break
@@ -159,8 +172,8 @@ class NeuronGroups:
     A group w_j is a slice along ``axis``: of dense weights (O, I), axis 0 takes the incoming weights of each output
     neuron, axis 1 the outgoing weights of each input neuron; of a convolution (F, kh, kw, C), axis 3 all that reads a
     channel. Behind flatten, entry p · C + j of axis 1 is channel j at position p, and ``channels`` = C makes one group
-    of all its positions (0: every entry is a group). ``cost`` c > 0: one number, or one for each group (what a neuron
-    costs differs by layer and by what it is connected to). Proximal step: (P5), in a metric (P10).
+    of all its positions (0: every entry is a group). ``cost`` c > 0: one number, or one for each group.
+    Proximal step: (P5), in a metric (P10).
     Raises InputError unless λ ≥ 0 and c > 0, and for other axes, costs and channels than w has.
     Source: Yuan & Lin 2006; for networks Scardapane et al. 2017, Alvarez & Salzmann 2016.
     """
@@ -171,22 +184,16 @@ class NeuronGroups:
     channels: int = 0
 
     def __post_init__(self) -> None:
-        positive("NeuronGroups", "lam", self.lam, zero=True)
-        for name, cost in (("smallest cost", np.min(self.cost)), ("largest cost", np.max(self.cost))):
-            positive("NeuronGroups", name, float(cost))
+        check_groups("NeuronGroups", self.lam, self.cost)
 
     def value(self, w: Array) -> float:
         """Ω(w), (P4)."""
-        floats("NeuronGroups", w=w)
-        w, axis = grouped(w, self.axis, self.channels)
-        return self.lam * float((along(self.cost, w, axis) * group_norms(w, axis)).sum())               # (P4)
+        return self.lam * group_value("NeuronGroups", w, self.axis, self.cost, self.channels)           # (P4)
 
     def prox(self, v: Array, step: float | Array) -> Array:
         """The proximal step (P5), (P10)."""
         check_step("NeuronGroups", v, step)
-        w, axis = grouped(v, self.axis, self.channels)
-        t = np.reshape(step, w.shape) if np.ndim(step) else step
-        return shrink_groups(w, self.lam * along(self.cost, w, axis), t, axis).reshape(v.shape)
+        return group_prox(v, self.lam, self.cost, step, self.axis, self.channels)
 
     def dual_norm(self, g: Array) -> float:
         """Ω₁°(g) = max_j ‖g_j‖₂/c_j."""
@@ -202,10 +209,9 @@ class SparseGroups:
         Ω(w) = λ [ α Σ_i |w_i| + (1 − α) Σ_j c_j ‖w_j‖₂ ]                             (P6)
         prox(v, t) = shrink_groups(S_{tαλ}(v))                                        (P7)
 
-    Groups and costs as in NeuronGroups; 0 ≤ α ≤ 1. (P7) holds in a diagonal metric too, since shrinking keeps every
-    sign.
-    Raises InputError for λ < 0, c ≤ 0, α outside [0, 1]. Source: Simon et al. 2013; for networks Alvarez & Salzmann
-    2016.
+    Groups and costs as in NeuronGroups. (P7) holds in a diagonal metric too, since shrinking keeps every sign.
+    Raises InputError for λ < 0, c ≤ 0, α outside [0, 1].
+    Source: Simon et al. 2013; for networks Alvarez & Salzmann 2016.
     """
 
     lam: float
@@ -215,40 +221,29 @@ class SparseGroups:
     channels: int = 0
 
     def __post_init__(self) -> None:
-        positive("SparseGroups", "lam", self.lam, zero=True)
-        for name, cost in (("smallest cost", np.min(self.cost)), ("largest cost", np.max(self.cost))):
-            positive("SparseGroups", name, float(cost))
+        check_groups("SparseGroups", self.lam, self.cost)
         if not 0 <= self.alpha <= 1:
-            raise InputError(f"SparseGroups: alpha is {self.alpha}; it must lie between 0 (groups alone) and 1 (single "
-                             f"weights alone)")
+            raise InputError(f"SparseGroups: alpha is {self.alpha}; it must lie in 0 (groups) … 1 (single weights)")
 
     def value(self, w: Array) -> float:
         """Ω(w), (P6)."""
-        floats("SparseGroups", w=w)
-        w, axis = grouped(w, self.axis, self.channels)
-        groups = float((along(self.cost, w, axis) * group_norms(w, axis)).sum())
+        groups = group_value("SparseGroups", w, self.axis, self.cost, self.channels)
         return self.lam * (self.alpha * float(np.abs(w).sum(dtype=wide(w))) + (1 - self.alpha) * groups)  # (P6)
 
     def prox(self, v: Array, step: float | Array) -> Array:
         """The proximal step (P7)."""
         check_step("SparseGroups", v, step)
         soft = shrink(v, step * (self.alpha * self.lam))
-        w, axis = grouped(soft, self.axis, self.channels)
-        t = np.reshape(step, w.shape) if np.ndim(step) else step
-        # (P7)
-        return shrink_groups(w, self.lam * (1 - self.alpha) * along(self.cost, w, axis), t, axis).reshape(v.shape)
+        return group_prox(soft, self.lam * (1 - self.alpha), self.cost, step, self.axis, self.channels)    # (P7)
 
     def dual_norm(self, g: Array) -> float:
         """The smallest λ with ‖S_{αλ}(g_j)‖₂ ≤ (1 − α) λ c_j for every group, by bisection to machine precision."""
         floats("SparseGroups", g=g)
         g, axis = grouped(g, self.axis, self.channels)
-        size = float(np.abs(g).max(initial=0)) or 1.0          # a norm: what is divided is multiplied
+        size = float(np.abs(g).max(initial=0)) or 1.0                                 # scaled against overflow
         g, cost, low = np.divide(g, size, dtype=wide(g)), along(self.cost, g, axis), 0.0
         high = 2 * float(np.linalg.norm(g)) / min(1.0, float(np.min(self.cost)))
-        while high - low > 1e-15 * high:
-            middle = (low + high) / 2
-            if middle in (low, high):
-                break
+        while high - low > 1e-15 * high and (middle := (low + high) / 2) not in (low, high):
             rest = group_norms(soft_threshold(g, self.alpha * middle), axis)
             if (rest <= (1 - self.alpha) * middle * cost).all():                      # (P13)
                 high = middle
@@ -264,9 +259,8 @@ class MaxNorm:
         Ω(w) = 0 where all ‖w_j‖₂ ≤ r, else ∞                                         (P8)
         prox(v, t)_j = v_j · min(1, r/‖v_j‖₂)                                         (P9)
 
-    Groups as in NeuronGroups. The projection is the Euclidean one: with an array of steps it is refused. A bound has no
-    λ, so no dual norm.
-    Raises InputError unless r > 0. Source: Srebro & Shraibman 2005; with dropout Srivastava et al. 2014.
+    Groups as in NeuronGroups; no λ, so no dual norm. Raises InputError unless r > 0, and for an array of steps.
+    Source: Srebro & Shraibman 2005; with dropout Srivastava et al. 2014.
     """
 
     bound: float
@@ -286,9 +280,7 @@ class MaxNorm:
     def prox(self, v: Array, step: float | Array) -> Array:
         """The projection (P9). Raises InputError for an array of steps."""
         if np.ndim(step):
-            raise InputError("MaxNorm: step is an array; the projection is Euclidean and needs one number (use SGD, "
-                             "not Adam)")
+            raise InputError("MaxNorm: step is an array; the Euclidean projection needs one number (SGD, not Adam)")
         check_step("MaxNorm", v, step)
         w, axis = grouped(v, self.axis, self.channels)
-        norms = group_norms(w, axis)
-        return scaled(w, self.bound / np.maximum(norms, self.bound)).reshape(v.shape)                   # (P9)
+        return scaled(w, self.bound / np.maximum(group_norms(w, axis), self.bound)).reshape(v.shape)    # (P9)

@@ -1,8 +1,6 @@
-"""Proximal steps: soft-thresholding, proximal gradient descent (ISTA) and its accelerated form (FISTA), with a
-certificate.
+"""Soft-thresholding, and proximal gradient descent (ISTA) with its accelerated form (FISTA) and their stationarity.
 
-One convention everywhere: prox(v, t) = argmin_u ½‖u − v‖² + t·Ω(u). λ is part of Ω; t is the step. Derivations:
-docs/5-proximal.md.
+prox(v, t) = argmin_u ½‖u − v‖² + t·Ω(u); λ is part of Ω, t is the step. Derivations: docs/5-proximal.md.
 """
 
 from __future__ import annotations
@@ -45,21 +43,16 @@ class Solution:
     stationarity: list[float]
 
 
-def minimise(
-    smooth: Callable[[Array], tuple[float, Array]], penalty: Penalty, w: Array, lipschitz: float, *,
-    accelerate: bool = True, tolerance: float = 1e-8, iterations: int = 10_000,
-) -> Solution:
-    """Minimise f(w) + Ω(w) by proximal gradient descent, with Nesterov's extrapolation and restarts where
-    ``accelerate``.
+def minimise(smooth: Callable[[Array], tuple[float, Array]], penalty: Penalty, w: Array, lipschitz: float, *,
+             accelerate: bool = True, tolerance: float = 1e-8, iterations: int = 10_000) -> Solution:
+    """Minimise f(w) + Ω(w) by proximal gradient descent; ``accelerate``: Nesterov's extrapolation and restarts.
 
         w⁺ = prox_{1/L}(y − ∇f(y)/L)                                                  (P15)
         y = w⁺ + β (w⁺ − w),   β = (θ − 1)/θ⁺,   θ⁺ = (1 + √(1 + 4θ²))/2              (P16)
         restart (y = w⁺, θ = 1) where ⟨y − w⁺, w⁺ − w⟩ > 0                             (P17)
 
-    smooth        w -> (f(w), ∇f(w)), f convex
-    lipschitz     L, a Lipschitz constant of ∇f
+    smooth        w -> (f(w), ∇f(w)), f convex;   lipschitz  L, a Lipschitz constant of ∇f
     tolerance     the run ends when the stationarity (P14) falls below it
-
     Raises InputError for a constant or a tolerance that is not positive.
     Source: Beck & Teboulle 2009, (4.1)–(4.3); the restart: O'Donoghue & Candès 2015, gradient scheme.
     """

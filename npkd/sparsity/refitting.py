@@ -1,8 +1,4 @@
-"""The refit: from the first layer to the last, least squares on the student's own activations, whoever chose the
-neurons that stay.
-
-Derivation: docs/6-layer-wise.md.
-"""
+"""The refit: from the first layer to the last, least squares on the student's activations. See docs/6-layer-wise.md."""
 
 from __future__ import annotations
 
@@ -13,23 +9,23 @@ import numpy as np
 
 from npkd.core.types import Array
 from npkd.nn.network import Network
-from npkd.sparsity.collect import POSITIONS, collect_statistics, columns_of, readers
+from npkd.sparsity.collect import POSITIONS, collect_statistics, columns_of
 from npkd.sparsity.least_squares import refit
 from npkd.sparsity.statistics import Statistics
 from npkd.surgery.dependency import dependency_groups
 
 RIDGE = 1e-4
-"""Of the least squares, relative to the mean variance of what a layer reads."""
+"""Of the least squares, relative to the mean variance of the inputs of a layer."""
 
 
 @dataclass(frozen=True, eq=False)
 class Refitted:
-    """One layer, refitted.
+    """The refit of one layer.
 
-    student     the network so far: this layer and those before it have their new weights
+    student     the network: layers up to this one have their new weights
     layer       index of the layer
-    statistics  of what the student feeds it, against what it gives in the teacher
-    w (O, d)    its weights, float64, zero where it reads what does not stay
+    statistics  inputs of the layer in the student, outputs of the layer in the teacher
+    w (O, d)    its weights, float64, zero for the columns of removed neurons
     """
 
     student: Network
@@ -38,25 +34,18 @@ class Refitted:
     w: Array
 
 
-def refits(
-    teacher: Network, batches: Callable[[], Iterable[Array]], kept: Sequence[Array], *, ridge: float = RIDGE,
-    positions: int = POSITIONS, first: Statistics | None = None,
-) -> Iterator[Refitted]:
-    """Layer after layer of the student: the teacher's pre-activations by least squares (W7), from the neurons that stay
-    alone.
+def refits(teacher: Network, batches: Callable[[], Iterable[Array]], kept: Sequence[Array], *, ridge: float = RIDGE,
+           positions: int = POSITIONS, first: Statistics | None = None) -> Iterator[Refitted]:
+    """Fit each layer of the student to the teacher's pre-activations by least squares (W7), reading kept neurons alone.
 
-    kept        of each dependency group, inputs first, indices of the neurons that stay;   ``first``  statistics of the
-                first layer, if they are known
-    The neurons that go are still there, but nobody reads them: to cut them out is the business of
-    npkd.surgery.removal.
+    kept        indices of the neurons that stay, for each dependency group, inputs first
+    first       statistics of the first layer, or None
+    The weights of the other neurons become zero; ``npkd.surgery.removal.remove`` removes those neurons.
     """
-    groups, layers, student = dependency_groups(teacher), readers(teacher), teacher
-    for i in layers:
-        # the teacher's activations are the student's own until the first layer has changed
-        statistics = (
-            first if first is not None and i == layers[0]
-            else collect_statistics(student, teacher, batches, [i], positions)[0]
-        )
+    groups, student = dependency_groups(teacher), teacher
+    for i in teacher.weight_layers:
+        statistics = first if i == teacher.weight_layers[0] else None
+        statistics = statistics or collect_statistics(student, teacher, batches, [i], positions)[0]
         layer, k = teacher.layers[i], next(k for k, group in enumerate(groups) if i in group.consumers)
         w, b = refit(statistics, np.flatnonzero(np.isin(columns_of(layer, groups[k].units[i]), kept[k])), ridge)
         params = (w.reshape(layer.params[0].shape).astype(layer.params[0].dtype), b.astype(layer.params[1].dtype))

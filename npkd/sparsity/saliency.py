@@ -1,10 +1,5 @@
-"""Saliency of a neuron: the error that its layer makes without it when all others are fitted again; and the adaptive
-group lasso, whose costs follow from it.
-
-The plain group lasso (W1) shrinks what it keeps, the more the larger its penalty must be to get rid of the rest, and of
-correlated inputs it keeps a thin grid. A neuron of large saliency should feel little of the penalty. Derivation and
-measurement: docs/6-layer-wise.md.
-"""
+"""Saliency of a neuron: the rise of the error without it when all others are fitted again; and the adaptive group
+lasso, whose costs follow from it. Derivation and measurement: docs/6-layer-wise.md."""
 
 from __future__ import annotations
 
@@ -24,21 +19,19 @@ FIRST = 4.0
 
 
 def saliency(statistics: Statistics, neurons: int, ridge: float) -> Array:
-    """By how much the error of a layer rises when a neuron goes and all that are left are fitted again: (d,) float64.
+    """Rise of a layer's error when a neuron is removed and all others are fitted again: (d,) float64.
 
         E_j = ½ ‖W_{:,j}‖² / [A⁻¹]_jj,   W the least squares on the neurons that are left, A of these       (W15)
 
     1/[A⁻¹]_jj is the part of neuron j's variance that the others do not explain. The neuron of least saliency goes,
-    then the next, until so many ``neurons`` are left, each with its saliency as the next one to go; none has less than
-    one that went before it. So of two that can stand in for one another one has little and the other much. ``ridge`` is
-    added to A, relative to the mean variance. Source: Hassibi & Stork 1993 for single weights, here for all that leave
-    a neuron.
+    then the next, until ``neurons`` are left; none has less than one that went before it. ``ridge`` is added to A,
+    relative to the mean variance. Source: Hassibi & Stork 1993 for single weights, here for all that leave a neuron.
     """
-    return on_the_way(Elimination.of(statistics, neurons, ridge))
+    return saliencies_of(Elimination.of(statistics, neurons, ridge))
 
 
-def on_the_way(elimination: Elimination) -> Array:
-    """(W15) of all neurons, from those that went and those that are left."""
+def saliencies_of(elimination: Elimination) -> Array:
+    """(W15) of all neurons, eliminated or left."""
     rises = elimination.rises
     values = np.empty(len(elimination.kept) + len(rises))
     values[elimination.gone] = np.maximum.accumulate(rises)
@@ -47,7 +40,7 @@ def on_the_way(elimination: Elimination) -> Array:
 
 
 def adaptive(statistics: Statistics, neurons: int, ridge: float) -> Problem:
-    """The problem (W1) in which a neuron costs the more the smaller its saliency on the way to so many ``neurons``."""
+    """The problem (W1) with costs (W16) from the saliencies on elimination to ``neurons``."""
     return Problem(statistics, costs(saliency(statistics, neurons, ridge)))
 
 
@@ -65,17 +58,15 @@ def costs(saliencies: Array) -> Array:
 def most_useful(statistics: Statistics, neurons: int, ridge: float) -> tuple[Solution, float]:
     """The solution of the adaptive problem that keeps so many neurons, with its certificate, and its λ_max.
 
-    The search begins at the neurons that elimination leaves and their least squares, with the λ at which the least of
-    them would go if it was alone with what the others do not explain of it, E_j = ½ λ c_j ‖W_{:,j}‖, times FIRST.
-    Raises InputError where not even one neuron may stay.
+    The search begins at the least squares on the neurons that elimination leaves, and FIRST times the least λ with
+    E_j = ½ λ c_j ‖W_{:,j}‖ for one of them. Raises InputError for less than one neuron.
     """
     elimination = Elimination.of(statistics, neurons, ridge)
-    values = on_the_way(elimination)
+    values, kept = saliencies_of(elimination), elimination.kept
     cost = costs(values)
     problem = Problem(statistics, cost)
     if neurons >= problem.d:
         return problem.everything(), problem.lambda_max
-    kept = elimination.kept
     w = np.zeros((problem.m, problem.d))
     w[:, kept] = elimination.w.T
     weight = cost[kept] * np.linalg.norm(w[:, kept], axis=0)

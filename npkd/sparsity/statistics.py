@@ -1,7 +1,4 @@
-"""Sufficient statistics of a layer: all that the layer-wise problem needs to know of the data, in one pass, additive.
-
-Derivation: docs/6-layer-wise.md.
-"""
+"""Sufficient statistics of a layer for the layer-wise problem: one pass, additive. Derivation: docs/6-layer-wise.md."""
 
 from __future__ import annotations
 
@@ -22,11 +19,7 @@ class Statistics:
 
         A = Σ_n (h_n − h̄)(h_n − h̄)ᵀ,   C = Σ_n (h_n − h̄)(z_n − z̄)ᵀ,   t = Σ_n ‖z_n − z̄‖²         (S1)
 
-    count           N
-    mean_h (d,)     h̄;   mean_z (m,)  z̄
-    A (d, d), C (d, m), t (m,)      float64, whatever the dtype of the data; t by target, its sum is the t of the
-    formulas
-
+    count N, mean_h h̄ (d,), mean_z z̄ (m,), A (d, d), C (d, m), t (m,): float64; t by target, its sum is the t of (S1).
     Statistics of parts add up, so batches, files and machines merge; memory is O(d² + dm) for any N:
 
         A = A₁ + A₂ + δ δᵀ N₁N₂/N,   δ = h̄₂ − h̄₁,   and C, t likewise                  (S2)
@@ -43,12 +36,10 @@ class Statistics:
 
     @staticmethod
     def of(h: Array, z: Array) -> Statistics:
-        """Statistics of a batch: h (N, d), z (N, m), floats, N ≥ 1. Raises InputError for other shapes, NaN or
-        infinity."""
+        """Statistics of floats h (N, d), z (N, m), N ≥ 1. Raises InputError for other shapes, NaN or infinity."""
         floats("Statistics", h=h, z=z)
         if h.ndim != 2 or z.ndim != 2 or len(h) != len(z) or not len(h):
-            raise InputError(f"Statistics: h has shape {h.shape} and z {z.shape}; they must be (N, d) and (N, m) with "
-                             f"N ≥ 1")
+            raise InputError(f"Statistics: h has shape {h.shape} and z {z.shape}; they must be (N, d), (N, m), N ≥ 1")
         finite("Statistics", h=h, z=z)
         (mean_h, hc), (mean_z, zc) = centred(h), centred(z)
         return Statistics(len(h), mean_h, mean_z, gram(hc), product(hc.T, zc), (zc * zc).sum(axis=0))     # (S1)
@@ -56,8 +47,7 @@ class Statistics:
     def flaw(self) -> str:
         """Which law of second moments these numbers break, beyond rounding; empty where they may be those of data.
 
-            A = Aᵀ,   t_o ≥ 0,   C_jo² ≤ A_jj t_o,   A and the moments of inputs and target o together positive
-            semi-definite: t_o − C_oᵀ A⁻¹ C_o ≥ 0                                              (S5)
+            A = Aᵀ ⪰ 0,   t_o ≥ 0,   C_jo² ≤ A_jj t_o,   t_o − C_oᵀ A⁻¹ C_o ≥ 0               (S5)
         """
         size, span = np.sqrt(np.maximum(np.diag(self.A), 0)), np.sqrt(np.maximum(self.t, 0))
         if (self.t < 0).any() or (np.diag(self.A) < 0).any():
@@ -80,17 +70,14 @@ class Statistics:
     def __add__(self, other: Statistics) -> Statistics:
         """Statistics of both parts together, (S2)."""
         if self.C.shape != other.C.shape:
-            raise InputError(f"Statistics: parts of {self.C.shape} and {other.C.shape} cannot be added; d and m must "
-                             f"agree")
+            raise InputError(f"Statistics: parts (d, m) of {self.C.shape} and {other.C.shape}; they must agree")
         count = self.count + other.count
         dh, dz = other.mean_h - self.mean_h, other.mean_z - self.mean_z
         weight, part = self.count * other.count / count, other.count / count
-        return Statistics(
-            count, self.mean_h + part * dh, self.mean_z + part * dz,
-            self.A + other.A + weight * np.outer(dh, dh),              # (S2)
-            self.C + other.C + weight * np.outer(dh, dz),              # (S2)
-            self.t + other.t + weight * dz * dz,                       # (S2)
-        )
+        A = self.A + other.A + weight * np.outer(dh, dh)                                               # (S2)
+        C = self.C + other.C + weight * np.outer(dh, dz)                                               # (S2)
+        t = self.t + other.t + weight * dz * dz                                                        # (S2)
+        return Statistics(count, self.mean_h + part * dh, self.mean_z + part * dz, A, C, t)
 
     def normalised(self) -> tuple[Array, Array, float]:
         """A/N, C/N and t/N: what the problem (W1) is written in."""
@@ -111,17 +98,16 @@ class Statistics:
         return max(0.0, 1 + (inner_product(w, product(w, self.A)) - 2 * inner_product(w, self.C.T)) / t)     # (S4)
 
     def targets(self, kept: Array) -> Statistics:
-        """The statistics for some of the targets alone: kept indices of 0 … m − 1."""
+        """The statistics of the targets with indices ``kept`` alone."""
         return replace(self, mean_z=self.mean_z[kept], C=np.ascontiguousarray(self.C[:, kept]), t=self.t[kept])
 
     def weighted(self, s: Array) -> Statistics:
-        """The statistics of targets s_o z_no: s (m,) positive, what an error of each target weighs."""
+        """The statistics of targets s_o z_no, s (m,) positive weights."""
         return replace(self, mean_z=self.mean_z * s, C=self.C * s, t=self.t * s * s)
 
     def inputs(self, kept: Array) -> Statistics:
-        """The statistics for some of the inputs alone: kept indices of 0 … d − 1."""
-        return replace(self, mean_h=self.mean_h[kept], A=np.ascontiguousarray(self.A[np.ix_(kept, kept)]),
-                       C=self.C[kept])
+        """The statistics of the inputs with indices ``kept`` alone."""
+        return replace(self, mean_h=self.mean_h[kept], A=self.A[np.ix_(kept, kept)], C=self.C[kept])
 
 
 def centred(x: Array) -> tuple[Array, Array]:

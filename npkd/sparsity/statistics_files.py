@@ -1,4 +1,4 @@
-"""Statistics in a file, so that parts that were gathered in other processes, on other days or machines can be added."""
+"""Statistics in a file, so that parts that were collected by other processes or machines can be added."""
 
 from __future__ import annotations
 
@@ -14,15 +14,13 @@ ARRAYS = ("mean_h", "mean_z", "A", "C", "t")
 
 
 def save(path: NewPath, statistics: Sequence[Statistics]) -> None:
-    """Write the statistics of some layers, in their order; the same numbers give the same bytes. Raises InputError as
-    ``write_npz``."""
+    """Write the statistics of layers in their order; the same numbers give the same bytes. Raises as ``write_npz``."""
     arrays = {f"{i}.{name}": getattr(s, name) for i, s in enumerate(statistics) for name in ARRAYS}
     write_npz(path, {"format": "npkd-statistics", "version": VERSION, "counts": [s.count for s in statistics]}, arrays)
 
 
 def load(path: NewPath) -> list[Statistics]:
-    """Read what ``save`` wrote, bit for bit. Raises InputError for other files, and for arrays that are no statistics
-    or break a law that those of data obey, (S5)."""
+    """Read what ``save`` wrote. Raises InputError for other files, and for arrays that break a law of moments, (S5)."""
     header, arrays = read_npz(path, "statistics")
     layers = []
     try:
@@ -41,16 +39,13 @@ def load(path: NewPath) -> list[Statistics]:
                 raise ValueError(f"no data have the numbers of layer {i}: {flaw}")
             layers.append(layer)
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"read: {path} does not hold statistics ({error!r:.120}); give a file that npkd "
-                         f"saved") from error
+        raise InputError(f"read: {path} does not hold statistics ({error!r:.120}); give one npkd saved") from error
     return layers
 
 
 def merge_files(paths: Sequence[NewPath]) -> list[Statistics]:
-    """The statistics of the data behind all files together, layer by layer. Raises InputError where the files do not
-    fit one another."""
+    """The statistics of all files together, layer by layer. Raises InputError where they do not fit one another."""
     parts = [load(path) for path in paths]
     if len({len(one) for one in parts}) != 1:
-        raise InputError(f"merge: the files hold statistics of {[len(one) for one in parts]} layers; at least one "
-                         f"file, all with as many")
+        raise InputError(f"merge: files hold {[len(one) for one in parts]} layers; give at least one, all with as many")
     return [merge(list(layer)) for layer in zip(*parts, strict=True)]

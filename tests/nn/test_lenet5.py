@@ -20,7 +20,7 @@ from npkd.nn.model import load
 from npkd.nn.network import Layer, Network, dense_layer
 from npkd.pipeline import stages
 from npkd.pipeline.recipe import Recipe, complete, plain
-from npkd.sparsity.collect import collect_statistics, readers
+from npkd.sparsity.collect import collect_statistics
 from npkd.surgery.widths import geometry
 from tests.tiny import stored
 
@@ -217,6 +217,6 @@ def test_the_same_positions_in_every_pass():
     network = lenet5(rng, channels=(4, 6), hidden=12, shape=(20, 20, 1), classes=3)
     x = rng.standard_normal((30, 400)).astype(np.float32)
     every, (alone,) = collect_statistics(network, network, lambda: [x],
-                                         readers(network)), collect_statistics(network, network, lambda: [x],
-                                                                                      readers(network)[1:2])
+                                         network.weight_layers), collect_statistics(network, network, lambda: [x],
+                                                                                      network.weight_layers[1:2])
     assert np.array_equal(every[1].A, alone.A)

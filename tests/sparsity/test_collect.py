@@ -11,7 +11,7 @@ from npkd.nn import cost
 from npkd.nn.architectures import conv_layer, lenet5
 from npkd.nn.network import Layer, Network, dense_layer
 from npkd.sparsity import collect, layerwise, refitting
-from npkd.sparsity.collect import collect_statistics, columns_of, matrix, readers, rows, sensitivities
+from npkd.sparsity.collect import collect_statistics, columns_of, matrix, rows, sensitivities
 from npkd.sparsity.elimination import Reader, eliminate
 from npkd.sparsity.layerwise import distil, exactly, within
 from npkd.sparsity.statistics import Statistics
@@ -74,7 +74,7 @@ def test_sensitivities_are_slopes_of_the_logits(made):
     behind the layer."""
     network = made()
     x = RNG.standard_normal((3, int(np.prod(network.layers[0].options["shape"]))))
-    layers, step = readers(network), 1e-6
+    layers, step = network.weight_layers, 1e-6
     found = sensitivities(network, x, layers)
     activations, _ = network(x)
     for i, s in zip(layers, found, strict=True):
