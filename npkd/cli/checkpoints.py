@@ -1,8 +1,7 @@
-"""The state of a run that is not done, in one file: its settings, and where each stage of training stands.
+"""The state of a run that is not done, in one file: its settings, and the last checkpoint of each stage of training.
 
-Stages that are done keep their last checkpoint, and what lies between them (removal, layer by layer) depends on their
-networks alone. So a run that goes on computes that again, takes trained networks from here, and ends with the same
-weights as a run that was not broken off.
+What lies between the stages (removal, layer by layer) depends on their networks alone: a run that goes on computes it
+again, and ends with the same weights as a run that was not broken off.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from npkd import __version__
-from npkd.cli.settings import Settings
+from npkd.cli.settings import PATHS, Settings
 from npkd.core.files import VERSION, read_npz, write_npz
 from npkd.core.types import Array
 from npkd.core.validation import InputError
@@ -24,11 +23,7 @@ from npkd.data.datasets import Data
 from npkd.nn.network import Network
 from npkd.pipeline.progress import Checkpoint
 
-PATHS = ("data", "teacher", "distil_from")
-"""Settings that name files."""
-
-LEAST_SECONDS, SHARE = 1.0, 0.03
-"""The file is written at most once in so many seconds, and takes at most such a part of the run's time."""
+LEAST_SECONDS, SHARE = 1.0, 0.03                            # between two writes; most of the run's time for them
 
 
 def fingerprint(data: Data) -> int:
@@ -49,12 +44,11 @@ def absolute(settings: Settings) -> dict[str, Any]:
 
 
 def stored_settings(path: Path) -> dict[str, Any]:
-    """The settings that a run was begun with, from its checkpoint. Raises InputError for a file that is none, or of
-    another version of npkd."""
+    """The settings in a run's checkpoint. Raises InputError for another file, or one of another version of npkd."""
     header, _ = read_npz(path, "checkpoint")
     if header.get("npkd") != __version__:
-        raise InputError(f"--resume: {path} is of npkd {header.get('npkd')!r:.20}, this is {__version__}; go on with "
-                         f"that version, or begin the run again")
+        raise InputError(f"--resume: {path} is of npkd {header.get('npkd')!r:.20}, this is {__version__}; take that "
+                         f"version, or begin the run again")
     settings = header.get("settings")
     if not isinstance(settings, dict) or {*settings} != {*absolute(Settings())}:
         raise InputError(f"--resume: {path} does not hold the settings of a run; begin the run again")
@@ -62,9 +56,7 @@ def stored_settings(path: Path) -> dict[str, Any]:
 
 
 class CheckpointFile:
-    """Checkpoints by stage, in memory and in a file that is written whole or not at all.
-
-    seconds    that a run which goes on took before
+    """Checkpoints by stage, in memory and in a file; ``seconds`` that a run which goes on took before.
 
     Raises InputError where the file of a run that goes on is damaged, or of a run on other data.
     """
@@ -81,7 +73,7 @@ class CheckpointFile:
             self.write()
 
     def read(self) -> None:
-        """Take what a run that was broken off has left."""
+        """Read what a run that was broken off has left."""
         header, arrays = read_npz(self.path, "checkpoint")
         if header.get("data") != self.data:
             raise InputError(f"--resume: {self.settings['data']} holds other examples than when the run in "
@@ -89,8 +81,8 @@ class CheckpointFile:
         try:
             self.seconds = float(header["seconds"])
             for k, stage in enumerate(header["stages"]):
-                self.stored[stage["stage"]] = stage, {
-                    name.partition(".")[2]: a for name, a in arrays.items() if name.startswith(f"{k}.")}
+                inner = {name.partition(".")[2]: a for name, a in arrays.items() if name.startswith(f"{k}.")}
+                self.stored[stage["stage"]] = stage, inner
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"--resume: {self.path} is damaged ({error!r:.80}); begin the run again") from error
 
@@ -99,8 +91,8 @@ class CheckpointFile:
         if stage not in self.stored:
             return None
         about, arrays = self.stored.pop(stage)
+        layers = {}
         try:
-            layers = {}
             for i, layer in enumerate(network.layers):
                 params = tuple(arrays[f"{i}.{j}"] for j in range(len(layer.params)))
                 if any(p.shape != q.shape or p.dtype != q.dtype for p, q in zip(params, layer.params, strict=True)):
@@ -108,12 +100,11 @@ class CheckpointFile:
                 running = tuple(arrays[f"{i}.running{j}"] for j in range(about["running"][i]))
                 layers[i] = dataclasses.replace(layer, params=params, running=running)
             optimiser = tuple(arrays[f"optimiser{j}"] for j in range(about["optimiser"]))
-            checkpoint = Checkpoint(tuple((note, record) for note, record in about["epochs"]),
-                                    network.replace(layers), optimiser, about["rng"])
+            epochs = tuple((note, record) for note, record in about["epochs"])
+            self.stages[stage] = Checkpoint(epochs, network.replace(layers), optimiser, about["rng"])
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise InputError(f"--resume: {self.path} does not fit this run ({error!r:.80}); begin it again") from error
-        self.stages[stage] = checkpoint
-        return checkpoint
+        return self.stages[stage]
 
     def keep(self, stage: str, checkpoint: Checkpoint) -> None:
         """Keep a checkpoint in the place of the last one of its stage, and write the file if it is time."""
@@ -127,9 +118,9 @@ class CheckpointFile:
         stages, arrays = [], dict[str, Array]()
         for k, (stage, checkpoint) in enumerate(self.stages.items()):
             layers = checkpoint.network.layers
-            stages.append({"stage": stage, "epochs": checkpoint.epochs, "rng": checkpoint.rng,
-                           "running": [len(layer.running) for layer in layers],
-                           "optimiser": len(checkpoint.optimiser)})
+            running, optimiser = [len(layer.running) for layer in layers], len(checkpoint.optimiser)
+            stages.append({"stage": stage, "epochs": checkpoint.epochs, "rng": checkpoint.rng, "running": running,
+                           "optimiser": optimiser})
             for i, layer in enumerate(layers):
                 arrays |= {f"{k}.{i}.{j}": p for j, p in enumerate(layer.params)}
                 arrays |= {f"{k}.{i}.running{j}": r for j, r in enumerate(layer.running)}

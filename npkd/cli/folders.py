@@ -9,20 +9,18 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from npkd.cli.settings import Settings
+from npkd.cli.settings import PATHS, Settings
 from npkd.core.files import make_folder, read_arrays, reason
 from npkd.core.lock import locked
 from npkd.core.validation import InputError
 from npkd.report.page import CAPTIONS
 
-DEFAULT = "npkd-out"
-"""The folder that is written to where none is named; where it is not free, the first free one of npkd-out-2, …"""
-
-CHECKPOINT = "checkpoint.npz"
-"""In the folder of a run that is not done."""
+DEFAULT = "npkd-out"                                        # where none is named: this, or the first free npkd-out-2, …
+CHECKPOINT = "checkpoint.npz"                               # in the folder of a run that is not done
+LOCK, STAGING, TEMPORARY = ".npkd-lock", "unfinished", re.compile(r"\.[0-9a-f]{32}\.tmp")
 
 FILES = ("teacher.npz", "distil_from.npz", "tutor.npz", "student.npz", "model.npz", "history.jsonl",
          *(f"figures/{name}.png" for name in CAPTIONS), "summary.json", "report.html", CHECKPOINT)
@@ -31,8 +29,6 @@ FILES = ("teacher.npz", "distil_from.npz", "tutor.npz", "student.npz", "model.np
 MARKS = {".npz": b'"format": "npkd-', ".jsonl": b'{"stage": "', ".png": b"npkd", ".json": b'"command": "npkd ',
          ".html": b"<title>npkd: "}
 """What the files of a run hold, by the end of their names."""
-
-LOCK, STAGING, TEMPORARY = ".npkd-lock", "unfinished", re.compile(r"\.[0-9a-f]{32}\.tmp")
 
 
 def free() -> str:
@@ -91,38 +87,35 @@ def check(settings: Settings) -> None:
     if settings.resume:
         if checkpoint_in(folder) is None:
             raise InputError(f"--resume: {folder} holds no run of npkd that was broken off; name its folder with --out")
-    elif names and not settings.overwrite:
+        return
+    if names and not settings.overwrite:
         some = ", ".join(sorted(names)[:3]) + (", …" if len(names) > 3 else "")
         resume = ", --resume to go on with the run that was broken off there" if checkpoint_in(folder) else ""
         raise InputError(f"--out: {folder} holds {some}; name a new or empty folder, or give --overwrite to replace "
                          f"what npkd wrote there{resume}")
-    else:
-        for name in ("figures", STAGING):
-            if os.path.lexists(folder / name) and not os.path.isdir(folder / name):
-                raise InputError(f"--out: {folder / name} is a file, where a run makes a folder; move it, or name "
-                                 f"another folder")
-        inputs = {"--data": settings.data, "--teacher": settings.teacher, "--distil-from": settings.distil_from}
-        for file in [*present(folder), *present(folder / STAGING)]:
-            protect(file, inputs.items())
+    for path in (folder / "figures", folder / STAGING):
+        if os.path.lexists(path) and not os.path.isdir(path):
+            raise InputError(f"--out: {path} is a file, where a run makes a folder; move it, or name another folder")
+    for file in [*present(folder), *present(folder / STAGING)]:
+        protect(file, settings)
 
 
-def protect(file: Path, inputs: Iterable[tuple[str, str | None]]) -> None:
+def protect(file: Path, settings: Settings) -> None:
     """Raise InputError where a file that a run would replace is an input of that run, or was not written by npkd."""
-    for option, path in inputs:
+    elsewhere = "name another folder with --out"
+    for option in PATHS:
+        path = getattr(settings, option)
         if path is not None and os.path.exists(path) and os.path.exists(file) and os.path.samefile(path, file):
-            raise InputError(f"--overwrite: {file} is given as {option} and would be replaced; name another folder "
-                             f"with --out")
+            raise InputError(f"--overwrite: {file} is given as --{option.replace('_', '-')} and would be replaced; "
+                             f"{elsewhere}")
     if not os.path.isfile(file) or not written_by_npkd(file):
-        raise InputError(f"--overwrite: {file} was not written by npkd and is not replaced; move it, or name another "
-                         f"folder with --out")
+        raise InputError(f"--overwrite: {file} was not written by npkd and is not replaced; move it, or {elsewhere}")
 
 
 @contextlib.contextmanager
 def opened(settings: Settings) -> Iterator[Path]:
-    """Make and lock the settings' folder; the folder for the files of the run while it lasts, see ``publish``.
-
-    Raises InputError where ``check`` does, or another run writes there.
-    """
+    """Make and lock the settings' folder; the folder for the files of the run while it lasts, see ``publish``. Raises
+    InputError where ``check`` does, or another run writes there."""
     folder = make_folder(settings.out)
     with locked(folder / LOCK):
         check(settings)

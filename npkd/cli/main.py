@@ -1,8 +1,7 @@
 """The command line: npkd compress | train | check | reproduce | report.
 
-Whatever is wrong with what a user gave is one sentence on stderr and exit code 2. Exit code 1: a check failed, or
-output could not be written; 130: interrupted. Heavy modules are imported when a command needs them, so that ``--help``
-answers at once and Ctrl-C is quiet from the beginning.
+Whatever is wrong with what a user gave is one sentence on stderr and exit code 2. Heavy modules are imported when a
+command needs them, so that ``--help`` answers at once and Ctrl-C is quiet from the beginning.
 """
 
 from __future__ import annotations
@@ -73,9 +72,9 @@ def dispatch(arguments: Sequence[str]) -> int:
     """Read the arguments, do what they say, and return the exit code."""
     options = parser.read(arguments)
     if options.command == "check":
-        from npkd.cli.check import main as check
+        from npkd.cli import check
 
-        return check()
+        return check.main()
     if options.command == "report":
         from npkd.cli.folders import latest
         from npkd.cli.run import rebuild
@@ -91,7 +90,7 @@ def dispatch(arguments: Sequence[str]) -> int:
 
 @contextlib.contextmanager
 def sigterm_interrupts() -> Iterator[None]:
-    """SIGTERM raises KeyboardInterrupt while the block runs, as Ctrl-C does, so that a run saves what it has."""
+    """SIGTERM raises KeyboardInterrupt while the block runs, so that a run saves what it has, as after Ctrl-C."""
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
@@ -109,28 +108,24 @@ def exit_code(arguments: Sequence[str]) -> int:
     """Run a command; what it raises becomes a line on stderr and an exit code."""
     try:
         with sigterm_interrupts(), warnings.catch_warnings():
-            # of floating point: what matters of it is an error of npkd's own
-            warnings.simplefilter("ignore", RuntimeWarning)
+            warnings.simplefilter("ignore", RuntimeWarning)   # of floating point: npkd raises what matters of it
             return dispatch(arguments)
     except (InputError, Diverged) as error:
         message(error)
-        return 2
     except np.linalg.LinAlgError as error:
         message(f"a layer's statistics cannot be solved ({error}); take more data, or inputs that differ")
-        return 2
     except MemoryError as error:
         message(f"not enough memory{f' ({error})' if str(error) else ''}; take a smaller network, or less data")
-        return 2
     except KeyboardInterrupt as stop:
         message(stop if str(stop) else "interrupted; nothing was saved")
         return 130
     except SystemExit as stop:                                # --help and --version
         return int(stop.code or 0)
+    return 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return the exit code: 0 done, 1 a check failed or output was lost, 2 wrong input, 130
-    interrupted."""
+    """The exit code of a command: 0 done, 1 a check failed or output was lost, 2 wrong input, 130 interrupted."""
     with guarded_output() as outputs:
         code = exit_code(sys.argv[1:] if argv is None else argv)
     return code or int(any(output.lost for output in outputs))

@@ -36,8 +36,8 @@ class Output(io.TextIOBase):
 
     def flush(self) -> None:
         """Write what is buffered."""
-        if self.stream is not None and not self.lost:
-            with self.guarded():
+        with self.guarded():
+            if self.stream is not None and not self.lost:
                 self.stream.flush()
 
     def isatty(self) -> bool:
@@ -64,13 +64,13 @@ class Output(io.TextIOBase):
 @contextlib.contextmanager
 def guarded_output() -> Iterator[tuple[Output, Output]]:
     """Standard output and standard error behind ``Output`` while the block runs; both are flushed at its end."""
-    outputs = Output(sys.stdout), Output(sys.stderr)
-    with contextlib.redirect_stdout(outputs[0]), contextlib.redirect_stderr(outputs[1]):
+    out, err = Output(sys.stdout), Output(sys.stderr)
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            yield outputs
+            yield out, err
         finally:
-            for output in outputs:
-                output.flush()
+            out.flush()
+            err.flush()
 
 
 def message(words: object) -> None:

@@ -1,5 +1,4 @@
-"""Data, teacher, target and recipe of a run, loaded and checked before anything is trained. What does not fit together
-is refused here."""
+"""Data, teacher, target and recipe of a run, loaded and checked before anything is trained."""
 
 from __future__ import annotations
 
@@ -35,7 +34,6 @@ class PreparedRun:
     target          None for "train"
     split_seed      drew the validation part: the seed of the run, or the one that the given teacher was trained with
     distil_from     the network whose answers are learnt, for the data as it is scaled here; None: the teacher's are
-    distil_from_model   the same as its file holds it
     """
 
     settings: Settings
@@ -46,13 +44,6 @@ class PreparedRun:
     target: Target | None
     split_seed: int
     distil_from: Network | None = None
-    distil_from_model: Model | None = None
-
-    @property
-    def about(self) -> Mapping[str, Any]:
-        """What the file of the given teacher says of itself."""
-        return dict(self.teacher_model.about) if self.teacher_model is not None and isinstance(
-            self.teacher_model.about, Mapping) else {}
 
     @property
     def split(self) -> dict[str, int]:
@@ -61,7 +52,7 @@ class PreparedRun:
 
 
 def downloading(progress: Progress) -> Callable[[int, int], None]:
-    """Bytes of a download as a stage of a progress: one stage a file, one step a hundredth."""
+    """Bytes of downloads as stages of a progress: one stage a file, one step a hundredth."""
     last, shown = 1, 100
 
     def downloaded(so_far: int, total: int) -> None:
@@ -83,7 +74,7 @@ def prepare(settings: Settings, progress: Progress) -> PreparedRun:
     data = load_data(settings.data, seed=settings.seed, progress=downloading(progress))
     seed, network, who = settings.seed, None, f"teacher: {settings.teacher}"
     if model is not None:
-        seed = split_seed(model.about, data, settings.seed)
+        seed = split_seed(model.about, data, seed)
         if seed != settings.seed:
             data = load_data(settings.data, seed=seed)
         network = prunable(model, data, who)
@@ -91,13 +82,12 @@ def prepare(settings: Settings, progress: Progress) -> PreparedRun:
     recipe = recipe_of(settings, data, model)
     if settings.command == "train":
         return PreparedRun(settings, data, recipe, None, None, None, seed)
-    better = load_model(settings.distil_from) if settings.distil_from is not None else None
-    distil_from = logit_source(better, data, seed, f"distil_from: {settings.distil_from}") if better else None
+    distil_from = logit_source(settings.distil_from, data, seed) if settings.distil_from is not None else None
     whole = network or stages.fresh(recipe, data, np.random.default_rng(0))
     goal = target.parse(settings.target, widths_of(whole), settings.keep_inputs, geometry(whole))
     if network is not None:
         require_countable(network, goal.kind, who)
-    return PreparedRun(settings, data, recipe, network, model, goal, seed, distil_from, better)
+    return PreparedRun(settings, data, recipe, network, model, goal, seed, distil_from)
 
 
 def recipe_of(settings: Settings, data: Data, teacher: Model | None) -> Recipe:
@@ -108,27 +98,26 @@ def recipe_of(settings: Settings, data: Data, teacher: Model | None) -> Recipe:
         recipe = replace(recipe, hidden=settings.hidden)
     if settings.command == "compress" and settings.epochs is not None:
         recipe = replace(recipe, epochs=settings.epochs)
-    # else a moved pixel would mean another value
+    # pixels are moved only where all have one scale: elsewhere a moved pixel means another value
     even = np.ptp(data.scaling.offset) == 0 and np.ptp(data.scaling.factor) == 0
-    recipe = complete(recipe, len(data.x_train), data.shape if even else (),
-                      scaled=teacher is None or teacher.scaling is not None)
-    if settings.command == "train":
-        recipe = plain(recipe)
-        if settings.epochs is not None:
-            recipe = replace(recipe, teacher_epochs=settings.epochs)
-    return recipe
+    scaled = teacher is None or teacher.scaling is not None
+    recipe = complete(recipe, len(data.x_train), data.shape if even else (), scaled=scaled)
+    if settings.command == "compress":
+        return recipe
+    recipe = plain(recipe)
+    return recipe if settings.epochs is None else replace(recipe, teacher_epochs=settings.epochs)
 
 
-def logit_source(model: Model, data: Data, seed: int, who: str) -> Network:
-    """The network of a model, for the data as it is scaled here; ``seed`` drew the data's validation part.
+def logit_source(file: str, data: Data, seed: int) -> Network:
+    """The network in a file, for the data as it is scaled here; ``seed`` drew the data's validation part.
 
     Raises InputError where it does not fit the data, or says that it was trained on what is held out here.
     """
-    network = rescaled_network(model, data, who)
-    trained_with = split_seed(model.about, data, seed)
-    if trained_with != seed:
-        raise InputError(f"{who} was trained with the validation part of seed {trained_with}, here it is that of seed "
-                         f"{seed}; they must be the same")
+    model, who = load_model(file), f"distil_from: {file}"
+    network, other = rescaled_network(model, data, who), split_seed(model.about, data, seed)
+    if other != seed:
+        raise InputError(f"{who} was trained with the validation part of seed {other}, here it is that of seed {seed}; "
+                         f"they must be the same")
     return network
 
 
@@ -140,6 +129,6 @@ def split_seed(about: Any, data: Data, seed: int) -> int:
     split = about.get("split") if isinstance(about, Mapping) else None
     if not isinstance(split, dict) or about.get("data") != data.name:
         return seed
-    drawn_with = split.get("seed")
-    same = {key: split.get(key) for key in ("train", "validation", "test")} == sizes(data)
-    return drawn_with if same and type(drawn_with) is int and drawn_with >= 0 else seed
+    other, parts = split.get("seed"), sizes(data)
+    same = {key: split.get(key) for key in parts} == parts
+    return other if same and type(other) is int and other >= 0 else seed

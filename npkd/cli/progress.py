@@ -34,7 +34,7 @@ class ProgressBars:
         """Leave the bar as it is."""
         if self.bar is not None:
             self.bar.close()
-            self.bar = None
+        self.bar = None
 
 
 class ProgressLines:

@@ -16,25 +16,24 @@ from npkd.core.validation import InputError
 from npkd.nn.model import Model
 from npkd.nn.model import save as save_model
 from npkd.nn.network import Network
-from npkd.pipeline.progress import Checkpoint, Progress
+from npkd.pipeline.progress import Progress
 from npkd.pipeline.stages import State
 from npkd.surgery.widths import widths_of
 
 
 class Recorder:
-    """A progress that passes on what it is told, keeps history and checkpoints, and writes what there is whenever a
-    stage begins.
+    """A progress that passes on what it is told, keeps history and checkpoints, and writes files when a stage begins.
 
-    folder    where the files of the run lie until it is done
-    saved     networks written so far, by name
+    folder    where the files of the run lie until it is done;   saved  networks written so far, by name
     """
 
     def __init__(self, plan: PreparedRun, state: State, progress: Progress, folder: Path) -> None:
         self.plan, self.state, self.progress, self.folder = plan, state, progress, folder
         self.history: list[dict[str, Any]] = []
         self.rounds, self.saved = 0, dict[str, Network | None]()
-        # the first file of the run: a folder that cannot be written to is refused now, not after an hour of training
+        # the first file of the run, before any training: a folder that cannot be written to is refused here
         self.checkpoints = CheckpointFile(folder / CHECKPOINT, plan.settings, plan.data)
+        self.keep, self.kept = self.checkpoints.keep, self.checkpoints.kept
         if plan.settings.distil_from is not None:
             self.copy("distil_from", plan.settings.distil_from)
 
@@ -49,41 +48,31 @@ class Recorder:
             self.history.append(record)
         self.progress.step(note, record)
 
-    def keep(self, stage: str, checkpoint: Checkpoint) -> None:
-        """An epoch of a stage of training is done."""
-        self.checkpoints.keep(stage, checkpoint)
-
-    def kept(self, stage: str, network: Network) -> Checkpoint | None:
-        """The last checkpoint of a stage, None where it begins anew."""
-        return self.checkpoints.kept(stage, network)
-
     def save_newest(self) -> None:
         """Add new rounds to the history, and write it and the student where they are new."""
         for done in self.state.rounds[self.rounds:]:
             self.rounds += 1
-            self.history.append({"stage": f"round {self.rounds}: removal", "widths": widths_of(done.student),
-                                 "removed": len(done.removals),
-                                 "relative_error": [layer.relative_error for layer in done.layers]})
+            self.history.append({
+                "stage": f"round {self.rounds}: removal", "widths": widths_of(done.student),
+                "removed": len(done.removals), "relative_error": [layer.relative_error for layer in done.layers]})
         if self.state.student is not None and self.state.student is not self.state.teacher:
             self.save("student", self.state.student)
         if self.saved:
             self.write_history()
 
     def save(self, name: str, network: Network) -> None:
-        """Write a network, unless it is the one that was written last under this name; a given teacher as its file
-        is."""
-        if name == "teacher" and self.plan.settings.teacher is not None:
-            self.copy(name, self.plan.settings.teacher)
+        """Write a network unless it was written last under this name. Of a given teacher the file is copied."""
+        settings, data = self.plan.settings, self.plan.data
+        if name == "teacher" and settings.teacher is not None:
+            self.copy(name, settings.teacher)
         elif self.saved.get(name) is not network:
-            plan = self.plan
-            about = {"npkd": __version__, "made_by": plan.settings.command, "data": plan.data.name,
-                     "seed": plan.settings.seed, "split": plan.split}
-            save_model(self.folder / f"{name}.npz", Model(network, plan.data.scaling, about))
+            about = {"npkd": __version__, "made_by": settings.command, "data": data.name, "seed": settings.seed,
+                     "split": self.plan.split}
+            save_model(self.folder / f"{name}.npz", Model(network, data.scaling, about))
             self.saved[name] = network
 
     def copy(self, name: str, given: str) -> None:
-        """Copy the file of a given network, byte by byte. Raises InputError where a run that goes on was begun with
-        another."""
+        """Copy the file of a given network. Raises InputError where a run that goes on was begun with another."""
         copy = self.folder / f"{name}.npz"
         try:
             content = Path(given).read_bytes()
@@ -98,8 +87,8 @@ class Recorder:
 
     def write_history(self) -> None:
         """Write the history so far, a line of JSON each."""
-        write_text(self.folder / "history.jsonl",
-                   "".join(json.dumps(line, allow_nan=False) + "\n" for line in self.history))
+        lines = [json.dumps(line, allow_nan=False) + "\n" for line in self.history]
+        write_text(self.folder / "history.jsonl", "".join(lines))
 
     def rescue(self) -> str:
         """After an interrupt: write what there is, and say what that is and how to go on."""
@@ -116,8 +105,3 @@ class Recorder:
         part = f" ({name} after {epochs} of {planned} epochs)" if settings.teacher is None and epochs < planned else ""
         go_on = shlex.join(["npkd", settings.command, "--resume", "--out", settings.out])
         return f"interrupted; {files} and history.jsonl are in {self.folder}{part}; to go on: {go_on}"
-
-    def close(self) -> None:
-        """Leave no checkpoint where there is nothing to go on with."""
-        if not self.saved:
-            self.checkpoints.discard()

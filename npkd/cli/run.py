@@ -1,13 +1,13 @@
-"""A run with its files: ``npkd compress`` and ``npkd train`` from settings to a folder with networks, numbers, figures
-and a report.
+"""A run with its files: from settings to a folder with networks, numbers, figures and a report.
 
 Everything that can be refused is refused before training starts. Every file is written whole or not at all, the
-networks as soon as they exist, so that a run which is broken off leaves what it has.
+networks as soon as they exist.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import time
 from collections.abc import Mapping
@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 
 import npkd
-from npkd.cli import checkpoints, folders, summary
+from npkd.cli import folders, summary
+from npkd.cli.checkpoints import stored_settings
 from npkd.cli.prepare import PreparedRun, prepare
 from npkd.cli.recorder import Recorder
-from npkd.cli.settings import Settings
-from npkd.core.files import make_folder, write_bytes, write_json, write_text
+from npkd.cli.settings import PATHS, Settings
+from npkd.core.files import make_folder, reason, write_bytes, write_json, write_text
 from npkd.core.validation import InputError
 from npkd.nn.model import Model
 from npkd.nn.model import load as load_model
@@ -37,8 +38,7 @@ def run(settings: Settings, progress: Progress) -> dict[str, Any]:
     """Do what the settings say, write the folder, return the summary (what summary.json holds).
 
     The test part is looked at once, when everything is decided. Raises InputError for anything that cannot be worked
-    with, Diverged when training fails, KeyboardInterrupt, with a message that says what was saved, when it is
-    interrupted.
+    with, Diverged when training fails, KeyboardInterrupt, which says what was saved, when it is interrupted.
     """
     began = time.perf_counter()
     figures.require()
@@ -55,7 +55,8 @@ def run(settings: Settings, progress: Progress) -> dict[str, Any]:
         except KeyboardInterrupt:
             raise KeyboardInterrupt(recorder.rescue()) from None
         finally:
-            recorder.close()
+            if not recorder.saved:
+                recorder.checkpoints.discard()
     return result
 
 
@@ -75,8 +76,6 @@ def write_result(result: dict[str, Any], recorder: Recorder) -> None:
 def resumed(options: Mapping[str, object]) -> Settings:
     """The settings of the run that was broken off in the folder ``options["out"]``, or in the latest npkd-out…
 
-    options    the command, and what was given on the command line beside ``resume``
-
     Raises InputError where there is no such run, or it was begun with something else than the options say.
     """
     out = str(options.get("out") or folders.latest(folders.CHECKPOINT, f"{folders.STAGING}/{folders.CHECKPOINT}"))
@@ -84,10 +83,10 @@ def resumed(options: Mapping[str, object]) -> Settings:
     folders.check(settings)
     path = folders.checkpoint_in(Path(out))
     assert path is not None
-    stored = checkpoints.stored_settings(path)
+    stored = stored_settings(path)
     for name, value in options.items():
         begun_with = stored.get(name)
-        same = value == begun_with or (name in checkpoints.PATHS and os.path.abspath(str(value)) == begun_with)
+        same = value == begun_with or (name in PATHS and os.path.abspath(str(value)) == begun_with)
         if name not in ("out", "resume", "quiet") and not same:
             raise InputError(f"--resume: got {name.replace('_', '-')} {value!r:.60}, the run in {out} was begun with "
                              f"{begun_with!r:.60}; leave it out")
@@ -102,8 +101,8 @@ def compress(plan: PreparedRun, recorder: Recorder, rng: np.random.Generator) ->
     if plan.distil_from is not None:
         recipe = replace(recipe, distil_from=Model(plan.distil_from, data.scaling))
     scaling = data.scaling if plan.teacher_model is None else plan.teacher_model.scaling
-    result = npkd.compress(Model(state.teacher, scaling), data, plan.settings.target, recipe=recipe, seed=rng,
-                           progress=recorder)
+    teacher = Model(state.teacher, scaling)
+    result = npkd.compress(teacher, data, plan.settings.target, recipe=recipe, seed=rng, progress=recorder)
     recorder.save_newest()
     recorder.save("student", result.student)
     return summary.of_compression(plan, result, load_model(recorder.folder / "student.npz"))
@@ -111,13 +110,12 @@ def compress(plan: PreparedRun, recorder: Recorder, rng: np.random.Generator) ->
 
 def train_one(plan: PreparedRun, recorder: Recorder, rng: np.random.Generator) -> dict[str, Any]:
     """Plain training of one network; then the test part, once."""
-    data, numbers, state, settings = plan.data, plan.recipe, recorder.state, plan.settings
-    rates = (0.0, *[settings.dropout] * len(numbers.hidden)) if settings.dropout else ()
-    start = None
-    if numbers.network == "perceptron":
-        start = perceptron([data.x_train.shape[1], *numbers.hidden, data.classes], rng, activation=settings.activation,
-                           dropout_rates=rates)
-    model = stages.train_teacher(Run(data, numbers, rng, recorder, state), start)
+    data, recipe, settings, start = plan.data, plan.recipe, plan.settings, None
+    if recipe.network == "perceptron":
+        widths = [data.x_train.shape[1], *recipe.hidden, data.classes]
+        rates = (0.0, *[settings.dropout] * len(recipe.hidden)) if settings.dropout else ()
+        start = perceptron(widths, rng, activation=settings.activation, dropout_rates=rates)
+    model = stages.train_teacher(Run(data, recipe, rng, recorder, recorder.state), start)
     recorder.save("model", model)
     return summary.of_training(plan, model)
 
@@ -127,17 +125,18 @@ def rebuild(folder: str | Path) -> Path:
 
     Raises InputError where there is no summary, or one that no run of npkd wrote, or a report.html that is not npkd's.
     """
-    path = Path(folder) / "summary.json"
-    result, report = summary.read(path), Path(folder) / "report.html"
+    path, report = Path(folder) / "summary.json", Path(folder) / "report.html"
     pictures = {}
     for name in page.CAPTIONS:
         with contextlib.suppress(OSError):
             pictures[name] = (Path(folder) / "figures" / f"{name}.png").read_bytes()
     try:
-        text = page.html(result, page.captioned(pictures))
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as error:
-        raise InputError(f"report: {path} is not as this npkd writes it ({error!r:.80}); it must be the summary.json "
-                         f"of a run") from error
+        text = page.html(json.loads(path.read_bytes()), page.captioned(pictures))
+    except OSError as error:
+        raise InputError(f"report: {path}: {reason(error)}; name the folder of a run") from error
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise InputError(f"report: {path} is not as npkd writes it ({error!r:.80}); it must be the summary.json of a "
+                         f"run") from error
     if os.path.lexists(report) and not folders.written_by_npkd(report):
         raise InputError(f"report: {report} was not written by npkd and is not replaced; move it")
     write_text(report, text)

@@ -1,5 +1,4 @@
-"""What a user asks for, in the words of the command line, before anything is looked at. What contradicts itself is
-refused here."""
+"""What a user asks for, in the words of the command line. What contradicts itself is refused here."""
 
 from __future__ import annotations
 
@@ -10,6 +9,7 @@ from npkd.nn.network import ACTIVATIONS
 from npkd.pipeline.recipe import NETWORKS
 
 COMMANDS = ("compress", "train")
+PATHS = ("data", "teacher", "distil_from")                  # settings that name files
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,10 @@ class Settings:
     seed            of the validation split and of everything that is drawn
     epochs          compress: of the last distillation, the other stages in proportion, 0: the student is not trained;
                     train: of the training. None: by the size of the data
-    network         what is trained: "perceptron" or "lenet5";   hidden  the perceptron's hidden widths, None: the
-                    recipe's
+    network         what is trained: "perceptron" or "lenet5"
+    hidden          the perceptron's hidden widths, None: the recipe's
     teacher         compress: the file of a trained network; None: one is trained
-    distil_from     compress: the file of a better network, of any kind, whose answers are learnt in the place of the
-                    teacher's; or None
+    distil_from     compress: the file of a better network, of any kind, whose answers are learnt instead; or None
     target          compress: how small, see npkd.pipeline.target
     keep_inputs     compress: no input is removed
     dropout         train: rate behind each hidden layer;   activation  between the dense layers
@@ -59,19 +58,16 @@ class Settings:
         if self.network != "perceptron" and (self.hidden is not None or self.dropout or self.activation != "relu"):
             raise InputError(f"settings: got the network {self.network} with hidden widths, dropout or an activation; "
                              f"those are a perceptron's")
-        if self.network != "perceptron" and self.teacher is not None:
-            raise InputError(f"settings: got a teacher and the network {self.network}; give one of them, the network "
-                             f"is for a teacher that is "
-                             "trained here")
+        if self.teacher is not None and (self.network != "perceptron" or self.hidden is not None):
+            what = "hidden widths" if self.network == "perceptron" else f"the network {self.network}"
+            raise InputError(f"settings: got a teacher and {what}; give one of them, the latter is for a teacher that "
+                             f"is trained here")
         if self.distil_from is not None and self.epochs == 0:
             raise InputError("settings: distil_from is given, and epochs is 0; without training nothing is learnt from "
                              "it: leave out one of them")
         if not 0 <= self.dropout < 1:
-            raise InputError(f"settings: dropout is {self.dropout}; it must be at least 0 and below 1")
+            raise InputError(f"settings: --dropout is {self.dropout}; it must be at least 0 and below 1")
         if self.overwrite and self.resume:
             raise InputError("settings: got overwrite and resume; give one of them")
         if self.seed < 0:
             raise InputError(f"settings: seed is {self.seed}; it must not be negative")
-        if self.teacher is not None and self.hidden is not None:
-            raise InputError("settings: got a teacher and hidden widths; give one of them, the widths are for a "
-                             "teacher that is trained here")

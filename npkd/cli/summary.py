@@ -1,12 +1,10 @@
-"""What a run says of itself in numbers: the content of summary.json.
+"""The content of summary.json. No dates and no paths: the same seed gives the same summary, apart from "seconds".
 
-No dates and no paths: the same seed gives the same summary, apart from "seconds". The test part is looked at here and
-nowhere else, once for each network.
+The test part is looked at here and nowhere else, once for each network.
 """
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -20,9 +18,7 @@ import scipy
 from npkd import __version__
 from npkd.cli.prepare import PreparedRun
 from npkd.cli.settings import Settings
-from npkd.core.files import reason
 from npkd.core.types import Array
-from npkd.core.validation import InputError
 from npkd.data.datasets import Data
 from npkd.nn.model import Model
 from npkd.nn.network import Network
@@ -32,54 +28,45 @@ from npkd.pipeline.result import CompressionResult, layers_of, logits_of_rows, m
 from npkd.sparsity.layerwise import Distilled
 from npkd.surgery.widths import widths_of
 
-UNTRAINED = "nothing: it was not trained"
-"""What a student is shown whose layers are refitted alone."""
+UNTRAINED = "nothing: it was not trained"                    # the augmentation of a student that was refitted alone
 
 
 def augmentation(recipe: Recipe, *, compressed: bool) -> dict[str, str]:
     """What the networks were shown besides the examples, in words."""
-    moved = f"pictures moved by up to {recipe.max_shift} pixels" if recipe.max_shift else ""
-    mixed = (
-        f"inputs mixed in pairs (share drawn from Beta({recipe.mixup_alpha:g}, {recipe.mixup_alpha:g})), labelled by "
-        f"the teacher"
-        if recipe.mixup_alpha else ""
-    )
-    noise = f"Gaussian noise of deviation {recipe.noise_std:g} on the scaled inputs" if recipe.noise_std else ""
-    worst = (
-        f"each input also moved by {recipe.adversarial_eps:g} to where the loss rises fastest"
-        if recipe.adversarial_eps else ""
-    )
-    words = {"teacher": "; ".join(filter(None, [moved, noise])) or "none"}
-    student = "; ".join(filter(None, [moved, mixed, noise, worst])) or "none"
-    return words | {"student": student if recipe.trained else UNTRAINED} if compressed else words
+    beta = f"Beta({recipe.mixup_alpha:g}, {recipe.mixup_alpha:g})"
+    words = {"max_shift": f"pictures moved by up to {recipe.max_shift} pixels",
+             "mixup_alpha": f"inputs mixed in pairs (share drawn from {beta}), labelled by the teacher",
+             "noise_std": f"Gaussian noise of deviation {recipe.noise_std:g} on the scaled inputs",
+             "adversarial_eps": f"each input also moved by {recipe.adversarial_eps:g} to where the loss rises fastest"}
+    used = {name: text for name, text in words.items() if getattr(recipe, name)}
+    teacher = "; ".join(used[name] for name in ("max_shift", "noise_std") if name in used) or "none"
+    if not compressed:
+        return {"teacher": teacher}
+    return {"teacher": teacher, "student": "; ".join(used.values()) or "none" if recipe.trained else UNTRAINED}
 
 
 def command(settings: Settings) -> str:
-    """What a shell would be told to do the same again; files by their own names."""
-    words = ["npkd", settings.command, "--data", Path(settings.data).name]
-    if settings.teacher is not None:
-        words += ["--teacher", Path(settings.teacher).name]
-    if settings.distil_from is not None:
-        words += ["--distil-from", Path(settings.distil_from).name]
-    if settings.command == "compress":
-        words += ["--target", settings.target]
-    if settings.epochs is not None:
-        words += ["--epochs", str(settings.epochs)]
-    words += ["--network", settings.network] if settings.network != "perceptron" else []
-    if settings.hidden is not None:
-        words += ["--hidden", ",".join(map(str, settings.hidden))]
-    words += ["--keep-inputs"] * settings.keep_inputs
-    words += ["--dropout", f"{settings.dropout:g}"] if settings.dropout else []
-    words += ["--activation", settings.activation] if settings.activation != "relu" else []
-    return shlex.join([*words, "--seed", str(settings.seed)])
+    """The shell command that does the same again; files by their own names."""
+    files = {"--data": settings.data, "--teacher": settings.teacher, "--distil-from": settings.distil_from}
+    values = {option: Path(file).name for option, file in files.items() if file is not None} | {
+        "--target": settings.target if settings.command == "compress" else "",
+        "--epochs": "" if settings.epochs is None else str(settings.epochs),
+        "--network": settings.network if settings.network != "perceptron" else "",
+        "--hidden": ",".join(map(str, settings.hidden or ())),
+        "--dropout": f"{settings.dropout:g}" if settings.dropout else "",
+        "--activation": settings.activation if settings.activation != "relu" else "",
+    }
+    words = [word for option, value in values.items() if value for word in (option, value)]
+    keep = ["--keep-inputs"] if settings.keep_inputs else []
+    return shlex.join(["npkd", settings.command, *words, *keep, "--seed", str(settings.seed)])
 
 
 def general(plan: PreparedRun) -> dict[str, Any]:
-    """What both commands say."""
+    """What the summaries of both commands hold."""
     settings, data = plan.settings, plan.data
     return {
-        "command": command(settings),
-        "data": data.name, "classes": data.classes, "shape": list(data.shape), "seed": settings.seed, "seconds": 0.0,
+        "command": command(settings), "data": data.name, "classes": data.classes, "shape": list(data.shape),
+        "seed": settings.seed, "seconds": 0.0,
         "split": {**plan.split, "seed_from_teacher": plan.split_seed != settings.seed},
         "recipe": {name: value for name, value in asdict(plan.recipe).items() if name not in OF_EXAMPLES},
         "augmentation": augmentation(plan.recipe, compressed=settings.command == "compress"),
@@ -101,21 +88,18 @@ def of_training(plan: PreparedRun, network: Network) -> dict[str, Any]:
 
 
 def of_compression(plan: PreparedRun, result: CompressionResult, delivered: Model) -> dict[str, Any]:
-    """The summary of ``npkd compress``; ``delivered`` is the student as it comes from its file. The removal differences
-    are the largest over all rounds."""
+    """The summary of ``npkd compress``; ``delivered`` is the student as it comes from its file."""
     assert plan.target is not None
     teacher, by_teacher = judged(result.teacher, plan.data)
     student, by_student = judged(delivered.network, plan.data)
-    file, distil_from, target = plan.settings.teacher, plan.settings.distil_from, plan.target
+    file, target = plan.settings.teacher, plan.target
     return general(plan) | {
         "teacher_file": None if file is None else Path(file).name,
         "distil_from": None if plan.distil_from is None else {
-            "file": Path(str(distil_from)).name, "widths": plan.distil_from.widths,
+            "file": Path(str(plan.settings.distil_from)).name, "widths": plan.distil_from.widths,
             "test_error": stages.error_rate(plan.distil_from, plan.data.x_test, plan.data.y_test)},
         "target": {"words": plan.settings.target, "kind": target.kind, "bound": target.bound},
-        "teacher": teacher,
-        "student": student,
-        "agreement": float((by_teacher == by_student).mean()),
+        "teacher": teacher, "student": student, "agreement": float((by_teacher == by_student).mean()),
         "layers": [layer | {"kept": kept, "of": of} for layer, kept, of in
                    zip(layers_of(result.rounds), student["widths"], teacher["widths"], strict=False)],
         "removal_difference": result.difference,
@@ -131,17 +115,3 @@ def removals(rounds: Sequence[Distilled], dependency_groups: int) -> list[dict[s
     counts = Counter((removal.group, removal.reason) for r in rounds for removal in r.removals
                      if removal.position is None)
     return [{why: counts[k, why] for why in ("dead", "constant", "duplicate")} for k in range(dependency_groups)]
-
-
-def read(path: Path) -> dict[str, Any]:
-    """The content of a summary.json. Raises InputError where it cannot be read or is no table."""
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"report: {path}: {reason(error)}; name a folder that npkd compress or npkd train "
-                         f"wrote") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"report: {path} is no JSON ({error}); it must be the summary.json of a run") from error
-    if not isinstance(content, dict):
-        raise InputError(f"report: {path} holds no table; it must be the summary.json of a run")
-    return content

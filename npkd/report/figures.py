@@ -1,7 +1,5 @@
-"""Figures of a run, with matplotlib's objects alone: nothing global is touched, no window is needed.
-
-Colours are those of Okabe & Ito, which people with any kind of colour vision tell apart.
-"""
+"""Figures of a run, by matplotlib's objects alone (no global state), in the colours of Okabe & Ito, which people with
+any kind of colour vision tell apart."""
 
 from __future__ import annotations
 
@@ -14,6 +12,7 @@ import numpy as np
 from npkd.core.types import Array
 from npkd.core.validation import InputError
 from npkd.nn.network import Network
+from npkd.report.page import group
 from npkd.surgery.widths import widths_of
 
 if TYPE_CHECKING:
@@ -26,11 +25,8 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, GREEN, PINK, SKY, RED = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
 GREY, PALE, INK = "#8A8A8A", "#D9D9D9", "#222222"
-SMALL, MEDIUM, LARGE = 11, 12, 14
-"""Sizes of letters, for figures 7 inches wide."""
-
-ROWS, COLUMNS = 5, 8
-"""Neurons in the picture of first-layer weights."""
+SMALL, MEDIUM, LARGE = 11, 12, 14                            # sizes of letters, for figures 7 inches wide
+ROWS, COLUMNS = 5, 8                                         # neurons in the picture of first-layer weights
 
 
 def require() -> type[Figure]:
@@ -38,8 +34,7 @@ def require() -> type[Figure]:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise InputError(f"figures: matplotlib cannot be used ({error}); install it with: pip install "
-                         f"matplotlib") from error
+        raise InputError(f"figures: no matplotlib ({error}); to install it: pip install matplotlib") from error
     return Figure
 
 
@@ -57,8 +52,7 @@ def tidy(axes: Axes, x: str, y: str) -> None:
     axes.tick_params(labelsize=SMALL, colors=INK)
     axes.grid(color=PALE, linewidth=0.7)
     axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def png(figure: Figure) -> bytes:
@@ -68,42 +62,33 @@ def png(figure: Figure) -> bytes:
     return stream.getvalue()
 
 
-def names(count: int) -> list[str]:
-    """What the dependency groups are called: inputs, hidden 1, hidden 2, …"""
-    return ["inputs", *(f"hidden {k}" for k in range(1, count))]
-
-
 def training(history: Sequence[Mapping[str, Any]]) -> Figure:
-    """Loss and validation error by epoch over all stages; a dotted line wherever neurons were removed.
-
-    history    lines of history.jsonl: epochs have a "loss", rounds of removal have none
-    """
-    removed: list[int] = []
+    """Loss and validation error by epoch, from lines of history.jsonl; those without a "loss" are rounds of removal,
+    which are dotted lines."""
+    removals, epoch = list[int](), 0
     stages: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
-    epoch = 0
     for line in history:
         if "loss" in line:
             epoch += 1
             stages.setdefault(str(line["stage"]), []).append((epoch, line))
         else:
-            removed.append(epoch)
+            removals.append(epoch)
     student = any(stage != "teacher" for stage in stages)
     figure = canvas("From teacher to student, epoch by epoch" if student else "Loss and error while training", 6)
     upper, lower = figure.subplots(2, 1, sharex=True)
-    seen = set()
+    labelled = set()
     for stage, lines in stages.items():
-        kind, colour = (("training on labels", BLUE) if stage == "teacher" else
-                        ("last distillation", GREEN) if stage.startswith("final")
-                        else ("distillation between removals", ORANGE))
+        label, colour = (("training on labels", BLUE) if stage == "teacher" else
+                         ("last distillation", GREEN) if stage.startswith("final")
+                         else ("distillation between removals", ORANGE))
         x, mark = [e for e, _ in lines], "o" if len(lines) < 4 else None
         upper.plot(x, [r["loss"] for _, r in lines], color=colour, marker=mark, linewidth=2,
-                   label=None if kind in seen else kind)
+                   label=None if label in labelled else label)
         lower.plot(x, [100 * r["validation_error"] for _, r in lines], color=colour, marker=mark, linewidth=2)
-        seen.add(kind)
-    for axes in (upper, lower):
-        for k, where in enumerate(removed):
-            axes.axvline(where + 0.5, color=GREY, linestyle=":", linewidth=1.5,
-                         label="removal" if axes is upper and not k else None)
+        labelled.add(label)
+    for k, position in enumerate(removals):
+        upper.axvline(position + 0.5, color=GREY, linestyle=":", linewidth=1.5, label=None if k else "removal")
+        lower.axvline(position + 0.5, color=GREY, linestyle=":", linewidth=1.5)
     tidy(upper, "", "loss")
     tidy(lower, "epoch, all stages", "validation error (%)")
     if all(line["loss"] > 0 for line in history if "loss" in line):
@@ -116,18 +101,18 @@ def training(history: Sequence[Mapping[str, Any]]) -> Figure:
 
 def kept(teacher: Sequence[int], student: Sequence[int]) -> Figure:
     """Bars: how many of the teacher's neurons each layer keeps. Widths with inputs first and classes last."""
-    figure = canvas(f"{sum(student[:-1]):,} of {sum(teacher[:-1]):,} inputs and neurons stay",
-                    1.4 + 0.75 * len(teacher[:-1]))
-    axes = figure.subplots()
-    rows = np.arange(len(teacher) - 1)
-    axes.barh(rows, teacher[:-1], color=PALE, height=0.6, label="teacher")
-    axes.barh(rows, student[:-1], color=BLUE, height=0.6, label="student")
-    for k, (now, before) in enumerate(zip(student[:-1], teacher[:-1], strict=True)):
-        axes.text(before + max(teacher[:-1]) * 0.015, k, f"{now} of {before}", va="center", fontsize=MEDIUM, color=INK)
+    before, now = teacher[:-1], student[:-1]
+    figure = canvas(f"{sum(now):,} of {sum(before):,} inputs and neurons stay", 1.4 + 0.75 * len(before))
+    axes, rows = figure.subplots(), range(len(before))
+    axes.barh(rows, before, color=PALE, height=0.6, label="teacher")
+    axes.barh(rows, now, color=BLUE, height=0.6, label="student")
+    for k in rows:
+        axes.text(before[k] + max(before) * 0.015, k, f"{now[k]} of {before[k]}", va="center", fontsize=MEDIUM,
+                  color=INK)
     tidy(axes, "neurons", "")
-    axes.set_yticks(rows, names(len(rows)))
+    axes.set_yticks(rows, [group(k) for k in rows])
     axes.invert_yaxis()
-    axes.set_xlim(0, max(teacher[:-1]) * 1.22)
+    axes.set_xlim(0, max(before) * 1.22)
     axes.grid(visible=False, axis="y")
     axes.legend(fontsize=SMALL, frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
     return figure
@@ -137,14 +122,13 @@ def path(layers: Sequence[LayerReport]) -> Figure:
     """Relative error of each layer against the neurons kept, (W17); the choice is marked."""
     figure = canvas("What a layer loses by keeping fewer neurons (last round)", 4.6)
     axes = figure.subplots()
-    for layer, name, colour in zip(layers, names(len(layers)), (BLUE, ORANGE, GREEN, PINK, SKY, RED) * len(layers),
-                                   strict=False):
-        axes.plot(np.arange(1, layer.curve.width + 1), np.maximum(layer.curve.error[1:], 1e-8), color=colour,
-                  linewidth=2, label=name)
-        axes.plot([layer.kept], [max(layer.relative_error, 1e-8)], marker="o", markersize=10, color=colour,
-                  markeredgecolor=INK, linestyle="")
-    axes.plot([], [], marker="o", markersize=10, color="white", markeredgecolor=INK, linestyle="",
-              label="chosen, as refitted")
+    colours = (BLUE, ORANGE, GREEN, PINK, SKY, RED)
+    mark: dict[str, Any] = {"marker": "o", "markersize": 10, "markeredgecolor": INK, "linestyle": ""}
+    for k, layer in enumerate(layers):
+        axes.plot(np.arange(1, layer.curve.width + 1), np.maximum(layer.curve.error[1:], 1e-8),
+                  color=colours[k % 6], linewidth=2, label=group(k))
+        axes.plot([layer.kept], [max(layer.relative_error, 1e-8)], color=colours[k % 6], **mark)
+    axes.plot([], [], color="white", label="chosen, as refitted", **mark)
     axes.set_yscale("log")
     tidy(axes, "neurons kept", "relative squared error")
     axes.legend(fontsize=SMALL, frameon=False)
@@ -164,22 +148,16 @@ def inputs_of(network: Network, width: int) -> Array:
 
 
 def pixels(mean: Array, reads: Array, shape: tuple[int, int]) -> Figure:
-    """The pixels that the student reads, in colour over the mean training picture.
-
-    mean (I,)    of the raw inputs;   reads (k,) indices of the inputs kept;   shape  height and width, I = H·W
-    """
+    """The pixels ``reads`` (k,) in colour over the mean picture, mean (I,) of the raw inputs; shape (H, W), I = H·W."""
     figure = canvas(f"The student looks at {len(reads)} of {len(mean)} pixels", 4.0)
     left, right = figure.subplots(1, 2)
-    mask = np.zeros(len(mean), bool)
-    mask[reads] = True
     for axes, words in ((left, "mean training picture"), (right, "pixels that stay")):
         axes.imshow(mean.reshape(shape), cmap="gray_r", interpolation="nearest")
         axes.set_title(words, fontsize=MEDIUM, color=INK)
-        axes.set_xticks([])
-        axes.set_yticks([])
-    tint = np.zeros((*shape, 4))
-    tint[mask.reshape(shape)] = (0.0, 0.447, 0.698, 0.62)     # BLUE, see-through
-    right.imshow(tint, interpolation="nearest")
+        axes.set(xticks=[], yticks=[])
+    tint = np.zeros((len(mean), 4))
+    tint[reads] = (0.0, 0.447, 0.698, 0.62)                   # BLUE, see-through
+    right.imshow(tint.reshape(*shape, 4), interpolation="nearest")
     return figure
 
 
@@ -189,11 +167,8 @@ def first_weights(network: Network) -> Array:
 
 
 def strongest(network: Network, shape: tuple[int, int], count: int = ROWS * COLUMNS) -> Array:
-    """Weights of the first-layer neurons with the largest norms, as pictures (n, H, W), by falling norm; NaN where a
-    pixel is not read.
-
-    Of a convolution the kernels (n, kh, kw), their mean over the channels they read.
-    """
+    """Weights (n, H, W) of the first-layer neurons with the largest norms, by falling norm; NaN where a pixel is not
+    read. Of a convolution the kernels (n, kh, kw), averaged over the channels they read."""
     w = first_weights(network).astype(np.float64)
     order = np.argsort(-np.linalg.norm(w.reshape(len(w), -1), axis=1), kind="stable")[:count]
     if w.ndim == 4:
@@ -204,8 +179,7 @@ def strongest(network: Network, shape: tuple[int, int], count: int = ROWS * COLU
 
 
 def weights(teacher: Network, student: Network, shape: tuple[int, int]) -> Figure:
-    """First-layer weights of the strongest neurons, before and after: positive orange, negative purple, removed pixels
-    grey."""
+    """First-layer weights of the strongest neurons: positive orange, negative purple, removed pixels grey."""
     from matplotlib import colormaps
 
     figure = canvas("What the strongest first-layer neurons look for", 6.4)
@@ -223,15 +197,13 @@ def weights(teacher: Network, student: Network, shape: tuple[int, int]) -> Figur
             sheet[top:top + high, side:side + wide] = tile
         axes.imshow(sheet, interpolation="nearest")
         axes.set_axis_off()
-        many = len(first_weights(network))
-        axes.set_title(f"{words}: {len(pictures)} of {many} neurons", fontsize=MEDIUM, color=INK)
+        neurons = f"{len(pictures)} of {len(first_weights(network))} neurons"
+        axes.set_title(f"{words}: {neurons}", fontsize=MEDIUM, color=INK)
     return figure
 
 
 def draw(data: Data, state: State, history: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
-    """All figures of a run as PNG, by the names of report.CAPTIONS; those of pixels only where the examples are
-    pictures, that of the training only where something was trained.
-    """
+    """The figures of a run as PNG, by the names of page.CAPTIONS, as far as there is training, a student, pictures."""
     drawings = {"training": training(history)} if any("loss" in line for line in history) else {}
     shape, teacher, student = plane(data.shape), state.teacher, state.student
     if teacher is not None and student is not None:
