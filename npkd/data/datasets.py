@@ -86,7 +86,7 @@ def labels(who: str, name: str, y: Array, examples: int, classes: int | None) ->
         raise InputError(f"{who}: {name} is empty; there must be at least one label")
     below = examples if classes is None else classes
     if y.min() < 0 or y.max() >= below:
-        raise InputError(f"{who}: {name} holds labels {y.min()} … {y.max()}; they must be from 0 to below {below}")
+        raise InputError(f"{who}: {name} holds labels {y.min()} … {y.max()}; classes are from 0 to below {below}")
     return y.astype(np.int64)
 
 
