@@ -67,8 +67,8 @@ def test_a_file_cut_anywhere_or_too_long_is_refused(tmp_path, pack):
 @pytest.mark.parametrize("content", [
     b"", b"\x93NUMPY\1\0", b"PK\3\4" + bytes(50), b"hello, this is text", bytes(4), bytes([0, 0, 8, 0, 1]),
     bytes([0, 0, 10, 1, 0, 0, 0, 0]), bytes([0, 1, 8, 1, 0, 0, 0, 0]), bytes([0, 0, 8, 255]) + bytes(4 * 255),
-    bytes([0, 0, 8, 4]) + b"\xff" * 16, b"\x1f\x8b" + b"no gzip", gzip.compress(b"hello, this is text"),
-    gzip.compress(gzip.compress(idx_bytes(np.zeros(3, np.uint8)))),
+    bytes([0, 0, 8, 4]) + b"\xff" * 16, b"\x1f\x8b" + b"no gzip", gzip.compress(b"hello, this is text", mtime=0),
+    gzip.compress(gzip.compress(idx_bytes(np.zeros(3, np.uint8)), mtime=0), mtime=0),
 ])
 def test_foreign_bytes_are_refused(content):
     with pytest.raises(InputError, match=r"^here "):
@@ -96,7 +96,7 @@ RNG = np.random.default_rng(0)
 SMALL = [RNG.integers(0, 256, (30, 4, 5), np.uint8), np.arange(30, dtype=np.uint8) % 3,
          RNG.integers(0, 256, (12, 4, 5), np.uint8), np.arange(12, dtype=np.uint8) % 3]
 FILES = {part: idx_bytes(array) for part, array in zip(PARTS, SMALL, strict=True)}
-PACKED = {f"/{part}.gz": gzip.compress(content) for part, content in FILES.items()}
+PACKED = {f"/{part}.gz": gzip.compress(content, mtime=0) for part, content in FILES.items()}
 
 
 @pytest.fixture
@@ -157,7 +157,7 @@ def serve():
 def fill(folder, files=FILES, pack=False):
     folder.mkdir(parents=True)
     for part, content in files.items():
-        (folder / (part + ".gz" * pack)).write_bytes(gzip.compress(content) if pack else content)
+        (folder / (part + ".gz" * pack)).write_bytes(gzip.compress(content, mtime=0) if pack else content)
 
 
 def everything(folder):
@@ -252,7 +252,7 @@ KAGGLE = {f"{part.replace('-idx', '.idx')}/{part.replace('-idx', '.idx')}": cont
 
 @pytest.mark.parametrize("files", [
     {part.replace("-idx", ".idx"): content for part, content in FILES.items()}, KAGGLE,
-    {f"MNIST/raw/{part}.gz": gzip.compress(content) for part, content in FILES.items()},
+    {f"MNIST/raw/{part}.gz": gzip.compress(content, mtime=0) for part, content in FILES.items()},
 ], ids=["a dot for a dash", "a folder each", "two folders deep"])
 def test_names_and_folders_as_others_have_them(tmp_path, files):
     for name, content in files.items():
