@@ -32,7 +32,7 @@ def grouped(w: Array, axis: int, channels: int) -> tuple[Array, int]:
     over_groups(w, axis)
     whole("groups", channels=channels)
     if channels < 0 or w.shape[axis] % channels:
-        raise InputError(f"groups: channels is {channels}; it must divide the length of axis {axis} of w, {w.shape}")
+        raise InputError(f"groups: channels is {channels}; it must divide the {w.shape[axis]} entries along axis {axis}")
     return w.reshape(*w.shape[:axis], -1, channels, *w.shape[axis + 1:]), axis + 1
 
 
@@ -223,7 +223,7 @@ class SparseGroups:
     def __post_init__(self) -> None:
         check_groups("SparseGroups", self.lam, self.cost)
         if not 0 <= self.alpha <= 1:
-            raise InputError(f"SparseGroups: alpha is {self.alpha}; it must lie in 0 (groups) … 1 (single weights)")
+            raise InputError(f"SparseGroups: alpha is {self.alpha}; it must lie between 0 (groups) and 1 (weights)")
 
     def value(self, w: Array) -> float:
         """Ω(w), (P6)."""
