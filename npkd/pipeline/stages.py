@@ -156,7 +156,7 @@ def remove_round(run: Run, network: Network, target: Target, budget: float, name
         return target.size([*widths, whole[-1]])
 
     widths = exactly(target.widths) if target.widths else within(
-        size, budget, keep_inputs=keep_inputs, whole=whole[:-1], spare=recipe.balance_exponent)
+        size, budget, keep_inputs=keep_inputs, whole=whole[:-1], balance_exponent=recipe.balance_exponent)
     passes = data.stream or batches_of(data.x_train[:recipe.statistics or None], MAPS if convolves(network) else None)
     with threads_for(order=max(network.widths)):
         removed = distil(network, passes, widths, inputs=not keep_inputs, progress=run.progress.step)

@@ -33,14 +33,14 @@ class Curve:
 
 
 def allocate(curves: Sequence[Curve], size: Callable[[Sequence[int]], float], budget: float, keep_inputs: bool = False,
-             whole: Sequence[int] = (), spare: float = 1.0) -> list[int]:
+             whole: Sequence[int] = (), balance_exponent: float = 1.0) -> list[int]:
     """Widths within a budget, by steps that remove a twentieth of a layer, each where the error rises least.
 
         next = argmin_k  Δe_k/Δsize_k · (w'_k/w_k)^q                                  (W10)
 
     curves   one for each dependency group, inputs first
     size     widths -> what the budget counts: multiply-accumulates, neurons, parameters or bytes
-    whole    original widths w'_k; without them the last factor is 1;   ``spare``  the exponent q
+    whole    original widths w'_k; without them the last factor is 1;   ``balance_exponent``  the exponent q
     A step in dependency group k raises its error by Δe_k and saves Δsize_k. What the last step leaves of the budget
     returns neurons one by one where they lower the error most. Returns one width w_k a dependency group.
     Raises InputError where one neuron a layer is still too large, naming the smallest possible size.
@@ -61,7 +61,7 @@ def allocate(curves: Sequence[Curve], size: Callable[[Sequence[int]], float], bu
             if widths[k] > 1:
                 by = -max(1, widths[k] // 20)
                 rise = curves[k].at(widths[k] + by) - curves[k].at(widths[k])
-                factor = (whole[k] / widths[k]) ** spare if whole else 1.0
+                factor = (whole[k] / widths[k]) ** balance_exponent if whole else 1.0
                 prices.append((rise / max(now - size(moved(k, by)), 1e-300) * factor, k, by))         # (W10)
         widths = moved(*min(prices)[1:])
     while True:

@@ -230,6 +230,6 @@ def exactly(widths: Sequence[int]) -> Callable[[Sequence[Curve]], list[int]]:
 
 
 def within(size: Callable[[Sequence[int]], float], budget: float, *, keep_inputs: bool = False,
-           whole: Sequence[int] = (), spare: float = 1.0) -> Callable[[Sequence[Curve]], list[int]]:
+           whole: Sequence[int] = (), balance_exponent: float = 1.0) -> Callable[[Sequence[Curve]], list[int]]:
     """The function of curves for ``distil`` that allocates a budget: see npkd.sparsity.allocation.allocate."""
-    return lambda curves: allocate(curves, size, budget, keep_inputs, whole=whole, spare=spare)
+    return lambda curves: allocate(curves, size, budget, keep_inputs, whole=whole, balance_exponent=balance_exponent)

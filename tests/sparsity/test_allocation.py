@@ -106,16 +106,16 @@ def test_every_step_is_the_one_with_the_lowest_price(seed):
         return float(a @ np.array(widths))
 
     now = [c.width for c in curves]
-    spare = float(rng.choice([0.0, 0.5, 1.0]))
+    balance_exponent = float(rng.choice([0.0, 0.5, 1.0]))
     once = [int(w) * int(rng.integers(1, 9)) for w in now] if seed % 2 else []
     while min(now) > 1:
-        prices = [(c.at(w - 1) - c.at(w)) / a[k] * ((once[k] / w) ** spare if once else 1)
+        prices = [(c.at(w - 1) - c.at(w)) / a[k] * ((once[k] / w) ** balance_exponent if once else 1)
                   for k, (c, w) in enumerate(zip(curves, now, strict=True))]
         k = int(np.argmin(prices))
         now[k] -= 1
         if sum(p < prices[k] * (1 + 1e-9) for p in prices) > 1:                  # a tie: either is right
             return
-        assert allocate(curves, size, size(now), whole=once, spare=spare) == now
+        assert allocate(curves, size, size(now), whole=once, balance_exponent=balance_exponent) == now
 
 
 def test_a_layer_that_does_not_matter_gives_first():
