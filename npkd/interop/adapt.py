@@ -31,14 +31,9 @@ def prunable(model: Model, data: Data, who: str) -> Network:
 
 
 def require_countable(network: Network, kind: str, who: str) -> None:
-    """Raise InputError where a target counts parameters and the network has, or may get, others than weights and
-    biases.
-
-    What a constant channel adds under a padding becomes an ``offset``, see surgery (U3).
-    """
-    if kind not in ("parameters", "bytes"):
-        return
-    for layer in network.layers:
+    """Raise InputError where a target counts parameters and a network has, or may get, more than weights and biases:
+    what a constant channel adds under a padding becomes an ``offset``, see surgery (U3)."""
+    for layer in network.layers if kind in ("parameters", "bytes") else ():
         linear = layer.row.weights or layer.row.homogeneous == "all"          # a maximum never takes the padding
         padded = linear and np.any(layer.options.get("padding", 0))
         if padded or (layer.params and not layer.row.weights):
@@ -47,10 +42,9 @@ def require_countable(network: Network, kind: str, who: str) -> None:
 
 
 def adapt(model: Model, data: Data, who: str) -> Network:
-    """The network of a model in float32, without its dropout layers (a small student needs none), checked against the
-    data.
+    """The network of a model in float32 without its dropout layers, behind an ``unflatten`` where it reads maps.
 
-    One that reads maps gets an ``unflatten`` in front. Raises InputError where inputs or classes differ.
+    Raises InputError where its inputs or classes are not those of the data.
     """
     with np.errstate(over="ignore"):
         network = model.network.astype(np.float32)
@@ -67,18 +61,16 @@ def adapt(model: Model, data: Data, who: str) -> Network:
     inputs, width = data.x_train.shape[1], len(model.scaling.offset) if model.scaling else cost.input_shape(network)[0]
     if width > inputs or (width < inputs and (model.scaling or network.layers[0].op != "select")):
         raise InputError(f"{who} takes {width} inputs, but {data.name} has {inputs}; they must agree")
-    logits = predict(network, np.zeros((1, inputs), np.float32))
-    if logits.ndim != 2:
-        raise InputError(f"{who} gives maps of shape {logits.shape[1:]}; it must end in one logit for each class")
-    classes = logits.shape[1]
-    if classes != data.classes:
-        raise InputError(f"{who} tells {classes} classes apart, but {data.name} has {data.classes}; they must agree")
+    shape = predict(network, np.zeros((1, inputs), np.float32)).shape[1:]
+    if len(shape) != 1:
+        raise InputError(f"{who} gives maps of shape {shape}; it must end in one logit for each class")
+    if shape[0] != data.classes:
+        raise InputError(f"{who} tells {shape[0]} classes apart, but {data.name} has {data.classes}; they must agree")
     return network
 
 
 def reading_rows(network: Network, data: Data, who: str) -> Network:
-    """A network that reads maps behind an ``unflatten``: examples come as rows. Raises InputError where an example is
-    no map."""
+    """A network of rows: one that reads maps behind an ``unflatten``. Raises InputError where an example is no map."""
     same_maps(who, network, data.shape)
     if not reads_maps(network):
         return network
@@ -89,14 +81,11 @@ def reading_rows(network: Network, data: Data, who: str) -> Network:
 
 
 def widened(network: Network) -> Network:
-    """The network that reads all of a flattened map, with weights of zero, where a dense layer behind a ``select``
-    reads a part.
+    """The network whose dense layer reads a whole flattened map, with weights of zero, instead of a ``select`` of it.
 
-    Surgery leaves such selects behind (positions that nobody reads); without them every channel is read through as many
-    weights.
+    Surgery leaves such selects behind; without them every channel is read through as many weights.
     """
     for i, (flat, some, layer) in enumerate(zip(network.layers, network.layers[1:], network.layers[2:], strict=False)):
-        # by the dense layer alone
         read = (flat.op, some.op, layer.op) == ("flatten", "select", "dense") and i + 2 not in skipped(network)
         if read and i and convolves(Network(network.layers[:i])):
             w = np.zeros((len(layer.params[0]), math.prod(cost.shapes(network)[i + 1])), layer.params[0].dtype)
@@ -105,23 +94,29 @@ def widened(network: Network) -> Network:
     return network
 
 
-def change_of(old: Scaling, new: Scaling) -> tuple[Array, Array]:
-    """f'/f and (o − o') · f', in float64: what takes inputs from one scaling (o, f) to another (o', f').
+def unscaled(width: int) -> Scaling:
+    """The scaling that changes nothing."""
+    return Scaling(np.zeros(width, np.float32), np.ones(width, np.float32))
 
-        x' = x · f'/f + (o − o') · f'
-    """
+
+def same(a: Scaling, b: Scaling) -> bool:
+    """Are two scalings equal?"""
+    return np.array_equal(a.offset, b.offset) and np.array_equal(a.factor, b.factor)
+
+
+def change_of(old: Scaling, new: Scaling) -> tuple[Array, Array]:
+    """f'/f and (o − o') · f', float64: a scaling (o, f) becomes (o', f') by x' = x · f'/f + (o − o') · f'."""
     return new.factor.astype(np.float64) / old.factor, (old.offset.astype(np.float64) - new.offset) * new.factor
 
 
 def rescaled_network(model: Model, data: Data, who: str) -> Network:
-    """The network of a model, see ``adapt``, that takes the data as it is scaled and not as the model's scaling gives
-    it: behind a gate and an offset, see ``change_of``, unless the two scalings are equal.
+    """The network of a model, see ``adapt``, for the data as it is scaled: behind a gate and an offset, see
+    ``change_of``, where the model's scaling is another.
 
     Raises InputError where that is beyond float32 on the first examples.
     """
-    network, width = adapt(model, data, who), data.x_train.shape[1]
-    new = model.scaling or Scaling(np.zeros(width, np.float32), np.ones(width, np.float32))
-    if np.array_equal(data.scaling.offset, new.offset) and np.array_equal(data.scaling.factor, new.factor):
+    network, new = adapt(model, data, who), model.scaling or unscaled(data.x_train.shape[1])
+    if same(data.scaling, new):
         return network
     with np.errstate(over="ignore", invalid="ignore"):
         ratio, shift = (a.astype(np.float32) for a in change_of(data.scaling, new))
@@ -132,16 +127,14 @@ def rescaled_network(model: Model, data: Data, who: str) -> Network:
 
 
 def rescaled(data: Data, scaling: Scaling | None) -> Data:
-    """The data as another scaling gives it, see ``change_of``; the very same where the two are equal. Without a
-    scaling: unscaled.
+    """The data as another scaling gives it, None: unscaled; the same object where the two scalings are equal.
 
     Raises InputError where that is not finite in float32.
     """
-    old, width = data.scaling, data.x_train.shape[1]
-    new = scaling or Scaling(np.zeros(width, np.float32), np.ones(width, np.float32))
-    if np.array_equal(old.offset, new.offset) and np.array_equal(old.factor, new.factor):
+    new = scaling or unscaled(data.x_train.shape[1])
+    if same(data.scaling, new):
         return data
-    ratio, shift = change_of(old, new)
+    ratio, shift = change_of(data.scaling, new)
 
     def change(x: Array) -> Array:
         out = np.empty_like(x)
@@ -149,8 +142,7 @@ def rescaled(data: Data, scaling: Scaling | None) -> Data:
             for i in range(0, len(x), 4096):                  # in float64, a part at a time
                 out[i:i + 4096] = x[i:i + 4096] * ratio + shift
         if not np.isfinite(out).all():
-            raise InputError(f"teacher: its scaling takes {data.name} beyond float32; it needs a teacher for such "
-                             f"inputs")
+            raise InputError(f"teacher: its scaling takes {data.name} beyond float32; it needs one for such inputs")
         return out
 
     return replace(data, x_train=change(data.x_train), x_validation=change(data.x_validation),

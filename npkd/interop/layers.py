@@ -17,19 +17,16 @@ from npkd.nn.model import Model
 from npkd.nn.network import ACTIVATIONS, Layer, Network
 
 APART = 32
-"""How many times larger than the median the weights that read a feature may be, before it is said to have a unit of its
-own."""
+"""Ratio of a feature's weights to the median ones, or its inverse, above which the feature gets its unit."""
 
 AGREEMENT = 1e-3
 """How far the answers of a function may be from those of the layers given with it, relative to the largest logit."""
 
 @dataclass(frozen=True, eq=False)
 class Layers:
-    """A network of another library: its dense layers, and the function that it is, to prove that they were copied
-    rightly.
+    """A network of another library: its dense layers, and the function that it is, to check that copy.
 
-    layers      (w, b) for each dense layer in order, w (O, I), b (O,) or None: arrays, or whatever NumPy can read as
-                arrays
+    layers      (w, b) for each dense layer in order, w (O, I), b (O,) or None: whatever NumPy can read as arrays
     answers     x (n, ...) float32, in the shape in which examples are given, -> (n, C): logits, or their softmax or
                 log-softmax; None: nothing is checked
     activation  between the layers: "relu", "tanh", "gelu" or another one of nn.network.ACTIVATIONS
@@ -45,23 +42,16 @@ Teacher = Network | Model | Layers | Sequence[tuple[Any, Any]]
 
 
 def model_of(teacher: Teacher) -> Model:
-    """The teacher as a network, with its scaling if it has one. Raises InputError for what is no classifier with layers
-    of weights."""
-    if isinstance(teacher, Model):
-        model = teacher
-    elif isinstance(teacher, Network):
-        model = Model(teacher)
-    elif isinstance(teacher, Layers):
-        model = Model(from_layers(teacher.layers, teacher.activation))
-    elif isinstance(teacher, (list, tuple)):
-        model = Model(from_layers(teacher, "relu"))
-    else:
-        more = (
-            "; a function alone does not show its layers: give npkd.Layers(layers, answers=function)"
-            if callable(teacher) else ""
-        )
-        raise InputError(f"compress: the teacher is of type {type(teacher).__name__}; "
-                         f"it must be a network of npkd, a list of (w, b), or Layers{more}")
+    """The teacher as a network, with its scaling if it has one. Raises InputError where it is no classifier."""
+    if isinstance(teacher, (list, tuple)):
+        teacher = Layers(teacher)
+    if isinstance(teacher, Layers):
+        teacher = from_layers(teacher.layers, teacher.activation)
+    model = Model(teacher) if isinstance(teacher, Network) else teacher
+    if not isinstance(model, Model):
+        more = "; a function alone does not show its layers: give npkd.Layers(layers, answers=function)"
+        raise InputError(f"compress: the teacher is of type {type(teacher).__name__}; it must be a network of npkd, "
+                         f"a list of (w, b), or Layers{more * callable(teacher)}")
     layers = list(model.network.layers)
     while layers and layers[0].op == "flatten":
         del layers[0]                                                 # examples come flat
@@ -69,8 +59,7 @@ def model_of(teacher: Teacher) -> Model:
         raise InputError("compress: the teacher has no dense layer; its neurons are what is removed")
     network = Network(layers)
     if class_count(network) < 2:
-        raise InputError("compress: the teacher has a single output; it must tell at least two classes apart, one "
-                         "logit for each")
+        raise InputError("compress: the teacher has a single output; it needs a logit for each of at least two classes")
     return Model(network, model.scaling, model.about)
 
 
@@ -82,10 +71,7 @@ def class_count(network: Network) -> int:
 
 
 def from_layers(layers: Sequence[tuple[Any, Any]], activation: str) -> Network:
-    """A perceptron with the given dense layers (w (O, I), b (O,) or None), float32.
-
-    Raises InputError where shapes do not follow one another.
-    """
+    """A perceptron of dense layers (w (O, I), b (O,) or None), float32. Raises InputError for shapes that misfit."""
     one_of("compress", "activation", activation, ACTIVATIONS)
     chain: list[Layer] = []
     need = ("each layer must be a pair (w, b), w (O, I) with the outputs of the layer before as I, b (O,); "
@@ -100,8 +86,7 @@ def from_layers(layers: Sequence[tuple[Any, Any]], activation: str) -> Network:
             follows = "" if before is None else f" behind {before} outputs"
             raise InputError(f"compress: layer {k} of the teacher has w {w.shape} and b {b.shape}{follows}; {need}")
         if not (np.issubdtype(w.dtype, np.number) and np.issubdtype(b.dtype, np.number)):
-            raise InputError(f"compress: layer {k} of the teacher is of {w.dtype} and {b.dtype}; w and b must hold "
-                             f"numbers")
+            raise InputError(f"compress: layer {k} of the teacher: {w.dtype} and {b.dtype}; w and b must hold numbers")
         with np.errstate(over="ignore"):
             params = np.ascontiguousarray(w, np.float32), np.ascontiguousarray(b, np.float32)
         chain += [Layer(activation)] * bool(chain) + [Layer("dense", params)]
@@ -111,26 +96,22 @@ def from_layers(layers: Sequence[tuple[Any, Any]], activation: str) -> Network:
 
 
 def require_agreement(answers: Callable[[Array], Any], network: Network, x: Array) -> None:
-    """Raise InputError unless a function gives, on x (n, ...), the logits, softmax or log-softmax that the network
-    gives on the rows."""
+    """Raise InputError unless a function gives, on x (n, ...), a network's logits, their softmax or log-softmax."""
     z = predict(network, x.reshape(len(x), -1)).astype(np.float64)
     given = plain(answers(x))
     if given.shape != z.shape or not np.issubdtype(given.dtype, np.floating) or not np.isfinite(given).all():
         raise InputError(f"compress: the function answers {len(x)} examples with {given.dtype} of shape {given.shape}; "
                          f"it must give finite logits {z.shape}")
     largest = max(float(np.abs(z).max()), np.finfo(np.float32).tiny)
-    # a log-softmax is logits minus a number an example
-    centred = [a - a.mean(axis=1, keepdims=True) for a in (given.astype(np.float64), z)]
+    centred = [a - a.mean(axis=1, keepdims=True) for a in (given.astype(np.float64), z)]       # as of a log-softmax
     soft = np.exp(z - z.max(axis=1, keepdims=True))
     soft /= soft.sum(axis=1, keepdims=True)
     off = np.minimum(np.abs(centred[0] - centred[1]).max() / largest, np.abs(given - soft).max())
     if off > AGREEMENT:
         n = int(np.abs(centred[0] - centred[1]).max(axis=1).argmax())
-        raise InputError(
-            f"compress: the function and the layers given with it do not compute the same: on example {n} it says "
-            f"{shown(given[n])}, they say "
-            f"{shown(z[n])}; look at the order of the layers, w as (O, I), the activation between them, and the "
-            f"scaling of x")
+        raise InputError(f"compress: the function and the layers given with it do not compute the same: on example {n} "
+                         f"it says {shown(given[n])}, they say {shown(z[n])}; look at the order of the layers, w as "
+                         "(O, I), the activation between them, and the scaling of x")
 
 
 def shown(a: Array) -> str:
@@ -139,27 +120,23 @@ def shown(a: Array) -> str:
 
 
 def adds_inputs(network: Network) -> bool:
-    """Is what the first layer of weights reads added to something behind it? It then cannot be measured in other
-    units."""
+    """Is what the first layer of weights reads added to something behind it, so that its units cannot be changed?"""
     first = network.weight_layers[0]
     return any(layer.back and i - layer.back <= first for i, layer in enumerate(network.layers))
 
 
 def unit_of(root_mean_square: float) -> float:
-    """A power of two by which x is divided while it is learnt from, so that the steps fit: 1 where it has the size of
-    ordinary inputs."""
+    """A power of two by which x is divided while it is learnt from; 1 where it has the size of ordinary inputs."""
     if root_mean_square == 0 or 0.1 <= root_mean_square <= 4:
         return 1.0
     return 2.0 ** min(max(round(math.log2(root_mean_square)), -100), 100)
 
 
 def units_of(network: Network) -> Array | None:
-    """Powers of two (I,) by which the inputs of a perceptron are divided, each by its own, while it is learnt from;
-    None where all are 1.
+    """Powers of two (I,) float32 by which a perceptron's inputs are divided while it is learnt from; None: all are 1.
 
-    Where features are of very different sizes, so are the weights that read them, the other way round: a column of the
-    first layer that is more than APART times the median one, or less than its APART-th, says the unit of its feature.
-    What no weight reads has none.
+    A column of the first layer whose norm is more than APART times the median one, or less than its APART-th, tells the
+    unit of its feature, the other way round. What no weight reads has none.
     """
     first = network.layers[0]
     if first.op != "dense" or adds_inputs(network):
@@ -170,25 +147,22 @@ def units_of(network: Network) -> Array | None:
         return None
     ratio = np.where(read, np.median(size[read]), 1) / np.where(read, size, 1)
     apart = (ratio > APART) | (ratio < 1 / APART)
-    return (
-        np.where(apart, 2.0 ** np.clip(np.round(np.log2(ratio)), -100, 100), 1.0).astype(np.float32) if apart.any()
-        else None
-    )
+    units = np.where(apart, 2.0 ** np.clip(np.round(np.log2(ratio)), -100, 100), 1.0).astype(np.float32)
+    return units if apart.any() else None
 
 
 def scaled(network: Network, factor: float | Array) -> Network:
     """The network that gives on x / factor what ``network``, which must not add its inputs to anything, gives on x.
 
-    A power of two makes that exact, bit for bit (but for denormals).
-    factor  one for all inputs, or of a perceptron (I,), one for each;   Raises InputError where that is beyond float32.
+    factor  one for all inputs, or of a perceptron (I,); powers of two make that exact (but for denormals)
+
+    Raises InputError where that is beyond float32.
     """
-    k = network.weight_layers[0]
+    k, front = network.weight_layers[0], network.layers[0]
     w, b = network.layers[k].params
-    front = network.layers[0]
     factor = np.asarray(factor, w.dtype)
     with np.errstate(over="ignore"):
         w = w * (factor[np.asarray(front.options["kept"])] if factor.ndim and front.op == "select" else factor)
     if not np.isfinite(w).all():
-        raise InputError(f"compress: the first layer times {factor.max():g}, the size of the inputs, is beyond "
-                         f"float32; rescale x")
+        raise InputError(f"compress: the first layer times {factor.max():g}, the unit of x, is beyond float32: rescale")
     return network.replace({k: replace(network.layers[k], params=(w, b))})

@@ -1,6 +1,4 @@
-"""The one way in: a trained network and examples, labelled or not, in; a smaller network and what is proved of it out.
-
-Derivation of what is done, and what is promised: docs/12-own-networks.md.
+"""Compression of a trained network with examples, labelled or not; what is done and promised: docs/12-own-networks.md.
 """
 
 from __future__ import annotations
@@ -45,8 +43,7 @@ def compress(
                 "error=+0.5": points of error on the examples held out; without labels of disagreement with the teacher
     labels      (N,) integer classes in the order of x: errors are then measured with them; the student learns from them
                 where the recipe weighs them, by default with a convolutional network
-    recipe      all else that one may set; what it leaves open is chosen from the data. ``Recipe(epochs=N)``: epochs of
-                the last distillation, 0: layers are refitted alone
+    recipe      all other settings; what it leaves open is chosen from the data
     seed        of all that is drawn, or the generator that draws it: the same examples in the same order give the same
                 student, in whatever batches they come
     progress    is told of every step; one that has a ``state`` gets the newest networks there (pipeline.stages.State)
@@ -95,10 +92,9 @@ def generator(seed: int | np.random.Generator) -> np.random.Generator:
 
 
 def checked(teacher: Teacher, source: Source, target: str, recipe: Recipe) -> tuple[Network, Target]:
-    """The teacher as the network that is compressed, and the target; refused before all examples are read.
+    """The teacher as the network that is compressed, and the target, before all examples are read.
 
-    Raises InputError for a teacher that does not fit the examples, or the function that is given with it, for a target
-    that it cannot reach, and for a network to distil from that cannot be asked.
+    Raises InputError for a teacher, its function, a target or a network to distil from that do not fit together.
     """
     who, first = "compress: the teacher", source.first
     network = prunable(source.model, first, who)

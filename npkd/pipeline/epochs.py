@@ -20,8 +20,8 @@ def epochs_of(
 ) -> Iterator[Network]:
     """The network after every epoch of ``training(start, settings=settings)``, of which the progress is told.
 
-    A progress that keeps checkpoints is given one after every epoch that ends with a new augmentation due, and where it
-    has kept one of this stage, training goes on from there: the first network is that of the checkpoint.
+    A progress that keeps checkpoints gets one after every epoch that ends with a new augmentation due. Where it has one
+    of this stage, training goes on from there: the first network is that of the checkpoint.
     """
     keeper = progress if isinstance(progress, Checkpoints) else None
     kept = keeper.kept(stage, start) if keeper else None
@@ -45,9 +45,8 @@ def epochs_of(
 
 def note_of(record: Record) -> str:
     """The words beside a progress bar."""
-    return (
-        f"loss {record.loss:.4f}" + ("" if record.validation is None else f", validation error {record.validation:.2%}")
-    )
+    validation = "" if record.validation is None else f", validation error {record.validation:.2%}"
+    return f"loss {record.loss:.4f}{validation}"
 
 
 def line_of(stage: str, record: Record, before: float) -> dict[str, Any]:

@@ -1,5 +1,5 @@
-"""The examples of a compression: read in any form, a part held out, in units of ordinary size while they are learnt
-from, and back in the units in which they were given."""
+"""The examples of a compression: read in any form, a part held out, in units of ordinary size and back in those given.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from npkd.core.validation import InputError
 from npkd.data.batches import MAPS, ROWS, Passes, passes_over
 from npkd.data.datasets import Data
 from npkd.data.sampling import learnt_from, samples, survey
-from npkd.interop.adapt import rescaled
+from npkd.interop.adapt import rescaled, same, unscaled
 from npkd.interop.layers import adds_inputs, class_count, scaled, unit_of, units_of
 from npkd.nn.model import Model
 from npkd.nn.network import Network, convolves
@@ -33,8 +33,7 @@ PROBE = 1000
 class Examples:
     """Examples as they are learnt from: divided by ``units`` and by ``unit``, all of them powers of two.
 
-    data            training part (a sample where there is a stream), validation part, and no labels where there are
-                    none
+    data            training part (a sample where there is a stream) and validation part; labels are 0 without any
     labelled        are there labels?
     learnt_from     how many examples the statistics are gathered from
     unit, units     one for all features, and one for each (I,) or None
@@ -69,7 +68,7 @@ class Examples:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Examples that have not been read yet but for the first ones, and the teacher for them.
+    """Examples, of which only the first ones have been read, and the teacher for them.
 
     given       the teacher, of examples as they were given;   model  the same of examples divided by ``units``
     first       the first examples, divided by ``units``; of a Data all of them, with the parts held out
@@ -95,10 +94,10 @@ class Source:
         if isinstance(seed, np.random.Generator):
             seed = int(seed.integers(2 ** 32))
         pair = recipe.validation if isinstance(recipe.validation, tuple) else None
-        fraction = recipe.validation if recipe.validation is not None and pair is None else VALIDATION
+        fraction = VALIDATION if pair else recipe.validation or VALIDATION
         progress.begin("reading the examples", 2)
         whole = survey(self.passes, fraction, seed)
-        whole = whole if pair is None else replace(whole, below=0)                    # nothing is held out
+        whole = replace(whole, below=0) if pair else whole                    # nothing is held out
         progress.step(f"{whole.sums.examples} examples")
         part = samples(self.passes, whole, recipe.sample, max(1, round(fraction * recipe.sample)), seed)
         x_validation, y_validation = part.x_held, part.y_held
@@ -112,13 +111,11 @@ class Source:
                         whole.labelled, part.learnt_from, unit, self.units)
 
     def unit(self, level: float) -> float:
-        """A power of two by which inputs of this root mean square are divided; 1 where the network adds them to
-        something."""
+        """A power of two that divides inputs of this root mean square; 1 where the network adds them to something."""
         return 1.0 if adds_inputs(self.model.network) else unit_of(level)
 
     def validation_part(self, pair: Sequence[Any], labelled: bool) -> tuple[Array, Array]:
-        """A validation part of one's own, (x, y) or (x, None), divided by ``units``. Raises InputError for what does
-        not fit the examples."""
+        """The validation part (x, y) or (x, None) of the recipe, divided by ``units``. Raises InputError: misfits."""
         prepare = self.model.scaling.apply if self.model.scaling else None
         with ExitStack() as stack:
             passes = passes_over(pair[0], pair[1], self.first.classes, prepare, stack)
@@ -142,9 +139,9 @@ def source_of(x: Any, labels: Any, teacher: Model, recipe: Recipe, stack: ExitSt
         passes = passes_over(x, labels, class_count(model.network), model.scaling.apply if model.scaling else None,
                              stack)
         rows = leading((part for part, _ in passes()), PROBE)
-        none, width = np.zeros(0, np.int64), rows.shape[1]
-        first = Data("x", rows, np.zeros(len(rows), np.int64), rows[:0], none, rows[:0], none,
-                     class_count(model.network), passes.shape or (width,), model.scaling or unscaled(width))
+        y, width = np.zeros(len(rows), np.int64), rows.shape[1]
+        first = Data("x", rows, y, rows[:0], y[:0], rows[:0], y[:0], class_count(model.network),
+                     passes.shape or (width,), model.scaling or unscaled(width))
         return Source(teacher, model, units, first, passes)
     if labels is not None or recipe.validation is not None:
         raise InputError("compress: x is a data set with labels and a validation part of its own, and others are given "
@@ -175,13 +172,3 @@ def divided(data: Data, unit: float | Array) -> Data:
         return data
     factor = np.asarray(unit, np.float32)
     return replace(data, x_train=data.x_train / factor, x_validation=data.x_validation / factor)
-
-
-def unscaled(width: int) -> Scaling:
-    """The scaling that changes nothing."""
-    return Scaling(np.zeros(width, np.float32), np.ones(width, np.float32))
-
-
-def same(a: Scaling, b: Scaling) -> bool:
-    """Are two scalings equal?"""
-    return np.array_equal(a.offset, b.offset) and np.array_equal(a.factor, b.factor)

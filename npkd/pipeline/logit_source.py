@@ -24,13 +24,10 @@ LogitSource = Network | Model | Callable[[Array], Any]
 def logits_of(source: LogitSource, data: Data, unit: float) -> Answers:
     """The logits of a source on examples as a student is shown them, x (n, I) float32 -> (n, classes) float32.
 
-        raw = x · unit / factor + offset                                       the inverse of (raw − offset) · factor /
-        unit
+        raw = x · unit / factor + offset                              the inverse of (raw − offset) · factor / unit
 
-    data    says of what shape an example is, how it is scaled, and how many classes there are
-
-    Raises InputError for what gives no logits; the answers do so where they are no logits for so many classes, or
-    probabilities.
+    ``data`` has the shape of an example, the scaling and the number of classes. Raises InputError for what gives no
+    logits; the answers do so where they are no logits for so many classes, or probabilities.
     """
     if isinstance(source, (Network, Model)):
         model = source if isinstance(source, Model) else Model(source)

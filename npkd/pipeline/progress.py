@@ -1,5 +1,4 @@
-"""What is told of every step of a run: for progress bars, for the history, and for going on with a run that was broken
-off."""
+"""What is told of every step of a run: for progress bars, for the history, and for resuming an interrupted run."""
 
 from __future__ import annotations
 
@@ -15,13 +14,10 @@ class Progress(Protocol):
     """Told what a run does, for progress bars and the history."""
 
     def begin(self, stage: str, steps: int) -> None:
-        """A stage of so many steps begins: "teacher", "round 2 of 5: layers", "round 2 of 5: distillation", "final
-        distillation"."""
-        ...
+        """A stage of so many steps begins: "teacher", "round 2 of 5: layers", "final distillation"."""
 
     def step(self, note: str, record: dict[str, Any] | None = None) -> None:
         """One step is done; ``record`` is a line of the history."""
-        ...
 
 
 class NoProgress:
@@ -56,7 +52,6 @@ class Checkpoints(Progress, Protocol):
 
     def keep(self, stage: str, checkpoint: Checkpoint) -> None:
         """An epoch of a stage of training is done."""
-        ...
 
     def kept(self, stage: str, network: Network) -> Checkpoint | None:
         """The last checkpoint of a stage that begins with ``network``; None where the stage begins anew."""

@@ -19,8 +19,7 @@ VALIDATION, SAMPLE = 0.1, 60_000
 """Part of the examples that is held out, and most examples that the distillation sees, where nobody says otherwise."""
 
 WHOLE = {"teacher_epochs": 1, "rounds": 1, "round_epochs": 0, "epochs": 0, "batch_size": 1, "max_shift": 0,
-         "refresh": 1,
-         "statistics": 0, "sample": 1}
+         "refresh": 1, "statistics": 0, "sample": 1}
 """Settings that are whole numbers, and the least that each may be."""
 
 NOT_NEGATIVE = ("weight_decay", "label_weight", "student_weight_decay", "noise_std", "mixup_alpha", "adversarial_eps",
@@ -37,8 +36,7 @@ class Recipe:
 
     epochs          passes over the data of the last distillation, the other stages in proportion where they are open;
                     0: nothing is trained, layers are refitted alone
-    network         what a teacher is that is trained here: "perceptron" or "lenet5";   hidden  the perceptron's hidden
-                    widths
+    network         of a teacher that is trained here: "perceptron" or "lenet5";   hidden  the perceptron's widths
     teacher_epochs  passes over the training part for it
     rounds          how often neurons are removed; the budget falls by the same factor each time
     round_epochs    of the distillation after each round but the last
@@ -48,19 +46,15 @@ class Recipe:
     temperature     of the soft targets
     label_weight    weight of the labels' cross-entropy beside the soft targets, which weigh 1; without labels it is 0
     noise_std, mixup_alpha, max_shift   augmentation, see distillation.transfer; mixup is for the student alone
-    adversarial_eps ε of (T11), for the student alone: half of the examples are moved so far to where their loss rises
-                    fastest
+    adversarial_eps ε of (T11), for the student alone: half of the examples are moved so far to a higher loss
     refresh         epochs after which the student is shown newly augmented examples
     balance_exponent    q of (W10): how much a layer that has lost much is spared when a budget is allocated
     statistics      of a data set in memory, the first examples that the statistics of a round are taken from; 0: all
-    all_at_last     the last distillation is shown the validation part too, when nothing is left to be chosen;
-                    validation errors are then of examples that the student knows
+    all_at_last     the last distillation is shown the validation part too: its errors are of examples that it knows
     keep_inputs     no input is removed
-    distil_from     a better network for the same examples, of any kind, whose answers the student learns in the place
-                    of the teacher's: a Network, a Model, or a function: x (n, ...) float32, in the shape in which
-                    examples are given, -> logits (n, C)
-    validation      the part of the different examples that is held out, above 0 and at most 0.5, or a pair (x, y) of
-                    other examples with their labels, or None
+    distil_from     a better network whose answers the student learns instead of the teacher's: a Network, a Model, or
+                    a function: x (n, ...) float32, in the shape in which examples are given, -> logits (n, C)
+    validation      the part of the examples held out, above 0 and at most 0.5, or a pair (x, y) of others (y or None)
     sample          the distillation sees a uniform sample of at most so many examples, the statistics are of all
 
     Raises InputError for numbers that make no sense.
@@ -117,7 +111,7 @@ class Recipe:
         fraction = isinstance(self.validation, Real) and 0 < float(self.validation) <= 0.5
         if not (self.validation is None or pair or fraction):
             raise InputError(f"recipe: validation is {self.validation!r:.60}; it must be above 0 and at most 0.5, or a "
-                             f"pair (x, y)")
+                             "pair (x, y)")
         one_of("recipe", "network", self.network, NETWORKS)
 
     @property
@@ -142,10 +136,9 @@ def complete(recipe: Recipe, examples: int, shape: Sequence[int] = (), *, labell
     """The recipe with everything that is open chosen for a training part of so many examples of a shape.
 
     Small sets get more epochs, smaller batches, and noise; large sets of pictures (H, W) are moved by a pixel, other
-    large sets are mixed in pairs. LeNet-5 gets fewer passes, since each costs ten times as much; labels count beside
-    its teacher's answers, and gradients are clipped sooner: with labels the rate is near the one that is too large
-    (docs/14). ``recipe.epochs`` sets the last distillation, and the other stages in proportion; with 0 all that goes
-    goes in one round (a teacher is trained as ever).
+    large sets are mixed in pairs. LeNet-5 gets fewer passes; labels count beside its teacher's answers, and gradients
+    are clipped sooner, see docs/14. ``recipe.epochs`` sets the last distillation, and the other stages in proportion;
+    with 0 there is one round of removal (a teacher is trained as ever).
 
     labelled    there are labels; without, they weigh nothing
     scaled      the scale of the inputs is known; noise needs one, mixing in pairs does not
@@ -173,10 +166,8 @@ def of_size(network: str, examples: int, shape: Sequence[int]) -> Recipe:
     large = replace(small, teacher_epochs=20, rounds=40, round_epochs=1, epochs=200, batch_size=128, learning_rate=0.1,
                     weight_decay=2e-4, student_learning_rate=0.1, temperature=2.0, noise_std=0.0, balance_exponent=1.0)
     pictures = len(shape) == 2 and min(shape) >= 16
-    base = (
-        small if examples < 20_000 else replace(large, max_shift=1, teacher_epochs=30) if pictures
-        else replace(large, mixup_alpha=1.0)
-    )
+    large = replace(large, max_shift=1, teacher_epochs=30) if pictures else replace(large, mixup_alpha=1.0)
+    base = small if examples < 20_000 else large
     if network == "lenet5":
         return replace(base, teacher_epochs=10, rounds=12, round_epochs=1, epochs=40, batch_size=64, learning_rate=0.02,
                        weight_decay=5e-4, student_learning_rate=0.02, clip=3.0, temperature=2.0, label_weight=1.0,
@@ -190,8 +181,7 @@ def untrained(recipe: Recipe) -> Recipe:
 
 
 def plain(recipe: Recipe) -> Recipe:
-    """The complete recipe for a plain network: pictures stay where they are; small batches then work against
-    overfitting of a perceptron."""
+    """The complete recipe for a plain network: no shifts; a perceptron then gets small batches against overfitting."""
     if recipe.network != "perceptron" or not recipe.max_shift:
         return replace(recipe, max_shift=0)
     return replace(recipe, max_shift=0, teacher_epochs=20, batch_size=32, learning_rate=0.05, weight_decay=1e-4)

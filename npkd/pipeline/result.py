@@ -31,17 +31,15 @@ class CompressionResult:
 
     student, teacher    networks: x (N, I) float32 -> logits (N, C), I the features of an example, flattened
     scaling             of a teacher that came with one; it goes in front of both
-    rounds, budgets     the rounds of removal, in order, as distil reports them: reports of the layers, every removal
-                        (numbered as in the network of its round), the paths; and what each had to be within
+    rounds, budgets     the rounds of removal, in order, as sparsity.layerwise.distil reports them; the size allowed
     examples, seen      how many examples the statistics were gathered from, and how many of them the last distillation
                         was shown, 0 without one
-    held_out            examples that neither was given; what follows was measured on them, with the student as it is
-                        saved and loaded again and the teacher as it was given
+    held_out            examples that neither was given: what follows is of them, the student saved and loaded again
     agreement           fraction to which student and teacher give the same class
-    labelled            were there labels? Then teacher_error and student_error are errors; without, the teacher's own
-                        classes are the labels: teacher_error is 0 and student_error = 1 − agreement
+    labelled            are there labels? Without, the teacher's classes are the labels of teacher_error (0) and
+                        student_error (1 − agreement)
     difference          largest difference of the outputs that cutting neurons out made in any round, or the change back
-                        to the units of the examples, float32; what was *chosen* is another matter
+                        to the units of the examples, float32
     """
 
     student: Network
@@ -60,8 +58,7 @@ class CompressionResult:
 
     @property
     def layers(self) -> list[LayerReport]:
-        """A report a dependency group, inputs first: the last round's, against the teacher's widths, with the largest
-        duality gap of all rounds."""
+        """A report a dependency group, inputs first: the last round's, with the largest duality gap of all rounds."""
         last, widths = self.rounds[-1].layers if self.rounds else [], widths_of(self.teacher)
         return [replace(layer, of=of, duality_gap=largest([r.layers[k].duality_gap for r in self.rounds]))
                 for k, (layer, of) in enumerate(zip(last, widths, strict=False))]
@@ -85,8 +82,7 @@ class CompressionResult:
         return Model(self.student, self.scaling, {"npkd": __version__, "made_by": "npkd.compress"})
 
     def save(self, path: NewPath) -> None:
-        """Write the student as npkd stores networks, readable by npkd.load. Raises InputError where the system
-        refuses."""
+        """Write the student, for npkd.load. Raises InputError where the system refuses."""
         save_model(path, self.model())
 
     def __str__(self) -> str:
@@ -131,12 +127,10 @@ def certified(gaps: Sequence[float | None]) -> str:
     """What the duality gaps of the dependency groups prove, None where channels were eliminated: one sentence."""
     gap = largest(gaps)
     if gap is None:
-        return (
-            "Channels were eliminated one by one: exact in each step, but without a certificate for the whole choice."
-        )
-    which = "Every choice of neurons"
-    if None in gaps:
-        which = "Every choice by the group lasso (what is read through several weights is eliminated one by one)"
+        return ("Channels were eliminated one by one: exact in each step, but without a certificate for the whole "
+                "choice.")
+    which = "by the group lasso (what is read through several weights is eliminated one by one)"
+    which = f"Every choice {which if None in gaps else 'of neurons'}"
     sentence = f"{which} is certified" if gap <= 1e-6 else "Not every choice of neurons is certified to 1e-6"
     return f"{sentence}: relative duality gap at most {gap:.1e}."
 
@@ -149,15 +143,8 @@ def measures_of(network: Network, test_error: float) -> dict[str, Any]:
 
 
 def layers_of(rounds: Sequence[Distilled]) -> list[dict[str, Any]]:
-    """What the summary says of the layers: the numbers of the last round, against the widths of the teacher.
-
-    duality_gap is the largest over all rounds, None where channels were eliminated without one.
-    """
-    if not rounds:
-        return []
-    return [
-        {"kept": last.kept, "of": first.of, "lambda": last.lam, "lambda_max": last.lambda_max,
-         "duality_gap": largest([r.layers[k].duality_gap for r in rounds]), "relative_error": last.relative_error,
-         "penalised_error": last.penalised_error, "proved": last.proved}
-        for k, (first, last) in enumerate(zip(rounds[0].layers, rounds[-1].layers, strict=True))
-    ]
+    """The layers of the summary: the last round's, of the teacher's widths, with the largest gap of all rounds."""
+    pairs = enumerate(zip(rounds[0].layers, rounds[-1].layers, strict=True)) if rounds else ()
+    return [{"kept": last.kept, "of": first.of, "lambda": last.lam, "lambda_max": last.lambda_max,
+             "duality_gap": largest([r.layers[k].duality_gap for r in rounds]), "relative_error": last.relative_error,
+             "penalised_error": last.penalised_error, "proved": last.proved} for k, (first, last) in pairs]

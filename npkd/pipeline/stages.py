@@ -1,7 +1,6 @@
 """The stages of a run: a teacher, rounds of layer-by-layer distillation, a last distillation end to end.
 
-Prints nothing: a ``Progress`` is told what happens. Files are the business of npkd.cli.run. The test part is not looked
-at.
+A ``Progress`` is told what happens; nothing is printed or written, and the test part is not read.
 """
 
 from __future__ import annotations
@@ -34,8 +33,7 @@ from npkd.surgery.widths import widths_of
 
 @dataclass(eq=False)
 class State:
-    """What a run has so far, in the units of the examples as they were given; usable at any moment, also after an
-    interrupt.
+    """What a run has so far, in the units of the examples as they were given; usable after an interrupt too.
 
     teacher, student    the newest networks, None before there is one
     rounds              reports of the rounds of removal, in order;   budgets  what each had to be within
@@ -75,10 +73,7 @@ def error_rate(network: Network, x: Array, y: Array) -> float:
 
 
 def train_teacher(run: Run, start: Network | None = None) -> Network:
-    """A network trained on the labels: SGD with momentum, cosine schedule. The newest state is in ``run.state.teacher``
-    all along.
-
-    ``start`` is a network to begin with; without it the recipe's is drawn.
+    """A network trained on the labels by momentum SGD, from ``start`` or drawn; the newest is in ``run.state.teacher``.
     """
     data, recipe = run.data, run.recipe
     run.state.teacher = start or fresh(recipe, data, run.rng)
@@ -93,8 +88,7 @@ def train_teacher(run: Run, start: Network | None = None) -> Network:
 
 
 def fresh(recipe: Recipe, data: Data, rng: np.random.Generator) -> Network:
-    """An untrained network for the data, as the recipe names it. Raises InputError where the examples are no pictures
-    and it needs some."""
+    """An untrained network for the data, as the recipe names it. Raises InputError where lenet5 gets no pictures."""
     if recipe.network == "lenet5":
         if len(data.shape) not in (2, 3):
             raise InputError(f"lenet5: {data.name} has examples of shape {data.shape}; it needs pictures, (H, W) or "
@@ -104,10 +98,7 @@ def fresh(recipe: Recipe, data: Data, rng: np.random.Generator) -> Network:
 
 
 def distil_end_to_end(run: Run, student: Network, stage: Stage, transfer: Transfer) -> Network:
-    """Train a student on a fixed support: it learns the teacher's logits on the transfer set, and labels if weighed.
-
-    Without epochs the student stays what it is.
-    """
+    """The student trained on a fixed support: on the logits of the transfer set, and on labels if they are weighed."""
     data, recipe = run.data, run.recipe
     if not stage.epochs:
         return student
@@ -134,8 +125,7 @@ def transfer_set(source: Network | Answers, data: Data, recipe: Recipe) -> Trans
 
 
 def open_front(network: Network) -> tuple[Array | None, Network]:
-    """The inputs that a network selects, and the network behind: selecting once for all is cheaper than in every
-    step."""
+    """The inputs that a network selects, or None, and the network behind: they are then selected once for all."""
     front = network.layers[0]
     if front.op != "select":
         return None, network
@@ -143,20 +133,14 @@ def open_front(network: Network) -> tuple[Array | None, Network]:
 
 
 def remove_round(run: Run, network: Network, target: Target, budget: float, name: str, whole: Sequence[int]) -> Network:
-    """One round: the network loses neurons, layer by layer, until it is within the budget, or the target's widths; it
-    is its own teacher.
-
-    ``whole``: the widths of the first teacher, its outputs last.
-    """
+    """One round: a network, its own teacher, loses neurons layer by layer until it is within the budget or the target's
+    widths. ``whole``: the widths of the first teacher, its outputs last."""
     recipe, data = run.recipe, run.data
     keep_inputs = recipe.keep_inputs or convolves(network)         # a convolution reads every pixel, in all its colours
     run.progress.begin(name, 1 + len(whole) - 1 + len(network.widths) - 1)     # the statistics, each choice, each refit
-
-    def size(widths: Sequence[int]) -> float:
-        return target.size([*widths, whole[-1]])
-
     widths = exactly(target.widths) if target.widths else within(
-        size, budget, keep_inputs=keep_inputs, whole=whole[:-1], balance_exponent=recipe.balance_exponent)
+        lambda widths: target.size([*widths, whole[-1]]), budget, keep_inputs=keep_inputs, whole=whole[:-1],
+        balance_exponent=recipe.balance_exponent)
     passes = data.stream or batches_of(data.x_train[:recipe.statistics or None], MAPS if convolves(network) else None)
     with threads_for(order=max(network.widths)):
         removed = distil(network, passes, widths, inputs=not keep_inputs, progress=run.progress.step)
@@ -167,16 +151,14 @@ def remove_round(run: Run, network: Network, target: Target, budget: float, name
 
 
 def compress(run: Run, teacher: Network, target: Target, source: Network | Answers | None = None) -> Network:
-    """The student of a teacher, within the target; what it comes from stands in ``run.state``. ``source``: a better
-    network, of any kind, or its answers, to be learnt in the place of the teacher's.
+    """The student of a teacher, within the target; rounds are reported in ``run.state``. ``source``: another network,
+    or its answers, to be learnt instead of the teacher's.
 
         budget_r = size(teacher)^(1 − r/R) · target^(r/R)                             (W11)
 
-    For a target of size, R rounds with budgets (W11), each followed by a distillation; the last one is the long one.
-    For a target of error, rounds that halve the multiply-accumulates, each with a distillation, go on as long as the
-    validation error stays within the bound; the last student that did is the result. The test part is not touched here.
-    A recipe without epochs does not train the student: its layers are refitted alone, to those of the network that the
-    round began with.
+    For a target of size, R rounds with budgets (W11), each followed by a distillation, the last by the long one. For a
+    target of error, rounds that halve the multiply-accumulates, each with a distillation, as long as the validation
+    error stays within the bound. Without epochs nothing is distilled: layers are refitted alone, see ``distil``.
 
     Raises InputError where the target cannot be reached, and for a ``source`` without training.
     """
@@ -191,18 +173,18 @@ def compress(run: Run, teacher: Network, target: Target, source: Network | Answe
         return compress_to_error(run, teacher, target, transfer)
     whole = widths_of(teacher)
     target.require(whole, recipe.keep_inputs)
+    rate = recipe.student_learning_rate
     for r in range(1, recipe.rounds + 1):
         goal = target.after(r / recipe.rounds, whole)                      # (W11)
         name = f"round {r} of {recipe.rounds}"
         student = remove_round(run, student, goal, goal.bound, f"{name}: layers", whole)
         if r < recipe.rounds:
-            student = distil_end_to_end(run, student, Stage(f"{name}: distillation", recipe.round_epochs,
-                                                            recipe.student_learning_rate / 2), transfer)
+            stage = Stage(f"{name}: distillation", recipe.round_epochs, rate / 2)
+            student = distil_end_to_end(run, student, stage, transfer)
     if recipe.all_at_last and recipe.trained:
         run = replace(run, data=everything(run.data))
         transfer = transfer_set(source, run.data, recipe)
-    return distil_end_to_end(run, student, Stage("final distillation", recipe.epochs, recipe.student_learning_rate),
-                             transfer)
+    return distil_end_to_end(run, student, Stage("final distillation", recipe.epochs, rate), transfer)
 
 
 def everything(data: Data) -> Data:
@@ -221,9 +203,9 @@ def compress_to_error(run: Run, teacher: Network, target: Target, transfer: Tran
         if budget < smallest:
             break
         student = remove_round(run, student, target, budget, f"round {r}: layers", whole)
-        epochs = max(recipe.round_epochs, recipe.epochs // 2)
-        student = distil_end_to_end(run, student, Stage(f"round {r}: distillation", epochs,
-                                                        recipe.student_learning_rate), transfer)
+        stage = Stage(f"round {r}: distillation", max(recipe.round_epochs, recipe.epochs // 2),
+                      recipe.student_learning_rate)
+        student = distil_end_to_end(run, student, stage, transfer)
         if error_rate(student, data.x_validation, data.y_validation) > bound + 1e-12:
             break
         best, rounds = student, len(state.rounds)

@@ -24,8 +24,7 @@ class Target:
     widths  of "widths" alone: the most neurons of each layer, inputs first, the outputs left out
     geometry    how the teacher's layers meet its widths, see npkd.surgery.widths; None: of a perceptron
 
-    Raises InputError for other kinds and for numbers that are not finite and positive. What is possible depends on the
-    teacher: ``require``.
+    Raises InputError for other kinds and for numbers that are not finite and positive; see ``require`` for the rest.
     """
 
     kind: str
@@ -37,8 +36,7 @@ class Target:
         one_of("target", "kind", self.kind, (*SIZES, "widths", "error"))
         positive("target", "bound", self.bound, zero=self.kind == "widths")
         if bool(self.widths) != (self.kind == "widths"):
-            raise InputError(f"target: kind is {self.kind} and widths are {self.widths}; widths belong to the kind "
-                             f"widths, and to no other")
+            raise InputError(f"target: kind {self.kind}, widths {self.widths}; widths belong to the kind widths alone")
 
     def size(self, widths: Sequence[int]) -> float:
         """What the bound counts, for a network with these widths, inputs and outputs included."""
@@ -46,7 +44,7 @@ class Target:
                              self.kind if self.kind in SIZES else "macs"))
 
     def smallest(self, teacher_widths: Sequence[int], keep_inputs: bool = False) -> float:
-        """What it counts with one neuron a layer, beside what cannot become smaller: no layer is ever empty."""
+        """What it counts with one neuron a layer, beside what cannot become smaller."""
         stays = self.stays(keep_inputs)
         return self.size([*(w if k in stays else 1 for k, w in enumerate(teacher_widths[:-1])), teacher_widths[-1]])
 
@@ -55,16 +53,15 @@ class Target:
         return {*(self.geometry.fixed if self.geometry else ()), *([0] if keep_inputs else ())}
 
     def require(self, teacher_widths: Sequence[int], keep_inputs: bool = False) -> None:
-        """Raise InputError, which names the nearest possible target, unless a student of this teacher (outputs
-        included) can be within it."""
+        """Raise InputError, with the nearest possible target, unless a student of this teacher can be within it."""
         if self.kind == "widths":
             most = list(teacher_widths[:-1])
             if len(self.widths) != len(most):
                 raise InputError(f"target: widths are {chain(self.widths)}; the teacher has {chain(most)}, and one is "
                                  f"needed for each of them")
             stays = self.stays(keep_inputs)
-            nearest = [m if k in stays else min(max(w, 1), m) for k,
-                       (w, m) in enumerate(zip(self.widths, most, strict=True))]
+            pairs = enumerate(zip(self.widths, most, strict=True))
+            nearest = [m if k in stays else min(max(w, 1), m) for k, (w, m) in pairs]
             if nearest != list(self.widths):
                 inputs = ", and all inputs are to be kept" * keep_inputs
                 raise InputError(f"target: widths are {chain(self.widths)}, but the teacher has {chain(most)}{inputs}; "
@@ -74,15 +71,13 @@ class Target:
             if self.bound < smallest:
                 inputs = " and all inputs" * keep_inputs
                 raise InputError(f"target: {self.kind} is {self.bound:.12g}; the smallest that this network can be is "
-                                 f"{smallest:.12g}, "
-                                 f"one neuron a layer{inputs}")
+                                 f"{smallest:.12g}, one neuron a layer{inputs}")
             if self.bound > whole:
                 raise InputError(f"target: {self.kind} is {self.bound:.12g}, but the teacher has {whole:.12g}; "
                                  "the target must not be above that")
 
     def after(self, done: float, teacher_widths: Sequence[int]) -> Target:
-        """The target of a round: of the way from the teacher (outputs included) to this target, the part ``done`` (0 <
-        done ≤ 1).
+        """The target of a round, the part ``done`` = r/R of the way from the teacher (outputs included), 0 < done ≤ 1.
 
             budget_r = size(teacher)^(1 − r/R) · target^(r/R)                             (W11)
 
@@ -91,9 +86,8 @@ class Target:
         if done == 1 or self.kind == "error":
             return self
         if self.kind == "widths":
-            # (W11)
-            rounds = tuple(max(w, int(m * (w / m) ** done)) for w,
-                           m in zip(self.widths, teacher_widths[:-1], strict=True))
+            pairs = zip(self.widths, teacher_widths[:-1], strict=True)
+            rounds = tuple(max(w, int(m * (w / m) ** done)) for w, m in pairs)                                   # (W11)
             return replace(self, widths=rounds, bound=self.size([*rounds, teacher_widths[-1]]))
         whole = self.size(teacher_widths)
         return replace(self, bound=whole * (self.bound / whole) ** done)                                         # (W11)
@@ -119,13 +113,10 @@ def parse(text: str, teacher_widths: Sequence[int], keep_inputs: bool = False,
     if kind == "widths":
         if not re.fullmatch("[0-9]{1,9}(-[0-9]{1,9})*", number):
             raise InputError(f"target: got {text!r}; after widths= it needs a number for each layer, inputs first, as "
-                             f"in 97-71-33")
-        widths = tuple(map(int, number.split("-")))
-        one_each = len(widths) == len(teacher_widths) - 1            # else it is refused at once
-        size = float(cost.of_widths([*widths, teacher_widths[-1]], geometry=geometry).macs) if one_each else 0.0
-        target = Target(kind, size, widths, geometry)
+                             "in 97-71-33")
+        target = Target(kind, 0.0, tuple(map(int, number.split("-"))), geometry)
         target.require(teacher_widths, keep_inputs)
-        return target
+        return replace(target, bound=target.size([*target.widths, teacher_widths[-1]]))
     if re.fullmatch(r"[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?", number):         # as tables print it: 26,620
         number = number.replace(",", "")
     try:
