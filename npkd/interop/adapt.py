@@ -43,15 +43,12 @@ def require_countable(network: Network, kind: str, who: str) -> None:
 
 def adapt(model: Model, data: Data, who: str) -> Network:
     """The network of a model in float32 without its dropout layers, behind an ``unflatten`` where it reads maps.
-
-    Raises InputError where its inputs or classes are not those of the data.
-    """
+    Raises InputError where its inputs or classes are not those of the data."""
     with np.errstate(over="ignore"):
         network = model.network.astype(np.float32)
     for at in reversed([i for i, layer in enumerate(network.layers) if layer.op == "dropout"]):
         if at + 1 < len(network.layers) and network.layers[at + 1].back == 1:
-            raise InputError(f"{who} adds what a dropout takes to what it gives; without the dropout that adds a value "
-                             f"to itself: leave it out")
+            raise InputError(f"{who} adds what a dropout takes to what it gives, a value to itself: leave it out")
         network = without(network, at)
     network = widened(reading_rows(network, data, who))
     if not all(np.isfinite(p).all() for layer in network.layers for p in layer.params):
@@ -81,10 +78,8 @@ def reading_rows(network: Network, data: Data, who: str) -> Network:
 
 
 def widened(network: Network) -> Network:
-    """The network whose dense layer reads a whole flattened map, with weights of zero, instead of a ``select`` of it.
-
-    Surgery leaves such selects behind; without them every channel is read through as many weights.
-    """
+    """The network whose dense layer reads a whole flattened map, with weights of zero, instead of a ``select`` of it
+    that surgery left behind: every channel is then read through as many weights."""
     for i, (flat, some, layer) in enumerate(zip(network.layers, network.layers[1:], network.layers[2:], strict=False)):
         read = (flat.op, some.op, layer.op) == ("flatten", "select", "dense") and i + 2 not in skipped(network)
         if read and i and convolves(Network(network.layers[:i])):
@@ -111,10 +106,7 @@ def change_of(old: Scaling, new: Scaling) -> tuple[Array, Array]:
 
 def rescaled_network(model: Model, data: Data, who: str) -> Network:
     """The network of a model, see ``adapt``, for the data as it is scaled: behind a gate and an offset, see
-    ``change_of``, where the model's scaling is another.
-
-    Raises InputError where that is beyond float32 on the first examples.
-    """
+    ``change_of``, where the model's is another. Raises InputError where the first logits are beyond float32."""
     network, new = adapt(model, data, who), model.scaling or unscaled(data.x_train.shape[1])
     if same(data.scaling, new):
         return network
@@ -128,9 +120,7 @@ def rescaled_network(model: Model, data: Data, who: str) -> Network:
 
 def rescaled(data: Data, scaling: Scaling | None) -> Data:
     """The data as another scaling gives it, None: unscaled; the same object where the two scalings are equal.
-
-    Raises InputError where that is not finite in float32.
-    """
+    Raises InputError where that is not finite in float32."""
     new = scaling or unscaled(data.x_train.shape[1])
     if same(data.scaling, new):
         return data

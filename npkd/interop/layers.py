@@ -136,8 +136,7 @@ def units_of(network: Network) -> Array | None:
     """Powers of two (I,) float32 by which a perceptron's inputs are divided while it is learnt from; None: all are 1.
 
     A column of the first layer whose norm is more than APART times the median one, or less than its APART-th, tells the
-    unit of its feature, the other way round. What no weight reads has none.
-    """
+    unit of its feature, the other way round. What no weight reads has none."""
     first = network.layers[0]
     if first.op != "dense" or adds_inputs(network):
         return None
@@ -153,11 +152,8 @@ def units_of(network: Network) -> Array | None:
 
 def scaled(network: Network, factor: float | Array) -> Network:
     """The network that gives on x / factor what ``network``, which must not add its inputs to anything, gives on x.
-
     factor  one for all inputs, or of a perceptron (I,); powers of two make that exact (but for denormals)
-
-    Raises InputError where that is beyond float32.
-    """
+    Raises InputError where that is beyond float32."""
     k, front = network.weight_layers[0], network.layers[0]
     w, b = network.layers[k].params
     factor = np.asarray(factor, w.dtype)

@@ -1,5 +1,4 @@
-"""Compression of a trained network with examples, labelled or not; what is done and promised: docs/12-own-networks.md.
-"""
+"""Compression of a trained network with examples, labelled or not; see docs/12-own-networks.md."""
 
 from __future__ import annotations
 
@@ -21,7 +20,6 @@ from npkd.pipeline.logit_source import logits_of
 from npkd.pipeline.progress import NoProgress, Progress
 from npkd.pipeline.recipe import Recipe, complete
 from npkd.pipeline.result import CompressionResult, logits_of_rows, saved_and_loaded
-from npkd.pipeline.stages import Run, State
 from npkd.pipeline.target import Target, parse
 from npkd.surgery.widths import geometry, widths_of
 
@@ -65,7 +63,8 @@ def compress(
                           scaled=given.scaling is not None and examples.unit == 1)
         data = examples.data if examples.labelled else answered(inner, examples.data)
         answers = None if recipe.distil_from is None else logits_of(recipe.distil_from, data, examples.unit)
-        run = Run(data, recipe, rng, progress, getattr(progress, "state", None) or State(), examples.outside)
+        state = getattr(progress, "state", None) or stages.State()
+        run = stages.Run(data, recipe, rng, progress, state, examples.outside)
         inner_student = stages.compress(run, inner, goal, answers)
     student = examples.outside(inner_student)
     rows, y = examples.outside_rows(data.x_validation), data.y_validation
@@ -93,9 +92,7 @@ def generator(seed: int | np.random.Generator) -> np.random.Generator:
 
 def checked(teacher: Teacher, source: Source, target: str, recipe: Recipe) -> tuple[Network, Target]:
     """The teacher as the network that is compressed, and the target, before all examples are read.
-
-    Raises InputError for a teacher, its function, a target or a network to distil from that do not fit together.
-    """
+    Raises InputError for a teacher, its function, a target or a network to distil from that do not fit together."""
     who, first = "compress: the teacher", source.first
     network = prunable(source.model, first, who)
     goal = parse(target, widths_of(network), recipe.keep_inputs, geometry(network))

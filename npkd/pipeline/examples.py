@@ -1,5 +1,4 @@
-"""The examples of a compression: read in any form, a part held out, in units of ordinary size and back in those given.
-"""
+"""The examples of a compression: read in any form, a part held out, in ordinary units, and back in those given."""
 
 from __future__ import annotations
 
@@ -33,8 +32,8 @@ PROBE = 1000
 class Examples:
     """Examples as they are learnt from: divided by ``units`` and by ``unit``, all of them powers of two.
 
-    data            training part (a sample where there is a stream) and validation part; labels are 0 without any
-    labelled        are there labels?
+    data            training part (a sample where there is a stream) and validation part
+    labelled        are there labels? Else ``data`` has none that mean anything
     learnt_from     how many examples the statistics are gathered from
     unit, units     one for all features, and one for each (I,) or None
     """
@@ -47,7 +46,7 @@ class Examples:
 
     @property
     def even_shape(self) -> tuple[int, ...]:
-        """The shape of an example, where all features are scaled alike; else a moved pixel would mean another value."""
+        """The shape of an example where all features are scaled alike, else (): a moved pixel changes its value."""
         scaling = self.data.scaling
         return self.data.shape if np.ptp(scaling.offset) == 0 == np.ptp(scaling.factor) else ()
 
@@ -129,10 +128,8 @@ class Source:
 
 
 def source_of(x: Any, labels: Any, teacher: Model, recipe: Recipe, stack: ExitStack) -> Source:
-    """Examples in any form, see ``passes_over``, or a Data, which has labels, scaling and parts of its own.
-
-    Raises InputError where labels or a validation part are given beside a Data, and as ``passes_over`` does.
-    """
+    """Examples in any form, see ``passes_over``, or a Data, which brings labels, scaling and parts.
+    Raises InputError where labels or a validation part are given beside a Data, and as ``passes_over`` does."""
     if not isinstance(x, Data):
         units = None if teacher.scaling else units_of(teacher.network)
         model = in_units(teacher, units)

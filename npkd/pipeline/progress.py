@@ -15,19 +15,15 @@ class Progress(Protocol):
 
     def begin(self, stage: str, steps: int) -> None:
         """A stage of so many steps begins: "teacher", "round 2 of 5: layers", "final distillation"."""
+        return
 
     def step(self, note: str, record: dict[str, Any] | None = None) -> None:
         """One step is done; ``record`` is a line of the history."""
+        return
 
 
-class NoProgress:
+class NoProgress(Progress):
     """A progress that shows and keeps nothing."""
-
-    def begin(self, stage: str, steps: int) -> None:
-        """Do nothing."""
-
-    def step(self, note: str, record: dict[str, Any] | None = None) -> None:
-        """Do nothing."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -105,8 +105,7 @@ class Recipe:
         if not self.hidden or min(self.hidden) < 1:
             raise InputError(f"recipe: hidden widths are {self.hidden}; at least one is needed, all positive")
         if self.distil_from is not None and self.epochs == 0:
-            raise InputError("recipe: distil_from is given, and epochs is 0; without training nothing is learnt from "
-                             "it: leave out one of them")
+            raise InputError("recipe: distil_from is given, and epochs is 0, without training; leave out one of them")
         pair = isinstance(self.validation, tuple) and len(self.validation) == 2
         fraction = isinstance(self.validation, Real) and 0 < float(self.validation) <= 0.5
         if not (self.validation is None or pair or fraction):

@@ -127,8 +127,7 @@ def certified(gaps: Sequence[float | None]) -> str:
     """What the duality gaps of the dependency groups prove, None where channels were eliminated: one sentence."""
     gap = largest(gaps)
     if gap is None:
-        return ("Channels were eliminated one by one: exact in each step, but without a certificate for the whole "
-                "choice.")
+        return "Channels were eliminated one by one: exact in each step, but without a certificate for all."
     which = "by the group lasso (what is read through several weights is eliminated one by one)"
     which = f"Every choice {which if None in gaps else 'of neurons'}"
     sentence = f"{which} is certified" if gap <= 1e-6 else "Not every choice of neurons is certified to 1e-6"

@@ -47,8 +47,7 @@ class State:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What all stages of a run share: the data, a complete recipe, the generator of all that is drawn, who is told, and
-    what there is so far. ``outside`` makes a network of the data one of the examples as they were given."""
+    """What all stages of a run share. ``outside``: a network of ``data`` as one of the examples as they were given."""
 
     data: Data
     recipe: Recipe
@@ -73,8 +72,7 @@ def error_rate(network: Network, x: Array, y: Array) -> float:
 
 
 def train_teacher(run: Run, start: Network | None = None) -> Network:
-    """A network trained on the labels by momentum SGD, from ``start`` or drawn; the newest is in ``run.state.teacher``.
-    """
+    """A network trained on labels by momentum SGD, from ``start`` or drawn; the newest is in ``run.state.teacher``."""
     data, recipe = run.data, run.recipe
     run.state.teacher = start or fresh(recipe, data, run.rng)
     settings = TrainingSettings(recipe.teacher_epochs, recipe.batch_size,
@@ -164,8 +162,7 @@ def compress(run: Run, teacher: Network, target: Target, source: Network | Answe
     """
     recipe, student = run.recipe, teacher
     if source is not None and not recipe.trained:
-        raise InputError("compress: there is a network to distil from, and epochs is 0; without training nothing is "
-                         "learnt from it: leave out one of them")
+        raise InputError("compress: there is a network to distil from, and epochs is 0; leave out one of them")
     run.state.teacher = run.state.student = run.outside(teacher)
     source = source or teacher
     transfer = transfer_set(source, run.data, recipe)

@@ -81,8 +81,7 @@ class Target:
 
             budget_r = size(teacher)^(1 − r/R) · target^(r/R)                             (W11)
 
-        For widths (W11) holds for each of them. A target of error has no such parts and stays what it is.
-        """
+        For widths (W11) holds for each of them; a target of error stays what it is."""
         if done == 1 or self.kind == "error":
             return self
         if self.kind == "widths":
@@ -101,11 +100,8 @@ def chain(widths: Sequence[int]) -> str:
 def parse(text: str, teacher_widths: Sequence[int], keep_inputs: bool = False,
           geometry: cost.Geometry | None = None) -> Target:
     """A target from words: ``macs=26620``, ``macs=10%`` (of the teacher's), ``neurons=120``, ``widths=97-71-33``,
-    ``error=+0.5`` (points).
-
-    Raises InputError that says what can be written, for unknown words and numbers that are not positive, and that names
-    the nearest possible target for one that no student of a teacher with these widths (outputs included) can be within.
-    """
+    ``error=+0.5`` (points). Raises InputError for unknown words and numbers that are not positive, and for a target
+    that no student of a teacher with these widths (outputs included) can be within."""
     kind, equals, number = text.partition("=")
     if kind not in (*SIZES, "widths", "error") or not equals:
         raise InputError(f"target: got {text!r}; write macs=N, parameters=N, bytes=N or neurons=N (or N%), widths=N-N, "
