@@ -76,13 +76,12 @@ class MaxPool:
         max_pool(x[:0], size=self.size)
         place = self.windows(x)[0]
         self.y, self.left, self.won = (np.empty_like(place, dtype) for dtype in (x.dtype, bool, bool))
-        self.dx = np.zeros_like(x)                                     # what no window covers stays zero
         self.many = max(1, self.stack_bytes // max(1, self.size[0] * self.size[1] * self.y[:1].nbytes))
 
     def forward(self, x: Array) -> Array:
         """y, seen as (n, P, Q, C), in the order of x, which is kept for the backward half."""
         if x is not self.x:                          # of few examples it is the same view of the same memory every time
-            if not fits(self.dx, x):
+            if not fits(self.x, x):
                 self.prepare(x)
             self.x, parts = x, self.windows(x)
             self.work = [([part[p] for part in parts], self.y[p]) for p in stacks(len(self.y), self.many)]
@@ -94,6 +93,7 @@ class MaxPool:
 
     def backward(self, dy: Array, beta: float, needs_dx: bool) -> Array:
         """dx, in the order of x."""
+        self.dx = self.dx if fits(self.dx, self.x) else np.zeros_like(self.x)       # what no window covers stays zero
         parts, dparts, dy = self.windows(self.x), self.windows(self.dx), dy.transpose(1, 2, 3, 0)
         for p in stacks(len(self.y), self.many):
             y, d, left, won = self.y[p], dy[p], self.left[p], self.won[p]

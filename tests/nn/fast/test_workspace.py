@@ -357,6 +357,7 @@ def test_what_is_only_there_for_speed_is_there(monkeypatch):
     assert [half.steps[6].y.shape for half in (space.single, *space.halves)] == [(24, 12), (12, 12), (12, 12)]
     assert Workspace(network, 23).halves == []
     space.single.forward(np.zeros((24, 784), np.float32), None)
+    assert space.single.steps[2].dx.size == 0                               # zeros for the way back: not to predict
     for i in (1, 2):                                                        # rows of positions in a stack
         found = [getattr(half.steps[i], "products", half.steps[i]).many for half in (space.single, space.halves[0])]
         assert found[0] < found[1], (i, found)
