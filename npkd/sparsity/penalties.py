@@ -32,8 +32,7 @@ def grouped(w: Array, axis: int, channels: int) -> tuple[Array, int]:
     over_groups(w, axis)
     whole("groups", channels=channels)
     if channels < 0 or w.shape[axis] % channels:
-        raise InputError(f"groups: channels is {channels}; it must divide the {w.shape[axis]} entries along axis "
-                         f"{axis}")
+        raise InputError(f"groups: channels is {channels}; it must divide {w.shape[axis]} entries along axis {axis}")
     return w.reshape(*w.shape[:axis], -1, channels, *w.shape[axis + 1:]), axis + 1
 
 
