@@ -121,7 +121,9 @@ def forward(network: Network, x: Array) -> Iterator[tuple[int, Sequence[Array]]]
     rows = MAPS if convolves(network) else ROWS
     space = Workspace(network, min(rows, len(x)))
     for i in range(0, len(x), rows):
-        yield i, space.forward(np.ascontiguousarray(x[i:i + rows]))
+        with space.blas:
+            activations = space.forward(np.ascontiguousarray(x[i:i + rows]))
+        yield i, activations
 
 
 def moments(network: Network, x: Array) -> list[tuple[Array, Array]]:

@@ -54,7 +54,7 @@ def inner_product(a: Array, b: Array) -> float:
 
 def wide(a: Array) -> np.dtype[Any]:
     """The dtype in which many entries of ``a`` are added up: at least float64."""
-    return np.result_type(a.dtype, np.float64)
+    return a.dtype if a.dtype.itemsize > 8 else np.dtype(np.float64)
 
 
 def total(a: Array, axes: int | tuple[int, ...]) -> Array:

@@ -70,7 +70,7 @@ def below_one(who: str, name: str, value: float) -> None:
 def floats(who: str, **arrays: Array) -> None:
     """Raise InputError unless every array holds floating-point numbers: integers would silently lose the fractions."""
     for name, a in arrays.items():
-        if not (isinstance(a, np.ndarray) and np.issubdtype(a.dtype, np.floating)):
+        if not (isinstance(a, np.ndarray) and a.dtype.kind == "f"):
             got = a.dtype if isinstance(a, np.ndarray) else type(a).__name__
             raise InputError(f"{who}: {name} is {got}; it must be an array of floating-point numbers")
 

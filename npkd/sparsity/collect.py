@@ -63,19 +63,20 @@ def collect_statistics(student: Network, teacher: Network, batches: Callable[[],
     Raises InputError where there are no examples.
     """
     parts: list[list[Statistics]] = [[] for _ in layers]
-    spaces: tuple[Workspace, Workspace] | None = None
+    spaces: list[Workspace] = []                              # of the student and of the teacher
     drawn = [np.random.default_rng([0, i]) for i in layers]
     for x in batches():
         if not len(x):
             continue
-        if spaces is None or len(x) > spaces[0].rows:
-            spaces = Workspace(student, len(x)), Workspace(teacher, len(x))
-        activations = spaces[0].forward(x)
-        target = activations if student is teacher else spaces[1].forward(x)
+        if not spaces or len(x) > spaces[0].rows:
+            spaces = [Workspace(network, len(x)) for network in (student, teacher)]
+        with spaces[1].blas:                              # of the larger network
+            activations = spaces[0].forward(x)
+            target = activations if student is teacher else spaces[1].forward(x)
         for part, i, rng in zip(parts, layers, drawn, strict=True):
             h, z = rows(student.layers[i], activations[i], target[i + 1], rng, positions)
             part[:] = [merge([*part, Statistics.of(h, z)])]
-    if spaces is None:
+    if not spaces:
         raise InputError("distil: the data has no examples; it needs at least one")
     return [part[0] for part in parts]
 

@@ -148,8 +148,7 @@ def lenet5_compress(bars: ProgressBars) -> list[dict[str, Any]]:
 
 def lenet5_latency(bars: ProgressBars) -> list[dict[str, Any]]:
     """How much sooner a compressed LeNet-5 answers, of the widths of the first run of lenet5-compress. Weights are
-    random: time does not depend on them. In turns, medians.
-    """
+    random: time does not depend on them. In turns, medians."""
     import numpy as np
 
     from npkd.nn import cost
@@ -168,7 +167,8 @@ def lenet5_latency(bars: ProgressBars) -> list[dict[str, Any]]:
         for _ in range(repeats):
             for space, held in zip(spaces, times, strict=True):
                 begin = time.perf_counter()
-                space.forward(x)
+                with space.blas:
+                    space.forward(x)
                 held.append(time.perf_counter() - begin)
         large, small = map(statistics.median, times)
         shown = (

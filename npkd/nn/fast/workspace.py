@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -28,8 +27,6 @@ from npkd.nn.optimisers import SGD, Optimiser, State, add
 
 T = TypeVar("T")
 
-USUAL_BATCH = 128
-"""A usual batch: its largest product decides whether BLAS may share a network's products among threads."""
 SPLIT_MACS = 80_000_000
 """With fewer multiply-accumulates than these in a batch a second core costs more than it brings."""
 
@@ -86,8 +83,8 @@ class Workspace:
     layout       for each layer, for each of its parameters, its slice of the vector
 
     Where the network has maps and enough to do, half of the examples are computed on a second core, and the gradients
-    are added up. ``with workspace.blas:`` is the time in which BLAS uses as many threads as the network's products are
-    worth. The given network is not changed. Raises InputError unless all its parameters are float32 or all float64.
+    are added up. Call it within ``with workspace.blas:``, where BLAS has as many threads as its products are worth.
+    The given network is not changed. Raises InputError unless all its parameters are float32 or all float64.
     """
 
     def __init__(self, network: Network, rows: int) -> None:
@@ -107,8 +104,7 @@ class Workspace:
             view[...] = a
         splits = convolves(network) and threads() > 1 and rows >= 2 * FEW_EXAMPLES
         self.helper = ThreadPoolExecutor(1)                            # starts a thread when it is first used
-        self.blas: AbstractContextManager[None] = single_thread if convolves(network) else threads_for(
-            min(rows, USUAL_BATCH) * max(a.size for a in arrays))
+        self.blas = single_thread if convolves(network) else threads_for(rows * max(a.size for a in arrays))
         self.single = BufferedNetwork(self.network, self.views(self.gradient), rows, shared=False)
         self.other, half = np.zeros_like(self.gradient if splits else self.gradient[:0]), rows - rows // 2
         self.halves = [BufferedNetwork(self.network, self.views(vector), half, shared=True)
@@ -125,7 +121,7 @@ class Workspace:
 
     def splits(self, x: Array, rng: np.random.Generator | None) -> bool:
         """Are these examples computed in two halves?"""
-        if not self.halves or len(x) < 2 * FEW_EXAMPLES or not (self.independent or rng is None):
+        if len(x) < 2 * FEW_EXAMPLES or not (self.independent or rng is None):
             return False
         if self.shape != x.shape[1:]:
             self.shape, self.macs = x.shape[1:], cost.of(self.network, x.shape[1:]).macs
@@ -140,11 +136,10 @@ class Workspace:
         if x.dtype != dtype and x.dtype.kind == "f" and np.result_type(x.dtype, dtype) != dtype:
             raise InputError(f"Workspace: x is {x.dtype} but the network is {dtype}, which would round it; "
                              "convert one of them with astype")
-        with self.blas:
-            if self.splits(x, rng):
-                self.activations = JoinedActivations(x, self.both(lambda half, i: half.forward(x[i], rng), len(x)))
-            else:
-                self.activations = self.single.forward(x, rng)
+        if self.halves and self.splits(x, rng):
+            self.activations = JoinedActivations(x, self.both(lambda half, i: half.forward(x[i], rng), len(x)))
+        else:
+            self.activations = self.single.forward(x, rng)
         return self.activations
 
     def both(self, work: Callable[[BufferedNetwork, slice], T], n: int) -> list[T]:
@@ -171,17 +166,17 @@ class Workspace:
         Returns the sensitivity of x with ``inputs``. Sensitivities are rounded to the network's dtype."""
         chain.check(sensitivities, self.activations)
         rounded = {i: d.astype(self.parameters.dtype, copy=False) for i, d in sensitivities.items()}
+        beta = self.beta if beta is None else beta
+        if not isinstance(self.activations, JoinedActivations):
+            dx = self.single.backward(rounded, beta, inputs)
+            return dx.copy() if inputs else None
 
         def back(half: BufferedNetwork, part: slice) -> Array:
-            factor = 0.0 if half in self.halves[1:] else self.beta if beta is None else beta
-            return half.backward({i: d[part] for i, d in rounded.items()}, factor, inputs)
+            first = half is self.halves[0]
+            return half.backward({i: d[part] for i, d in rounded.items()}, beta if first else 0.0, inputs)
 
-        with self.blas:
-            if isinstance(self.activations, JoinedActivations):
-                parts = self.both(back, len(self.activations[0]))
-                self.gradient += self.other
-            else:
-                parts = [back(self.single, slice(None))]
+        parts = self.both(back, len(self.activations[0]))
+        self.gradient += self.other
         return np.concatenate(parts) if inputs else None
 
     def observe(self) -> None:
@@ -201,4 +196,5 @@ def predict(network: Network, x: Array, rows: int = 4096) -> Array:
         raise InputError("predict: x has no examples; it needs at least one")
     rows = at_once(network, rows)
     space, starts = Workspace(network, min(rows, len(x))), range(0, len(x), rows)
-    return np.concatenate([space.forward(np.ascontiguousarray(x[i:i + rows]))[-1].copy() for i in starts])
+    with space.blas:
+        return np.concatenate([space.forward(np.ascontiguousarray(x[i:i + rows]))[-1].copy() for i in starts])

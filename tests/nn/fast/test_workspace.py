@@ -417,16 +417,17 @@ def test_maps_have_one_blas_thread_from_the_beginning_of_an_epoch_to_its_end(mon
         for rows in (12, 24):                               # predicting and gradients alone; without a second half, too
             space = Workspace(lenet(np.random.default_rng(13)), rows)
             counts.clear()
-            space.forward(x[:rows])
-            forward = len(counts)
-            space.backward({9: np.ones((rows, 10))})
+            with space.blas:
+                space.forward(x[:rows])
+                forward = len(counts)
+                space.backward({9: np.ones((rows, 10))})
             assert 0 < forward < len(counts)
             assert counts == [[1] * len(libraries())] * len(counts)
         assert [get() for get, _ in libraries()] == [2] * len(libraries())
 
 
 @pytest.mark.parametrize(("widths", "batch", "shared"),
-                         [([64, 300, 100, 10], 64, False), ([64, 300, 100, 10], 4096, False),
+                         [([64, 300, 100, 10], 64, False), ([64, 300, 100, 10], 4096, True),
                                                          ([784, 300, 100, 10], 32, True),
                                                          ([784, 300, 100, 10], 8, False)])
 @pytest.mark.parametrize("chosen", [None, 2])
