@@ -506,6 +506,8 @@ def test_a_room_without_definitions_is_said_and_its_own_errors_are_not_hidden(mo
 
 
 def test_main_prints_the_table_and_returns_the_exit_code(capsys, monkeypatch):
+    row = check.check_case(CASES[0])                                   # test_row does this for every case
+    monkeypatch.setattr(check, "check_case", lambda case: replace(row, name=case.name))
     assert command() == 0
     text = capsys.readouterr().out
     assert text.count("PASS") == len(CASES)

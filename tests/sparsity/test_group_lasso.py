@@ -17,7 +17,7 @@ from npkd.sparsity.statistics import Statistics
 from reference.definitions.sparsity import group_lasso as defined
 from tests.tiny import ista
 
-QUICK = settings(deadline=None, max_examples=40)
+QUICK = settings(deadline=None, max_examples=25)
 
 
 def data(seed, n=20, d=5, m=3, sparse=True):
@@ -428,7 +428,7 @@ def test_a_small_lambda_is_nearly_least_squares():
 # -----------------------------------------------------------------------------------------------------------
 
 
-@settings(QUICK, max_examples=25)
+@settings(QUICK, max_examples=15)
 @given(seed=st.integers(0, 10 ** 6), d=st.integers(1, 10), neurons=st.integers(1, 12))
 def test_keep_never_keeps_more_than_asked(seed, d, neurons):
     h, z, cost = data(seed, 40, d, 3, sparse=False)

@@ -21,7 +21,7 @@ from reference.definitions.sparsity.proximal import proximal_objective
 
 NAMES = {L1: defined.l1, NeuronGroups: defined.neuron_groups, SparseGroups: defined.sparse_groups,
          MaxNorm: defined.max_norm}
-QUICK = settings(deadline=None, max_examples=60)
+QUICK = settings(deadline=None, max_examples=30)
 
 
 def definition(penalty):

@@ -16,8 +16,8 @@ from npkd.surgery.folding import fold, inserted, without
 from npkd.surgery.removal import Removal, dependency_groups, keep, remove
 from tests.surgery.test_removal import agree, dense, nonzero
 
-MANY = settings(max_examples=120)
-SOME = settings(max_examples=40)
+MANY = settings(max_examples=40)
+SOME = settings(max_examples=25)
 
 
 @dataclass

@@ -11,7 +11,7 @@ from npkd.core.validation import InputError
 from npkd.nn.network import Layer, Network, perceptron
 from npkd.surgery.removal import DependencyGroup, Removal, dependency_groups, difference, keep, remove
 
-MANY = settings(max_examples=80)
+MANY = settings(max_examples=40)
 
 
 @dataclass
