@@ -50,6 +50,11 @@ def adapt(model: Model, data: Data, who: str) -> Network:
         if at + 1 < len(network.layers) and network.layers[at + 1].back == 1:
             raise InputError(f"{who} adds what a dropout takes to what it gives, a value to itself: leave it out")
         network = without(network, at)
+    bare = next((i for i, layer in enumerate(model.network.layers) if layer.row.running and not layer.running), None)
+    if bare is not None:
+        raise InputError(f"{who} got layer {bare} ({model.network.layers[bare].op}) without running moments; it needs "
+                         f"the mean and variance of each neuron, (J,), with which it predicts: give them, "
+                         f"Layer(..., running=(mean, variance)), or train the network, which measures them")
     network = widened(reading_rows(network, data, who))
     if not all(np.isfinite(p).all() for layer in network.layers for p in layer.params):
         raise InputError(f"{who} has weights beyond float32; they must be finite in it")

@@ -258,6 +258,9 @@ WRONG = {
         dense_layer(16, 8, RNG), Layer("maxout", options={"pieces": 2}), dense_layer(4, 3, RNG)])), "maxout"),
     "teacher that ends between dense layers": (network_file(lambda: Network([
         dense_layer(16, 8, RNG), Layer("flatten"), dense_layer(8, 3, RNG)])), "flatten"),
+    "teacher with a batch norm without moments": (network_file(lambda: Network([
+        dense_layer(16, 8, RNG), Layer("batch_norm", (np.ones(8, np.float32), np.zeros(8, np.float32))),
+        dense_layer(8, 3, RNG)])), "layer 1 (batch_norm) without running moments", "it needs the mean and variance"),
     "teacher without weights": (network_file(lambda: Network([Layer("gate", (np.ones(16),))])), "no dense layer"),
     "distil_from without weights": (lambda folder: with_teacher(
         folder, teacher(folder), "--distil-from",

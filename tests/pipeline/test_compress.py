@@ -638,6 +638,12 @@ def test_a_logit_source_is_asked_about_examples_as_they_were_given():
     assert shown.mean(axis=0) == pytest.approx(raw.reshape(N, -1).mean(axis=0), abs=0.1 * 512)
 
 
+def untaught_norm():
+    """A network with a batch norm that was never trained, and knows no moments."""
+    norm = Layer("batch_norm", (np.ones(16, np.float32), np.zeros(16, np.float32)))
+    return Network([TEACHER.layers[0], norm, *TEACHER.layers[1:]])
+
+
 BAD_SOURCES = {
     "a list": (PAIRS, "distil_from is of type list; it must be a network of npkd, or a function"),
     "classes": (lambda x: OTHER.predict(x).argmax(1),
@@ -648,6 +654,7 @@ BAD_SOURCES = {
     "probabilities": (lambda x: np.full((len(x), 3), 1 / 3),
                       "gives probabilities, which add up to one; it must give logits"),
     "of other examples": (perceptron([5, 4, 3], RNG), "5"),
+    "batch norm without moments": (untaught_norm(), r"distil_from got layer 1 \(batch_norm\) without running moments"),
 }
 
 
@@ -786,6 +793,8 @@ BAD_TEACHERS = {
     "nan": ([(W * np.nan, PAIRS[0][1]), *PAIRS[1:]], "must be finite"),
     "one output": ([(W[:1], np.zeros(1))], "a single output"),
     "no dense layer": (Network([Layer("relu")]), "has no dense layer"),
+    "batch norm without moments": (untaught_norm(), r"the teacher got layer 1 \(batch_norm\) without running moments; "
+                                   r"it needs the mean and variance .* give them, .* or train the network"),
     "unknown activation": (npkd.Layers(PAIRS, None, "softplus"), "activation is 'softplus'"),
     "another function": (npkd.Layers(PAIRS, lambda x: numpy_answer(x)[:, ::-1]), "do not compute the same: on example"),
     "another scaling": (npkd.Layers(PAIRS, lambda x: numpy_answer(x / 2)), "do not compute the same: on example"),
