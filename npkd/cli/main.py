@@ -51,17 +51,21 @@ def run_command(options: argparse.Namespace) -> int:
     from npkd.cli.settings import Settings
     from npkd.pipeline.progress import NoProgress
 
+    unnamed = options.out is None and not options.resume
     if options.resume:
         settings = resumed(parser.given(options))
     else:
-        if options.out is None:
-            options.out = folders.free()
-            if options.out != folders.DEFAULT and not options.quiet:
-                message(f"{folders.DEFAULT} is not free; this run is written to {options.out}")
+        options.out = folders.free() if unnamed else options.out
         settings = Settings(**{name: value for name, value in vars(options).items() if name != "quiet"})
     progress = ProgressBars() if sys.stderr.isatty() else ProgressLines()
+
+    def begins() -> None:
+        if unnamed and settings.out != folders.DEFAULT and not options.quiet:
+            progress.close()
+            message(f"{folders.DEFAULT} is not free; this run is written to {settings.out}")
+
     try:
-        result = run(settings, NoProgress() if options.quiet else progress)
+        result = run(settings, NoProgress() if options.quiet else progress, begins)
     finally:
         progress.close()
     print(result_table(result, Path(settings.out)))

@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,11 +34,12 @@ from npkd.pipeline.stages import Run, State
 from npkd.report import figures, page
 
 
-def run(settings: Settings, progress: Progress) -> dict[str, Any]:
+def run(settings: Settings, progress: Progress, begins: Callable[[], None] = lambda: None) -> dict[str, Any]:
     """Do what the settings say, write the folder, return the summary (what summary.json holds).
 
-    The test part is looked at once, when everything is decided. Raises InputError for anything that cannot be worked
-    with, Diverged when training fails, KeyboardInterrupt, which says what was saved, when it is interrupted.
+    ``begins`` is called when everything is checked and the first file of the run is written. The test part is looked at
+    once, when everything is decided. Raises InputError for anything that cannot be worked with, Diverged when training
+    fails, KeyboardInterrupt, which says what was saved, when it is interrupted.
     """
     began = time.perf_counter()
     figures.require()
@@ -48,6 +49,7 @@ def run(settings: Settings, progress: Progress) -> dict[str, Any]:
         recorder = Recorder(plan, state, progress, folder)
         rng = np.random.default_rng(settings.seed)
         try:
+            begins()
             result = train_one(plan, recorder, rng) if settings.command == "train" else compress(plan, recorder, rng)
             result["seconds"] = round(time.perf_counter() - began + recorder.checkpoints.seconds, 3)
             write_result(result, recorder)

@@ -234,6 +234,11 @@ def test_the_default_folder_is_the_first_that_is_free(tmp_path, monkeypatch, cap
     assert main([*arguments, "--quiet"]) == 0
     assert capsys.readouterr().err == ""
     assert (tmp_path / "npkd-out-4" / "summary.json").exists()
+    for wrong in (["--data", "none.npz"], ["--dropout", "2"]):             # nothing is written, so no folder is named
+        refused(capsys, [*arguments, *wrong])
+    monkeypatch.setattr(figures, "require", lambda: (_ for _ in ()).throw(InputError("drawing: pip install it")))
+    refused(capsys, arguments, "npkd: drawing")
+    assert not (tmp_path / "npkd-out-5").exists()
 
 
 def test_report_takes_the_latest(tmp_path, monkeypatch, capsys):
