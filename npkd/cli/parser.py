@@ -123,7 +123,8 @@ def add_reproduce(commands: Commands) -> None:
     add("--part", choices=("all", "comparison", "post-training", "records"), default="all",
         help="what to run; post-training: one cut and no training (default: all)")
     add("--stored", action="store_true", help="run nothing: the tables of what is finished so far")
-    add("--json", metavar="FILE", help="write the numbers to a file too")
+    add("--json", metavar="FILE", help="write the numbers to a file too, new or of an earlier reproduction")
+    add("--overwrite", action="store_true", help="replace FILE also where npkd reproduce did not write it")
     add("--runs", default="npkd-runs", metavar="DIR", help="folder that keeps finished runs (default: npkd-runs)")
     add("--jobs", type=whole(1, 256), default=2, metavar="J", help="runs at the same time, a thread each (default: 2)")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from npkd import __version__
-from npkd.core.files import write_json
+from npkd.core.files import reason, write_json
 from npkd.core.validation import InputError
 from npkd.experiments import lenet5, lenet300, tables
 from npkd.experiments.experiment import Experiment
@@ -29,6 +29,20 @@ def finished(settings: Sequence[Setting], folder: Path) -> list[Setting]:
     return [s for s in done if (s.teacher, s.macs) in with_ours]
 
 
+def require_replaceable(path: Path, overwrite: bool) -> None:
+    """Raise InputError unless the numbers can be written to a file: a new or empty one, one that ``npkd reproduce`` has
+    written, or with ``overwrite`` any."""
+    if not path.resolve().parent.is_dir() or (path.exists() and not path.is_file()):
+        raise InputError(f"reproduce: {path} is in no folder that exists, or is no file; name one that can be written")
+    try:
+        start = path.read_bytes()[:100].lstrip(b"{ \r\n") if path.is_file() else b""
+    except OSError as error:
+        raise InputError(f"reproduce: {path}: {reason(error)}; name a file that can be read and written") from error
+    if start and not start.startswith(b'"command": "npkd reproduce ') and not overwrite:
+        raise InputError(f"reproduce: --json names {path}, which npkd reproduce did not write; name another file, or "
+                         f"give --overwrite to replace it")
+
+
 @dataclass(frozen=True)
 class Options:
     """What ``npkd reproduce`` is told.
@@ -37,7 +51,7 @@ class Options:
     seeds   0 … seeds − 1; None: as many as the experiment says
     runs    folder that keeps finished runs;   jobs  runs at the same time
     stored  nothing is run, and the tables are of what is finished
-    json    file that the numbers are written to, or None
+    json    file that the numbers are written to, or None;   overwrite  also where npkd reproduce did not write it
     """
 
     name: str
@@ -48,6 +62,7 @@ class Options:
     jobs: int = 2
     part: str = "all"
     stored: bool = False
+    overwrite: bool = False
 
 
 def reproduce(options: Options) -> int:
@@ -59,8 +74,8 @@ def reproduce(options: Options) -> int:
     began, folder, experiment = time.perf_counter(), Path(options.runs), EXPERIMENTS[name]
     count = options.seeds or (2 if quick else experiment.SEEDS)
     of_records = options.seeds or experiment.RECORD_SEEDS
-    if json is not None and not Path(json).resolve().parent.is_dir():                         # before hours of work
-        raise InputError(f"reproduce: {json} is in no folder that exists; name a file that can be written")
+    if json is not None:                                                                      # before hours of work
+        require_replaceable(Path(json), options.overwrite)
     if quick and part in ("records", "post-training"):
         raise InputError(f"reproduce: quick runs have no {part}; leave out --quick, or --part {part}")
     if folder.exists() and not folder.is_dir():

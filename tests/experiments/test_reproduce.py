@@ -488,6 +488,32 @@ def test_wrong_words_are_refused(words, said, capsys):
     assert err.count("\n") == 1
 
 
+def test_the_numbers_replace_no_file_of_others_unasked(tmp_path, monkeypatch, capsys):
+    """Before anything is run; what npkd reproduce wrote is replaced, anything else with --overwrite alone."""
+    settings = [s for s in tiny(tmp_path, names=("obs",)) if s.teacher.seed == 0][:2]
+    spread.run_all(settings, tmp_path / "runs", 1)
+    capsys.readouterr()
+    monkeypatch.setattr(lenet300, "quick", lambda seeds: settings)
+    path = tmp_path / "out.json"
+    words = ["reproduce", "lenet300", "--quick", "--stored", "--runs", str(tmp_path / "runs"), "--json", str(path)]
+    for mine in ('{"mine": 1}', '{"notes": "npkd reproduce ", "command": "npkd reproduce "}'):
+        path.write_text(mine)
+        with monkeypatch.context() as patch:
+            patch.setattr(command, "finished", lambda *given: pytest.fail("something was read"))
+            assert main(words) == 2
+        err = capsys.readouterr().err
+        assert f"--json names {path}, which npkd reproduce did not write; name another file, or give --overwrite" in err
+        assert err.count("\n") == 1
+        assert path.read_text() == mine
+    for more in (["--overwrite"], []):
+        assert main([*words, *more]) == 0
+        assert "--overwrite" not in json.loads(path.read_text())["command"]
+    path.unlink()
+    path.mkdir()
+    assert main([*words, "--overwrite"]) == 2
+    assert "is no file" in capsys.readouterr().err
+
+
 def test_the_command_knows_what_the_parser_offers():
     offered = next(a for a in parser()._subparsers._group_actions[0].choices["reproduce"]._actions if a.dest == "name")
     assert tuple(command.EXPERIMENTS) == tuple(offered.choices) == ("lenet300", "lenet5")
