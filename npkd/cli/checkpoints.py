@@ -136,6 +136,14 @@ class CheckpointFile:
         if self.unwritten:
             self.write()
 
+    def last_written(self) -> str:
+        """The last stage that the file holds and its epochs, as words; "" where it holds none."""
+        try:
+            stages = read_npz(self.path, "checkpoint")[0]["stages"]
+        except InputError:
+            return ""
+        return f"{stages[-1]['stage']}, epoch {len(stages[-1]['epochs'])}" if stages else ""
+
     def discard(self) -> None:
         """Remove the file where it holds no training: there is nothing to go on with."""
         if not self.stages and not self.stored:

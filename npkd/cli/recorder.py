@@ -103,5 +103,17 @@ class Recorder:
             return "interrupted before there was a network; nothing was saved"
         files = ", ".join(f"{key}.npz" for key in self.saved)
         part = f" ({name} after {epochs} of {planned} epochs)" if settings.teacher is None and epochs < planned else ""
-        go_on = shlex.join(["npkd", settings.command, "--resume", "--out", settings.out])
-        return f"interrupted; {files} and history.jsonl are in {self.folder}{part}; to go on: {go_on}"
+        return f"interrupted; {files} and history.jsonl are in {self.folder}{part}; to go on: {self.resume_command}"
+
+    @property
+    def resume_command(self) -> str:
+        """The shell command that goes on with the run."""
+        return shlex.join(["npkd", self.plan.settings.command, "--resume", "--out", self.plan.settings.out])
+
+    def left_by_two_interrupts(self) -> str:
+        """After an interrupt of ``rescue``: what the files hold, and how to go on. Nothing is written."""
+        files = "".join(f"; {key}.npz is in {self.folder}" for key in self.saved)
+        last = self.checkpoints.last_written()
+        if last:
+            return f"interrupted twice; the last checkpoint is of {last}{files}; to go on: {self.resume_command}"
+        return f"interrupted twice, before there was a checkpoint{files or '; nothing was saved'}"

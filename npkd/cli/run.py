@@ -55,7 +55,11 @@ def run(settings: Settings, progress: Progress, begins: Callable[[], None] = lam
             write_result(result, recorder)
             folders.publish(folder, Path(settings.out))
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(recorder.rescue()) from None
+            try:
+                words = recorder.rescue()
+            except KeyboardInterrupt:
+                words = recorder.left_by_two_interrupts()
+            raise KeyboardInterrupt(words) from None
         finally:
             if not recorder.saved:
                 recorder.checkpoints.discard()

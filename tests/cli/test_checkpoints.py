@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import npkd
-from npkd.cli import checkpoints, prepare, run
+from npkd.cli import checkpoints, prepare, recorder, run
 from npkd.cli.main import main
 from npkd.cli.settings import Settings
 from npkd.core.files import read_npz, write_npz
@@ -143,6 +143,33 @@ def test_a_killed_run_goes_on(tmp_path, whole):
     assert networks == whole[0]
     assert tables[1:] == whole[1][1:]
     assert [p for p in (tmp_path / "out").rglob(".*") if p.is_file()] == []
+
+
+@pytest.mark.parametrize("place", ["save_model", "write_text", "flush"])
+@pytest.mark.parametrize("seconds", [0.0, 1e9])
+def test_a_second_interrupt_says_what_the_files_hold(tmp_path, monkeypatch, place, seconds, whole):
+    """While the files of the first are written: the network, the history or the checkpoint."""
+    asked = settings(tmp_path)
+    monkeypatch.setattr(checkpoints, "LEAST_SECONDS", seconds)
+    monkeypatch.setattr(checkpoints, "SHARE", 1e9)
+
+    def interrupted(*given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoints.CheckpointFile if place == "flush" else recorder, place, interrupted)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        run.run(asked, Stop("teacher", 3))
+    words, network = str(caught.value), f"; teacher.npz is in {asked.out}" if place != "save_model" else ""
+    if not seconds:
+        assert words == (f"interrupted twice; the last checkpoint is of teacher, epoch 3{network}; to go on: npkd "
+                         f"compress --resume --out {asked.out}")
+    else:
+        assert words == f"interrupted twice, before there was a checkpoint{network or '; nothing was saved'}"
+    monkeypatch.undo()
+    monkeypatch.setattr(figures, "png", lambda figure: b"npkd, a picture")
+    if not seconds:
+        resume(asked)
+        assert files(tmp_path / "out") == whole
 
 
 # the command line
