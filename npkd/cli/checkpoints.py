@@ -10,7 +10,7 @@ import dataclasses
 import os
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,25 @@ def stored_settings(path: Path) -> dict[str, Any]:
     return settings | {"hidden": settings["hidden"] and tuple(settings["hidden"])}
 
 
+def named(prefix: str, network: Network) -> dict[str, Array]:
+    """The arrays of a network by name: "<prefix><layer>.<parameter>" and "<prefix><layer>.running<moment>"."""
+    return {f"{prefix}{i}.{name}{j}": a for i, layer in enumerate(network.layers)
+            for name, arrays in (("", layer.params), ("running", layer.running)) for j, a in enumerate(arrays)}
+
+
+def restored(network: Network, arrays: Mapping[str, Array], prefix: str, running: Sequence[int]) -> Network:
+    """The network with arrays that ``named`` gave, ``running`` moments in each layer. Raises KeyError, IndexError or
+    ValueError where they do not fit."""
+    layers = {}
+    for i, layer in enumerate(network.layers):
+        params = tuple(arrays[f"{prefix}{i}.{j}"] for j in range(len(layer.params)))
+        if any(p.shape != q.shape or p.dtype != q.dtype for p, q in zip(params, layer.params, strict=True)):
+            raise ValueError(f"layer {i} is of another shape")
+        moments = tuple(arrays[f"{prefix}{i}.running{j}"] for j in range(running[i]))
+        layers[i] = dataclasses.replace(layer, params=params, running=moments)
+    return network.replace(layers)
+
+
 class CheckpointFile:
     """Checkpoints by stage, in memory and in a file; ``seconds`` that a run which goes on took before.
 
@@ -91,17 +110,14 @@ class CheckpointFile:
         if stage not in self.stored:
             return None
         about, arrays = self.stored.pop(stage)
-        layers = {}
         try:
-            for i, layer in enumerate(network.layers):
-                params = tuple(arrays[f"{i}.{j}"] for j in range(len(layer.params)))
-                if any(p.shape != q.shape or p.dtype != q.dtype for p, q in zip(params, layer.params, strict=True)):
-                    raise ValueError(f"layer {i} is of another shape")
-                running = tuple(arrays[f"{i}.running{j}"] for j in range(about["running"][i]))
-                layers[i] = dataclasses.replace(layer, params=params, running=running)
+            latest = restored(network, arrays, "", about["running"])
             optimiser = tuple(arrays[f"optimiser{j}"] for j in range(about["optimiser"]))
-            epochs = tuple((note, record) for note, record in about["epochs"])
-            self.stages[stage] = Checkpoint(epochs, network.replace(layers), optimiser, about["rng"])
+            epochs, best = tuple((note, record) for note, record in about["epochs"]), about["best"]
+            if best is not None:
+                same = best[0] == len(epochs)
+                best = *best, latest if same else restored(network, arrays, "best", about["running"])
+            self.stages[stage] = Checkpoint(epochs, latest, optimiser, about["rng"], best)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise InputError(f"--resume: {self.path} does not fit this run ({error!r:.80}); begin it again") from error
         return self.stages[stage]
@@ -120,10 +136,10 @@ class CheckpointFile:
             layers = checkpoint.network.layers
             running, optimiser = [len(layer.running) for layer in layers], len(checkpoint.optimiser)
             stages.append({"stage": stage, "epochs": checkpoint.epochs, "rng": checkpoint.rng, "running": running,
-                           "optimiser": optimiser})
-            for i, layer in enumerate(layers):
-                arrays |= {f"{k}.{i}.{j}": p for j, p in enumerate(layer.params)}
-                arrays |= {f"{k}.{i}.running{j}": r for j, r in enumerate(layer.running)}
+                           "optimiser": optimiser, "best": checkpoint.best and checkpoint.best[:2]})
+            arrays |= named(f"{k}.", checkpoint.network)
+            if checkpoint.best and checkpoint.best[2] is not checkpoint.network:
+                arrays |= named(f"{k}.best", checkpoint.best[2])
             arrays |= {f"{k}.optimiser{j}": a for j, a in enumerate(checkpoint.optimiser)}
         write_npz(self.path, {"format": "npkd-checkpoint", "version": VERSION, "npkd": __version__,
                               "settings": self.settings, "data": self.data, "stages": stages,

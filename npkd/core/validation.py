@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral
 from typing import Any
@@ -48,11 +48,23 @@ def one_of(who: str, name: str, value: object, allowed: tuple[str, ...]) -> None
         raise InputError(f"{who}: {name} is {value!r}; it must be one of {', '.join(allowed)}")
 
 
-def whole(who: str, **numbers: object) -> None:
-    """Raise InputError for a number that is not a whole one."""
+def whole(who: str, least: int | None = None, most: int | None = None, /, **numbers: object) -> None:
+    """Raise InputError for a number that is not a whole one, or below ``least`` or above ``most``."""
     for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, Integral):
             raise InputError(f"{who}: {name} is {value!r}; it must be a whole number")
+        if (least is not None and int(value) < least) or (most is not None and int(value) > most):
+            bounds = [f"at least {least}"] * (least is not None) + [f"at most {most}"] * (most is not None)
+            raise InputError(f"{who}: {name} is {value}; it must be {' and '.join(bounds)}")
+
+
+def restore(who: str, name: str, arrays: Sequence[Array], places: Sequence[Array]) -> None:
+    """Copy arrays, one for each place or none at all. Raises InputError for another number, other shapes or dtypes."""
+    got, need = ([f"{a.dtype} {a.shape}" for a in group] for group in (arrays, places))
+    if got and got != need:
+        raise InputError(f"{who}: {name} holds {', '.join(got)}; it must hold {', '.join(need) or 'nothing'}")
+    for a, place in zip(arrays, places, strict=False):
+        place[...] = a
 
 
 def positive(who: str, name: str, value: float, *, zero: bool = False) -> None:

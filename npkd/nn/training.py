@@ -1,8 +1,7 @@
 """Training by mini-batches: forward, objective, backward, clipping, optimiser step, proximal step.
 
 ``train`` is an iterator of records and prints nothing. Plain training, distillation, hints and compression-aware
-training differ in its arguments alone.
-"""
+training differ in its arguments alone."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from npkd.core.types import Array, Batch, Objective
-from npkd.core.validation import Diverged, InputError, positive, whole
+from npkd.core.validation import Diverged, InputError, positive, restore, whole
 from npkd.nn.adversarial import adversarial_half
 from npkd.nn.fast.workspace import Workspace
 from npkd.nn.losses import cross_entropy
@@ -48,8 +47,9 @@ class TrainingSettings:
     validate          network -> a number to be small, called after every epoch; of validation data, never test data
     patience          the run ends when that number has not fallen for so many epochs; None: after ``epochs``
     done              epochs that were done before, of the ``epochs``, where a run goes on that ended with this network
-    carried           what the optimiser carried by then (Record.carried); with it, and the random generator as it was,
-                      the run ends as if it had not been broken off, provided that ``refresh`` divides ``done``
+    carried           what the optimiser carried by then (Record.carried); none: it begins at rest
+    best              with ``validate``, epoch, validation and network that were best by then. With both, and the random
+                      generator as it was, the run ends as if not broken off, provided that ``refresh`` divides ``done``
     Raises InputError for numbers that make no sense.
     """
 
@@ -64,17 +64,18 @@ class TrainingSettings:
     patience: int | None = None
     done: int = 0
     carried: Sequence[Array] = ()
+    best: tuple[int, float, Network] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "refresh", *(() if self.patience is None else ("patience",))):
-            whole("train", **{name: getattr(self, name)})
-            if getattr(self, name) < 1:
-                raise InputError(f"train: {name} is {getattr(self, name)}; it must be at least 1")
+        whole("train", 1, epochs=self.epochs, batch_size=self.batch_size, refresh=self.refresh,
+              patience=1 if self.patience is None else self.patience)
+        whole("train", 0, self.epochs, done=self.done)
         positive("train", "adversarial_eps", self.adversarial_eps, zero=True)
-        if self.clip is not None:
-            positive("train", "clip", self.clip)
+        positive("train", "clip", 1.0 if self.clip is None else self.clip)
         if self.patience is not None and self.validate is None:
             raise InputError("train: patience is set but validate is not; early stopping needs a validation part")
+        if self.validate is not None and self.done and self.best is None:
+            raise InputError(f"train: done is {self.done} without best; a run with validate goes on with the best so far")
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,11 +139,12 @@ def train(network: Network, data: Batch, objective: Objective = classification, 
 def run(workspace: Workspace, batches: Minibatches, objective: Objective, optimiser: Optimiser,
         penalties: Mapping[int, Penalty], settings: TrainingSettings, rng: np.random.Generator) -> Iterator[Record]:
     """The loop of ``train``; the workspace computes what network and optimiser compute, in buffers."""
-    started, best, smallest, best_epoch = time.perf_counter(), workspace.network, math.inf, 0
+    started, (best_epoch, smallest, best) = time.perf_counter(), settings.best or (0, math.inf, workspace.network)
     state = workspace.begin(optimiser, separate=settings.clip is not None)
-    for array, before in zip(state.carried, settings.carried, strict=bool(settings.carried)):
-        array[...] = before
+    restore("train", "carried", settings.carried, state.carried)
     for epoch in range(settings.done + 1, settings.epochs + 1):
+        if settings.patience is not None and epoch - 1 - best_epoch >= settings.patience:
+            return
         if settings.augmentation is not None and (epoch - 1) % settings.refresh == 0:
             batches.show(settings.augmentation(batches.data, rng))
         total = 0.0
@@ -177,8 +179,6 @@ def run(workspace: Workspace, batches: Minibatches, objective: Objective, optimi
         seconds = time.perf_counter() - started
         yield Record(epoch, total / batches.rows, penalty_value, validation, learning_rate, seconds, network, best,
                      tuple(array.copy() for array in state.carried))
-        if settings.patience is not None and epoch - best_epoch >= settings.patience:
-            return
 
 
 def check_finite(value: float, workspace: Workspace, epoch: int, rate: float) -> None:

@@ -24,19 +24,22 @@ def epochs_of(
     keeper = progress if isinstance(progress, Checkpoints) else None
     kept = keeper.kept(stage, start) if keeper else None
     done: tuple[tuple[str, dict[str, Any]], ...] = ()
-    seconds = 0.0
+    seconds, best = 0.0, None
     progress.begin(stage, settings.epochs)
     if kept is not None:
         rng.bit_generator.state = kept.rng
         done, start, seconds = kept.epochs, kept.network, kept.epochs[-1][1]["seconds"]
-        settings = replace(settings, done=len(done), carried=kept.optimiser)
+        best = kept.best
+        settings = replace(settings, done=len(done), carried=kept.optimiser, best=best)
         for note, line in done:
             progress.step(note, line)
         yield start
     for record in training(start, settings=settings):
+        if record.validation is not None and record.best is record.network:
+            best = record.epoch, record.validation, record.network
         done = (*done, (note_of(record), line_of(stage, record, seconds)))
         if keeper is not None and (record.epoch % settings.refresh == 0 or record.epoch == settings.epochs):
-            keeper.keep(stage, Checkpoint(done, record.network, record.carried, rng.bit_generator.state))
+            keeper.keep(stage, Checkpoint(done, record.network, record.carried, rng.bit_generator.state, best))
         yield record.network
         progress.step(*done[-1])
 

@@ -34,12 +34,14 @@ class Checkpoint:
     network      after the last of them
     optimiser    what the optimiser carries from update to update, see npkd.nn.optimisers.State
     rng          state of the random generator's bit generator
+    best         epoch, validation and network that were best so far; None without validation
     """
 
     epochs: tuple[tuple[str, dict[str, Any]], ...]
     network: Network
     optimiser: tuple[Array, ...]
     rng: Mapping[str, Any]
+    best: tuple[int, float, Network] | None = None
 
 
 @runtime_checkable

@@ -21,6 +21,8 @@ from npkd.core.validation import InputError
 from npkd.nn.model import Model
 from npkd.nn.model import save as save_model
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
+from npkd.nn.training import TrainingSettings
+from npkd.pipeline import stages
 from npkd.pipeline.progress import NoProgress
 from npkd.pipeline.recipe import complete
 from npkd.report import figures
@@ -96,6 +98,33 @@ def test_with_other_recipes(tmp_path, monkeypatch, changed):
     run.run(settings(tmp_path / "one"), NoProgress())
     broken_off(settings(tmp_path / "two"), "final distillation", 2)
     resume(settings(tmp_path / "two"))
+    assert files(tmp_path / "two/out") == files(tmp_path / "one/out")
+
+
+@pytest.mark.parametrize("epoch", [1, 3, 4])
+def test_early_stopping_goes_on(tmp_path, monkeypatch, epoch):
+    """Epoch 2 is best and the teacher's training ends after epoch 4, wherever it was broken off."""
+    numbers = [0.5, 0.4, 0.4, 0.45, 0.3]
+
+    def early(*arguments, **options):
+        def validate(network):
+            return error_of[network.layers[0].params[0].tobytes()]
+        return TrainingSettings(*arguments, **options | {"patience": 2, "validate": validate})
+
+    class Known(dict):
+        def __missing__(self, network):
+            self[network] = numbers[len(self)]
+            return self[network]
+
+    error_of = Known()                                         # by network: the run that goes on meets the same ones
+    monkeypatch.setattr(stages, "TrainingSettings", early)
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    asked = [settings(tmp_path / name, command="train", epochs=20) for name in ("one", "two")]
+    run.run(asked[0], NoProgress())
+    assert len(files(tmp_path / "one/out")[1]) == 1 + 4
+    broken_off(asked[1], "teacher", epoch)
+    resume(asked[1])
     assert files(tmp_path / "two/out") == files(tmp_path / "one/out")
 
 
@@ -240,13 +269,17 @@ def test_running_moments_come_back(tmp_path):
     trained = start.replace({1: replace(start.layers[1], running=moments)})
     rng.random(7)
     file = checkpoints.CheckpointFile(tmp_path / "c.npz", settings(tmp_path), data)
-    epoch = ("a note", {"stage": "teacher", "loss": 1 / 3})
-    file.keep("teacher", checkpoints.Checkpoint((epoch,), trained, moments, rng.bit_generator.state))
+    epochs = (("a note", {"stage": "teacher", "loss": 1 / 3}),) * 2
+    better = trained.replace({0: dense_layer(16, 3, rng)})
+    file.keep("teacher", checkpoints.Checkpoint(epochs, trained, moments, rng.bit_generator.state, (1, 1 / 3, better)))
     file.flush()
     again = checkpoints.CheckpointFile(tmp_path / "c.npz", settings(tmp_path, resume=True), data)
     assert again.kept("final distillation", start) is None
     kept = again.kept("teacher", start)
-    assert kept.epochs == (epoch,)
+    assert kept.epochs == epochs
+    assert kept.best[:2] == (1, 1 / 3)
+    for a, b in zip(kept.best[2].layers, better.layers, strict=True):
+        assert all(np.array_equal(p, q) for p, q in zip((*a.params, *a.running), (*b.params, *b.running), strict=True))
     assert kept.rng == rng.bit_generator.state
     for a, b in zip((*kept.network.layers[1].running, *kept.optimiser), moments * 2, strict=True):
         assert np.array_equal(a, b)

@@ -220,6 +220,29 @@ def test_early_stopping_keeps_the_best():
     assert records[2].best is records[1].network
 
 
+@pytest.mark.parametrize("done", range(1, 8))
+def test_early_stopping_of_a_run_that_goes_on_is_that_of_the_unbroken_one(done):
+    """Also where it was broken off at its last epoch: nothing is left to do then."""
+    def settings(numbers):
+        return {"epochs": 20, "validate": lambda network: numbers.pop(0), "patience": 3}
+
+    numbers = [3.0, 2.0, 2.5, 1.0, 1.5, 1.0, 2.0, 0.0]
+    whole, rng, best = run(small_network(), problem(), **settings(numbers[:])), np.random.default_rng(0), None
+    for record in train(small_network(), problem(), rng=rng,
+                        settings=TrainingSettings(batch_size=BATCH, **settings(numbers[:]))):
+        if record.best is record.network:
+            best = record.epoch, record.validation, record.network
+        if record.epoch == done:
+            break
+    rest = run(record.network, problem(), rng=rng, done=done, carried=record.carried, best=best,
+               **settings(numbers[done:]))
+    assert [r.epoch for r in rest] == [r.epoch for r in whole[done:]]
+    for a, b in zip(rest, whole[done:], strict=True):
+        for one, other in ((a.network, b.network), (a.best, b.best)):
+            assert all(np.array_equal(p, q) for p, q in zip(parameters(one), parameters(other), strict=True))
+        assert (a.best is best[2]) == (done >= 4 or (b.epoch < 4 and numbers[b.epoch - 1] > best[1]))
+
+
 def test_the_loss_of_an_epoch_is_the_mean_over_the_examples_that_were_seen():
     """17 examples in batches of 8: one is left out. In batches of 7: 7, 7 and 3 count as what they are."""
     for batch_size, used in ((8, 16), (7, 17)):
@@ -457,6 +480,13 @@ def parts(**changed):
     ({"adversarial_eps": -0.1}, ("adversarial_eps is -0.1", "not negative")),
     ({"patience": 3}, ("patience", "validation")),
     ({"patience": 0, "validate": lambda network: 0.0}, ("patience is 0", "at least 1")),
+    ({"done": 1.5}, ("done is 1.5", "whole number")),
+    ({"done": -1}, ("done is -1", "at least 0 and at most")),
+    ({"done": 3, "epochs": 2}, ("done is 3", "at least 0 and at most 2")),
+    ({"done": 1, "validate": lambda network: 0.0}, ("done is 1 without best",)),
+    ({"done": 1, "carried": [np.zeros(91)] * 2}, ("holds float64 (91,), float64 (91,); it must hold float64 (",)),
+    ({"done": 1, "carried": [np.zeros(1)]}, ("carried holds float64 (1,); it must hold float64 (",)),
+    ({"done": 1, "carried": [np.zeros(1)], "optimiser": Adam()}, ("float64 (1,); it must hold", "int64 (1,)")),
     ({"penalties": {1: Shrink(0.1)}}, ("layer 1", "no parameters")),
     ({"penalties": {9: Shrink(0.1)}}, ("layer 9",)),
     ({"penalties": {-1: Shrink(0.1)}}, ("layer -1",)),
