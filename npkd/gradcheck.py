@@ -201,7 +201,7 @@ def check_penalty(penalty: Any, v: Array, *steps: float | Array, definition: Cal
             raise InputError(f"gradcheck: prox of {who} returned {described(p)}; it must be of shape {v.shape}")
         if not (np.array_equal(shown, v, equal_nan=True) and np.array_equal(shown_step, step)):
             faults["changes its arguments"] = None
-        points = candidates(value, lambda u, step=step: penalty.prox(u, step), p, v)     # type: ignore[misc]
+        points = candidates(value, penalty.prox, step, p, v)
         error = float(np.maximum(error, violation(value, points, p, v, step)))
         for what, bad in spoilings(p[None], max(1e-5, 100 * tolerance), offset).items():
             if np.array_equal(bad[0], p):

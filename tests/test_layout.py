@@ -109,6 +109,13 @@ def test_bounds_of_lines_parameters_columns_and_imports():
     assert not better, "better than layout.json says: run python -m tests.test_layout, which lowers it"
 
 
+def test_what_is_excused_from_the_type_checker_says_why():
+    """Behind the bracket, in the same line."""
+    lines = [line for part in ("npkd", "reference") for path in (ROOT / part).rglob("*.py")
+             for line in path.read_text(encoding="utf-8").splitlines() if "# type:" " ignore" in line]
+    assert [line for line in lines if not line.partition("# type:" " ignore")[2].partition("]  # ")[2].strip()] == []
+
+
 def test_the_top_of_npkd_holds_the_doors_and_the_rooms():
     entries = [p for p in (ROOT / "npkd").iterdir() if p.name != "__pycache__"]
     assert {p.name for p in entries if p.is_file()} == DOORS

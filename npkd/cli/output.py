@@ -21,7 +21,7 @@ class Output(io.TextIOBase):
         self.stream, self.lost = stream, False
 
     @property
-    def encoding(self) -> str:                               # type: ignore[override]
+    def encoding(self) -> str:                # type: ignore[override]  # a variable to mypy, and a property in truth
         """That of the stream."""
         return getattr(self.stream, "encoding", None) or "utf-8"
 

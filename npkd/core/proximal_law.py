@@ -13,14 +13,15 @@ LAW = 1e-10
 """Largest relative violation of the law by a proximal step in float64."""
 
 
-def candidates(value: Callable[[Array], float], prox: Callable[[Array], Array], p: Array, v: Array) -> list[Array]:
-    """Points to compare with a proximal step p of v: multiples, some on the way to v, neighbours, random and sparse."""
+def candidates(value: Callable[[Array], float], prox: Callable[[Array, float | Array], Array], step: float | Array,
+               p: Array, v: Array) -> list[Array]:
+    """Points to compare with p = prox(v, step): multiples, some on the way to v, neighbours, random and sparse."""
     rng = np.random.default_rng(0)
     size = float(np.abs(v).max(initial=0)) or 1.0
     points = [s * p for s in (0.0, 0.5, 0.999, 1 - 1e-6, 1 + 1e-6, 1.001, 2.0)]
     points += [p + s * (v - p) for s in (-0.1, 1e-6, 1e-3, 1e-2, 0.1, 1.0)]
     noise = [size * rng.standard_normal(p.shape) for _ in range(20)]
-    points += [p + s * e for e in noise for s in (1e-3, 0.1, 1.0)] + [prox(v + e) for e in noise] + noise
+    points += [p + s * e for e in noise for s in (1e-3, 0.1, 1.0)] + [prox(v + e, step) for e in noise] + noise
     for k in np.ndindex(p.shape):
         for s in (-p[k], 1e-6 * size, -1e-6 * size, 1e-3 * size, -1e-3 * size, 0.3 * size):
             points.append(p.copy())

@@ -75,7 +75,7 @@ class TrainingSettings:
         if self.patience is not None and self.validate is None:
             raise InputError("train: patience is set but validate is not; early stopping needs a validation part")
         if self.validate is not None and self.done and self.best is None:
-            raise InputError(f"train: done is {self.done} without best; a run with validate goes on with the best so far")
+            raise InputError(f"train: done is {self.done} without best; a run with validate goes on from its best")
 
 
 @dataclass(frozen=True, eq=False)

@@ -296,9 +296,7 @@ def test_the_proximal_step_minimises_what_it_should(case):
     for step in case.steps:
         p = penalty.prox(v, step)
         least = objective(p, step)
-        points = candidates(
-            lambda u: definition(u, **case.options), lambda u, step=step: penalty.prox(u, step), p, v
-        )
+        points = candidates(lambda u: definition(u, **case.options), penalty.prox, step, p, v)
         assert len(points) > 20
         assert all(objective(u, step) >= least * (1 - 1e-14) for u in points)
 
