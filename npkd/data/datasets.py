@@ -43,7 +43,9 @@ class Data:
     classes         C, at least 2: 0 … C − 1 all occur in the training and validation parts together
     shape           of one example before it was flattened: (28, 28) for pictures
     scaling         what the inputs went through, learnt on x_train alone
-    stream          passes over all to learn from in batches (n, I), x_train a sample of it; None: x_train is all"""
+    stream          passes over all to learn from in batches (n, I), x_train a sample of it; None: x_train is all
+
+    Raises InputError for x of another dtype."""
 
     name: str
     x_train: Array
@@ -56,6 +58,11 @@ class Data:
     shape: tuple[int, ...]
     scaling: Scaling
     stream: Callable[[], Iterator[Array]] | None = None
+
+    def __post_init__(self) -> None:
+        for part in ("x_train", "x_validation", "x_test"):
+            if (dtype := getattr(self, part).dtype) != np.float32:
+                raise InputError(f"Data: {part} is {dtype}; it must be float32, as from_arrays makes it")
 
 
 def split(y: Array, fraction: float, rng: np.random.Generator) -> tuple[Array, Array]:

@@ -3,7 +3,8 @@ used is refused."""
 
 import os
 import re
-from dataclasses import fields
+from contextlib import ExitStack
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from npkd.core.files import read_npz
 from npkd.core.validation import InputError
+from npkd.data.batches import passes_over
 from npkd.data.datasets import DIGITS, from_arrays, load, split, undecided
 from npkd.data.idx import PARTS, find, read_idx
 from npkd.nn.scaling import Scaling
@@ -120,6 +122,26 @@ def test_every_kind_of_number_is_scaled_in_enough_precision(dtype):
     np.testing.assert_allclose(scaled, expected, rtol=1e-6)
     np.testing.assert_array_equal(x, before, strict=True)              # no function changes its arguments
     assert not np.shares_memory(scaled, x)
+
+
+def test_float16_is_computed_with_in_float32(tmp_path):
+    """Up to its largest number, 65504, and beyond it behind a scaling."""
+    half = np.random.default_rng(0).uniform(-65504, 65504, (60, 4)).astype(np.float16)
+    half[:2] = [[65504], [-65504]]
+    single, y = half.astype(np.float32), np.arange(60) % 3
+    np.savez(tmp_path / "shard.npz", x=half)
+    for scaling in (Scaling.standard(half), Scaling(np.full(4, -65504, np.float32), np.full(4, 9, np.float32))):
+        expected = scaling.apply(single)
+        np.testing.assert_array_equal(scaling.apply(half), expected, strict=True)
+        for prepare in (None, scaling.apply):
+            for x in (half, [half[:20], half[20:]], iter([half[:20], half[20:]]), tmp_path):
+                with ExitStack() as stack:
+                    rows = np.concatenate([part for part, _ in passes_over(x, None, 3, prepare, stack)()])
+                np.testing.assert_array_equal(rows, single if prepare is None else expected, strict=True)
+    for a, b in zip(*(from_arrays("a", [x, y, x, y], seed=0).x_train for x in (half, single)), strict=True):
+        np.testing.assert_array_equal(a, b, strict=True)
+    with pytest.raises(InputError, match="Data: x_validation is float16; it must be float32, as from_arrays"):
+        replace(from_arrays("a", [single, y, single, y], seed=0), x_validation=half)
 
 
 @pytest.mark.parametrize(("middle", "width"), [(0, 100), (1.7e9, 100), (-3e12, 1.0), (1e9, 1e-3)])
