@@ -104,6 +104,7 @@ def of_compression(plan: PreparedRun, result: CompressionResult, delivered: Mode
                    zip(layers_of(result.rounds), student["widths"], teacher["widths"], strict=False)],
         "removal_difference": result.difference,
         "removal_difference_float64": max((r.difference64 for r in result.rounds), default=0.0),
+        "removal_difference_float64_is_of": "both networks with their float32 parameters widened to float64",
         "removals": removals(result.rounds, len(teacher["widths"]) - 1),
         "rounds": [{"widths": widths_of(r.student), "budget": budget, "size": target.size(widths_of(r.student))}
                    for r, budget in zip(result.rounds, result.budgets, strict=False)],

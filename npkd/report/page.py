@@ -175,7 +175,7 @@ def compression(summary: Mapping[str, Any]) -> list[str]:
         table(["neurons", "kept", "λ", "duality gap", "relative error", "proved"], rows),
         "<h2>Removal</h2>",
         f"<p>Cutting the neurons out changed no output by more than {power(summary['removal_difference'])} "
-        f"({power(summary['removal_difference_float64'])} in double precision).</p>",
+        f"({power(summary['removal_difference_float64'])} with the same float32 parameters widened to float64).</p>",
         table(["neurons", *reasons], [[group(k), *(str(counts[why]) for why in reasons)]
                                       for k, counts in enumerate(summary["removals"])]),
         table(["round", "widths", "budget", "size"],

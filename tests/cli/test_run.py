@@ -111,6 +111,8 @@ def test_the_summary_holds_what_is_promised(done):
         assert 0 <= layer["relative_error"] <= 1
     assert 0 <= found["removal_difference"] <= 1e-5
     assert 0 <= found["removal_difference_float64"] <= 1e-12
+    assert "float32 parameters widened" in found["removal_difference_float64_is_of"]
+    assert "with the same float32 parameters widened to float64" in (done / "out" / "report.html").read_text()
     assert found["recipe"]["hidden"] == [8, 6]
     assert found["recipe"]["epochs"] == 20
     removed = [sum(row.values()) for row in found["removals"]]
