@@ -142,11 +142,11 @@ class Samples:
     learnt_from: int
 
 
-def samples(passes: Passes, surveyed: Survey, size: int, held: int, seed: int) -> Samples:
-    """Uniform samples of the examples to learn from and of those held out, at most ``size`` and ``held``, in one pass.
+def samples(passes: Passes, surveyed: Survey, size: int, size_held_out: int, seed: int) -> Samples:
+    """Uniform samples, in one pass: at most ``size`` examples to learn from, at most ``size_held_out`` of the others.
     Raises InputError where this pass gives other examples than the first."""
     parts = [Reservoir(min(n, surveyed.sums.examples), len(surveyed.key) - 1, np.random.default_rng([seed, stream]))
-             for n, stream in ((size, 2), (held, 3))]
+             for n, stream in ((size, 2), (size_held_out, 3))]
     for x, y, out in surveyed.parts(passes, "the second"):
         for part, which in zip(parts, (~out, out), strict=True):
             if which.any():
