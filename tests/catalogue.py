@@ -129,9 +129,7 @@ OPS = [
     )),
     Case("offset, square", offset, (normal(3, 3), normal(3)), linear=True),
     Case("relu", relu, (off_zero(4, 4),), kinks=((np.array([[0.0, 1.0], [-1.0, 0.0]]),), (np.array([-0.0, 2.0]),)),
-         wrong=(
-        Wrong((WHOLE,), ("relu", "x is int64", "floating-point")),
-    )),
+         wrong=(Wrong((WHOLE,), ("relu", "x is int64", "floating-point")),)),
     Case("tanh", tanh, (normal(4, 4),), wrong=(Wrong((WHOLE,), ("tanh", "x is int64", "floating-point")),)),
     Case("sigmoid", sigmoid, (3 * normal(4, 4),),
          wrong=(Wrong((WHOLE,), ("sigmoid", "x is int64", "floating-point")),)),

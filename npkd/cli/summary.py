@@ -100,8 +100,8 @@ def of_compression(plan: PreparedRun, result: CompressionResult, delivered: Mode
             "test_error": stages.error_rate(plan.distil_from, plan.data.x_test, plan.data.y_test)},
         "target": {"words": plan.settings.target, "kind": target.kind, "bound": target.bound},
         "teacher": teacher, "student": student, "agreement": float((by_teacher == by_student).mean()),
-        "layers": [layer | {"kept": kept, "of": of} for layer, kept, of in
-                   zip(layers_of(result.rounds), student["widths"], teacher["widths"], strict=False)],
+        "layers": [layer | {"kept": kept, "of": of} for layer, kept, of
+                   in zip(layers_of(result.rounds), student["widths"], teacher["widths"], strict=False)],
         "removal_difference": result.difference,
         "removal_difference_float64": max((r.difference64 for r in result.rounds), default=0.0),
         "removal_difference_float64_is_of": "both networks with their float32 parameters widened to float64",

@@ -78,8 +78,8 @@ def training(history: Sequence[Mapping[str, Any]]) -> Figure:
     upper, lower = figure.subplots(2, 1, sharex=True)
     labelled = set()
     for stage, lines in stages.items():
-        label, colour = (("training on labels", BLUE) if stage == "teacher" else
-                         ("last distillation", GREEN) if stage.startswith("final")
+        label, colour = (("training on labels", BLUE) if stage == "teacher"
+                         else ("last distillation", GREEN) if stage.startswith("final")
                          else ("distillation between removals", ORANGE))
         x, mark = [e for e, _ in lines], "o" if len(lines) < 4 else None
         upper.plot(x, [r["loss"] for _, r in lines], color=colour, marker=mark, linewidth=2,

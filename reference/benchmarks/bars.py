@@ -261,8 +261,8 @@ def labelfree(bars: ProgressBars) -> list[dict[str, Any]]:
             "agreement_test": float((said[0] == said[1]).mean()),
             "macs": out.macs, "teacher_test_error": error_rate(teacher, data.x_test, data.y_test),
             "test_error": error_rate(out.student, data.x_test, data.y_test),
-            "differs_with_shuffled_labels": not all(np.array_equal(p, q) for a, b in pairs for p,
-                                                    q in zip(a.params, b.params, strict=True)),
+            "differs_with_shuffled_labels": not all(
+                np.array_equal(p, q) for a, b in pairs for p, q in zip(a.params, b.params, strict=True)),
             "gap": largest([layer.duality_gap for layer in out.layers])})
         print(out, flush=True)
     apart, above = (

@@ -68,8 +68,8 @@ def drawn(rng: np.random.Generator, whole: bool) -> list[Comparison]:
 
     kernel, stride, padding, dilation, groups = two(1, 5), two(1, 4), two(0, 3), two(1, 3), int(rng.integers(1, 4))
     half = min(padding[0], kernel[0] // 2), min(padding[1], kernel[1] // 2)         # all that pooling may have
-    reach = [max(d * (k - 1) + 1 - 2 * p, k - 2 * h, 1) for d, k, p,
-             h in zip(dilation, kernel, padding, half, strict=True)]
+    reach = [max(d * (k - 1) + 1 - 2 * p, k - 2 * h, 1)
+             for d, k, p, h in zip(dilation, kernel, padding, half, strict=True)]
     each, made = two(1, 4)
     size, C, F = [r + int(rng.integers(0, 9)) for r in reach], groups * each, groups * made
     x = rng.standard_normal((int(rng.integers(2, 5)), *size, C))
@@ -108,8 +108,8 @@ def compare(settings: int) -> dict[str, float]:
         for name, op, other, arguments, options, other_options in drawn(rng, k % 2 == 1):
             dy = rng.standard_normal(ours(op, arguments, None, options)[0].shape)
             pairs = zip(ours(op, arguments, dy, options), theirs(other, arguments, dy, other_options), strict=True)
-            errors = [relative_error(got, expected) if got.shape == expected.shape else np.inf for got,
-                      expected in pairs]
+            errors = [relative_error(got, expected) if got.shape == expected.shape else np.inf
+                      for got, expected in pairs]
             worst[name] = float(np.max([worst.get(name, 0.0), *errors]))           # unlike max() it does not lose a NaN
     return worst
 

@@ -135,8 +135,8 @@ def seconds_of_step(step: Callable[[], float], budget: float = 1.2) -> float:
 def perceptrons(library: str, threads: int) -> list[float]:
     """Seconds of a step in each setting of BARS."""
     make: Any = {"npkd": npkd_step, "torch": torch_step, "jax": jax_step}[library]
-    return [seconds_of_step(make(widths, batch, threads) if library == "torch" else make(widths, batch)) for widths,
-            batch, _ in BARS]
+    return [seconds_of_step(make(widths, batch, threads) if library == "torch" else make(widths, batch))
+            for widths, batch, _ in BARS]
 
 
 def lenet5(library: str, threads: int) -> list[float]:

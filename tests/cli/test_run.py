@@ -85,8 +85,8 @@ def test_the_summary_says_what_the_saved_networks_do_on_raw_data(done):
         training, held_out = datasets.split(raw["y_train"], 0.1, np.random.default_rng(4))
         wrong = model.logits(raw["x_train"][held_out]).argmax(axis=1) != raw["y_train"][held_out]
         assert found[side]["validation_error"] == pytest.approx(wrong.mean())
-    assert found["agreement"] == pytest.approx(sum(a == b for a,
-                                                   b in zip(said["teacher"], said["student"], strict=True)) / 40)
+    assert found["agreement"] == pytest.approx(sum(a == b
+                                                   for a, b in zip(said["teacher"], said["student"], strict=True)) / 40)
     assert found["split"] == {"seed": 4, "train": len(training), "validation": len(held_out), "test": 40,
                               "seed_from_teacher": False}
     assert found["student"]["macs"] <= 0.4 * found["teacher"]["macs"]

@@ -662,8 +662,8 @@ def test_every_method_makes_a_small_convolutional_network(method, kind):
                                                                                  "parameters": 700}[kind]
     assert out.student.widths[0] == 1
     assert out.path[-1] == out.student.widths
-    assert all(a >= b for before, after in itertools.pairwise([teacher.widths, *out.path]) for a,
-               b in zip(before, after, strict=True))
+    assert all(a >= b for before, after in itertools.pairwise([teacher.widths, *out.path])
+               for a, b in zip(before, after, strict=True))
     assert np.isfinite(predict(out.student, data.x_validation)).all()
 
 

@@ -453,8 +453,8 @@ def test_the_picture_holds_every_point():
     drawn = [tuple(point) for c in axes.collections if isinstance(c, PathCollection)
              for point in np.asarray(c.get_offsets())]
     assert {(p.macs, p.test_error) for p in lenet300.PUBLISHED} | {(9100, 1.6)} == set(drawn)
-    lines = {(float(x), round(float(y), 9)) for line in axes.lines for x,
-             y in zip(line.get_xdata(), line.get_ydata(), strict=True)}
+    lines = {(float(x), round(float(y), 9)) for line in axes.lines
+             for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)}
     assert {(9000, 1.5), (9000, 1.3), (9000, 1.9), (9000, 1.2), (9000, 1.1)} <= lines
     assert "1 points above 4 % are left out" in axes.get_xlabel()
     words = [text.get_text() for text in axes.get_legend().get_texts()]
@@ -721,16 +721,16 @@ def test_the_picture_without_training_has_a_line_for_each_method(tmp_path):
 
 def test_the_picture_of_convolutions_draws_rises_as_lines():
     comparison = [{"method": name, "macs": {"mean": macs}, "test_error": {"mean": error, "deviation": 0.001}}
-                  for name, macs,
-                  error in (("ours", 92_000, 0.008), ("taylor", 92_500, 0.0085), ("scratch", 92_900, 0.021))]
+                  for name, macs, error in (("ours", 92_000, 0.008), ("taylor", 92_500, 0.0085),
+                                            ("scratch", 92_900, 0.021))]
     axes = pareto(comparison, [], CONVOLUTIONS).axes[0]
     drawn = {tuple(point) for c in axes.collections if isinstance(c, PathCollection)
              for point in np.asarray(c.get_offsets())}
     whole = {(p.macs, p.test_error) for p in lenet5.PUBLISHED if not p.over_dense}
     assert drawn == whole | {(92_500, 100 * 0.0085)}
     lines = next(c for c in axes.collections if isinstance(c, LineCollection) and "dense" in str(c.get_label()))
-    ends = {(round(float(low[0])), round(float(low[1]), 6), round(float(high[1]), 6)) for low,
-            high in lines.get_segments()}
+    ends = {(round(float(low[0])), round(float(low[1]), 6), round(float(high[1]), 6))
+            for low, high in lines.get_segments()}
     assert ends == {(p.macs, round(0.8 + p.test_error, 6), round(0.9 + p.test_error, 6)) for p in lenet5.PUBLISHED
                     if p.over_dense}
     assert "1 points above 2 % are left out" in axes.get_xlabel()

@@ -24,13 +24,13 @@ FEW = settings(deadline=None, max_examples=20)
 @st.composite
 def geometries(draw, dilated=True):
     """Sizes of maps and options of a kernel that fits, of each direction by itself; strides need not divide."""
-    pairs = {name: tuple(draw(st.integers(low, high)) for _ in range(2)) for name, low, high in
-             (("kernel", 1, 3), ("stride", 1, 3), ("padding", 0, 2), ("dilation", 1, 3 if dilated else 1),
-              ("more", 0, 3))}
+    most = 3 if dilated else 1
+    ranges = (("kernel", 1, 3), ("stride", 1, 3), ("padding", 0, 2), ("dilation", 1, most), ("more", 0, 3))
+    pairs = {name: tuple(draw(st.integers(low, high)) for _ in range(2)) for name, low, high in ranges}
     if not dilated:
         pairs["padding"] = tuple(min(p, k // 2) for p, k in zip(pairs["padding"], pairs["kernel"], strict=True))
-    size = [max(1, d * (k - 1) + 1 - 2 * p) + more for k, p, d, more in
-            zip(pairs["kernel"], pairs["padding"], pairs["dilation"], pairs["more"], strict=True)]
+    size = [max(1, d * (k - 1) + 1 - 2 * p) + more
+            for k, p, d, more in zip(pairs["kernel"], pairs["padding"], pairs["dilation"], pairs["more"], strict=True)]
     return size, {name: pairs[name] for name in ("kernel", "stride", "padding", "dilation")}
 
 

@@ -160,8 +160,8 @@ def test_the_given_sensitivities_and_parameters_are_not_changed(make):
     first, second = backward(given), backward(given)
     assert all(np.array_equal(given[i], kept[i]) for i in given)
     np.testing.assert_array_equal(first[0], second[0])
-    assert all(np.array_equal(a, b) for a,
-               b in zip(before, (p for layer in network.layers for p in layer.params), strict=True))
+    assert all(np.array_equal(a, b)
+               for a, b in zip(before, (p for layer in network.layers for p in layer.params), strict=True))
 
 
 @pytest.mark.parametrize(("sensitivities", "words"), [

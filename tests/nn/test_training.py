@@ -82,8 +82,8 @@ def naive(network, data, epochs, rng, optimiser, schedule, penalties, clip, adve
                 activations, backward = Network(layers)(x + adversary * dx / np.maximum(size, 1e-300), rng)
                 there, d = cross_entropy(activations[-1], y)
                 value, (_, others) = (value + there) / 2, backward({len(layers): d})
-                gradients = [tuple((a + b) / 2 for a, b in zip(g, h, strict=True)) for g,
-                             h in zip(gradients, others, strict=True)]
+                gradients = [tuple((a + b) / 2 for a, b in zip(g, h, strict=True))
+                             for g, h in zip(gradients, others, strict=True)]
             total += value * len(rows)
             norm = np.sqrt(sum((g ** 2).sum() for layer in gradients for g in layer))
             for i, layer in enumerate(layers):

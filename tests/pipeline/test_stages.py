@@ -194,8 +194,8 @@ def test_a_teacher_to_begin_with(data, teacher):
     again = train_teacher(Run(data, RECIPE, np.random.default_rng(0), state=state), teacher)
     assert again is state.teacher is not teacher
     assert again.widths == teacher.widths
-    assert all(np.array_equal(p, q) for p,
-               q in zip(before, [p for layer in teacher.layers for p in layer.params], strict=True))
+    assert all(np.array_equal(p, q)
+               for p, q in zip(before, [p for layer in teacher.layers for p in layer.params], strict=True))
 
 
 # ---- what a run tells

@@ -291,8 +291,8 @@ def distilled(seed=0, n=200, dtype=np.float64):
     teacher, x = Network(layers), rng.standard_normal((n, 5)).astype(dtype)
     out = distil(teacher, lambda: [x[:n // 3], x[n // 3:]], exactly([4, 6, 5]))
     gone = [{r.neuron for r in out.removals if r.group == k} for k in range(3)]
-    inputs, *kept = [np.array([j for j in range(width) if j not in lost]) for width,
-                     lost in zip((5, 9, 7), gone, strict=True)]
+    inputs, *kept = [np.array([j for j in range(width) if j not in lost])
+                     for width, lost in zip((5, 9, 7), gone, strict=True)]
     return teacher, out, x, inputs, kept
 
 
@@ -569,8 +569,8 @@ def run(seed, momentum, nesterov, steps, constant=False):
         new = record.network.layers[0].params
         way = float(((new[0] - w) ** 2).sum() + ((new[1] - b) ** 2).sum())
         guaranteed = way * ((1 - momentum) / rate - (1 - momentum) / limit)
-        seen.append((f + penalty.value(w) + off, guaranteed, w, mean[:, :6] if not nesterov else
-                     momentum * mean[:, :6] + (1 - momentum) * g[:, :6], new[0]))
+        sent = momentum * mean[:, :6] + (1 - momentum) * g[:, :6] if nesterov else mean[:, :6]
+        seen.append((f + penalty.value(w) + off, guaranteed, w, sent, new[0]))
         w, b = new
     g = slope(w, b, batch)[1]
     rest = np.linalg.norm(w - penalty.prox(w - g[:, :6], 1.0)) + np.linalg.norm(g[:, 6])

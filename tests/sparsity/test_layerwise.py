@@ -64,8 +64,8 @@ def test_the_teacher_is_not_changed():
     teacher, x = teacher_and_data()
     before = [p.copy() for layer in teacher.layers for p in layer.params]
     distil(teacher, batches(x, 100), exactly([3, 3, 3]))
-    assert all(np.array_equal(a, b) for a,
-               b in zip(before, [p for layer in teacher.layers for p in layer.params], strict=True))
+    assert all(np.array_equal(a, b)
+               for a, b in zip(before, [p for layer in teacher.layers for p in layer.params], strict=True))
 
 
 def test_single_precision():
@@ -130,8 +130,8 @@ def test_errors_and_gaps_are_those_of_raw_data():
     teacher, x = teacher_and_data(4, n=60)
     out = distil(teacher, batches(x, 25), exactly([4, 5, 3]))
     own, _ = teacher(x)
-    kept = {k: [j for j in range(r.of) if (k, j) not in {(m.group, m.neuron) for m in out.removals}] for k,
-            r in enumerate(out.layers)}
+    kept = {k: [j for j in range(r.of) if (k, j) not in {(m.group, m.neuron) for m in out.removals}]
+            for k, r in enumerate(out.layers)}
     assert [len(kept[k]) for k in range(3)] == [4, 5, 3]
     student, _ = out.student(x)
     shift = len(out.student.layers) - len(teacher.layers)                    # a select in front
