@@ -113,10 +113,11 @@ class CheckpointFile:
         try:
             latest = restored(network, arrays, "", about["running"])
             optimiser = tuple(arrays[f"optimiser{j}"] for j in range(about["optimiser"]))
-            epochs, best = tuple((note, record) for note, record in about["epochs"]), about["best"]
-            if best is not None:
-                same = best[0] == len(epochs)
-                best = *best, latest if same else restored(network, arrays, "best", about["running"])
+            epochs, best = tuple((note, record) for note, record in about["epochs"]), None
+            if about["best"] is not None:
+                epoch, validation = about["best"]
+                same = epoch == len(epochs)
+                best = epoch, validation, latest if same else restored(network, arrays, "best", about["running"])
             self.stages[stage] = Checkpoint(epochs, latest, optimiser, about["rng"], best)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise InputError(f"--resume: {self.path} does not fit this run ({error!r:.80}); begin it again") from error

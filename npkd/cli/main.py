@@ -121,7 +121,8 @@ def exit_code(arguments: Sequence[str]) -> int:
     except MemoryError as error:
         message(f"not enough memory{f' ({error})' if str(error) else ''}; take a smaller network, or less data")
     except KeyboardInterrupt as stop:
-        message(stop if str(stop) else "interrupted; nothing was saved")
+        both = [str(one) for one in (stop, stop.__context__) if isinstance(one, KeyboardInterrupt)]       # a second one
+        message(next(filter(None, both), "interrupted; nothing was saved"))
         return 130
     except SystemExit as stop:                                # --help and --version
         return int(stop.code or 0)

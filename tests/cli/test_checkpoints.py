@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -201,6 +202,25 @@ def test_a_second_interrupt_says_what_the_files_hold(tmp_path, monkeypatch, plac
         assert files(tmp_path / "out") == whole
 
 
+def test_a_second_interrupt_when_all_is_written_changes_no_words(tmp_path, monkeypatch, capsys):
+    opened = run.folders.opened
+
+    @contextmanager
+    def interrupted(asked):
+        with opened(asked) as folder:
+            try:
+                yield folder
+            finally:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(run.folders, "opened", interrupted)
+    monkeypatch.setattr("npkd.pipeline.progress.NoProgress", lambda: Stop("round 2 of 5: layers", 1))
+    assert main(words(tmp_path)) == 130
+    err = capsys.readouterr().err
+    assert err.startswith("npkd: interrupted; teacher.npz, student.npz and history.jsonl are in")
+    assert err.count("\n") == 1
+
+
 # the command line
 
 def test_resume_takes_the_settings_of_the_run(tmp_path, monkeypatch, capsys, whole):
@@ -246,7 +266,9 @@ def test_what_is_no_longer_what_the_run_began_with_is_refused(tmp_path):
 
 @pytest.mark.parametrize("spoil", [
     lambda header, arrays: header.update(npkd="0.0.1"), lambda header, arrays: header.update(settings={}),
-    lambda header, arrays: arrays.pop("0.0.0"), lambda header, arrays: header["stages"][0].pop("rng"),
+    lambda header, arrays: header["stages"][0].update(best=[1]), lambda header, arrays: header["stages"][0].pop("best"),
+    lambda header, arrays: header["stages"][0].update(best=[9, 0.5]), lambda header, arrays: arrays.pop("0.0.0"),
+    lambda header, arrays: header["stages"][0].pop("rng"),
     lambda header, arrays: header.update(stages=[3]),
     lambda header, arrays: arrays.update({"0.0.0": np.zeros((2, 2), np.float32)}),
     lambda header, arrays: header.update(seconds="long"),
