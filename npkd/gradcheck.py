@@ -137,8 +137,8 @@ def check_loss(loss: Callable[..., tuple[float, Array]], prediction: Array, targ
         if unpaired(pair) or np.ndim(pair[0]) or np.asarray(pair[0]).dtype.kind not in "fiu":
             raise InputError(f"gradcheck: {who} returned {described(pair)}; a loss must return a number and an array, "
                              "(value, d_prediction)")
-        value, d = pair
-        return np.asarray(value, np.float64), lambda dy: (dy * d if isinstance(d, np.ndarray) else d,)
+        d = pair[1]
+        return np.asarray(pair[0], np.float64), lambda dy: (dy * d if isinstance(d, np.ndarray) else d,)
 
     def value_alone(prediction: Array, **options: Any) -> float:
         return definition(prediction, target, **options) if definition else loss(prediction, target, **options)[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral
@@ -48,14 +49,14 @@ def one_of(who: str, name: str, value: object, allowed: tuple[str, ...]) -> None
         raise InputError(f"{who}: {name} is {value!r}; it must be one of {', '.join(allowed)}")
 
 
-def whole(who: str, least: int | None = None, most: int | None = None, /, **numbers: object) -> None:
-    """Raise InputError for a number that is not a whole one, or below ``least`` or above ``most``."""
+def whole(who: str, least: float = -math.inf, most: float = math.inf, /, **numbers: object) -> None:
+    """Raise InputError for a number that is not a whole one, or is below ``least`` or above ``most``."""
     for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, Integral):
             raise InputError(f"{who}: {name} is {value!r}; it must be a whole number")
-        if (least is not None and int(value) < least) or (most is not None and int(value) > most):
-            bounds = [f"at least {least}"] * (least is not None) + [f"at most {most}"] * (most is not None)
-            raise InputError(f"{who}: {name} is {value}; it must be {' and '.join(bounds)}")
+        if not least <= int(value) <= most:
+            above = f" and at most {most}" if most < math.inf else ""
+            raise InputError(f"{who}: {name} is {value}; it must be at least {least}{above}")
 
 
 def restore(who: str, name: str, arrays: Sequence[Array], places: Sequence[Array]) -> None:
