@@ -186,5 +186,6 @@ def folded(network: Network, x: Array, kept: Sequence[Array]) -> Network:
 
 def refitted(network: Network, x: Array, kept: Sequence[Array]) -> Network:
     """The network with every layer refitted to the neurons that stay, as ours does. Source: He, Zhang & Sun 2017."""
-    *_, last = refits(network, batches_of(x, MAPS if convolves(network) else None), kept)
+    batches = batches_of(x, MAPS if convolves(network) else None)
+    *_, last = refits(network, batches, kept, dependency_groups(network))
     return last.student

@@ -38,7 +38,6 @@ class Op:
     entries      (shape of one input, *, options) -> (K, m): the entries of the input's last axis that each of the K
                  entries of the output's last axis is made of; by default entry k alone, if ``per_neuron``
     width        (*, options) -> the least number of values in a row that the op takes
-    inverse      (y, *params, *, options) -> x
     """
 
     function: Callable[..., tuple[Array, Backward]]
@@ -51,7 +50,6 @@ class Op:
     homogeneous: str = "none"
     entries: Callable[..., Array] | None = None
     width: Callable[..., int] | None = None
-    inverse: Callable[..., Array] | None = None
 
     def __post_init__(self) -> None:
         if not getattr(self.function, "__name__", "<").isidentifier():
@@ -143,26 +141,23 @@ OPS: Mapping[str, Op] = {op.name: op for op in (
     Op(dense, ("O I", "O"), maps=False),
     Op(conv2d, ("O kh kw I", "O"), maps=True),
     Op(relu, per_neuron=True, slope=1.0, homogeneous="positive"),
-    Op(tanh, per_neuron=True, slope=1.0, inverse=np.arctanh),
-    Op(sigmoid, per_neuron=True, slope=0.25, inverse=lambda y: np.log(y / (1 - y))),
-    Op(leaky_relu, per_neuron=True, slope=lambda *, slope: max(1.0, abs(slope)), homogeneous="positive",
-       inverse=lambda y, *, slope: np.where(y > 0, y, y / slope)),
-    Op(elu, per_neuron=True, slope=lambda *, alpha: max(1.0, abs(alpha)),
-       inverse=lambda y, *, alpha: np.where(y > 0, y, np.log1p(np.minimum(y, 0) / alpha))),
+    Op(tanh, per_neuron=True, slope=1.0),
+    Op(sigmoid, per_neuron=True, slope=0.25),
+    Op(leaky_relu, per_neuron=True, slope=lambda *, slope: max(1.0, abs(slope)), homogeneous="positive"),
+    Op(elu, per_neuron=True, slope=lambda *, alpha: max(1.0, abs(alpha))),
     Op(gelu, per_neuron=True, slope=1.1289042),          # rounded up; attained at √2
     Op(silu, per_neuron=True, slope=1.0998394),          # rounded up; attained at 2.39936
     Op(maxout, per_neuron=True, slope=1.0, entries=lambda shape, *, pieces: np.arange(shape[-1]).reshape(-1, pieces)),
     Op(gate, ("J",), per_neuron=True, affine=lambda g: (g, np.zeros_like(g))),
     Op(batch_norm, ("J", "J"), per_neuron=True, affine=affine_of_batch_norm),
-    Op(offset, ("...",), per_neuron=True, slope=1.0, inverse=lambda y, m: y - m),
+    Op(offset, ("...",), per_neuron=True, slope=1.0),
     Op(dropout, per_neuron=True, front=True, slope=1.0, homogeneous="all"),
     Op(select, maps=False, front=True, slope=1.0, homogeneous="all", width=lambda *, kept: int(max(kept)) + 1,
        entries=lambda shape, *, kept: np.asarray(kept)[:, None]),
     Op(flatten, maps=False, front=True, slope=1.0, homogeneous="all",
        entries=lambda shape: np.tile(np.arange(shape[-1]), int(np.prod(shape[:-1], dtype=int)))[:, None]),
     Op(unflatten, maps=False, front=True, slope=1.0, width=lambda *, shape: int(np.prod(shape)),
-       entries=lambda rows, *, shape: np.arange(rows[-1]).reshape(-1, shape[-1]).T,
-       inverse=lambda y, *, shape: y.reshape(len(y), -1)),
+       entries=lambda rows, *, shape: np.arange(rows[-1]).reshape(-1, shape[-1]).T),
     Op(max_pool, per_neuron=True, maps=True, front=True, homogeneous="positive"),
     Op(average_pool, per_neuron=True, maps=True, front=True, homogeneous="all"),
     Op(global_average_pool, per_neuron=True, maps=True, front=True, homogeneous="all"),

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from scipy import linalg
 
-from npkd.core.types import Array
+from npkd.core.types import Array, Backward
 from npkd.core.validation import InputError
+from npkd.nn import chain
 from npkd.nn.convolution import Grid
 from npkd.nn.fast.workspace import Workspace
 from npkd.nn.network import Layer, Network
@@ -96,11 +97,19 @@ def sensitivities(network: Network, x: Array, layers: Sequence[int]) -> list[Arr
     Other networks of more than PROBES classes are probed with as many random signs, which is right on average.
     Raises InputError where the network ends in maps.
     """
-    activations, backwards = [x], []
-    for i, layer in enumerate(network.layers):
-        y, backward = layer.forward(activations[-1], None, activations[i - layer.back] if layer.back else None)
-        activations.append(y)
+    backwards: list[Backward] = []
+
+    def apply(i: int, h: Array, skip: Array | None) -> Array:
+        y, backward = network.layers[i].forward(h, None, skip)
         backwards.append(backward)
+        return y
+
+    def apply_back(i: int, d: Array) -> tuple[Array, ...]:
+        if i in total:
+            total[i] += (d.astype(np.float64) ** 2).reshape(-1, d.shape[-1]).sum(axis=0) / len(x)         # (W14)
+        return backwards[i](d)
+
+    activations = chain.forward(x, network.skips, apply)
     if activations[-1].ndim != 2:
         raise InputError(f"distil: the network gives {activations[-1].shape} for {len(x)} examples; it must end in "
                          "logits (N, C)")
@@ -112,14 +121,8 @@ def sensitivities(network: Network, x: Array, layers: Sequence[int]) -> list[Arr
             slopes = linalg.qr(slopes.astype(np.float64), mode="r")[0][:slopes.shape[1]]                  # (W24)
         total[end] = np.ones(activations[-1].shape[1])
     for slope in slopes.astype(activations[-1].dtype):
-        entering = {end: np.array(np.broadcast_to(slope, activations[end].shape))}
-        for i in range(end - 1, min(layers) - 1, -1):
-            d = entering.pop(i + 1)
-            if i in total:
-                total[i] += (d.astype(np.float64) ** 2).reshape(-1, d.shape[-1]).sum(axis=0) / len(x)     # (W14)
-            read = (i, i - network.skips[i]) if network.skips[i] else (i,)
-            for at, part in zip(read, backwards[i](d), strict=False):
-                entering[at] = entering[at] + part if at in entering else part
+        d = np.array(np.broadcast_to(slope, activations[end].shape))
+        chain.backward({end: d}, network.skips, apply_back, min(layers), inputs=False)
     return [np.sqrt(np.maximum(total[i], 1e-12 * (float(total[i].max()) or 1.0))) for i in layers]
 
 

@@ -49,6 +49,7 @@ class LayerReport:
     proved           number of neurons that the certificate proves zero at the exact optimum
     penalised_error  relative error of the penalised solution;   relative_error  after the refit
     curve            estimate (W17) of the relative error against neurons kept
+    reason           as in group_lasso.Solution
     Errors are those of the outputs that later layers read, weighted by the sensitivities of the logits (W14).
     """
 
@@ -62,6 +63,7 @@ class LayerReport:
     penalised_error: float
     relative_error: float
     curve: Curve
+    reason: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,19 +83,6 @@ class Distilled:
     removals: list[Removal]
     difference: float
     difference64: float
-
-
-@dataclass(frozen=True, eq=False)
-class Choice:
-    """kept (k,) indices of a dependency group's neurons, ``reason`` as in Solution, the rest as in LayerReport."""
-
-    kept: Array
-    lam: float
-    lambda_max: float
-    gap: float | None
-    proved: int
-    error: float
-    reason: str = ""
 
 
 def distil(teacher: Network, batches: Callable[[], Iterable[Array]], widths: Callable[[Sequence[Curve]], list[int]], *,
@@ -124,48 +113,43 @@ def distil(teacher: Network, batches: Callable[[], Iterable[Array]], widths: Cal
     logits = statistics[layers[-1]].normalised()[2]                    # the variance of the last layer's outputs
     curves = [curve_of(teacher, group, statistics, weights, logits) for group in groups]
     wanted = fitting(widths(curves), curves)
-    chosen: dict[int, Choice] = {}
+    kept, reports = [np.arange(group.width) for group in groups], list[LayerReport]()
     for k in reversed(range(len(groups))):
-        chosen[k] = choose(teacher, groups, k, statistics, wanted[k], chosen, ridge)
-        progress(f"choice in layer {k}" + (f" ({chosen[k].reason})" if chosen[k].reason else ""))
-    kept = [chosen[k].kept for k in range(len(groups))]
+        targets = {i: statistics[i].targets(outputs_read(teacher, i, groups, kept)) for i in groups[k].consumers}
+        kept[k], report = choose(teacher, groups[k], targets, wanted[k], curves[k], ridge)
+        reports.insert(0, report)
+        progress(f"choice in layer {k}" + (f" ({report.reason})" if report.reason else ""))
     student, errors = teacher, dict[int, tuple[float, float]]()        # of each layer: squared error, and variance
-    for fit in refits(teacher, batches, kept, ridge=ridge, positions=positions, first=plain[layers[0]]):
+    for fit in refits(teacher, batches, kept, groups, ridge=ridge, positions=positions, first=plain[layers[0]]):
         student, i = fit.student, fit.layer
-        read = outputs_read(teacher, i, groups, chosen)
-        targets = fit.statistics.targets(read).weighted(sensitivity[i][read])
-        variance = targets.normalised()[2]
-        errors[i] = (targets.error(fit.w[read] * sensitivity[i][read][:, None]) * variance, variance)
+        read = outputs_read(teacher, i, groups, kept)
+        wanted_z = fit.statistics.targets(read).weighted(sensitivity[i][read])
+        variance = wanted_z.normalised()[2]
+        errors[i] = (wanted_z.error(fit.w[read] * sensitivity[i][read][:, None]) * variance, variance)
         progress(f"refit of layer {len(errors) - 1}")
     smaller, removals = remove(student, inputs=inputs and wanted[0] < curves[0].width)
-    reports = [report_of(k, group, chosen[k], curves[k], [errors[i] for i in group.consumers])
-               for k, group in enumerate(groups)]
+    for k, group in enumerate(groups):
+        error, variance = (sum(errors[i][side] for i in group.consumers) for side in (0, 1))
+        reports[k] = replace(reports[k], relative_error=error / variance if variance else 0.0)
     pairs = ((original, teacher), (student, smaller))                                                  # both removals
     single, double = (max(difference(one.astype(d), other.astype(d), sample.astype(d)) for one, other in pairs)
                       for d in (sample.dtype, np.float64))
-    return Distilled(smaller, reports, redundant + renumbered(removals, redundant, original), single, double)
+    return Distilled(smaller, reports, redundant + renumbered(removals, redundant, groups), single, double)
 
 
-def report_of(k: int, group: DependencyGroup, choice: Choice, curve: Curve, errors: Sequence[tuple[float, float]]
-              ) -> LayerReport:
-    """The report of dependency group k from the squared error and variance of each layer that reads it."""
-    error, variance = (sum(e[side] for e in errors) for side in (0, 1))
-    return LayerReport(k, len(choice.kept), group.width, choice.lam, choice.lambda_max, choice.gap, choice.proved,
-                       choice.error, error / variance if variance else 0.0, curve)
-
-
-def outputs_read(network: Network, i: int, groups: Sequence[DependencyGroup], chosen: Mapping[int, Choice]) -> Array:
-    """Indices of the outputs of layer i that kept neurons are made of; all where nothing is chosen yet."""
-    for k, choice in chosen.items():
-        if i in groups[k].producers:
-            return np.flatnonzero(np.isin(groups[k].units[i + 1], choice.kept))
+def outputs_read(network: Network, i: int, groups: Sequence[DependencyGroup], kept: Sequence[Array]) -> Array:
+    """Indices of the outputs of layer i of which the neurons ``kept``, an array a dependency group, are made."""
+    for group, stay in zip(groups, kept, strict=True):
+        if i in group.producers:
+            return np.flatnonzero(np.isin(group.units[i + 1], stay))
     return np.arange(len(network.layers[i].params[0]))
 
 
-def renumbered(removals: Sequence[Removal], earlier: Sequence[Removal], original: Network) -> list[Removal]:
-    """Removals with the numbers that their neurons have in ``original``, before the ``earlier`` removals."""
-    names = [np.delete(np.arange(group.width), [r.neuron for r in earlier if r.group == k and r.position is None])
-             for k, group in enumerate(dependency_groups(original))]
+def renumbered(removals: Sequence[Removal], earlier: Sequence[Removal], groups: Sequence[DependencyGroup]
+               ) -> list[Removal]:
+    """Removals of neurons of ``groups``, with the numbers that those had before the ``earlier`` removals."""
+    gone = [[r.neuron for r in earlier if r.group == group.number and r.position is None] for group in groups]
+    names = [np.delete(np.arange(group.width + len(out)), out) for group, out in zip(groups, gone, strict=True)]
     return [replace(r, neuron=int(names[r.group][r.neuron]),
                     into=None if r.into is None else int(names[r.group][r.into])) for r in removals]
 
@@ -198,22 +182,25 @@ def curve_of(network: Network, group: DependencyGroup, statistics: Mapping[int, 
     return Curve(error, total / (logits or 1.0), group.fixed)
 
 
-def choose(network: Network, groups: Sequence[DependencyGroup], k: int, statistics: Mapping[int, Statistics],
-           wanted: int, chosen: Mapping[int, Choice], ridge: float) -> Choice:
-    """The ``wanted`` neurons of dependency group k that best predict the outputs that later layers read."""
-    group = groups[k]
+def choose(network: Network, group: DependencyGroup, targets: Mapping[int, Statistics], wanted: int, curve: Curve,
+           ridge: float) -> tuple[Array, LayerReport]:
+    """The ``wanted`` neurons (k,) of a group that best predict its readers' ``targets``, and the report before a refit.
+
+    targets   {consumer: its statistics, weighted by sensitivities, of the outputs that later layers read}
+    """
     units = {i: columns_of(network.layers[i], group.units[i]) for i in group.consumers}
-    targets = {i: statistics[i].targets(outputs_read(network, i, groups, chosen)) for i in group.consumers}
+    report = LayerReport(group.number, wanted, group.width, 0.0, 0.0, None, 0, 0.0, 0.0, curve)
     i = next(iter(units))
     if len(units) == 1 and np.array_equal(np.sort(units[i]), np.arange(group.width)):    # one column each, in any order
         best, top = most_useful(targets[i], wanted, ridge)
-        proved = int(best.proved.sum())
-        return Choice(np.sort(units[i][best.kept]), best.lam, top, best.gap, proved, best.error, best.reason)
+        return np.sort(units[i][best.kept]), replace(
+            report, kept=len(best.kept), lam=best.lam, lambda_max=top, duality_gap=best.gap,
+            proved=int(best.proved.sum()), penalised_error=best.error, reason=best.reason)
     systems = {i: Reader.of(targets[i], unit, ridge) for i, unit in units.items()}
     kept, *_ = eliminate(list(systems.values()), group.width, wanted)
     variance = {i: targets[i].normalised()[2] for i in units}
     error = sum(targets[i].error(system.w) * variance[i] for i, system in systems.items())
-    return Choice(kept, 0.0, 0.0, None, 0, error / (sum(variance.values()) or 1.0))
+    return kept, replace(report, kept=len(kept), penalised_error=error / (sum(variance.values()) or 1.0))
 
 
 def fitting(wanted: Sequence[int], curves: Sequence[Curve]) -> list[int]:

@@ -12,7 +12,7 @@ from npkd.nn.network import Network
 from npkd.sparsity.collect import POSITIONS, collect_statistics, columns_of
 from npkd.sparsity.least_squares import refit
 from npkd.sparsity.statistics import Statistics
-from npkd.surgery.dependency import dependency_groups
+from npkd.surgery.dependency import DependencyGroup
 
 RIDGE = 1e-4
 """Of the least squares, relative to the mean variance of the inputs of a layer."""
@@ -34,15 +34,16 @@ class Refitted:
     w: Array
 
 
-def refits(teacher: Network, batches: Callable[[], Iterable[Array]], kept: Sequence[Array], *, ridge: float = RIDGE,
-           positions: int = POSITIONS, first: Statistics | None = None) -> Iterator[Refitted]:
+def refits(teacher: Network, batches: Callable[[], Iterable[Array]], kept: Sequence[Array],
+           groups: Sequence[DependencyGroup], *, ridge: float = RIDGE, positions: int = POSITIONS,
+           first: Statistics | None = None) -> Iterator[Refitted]:
     """Fit each layer of the student to the teacher's pre-activations by least squares (W7), reading kept neurons alone.
 
-    kept        indices of the neurons that stay, for each dependency group, inputs first
+    kept        indices of the neurons that stay, for each of the teacher's dependency ``groups``, inputs first
     first       statistics of the first layer, or None
     The weights of the other neurons become zero; ``npkd.surgery.removal.remove`` removes those neurons.
     """
-    groups, student = dependency_groups(teacher), teacher
+    student = teacher
     for i in teacher.weight_layers:
         statistics = first if i == teacher.weight_layers[0] else None
         statistics = statistics or collect_statistics(student, teacher, batches, [i], positions)[0]

@@ -12,8 +12,10 @@ from npkd.nn.network import Layer, Network, dense_layer, perceptron
 from npkd.sparsity import collect, refitting
 from npkd.sparsity.allocation import Curve
 from npkd.sparsity.collect import collect_statistics
+from npkd.sparsity.elimination import Elimination
+from npkd.sparsity.group_lasso import Problem
 from npkd.sparsity.layerwise import curve_of, distil, exactly, within
-from npkd.sparsity.saliency import adaptive
+from npkd.sparsity.saliency import costs, saliencies
 from npkd.sparsity.statistics import Statistics
 from npkd.surgery.dependency import dependency_groups
 from npkd.surgery.removal import difference, remove
@@ -157,7 +159,8 @@ def test_a_layer_alone_from_raw_data():
     teacher, x = teacher_and_data(5, widths=(6, 3), n=40)
     out = distil(teacher, batches(x, 15), exactly([3]))
     report, z = out.layers[0], teacher.predict(x)
-    problem = adaptive(Statistics.of(x, z), 3, 1e-4)                          # of a last layer, whose errors weigh 1
+    s = Statistics.of(x, z)                                                   # of a last layer, whose errors weigh 1
+    problem = Problem(s, costs(saliencies(Elimination.of(s, 3, 1e-4))))
     cost, covariance = problem.cost * problem.sigma, (x - x.mean(axis=0)).T @ (z - z.mean(axis=0)) / len(x)
     assert report.lambda_max == pytest.approx(max(np.linalg.norm(covariance, axis=1) / cost), rel=1e-10)
     again = problem.solve(report.lam, tolerance=1e-12)

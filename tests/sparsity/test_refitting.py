@@ -22,6 +22,7 @@ from npkd.pipeline.recipe import Recipe, complete
 from npkd.pipeline.target import parse
 from npkd.sparsity.layerwise import distil, exactly
 from npkd.sparsity.refitting import refits
+from npkd.surgery.dependency import dependency_groups
 from tests.cli.test_main import teacher, with_teacher
 from tests.tiny import arrays, fixed
 
@@ -41,9 +42,8 @@ def test_a_layer_is_the_least_squares_on_what_the_student_feeds_it(rows):
     net = biased(perceptron((6, 8, 7, 3), rng, dtype=np.float64), rng)
     x = rng.standard_normal((200, 6)) @ rng.standard_normal((6, 6))
     kept = [np.array([0, 2, 3, 5]), np.array([1, 2, 4, 6, 7]), np.array([0, 1, 5])]
-    activations, h, found = (
-        net(x)[0], x, list(refits(net, lambda: (x[i:i + rows] for i in range(0, 200, rows)), kept, ridge=1e-14))
-    )
+    activations, h, groups = net(x)[0], x, dependency_groups(net)
+    found = list(refits(net, lambda: (x[i:i + rows] for i in range(0, 200, rows)), kept, groups, ridge=1e-14))
     for k, (done, i) in enumerate(zip(found, net.dense_layers, strict=True)):
         assert done.layer == i
         inputs = np.column_stack([h[:, kept[k]], np.ones(len(h))])
@@ -62,7 +62,7 @@ def test_a_convolution_is_the_least_squares_on_its_patches():
     rng = RNG(1)
     net = biased(lenet5(rng, channels=(4, 5), hidden=6, shape=(16, 16, 1), classes=3, dtype=np.float64), rng)
     x, kept = rng.standard_normal((30, 256)), [np.arange(1), np.array([0, 2]), np.array([1, 3, 4]), np.arange(6)]
-    *_, last = refits(net, lambda: [x], kept, ridge=1e-14, positions=10_000)
+    *_, last = refits(net, lambda: [x], kept, dependency_groups(net), ridge=1e-14, positions=10_000)
     student, (mine, theirs) = last.student, (last.student(x)[0], net(x)[0])
     second = [i for i, layer in enumerate(net.layers) if layer.op == "conv2d"][1]
     w, b = student.layers[second].params
@@ -83,7 +83,7 @@ def test_layer_by_layer_distillation_refits_so():
     out = distil(net, lambda: [x], exactly([5, 6, 4]))
     gone = [{r.neuron for r in out.removals if r.group == k} for k in range(3)]
     kept = [np.array([j for j in range(width) if j not in gone[k]]) for k, width in enumerate((6, 8, 7))]
-    *_, last = refits(net, lambda: [x], kept)
+    *_, last = refits(net, lambda: [x], kept, dependency_groups(net))
     assert scores.cut(last.student, kept).predict(x) == pytest.approx(out.student.predict(x), abs=1e-9)
 
 
@@ -98,7 +98,7 @@ def test_a_refitted_score_keeps_the_same_neurons_and_is_refitted_as_ours_is(name
     score = {"outgoing weights": scores.outgoing, "activation": scores.activation, "taylor": scores.taylor,
              "random": scores.chance}[name]
     kept = [scores.best(s, width) for s, width in zip(score(net, x, y, RNG(5)), [6, 7, 6], strict=True)]
-    *_, last = refits(net, stages.batches_of(x), kept)
+    *_, last = refits(net, stages.batches_of(x), kept, dependency_groups(net))
     assert fitted.predict(x).tobytes() == scores.cut(last.student, kept).predict(x).tobytes()
     assert plain.layers[0].options["kept"] == fitted.layers[0].options["kept"]
     assert plain.widths == fitted.widths == [6, 7, 6, 3]
@@ -116,7 +116,7 @@ def test_channels_are_refitted_too_as_ours_are():
     x, y = rng.standard_normal((60, 256)).astype(np.float32), rng.integers(0, 3, 60)
     widths = [1, 2, 3, 4]
     kept = [scores.best(s, width) for s, width in zip(scores.outgoing(net, x, y, rng), widths, strict=True)]
-    *_, last = refits(net, stages.batches_of(x, stages.MAPS), kept)
+    *_, last = refits(net, stages.batches_of(x, stages.MAPS), kept, dependency_groups(net))
     fitted = METHODS["outgoing weights refitted"].removal(net, x, y, widths, rng)
     assert fitted.predict(x).tobytes() == scores.cut(last.student, kept).predict(x).tobytes()
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from npkd.core.validation import InputError
 from npkd.sparsity.elimination import BATCH, Elimination, Reader, eliminate
 from npkd.sparsity.group_lasso import TOLERANCE, Problem
-from npkd.sparsity.saliency import FLOOR, adaptive, most_useful, saliency
+from npkd.sparsity.saliency import FLOOR, costs, most_useful, saliencies
 from npkd.sparsity.statistics import Statistics
 
 
@@ -18,6 +18,15 @@ def layer(seed=0, n=80, d=7, m=3):
     h = rng.standard_normal((n, d)) @ rng.standard_normal((d, d)) + rng.standard_normal(d)
     w = rng.standard_normal((m, d)) * rng.choice([0.1, 1, 3], d)
     return h, h @ w.T + 0.3 * rng.standard_normal((n, m))
+
+
+def saliency(statistics, neurons, ridge):
+    return saliencies(Elimination.of(statistics, neurons, ridge))
+
+
+def adaptive(statistics, neurons, ridge):
+    """The problem with costs from the saliencies on elimination to so many neurons."""
+    return Problem(statistics, costs(saliency(statistics, neurons, ridge)))
 
 
 def left_over(h, z):
