@@ -20,6 +20,7 @@ from npkd.pipeline import stages, target
 from npkd.pipeline.progress import Progress
 from npkd.pipeline.recipe import Recipe, complete, plain
 from npkd.pipeline.target import Target
+from npkd.surgery.dependency import dependency_groups
 from npkd.surgery.widths import geometry, widths_of
 
 
@@ -72,19 +73,20 @@ def prepare(settings: Settings, progress: Progress) -> PreparedRun:
     """Load and check everything. Raises InputError for data, a teacher or a target that cannot be worked with."""
     model = load_model(settings.teacher) if settings.teacher is not None else None
     data = load_data(settings.data, seed=settings.seed, progress=downloading(progress))
-    seed, network, who = settings.seed, None, f"teacher: {settings.teacher}"
+    seed, network, groups, who = settings.seed, None, None, f"teacher: {settings.teacher}"
     if model is not None:
         seed = split_seed(model.about, data, seed)
         if seed != settings.seed:
             data = load_data(settings.data, seed=seed)
-        network = prunable(model, data, who)
+        network, groups = prunable(model, data, who)
         data = rescaled(data, model.scaling)
     recipe = recipe_of(settings, data, model)
     if settings.command == "train":
         return PreparedRun(settings, data, recipe, None, None, None, seed)
     distil_from = logit_source(settings.distil_from, data, seed) if settings.distil_from is not None else None
     whole = network or stages.fresh(recipe, data, np.random.default_rng(0))
-    goal = target.parse(settings.target, widths_of(whole), settings.keep_inputs, geometry(whole))
+    groups = groups or dependency_groups(whole)
+    goal = target.parse(settings.target, widths_of(whole, groups), settings.keep_inputs, geometry(whole, groups))
     if network is not None:
         require_countable(network, goal.kind, who)
     return PreparedRun(settings, data, recipe, network, model, goal, seed, distil_from)

@@ -17,7 +17,7 @@ from npkd.data.batches import batches_of
 from npkd.nn.network import Network, convolves
 from npkd.sparsity.collect import collect_statistics
 from npkd.sparsity.statistics import Statistics
-from npkd.surgery.removal import dependency_groups
+from npkd.surgery.dependency import dependency_groups
 
 Choice = tuple[Array, Array, Array]
 """kept (k,) indices of the inputs of a layer, ascending;   w (m, d) float64, zero outside of them;   b (m,)."""

@@ -15,19 +15,19 @@ from npkd.nn.fast.workspace import predict
 from npkd.nn.model import Model, same_maps
 from npkd.nn.network import Layer, Network, convolves, reads_maps
 from npkd.nn.scaling import Scaling
-from npkd.surgery.dependency import dependency_groups
+from npkd.surgery.dependency import DependencyGroup, dependency_groups
 from npkd.surgery.folding import inserted, skipped, without
 
 
-def prunable(model: Model, data: Data, who: str) -> Network:
-    """The network of a model, see ``adapt``, whose neurons can be removed. Raises InputError where they cannot."""
+def prunable(model: Model, data: Data, who: str) -> tuple[Network, list[DependencyGroup]]:
+    """The network of a model, see ``adapt``, and its dependency groups. Raises InputError where it has none."""
     network = adapt(model, data, who)
-    dependency_groups(network)
+    groups = dependency_groups(network)
     flat = [layer.params[0] for layer in network.layers if layer.op == "dense"]
     if len(flat) == len(network.widths) - 1 and [w.shape[1] for w in flat] != network.widths[:-1]:
         raise InputError(f"{who} has layers that take several outputs to one neuron (maxout); sizes are counted for "
                          f"plain perceptrons alone")
-    return network
+    return network, groups
 
 
 def require_countable(network: Network, kind: str, who: str) -> None:

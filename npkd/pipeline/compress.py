@@ -94,12 +94,13 @@ def checked(teacher: Teacher, source: Source, target: str, recipe: Recipe) -> tu
     """The teacher as the network that is compressed, and the target, before all examples are read.
     Raises InputError for a teacher, its function, a target or a network to distil from that do not fit together."""
     who, first = "compress: the teacher", source.first
-    network = prunable(source.model, first, who)
-    goal = parse(target, widths_of(network), recipe.keep_inputs, geometry(network))
+    network, groups = prunable(source.model, first, who)
+    goal = parse(target, widths_of(network, groups), recipe.keep_inputs, geometry(network, groups))
     require_countable(network, goal.kind, who)
     if isinstance(teacher, Layers) and teacher.answers is not None:
         raw = source.outside_rows(first.x_train)
-        require_agreement(teacher.answers, adapt(source.given, first, who), raw.reshape(len(raw), *first.shape))
+        given = network if source.given is source.model else adapt(source.given, first, who)
+        require_agreement(teacher.answers, given, raw.reshape(len(raw), *first.shape))
     if recipe.distil_from is not None:
         logits_of(recipe.distil_from, first, 1.0)(first.x_train)
     return network, goal

@@ -166,9 +166,9 @@ def compress(run: Run, teacher: Network, target: Target, source: Network | Answe
     run.state.teacher = run.state.student = run.outside(teacher)
     source = source or teacher
     transfer = transfer_set(source, run.data, recipe)
-    if target.kind == "error":
-        return compress_to_error(run, teacher, target, transfer)
     whole = widths_of(teacher)
+    if target.kind == "error":
+        return compress_to_error(run, teacher, target, transfer, whole)
     target.require(whole, recipe.keep_inputs)
     rate = recipe.student_learning_rate
     for r in range(1, recipe.rounds + 1):
@@ -190,13 +190,14 @@ def everything(data: Data) -> Data:
                    y_train=np.concatenate([data.y_train, data.y_validation]))
 
 
-def compress_to_error(run: Run, teacher: Network, target: Target, transfer: Transfer) -> Network:
-    """The smallest student of a falling sequence whose validation error stays within the bound."""
-    data, recipe, state, whole = run.data, run.recipe, run.state, widths_of(teacher)
+def compress_to_error(run: Run, teacher: Network, target: Target, transfer: Transfer, whole: Sequence[int]) -> Network:
+    """The smallest student of a falling sequence whose validation error stays within the bound; ``whole``: the widths
+    of the teacher."""
+    data, recipe, state, widths = run.data, run.recipe, run.state, whole
     bound = error_rate(teacher, data.x_validation, data.y_validation) + target.bound / 100
     student, best, rounds, smallest = teacher, teacher, 0, target.smallest(whole, recipe.keep_inputs)
     for r in range(1, 20):
-        budget = target.size(widths_of(student)) / 2
+        budget = target.size(widths) / 2
         if budget < smallest:
             break
         student = remove_round(run, student, target, budget, f"round {r}: layers", whole)
@@ -205,7 +206,7 @@ def compress_to_error(run: Run, teacher: Network, target: Target, transfer: Tran
         student = distil_end_to_end(run, student, stage, transfer)
         if error_rate(student, data.x_validation, data.y_validation) > bound + 1e-12:
             break
-        best, rounds = student, len(state.rounds)
+        best, rounds, widths = student, len(state.rounds), widths_of(student)
     state.student = run.outside(best)
     del state.rounds[rounds:], state.budgets[rounds:]
     return best

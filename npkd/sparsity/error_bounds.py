@@ -15,8 +15,8 @@ from npkd.core.types import Array
 from npkd.core.validation import InputError, finite, floats
 from npkd.nn.network import Layer, Network
 from npkd.nn.ops import OPS
+from npkd.surgery.dependency import dependency_groups
 from npkd.surgery.folding import affine
-from npkd.surgery.removal import dependency_groups
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,8 +23,6 @@ from npkd.surgery.dependency import DependencyGroup, dependency_groups
 from npkd.surgery.folding import inserted, skipped
 from npkd.surgery.redundancy import constants, contribution, duplicates, heard, ranks
 
-__all__ = ["DependencyGroup", "Removal", "difference", "dependency_groups", "keep", "remove"]
-
 
 @dataclass(frozen=True)
 class Removal:
@@ -91,10 +89,9 @@ def cut(layer: Layer, read: Array | None, made: Array | None) -> Layer:
                    running=tuple(r[made] for r in layer.running))
 
 
-def once(network: Network, number: int,
-         shape: Sequence[int] | None = None) -> tuple[Network, list[tuple[int, str, int | None]]]:
-    """One pass over one dependency group: the network without what can go; (neuron, reason, into) of each."""
-    groups = dependency_groups(network, shape)
+def once(network: Network, groups: Sequence[DependencyGroup], number: int,
+         shape: Sequence[int] | None) -> tuple[Network, list[tuple[int, str, int | None]]]:
+    """One pass over one of the dependency groups: the network without what can go; (neuron, reason, into) of each."""
     group = groups[number]
     if group.fixed:
         return network, []
@@ -155,13 +152,11 @@ def handed_over(network: Network, group: DependencyGroup, constant: Array, merge
     return network.replace(changed), maps
 
 
-def trimmed(network: Network, number: int, nth: int,
-            shape: Sequence[int] | None = None) -> tuple[Network, list[tuple[int, int]]]:
+def trimmed(network: Network, group: DependencyGroup, nth: int) -> tuple[Network, list[tuple[int, int]]]:
     """The network without the positions of a group's channels that its ``nth`` consumer, dense behind flatten, ignores.
 
     Also returns (channel, position) for each. Activations that an addition reads too stay as they are.
     """
-    group = dependency_groups(network, shape)[number]
     at = reader = group.consumers[nth]
     unit, w = group.units[reader], network.layers[reader].params[0]
     stays = np.asarray(w.any(axis=tuple(range(w.ndim - 1))))
@@ -188,21 +183,24 @@ def remove(network: Network, *, inputs: bool = True,
     """
     if any(layer.row.running and not layer.running for layer in network.layers):
         raise InputError("surgery: a batch_norm has no running moments yet; train the network before removing neurons")
-    first = dependency_groups(network, shape)
-    names = [np.arange(group.width) for group in first]
+    groups = dependency_groups(network, shape)
+    names = [np.arange(group.width) for group in groups]
     records, again = list[Removal](), True
     while again:
         again = False
         for k in range(0 if inputs else 1, len(names)):          # front to back: what is constant makes others constant
             before = network
-            network, gone = once(network, k, shape)
+            network, gone = once(network, groups, k, shape)
             for j, reason, into in gone:
                 records.append(Removal(k, int(names[k][j]), reason, None if into is None else int(names[k][into])))
             names[k] = np.delete(names[k], [j for j, _, _ in gone])
-            again = again or network is not before                  # the last of a layer stays, but may be read no more
-    for k, group in enumerate(first):
-        for nth in range(len(group.consumers)):
-            network, unread = trimmed(network, k, nth, shape)
+            if network is not before:                               # the last of a layer stays, but may be read no more
+                groups, again = dependency_groups(network, shape), True
+    for k in range(len(names)):
+        for nth in range(len(groups[k].consumers)):
+            before = network
+            network, unread = trimmed(network, groups[k], nth)
+            groups = groups if network is before else dependency_groups(network, shape)
             records += [Removal(k, int(names[k][j]), "dead", position=p) for j, p in unread]
     return network, records
 

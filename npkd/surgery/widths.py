@@ -9,25 +9,24 @@ import numpy as np
 from npkd.core.validation import InputError
 from npkd.nn.cost import Geometry, shapes
 from npkd.nn.network import Network, convolves
-from npkd.surgery.dependency import dependency_groups
+from npkd.surgery.dependency import DependencyGroup, dependency_groups
 
 
-def widths_of(network: Network, shape: Sequence[int] | None = None) -> list[int]:
+def widths_of(network: Network, groups: Sequence[DependencyGroup] | None = None) -> list[int]:
     """Widths of the dependency groups, inputs first, and the number of outputs: in a chain ``network.widths``.
 
-    ``shape``: of one example, where the network does not tell it. Raises InputError as ``dependency_groups``.
+    ``groups``: those of the network, where they are known. Else raises InputError as ``dependency_groups``.
     """
-    return [*(group.width for group in dependency_groups(network, shape)), network.widths[-1]]
+    return [*(group.width for group in groups or dependency_groups(network)), network.widths[-1]]
 
 
-def geometry(network: Network, shape: Sequence[int] | None = None) -> Geometry | None:
+def geometry(network: Network, groups: Sequence[DependencyGroup] | None = None) -> Geometry | None:
     """Which widths each layer of weights reads and makes; None of a plain perceptron. Inputs of convolutions all stay.
 
-    ``shape``: of one example, where the network does not tell it. Raises InputError as ``dependency_groups``, and where
-    several outputs make a neuron, or neurons are read through different numbers of weights.
+    ``groups``: those of the network, where they are known. Raises InputError where several outputs make a neuron, or
+    neurons are read through different numbers of weights, and as ``dependency_groups``.
     """
-    groups, sizes = dependency_groups(network, shape), shapes(network, shape)
-    layers = network.weight_layers
+    groups, sizes, layers = groups or dependency_groups(network), shapes(network), network.weight_layers
     reads = [next(k for k, group in enumerate(groups) if i in group.consumers) for i in layers]
     makes = [next((k for k, group in enumerate(groups) if i in group.producers), len(groups)) for i in layers]
     columns = []

@@ -12,8 +12,9 @@ from npkd.core.validation import InputError
 from npkd.nn.cost import shapes
 from npkd.nn.network import Layer, Network
 from npkd.nn.ops import OPS
+from npkd.surgery.dependency import dependency_groups
 from npkd.surgery.folding import fold, inserted, without
-from npkd.surgery.removal import Removal, dependency_groups, keep, remove
+from npkd.surgery.removal import Removal, keep, remove
 from tests.surgery.test_removal import agree, dense, nonzero
 
 MANY = settings(max_examples=40)

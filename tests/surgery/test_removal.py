@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from npkd.core.validation import InputError
 from npkd.nn.network import Layer, Network, perceptron
-from npkd.surgery.removal import DependencyGroup, Removal, dependency_groups, difference, keep, remove
+from npkd.surgery.dependency import DependencyGroup, dependency_groups
+from npkd.surgery.removal import Removal, difference, keep, remove
 
 MANY = settings(max_examples=40)
 

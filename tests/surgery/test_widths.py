@@ -21,7 +21,8 @@ from npkd.nn.model import save as save_model
 from npkd.nn.network import Layer, Network, dense_layer
 from npkd.pipeline import stages
 from npkd.pipeline.recipe import Recipe
-from npkd.surgery.removal import dependency_groups, keep
+from npkd.surgery.dependency import dependency_groups
+from npkd.surgery.removal import keep
 from npkd.surgery.widths import geometry, widths_of
 from tests.tiny import stored
 
