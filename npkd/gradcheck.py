@@ -135,8 +135,7 @@ def check_loss(loss: Callable[..., tuple[float, Array]], prediction: Array, targ
     def op(prediction: Array, **options: Any) -> tuple[Array, Backward]:
         pair = loss(prediction, target, **options)
         if unpaired(pair) or np.ndim(pair[0]) or np.asarray(pair[0]).dtype.kind not in "fiu":
-            raise InputError(f"gradcheck: {who} returned {described(pair)}; a loss must return a number and an array, "
-                             "(value, d_prediction)")
+            raise InputError(f"gradcheck: {who} returned {described(pair)}; it must be a number and an array")
         d = pair[1]
         return np.asarray(pair[0], np.float64), lambda dy: (dy * d if isinstance(d, np.ndarray) else d,)
 

@@ -10,11 +10,10 @@ from npkd.compression.reconstruct import Choice
 from npkd.core.linalg import product
 from npkd.core.types import Array
 from npkd.sparsity.group_lasso import Problem
-from npkd.sparsity.least_squares import refit
 from npkd.sparsity.neuron_search import keep
 from npkd.sparsity.penalties import group_norms
 from npkd.sparsity.refitting import RIDGE
-from npkd.sparsity.statistics import Statistics
+from npkd.sparsity.statistics import Statistics, refit
 
 TURNS = 2
 """How often factors and weights take turns, while the number of neurons falls to what is wanted."""

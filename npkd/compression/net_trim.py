@@ -17,10 +17,10 @@ from npkd.compression.scores import best
 from npkd.core.linalg import product
 from npkd.core.types import Array
 from npkd.nn.network import Network
-from npkd.sparsity.least_squares import refit
 from npkd.sparsity.penalties import group_norms
 from npkd.sparsity.proximal import soft_threshold
 from npkd.sparsity.refitting import RIDGE
+from npkd.sparsity.statistics import refit
 
 SAMPLE = 1000
 """Examples that the programme sees: it has a constraint for each of them and each output."""

@@ -80,9 +80,7 @@ class Noise:
 
     def __call__(self, batch: Batch, rng: np.random.Generator) -> Batch:
         """The batch with its "x" changed."""
-        x = batch["x"]
-        if self.max_shift:
-            x = shift_pictures(x, self.shape, self.max_shift, rng)
+        x = shift_pictures(batch["x"], self.shape, self.max_shift, rng) if self.max_shift else batch["x"]
         return {**batch, "x": add_noise(x, self.noise_std, rng) if self.noise_std else x}
 
 
@@ -112,10 +110,8 @@ class Transfer:
             self.logit_cache = self.logit_cache or LogitCache(batch["x"], self.shape, self.max_shift, self.answer)
             return self.logit_cache.draw(batch, rng, seen)
         x = self.shift(batch, rng)["x"]
-        if self.mixup_alpha:
-            x = mixup(x, self.mixup_alpha, rng)
-        if self.noise_std:
-            x = add_noise(x, self.noise_std, rng)
+        x = mixup(x, self.mixup_alpha, rng) if self.mixup_alpha else x
+        x = add_noise(x, self.noise_std, rng) if self.noise_std else x
         return {**batch, "x": x if seen is None else np.take(x, seen, axis=1), "teacher": self.answer(x)}
 
     def fits(self, x: Array) -> bool:

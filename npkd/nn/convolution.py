@@ -147,8 +147,7 @@ def conv2d(x: Array, w: Array, b: Array, *, stride: Pair = 1, padding: Pair = 0,
         wider = np.result_type(x, dy)
         dx, dw = np.empty(x.shape, wider), np.empty(w.shape, wider)
         for read, made in parts:
-            # again, not kept: patches are kh·kw times as large as x
-            columns = gathered(grid, x[..., read]).reshape(-1, depth)
+            columns = gathered(grid, x[..., read]).reshape(-1, depth)    # again: patches are kh·kw times as large as x
             dz = dy[..., made].reshape(-1, count)
             dcolumns = product(dz, w[made].reshape(count, depth))      # (V6)  a patch meets w_f in y_f, at its position
             dx[..., read] = scattered(grid, dcolumns.reshape(*size, *w.shape[1:]))

@@ -22,10 +22,9 @@ def squared_error(prediction: Array, target: Array) -> tuple[float, Array]:
     Divided by N alone; PyTorch's MSELoss is 2/O of it. Raises InputError where the shapes differ.
     """
     floats("squared_error", prediction=prediction, target=target)
-    if prediction.shape != target.shape:
-        raise InputError(f"squared_error: prediction is {prediction.shape} but target {target.shape}; they must agree")
-    if not prediction.size:
-        raise InputError(f"squared_error: prediction has shape {prediction.shape}; it must hold at least one value")
+    if prediction.shape != target.shape or not prediction.size:
+        raise InputError(f"squared_error: prediction is {prediction.shape} but target {target.shape}; they must agree, "
+                         "and hold at least one value")
     difference = prediction - target
     value = float(np.square(difference, dtype=wide(difference)).sum()) / (2 * len(prediction))     # (L1)
     return value, (difference / len(prediction)).astype(prediction.dtype, copy=False)              # (L2)

@@ -42,8 +42,7 @@ class Minibatches:
         n = len(self.data["x"])
         lengths = {name: len(a) for name, a in augmented.items()}
         if "x" not in augmented or set(lengths.values()) != {n}:
-            raise InputError(f"train: the augmentation returned arrays of lengths {lengths}; it must return 'x', and "
-                             f"{n} rows in every array, as given")
+            raise InputError(f"train: the augmentation returned lengths {lengths}; it must return 'x', {n} rows each")
         shown = {name: np.ascontiguousarray(a, self.data["x"].dtype if name == "x" else None)
                  for name, a in augmented.items()}
         now, before = ({name: (a.shape, str(a.dtype)) for name, a in arrays.items()}

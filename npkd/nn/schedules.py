@@ -11,11 +11,6 @@ Schedule = Callable[[float], float]
 """``schedule(progress) -> factor`` of the learning rate; ``progress``: the part of all updates that is done."""
 
 
-def constant(progress: float) -> float:
-    """The same rate throughout."""
-    return 1.0
-
-
 def cosine(*, warm_up: float = 0.0, floor: float = 0.0) -> Schedule:
     """Half a cosine from 1 down to ``floor``, after a linear rise over the first ``warm_up`` of the run.
 

@@ -91,9 +91,7 @@ class Recipe:
         for name, least in WHOLE.items():
             value = getattr(self, name)
             if value is not None:
-                whole("recipe", **{name: value})
-                if value < least:
-                    raise InputError(f"recipe: {name} is {value}; it must be at least {least}")
+                whole("recipe", least, **{name: value})
         for name in (*NOT_NEGATIVE, *POSITIVE):
             if (value := getattr(self, name)) is not None:
                 if not isinstance(value, Real):

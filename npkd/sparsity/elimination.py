@@ -16,8 +16,7 @@ from scipy.linalg import blas
 from npkd.core.linalg import inner_product, product, subtract
 from npkd.core.types import Array
 from npkd.sparsity.group_lasso_steps import inverse_of, low_rank, row_products, triangular
-from npkd.sparsity.least_squares import refit
-from npkd.sparsity.statistics import Statistics
+from npkd.sparsity.statistics import Statistics, refit
 
 BATCH = 64
 """Neurons removed before the other entries of A⁻¹ and W are updated: one product instead of rank-one updates."""

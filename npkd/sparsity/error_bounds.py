@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 from scipy import linalg
@@ -71,21 +72,12 @@ def slopes(layer: Layer) -> Array:
         raise InputError(f"propagation: a {row} has no running moments yet; train the network first")
     if row.slope is None:
         known = ", ".join(name for name, op in OPS.items() if op.slope is not None or op.affine)
-        raise InputError(f"propagation: the network has {row}; behind its first dense layer errors are bounded for "
-                         f"{known} alone")
+        raise InputError(f"propagation: the network has {row}; behind its first dense layer there may be {known}")
     return np.array(row.slope(**layer.settings) if callable(row.slope) else row.slope)
 
 
-def lipschitz(layer: Layer) -> float:
-    """The smallest Λ with ‖f(a) − f(b)‖ ≤ Λ ‖a − b‖ for all inputs a, b of a layer f, as the network predicts: of dense
-    the largest singular value of its weights, else the largest of ``slopes``. Raises InputError as those do."""
-    if layer.row.weights and layer.params[0].ndim == 2:
-        return spectral_norm(layer.params[0].astype(np.float64))
-    return float(slopes(layer).max(initial=0.0))
-
-
 def spectral_norm(w: Array) -> float:
-    """The largest singular value of w (O, I), float64; 0 where w is empty."""
+    """The largest singular value of w (O, I), float64, the Lipschitz constant of x ↦ w x; 0 where w is empty."""
     return float(linalg.svdvals(w)[0]) if w.size else 0.0
 
 
@@ -125,10 +117,7 @@ def reading(stage: Sequence[Layer], width: int) -> tuple[Array, Array]:
 
 def outputs(network: Network, x: Array) -> list[Array]:
     """What each stage gives for x: the pre-activations of every dense layer, and what comes behind the last."""
-    activations = [x]
-    for stage in stages(network):
-        activations.append(Network(stage)(activations[-1])[0][-1])
-    return activations[1:]
+    return list(accumulate(stages(network), lambda z, stage: Network(stage)(z)[0][-1], initial=x))[1:]
 
 
 def root_mean_square(difference: Array) -> float:
@@ -165,12 +154,10 @@ def propagation(student: Network, teacher: Network, x: Array, kept: Sequence[Arr
 def against(student: Sequence[Array], teacher: Sequence[Array], kept: Sequence[Array] | None) -> list[Array]:
     """The outputs of the teacher that those of the student are compared with, stage by stage."""
     if len(student) != len(teacher):
-        raise InputError(f"propagation: the student has {len(student)} stages and the teacher {len(teacher)}; they "
-                         "must have equally many")
+        raise InputError(f"propagation: student has {len(student)} stages, teacher {len(teacher)}; they must agree")
     kept = [np.asarray(index, np.intp) for index in kept or ()]
     if kept and len(kept) >= len(teacher):
-        raise InputError(f"propagation: kept has {len(kept)} entries; it needs one for each of the "
-                         f"{len(teacher) - 1} hidden layers, or fewer")
+        raise InputError(f"propagation: kept has {len(kept)} entries; it needs at most {len(teacher) - 1}, one a layer")
     rows = [*kept, *(np.arange(z.shape[1]) for z in teacher[len(kept):])]
     for k, (y, z, row) in enumerate(zip(student, teacher, rows, strict=True)):
         if len(row) != y.shape[1] or not np.isin(row, np.arange(z.shape[1])).all():

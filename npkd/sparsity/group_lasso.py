@@ -22,7 +22,6 @@ from npkd.core.linalg import inner_product
 from npkd.core.types import Array
 from npkd.core.validation import InputError, positive
 from npkd.sparsity.group_lasso_steps import Point, gradient_of, group_threshold, low_rank, newton, row_products, sweep
-from npkd.sparsity.least_squares import refit
 from npkd.sparsity.statistics import Statistics
 
 TOLERANCE = 1e-6
@@ -223,12 +222,6 @@ class Problem:
             v = point.v
             before = [*before[-1:], (lam, v + point.gradient)]
             yield self.solution(lam, v, point.gradient, steps)
-
-    def everything(self) -> Solution:
-        """The least squares on all neurons, λ = 0."""
-        kept = np.arange(self.d)
-        w, b = refit(self.statistics, kept)
-        return Solution(0.0, w, b, kept, np.zeros(self.d, bool), 0.0, self.statistics.error(w), 0)
 
 
 def lambdas(lambda_max: float, count: int, ratio: float) -> Array:

@@ -212,8 +212,7 @@ def inverse_of(M: Array) -> Array:
     """The inverse of a positive definite M (k, k), by Cholesky. Raises InputError for others."""
     factor, fault = lapack.dpotrf(M, lower=1)
     if fault:
-        raise InputError("group lasso: the second moments of the layer are not positive definite; they are not those "
-                         "of any data, or need a ridge")
+        raise InputError("group lasso: second moments are not positive definite: they are of no data, or need a ridge")
     half = lapack.dpotri(factor, lower=1, overwrite_c=1)[0]                                  # zero above the diagonal
     half = half.T + half
     half[np.diag_indices_from(half)] /= 2

@@ -9,10 +9,10 @@ from dataclasses import replace
 import numpy as np
 
 from npkd.core.types import Array
-from npkd.core.validation import InputError
+from npkd.core.validation import whole
 from npkd.sparsity.group_lasso import FLOOR, TOLERANCE, Problem, Solution
 from npkd.sparsity.group_lasso_steps import Point
-from npkd.sparsity.least_squares import refit
+from npkd.sparsity.statistics import refit
 
 RIDGE, STEPS, BRACKETS = 1e-4, 60, 40
 """Ridge of the least squares whose neurons join a solution; most steps of a descent; most λ of a bisection."""
@@ -26,8 +26,7 @@ def keep(problem: Problem, neurons: int, start: Array | None = None, lam: float 
     no certified solution is as large, neurons of ``start`` (or of the least squares) join, with weights small enough
     for a certificate. If neither is possible, ``reason`` says so. Raises InputError for less than one neuron.
     """
-    if neurons < 1:
-        raise InputError(f"group lasso: {neurons} neurons may stay; a layer needs at least one")
+    whole("group lasso", 1, neurons=neurons)
     top, count, first = problem.lambda_max, min(neurons, len(problem.alive)), problem.scaled(start)
     if top == 0:
         nothing = problem.solve(1.0)

@@ -51,8 +51,7 @@ def along(cost: float | Array, w: Array, axis: int) -> float | Array:
         return float(cost)
     cost = np.asarray(cost, np.float64)
     if cost.shape != (w.shape[axis],):
-        raise InputError(f"groups: cost has shape {cost.shape}; w of shape {w.shape} has {w.shape[axis]} groups along "
-                         f"axis {axis}")
+        raise InputError(f"groups: cost is {cost.shape}; for axis {axis} of w {w.shape} it must be ({w.shape[axis]},)")
     return cost.reshape([-1 if i == axis else 1 for i in range(w.ndim)])
 
 
@@ -173,8 +172,7 @@ class NeuronGroups:
     neuron, axis 1 the outgoing weights of each input neuron; of a convolution (F, kh, kw, C), axis 3 all that reads a
     channel. Behind flatten, entry p · C + j of axis 1 is channel j at position p, and ``channels`` = C makes one group
     of all its positions (0: every entry is a group). ``cost`` c > 0: one number, or one for each group.
-    Proximal step: (P5), in a metric (P10).
-    Raises InputError unless λ ≥ 0 and c > 0, and for other axes, costs and channels than w has.
+    Proximal step (P5), in a metric (P10). Raises InputError unless λ ≥ 0, c > 0 and axis, costs and channels fit w.
     Source: Yuan & Lin 2006; for networks Scardapane et al. 2017, Alvarez & Salzmann 2016.
     """
 
@@ -209,9 +207,8 @@ class SparseGroups:
         Ω(w) = λ [ α Σ_i |w_i| + (1 − α) Σ_j c_j ‖w_j‖₂ ]                             (P6)
         prox(v, t) = shrink_groups(S_{tαλ}(v))                                        (P7)
 
-    Groups and costs as in NeuronGroups. (P7) holds in a diagonal metric too, since shrinking keeps every sign.
-    Raises InputError for λ < 0, c ≤ 0, α outside [0, 1].
-    Source: Simon et al. 2013; for networks Alvarez & Salzmann 2016.
+    Groups and costs as in NeuronGroups. (P7) holds in a diagonal metric too, since shrinking keeps every sign. Raises
+    InputError for λ < 0, c ≤ 0, α outside [0, 1]. Source: Simon et al. 2013; for networks Alvarez & Salzmann 2016.
     """
 
     lam: float

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from npkd.core.types import Array
-from npkd.core.validation import InputError, floats, positive
+from npkd.core.validation import InputError, floats, positive, whole
 from npkd.nn.training import Penalty
 
 
@@ -58,8 +58,7 @@ def minimise(smooth: Callable[[Array], tuple[float, Array]], penalty: Penalty, w
     """
     positive("minimise", "lipschitz", lipschitz)
     positive("minimise", "tolerance", tolerance)
-    if iterations < 1:
-        raise InputError(f"minimise: iterations is {iterations}; it must be at least 1")
+    whole("minimise", 1, iterations=iterations)
     step, theta, y = 1 / lipschitz, 1.0, w
     value, gradient = smooth(w)
     objective, stationarity = [value + penalty.value(w)], []

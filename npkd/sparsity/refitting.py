@@ -10,8 +10,7 @@ import numpy as np
 from npkd.core.types import Array
 from npkd.nn.network import Network
 from npkd.sparsity.collect import POSITIONS, collect_statistics, columns_of
-from npkd.sparsity.least_squares import refit
-from npkd.sparsity.statistics import Statistics
+from npkd.sparsity.statistics import Statistics, refit
 from npkd.surgery.dependency import DependencyGroup
 
 RIDGE = 1e-4

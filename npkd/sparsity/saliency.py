@@ -9,7 +9,7 @@ from npkd.core.types import Array
 from npkd.sparsity.elimination import Elimination
 from npkd.sparsity.group_lasso import Problem, Solution
 from npkd.sparsity.neuron_search import keep
-from npkd.sparsity.statistics import Statistics
+from npkd.sparsity.statistics import Statistics, refit
 
 FLOOR = 1e-6
 """Least saliency, relative to the largest: costs stay within six digits."""
@@ -56,7 +56,9 @@ def most_useful(statistics: Statistics, neurons: int, ridge: float) -> tuple[Sol
     cost = costs(values)
     problem = Problem(statistics, cost)
     if neurons >= problem.d:
-        return problem.everything(), problem.lambda_max
+        w, b = refit(statistics, np.arange(problem.d))                            # the least squares on all, λ = 0
+        proved, error = np.zeros(problem.d, bool), statistics.error(w)
+        return Solution(0.0, w, b, np.arange(problem.d), proved, 0.0, error, 0), problem.lambda_max
     w = np.zeros((problem.m, problem.d))
     w[:, kept] = elimination.w.T
     weight = cost[kept] * np.linalg.norm(w[:, kept], axis=0)

@@ -1,4 +1,7 @@
-"""Sufficient statistics of a layer for the layer-wise problem: one pass, additive. Derivation: docs/6-layer-wise.md."""
+"""Sufficient statistics of a layer for the layer-wise problem, one pass, additive; and the least squares from them.
+
+Derivation: docs/6-layer-wise.md.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import reduce
 
 import numpy as np
+from scipy import linalg
 from scipy.linalg import lapack
 
 from npkd.core.linalg import gram, inner_product, product
@@ -125,3 +129,19 @@ def merge(parts: list[Statistics]) -> Statistics:
     if not parts:
         raise InputError("merge: got no statistics; it needs at least one part")
     return reduce(Statistics.__add__, parts)
+
+
+def refit(statistics: Statistics, kept: Array, ridge: float = 1e-6) -> tuple[Array, Array]:
+    """Least squares on the kept neurons: the shrinkage that the penalty caused is undone.
+
+        W_S = Cᵀ_S (A_SS + ρ tr(A_SS)/|S| · I)⁻¹                                      (W7)
+
+    kept (k,) indices -> w (m, d), zero outside of them, and b (m,). ρ = ``ridge`` keeps the matrix definite.
+    """
+    A, C, _ = statistics.normalised()
+    w = np.zeros((C.shape[1], len(A)))
+    if len(kept):
+        inner = A[np.ix_(kept, kept)]
+        inner += np.eye(len(kept)) * (ridge * float(np.trace(inner)) / len(kept) + 1e-300)
+        w[:, kept] = linalg.solve(inner, C[kept], assume_a="pos").T                   # (W7)
+    return w, statistics.intercept(w)

@@ -53,8 +53,7 @@ class DependencyGroup:
     def only(self, verb: str, layers: Sequence[int]) -> int:
         """The single one of the layers. Raises InputError where there are several."""
         if len(layers) != 1:
-            raise InputError(f"surgery: dependency group {self.number} is {verb} by the layers {list(layers)}; one "
-                             f"layer is needed here")
+            raise InputError(f"surgery: dependency group {self.number} is {verb} by {list(layers)}; it needs one layer")
         return layers[0]
 
     def entries(self, activation: int) -> list[Array]:

@@ -36,19 +36,16 @@ def heard(network: Network, groups: Sequence[DependencyGroup]) -> list[Array]:
     """Which neurons of each group may influence the output, by a path of nonzero weights: (J,) bool each."""
     reached = [np.full(group.width, group.fixed) for group in groups]
     maker = {i: group for group in groups for i in group.producers}
-    more = True
-    while more:                                           # back to front once is enough but for loops through additions
-        more = False
+    while True:                                           # back to front once is enough but for loops through additions
+        before = [alive.copy() for alive in reached]
         for group in reversed(groups):
-            now = reached[group.number].copy()
             for i in group.consumers:
                 w = network.layers[i].params[0]
                 if i in maker:                                            # else its rows are outputs
                     w = w[reached[maker[i].number][maker[i].units[i + 1]]]
-                now[group.units[i][w.any(axis=tuple(range(w.ndim - 1)))]] = True
-            more = more or bool((now != reached[group.number]).any())
-            reached[group.number] = now
-    return reached
+                reached[group.number][group.units[i][w.any(axis=tuple(range(w.ndim - 1)))]] = True
+        if all(map(np.array_equal, before, reached)):
+            return reached
 
 
 def duplicates(network: Network, group: DependencyGroup, out: Array) -> Array:

@@ -26,9 +26,8 @@ from npkd.pipeline.recipe import Recipe
 from npkd.pipeline.stages import Run, transfer_set
 from npkd.sparsity.elimination import Reader, eliminate
 from npkd.sparsity.group_lasso import Problem
-from npkd.sparsity.least_squares import refit
 from npkd.sparsity.refitting import RIDGE
-from npkd.sparsity.statistics import Statistics
+from npkd.sparsity.statistics import Statistics, refit
 from reference.definitions.compression import baselines as defined
 from tests.tiny import arrays, fixed
 

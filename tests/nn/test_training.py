@@ -11,7 +11,7 @@ from npkd.core.validation import Diverged, InputError
 from npkd.nn.losses import cross_entropy
 from npkd.nn.network import Layer, Network, dense_layer, observe, perceptron
 from npkd.nn.optimisers import SGD, Adam, AdamW, bound_norm
-from npkd.nn.schedules import constant, cosine, steps
+from npkd.nn.schedules import cosine, steps
 from npkd.nn.training import TrainingSettings, train
 
 # A batch of the problem below; 53 = 6 · 8 + 5, so that the last batch of an epoch is a smaller one.
@@ -287,7 +287,7 @@ def test_clipping_bounds_the_step(clip):
     activations, backward = network(data["x"])
     value, d = cross_entropy(activations[-1], data["y"])
     norm = np.sqrt(sum((g ** 2).sum() for layer in backward({5: d})[1] for g in layer))
-    (record,) = run(network, data, epochs=1, optimiser=SGD(0.5, 0.9), schedule=constant, clip=clip)
+    (record,) = run(network, data, epochs=1, optimiser=SGD(0.5, 0.9), schedule=steps(()), clip=clip)
     assert record.loss == pytest.approx(value)
     moved = [p - q for p, q in zip(parameters(record.network), parameters(network), strict=True)]
     assert np.sqrt(sum((m ** 2).sum() for m in moved)) == pytest.approx(0.5 * min(clip, norm), rel=1e-9)
@@ -370,7 +370,7 @@ def test_an_augmentation_sees_the_data_and_may_add_to_it():
 def test_divergence_is_said_with_epoch_layer_and_remedy(optimiser):
     with np.errstate(all="ignore"), pytest.raises(Diverged) as error:
         run(perceptron([4, 7, 5, 3], np.random.default_rng(0)), problem(np.float32), epochs=50, optimiser=optimiser,
-            schedule=constant)
+            schedule=steps(()))
     sentence = str(error.value)
     for word in ("epoch", "layer", "dense", "learning rate", f"{optimiser.learning_rate:g}"):
         assert word in sentence
@@ -407,7 +407,7 @@ def test_data_that_is_not_finite_is_not_blamed_on_the_rate():
 
 @pytest.mark.parametrize(("augment", "words"), [
     (lambda data, rng: {name: a[:20] for name, a in data.items()},
-     r"lengths {'x': 20, 'y': 20}; it must return 'x', and 53 rows"),
+     r"lengths {'x': 20, 'y': 20}; it must return 'x', 53 rows each"),
     (lambda data, rng: {name: np.concatenate([a, a]) for name, a in data.items()}, r"lengths {'x': 106, 'y': 106}"),
     (lambda data, rng: {"y": data["y"]}, r"lengths {'y': 53}; it must return 'x'"),
     (lambda data, rng: data | ({"more": data["y"]} if rng.random() < 0.5 else {}),

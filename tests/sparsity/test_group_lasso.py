@@ -11,9 +11,8 @@ from scipy.optimize import minimize
 
 from npkd.core.validation import InputError
 from npkd.sparsity.group_lasso import Problem, lambdas
-from npkd.sparsity.least_squares import refit
 from npkd.sparsity.neuron_search import keep
-from npkd.sparsity.statistics import Statistics
+from npkd.sparsity.statistics import Statistics, refit
 from reference.definitions.sparsity import group_lasso as defined
 from tests.tiny import ista
 

@@ -136,7 +136,7 @@ def test_nothing_to_choose_and_nothing_to_choose_from():
     assert nothing.kept.tolist() == [0]
     still, _ = most_useful(Statistics.of(np.ones((80, 4)), z), 3, 1e-4)
     assert still.kept.tolist() == [0]
-    with pytest.raises(InputError, match="group lasso: 0 neurons may stay; a layer needs at least one"):
+    with pytest.raises(InputError, match="group lasso: neurons is 0; it must be at least 1"):
         most_useful(s, 0, 1e-4)
 
 
