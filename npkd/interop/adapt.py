@@ -23,7 +23,7 @@ def prunable(model: Model, data: Data, who: str) -> tuple[Network, list[Dependen
     """The network of a model, see ``adapt``, and its dependency groups. Raises InputError where it has none."""
     network = adapt(model, data, who)
     groups = dependency_groups(network)
-    flat = [layer.params[0] for layer in network.layers if layer.op == "dense"]
+    flat = [network.layers[i].params[0] for i in network.dense_layers]
     if len(flat) == len(network.widths) - 1 and [w.shape[1] for w in flat] != network.widths[:-1]:
         raise InputError(f"{who} has layers that take several outputs to one neuron (maxout); sizes are counted for "
                          f"plain perceptrons alone")
@@ -86,7 +86,7 @@ def widened(network: Network) -> Network:
     """The network whose dense layer reads a whole flattened map, with weights of zero, instead of a ``select`` of it
     that surgery left behind: every channel is then read through as many weights."""
     for i, (flat, some, layer) in enumerate(zip(network.layers, network.layers[1:], network.layers[2:], strict=False)):
-        read = (flat.op, some.op, layer.op) == ("flatten", "select", "dense") and i + 2 not in skipped(network)
+        read = flat.row.flat and some.op == "select" and layer.row.dense and i + 2 not in skipped(network)
         if read and i and convolves(Network(network.layers[:i])):
             w = np.zeros((len(layer.params[0]), math.prod(cost.shapes(network)[i + 1])), layer.params[0].dtype)
             w[:, np.asarray(some.options["kept"])] = layer.params[0]

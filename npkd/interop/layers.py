@@ -53,7 +53,7 @@ def model_of(teacher: Teacher) -> Model:
         raise InputError(f"compress: the teacher is of type {type(teacher).__name__}; it must be a network of npkd, "
                          f"a list of (w, b), or Layers{more * callable(teacher)}")
     layers = list(model.network.layers)
-    while layers and layers[0].op == "flatten":
+    while layers and layers[0].row.flat:
         del layers[0]                                                 # examples come flat
     if not any(layer.row.weights for layer in layers):
         raise InputError("compress: the teacher has no dense layer; its neurons are what is removed")
@@ -138,7 +138,7 @@ def units_of(network: Network) -> Array | None:
     A column of the first layer whose norm is more than APART times the median one, or less than its APART-th, tells the
     unit of its feature, the other way round. What no weight reads has none."""
     first = network.layers[0]
-    if first.op != "dense" or adds_inputs(network):
+    if not first.row.dense or adds_inputs(network):
         return None
     size = np.linalg.norm(first.params[0].astype(np.float64), axis=0)
     read = size > 0

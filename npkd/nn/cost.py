@@ -46,7 +46,7 @@ class Geometry:
     fixed: tuple[int, ...] = ()
 
 
-def of_widths(widths: Sequence[int], itemsize: int = 4, geometry: Geometry | None = None) -> Cost:
+def of_widths(widths: Sequence[int], geometry: Geometry | None = None) -> Cost:
     """Cost of a network of dense layers and convolutions with these widths, inputs first, outputs last.
 
         macs = Σ_l P_l K_l I_l O_l,   parameters = Σ_l (K_l I_l + 1) O_l               (C1)
@@ -61,7 +61,7 @@ def of_widths(widths: Sequence[int], itemsize: int = 4, geometry: Geometry | Non
               zip(geometry.columns, geometry.positions, geometry.reads, geometry.makes, strict=True)]
     parameters = sum((k * i + 1) * o for k, _, i, o in layers)                        # (C1)
     macs = sum(p * k * i * o for k, p, i, o in layers)                                # (C1)
-    return Cost(macs, parameters, parameters * itemsize, sum(i for _, _, i, _ in layers))
+    return Cost(macs, parameters, 4 * parameters, sum(i for _, _, i, _ in layers))
 
 
 def of(network: Network, shape: Sequence[int] | None = None) -> Cost:
@@ -85,8 +85,8 @@ def read(network: Network, sizes: Sequence[tuple[int, ...]]) -> list[int]:
         if layer.row.weights:
             counts.append(len(np.unique(channel)) or layer.params[0].shape[-1] * layer.settings.get("groups", 1))
             channel = np.arange(0)
-        elif layer.op == "flatten" and sizes and len(sizes[i]) == 3 and counts:
-            channel = np.arange(np.prod(sizes[i])) % sizes[i][2]
+        elif layer.row.flat and sizes and len(sizes[i]) == 3 and counts:
+            channel = layer.row.entries_of(sizes[i], layer.settings)[:, 0]
         elif layer.row.entries and len(channel):
             channel = channel[layer.row.entries(channel.shape, **layer.settings)[:, 0]]
     return counts
@@ -111,6 +111,6 @@ def input_shape(network: Network) -> tuple[int, ...]:
             return (layer.row.width(**layer.settings),)
         if layer.params:
             return (layer.params[0].shape[-1],)      # dense (O, I), gate and batch norm (I,)
-        if layer.op != "flatten" and (layer.row.entries or layer.row.skip or not layer.row.per_neuron):
+        if not layer.row.flat and (layer.row.entries or layer.row.skip or not layer.row.per_neuron):
             break
     raise InputError("shapes: the size of the maps is unknown; begin with unflatten, or give the shape of one example")

@@ -49,7 +49,7 @@ class Model:
         same_maps("Model.logits: the network", self.network, x.shape[1:])
         dtype = next(p.dtype for layer in self.network.layers for p in layer.params)
         rows = flat("Model.logits", x)
-        whole = self.network.layers[0].op == "flatten" or reads_maps(self.network)
+        whole = self.network.layers[0].row.flat or reads_maps(self.network)
         with np.errstate(over="ignore"):
             ready = np.ascontiguousarray(self.scaling.apply(x) if self.scaling else x if whole else rows, dtype)
         finite("Model.logits", x=ready)
@@ -58,19 +58,16 @@ class Model:
 
 def same_maps(who: str, network: Network, shape: tuple[int, ...]) -> None:
     """Raise InputError where examples are maps of another shape (H, W, C) than an ``unflatten`` or conv2d reads."""
-    first = next((layer for layer in network.layers
-                  if layer.op in ("unflatten", "conv2d", "dense", "select", "flatten")), None)
-    if len(shape) < 2 or first is None or first.op not in ("unflatten", "conv2d"):
+    first = next((layer for layer in network.layers if layer.row.maps is not None and not layer.row.per_neuron), None)
+    whole = first is not None and first.op == "unflatten"
+    if len(shape) < 2 or first is None or not (whole or (first.row.weights and first.row.maps)):
         return
     maps = (*shape, 1)[:max(len(shape), 3)]
-    reads = (*first.options["shape"], 1)[:len(maps)] if first.op == "unflatten" else (
-        "height", "width", first.params[0].shape[3] * first.options.get("groups", 1))
-
-    def fits(given: tuple[int, ...]) -> bool:
-        return given == reads if first.op == "unflatten" else given[2:] == reads[2:]
-
-    if not fits(maps):
-        hint = "; channels come last: give np.moveaxis(x, 1, -1)" if fits((*maps[1:], maps[0])) else ""
+    reads = (*first.options["shape"], 1)[:len(maps)] if whole else (
+        "height", "width", first.params[0].shape[-1] * first.options.get("groups", 1))
+    known = slice(0 if whole else 2, None)                               # a conv2d reads maps of any size
+    if maps[known] != reads[known]:
+        hint = "; channels come last: give np.moveaxis(x, 1, -1)" if (*maps[1:], maps[0])[known] == reads[known] else ""
         raise InputError(f"{who} reads maps ({', '.join(map(str, reads))}), and an example has the shape {shape}{hint}")
 
 
@@ -140,7 +137,7 @@ def check_shapes(network: Network, scaling: Scaling | None, dtype: np.dtype[Any]
             changed[i] = replace(layer, running=(np.ones_like(layer.params[0]),) * 2)
         if layer.op == "offset" and maps:                             # its maps have a size
             changed[i] = Layer("relu")
-    flat = next((i for i, layer in enumerate(layers) if layer.op == "flatten" and maps), len(layers))
+    flat = next((i for i, layer in enumerate(layers) if layer.row.flat and maps), len(layers))
     front = next((layer for layer in layers[:flat] if layer.params), None)
     own = any(layer.row is not OPS.get(str(layer.op)) for layer in layers)
     if not maps:

@@ -120,22 +120,25 @@ class Network:
             if np.shares_memory(p, q):
                 raise InputError(f"Network: layers {i} and {k} share an array; give them copies")
 
-    def __call__(
-        self, x: Array, rng: np.random.Generator | None = None
-    ) -> tuple[list[Array], Callable[[Mapping[int, Array]], tuple[Array, Gradients]]]:
+    def forward(self, x: Array, rng: np.random.Generator | None = None) -> tuple[list[Array], list[Backward]]:
+        """The activations of x (N, ...), as of ``__call__``, and the backward pass of each layer alone."""
+        backwards: list[Backward] = []
+
+        def apply(i: int, x: Array, skip: Array | None) -> Array:
+            y, backward = self.layers[i].forward(x, rng, skip)
+            backwards.append(backward)
+            return y
+
+        return chain.forward(x, self.skips, apply), backwards
+
+    def __call__(self, x: Array, rng: np.random.Generator | None = None
+                 ) -> tuple[list[Array], Callable[[Mapping[int, Array]], tuple[Array, Gradients]]]:
         """Activations forward, sensitivities backward.
 
         x (N, ...) -> ``activations``: x at 0, the output of layer i at i + 1; and ``backward``: {index: sensitivity of
         that activation} -> the sensitivity of x, and Gradients. With ``rng`` as in training (see Layer.forward).
         """
-        backwards: list[Backward] = []
-
-        def apply(i: int, x: Array, skip: Array | None) -> Array:
-            y, layer_backward = self.layers[i].forward(x, rng, skip)
-            backwards.append(layer_backward)
-            return y
-
-        activations = chain.forward(x, self.skips, apply)
+        activations, backwards = self.forward(x, rng)
 
         def backward(sensitivities: Mapping[int, Array]) -> tuple[Array, Gradients]:
             chain.check(sensitivities, activations)
@@ -158,7 +161,7 @@ class Network:
     @property
     def dense_layers(self) -> list[int]:
         """Indices of the dense layers."""
-        return [i for i in self.weight_layers if self.layers[i].params[0].ndim == 2]
+        return [i for i, layer in enumerate(self.layers) if layer.row.dense]
 
     @property
     def weight_layers(self) -> list[int]:
@@ -191,7 +194,7 @@ class Network:
 
 def convolves(network: Network) -> bool:
     """Has the network convolutions?"""
-    return any(network.layers[i].params[0].ndim == 4 for i in network.weight_layers)
+    return len(network.dense_layers) < len(network.weight_layers)
 
 
 def reads_maps(network: Network) -> bool:

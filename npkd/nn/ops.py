@@ -30,6 +30,7 @@ class Op:
                  weights, y = w x + b, the first axis is O, the neurons made, the last I, those read: dense ("O I", "O")
     per_neuron   neuron j of the output depends on neuron j of the input, and on entry j of each parameter's last axis
     maps         True: x must be maps (N, H, W, C); False: rows (N, I); None: either
+    flat         gives the values of an example of any shape in a row
     front        may stand in front of the first layer of weights
     slope        Lipschitz bound of each neuron when the network predicts, |y_j(a) − y_j(b)| ≤ slope max_i |a_i − b_i|
                  over the entries i it is made of: a number, or a function of the options; None: unknown, or ``affine``
@@ -44,6 +45,7 @@ class Op:
     shapes: tuple[str, ...] = ()
     per_neuron: bool = False
     maps: bool | None = None
+    flat: bool = False
     front: bool = False
     slope: float | Callable[..., float] | None = None
     affine: Callable[..., tuple[Array, Array]] | None = None
@@ -96,6 +98,11 @@ class Op:
     def weights(self) -> bool:
         """Does the op make new neurons of those it reads, y = w x + b?"""
         return len(self.shapes) == 2 and self.shapes[0][:1] + self.shapes[0][-1:] == "OI"
+
+    @property
+    def dense(self) -> bool:
+        """Are these weights of rows (N, I), not of maps?"""
+        return self.weights and self.shapes[0] == "O I"
 
     @property
     def skip(self) -> bool:
@@ -154,7 +161,7 @@ OPS: Mapping[str, Op] = {op.name: op for op in (
     Op(dropout, per_neuron=True, front=True, slope=1.0, homogeneous="all"),
     Op(select, maps=False, front=True, slope=1.0, homogeneous="all", width=lambda *, kept: int(max(kept)) + 1,
        entries=lambda shape, *, kept: np.asarray(kept)[:, None]),
-    Op(flatten, maps=False, front=True, slope=1.0, homogeneous="all",
+    Op(flatten, maps=False, flat=True, front=True, slope=1.0, homogeneous="all",
        entries=lambda shape: np.tile(np.arange(shape[-1]), int(np.prod(shape[:-1], dtype=int)))[:, None]),
     Op(unflatten, maps=False, front=True, slope=1.0, width=lambda *, shape: int(np.prod(shape)),
        entries=lambda rows, *, shape: np.arange(rows[-1]).reshape(-1, shape[-1]).T),

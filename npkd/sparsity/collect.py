@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from scipy import linalg
 
-from npkd.core.types import Array, Backward
+from npkd.core.types import Array
 from npkd.core.validation import InputError
 from npkd.nn import chain
 from npkd.nn.convolution import Grid
@@ -41,7 +41,7 @@ def rows(layer: Layer, x: Array, z: Array, rng: np.random.Generator, positions: 
 
     Of maps at most ``positions`` of each example are drawn, without replacement; all in order where there are not more.
     """
-    if layer.op == "dense":
+    if layer.row.dense:
         return x, z
     steps = (layer.settings[name] for name in ("stride", "padding", "dilation"))
     grid = Grid("gather", x.shape[1:3], layer.params[0].shape[1:3], *steps)
@@ -97,29 +97,22 @@ def sensitivities(network: Network, x: Array, layers: Sequence[int]) -> list[Arr
     Other networks of more than PROBES classes are probed with as many random signs, which is right on average.
     Raises InputError where the network ends in maps.
     """
-    backwards: list[Backward] = []
-
-    def apply(i: int, h: Array, skip: Array | None) -> Array:
-        y, backward = network.layers[i].forward(h, None, skip)
-        backwards.append(backward)
-        return y
+    activations, backwards = network.forward(x)
+    if activations[-1].ndim != 2:
+        raise InputError(f"distil: the network gives {activations[-1].shape}; it must end in logits (N, C)")
+    total = {i: np.zeros(activations[i + 1].shape[-1]) for i in layers}
+    end, slopes = len(network.layers), probes(activations[-1].shape[1])
+    if network.layers[-1].row.dense:
+        end, slopes = end - 1, network.layers[-1].params[0]
+        if len(slopes) > slopes.shape[1]:
+            slopes = linalg.qr(slopes.astype(np.float64), mode="r")[0][:slopes.shape[1]]                  # (W24)
+        total[end] = np.ones(activations[-1].shape[1])
 
     def apply_back(i: int, d: Array) -> tuple[Array, ...]:
         if i in total:
             total[i] += (d.astype(np.float64) ** 2).reshape(-1, d.shape[-1]).sum(axis=0) / len(x)         # (W14)
         return backwards[i](d)
 
-    activations = chain.forward(x, network.skips, apply)
-    if activations[-1].ndim != 2:
-        raise InputError(f"distil: the network gives {activations[-1].shape} for {len(x)} examples; it must end in "
-                         "logits (N, C)")
-    total = {i: np.zeros(activations[i + 1].shape[-1]) for i in layers}
-    end, slopes = len(network.layers), probes(activations[-1].shape[1])
-    if network.layers[-1].op == "dense":
-        end, slopes = end - 1, network.layers[-1].params[0]
-        if len(slopes) > slopes.shape[1]:
-            slopes = linalg.qr(slopes.astype(np.float64), mode="r")[0][:slopes.shape[1]]                  # (W24)
-        total[end] = np.ones(activations[-1].shape[1])
     for slope in slopes.astype(activations[-1].dtype):
         d = np.array(np.broadcast_to(slope, activations[end].shape))
         chain.backward({end: d}, network.skips, apply_back, min(layers), inputs=False)

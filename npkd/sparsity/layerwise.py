@@ -21,7 +21,7 @@ import numpy as np
 
 from npkd.core.types import Array
 from npkd.core.validation import InputError, whole
-from npkd.nn.network import Network
+from npkd.nn.network import Network, convolves
 from npkd.sparsity.allocation import Curve, allocate
 from npkd.sparsity.collect import POSITIONS, collect_statistics, columns_of, matrix, sensitivities
 from npkd.sparsity.elimination import Reader, eliminate
@@ -98,14 +98,12 @@ def distil(teacher: Network, batches: Callable[[], Iterable[Array]], widths: Cal
     positions   of the maps of each example that are drawn at random for statistics and errors
     Raises InputError for other networks, empty data, widths that do not fit, positions below 1.
     """
-    whole("distil", positions=positions)
-    if positions < 1:
-        raise InputError(f"distil: positions is {positions}; it must be at least 1")
+    whole("distil", 1, positions=positions)
     original = teacher
     teacher, redundant = remove(teacher, inputs=inputs)                         # copies would enter a solution together
     groups, layers = dependency_groups(teacher), teacher.weight_layers
     plain = dict(zip(layers, collect_statistics(teacher, teacher, batches, layers, positions), strict=True))
-    sample = leading(batches(), SAMPLE if all(teacher.layers[i].op == "dense" for i in layers) else FEW)
+    sample = leading(batches(), FEW if convolves(teacher) else SAMPLE)
     sensitivity = dict(zip(layers, sensitivities(teacher, sample, layers), strict=True))
     progress("statistics")
     statistics = {i: plain[i].weighted(sensitivity[i]) for i in layers}
@@ -184,10 +182,7 @@ def curve_of(network: Network, group: DependencyGroup, statistics: Mapping[int, 
 
 def choose(network: Network, group: DependencyGroup, targets: Mapping[int, Statistics], wanted: int, curve: Curve,
            ridge: float) -> tuple[Array, LayerReport]:
-    """The ``wanted`` neurons (k,) of a group that best predict its readers' ``targets``, and the report before a refit.
-
-    targets   {consumer: its statistics, weighted by sensitivities, of the outputs that later layers read}
-    """
+    """The ``wanted`` neurons (k,) of a group that best predict its readers' ``targets``; the report before a refit."""
     units = {i: columns_of(network.layers[i], group.units[i]) for i in group.consumers}
     report = LayerReport(group.number, wanted, group.width, 0.0, 0.0, None, 0, 0.0, 0.0, curve)
     i = next(iter(units))

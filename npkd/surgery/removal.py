@@ -65,7 +65,7 @@ def thinned(network: Network, left: Mapping[int, Array]) -> Network:
     start = min(left)
     if start and (network.layers[start - 1].row.weights or network.layers[start - 1].op == "select"):
         return smaller
-    at = next(i for i in range(start, len(network.layers)) if network.layers[i].op != "dropout")
+    at = next(i for i in range(start, len(network.layers)) if not network.layers[i].row.random)
     return inserted(smaller, at, Layer("select", options={"kept": np.flatnonzero(left[start]).tolist()}))
 
 
@@ -198,9 +198,8 @@ def remove(network: Network, *, inputs: bool = True,
                 groups, again = dependency_groups(network, shape), True
     for k in range(len(names)):
         for nth in range(len(groups[k].consumers)):
-            before = network
             network, unread = trimmed(network, groups[k], nth)
-            groups = groups if network is before else dependency_groups(network, shape)
+            groups = dependency_groups(network, shape) if unread else groups
             records += [Removal(k, int(names[k][j]), "dead", position=p) for j, p in unread]
     return network, records
 

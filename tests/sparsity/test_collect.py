@@ -246,7 +246,7 @@ def test_the_choice_sees_as_many_positions_too(monkeypatch):
 
 def test_a_network_that_gives_maps_is_refused():
     network = Network(small().layers[:5])
-    with pytest.raises(InputError, match=r"the network gives \(40, 2, 2, 6\) for 40 examples; it must end in logits"):
+    with pytest.raises(InputError, match=r"the network gives \(40, 2, 2, 6\); it must end in logits"):
         distil(network, lambda: [RNG.standard_normal((40, 64))], exactly([1, 4]))
 
 
