@@ -8,11 +8,13 @@ from npkd import gradcheck
 from npkd.core.validation import InputError
 from npkd.nn import cost, model
 from npkd.nn.fast.workspace import Workspace
+from npkd.nn.layers import dense
 from npkd.nn.model import Model
 from npkd.nn.network import ACTIVATIONS, Layer, Network, dense_layer, perceptron
 from npkd.nn.ops import OPS, Op
 from npkd.nn.training import TrainingSettings, train
 from npkd.sparsity.error_bounds import slopes
+from npkd.sparsity.layerwise import distil, exactly
 from npkd.surgery.dependency import dependency_groups
 from npkd.surgery.folding import affine, fold
 from npkd.surgery.removal import Removal, keep, remove
@@ -239,6 +241,77 @@ def test_ones_own_op_is_counted():
     counted = cost.of(network)
     assert (counted.macs, counted.parameters) == (6 * 4 + 3 * 6, 6 * 4 + 6 + 6 + 3 * 6 + 3)
     assert cost.shapes(network) == [(4,), (6,), (6,), (6,), (3,)]
+
+
+def precise(x, w, b):
+    """w x + b, summed in float64."""
+    y = (x.astype(np.float64) @ w.T.astype(np.float64) + b).astype(x.dtype)
+    return y, lambda dy: (dy @ w, dy.T @ x, dy.sum(axis=0))
+
+
+def slow(x, w, b):
+    """The same with half the gradient of the weights."""
+    y, backward = precise(x, w, b)
+    return y, lambda dy: tuple(d * part for d, part in zip(backward(dy), (1, 0.5, 1), strict=True))
+
+
+def unbiased(x, w, b):
+    """Without the bias, under the name of the first."""
+    return precise(x, w, 0 * b)
+
+
+unbiased.__name__ = "precise"
+PRECISE = Op(precise, ("O I", "O"), maps=False)
+
+
+def faults(row, path, read_as=None):
+    """In what a row of weights, in the place of a dense layer, differs from it: alone, trained, in a file, counted."""
+    rng = np.random.default_rng(0)
+    plain = perceptron([4, 6, 3], rng, dtype=np.float64)
+    network = plain.replace({0: Layer(row, plain.layers[0].params)})
+    x, found = rng.standard_normal((20, 4)), set()
+    data, settings = {"x": x, "y": rng.integers(0, 3, 20)}, TrainingSettings(5, 10)
+    if not gradcheck.check(row.function, x[:3], *plain.layers[0].params, definition=definition_of(dense)).ok:
+        found.add("gradient")
+    ours, theirs = ([*train(start, data, rng=np.random.default_rng(1), settings=settings)][-1].network
+                    for start in (network, plain))
+    if not all(np.allclose(p, q, rtol=1e-9, atol=1e-12) and not np.allclose(p, before, rtol=1e-3)
+               for a, b, start in zip(ours.layers, theirs.layers, plain.layers, strict=True)
+               for p, q, before in zip(a.params, b.params, start.params, strict=True)):
+        found.add("training")
+    model.save(path, Model(ours))
+    loaded = model.load(path, ops=[read_as or row])
+    if not np.array_equal(loaded.logits(x), Model(ours).logits(x)) or loaded.network.layers[0].row is not row:
+        found.add("file")
+    if cost.of(network) != cost.of(plain) or network.widths != [4, 6, 3]:
+        found.add("count")
+    return found
+
+
+@pytest.mark.parametrize(("row", "read_as", "expected"), [
+    (PRECISE, None, set()),
+    (Op(slow, ("O I", "O"), maps=False), None, {"gradient", "training"}),
+    (PRECISE, Op(unbiased, ("O I", "O"), maps=False), {"file"}),
+    (Op(precise, maps=False), None, {"count"}),
+], ids=["as it is", "half a gradient", "read as another", "not said to be weights"])
+def test_weights_of_ones_own_are_those_of_a_dense_layer(row, read_as, expected, tmp_path):
+    assert faults(row, tmp_path / "own.npz", read_as) == expected
+
+
+def test_neurons_that_weights_of_ones_own_make_and_read_are_removed():
+    rng = np.random.default_rng(0)
+    plain = perceptron([5, 6, 4, 3], rng, dtype=np.float64)
+    plain.layers[0].params[0][1] = 0                                    # constant
+    plain.layers[4].params[0][:, 2] = 0                                 # dead
+    network = plain.replace({i: Layer(PRECISE, plain.layers[i].params) for i in plain.dense_layers})
+    (smaller, removals), (expected, same) = remove(network), remove(plain)
+    assert removals == same == [Removal(1, 1, "constant"), Removal(2, 2, "dead")]
+    for one, other in zip(smaller.layers, expected.layers, strict=True):
+        assert all(np.array_equal(p, q) for p, q in zip(one.params, other.params, strict=True))
+    x = rng.standard_normal((60, 5))
+    ours, theirs = (distil(start, lambda: [x], exactly([4, 3, 2])).student for start in (network, plain))
+    assert ours.widths == [4, 3, 2, 3]
+    np.testing.assert_allclose(ours.predict(x), theirs.predict(x), rtol=1e-9, atol=1e-9)
 
 
 def test_neurons_of_ones_own_op_are_removed():
