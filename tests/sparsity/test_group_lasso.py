@@ -472,7 +472,7 @@ def test_keep_with_neurons_that_enter_together():
 
 def test_keep_needs_a_neuron():
     h, z, _ = data(0)
-    with pytest.raises(InputError, match="0 neurons"):
+    with pytest.raises(InputError, match="neurons is 0; it must be at least 1"):
         keep(Problem(Statistics.of(h, z)), 0)
 
 
