@@ -51,7 +51,7 @@ def along(cost: float | Array, w: Array, axis: int) -> float | Array:
         return float(cost)
     cost = np.asarray(cost, np.float64)
     if cost.shape != (w.shape[axis],):
-        raise InputError(f"groups: cost is {cost.shape}; for axis {axis} of w {w.shape} it must be ({w.shape[axis]},)")
+        raise InputError(f"groups: cost has shape {cost.shape}; axis {axis} of w {w.shape} has {w.shape[axis]} groups")
     return cost.reshape([-1 if i == axis else 1 for i in range(w.ndim)])
 
 
