@@ -1,7 +1,4 @@
-"""Sufficient statistics of a layer for the layer-wise problem, one pass, additive; and the least squares from them.
-
-Derivation: docs/6-layer-wise.md.
-"""
+"""Additive sufficient statistics of a layer for the layer-wise problem, and its least squares: docs/6-layer-wise.md."""
 
 from __future__ import annotations
 
