@@ -63,11 +63,13 @@ def logit_matching(student: Array, teacher: Array) -> tuple[float, Array]:
         L = 1/(2N) Σ_n Σ_c ((z_nc − z̄_n) − (v_nc − v̄_n))²,   means over the classes            (K3)
 
     student z (N, C)   teacher v (N, C)   ->   value, d_student (N, C). Divided by N alone; (K1) → (K3)/C.
-    A class that is −∞ in both (masked) is none of the C. Raises InputError where shapes differ. Source: Ba & Caruana
-    2014; the limit: Hinton, Vinyals & Dean 2015, section 2.1.
+    A class that is −∞ in both (masked) is none of the C. Raises InputError where shapes differ, or one side alone masks
+    a class. Source: Ba & Caruana 2014; the limit: Hinton, Vinyals & Dean 2015, section 2.1.
     """
     check_logits("logit_matching", student, teacher)
-    masked = np.isneginf(student) & np.isneginf(teacher)
+    masked = np.isneginf(student)
+    if not np.array_equal(masked, np.isneginf(teacher)):
+        raise InputError("logit_matching: a class is −∞ in student or teacher alone; mask it in both, or in neither")
     with np.errstate(invalid="ignore"):
         difference = np.where(masked, 0, student - teacher)
     count = np.maximum(1, (~masked).sum(axis=1, keepdims=True)).astype(difference.dtype)

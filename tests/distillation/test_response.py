@@ -231,6 +231,15 @@ def test_a_class_masked_in_one_alone():
     assert cross_entropy(z, np.array([1]))[0] == pytest.approx(math.log(1 + math.exp(-1)), rel=1e-12)
 
 
+@pytest.mark.parametrize("side", [0, 1])
+def test_logit_matching_of_a_class_masked_in_one_alone_is_refused(side):
+    """Its centred distance is infinite, with no finite gradient; it was NaN."""
+    both = list(np.zeros((2, 3, 4)))
+    both[side][1, 2] = -np.inf
+    with pytest.raises(InputError, match="−∞ in student or teacher alone"):
+        logit_matching(*both)
+
+
 def test_what_is_not_a_number_stays_so():
     z, v = logits(4)
     z[0, 0] = math.nan
