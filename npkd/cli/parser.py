@@ -79,6 +79,8 @@ def run_options() -> Parser:
     add("--resume", action="store_true", help="go on with the run in the folder that was broken off, with the options "
                                               "it was begun with (default: the latest npkd-out…)")
     add("--quiet", action="store_true", help="no progress, the result alone")
+    add("--distil-from", metavar="FILE", help="a better network that npkd saved, whose answers are learnt; npkd train "
+                                              "takes it with a penalty")
     return shared
 
 
@@ -91,10 +93,8 @@ def add_compress(commands: Commands, shared: Parser) -> None:
     add("--epochs", type=whole(0), metavar="N", help="passes over the data in the last distillation; 0: the student is "
                                                      "not trained, its layers are refitted alone")
     add("--teacher", metavar="FILE", help="a network that npkd saved; without it one is trained")
-    add("--distil-from", metavar="FILE",
-        help="a better network that npkd saved, whose answers are learnt in the teacher's place")
     add("--tutor", dest="distil_from", help=argparse.SUPPRESS)                       # its name in version 0.1
-    add("--target", default="macs=10%", metavar="KIND=NUMBER",
+    add("--target", metavar="KIND=NUMBER",
         help="macs=N, neurons=N, parameters=N or bytes=N (N%%: of the teacher's), widths=N-N (neurons a layer, inputs "
              "first), or error=+POINTS (default: macs=10%%)")
     add("--keep-inputs", action="store_true", help="remove no input")
@@ -102,12 +102,22 @@ def add_compress(commands: Commands, shared: Parser) -> None:
 
 def add_train(commands: Commands, shared: Parser) -> None:
     """The options of ``npkd train``."""
-    train = commands.add_parser("train", parents=[shared], allow_abbrev=False, help="train a plain network",
-                                description="Train a plain network; npkd compress takes it as a teacher.")
+    train = commands.add_parser("train", parents=[shared], allow_abbrev=False, help="train a plain network, or a sparse one",
+                                description="Train a network; with a penalty it loses neurons while it learns.")
     add = train.add_argument
     add("--epochs", type=whole(1), metavar="N", help="passes over the data")
     add("--dropout", type=float, default=0.0, metavar="RATE", help="behind each hidden layer (default: 0)")
     add("--activation", default="relu", metavar="OP", help="between the layers: relu, tanh, gelu, ... (default: relu)")
+    add("--penalty", metavar="KIND=NUMBER,...", help="weights that become zero, each with its λ: inputs=, neurons=, "
+                                                     "channels=, weights=; without numbers λ is found: inputs,neurons")
+    add("--target", metavar="KIND=NUMBER", help="with a penalty whose λ is found: macs=N, neurons=N, parameters=N or "
+                                                "bytes=N (N%%: of the dense network's)")
+    add("--costs", choices=("macs", "size", "equal"), default="macs",
+        help="of a neuron in the penalty: the multiply-accumulates that its removal saves, the root of the number of its "
+             "weights, or one (default: macs)")
+    add("--penalty-path", action="store_true", help="λ rises until nothing is left")
+    add("--no-debias", dest="debias", action="store_false", help="no last phase without penalty")
+    add("--start", metavar="FILE", help="a network that npkd saved, to begin with; without it one is trained")
 
 
 def add_reproduce(commands: Commands) -> None:

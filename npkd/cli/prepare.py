@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from npkd.cli.settings import Settings
+from npkd.cli.settings import TARGET, Settings
 from npkd.core.validation import InputError
 from npkd.data.datasets import Data, sizes
 from npkd.data.datasets import load as load_data
@@ -19,6 +19,7 @@ from npkd.nn.network import Network, convolves
 from npkd.pipeline import stages, target
 from npkd.pipeline.progress import Progress
 from npkd.pipeline.recipe import Recipe, complete, plain
+from npkd.pipeline.sparse import SparseRecipe, sparse_recipe, strengths_of
 from npkd.pipeline.target import Target
 from npkd.surgery.dependency import dependency_groups
 from npkd.surgery.widths import geometry, widths_of
@@ -32,7 +33,7 @@ class PreparedRun:
     recipe          complete
     teacher         the given network, ready for this data; None where one is trained
     teacher_model   the same as its file holds it
-    target          None for "train"
+    target          None for "train" without one;   sparse  what its penalty is to do, or None
     split_seed      drew the validation part: the seed of the run, or the one that the given teacher was trained with
     distil_from     the network whose answers are learnt, for the data as it is scaled here; None: the teacher's are
     """
@@ -45,6 +46,7 @@ class PreparedRun:
     target: Target | None
     split_seed: int
     distil_from: Network | None = None
+    sparse: SparseRecipe | None = None
 
     @property
     def split(self) -> dict[str, int]:
@@ -71,9 +73,10 @@ def downloading(progress: Progress) -> Callable[[int, int], None]:
 
 def prepare(settings: Settings, progress: Progress) -> PreparedRun:
     """Load and check everything. Raises InputError for data, a teacher or a target that cannot be worked with."""
-    model = load_model(settings.teacher) if settings.teacher is not None else None
+    file = settings.teacher or settings.start
+    model = load_model(file) if file is not None else None
     data = load_data(settings.data, seed=settings.seed, progress=downloading(progress))
-    seed, network, groups, who = settings.seed, None, None, f"teacher: {settings.teacher}"
+    seed, network, groups, who = settings.seed, None, None, f"{'start' if settings.start else 'teacher'}: {file}"
     if model is not None:
         seed = split_seed(model.about, data, seed)
         if seed != settings.seed:
@@ -81,15 +84,20 @@ def prepare(settings: Settings, progress: Progress) -> PreparedRun:
         network, groups = prunable(model, data, who)
         data = rescaled(data, model.scaling)
     recipe = recipe_of(settings, data, model)
-    if settings.command == "train":
+    if settings.command == "train" and settings.penalty is None:
         return PreparedRun(settings, data, recipe, None, None, None, seed)
     distil_from = logit_source(settings.distil_from, data, seed) if settings.distil_from is not None else None
     whole = network or stages.fresh(recipe, data, np.random.default_rng(0))
     groups = groups or dependency_groups(whole)
-    goal = target.parse(settings.target, widths_of(whole, groups), settings.keep_inputs, geometry(whole, groups))
-    if network is not None:
+    words, sparse = settings.target or (TARGET if settings.command == "compress" else None), None
+    goal = None if words is None else target.parse(words, widths_of(whole, groups), settings.keep_inputs,
+                                                   geometry(whole, groups))
+    if settings.penalty is not None:
+        sparse = replace(sparse_recipe(recipe, len(data.x_train)), strengths=strengths_of(settings.penalty), target=goal,
+                         costs=settings.costs, path=settings.penalty_path, debias=settings.debias)
+    if network is not None and goal is not None:
         require_countable(network, goal.kind, who)
-    return PreparedRun(settings, data, recipe, network, model, goal, seed, distil_from)
+    return PreparedRun(settings, data, recipe, network, model, goal, seed, distil_from, sparse)
 
 
 def recipe_of(settings: Settings, data: Data, teacher: Model | None) -> Recipe:

@@ -22,14 +22,19 @@ from npkd.cli import folders, summary
 from npkd.cli.checkpoints import stored_settings
 from npkd.cli.prepare import PreparedRun, prepare
 from npkd.cli.recorder import Recorder
-from npkd.cli.settings import PATHS, Settings
+from npkd.cli.settings import PATHS, TARGET, Settings
 from npkd.core.files import make_folder, reason, write_bytes, write_json, write_text
+from npkd.core.types import Array, Objective
 from npkd.core.validation import InputError
+from npkd.distillation.objective import Distillation
+from npkd.nn.fast.workspace import predict
 from npkd.nn.model import Model
 from npkd.nn.model import load as load_model
 from npkd.nn.network import perceptron
+from npkd.nn.training import classification
 from npkd.pipeline import stages
 from npkd.pipeline.progress import Progress
+from npkd.pipeline.sparse import sparse_training
 from npkd.pipeline.stages import Run, State
 from npkd.report import figures, page
 
@@ -108,7 +113,7 @@ def compress(plan: PreparedRun, recorder: Recorder, rng: np.random.Generator) ->
         recipe = replace(recipe, distil_from=Model(plan.distil_from, data.scaling))
     scaling = data.scaling if plan.teacher_model is None else plan.teacher_model.scaling
     teacher = Model(state.teacher, scaling)
-    result = npkd.compress(teacher, data, plan.settings.target, recipe=recipe, seed=rng, progress=recorder)
+    result = npkd.compress(teacher, data, plan.settings.target or TARGET, recipe=recipe, seed=rng, progress=recorder)
     recorder.save_newest()
     recorder.save("student", result.student)
     return summary.of_compression(plan, result, load_model(recorder.folder / "student.npz"))
@@ -121,9 +126,23 @@ def train_one(plan: PreparedRun, recorder: Recorder, rng: np.random.Generator) -
         widths = [data.x_train.shape[1], *recipe.hidden, data.classes]
         rates = (0.0, *[settings.dropout] * len(recipe.hidden)) if settings.dropout else ()
         start = perceptron(widths, rng, activation=settings.activation, dropout_rates=rates)
-    model = stages.train_teacher(Run(data, recipe, rng, recorder, recorder.state), start)
-    recorder.save("model", model)
-    return summary.of_training(plan, model)
+    run = Run(data, recipe, rng, recorder, recorder.state)
+    model = plan.teacher or stages.train_teacher(run, start)
+    if plan.sparse is None:
+        recorder.save("model", model)
+        return summary.of_training(plan, model)
+    recorder.save("dense", model)
+    result = sparse_training(run, model, plan.sparse, *objective_of(plan))
+    recorder.save("model", result.model)
+    return summary.of_sparse_training(plan, result)
+
+
+def objective_of(plan: PreparedRun) -> tuple[Objective, dict[str, Array]]:
+    """What sparse training learns: the labels, or the answers of a better network too; and the arrays it needs."""
+    if plan.distil_from is None:
+        return classification, {}
+    objective = Distillation(labels=plan.recipe.label_weight, temperature=plan.recipe.temperature)
+    return objective, {"teacher": predict(plan.distil_from, plan.data.x_train)}
 
 
 def rebuild(folder: str | Path) -> Path:

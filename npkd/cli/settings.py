@@ -9,7 +9,8 @@ from npkd.nn.network import ACTIVATIONS
 from npkd.pipeline.recipe import NETWORKS
 
 COMMANDS = ("compress", "train")
-PATHS = ("data", "teacher", "distil_from")                  # settings that name files
+PATHS = ("data", "teacher", "distil_from", "start")         # settings that name files
+TARGET = "macs=10%"                                         # of compress, where nothing is said
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,13 @@ class Settings:
     hidden          the perceptron's hidden widths, None: the recipe's
     teacher         compress: the file of a trained network; None: one is trained
     distil_from     compress: the file of a better network, of any kind, whose answers are learnt instead; or None
-    target          compress: how small, see npkd.pipeline.target
+    target          how small, see npkd.pipeline.target; None: compress TARGET, train none
     keep_inputs     compress: no input is removed
     dropout         train: rate behind each hidden layer;   activation  between the dense layers
+    penalty         train: "neurons=0.002", or "inputs,neurons" with a target or the path, see npkd.pipeline.sparse
+    costs           train: of one neuron in the penalty, "macs", "size" or "equal"
+    penalty_path    train: λ rises until nothing is left;   debias  a last phase without penalty
+    start           train: the file of a trained network that the penalty begins with; None: one is trained
     overwrite       an earlier run in ``out`` is replaced when this one is done
     resume          go on with the run in ``out`` that was broken off and was begun with the same settings
 
@@ -44,10 +49,15 @@ class Settings:
     hidden: tuple[int, ...] | None = None
     teacher: str | None = None
     distil_from: str | None = None
-    target: str = "macs=10%"
+    target: str | None = None
     keep_inputs: bool = False
     dropout: float = 0.0
     activation: str = "relu"
+    penalty: str | None = None
+    costs: str = "macs"
+    penalty_path: bool = False
+    debias: bool = True
+    start: str | None = None
     overwrite: bool = False
     resume: bool = False
 
@@ -65,6 +75,12 @@ class Settings:
         if self.distil_from is not None and self.epochs == 0:
             raise InputError("settings: distil_from is given, and epochs is 0; without training nothing is learnt from "
                              "it: leave out one of them")
+        sparse = self.target or self.penalty_path or self.start or self.distil_from or self.costs != "macs"
+        if self.command == "train" and self.penalty is None and (sparse or not self.debias):
+            raise InputError("settings: got a target, path, start, costs or debias of a penalty, or a network to distil "
+                             "from, and no --penalty; npkd train takes them with one")
+        if self.start is not None and (self.network != "perceptron" or self.hidden is not None):
+            raise InputError("settings: got a network to start from, and the network that is to be trained; give one")
         if not 0 <= self.dropout < 1:
             raise InputError(f"settings: --dropout is {self.dropout}; it must be at least 0 and below 1")
         if self.overwrite and self.resume:

@@ -17,7 +17,7 @@ import scipy
 
 from npkd import __version__
 from npkd.cli.prepare import PreparedRun
-from npkd.cli.settings import Settings
+from npkd.cli.settings import TARGET, Settings
 from npkd.core.types import Array
 from npkd.data.datasets import Data
 from npkd.nn.model import Model
@@ -25,6 +25,7 @@ from npkd.nn.network import Network
 from npkd.pipeline import stages
 from npkd.pipeline.recipe import OF_EXAMPLES, Recipe
 from npkd.pipeline.result import CompressionResult, layers_of, logits_of_rows, measures_of
+from npkd.pipeline.sparse import SparseResult
 from npkd.sparsity.layerwise import Distilled
 from npkd.surgery.widths import widths_of
 
@@ -47,9 +48,11 @@ def augmentation(recipe: Recipe, *, compressed: bool) -> dict[str, str]:
 
 def command(settings: Settings) -> str:
     """The shell command that does the same again; files by their own names."""
-    files = {"--data": settings.data, "--teacher": settings.teacher, "--distil-from": settings.distil_from}
+    files = {"--data": settings.data, "--teacher": settings.teacher, "--distil-from": settings.distil_from,
+             "--start": settings.start}
     values = {option: Path(file).name for option, file in files.items() if file is not None} | {
-        "--target": settings.target if settings.command == "compress" else "",
+        "--target": settings.target or (TARGET if settings.command == "compress" else ""),
+        "--penalty": settings.penalty or "", "--costs": settings.costs if settings.costs != "macs" else "",
         "--epochs": "" if settings.epochs is None else str(settings.epochs),
         "--network": settings.network if settings.network != "perceptron" else "",
         "--hidden": ",".join(map(str, settings.hidden or ())),
@@ -57,7 +60,8 @@ def command(settings: Settings) -> str:
         "--activation": settings.activation if settings.activation != "relu" else "",
     }
     words = [word for option, value in values.items() if value for word in (option, value)]
-    keep = ["--keep-inputs"] if settings.keep_inputs else []
+    keep = ["--keep-inputs"] * settings.keep_inputs + ["--penalty-path"] * settings.penalty_path
+    keep += [] if settings.debias else ["--no-debias"]
     return shlex.join(["npkd", settings.command, *words, *keep, "--seed", str(settings.seed)])
 
 
@@ -87,6 +91,22 @@ def of_training(plan: PreparedRun, network: Network) -> dict[str, Any]:
     return general(plan) | {"model": judged(network, plan.data)[0]}
 
 
+def of_sparse_training(plan: PreparedRun, result: SparseResult) -> dict[str, Any]:
+    """The summary of ``npkd train --penalty``: "model" is the delivered network."""
+    assert plan.sparse is not None
+    networks = {"model": result.model, "dense": result.dense, "penalised": result.penalised}
+    if result.debiased is not None:
+        networks["debiased"] = result.debiased
+    recipe, target = {**asdict(plan.sparse), "target": None}, plan.target
+    return general(plan) | {name: judged(network, plan.data)[0] for name, network in networks.items()} | {
+        "target": None if target is None else {"words": plan.settings.target, "kind": target.kind, "bound": target.bound},
+        "sparse": recipe | {"lambda": result.lam, "epochs_penalised": result.epochs, "objective": result.objective,
+                            "stationarity": list(result.stationarity), "path": [asdict(p) for p in result.path]},
+        "removals": [{why: sum(r.group == k and r.reason == why and r.position is None for r in result.removals)
+                      for why in ("dead", "constant", "duplicate")} for k in range(len(widths_of(result.dense)) - 1)],
+    }
+
+
 def of_compression(plan: PreparedRun, result: CompressionResult, delivered: Model) -> dict[str, Any]:
     """The summary of ``npkd compress``; ``delivered`` is the student as it comes from its file."""
     assert plan.target is not None
@@ -98,7 +118,7 @@ def of_compression(plan: PreparedRun, result: CompressionResult, delivered: Mode
         "distil_from": None if plan.distil_from is None else {
             "file": Path(str(plan.settings.distil_from)).name, "widths": plan.distil_from.widths,
             "test_error": stages.error_rate(plan.distil_from, plan.data.x_test, plan.data.y_test)},
-        "target": {"words": plan.settings.target, "kind": target.kind, "bound": target.bound},
+        "target": {"words": plan.settings.target or TARGET, "kind": target.kind, "bound": target.bound},
         "teacher": teacher, "student": student, "agreement": float((by_teacher == by_student).mean()),
         "layers": [layer | {"kept": kept, "of": of} for layer, kept, of
                    in zip(layers_of(result.rounds), student["widths"], teacher["widths"], strict=False)],

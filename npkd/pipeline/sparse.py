@@ -1,0 +1,336 @@
+"""Sparse training: a network loses neurons while it learns, by proximal steps on the weights that read them (P18).
+
+    1. penalty    λ as given; or it is found: it rises while the network is larger than the target, then (T12) holds it
+                  there; or it rises until nothing is left, the path, and the smallest network that is as good is taken
+    2. last λ     λ is fixed and the learning rate falls to 0, towards a stationary point
+    3. removal    neurons that nobody reads are cut out, exactly
+    4. debias     the rest is trained without penalty on neurons; kept where the validation part says so
+
+It goes up from the dense network: with all hidden columns at zero every gradient of the weights is zero, so that there
+is no path down from λ_max. Derivation: docs/5-proximal.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from npkd.core.types import Array, Batch, Objective
+from npkd.core.validation import InputError, one_of, positive
+from npkd.nn.network import Network
+from npkd.nn.optimisers import SGD
+from npkd.nn.schedules import Schedule, cosine, steps
+from npkd.nn.training import Penalty, Record, TrainingSettings, classification, train
+from npkd.pipeline.epochs import epochs_of
+from npkd.pipeline.recipe import Recipe
+from npkd.pipeline.stages import Run, error_rate, open_front
+from npkd.pipeline.target import Target
+from npkd.sparsity.outgoing import COSTS, KINDS, Support, alive, outgoing_penalties, stationarity
+from npkd.surgery.dependency import DependencyGroup, dependency_groups
+from npkd.surgery.removal import Removal, remove
+from npkd.surgery.widths import geometry
+
+GROWTH, START = 1.08, 2e-4
+"""Factor by which λ rises, at most, from one epoch to the next; where it starts, costs having mean 1."""
+SLACK = 1.25
+"""At the full learning rate a network is held at so many times its target: neurons die when that rate falls."""
+LONGEST = 150
+"""Most epochs of a rise: λ has then grown by a factor of 10⁵."""
+TRIES = 4
+"""Most values of the last λ that are tried for a target."""
+constant = steps(())
+SAMPLE = 2000
+"""Leading examples of the training part on which every epoch's objective and stationarity are computed."""
+
+
+@dataclass(frozen=True)
+class SparseRecipe:
+    """What a sparse training is to do.
+
+    strengths       λ by kind, "inputs", "neurons", "channels", "weights"; None: found, the same for all that are None
+    target          of size, to be met while training; needed where λ is to be found, unless ``path``
+    costs           c of (P18): "macs", "size" or "equal"
+    path            λ rises until nothing is left
+    debias          a last phase without penalty on neurons
+    settling        epochs in which λ that is found settles;   epochs  at the last λ
+    debias_epochs, debias_weight_decay   of the last phase
+    batch_size, learning_rate, weight_decay   of momentum SGD while λ > 0; the last phase learns at half the rate
+    Raises InputError for what contradicts itself.
+    """
+
+    strengths: Mapping[str, float | None]
+    target: Target | None = None
+    costs: str = "macs"
+    path: bool = False
+    debias: bool = True
+    settling: int = 12
+    epochs: int = 25
+    debias_epochs: int = 20
+    debias_weight_decay: float = 5e-4
+    batch_size: int = 256
+    learning_rate: float = 0.1
+    weight_decay: float = 1e-4
+
+    def __post_init__(self) -> None:
+        one_of("penalty", "costs", self.costs, COSTS)
+        for name, lam in self.strengths.items():
+            one_of("penalty", "kind", name, KINDS)
+            positive("penalty", name, 1.0 if lam is None else lam)
+        sought = [name for name, lam in self.strengths.items() if lam is None]
+        if not self.strengths or (sought == ["weights"] and self.target):
+            raise InputError("penalty: a target needs inputs, neurons or channels whose λ is found")
+        if bool(sought) != bool(self.target or self.path):
+            raise InputError("penalty: " + (f"{', '.join(sought)} without λ need a target, or the path" if sought else
+                                            "λ is given, so that neither a target nor the path can be sought"))
+        if self.target is not None and (self.path or self.target.kind in ("error", "widths")):
+            raise InputError("penalty: the target must be a size (macs=, parameters=, bytes=, neurons=), without path")
+
+
+def strengths_of(words: str) -> dict[str, float | None]:
+    """λ by kind, from "inputs=1e-3,neurons=2e-3" or "inputs,neurons". Raises InputError for anything else."""
+    strengths: dict[str, float | None] = {}
+    for word in words.split(","):
+        kind, equals, number = word.partition("=")
+        try:
+            strengths[kind] = float(number) if equals else None
+        except ValueError:
+            raise InputError(f"penalty: got {words!r:.60}; write kinds with their λ, as in inputs=0.001,neurons=0.002, "
+                             f"or without, as in inputs,neurons; kinds are {', '.join(KINDS)}") from None
+    return strengths
+
+
+def sparse_recipe(recipe: Recipe, examples: int) -> SparseRecipe:
+    """Batches and learning rate that fit the network and the number of examples; λ of neurons is found on a path."""
+    sparse = SparseRecipe({"neurons": None}, path=True)
+    if recipe.network == "lenet5":
+        return replace(sparse, batch_size=128, learning_rate=0.03)
+    return sparse if examples >= 20_000 else replace(sparse, batch_size=64, learning_rate=0.05)
+
+
+@dataclass(frozen=True)
+class PathPoint:
+    """An epoch of the path: λ, what the target counts (or multiply-accumulates), widths, and the validation error."""
+
+    lam: float
+    size: float
+    widths: tuple[int, ...]
+    validation_error: float
+
+
+@dataclass(frozen=True, eq=False)
+class SparseResult:
+    """The result of ``sparse_training``.
+
+    dense       the network it began with;   penalised  the one at the last λ, unread neurons removed
+    debiased    that after the last phase, or None;   model  the one of both that the validation part prefers
+    lam         the last λ (of every kind that was sought, or factor 1 of those that were given)
+    epochs      of all phases that a penalty was part of, those of the search too
+    stationarity    (P19) on all training examples in float64, at the start and at the end of the last λ
+    objective   L + ½ d ‖θ‖² + Ω at the end of it
+    removals    a record of each neuron removed;   path  the epochs of the path
+    """
+
+    dense: Network
+    penalised: Network
+    debiased: Network | None
+    model: Network
+    lam: float
+    epochs: int
+    stationarity: tuple[float, float]
+    objective: float
+    removals: list[Removal]
+    path: list[PathPoint] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What all phases with a penalty share."""
+
+    run: Run
+    recipe: SparseRecipe
+    groups: list[DependencyGroup]
+    target: Target
+    objective: Objective
+    batch: Batch
+
+    def penalties(self, network: Network, lam: float) -> dict[int, Penalty]:
+        """(P18) with λ for every strength that is to be found."""
+        strengths = {name: lam if given is None else given for name, given in self.recipe.strengths.items()}
+        return outgoing_penalties(network, self.groups, strengths, costs=self.recipe.costs,
+                                  geometry=self.target.geometry)
+
+    def size(self, network: Network) -> float:
+        """What the target counts, of the neurons that are read."""
+        return self.target.size([*alive(network, self.groups), network.widths[-1]])
+
+    def measured(self, network: Network, lam: float, rows: int | None = None) -> tuple[float, float]:
+        """Stationarity and objective at λ on the first ``rows`` training examples, or on all."""
+        batch = {name: a[:rows] for name, a in self.batch.items()}
+        step = self.recipe.learning_rate
+        return stationarity(network, batch, self.objective, self.penalties(network, lam), step=step,
+                            weight_decay=self.recipe.weight_decay)
+
+    def line(self, record: Record) -> dict[str, Any]:
+        """What the history says of an epoch beside what it says of every training."""
+        lam = float(record.carried[0])
+        rho, objective = self.measured(record.network, lam, SAMPLE)
+        weights = [layer.params[0] for layer in record.network.layers if layer.row.weights]
+        return {"lambda": lam, "objective": objective, "penalty": record.penalty, "stationarity": rho,
+                "alive": alive(record.network, self.groups), "zeros": int(sum((w == 0).sum() for w in weights))}
+
+
+def sparse_training(run: Run, dense: Network, recipe: SparseRecipe, objective: Objective = classification,
+                    extra: Mapping[str, Array] | None = None) -> SparseResult:
+    """A sparse network from a dense one, see the head of this file. ``run.state`` has the newest of both.
+
+    objective, extra    what is learnt, and arrays beside "x" and "y" that it needs, a row a training example
+    Raises InputError for a network without what the penalty names, and for a target that it cannot reach.
+    """
+    data, groups = run.data, dependency_groups(dense)
+    target = recipe.target or Target("macs", 1.0, geometry=geometry(dense, groups))
+    if recipe.target is not None:
+        kept = "inputs" not in recipe.strengths
+        target.require([*(g.width for g in groups), dense.widths[-1]], kept)
+    batch = {"x": data.x_train, "y": data.y_train, **(extra or {})}
+    problem = Problem(run, recipe, groups, target, objective, batch)
+    problem.penalties(dense, START)                                    # refuses what does not fit before anything begins
+    run.state.teacher, network, lam, path = run.outside(dense), dense, 1.0, list[PathPoint]()
+    epochs = 0
+    if recipe.path:
+        network, lam, epochs, path = along_path(problem, network)
+    elif recipe.target is not None:
+        network, lam, epochs = to_target(problem, network, target.bound)
+    network, lam, more, before = at_last(problem, network, lam)
+    after, value = problem.measured(network, lam)
+    penalised, removals = remove(network)
+    run.state.student = model = run.outside(penalised)
+    debiased = unpenalised(problem, penalised) if recipe.debias else None
+    if debiased is not None:
+        errors = [error_rate(each, data.x_validation, data.y_validation) for each in (penalised, debiased)]
+        model = run.outside(debiased if errors[1] <= errors[0] else penalised)
+    run.state.student = model
+    return SparseResult(dense, penalised, debiased, model, lam, epochs + more, (before, after), value, removals, path)
+
+
+def phase(problem: Problem, network: Network, name: str, lam: float, epochs: int, schedule: Schedule,
+          control: Callable[[float, Network], float] = lambda lam, network: lam,
+          until: Callable[[Network], bool] = lambda network: False) -> tuple[Network, float, int]:
+    """Epochs with a penalty: the network, λ of the last epoch, and their number.
+
+    control     (λ of the epoch before, network) -> λ, from the first epoch on;   until  ends the phase early
+    """
+    recipe, run, last, count = problem.recipe, problem.run, lam, 0
+    size = min(recipe.batch_size, len(problem.batch["x"]))
+
+    def training(start: Network, settings: TrainingSettings) -> Iterator[Record]:
+        nonlocal last
+        if settings.carried:
+            last = float(settings.carried[0])
+        carried = settings.carried[1:]
+        for epoch in range(settings.done + 1, settings.epochs + 1):
+            last = control(last, start)
+            moment = partial(lambda p, e: schedule((e - 1 + p) / epochs), e=epoch)
+            one = replace(settings, epochs=1, done=0, carried=carried, best=None, schedule=moment)
+            for record in train(start, problem.batch, problem.objective, rng=run.rng, settings=one,
+                                optimiser=SGD(recipe.learning_rate, weight_decay=recipe.weight_decay),
+                                penalties=problem.penalties(start, last)):
+                start, carried = record.network, record.carried
+                yield replace(record, epoch=epoch, carried=(np.array(last), *carried))
+
+    settings = TrainingSettings(epochs, size, validate=validation_of(problem))
+    for latest in epochs_of(name, network, training, settings, run.rng, run.progress, problem.line):
+        network, count = latest, count + 1
+        run.state.student = run.outside(network)
+        if until(network):
+            break
+    return network, last, count
+
+
+def validation_of(problem: Problem) -> Callable[[Network], float]:
+    """The validation error of a network."""
+    data = problem.run.data
+    return lambda network: error_rate(network, data.x_validation, data.y_validation)
+
+
+def to_target(problem: Problem, network: Network, bound: float) -> tuple[Network, float, int]:
+    """λ rises until the network is within ``SLACK`` of the bound, and is held there until it has settled.
+
+        λ ← λ · min(g, max(1/g, √(size/bound))),   g = GROWTH                          (T12)
+    """
+    def control(lam: float, network: Network) -> float:
+        return lam * min(GROWTH, max(1 / GROWTH, math.sqrt(problem.size(network) / (SLACK * bound))))           # (T12)
+
+    network, lam, rise = phase(problem, network, "λ rises", START, LONGEST, constant, control,
+                               lambda network: problem.size(network) <= SLACK * bound)
+    if problem.size(network) > SLACK * bound:
+        raise InputError(f"penalty: after {LONGEST} epochs the network is {problem.size(network):.0f} "
+                         f"{problem.target.kind}, the target {bound:.0f}; penalise more kinds of neurons")
+    network, lam, held = phase(problem, network, "λ settles", lam, problem.recipe.settling, constant, control)
+    return network, lam, rise + held
+
+
+def at_last(problem: Problem, network: Network, lam: float) -> tuple[Network, float, int, float]:
+    """Epochs at the last λ, whose learning rate falls to 0: network, λ, epochs in all, and (P19) where they began.
+
+    With a target they are done again from the same network with another λ, at most TRIES times, until the size is within
+    a twentieth below the bound; of all tries that are within it the largest network counts. Raises InputError where
+    none is."""
+    recipe, epochs, best = problem.recipe, 0, None
+    bound = math.inf if recipe.target is None else recipe.target.bound
+    for nth in range(1, 2 if recipe.target is None else TRIES + 1):
+        before, _ = problem.measured(network, lam)
+        name = "last λ" if nth == 1 else f"last λ, try {nth}"
+        last, _, count = phase(problem, network, name, lam, recipe.epochs, cosine())
+        size, epochs = problem.size(last), epochs + count
+        if size <= bound and (best is None or size > best[0]):
+            best = size, last, lam, before
+        if 0.95 * bound <= size <= bound:
+            break
+        lam *= min(3.0, max(1 / 3, size / bound)) * (GROWTH if size > bound else 1.0)
+    if best is None:
+        raise InputError(f"penalty: at no λ that was tried is the network within {bound:.0f} {problem.target.kind}; "
+                         "take a larger target, or penalise more kinds of neurons")
+    return best[1], best[2], epochs, best[3]
+
+
+def along_path(problem: Problem, network: Network) -> tuple[Network, float, int, list[PathPoint]]:
+    """λ rises by GROWTH an epoch until a layer reads nothing any more. Returns the smallest network whose validation
+    error is within one standard error of the dense network's, its λ, the epochs, and all points."""
+    data, points = problem.run.data, list[PathPoint]()
+    validate = validation_of(problem)
+    dense = validate(network)
+    allowed = dense + math.sqrt(dense * (1 - dense) / len(data.y_validation))
+    best, best_lam, lam, epochs = network, START, START, 0
+    while epochs < LONGEST and min(alive(network, problem.groups)) > 0:
+        network, lam, count = phase(problem, network, f"path, step {len(points) + 1}", lam * GROWTH, 1, constant)
+        counts = alive(network, problem.groups)
+        points.append(PathPoint(lam, problem.size(network), (*counts, network.widths[-1]), validate(network)))
+        epochs += count
+        if points[-1].validation_error <= allowed:
+            best, best_lam = network, lam
+    return best, best_lam, epochs, points
+
+
+def unpenalised(problem: Problem, network: Network) -> Network:
+    """The network after epochs without a penalty on neurons; single weights that are zero stay zero where the penalty
+    was on them. What it reads is selected once for all."""
+    recipe, run = problem.recipe, problem.run
+    kept, body = open_front(network)
+    batch = {name: np.take(a, kept, axis=1) if name == "x" and kept is not None else a
+             for name, a in problem.batch.items()}
+    x = run.data.x_validation if kept is None else np.take(run.data.x_validation, kept, axis=1)
+    zeros: dict[int, Penalty] = {} if "weights" not in recipe.strengths else {
+        i: Support(body.layers[i].params[0] != 0) for i in body.weight_layers}
+    training = partial(train, data=batch, objective=problem.objective, rng=run.rng, penalties=zeros,
+                       optimiser=SGD(recipe.learning_rate / 2, weight_decay=recipe.debias_weight_decay))
+    settings = TrainingSettings(recipe.debias_epochs, max(1, recipe.batch_size // 4),
+                                validate=lambda network: error_rate(network, x, run.data.y_validation))
+    for latest in epochs_of("without penalty", body, training, settings, run.rng, run.progress):
+        network = latest if kept is None else Network([network.layers[0], *latest.layers])
+        run.state.student = run.outside(network)
+    return network
