@@ -102,7 +102,7 @@ def add_compress(commands: Commands, shared: Parser) -> None:
 
 def add_train(commands: Commands, shared: Parser) -> None:
     """The options of ``npkd train``."""
-    train = commands.add_parser("train", parents=[shared], allow_abbrev=False, help="train a plain network, or a sparse one",
+    train = commands.add_parser("train", parents=[shared], allow_abbrev=False, help="train a plain or a sparse network",
                                 description="Train a network; with a penalty it loses neurons while it learns.")
     add = train.add_argument
     add("--epochs", type=whole(1), metavar="N", help="passes over the data")
@@ -113,8 +113,8 @@ def add_train(commands: Commands, shared: Parser) -> None:
     add("--target", metavar="KIND=NUMBER", help="with a penalty whose λ is found: macs=N, neurons=N, parameters=N or "
                                                 "bytes=N (N%%: of the dense network's)")
     add("--costs", choices=("macs", "size", "equal"), default="macs",
-        help="of a neuron in the penalty: the multiply-accumulates that its removal saves, the root of the number of its "
-             "weights, or one (default: macs)")
+        help="of a neuron in the penalty: the multiply-accumulates that its removal saves, the root of the number of "
+             "its weights, or one (default: macs)")
     add("--penalty-path", action="store_true", help="λ rises until nothing is left")
     add("--no-debias", dest="debias", action="store_false", help="no last phase without penalty")
     add("--start", metavar="FILE", help="a network that npkd saved, to begin with; without it one is trained")

@@ -19,7 +19,7 @@ from npkd.nn.network import Network, convolves
 from npkd.pipeline import stages, target
 from npkd.pipeline.progress import Progress
 from npkd.pipeline.recipe import Recipe, complete, plain
-from npkd.pipeline.sparse import SparseRecipe, sparse_recipe, strengths_of
+from npkd.pipeline.sparse import SparseRecipe, require, sparse_recipe, strengths_of
 from npkd.pipeline.target import Target
 from npkd.surgery.dependency import dependency_groups
 from npkd.surgery.widths import geometry, widths_of
@@ -93,8 +93,9 @@ def prepare(settings: Settings, progress: Progress) -> PreparedRun:
     goal = None if words is None else target.parse(words, widths_of(whole, groups), settings.keep_inputs,
                                                    geometry(whole, groups))
     if settings.penalty is not None:
-        sparse = replace(sparse_recipe(recipe, len(data.x_train)), strengths=strengths_of(settings.penalty), target=goal,
-                         costs=settings.costs, path=settings.penalty_path, debias=settings.debias)
+        sparse = replace(sparse_recipe(recipe, len(data.x_train)), strengths=strengths_of(settings.penalty),
+                         target=goal, costs=settings.costs, path=settings.penalty_path, debias=settings.debias)
+        require(sparse, whole, groups)
     if network is not None and goal is not None:
         require_countable(network, goal.kind, who)
     return PreparedRun(settings, data, recipe, network, model, goal, seed, distil_from, sparse)

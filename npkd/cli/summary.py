@@ -99,7 +99,7 @@ def of_sparse_training(plan: PreparedRun, result: SparseResult) -> dict[str, Any
         networks["debiased"] = result.debiased
     recipe, target = {**asdict(plan.sparse), "target": None}, plan.target
     return general(plan) | {name: judged(network, plan.data)[0] for name, network in networks.items()} | {
-        "target": None if target is None else {"words": plan.settings.target, "kind": target.kind, "bound": target.bound},
+        "target": target and {"words": plan.settings.target, "kind": target.kind, "bound": target.bound},
         "sparse": recipe | {"lambda": result.lam, "epochs_penalised": result.epochs, "objective": result.objective,
                             "stationarity": list(result.stationarity), "path": [asdict(p) for p in result.path]},
         "removals": [{why: sum(r.group == k and r.reason == why and r.position is None for r in result.removals)

@@ -20,8 +20,8 @@ def epochs_of(
 ) -> Iterator[Network]:
     """The network after every epoch of ``training(start, settings=settings)``, of which the progress is told.
     A progress that keeps checkpoints gets one after every epoch that ends with a new augmentation due. Where it has one
-    of this stage, training goes on from there: the first network is that of the checkpoint. ``more``: further entries of
-    an epoch's line of the history."""
+    of this stage, training goes on from there: the first network is that of the checkpoint. ``more``: further entries
+    of an epoch's line of the history."""
     keeper = progress if isinstance(progress, Checkpoints) else None
     kept = keeper.kept(stage, start) if keeper else None
     done: tuple[tuple[str, dict[str, Any]], ...] = ()

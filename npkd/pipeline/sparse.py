@@ -180,8 +180,9 @@ class Problem:
         lam = float(record.carried[0])
         rho, objective = self.measured(record.network, lam, SAMPLE)
         weights = [layer.params[0] for layer in record.network.layers if layer.row.weights]
-        return {"lambda": lam, "objective": objective, "penalty": record.penalty, "stationarity": rho,
-                "alive": alive(record.network, self.groups), "zeros": int(sum((w == 0).sum() for w in weights))}
+        return {"lambda": lam, "size": self.size(record.network), "alive": alive(record.network, self.groups),
+                "zeros": int(sum((w == 0).sum() for w in weights)), "objective": objective, "penalty": record.penalty,
+                "stationarity": rho}
 
 
 def sparse_training(run: Run, dense: Network, recipe: SparseRecipe, objective: Objective = classification,
@@ -192,22 +193,17 @@ def sparse_training(run: Run, dense: Network, recipe: SparseRecipe, objective: O
     Raises InputError for a network without what the penalty names, and for a target that it cannot reach.
     """
     data, groups = run.data, dependency_groups(dense)
-    target = recipe.target or Target("macs", 1.0, geometry=geometry(dense, groups))
-    if recipe.target is not None:
-        kept = "inputs" not in recipe.strengths
-        target.require([*(g.width for g in groups), dense.widths[-1]], kept)
     batch = {"x": data.x_train, "y": data.y_train, **(extra or {})}
-    problem = Problem(run, recipe, groups, target, objective, batch)
-    problem.penalties(dense, START)                                    # refuses what does not fit before anything begins
+    problem = Problem(run, recipe, groups, require(recipe, dense, groups), objective, batch)
     run.state.teacher, network, lam, path = run.outside(dense), dense, 1.0, list[PathPoint]()
     epochs = 0
     if recipe.path:
         network, lam, epochs, path = along_path(problem, network)
     elif recipe.target is not None:
-        network, lam, epochs = to_target(problem, network, target.bound)
+        network, lam, epochs = to_target(problem, network, recipe.target.bound)
     network, lam, more, before = at_last(problem, network, lam)
     after, value = problem.measured(network, lam)
-    penalised, removals = remove(network)
+    penalised, removals = remove(network, inputs="inputs" in recipe.strengths)
     run.state.student = model = run.outside(penalised)
     debiased = unpenalised(problem, penalised) if recipe.debias else None
     if debiased is not None:
@@ -217,12 +213,22 @@ def sparse_training(run: Run, dense: Network, recipe: SparseRecipe, objective: O
     return SparseResult(dense, penalised, debiased, model, lam, epochs + more, (before, after), value, removals, path)
 
 
+def require(recipe: SparseRecipe, network: Network, groups: list[DependencyGroup]) -> Target:
+    """What counts the size of a network. Raises InputError where the penalty or the target does not fit it."""
+    target = recipe.target or Target("macs", 1.0, geometry=geometry(network, groups))
+    if recipe.target is not None:
+        target.require([*(g.width for g in groups), network.widths[-1]], "inputs" not in recipe.strengths)
+    outgoing_penalties(network, groups, {name: lam or START for name, lam in recipe.strengths.items()},
+                       geometry=target.geometry, costs=recipe.costs)
+    return target
+
+
 def phase(problem: Problem, network: Network, name: str, lam: float, epochs: int, schedule: Schedule,
           control: Callable[[float, Network], float] = lambda lam, network: lam,
-          until: Callable[[Network], bool] = lambda network: False) -> tuple[Network, float, int]:
+          until: Callable[[float, Network], bool] = lambda lam, network: False) -> tuple[Network, float, int]:
     """Epochs with a penalty: the network, λ of the last epoch, and their number.
 
-    control     (λ of the epoch before, network) -> λ, from the first epoch on;   until  ends the phase early
+    control     (λ of the epoch before, network) -> λ, from the first epoch on;   until(λ, network)  ends the phase early
     """
     recipe, run, last, count = problem.recipe, problem.run, lam, 0
     size = min(recipe.batch_size, len(problem.batch["x"]))
@@ -246,7 +252,7 @@ def phase(problem: Problem, network: Network, name: str, lam: float, epochs: int
     for latest in epochs_of(name, network, training, settings, run.rng, run.progress, problem.line):
         network, count = latest, count + 1
         run.state.student = run.outside(network)
-        if until(network):
+        if until(last, network):
             break
     return network, last, count
 
@@ -266,7 +272,7 @@ def to_target(problem: Problem, network: Network, bound: float) -> tuple[Network
         return lam * min(GROWTH, max(1 / GROWTH, math.sqrt(problem.size(network) / (SLACK * bound))))           # (T12)
 
     network, lam, rise = phase(problem, network, "λ rises", START, LONGEST, constant, control,
-                               lambda network: problem.size(network) <= SLACK * bound)
+                               lambda lam, network: problem.size(network) <= SLACK * bound)
     if problem.size(network) > SLACK * bound:
         raise InputError(f"penalty: after {LONGEST} epochs the network is {problem.size(network):.0f} "
                          f"{problem.target.kind}, the target {bound:.0f}; penalise more kinds of neurons")
@@ -299,21 +305,21 @@ def at_last(problem: Problem, network: Network, lam: float) -> tuple[Network, fl
 
 
 def along_path(problem: Problem, network: Network) -> tuple[Network, float, int, list[PathPoint]]:
-    """λ rises by GROWTH an epoch until a layer reads nothing any more. Returns the smallest network whose validation
-    error is within one standard error of the dense network's, its λ, the epochs, and all points."""
-    data, points = problem.run.data, list[PathPoint]()
-    validate = validation_of(problem)
+    """λ rises by GROWTH an epoch until some layer reads nothing any more. Returns the smallest network whose validation
+    error is within one standard error of the dense network's, its λ, the epochs, and a point for each."""
+    validate, points, best = validation_of(problem), list[PathPoint](), (network, START)
     dense = validate(network)
-    allowed = dense + math.sqrt(dense * (1 - dense) / len(data.y_validation))
-    best, best_lam, lam, epochs = network, START, START, 0
-    while epochs < LONGEST and min(alive(network, problem.groups)) > 0:
-        network, lam, count = phase(problem, network, f"path, step {len(points) + 1}", lam * GROWTH, 1, constant)
-        counts = alive(network, problem.groups)
-        points.append(PathPoint(lam, problem.size(network), (*counts, network.widths[-1]), validate(network)))
-        epochs += count
-        if points[-1].validation_error <= allowed:
-            best, best_lam = network, lam
-    return best, best_lam, epochs, points
+    allowed = dense + math.sqrt(dense * (1 - dense) / len(problem.run.data.y_validation))
+
+    def seen(lam: float, network: Network) -> bool:
+        nonlocal best
+        widths = (*alive(network, problem.groups), network.widths[-1])
+        points.append(PathPoint(lam, problem.size(network), widths, validate(network)))
+        best = (network, lam) if points[-1].validation_error <= allowed else best
+        return min(widths) == 0
+
+    _, _, epochs = phase(problem, network, "path", START, LONGEST, constant, lambda lam, network: lam * GROWTH, seen)
+    return *best, epochs, points
 
 
 def unpenalised(problem: Problem, network: Network) -> Network:

@@ -13,6 +13,7 @@ from npkd.core.types import Array
 from npkd.core.validation import InputError
 from npkd.nn.network import Network
 from npkd.report.page import group
+from npkd.report.sparse import path as path_of_sparse
 from npkd.surgery.widths import widths_of
 
 if TYPE_CHECKING:
@@ -74,12 +75,16 @@ def training(history: Sequence[Mapping[str, Any]]) -> Figure:
         else:
             removals.append(epoch)
     student = any(stage != "teacher" for stage in stages)
-    figure = canvas("From teacher to student, epoch by epoch" if student else "Loss and error while training", 6)
+    sparse = any("lambda" in line for line in history)
+    figure = canvas("From dense to sparse, epoch by epoch" if sparse else
+                    "From teacher to student, epoch by epoch" if student else "Loss and error while training", 6)
     upper, lower = figure.subplots(2, 1, sharex=True)
     labelled = set()
     for stage, lines in stages.items():
         label, colour = (("training on labels", BLUE) if stage == "teacher"
                          else ("last distillation", GREEN) if stage.startswith("final")
+                         else ("without penalty", GREEN) if stage == "without penalty"
+                         else ("with a penalty", ORANGE) if "lambda" in lines[0][1]
                          else ("distillation between removals", ORANGE))
         x, mark = [e for e, _ in lines], "o" if len(lines) < 4 else None
         upper.plot(x, [r["loss"] for _, r in lines], color=colour, marker=mark, linewidth=2,
@@ -99,13 +104,13 @@ def training(history: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def kept(teacher: Sequence[int], student: Sequence[int]) -> Figure:
+def kept(teacher: Sequence[int], student: Sequence[int], names: Sequence[str] = ("teacher", "student")) -> Figure:
     """Bars: how many of the teacher's neurons each layer keeps. Widths with inputs first and classes last."""
     before, now = teacher[:-1], student[:-1]
     figure = canvas(f"{sum(now):,} of {sum(before):,} inputs and neurons stay", 1.4 + 0.75 * len(before))
     axes, rows = figure.subplots(), range(len(before))
-    axes.barh(rows, before, color=PALE, height=0.6, label="teacher")
-    axes.barh(rows, now, color=BLUE, height=0.6, label="student")
+    axes.barh(rows, before, color=PALE, height=0.6, label=names[0])
+    axes.barh(rows, now, color=BLUE, height=0.6, label=names[1])
     for k in rows:
         axes.text(before[k] + max(before) * 0.015, k, f"{now[k]} of {before[k]}", va="center", fontsize=MEDIUM,
                   color=INK)
@@ -135,6 +140,16 @@ def path(layers: Sequence[LayerReport]) -> Figure:
     return figure
 
 
+def sparse_path(history: Sequence[Mapping[str, Any]]) -> Figure:
+    """Validation error against size while λ is positive, see npkd.report.sparse."""
+    figure = canvas("Error against size", 4.6)
+    path_of_sparse(history, figure, (ORANGE, BLUE, GREEN))
+    axes = figure.axes[0]
+    tidy(axes, "size (what the target counts)", "validation error (%)")
+    axes.legend(fontsize=SMALL, frameon=False)
+    return figure
+
+
 def plane(shape: Sequence[int]) -> tuple[int, int] | None:
     """Height and width where examples are pictures of one channel; None where they are not."""
     long = [n for n in shape if n > 1]
@@ -149,7 +164,7 @@ def inputs_of(network: Network, width: int) -> Array:
 
 def pixels(mean: Array, reads: Array, shape: tuple[int, int]) -> Figure:
     """The pixels ``reads`` (k,) in colour over the mean picture, mean (I,) of the raw inputs; shape (H, W), I = H·W."""
-    figure = canvas(f"The student looks at {len(reads)} of {len(mean)} pixels", 4.0)
+    figure = canvas(f"The small network looks at {len(reads)} of {len(mean)} pixels", 4.0)
     left, right = figure.subplots(1, 2)
     for axes, words in ((left, "mean training picture"), (right, "pixels that stay")):
         axes.imshow(mean.reshape(shape), cmap="gray_r", interpolation="nearest")
@@ -178,13 +193,14 @@ def strongest(network: Network, shape: tuple[int, int], count: int = ROWS * COLU
     return pictures.reshape(-1, *shape)
 
 
-def weights(teacher: Network, student: Network, shape: tuple[int, int]) -> Figure:
+def weights(teacher: Network, student: Network, shape: tuple[int, int],
+            names: Sequence[str] = ("teacher", "student")) -> Figure:
     """First-layer weights of the strongest neurons: positive orange, negative purple, removed pixels grey."""
     from matplotlib import colormaps
 
     figure = canvas("What the strongest first-layer neurons look for", 6.4)
     colours = colormaps["PuOr_r"]
-    for axes, network, words in zip(figure.subplots(2, 1), (teacher, student), ("teacher", "student"), strict=True):
+    for axes, network, words in zip(figure.subplots(2, 1), (teacher, student), names, strict=True):
         pictures = strongest(network, shape)
         high, wide = pictures.shape[1:]
         pad = max(1, round(min(high, wide) / 14))
@@ -206,13 +222,17 @@ def draw(data: Data, state: State, history: Sequence[Mapping[str, Any]]) -> dict
     """The figures of a run as PNG, by the names of page.CAPTIONS, as far as there is training, a student, pictures."""
     drawings = {"training": training(history)} if any("loss" in line for line in history) else {}
     shape, teacher, student = plane(data.shape), state.teacher, state.student
+    sparse = any("lambda" in line for line in history)
+    names = ("dense", "sparse") if sparse else ("teacher", "student")
+    if sparse:
+        drawings["sparse path"] = sparse_path(history)
     if teacher is not None and student is not None:
-        drawings["kept"] = kept(widths_of(teacher), widths_of(student))
+        drawings["kept"] = kept(widths_of(teacher), widths_of(student), names)
         if state.rounds:
             drawings["path"] = path(state.rounds[-1].layers)
         if shape is not None:
             mean = data.x_train.mean(axis=0, dtype=np.float64) / data.scaling.factor + data.scaling.offset
             if first_weights(student).ndim == 2:
                 drawings["pixels"] = pixels(mean, inputs_of(student, len(mean)), shape)
-            drawings["weights"] = weights(teacher, student, shape)
+            drawings["weights"] = weights(teacher, student, shape, names)
     return {name: png(figure) for name, figure in drawings.items()}

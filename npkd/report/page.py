@@ -9,6 +9,7 @@ from typing import Any
 
 from npkd.pipeline.recipe import OF_STUDENT, OF_TRAINED
 from npkd.pipeline.result import largest
+from npkd.report import sparse
 
 CAPTIONS: Mapping[str, tuple[str, str]] = {
     "training": ("Training",
@@ -17,6 +18,8 @@ CAPTIONS: Mapping[str, tuple[str, str]] = {
     "path": ("The path", "For each layer the part of its output that is lost when only so many of its neurons stay, "
                          "from the last round. Where a curve is flat, neurons cost nothing to remove; the budget is "
                          "spent where it is steep."),
+    "sparse path": ("Error against size", "The validation error of every epoch with a penalty, against what is left of "
+                                          "the network; from right to left as neurons die."),
     "pixels": ("Inputs that survive", "Blue: pixels that the student reads. The others are never looked at again."),
     "weights": ("First-layer weights", "Each small picture is one neuron: what raises it (orange) and what lowers it "
                                        "(purple). Grey pixels were removed. By falling norm."),
@@ -148,7 +151,7 @@ def certificate(layer: Mapping[str, Any]) -> list[str]:
 def untrained(summary: Mapping[str, Any]) -> bool:
     """Whether this is a compression whose student's layers were refitted alone."""
     recipe = summary["recipe"]
-    return "target" in summary and recipe.get("epochs", recipe.get("final_epochs")) == 0     # the latter: version 0.1
+    return "teacher" in summary and recipe.get("epochs", recipe.get("final_epochs")) == 0     # the latter: version 0.1
 
 
 def compression(summary: Mapping[str, Any]) -> list[str]:
@@ -205,7 +208,7 @@ def settings(summary: Mapping[str, Any]) -> list[list[str]]:
         ["split", f"drawn with seed {split['seed']} ({whose})"],
         ["seed", str(summary["seed"])],
     ]
-    if "target" in summary:
+    if "teacher" in summary:
         file = summary["teacher_file"]
         rows += [["target", target_in_words(summary["target"])],
                  ["teacher", f"from the file {file}" if file else "trained in this run"]]
@@ -217,11 +220,14 @@ def settings(summary: Mapping[str, Any]) -> list[list[str]]:
             weight = recipe.get("label_weight", recipe.get("labels"))               # "labels": version 0.1
             also = f", and the labels with weight {weight:g}" if weight else ""
             rows.append(["learnt from", f"the answers of the {'better network' if better else 'teacher'}{also}"])
-    rows += [[f"shown to the {who}" if "target" in summary else "augmentation", str(words)]
+    rows += [[f"shown to the {who}" if "teacher" in summary else "augmentation", str(words)]
              for who, words in summary["augmentation"].items()]
     left_out = set(OF_STUDENT if "model" in summary else OF_TRAINED if untrained(summary) else ())
-    if summary.get("target", {}).get("kind") == "error":
+    if (summary.get("target") or {}).get("kind") == "error":
         left_out.add("rounds")
+    if "sparse" in summary:
+        rows += [["target", target_in_words(summary["target"])]] if summary["target"] else []
+        rows += sparse.settings(summary)
     rows += [[key.replace("_", " "), setting(value)] for key, value in recipe.items() if key not in left_out]
     versions = ", ".join(f"{name} {version}" for name, version in summary["versions"].items())
     return [*rows, ["versions", versions], ["time", f"{summary['seconds']:.0f} seconds"]]
@@ -237,6 +243,13 @@ def html(summary: Mapping[str, Any], figures: Sequence[tuple[str, str, bytes]]) 
             ["multiply-accumulates", number(m["macs"])], ["parameters", number(m["parameters"])],
             ["bytes", number(m["bytes"])]])]
         meaning: Sequence[tuple[str, str]] = MEANING[:2]
+        if "sparse" in summary:
+            part = percent(m["macs"] / summary["dense"]["macs"])
+            title, meaning = f"A sparse network trained on {summary['data']}, {part} of the dense one", (
+                *meaning, *sparse.MEANING)
+            parts += ["<h2>Dense and sparse</h2>",
+                      table(["", "widths", "test error", "validation error", "multiply-accumulates"],
+                            sparse.rows(summary, chain, number, percent))]
     else:
         part = percent(summary["student"]["macs"] / summary["teacher"]["macs"])
         title, parts, meaning = f"A network for {summary['data']}, compressed to {part}", compression(summary), MEANING

@@ -1,0 +1,163 @@
+"""Sparse training: targets are met while training, phases are what they say, and the command writes it all."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from npkd.cli.main import main
+from npkd.core.validation import InputError
+from npkd.data.datasets import from_arrays
+from npkd.nn import cost
+from npkd.nn.model import load
+from npkd.nn.network import perceptron
+from npkd.pipeline import target
+from npkd.pipeline.recipe import Recipe
+from npkd.pipeline.sparse import SparseRecipe, sparse_recipe, sparse_training, strengths_of
+from npkd.pipeline.stages import Run
+from npkd.surgery.removal import difference
+
+QUICK = SparseRecipe({"inputs": None, "neurons": None}, path=True, settling=2, epochs=6, debias_epochs=3, batch_size=16,
+                     learning_rate=0.05)
+
+
+def problem(seed=0, n=240):
+    """Two of ten inputs say the class."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((n, 10))
+    y = (x[:, 0] > 0).astype(int) + 2 * (x[:, 1] > 0)
+    data = from_arrays(x, y, x[:40], y[:40], seed=0)
+    return data, perceptron([10, 12, 8, data.classes], rng)
+
+
+def trained(recipe, seed=0, words=None):
+    data, dense = problem(seed)
+    run = Run(data, Recipe(), np.random.default_rng(seed), )
+    goal = None if words is None else target.parse(words, dense.widths)
+    return data, dense, sparse_training(run, dense, replace(recipe, target=goal, path=words is None and recipe.path))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_target_is_met_and_never_passed(seed):
+    data, dense, result = trained(QUICK, seed, "macs=40%")
+    bound = 0.4 * cost.of(dense).macs
+    for network in (result.penalised, result.debiased, result.model):
+        assert cost.of(network).macs <= bound
+    assert result.model in (result.penalised, result.debiased)
+    assert result.lam > 0
+    assert result.epochs >= 2 + 6
+
+
+def test_phases_that_are_left_out():
+    _, _, result = trained(replace(QUICK, debias=False), 0, "macs=40%")
+    assert result.debiased is None
+    assert result.model is result.penalised
+
+
+def test_a_given_strength_is_kept():
+    _, _, result = trained(replace(QUICK, strengths={"neurons": 0.02}, path=False))
+    assert result.lam == 1.0
+    assert result.epochs == 6
+    assert result.penalised.widths[0] == 10
+    assert result.penalised.widths[1] < 12
+
+
+def test_the_path_goes_up_until_nothing_is_left():
+    _, dense, result = trained(QUICK)
+    lams = [point.lam for point in result.path]
+    assert (np.diff(lams) > 0).all()
+    assert min(result.path[-1].widths) == 0 or len(lams) == 150
+    assert cost.of(result.penalised).macs < cost.of(dense).macs
+
+
+def test_weights_that_are_zero_stay_zero_without_penalty():
+    _, _, result = trained(replace(QUICK, strengths={"weights": 0.01}, path=False))
+    for one, other in zip(result.penalised.layers, result.debiased.layers, strict=True):
+        if one.row.weights:
+            assert (one.params[0] == 0).any()
+            assert not other.params[0][one.params[0] == 0].any()
+
+
+def test_the_same_seed_gives_the_same_network():
+    one, other = (trained(QUICK, 1, "macs=40%")[2] for _ in range(2))
+    assert one.lam == other.lam
+    data, _ = problem(1)
+    assert difference(one.model, other.model, data.x_validation) == 0
+
+
+@pytest.mark.parametrize(("recipe", "words"), [
+    ({"strengths": {"neurons": None}}, "without λ need a target, or the path"),
+    ({"strengths": {"neurons": 0.1}, "path": True}, "neither a target nor the path"),
+    ({"strengths": {}}, "needs inputs, neurons or channels"),
+    ({"strengths": {"rows": 0.1}}, "kind is 'rows'"),
+    ({"strengths": {"neurons": 0.0}}, "neurons is 0.0"),
+    ({"strengths": {"neurons": 0.1}, "costs": "bytes"}, "costs is 'bytes'"),
+])
+def test_recipes_that_contradict_themselves(recipe, words):
+    with pytest.raises(InputError, match=words):
+        SparseRecipe(**recipe)
+
+
+def test_strengths_in_words():
+    assert strengths_of("inputs=1e-3,neurons=0.002") == {"inputs": 1e-3, "neurons": 0.002}
+    assert strengths_of("inputs,neurons") == {"inputs": None, "neurons": None}
+    with pytest.raises(InputError, match="write kinds with their λ"):
+        strengths_of("neurons=much")
+
+
+def test_batches_fit_the_number_of_examples():
+    assert sparse_recipe(Recipe(), 54_000).batch_size > sparse_recipe(Recipe(), 4_000).batch_size
+
+
+def test_a_target_out_of_reach_is_refused_before_anything_is_trained():
+    data, dense = problem()
+    goal = target.Target("macs", 5.0)
+    with pytest.raises(InputError, match="smallest that this network can be"):
+        sparse_training(Run(data, Recipe(), np.random.default_rng(0)), dense, replace(QUICK, target=goal, path=False))
+
+
+def test_the_command(tmp_path, capsys):
+    data, _ = problem()
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((300, 10))
+    y = (x[:, 0] > 0).astype(int)
+    np.savez(tmp_path / "data.npz", x_train=x, y_train=y, x_test=x[:50], y_test=y[:50])
+    out = tmp_path / "out"
+    words = ["train", "--data", str(tmp_path / "data.npz"), "--hidden", "12,8", "--penalty", "inputs,neurons",
+             "--target", "macs=40%", "--epochs", "3", "--quiet", "--out", str(out)]
+    assert main(words) == 0
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["model"]["macs"] <= 0.4 * summary["dense"]["macs"]
+    assert summary["model"] in (summary["penalised"], summary["debiased"])
+    assert summary["sparse"]["stationarity"][1] < summary["sparse"]["stationarity"][0]
+    model, dense = (load(out / f"{name}.npz").network for name in ("model", "dense"))
+    assert cost.of(model).macs == summary["model"]["macs"]
+    assert cost.of(dense).macs == summary["dense"]["macs"]
+    lines = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+    held = [line for line in lines if "lambda" in line]
+    assert {"objective", "penalty", "alive", "zeros", "stationarity", "size"} <= set(held[0])
+    assert held[-1]["zeros"] > 0
+    assert (out / "figures" / "sparse path.png").is_file()
+    page = (out / "report.html").read_text()
+    assert "Dense and sparse" in page
+    assert "multiply-accumulates" in capsys.readouterr().out
+    again = ["train", "--data", str(tmp_path / "data.npz"), "--start", str(out / "dense.npz"), "--penalty",
+             "neurons=0.02", "--quiet", "--out", str(tmp_path / "again")]
+    assert main(again) == 0
+    taught = [*again[:-1], str(tmp_path / "taught"), "--distil-from", str(out / "dense.npz")]
+    assert main(taught) == 0
+
+
+@pytest.mark.parametrize(("words", "sentence"), [
+    (["--target", "macs=20%"], "no --penalty"),
+    (["--penalty-path"], "no --penalty"),
+    (["--penalty", "neurons"], "without λ need a target, or the path"),
+    (["--penalty", "neurons=0.1", "--target", "macs=20%"], "neither a target nor the path"),
+    (["--penalty", "neurons=x"], "write kinds with their λ"),
+    (["--penalty", "rows=0.1"], "kind is 'rows'"),
+    (["--penalty", "channels=0.1"], "this network has inputs, neurons and weights"),
+])
+def test_wrong_words_are_one_sentence(words, sentence, capsys, tmp_path):
+    assert main(["train", *words, "--epochs", "1", "--out", str(tmp_path / "out")]) == 2
+    assert sentence in capsys.readouterr().err
