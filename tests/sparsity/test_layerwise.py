@@ -460,6 +460,11 @@ def test_widths_are_chosen_from_the_curves():
     assert [c.width for c in seen] == [6, 12, 8]
     assert all(isinstance(c, Curve) for c in seen)
     assert [r.curve for r in out.layers] == seen
+    layers = teacher.dense_layers                        # (W17) with (W14), from the activations
+    for i, s, curve in zip(layers, collect.sensitivities(teacher, x, layers), seen, strict=True):
+        carried = teacher(x)[0][i].var(axis=0) * ((s[:, None] * teacher.layers[i].params[0]) ** 2).sum(axis=0)
+        lost = 1 - np.cumsum(np.sort(carried)[::-1]) / carried.sum()
+        np.testing.assert_allclose(curve.error[1:], lost, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("widths", [[6, 12], [6, 12, 8, 3], [0, 12, 8], [6, -1, 8], []], ids=str)
