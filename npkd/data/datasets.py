@@ -29,6 +29,8 @@ PIXELS = 64
 """Features, 8×8, from which flat fractions, 0 … 1, are taken for pictures."""
 OTHER_SCALE = 10
 """How many times wider or narrower than the training part the test part may spread before it is refused."""
+SPREAD = 4000
+"""Examples of a part from which its spread is taken, about."""
 DECIDING = 100
 """Validation examples below which their error, in steps of more than one point, decides little."""
 
@@ -158,8 +160,10 @@ def every_class(who: str, y: Array) -> int:
 
 def one_scale(who: str, x: Array, x_test: Array) -> None:
     """Raise InputError where the test part (M, I) spreads OTHER_SCALE times wider or narrower than the training part.
-    Spread: mean distance of a value from its feature's mean. Fewer than FEWEST test examples are not judged."""
-    spread, spread_test = (float(abs(a - a.mean(axis=0, dtype=np.float64)).mean()) for a in (x, x_test))
+    Spread: mean distance of a value from its feature's mean, in about SPREAD examples, evenly spaced. Fewer than FEWEST
+    test examples are not judged."""
+    parts = (a[::max(1, len(a) // SPREAD)] for a in (x, x_test))
+    spread, spread_test = (float(abs(a - a.mean(axis=0, dtype=np.float64)).mean()) for a in parts)
     if len(x_test) >= FEWEST and spread_test and not spread / OTHER_SCALE <= spread_test <= spread * OTHER_SCALE:
         raise InputError(
             f"{who}: x_test is on another scale than x_train: once scaled alike its values lie {spread_test:.3g} from "

@@ -488,7 +488,7 @@ def parts(**changed):
     ({"done": 1, "carried": [np.zeros(1)]}, ("carried holds float64 (1,); it must hold float64 (",)),
     ({"done": 1, "carried": [np.zeros(1)], "optimiser": Adam()}, ("float64 (1,); it must hold", "int64 (1,)")),
     ({"penalties": {1: Shrink(0.1)}}, ("layer 1", "no parameters")),
-    ({"penalties": {9: Shrink(0.1)}}, ("layer 9",)),
+    ({"penalties": {len(small_network().layers): Shrink(0.1)}}, ("names layer", "no parameters")),
     ({"penalties": {-1: Shrink(0.1)}}, ("layer -1",)),
     ({"network": Network([Layer("relu")])}, ("parameters",)),
 ])

@@ -11,6 +11,7 @@ from scipy.optimize import minimize
 
 from npkd.core.validation import InputError
 from npkd.sparsity.group_lasso import Problem, lambdas
+from npkd.sparsity.group_lasso_steps import newton
 from npkd.sparsity.neuron_search import keep
 from npkd.sparsity.statistics import Statistics, refit
 from reference.definitions.sparsity import group_lasso as defined
@@ -679,3 +680,17 @@ def test_what_cannot_be_kept_is_explained():
     flat = keep(Problem(Statistics.of(np.column_stack([h[:, 0], np.ones(20)]), z)), 2)
     assert flat.kept.tolist() == [0]
     assert flat.reason.startswith("1 of 2")
+
+
+@pytest.mark.parametrize("seed", [1145, 1290, 1409])
+def test_a_newton_step_that_would_raise_the_objective_is_shortened(seed):
+    """(W23): far from the solution the whole step goes up, a part of it down."""
+    rng = np.random.default_rng(seed)
+    damping, d = 10 ** rng.uniform(-9, 0), int(rng.integers(2, 25))
+    h = rng.standard_normal((40, d)) @ rng.standard_normal((d, d))
+    problem = Problem(Statistics.of(h, h @ rng.standard_normal((d, 3)) + 0.1 * rng.standard_normal((40, 3))))
+    lam = problem.lambda_max * 10 ** rng.uniform(-4, -0.3)
+    point, kappa = problem.point(10 ** rng.uniform(-4, 3, d) * (rng.random(d) < 0.7)), lam * problem.cost
+    whole, _ = newton(point, problem.A, kappa, damping)
+    assert problem.point(whole).value(kappa) > point.value(kappa)
+    assert problem.newton(point, lam, damping, None)[0].value(kappa) < point.value(kappa)

@@ -8,8 +8,9 @@ import pytest
 
 from npkd.core.validation import InputError
 from npkd.nn import cost
+from npkd.nn.architectures import lenet5
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
-from npkd.sparsity import collect, refitting
+from npkd.sparsity import collect, layerwise, refitting
 from npkd.sparsity.allocation import Curve
 from npkd.sparsity.collect import collect_statistics
 from npkd.sparsity.elimination import Elimination
@@ -460,6 +461,11 @@ def test_widths_are_chosen_from_the_curves():
     assert [c.width for c in seen] == [6, 12, 8]
     assert all(isinstance(c, Curve) for c in seen)
     assert [r.curve for r in out.layers] == seen
+    layers = teacher.dense_layers                        # (W17) with (W14), from the activations
+    for i, s, curve in zip(layers, collect.sensitivities(teacher, x, layers), seen, strict=True):
+        carried = teacher(x)[0][i].var(axis=0) * ((s[:, None] * teacher.layers[i].params[0]) ** 2).sum(axis=0)
+        lost = 1 - np.cumsum(np.sort(carried)[::-1]) / carried.sum()
+        np.testing.assert_allclose(curve.error[1:], lost, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("widths", [[6, 12], [6, 12, 8, 3], [0, 12, 8], [6, -1, 8], []], ids=str)
@@ -539,3 +545,17 @@ def test_a_layer_that_cannot_have_as_many_says_why():
     tied = distil(network, lambda: [flat], exactly([2, 3]), progress=words.append)
     assert tied.layers[0].kept == 1
     assert any(word.startswith("choice in layer 0 (1 of 2: ") for word in words)
+
+
+def test_as_many_examples_as_are_documented_weigh_the_outputs(monkeypatch):
+    """The first 2,000 of a perceptron, the first 100 where there are convolutions (docs/6-layer-wise.md)."""
+    seen = []
+    monkeypatch.setattr(layerwise, "sensitivities", lambda network, x, layers: seen.append(x) or [
+        np.ones(len(network.layers[i].params[0])) for i in layers])
+    teacher, x = teacher_and_data(31, n=2100)
+    distil(teacher, batches(x, 500), exactly([3, 4, 5]))
+    maps = lenet5(np.random.default_rng(0), shape=(16, 16, 1), classes=3, channels=(2, 3), hidden=5).astype(np.float64)
+    y = np.random.default_rng(1).standard_normal((120, 256))
+    distil(maps, batches(y, 50), exactly([1, 2, 3, 4]), inputs=False)
+    assert np.array_equal(seen[0], x[:2000])
+    assert np.array_equal(seen[1], y[:100])
