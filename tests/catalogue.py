@@ -16,6 +16,7 @@ from npkd.nn.layers import add, dense, dropout, flatten, gate, offset, select, u
 from npkd.nn.losses import cross_entropy, squared_error
 from npkd.nn.normalisation import batch_norm
 from npkd.nn.pooling import average_pool, global_average_pool, max_pool
+from npkd.sparsity.outgoing import Support
 from npkd.sparsity.penalties import L1, MaxNorm, NeuronGroups, SparseGroups
 from reference import check
 from reference.check import Wrong
@@ -393,6 +394,7 @@ PENALTIES = [
     Case("MaxNorm, outgoing", MaxNorm, (SQUARE,), {"bound": 1.0, "axis": 1}, steps=(0.7,)),
     Case("MaxNorm, channels behind flatten", MaxNorm, (normal(2, 4),), {"bound": 0.5, "axis": 1, "channels": 2},
          steps=(0.7,)),
+    Case("Support", Support, (V,), {"mask": V > 0}, steps=(0.7, 1.0), zeros=True),
 ]
 
 CASES = [*OPS, *MAP_OPS, *LOSSES, *PENALTIES]

@@ -19,7 +19,8 @@ from npkd.nn.network import Network, convolves
 from npkd.pipeline import stages, target
 from npkd.pipeline.progress import Progress
 from npkd.pipeline.recipe import Recipe, complete, plain
-from npkd.pipeline.sparse import SparseRecipe, require, sparse_recipe, strengths_of
+from npkd.pipeline.sparse import require
+from npkd.pipeline.sparse_recipe import SparseRecipe, sparse_recipe, strengths_of
 from npkd.pipeline.target import Target
 from npkd.surgery.dependency import dependency_groups
 from npkd.surgery.widths import geometry, widths_of

@@ -21,16 +21,16 @@ from typing import Any
 import numpy as np
 
 from npkd.core.types import Array, Batch, Objective
-from npkd.core.validation import InputError, one_of, positive
+from npkd.core.validation import InputError
 from npkd.nn.network import Network
 from npkd.nn.optimisers import SGD
 from npkd.nn.schedules import Schedule, cosine, steps
 from npkd.nn.training import Penalty, Record, TrainingSettings, classification, train
 from npkd.pipeline.epochs import epochs_of
-from npkd.pipeline.recipe import Recipe
+from npkd.pipeline.sparse_recipe import SparseRecipe
 from npkd.pipeline.stages import Run, error_rate, open_front
 from npkd.pipeline.target import Target
-from npkd.sparsity.outgoing import COSTS, KINDS, Support, alive, outgoing_penalties, stationarity
+from npkd.sparsity.outgoing import Support, alive, outgoing_penalties, stationarity
 from npkd.surgery.dependency import DependencyGroup, dependency_groups
 from npkd.surgery.removal import Removal, remove
 from npkd.surgery.widths import geometry
@@ -43,73 +43,10 @@ LONGEST = 150
 """Most epochs of a rise: λ has then grown by a factor of 10⁵."""
 TRIES = 4
 """Most values of the last λ that are tried for a target."""
-constant = steps(())
 SAMPLE = 2000
 """Leading examples of the training part on which every epoch's objective and stationarity are computed."""
 
-
-@dataclass(frozen=True)
-class SparseRecipe:
-    """What a sparse training is to do.
-
-    strengths       λ by kind, "inputs", "neurons", "channels", "weights"; None: found, the same for all that are None
-    target          of size, to be met while training; needed where λ is to be found, unless ``path``
-    costs           c of (P18): "macs", "size" or "equal"
-    path            λ rises until nothing is left
-    debias          a last phase without penalty on neurons
-    settling        epochs in which λ that is found settles;   epochs  at the last λ
-    debias_epochs, debias_weight_decay   of the last phase
-    batch_size, learning_rate, weight_decay   of momentum SGD while λ > 0; the last phase learns at half the rate
-    Raises InputError for what contradicts itself.
-    """
-
-    strengths: Mapping[str, float | None]
-    target: Target | None = None
-    costs: str = "macs"
-    path: bool = False
-    debias: bool = True
-    settling: int = 12
-    epochs: int = 25
-    debias_epochs: int = 20
-    debias_weight_decay: float = 5e-4
-    batch_size: int = 256
-    learning_rate: float = 0.1
-    weight_decay: float = 1e-4
-
-    def __post_init__(self) -> None:
-        one_of("penalty", "costs", self.costs, COSTS)
-        for name, lam in self.strengths.items():
-            one_of("penalty", "kind", name, KINDS)
-            positive("penalty", name, 1.0 if lam is None else lam)
-        sought = [name for name, lam in self.strengths.items() if lam is None]
-        if not self.strengths or (sought == ["weights"] and self.target):
-            raise InputError("penalty: a target needs inputs, neurons or channels whose λ is found")
-        if bool(sought) != bool(self.target or self.path):
-            raise InputError("penalty: " + (f"{', '.join(sought)} without λ need a target, or the path" if sought else
-                                            "λ is given, so that neither a target nor the path can be sought"))
-        if self.target is not None and (self.path or self.target.kind in ("error", "widths")):
-            raise InputError("penalty: the target must be a size (macs=, parameters=, bytes=, neurons=), without path")
-
-
-def strengths_of(words: str) -> dict[str, float | None]:
-    """λ by kind, from "inputs=1e-3,neurons=2e-3" or "inputs,neurons". Raises InputError for anything else."""
-    strengths: dict[str, float | None] = {}
-    for word in words.split(","):
-        kind, equals, number = word.partition("=")
-        try:
-            strengths[kind] = float(number) if equals else None
-        except ValueError:
-            raise InputError(f"penalty: got {words!r:.60}; write kinds with their λ, as in inputs=0.001,neurons=0.002, "
-                             f"or without, as in inputs,neurons; kinds are {', '.join(KINDS)}") from None
-    return strengths
-
-
-def sparse_recipe(recipe: Recipe, examples: int) -> SparseRecipe:
-    """Batches and learning rate that fit the network and the number of examples; λ of neurons is found on a path."""
-    sparse = SparseRecipe({"neurons": None}, path=True)
-    if recipe.network == "lenet5":
-        return replace(sparse, batch_size=128, learning_rate=0.03)
-    return sparse if examples >= 20_000 else replace(sparse, batch_size=64, learning_rate=0.05)
+constant = steps(())
 
 
 @dataclass(frozen=True)
@@ -223,13 +160,23 @@ def require(recipe: SparseRecipe, network: Network, groups: list[DependencyGroup
     return target
 
 
-def phase(problem: Problem, network: Network, name: str, lam: float, epochs: int, schedule: Schedule,
-          control: Callable[[float, Network], float] = lambda lam, network: lam,
-          until: Callable[[float, Network], bool] = lambda lam, network: False) -> tuple[Network, float, int]:
-    """Epochs with a penalty: the network, λ of the last epoch, and their number.
+@dataclass(frozen=True)
+class Phase:
+    """Epochs with a penalty.
 
-    control     (λ of the epoch before, network) -> λ, from the first epoch on;   until(λ, network)  ends the phase early
+    control     (λ of the epoch before, network) -> λ, from the first epoch on
+    until       (λ, network) -> whether the phase ends early
     """
+
+    name: str
+    epochs: int
+    schedule: Schedule
+    control: Callable[[float, Network], float] = lambda lam, network: lam
+    until: Callable[[float, Network], bool] = lambda lam, network: False
+
+
+def trained(problem: Problem, network: Network, lam: float, phase: Phase) -> tuple[Network, float, int]:
+    """The network after a phase that begins with λ, λ of the last epoch, and their number."""
     recipe, run, last, count = problem.recipe, problem.run, lam, 0
     size = min(recipe.batch_size, len(problem.batch["x"]))
 
@@ -239,8 +186,8 @@ def phase(problem: Problem, network: Network, name: str, lam: float, epochs: int
             last = float(settings.carried[0])
         carried = settings.carried[1:]
         for epoch in range(settings.done + 1, settings.epochs + 1):
-            last = control(last, start)
-            moment = partial(lambda p, e: schedule((e - 1 + p) / epochs), e=epoch)
+            last = phase.control(last, start)
+            moment = partial(lambda p, e: phase.schedule((e - 1 + p) / phase.epochs), e=epoch)
             one = replace(settings, epochs=1, done=0, carried=carried, best=None, schedule=moment)
             for record in train(start, problem.batch, problem.objective, rng=run.rng, settings=one,
                                 optimiser=SGD(recipe.learning_rate, weight_decay=recipe.weight_decay),
@@ -248,11 +195,11 @@ def phase(problem: Problem, network: Network, name: str, lam: float, epochs: int
                 start, carried = record.network, record.carried
                 yield replace(record, epoch=epoch, carried=(np.array(last), *carried))
 
-    settings = TrainingSettings(epochs, size, validate=validation_of(problem))
-    for latest in epochs_of(name, network, training, settings, run.rng, run.progress, problem.line):
+    settings = TrainingSettings(phase.epochs, size, validate=validation_of(problem))
+    for latest in epochs_of(phase.name, network, training, settings, run.rng, run.progress, problem.line):
         network, count = latest, count + 1
         run.state.student = run.outside(network)
-        if until(last, network):
+        if phase.until(last, network):
             break
     return network, last, count
 
@@ -271,27 +218,27 @@ def to_target(problem: Problem, network: Network, bound: float) -> tuple[Network
     def control(lam: float, network: Network) -> float:
         return lam * min(GROWTH, max(1 / GROWTH, math.sqrt(problem.size(network) / (SLACK * bound))))           # (T12)
 
-    network, lam, rise = phase(problem, network, "λ rises", START, LONGEST, constant, control,
-                               lambda lam, network: problem.size(network) <= SLACK * bound)
+    network, lam, rise = trained(problem, network, START, Phase(
+        "λ rises", LONGEST, constant, control, lambda lam, network: problem.size(network) <= SLACK * bound))
     if problem.size(network) > SLACK * bound:
         raise InputError(f"penalty: after {LONGEST} epochs the network is {problem.size(network):.0f} "
                          f"{problem.target.kind}, the target {bound:.0f}; penalise more kinds of neurons")
-    network, lam, held = phase(problem, network, "λ settles", lam, problem.recipe.settling, constant, control)
+    network, lam, held = trained(problem, network, lam, Phase("λ settles", problem.recipe.settling, constant, control))
     return network, lam, rise + held
 
 
 def at_last(problem: Problem, network: Network, lam: float) -> tuple[Network, float, int, float]:
     """Epochs at the last λ, whose learning rate falls to 0: network, λ, epochs in all, and (P19) where they began.
 
-    With a target they are done again from the same network with another λ, at most TRIES times, until the size is within
-    a twentieth below the bound; of all tries that are within it the largest network counts. Raises InputError where
-    none is."""
+    With a target they are done again from the same network with another λ, at most TRIES times, until the size is at
+    most a twentieth below the bound; of all tries that are within it the largest network counts. Raises InputError
+    where none is."""
     recipe, epochs, best = problem.recipe, 0, None
     bound = math.inf if recipe.target is None else recipe.target.bound
     for nth in range(1, 2 if recipe.target is None else TRIES + 1):
         before, _ = problem.measured(network, lam)
         name = "last λ" if nth == 1 else f"last λ, try {nth}"
-        last, _, count = phase(problem, network, name, lam, recipe.epochs, cosine())
+        last, _, count = trained(problem, network, lam, Phase(name, recipe.epochs, cosine()))
         size, epochs = problem.size(last), epochs + count
         if size <= bound and (best is None or size > best[0]):
             best = size, last, lam, before
@@ -318,7 +265,8 @@ def along_path(problem: Problem, network: Network) -> tuple[Network, float, int,
         best = (network, lam) if points[-1].validation_error <= allowed else best
         return min(widths) == 0
 
-    _, _, epochs = phase(problem, network, "path", START, LONGEST, constant, lambda lam, network: lam * GROWTH, seen)
+    rising = Phase("path", LONGEST, constant, lambda lam, network: lam * GROWTH, seen)
+    _, _, epochs = trained(problem, network, START, rising)
     return *best, epochs, points
 
 

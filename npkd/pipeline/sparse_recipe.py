@@ -1,0 +1,75 @@
+"""What a sparse training is to do: strengths of the penalty, target, and the numbers of its phases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from npkd.core.validation import InputError, one_of, positive
+from npkd.pipeline.recipe import Recipe
+from npkd.pipeline.target import Target
+from npkd.sparsity.outgoing import COSTS, KINDS
+
+
+@dataclass(frozen=True)
+class SparseRecipe:
+    """What a sparse training is to do.
+
+    strengths       λ by kind, "inputs", "neurons", "channels", "weights"; None: found, the same for all that are None
+    target          of size, to be met while training; needed where λ is to be found, unless ``path``
+    costs           c of (P18): "macs", "size" or "equal"
+    path            λ rises until nothing is left
+    debias          a last phase without penalty on neurons
+    settling        epochs in which λ that is found settles;   epochs  at the last λ
+    debias_epochs, debias_weight_decay   of the last phase
+    batch_size, learning_rate, weight_decay   of momentum SGD while λ > 0; the last phase learns at half the rate
+    Raises InputError for what contradicts itself.
+    """
+
+    strengths: Mapping[str, float | None]
+    target: Target | None = None
+    costs: str = "macs"
+    path: bool = False
+    debias: bool = True
+    settling: int = 12
+    epochs: int = 25
+    debias_epochs: int = 20
+    debias_weight_decay: float = 5e-4
+    batch_size: int = 256
+    learning_rate: float = 0.1
+    weight_decay: float = 1e-4
+
+    def __post_init__(self) -> None:
+        one_of("penalty", "costs", self.costs, COSTS)
+        for name, lam in self.strengths.items():
+            one_of("penalty", "kind", name, KINDS)
+            positive("penalty", name, 1.0 if lam is None else lam)
+        sought = [name for name, lam in self.strengths.items() if lam is None]
+        if not self.strengths or (sought == ["weights"] and self.target):
+            raise InputError("penalty: a target needs inputs, neurons or channels whose λ is found")
+        if bool(sought) != bool(self.target or self.path):
+            raise InputError("penalty: " + (f"{', '.join(sought)} without λ need a target, or the path" if sought else
+                                            "λ is given, so that neither a target nor the path can be sought"))
+        if self.target is not None and (self.path or self.target.kind in ("error", "widths")):
+            raise InputError("penalty: the target must be a size (macs=, parameters=, bytes=, neurons=), without path")
+
+
+def strengths_of(words: str) -> dict[str, float | None]:
+    """λ by kind, from "inputs=1e-3,neurons=2e-3" or "inputs,neurons". Raises InputError for anything else."""
+    strengths: dict[str, float | None] = {}
+    for word in words.split(","):
+        kind, equals, number = word.partition("=")
+        try:
+            strengths[kind] = float(number) if equals else None
+        except ValueError:
+            raise InputError(f"penalty: got {words!r:.60}; write kinds with their λ, as in inputs=0.001,neurons=0.002, "
+                             f"or without, as in inputs,neurons; kinds are {', '.join(KINDS)}") from None
+    return strengths
+
+
+def sparse_recipe(recipe: Recipe, examples: int) -> SparseRecipe:
+    """Batches and learning rate that fit the network and the number of examples; λ of neurons is found on a path."""
+    sparse = SparseRecipe({"neurons": None}, path=True)
+    if recipe.network == "lenet5":
+        return replace(sparse, batch_size=128, learning_rate=0.03)
+    return sparse if examples >= 20_000 else replace(sparse, batch_size=64, learning_rate=0.05)
