@@ -1,7 +1,8 @@
 """The state of a run that is not done, in one file: its settings, and the last checkpoint of each stage of training.
 
 What lies between the stages (removal, layer by layer) depends on their networks alone: a run that goes on computes it
-again, and ends with the same weights as a run that was not broken off.
+again, and ends with the same weights as a run that was not broken off; where pictures are moved, up to the rounding of
+their logits, which are computed in other batches.
 """
 
 from __future__ import annotations
