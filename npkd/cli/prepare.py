@@ -90,7 +90,7 @@ def prepare(settings: Settings, progress: Progress) -> PreparedRun:
     distil_from = logit_source(settings.distil_from, data, seed) if settings.distil_from is not None else None
     whole = network or stages.fresh(recipe, data, np.random.default_rng(0))
     groups = groups or dependency_groups(whole)
-    words, sparse = settings.target or (TARGET if settings.command == "compress" else None), None
+    words, sparse = TARGET if settings.target is None and settings.command == "compress" else settings.target, None
     goal = None if words is None else target.parse(words, widths_of(whole, groups), settings.keep_inputs,
                                                    geometry(whole, groups))
     if settings.penalty is not None:

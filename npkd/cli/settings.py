@@ -75,10 +75,10 @@ class Settings:
         if self.distil_from is not None and self.epochs == 0:
             raise InputError("settings: distil_from is given, and epochs is 0; without training nothing is learnt from "
                              "it: leave out one of them")
-        sparse = self.target or self.penalty_path or self.start or self.distil_from or self.costs != "macs"
+        sparse = self.target is not None or self.penalty_path or self.start or self.distil_from or self.costs != "macs"
         if self.command == "train" and self.penalty is None and (sparse or not self.debias):
-            raise InputError("settings: got a target, path, start, costs or debias of a penalty, or a network to "
-                             "distil from, and no --penalty; npkd train takes them with one")
+            raise InputError("settings: got --target, --penalty-path, --start, --costs, --no-debias or --distil-from, "
+                             "and no --penalty; npkd train takes them with one")
         if self.start is not None and (self.network != "perceptron" or self.hidden is not None):
             raise InputError("settings: got a network to start from, and the network that is to be trained; give one")
         if not 0 <= self.dropout < 1:

@@ -36,10 +36,8 @@ PICTURES = [f"{name}.png" for name in ("kept", "path", "pixels", "training", "we
 
 
 def settings(folder, **more):
-    given = (
-        {"data": stored(folder / "data.npz"), "out": str(folder / "out"), "epochs": 1, "hidden": (8, 6),
-         "target": "macs=40%"} | more
-    )
+    given = {"data": stored(folder / "data.npz"), "out": str(folder / "out"), "epochs": 1, "hidden": (8, 6),
+             "target": None if more.get("command") == "train" else "macs=40%"} | more
     return Settings(**given)
 
 
