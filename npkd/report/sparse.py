@@ -56,7 +56,9 @@ def path(history: Sequence[Mapping[str, Any]], figure: Figure, colours: Sequence
     before = [line for line in history if line["stage"] == "teacher"]
     if before:
         axes.axhline(100 * before[-1]["validation_error"], color=colours[1], linewidth=2, label="dense network")
-    axes.plot(sizes, errors, color=colours[0], linewidth=1.2, marker=".", markersize=5, label="an epoch with penalty")
+    rising = all(line["stage"] in ("path", "last λ") for line in lines)             # else λ goes up and down: no line
+    axes.plot(sizes, errors, color=colours[0], linewidth=1.2 * rising, marker=".", markersize=6,
+              label="an epoch with penalty")
     axes.plot(sizes[-1:], errors[-1:], "o", color=colours[0], markersize=10, markeredgecolor="#222222",
               label="end of the last λ")
     after = [line for line in history if line["stage"] == "without penalty"]
