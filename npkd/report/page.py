@@ -18,8 +18,8 @@ CAPTIONS: Mapping[str, tuple[str, str]] = {
     "path": ("The path", "For each layer the part of its output that is lost when only so many of its neurons stay, "
                          "from the last round. Where a curve is flat, neurons cost nothing to remove; the budget is "
                          "spent where it is steep."),
-    "sparse path": ("Error against size", "The validation error of every epoch with a penalty, against what is left of "
-                                          "the network; from right to left as neurons die."),
+    "sparse path": ("Error against size", "The validation error after every epoch with a penalty, against what is left "
+                                          "of the network. While a target is met the size goes up and down."),
     "pixels": ("Inputs that survive", "Blue: pixels that the student reads. The others are never looked at again."),
     "weights": ("First-layer weights", "Each small picture is one neuron: what raises it (orange) and what lowers it "
                                        "(purple). Grey pixels were removed. By falling norm."),
@@ -247,9 +247,9 @@ def html(summary: Mapping[str, Any], figures: Sequence[tuple[str, str, bytes]]) 
             part = percent(m["macs"] / summary["dense"]["macs"])
             title, meaning = f"A sparse network trained on {summary['data']}, {part} of the dense one", (
                 *meaning, *sparse.MEANING)
-            parts += ["<h2>Dense and sparse</h2>",
-                      table(["", "widths", "test error", "validation error", "multiply-accumulates"],
-                            sparse.rows(summary, chain, number, percent))]
+            what = ["", "widths", "test error", "validation error", "multiply-accumulates"]
+            head, *rows = zip(what, *sparse.rows(summary, chain, number, percent), strict=True)
+            parts += ["<h2>Dense and sparse</h2>", table(head, rows)]
     else:
         part = percent(summary["student"]["macs"] / summary["teacher"]["macs"])
         title, parts, meaning = f"A network for {summary['data']}, compressed to {part}", compression(summary), MEANING

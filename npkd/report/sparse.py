@@ -23,7 +23,7 @@ MEANING = (
 
 
 def rows(summary: Mapping[str, Any], chain: Any, number: Any, percent: Any) -> list[list[str]]:
-    """A row for each network of a sparse training: dense, penalised, debiased, and which one is delivered."""
+    """The numbers of each network of a sparse training: dense, penalised, debiased, and which one is delivered."""
     result = []
     for name in ("dense", "penalised", "debiased"):
         if name in summary:

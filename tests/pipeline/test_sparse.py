@@ -12,11 +12,12 @@ from npkd.data.datasets import from_arrays
 from npkd.nn import cost
 from npkd.nn.model import load
 from npkd.nn.network import perceptron
-from npkd.pipeline import target
+from npkd.nn.training import TrainingSettings, train
+from npkd.pipeline import sparse, target
 from npkd.pipeline.recipe import Recipe
-from npkd.pipeline.sparse import sparse_training
+from npkd.pipeline.sparse import START, sparse_training
 from npkd.pipeline.sparse_recipe import SparseRecipe, sparse_recipe, strengths_of
-from npkd.pipeline.stages import Run
+from npkd.pipeline.stages import Run, error_rate
 from npkd.surgery.removal import difference
 
 QUICK = SparseRecipe({"inputs": None, "neurons": None}, path=True, settling=2, epochs=6, debias_epochs=3, batch_size=16,
@@ -29,7 +30,9 @@ def problem(seed=0, n=240):
     x = rng.standard_normal((n, 10))
     y = (x[:, 0] > 0).astype(int) + 2 * (x[:, 1] > 0)
     data = from_arrays("clouds", (x, y, x[:40], y[:40]), seed=0)
-    return data, perceptron([10, 12, 8, data.classes], rng)
+    *_, last = train(perceptron([10, 12, 8, data.classes], rng), {"x": data.x_train, "y": data.y_train}, rng=rng,
+                     settings=TrainingSettings(10, 16))
+    return data, last.network
 
 
 def trained(recipe, seed=0, words=None):
@@ -41,11 +44,12 @@ def trained(recipe, seed=0, words=None):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_target_is_met_and_never_passed(seed):
-    _, dense, result = trained(QUICK, seed, "macs=40%")
+    data, dense, result = trained(QUICK, seed, "macs=40%")
     bound = 0.4 * cost.of(dense).macs
     for network in (result.penalised, result.debiased, result.model):
         assert cost.of(network).macs <= bound
-    assert result.model in (result.penalised, result.debiased)
+    errors = {id(n): error_rate(n, data.x_validation, data.y_validation) for n in (result.penalised, result.debiased)}
+    assert errors[id(result.model)] == min(errors.values())
     assert result.lam > 0
     assert result.epochs >= 2 + 6
 
@@ -62,6 +66,46 @@ def test_a_given_strength_is_kept():
     assert result.epochs == 6
     assert result.penalised.widths[0] == 10
     assert result.penalised.widths[1] < 12
+
+
+@pytest.mark.parametrize("better", ["penalised", "debiased"])
+def test_the_validation_part_says_which_is_delivered(better, monkeypatch):
+    monkeypatch.setattr(sparse, "unpenalised", lambda problem, network: network.copy())
+    real, errors = sparse.error_rate, iter([0.1, 0.2] if better == "penalised" else [0.2, 0.1])
+    monkeypatch.setattr(sparse, "at_last", lambda *a, real=sparse.at_last: (
+        real(*a), monkeypatch.setattr(sparse, "error_rate", lambda *b: next(errors)))[0])
+    _, _, result = trained(QUICK, 0, "macs=40%")
+    assert real is not sparse.error_rate
+    assert result.model is getattr(result, better)
+
+
+def test_the_network_of_the_path_is_as_good_as_the_dense_one():
+    data, dense, result = trained(replace(QUICK, epochs=1, debias=False))
+    error = error_rate(dense, data.x_validation, data.y_validation)
+    allowed = error + np.sqrt(error * (1 - error) / len(data.y_validation))
+    good = [point.lam for point in result.path if point.validation_error <= allowed]
+    assert result.lam == (max(good) if good else START)
+    assert result.lam < result.path[-1].lam
+
+
+@pytest.mark.parametrize("kinds", [{"neurons": 0.1}, {"neurons": 0.1, "inputs": 0.1}])
+def test_inputs_are_cut_out_where_the_penalty_is_on_them_alone(kinds, monkeypatch):
+    seen, real = [], sparse.remove
+    monkeypatch.setattr(sparse, "remove", lambda network, inputs: seen.append(inputs) or real(network, inputs=inputs))
+    trained(replace(QUICK, strengths=kinds, path=False, epochs=1, debias=False))
+    assert seen == ["inputs" in kinds]
+
+
+def test_lambda_falls_where_the_network_is_smaller_than_wanted(monkeypatch):
+    monkeypatch.setattr(sparse.Problem, "size", lambda problem, network: 10.0)
+    lams = []
+    monkeypatch.setattr(sparse, "trained", lambda problem, network, lam, phase: lams.append(phase.control(lam, network))
+                        or (network, lam, 1))
+    data, dense = problem()
+    run = Run(data, Recipe(), np.random.default_rng(0))
+    asked = sparse.Problem(run, QUICK, [], target.Target("macs", 100.0), None, {})
+    sparse.to_target(asked, dense, 100.0)
+    assert lams == [pytest.approx(START / sparse.GROWTH)] * 2
 
 
 def test_the_path_goes_up_until_nothing_is_left():
