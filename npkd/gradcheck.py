@@ -8,7 +8,7 @@
     True
 
 ``check`` is for ops, ``check_loss`` for losses, ``check_penalty`` for penalties, ``check_kink`` for ops where they have
-no derivative. The whole Jacobian is compared, in float64: give small arrays. Method: docs/8-evidence.md.
+no derivative. The whole Jacobian is compared, in float64: give small arrays. Method: docs/evidence.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What ``npkd check`` does: every public op, loss and penalty, held against its definition, in one table.
 
 A catalogue (tests/catalogue.py) lists cases; reference/ holds the definitions under the same names. By reflection
-everything public must have both: what lacks one is a row that fails. Method and tolerances: docs/8-evidence.md.
+everything public must have both: what lacks one is a row that fails. Method and tolerances: docs/evidence.md.
 """
 
 from __future__ import annotations

@@ -17,15 +17,17 @@ import pytest
 from npkd.cli.parser import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted((ROOT / "docs").glob("*.md"),
-               key=lambda page: (int(page.name.split("-")[0]) if "-" in page.name else 0, page.name))
+DOCS = ROOT / "docs"
+BOOK = sorted((DOCS / "book").glob("*.md"), key=lambda page: int(page.name.split("-")[0]))
+PAGES = [*BOOK, *(page for page in sorted(DOCS.rglob("*.md")) if page not in BOOK)]
 TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES]
 CODE = sorted((ROOT / "npkd").rglob("*.py"))
 REFERENCE = sorted((ROOT / "reference").rglob("*.py"))
-EVIDENCE, SOURCES = ROOT / "docs" / "8-evidence.md", ROOT / "docs" / "9-sources.md"
+EVIDENCE, SOURCES = DOCS / "evidence.md", DOCS / "sources.md"
 
 TAG = re.compile(r"\(([A-Z][0-9]+)\)")
-EXPLAINED = re.compile(r"\\tag\{([^}]*)\}")
+EXPLAINED = re.compile(r"\\tag\*\{\(([^)]*)\)\}")
+"""Written with its brackets, so that a search for the tag as it stands in the code finds the derivation."""
 FENCE = re.compile(r"^(?:```|~~~).*?^(?:```|~~~)[^\n]*$", re.MULTILINE | re.DOTALL)
 
 STATEMENTS = {"W1": "the problem that is solved, which its minimiser never evaluates in this form"}
@@ -101,7 +103,7 @@ def test_the_collection_sees_what_is_wrong():
     comments, strings = tags_of(source)
     assert comments == {"Y1", "Y4", "Y5"}
     assert strings >= {"Y1", "Y2"}
-    page = "$$ y = 2x \\tag{Y1} $$\n```text\n\\tag{Y9}\n```\n$$ z \\tag{Y2} $$ and $$ \\tag{Y2} $$"
+    page = ("$$ y = 2x \\tag*{(Y1)} $$\n```text\n\\tag*{(Y9)}\n```\n$$ z \\tag*{(Y2)} $$ and $$ \\tag*{(Y2)} $$")
     assert explained_in(page) == ["Y1", "Y2", "Y2"]
     assert faults({"Y1"}, {"Y1"}, ["Y1"], {"Y1"}) == []
     assert faults({"Y1", "Y4"}, {"Y1"}, ["Y1"], set()) == ["(Y4) is in npkd but explained nowhere"]
@@ -243,21 +245,25 @@ def test_links_lead_somewhere(path):
 
 
 def test_broken_links_are_seen():
-    text = ("# A b-c: d\n[good](1-notation.md) [bad](no.md) [up](../../x) "
+    text = ("# A b-c: d\n[good](book/2-notation.md) [bad](no.md) [up](../../x) "
             "[here](#a-b-c-d) [not](#a) [far](https://example.org/x)")
     assert broken_links(ROOT / "docs" / "README.md", text) == ["no.md", "../../x", "#a"]
 
 
 def test_every_page_is_in_the_table_of_contents_in_order():
-    listed = re.findall(r"^\d+\. \[[^]]*\]\(([^)]+)\)", read(ROOT / "docs" / "README.md"), re.MULTILINE)
-    assert listed == [page.name for page in PAGES if page.name != "README.md"]
-    assert [int(name.split("-")[0]) for name in listed] == list(range(1, len(listed) + 1))
+    text = read(DOCS / "README.md")
+    chapters = re.findall(r"^(\d+)\. \[[^]]*\]\(([^)]+)\)", text, re.MULTILINE)
+    assert [name for _, name in chapters] == [f"book/{page.name}" for page in BOOK]
+    assert [f"{number}-" for number, _ in chapters] == [re.match(r"\d+-", page.name)[0] for page in BOOK]
+    others = re.findall(r"^- \[[^]]*\]\(([^)]+)\)", text, re.MULTILINE)
+    assert sorted(others) == sorted(str(page.relative_to(DOCS)) for page in PAGES
+                                    if page not in BOOK and page.name != "README.md")
 
 
 @pytest.mark.parametrize("path", [p for p in [*CODE, *REFERENCE] if "docs/" in read(p)],
                          ids=lambda p: str(p.relative_to(ROOT)))
 def test_pages_that_the_code_names_exist(path):
-    for name in re.findall(r"\bdocs/[\w.\-]+\.md\b", read(path)):
+    for name in re.findall(r"\bdocs/[\w.\-/]+\.md\b", read(path)):
         assert (ROOT / name).is_file(), f"{path.name} speaks of {name}"
 
 

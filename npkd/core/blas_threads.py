@@ -1,8 +1,8 @@
 """The number of threads that BLAS uses: one, where products are too small to share.
 
 OpenBLAS shares out all products but the smallest, and its threads wait for one another: beside other processes until
-the other thread gets a core again, milliseconds in place of microseconds (docs/4-training.md). The number of threads is
-the whole process's; whoever sets OPENBLAS_NUM_THREADS is obeyed."""
+the other thread gets a core again, milliseconds in place of microseconds (docs/book/6-training.md). The number of
+threads is the whole process's; whoever sets OPENBLAS_NUM_THREADS is obeyed."""
 
 from __future__ import annotations
 

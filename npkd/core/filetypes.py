@@ -7,7 +7,7 @@ from pathlib import Path
 from npkd.core.npy import BoundedFile, arrays_in
 
 ARRAYS = "read it with the library that wrote it, or numpy.loadtxt, and write the arrays with numpy.savez"
-WEIGHTS = "take its weights out with its own library and give them as arrays, see docs/12-own-networks.md"
+WEIGHTS = "take its weights out with its own library and give them as arrays, see docs/book/12-own-networks.md"
 
 SIGNATURES: tuple[tuple[tuple[bytes, ...], str, str], ...] = (
     ((b"\x93NUMPY",), "a single array (.npy)", "write it under a name with numpy.savez"),

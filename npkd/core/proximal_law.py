@@ -1,4 +1,4 @@
-"""The law by which a proximal step is judged, whatever formula it comes from. Derivation: docs/5-proximal.md."""
+"""The law by which a proximal step is judged, whatever formula it comes from. Derivation: docs/book/7-proximal.md."""
 
 from __future__ import annotations
 

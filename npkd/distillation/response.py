@@ -1,4 +1,4 @@
-"""Response-based knowledge: the student imitates the teacher's logits. Derivations: docs/3-losses.md."""
+"""Response-based knowledge: the student imitates the teacher's logits. Derivations: docs/book/5-losses.md."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Transfer sets: inputs that are changed a little, with the teacher's logits for the changed ones.
 
-Between and around the examples they hold more than the labels do. Derivation and measurement: docs/3-losses.md.
+Between and around the examples they hold more than the labels do. Derivation and measurement: docs/book/5-losses.md.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ AT_LAST = replace(PICTURES, all_at_last=True)
 """Of the records: the last distillation sees all 60,000 pictures, as the published ones did."""
 
 LIKE_FOR_LIKE = replace(AT_LAST, max_shift=0, adversarial_eps=0.7)
-"""The same where nothing is moved: half of the examples are adversarial (T11); ε by validation data (docs/14)."""
+"""The same where nothing is moved: half of the examples are adversarial (T11); ε by validation data."""
 
 WHOLE = 2_293_000
 """Multiply-accumulates of the dense network."""

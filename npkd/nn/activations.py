@@ -1,6 +1,6 @@
 """Activation functions. One value in, one value out (maxout: several in); no parameters.
 
-Form and conventions as in layers.py. Derivations: docs/2-layers.md.
+Form and conventions as in layers.py. Derivations: docs/book/3-layers.md.
 """
 
 from __future__ import annotations

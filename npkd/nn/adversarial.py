@@ -1,6 +1,6 @@
 """Adversarial training: half of the loss is that of the examples, each moved by ε to where its loss rises fastest.
 
-Derivation: docs/4-training.md; results: docs/11-baselines.md.
+Derivation: docs/book/6-training.md; results: docs/results/lenet300.md.
 """
 
 from __future__ import annotations

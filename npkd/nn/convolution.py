@@ -1,7 +1,7 @@
 """Convolution as a matrix product: patches are copied side by side (im2col), and added back (col2im) by the same loop.
 
 Channels come last, x (N, H, W, C): a channel is a neuron that is seen at many positions, and every op that acts per
-neuron acts per channel. Form and conventions as in layers.py. Derivations: docs/13-convolution.md.
+neuron acts per channel. Form and conventions as in layers.py. Derivations: docs/book/4-convolution.md.
 """
 
 from __future__ import annotations

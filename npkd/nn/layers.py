@@ -2,7 +2,7 @@
 
 Every op is one function, ``y, backward = op(x, *params, *, options)``, and ``backward(dy) -> (dx, *dparams)``. An op
 changes none of its arguments and keeps their dtype, the widest where they differ. Sums over examples and positions are
-accumulated in float64. Derivations: docs/2-layers.md.
+accumulated in float64. Derivations: docs/book/3-layers.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Losses of a batch: divided by the number of examples N alone, summed over everything else.
 
 ``value, d_prediction = loss(prediction, target)``; sums are accumulated in float64, d_prediction has the dtype of the
-prediction. Derivations: docs/3-losses.md.
+prediction. Derivations: docs/book/5-losses.md.
 """
 
 from __future__ import annotations

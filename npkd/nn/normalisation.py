@@ -1,6 +1,6 @@
 """Batch normalisation: each neuron is centred and scaled by its mean and variance over the batch.
 
-Form and conventions as in layers.py. Derivations: docs/2-layers.md; of channels: docs/13-convolution.md.
+Form and conventions as in layers.py. Derivations: docs/book/3-layers.md; of channels: docs/book/4-convolution.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Optimisers: how a gradient becomes a step. Each works on one vector of all parameters.
 
 An optimiser is a frozen description; ``begin`` gives the state of a run. Each update returns the step size that a
-proximal step has to use: one number for SGD, one for each parameter for Adam. Derivations: docs/4-training.md.
+proximal step has to use: one number for SGD, one for each parameter for Adam. Derivations: docs/book/6-training.md.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class SGD:
         θ ← θ − η v,    Nesterov: θ ← θ − η (g + μ v)                                  (T3)
 
     learning_rate η > 0, momentum 0 ≤ μ < 1, weight_decay λ ≥ 0. The proximal step that follows has step size η/(1 − μ):
-    only then does the iteration rest where ∇L + ∂Ω contains zero (docs/4-training.md).
+    only then does the iteration rest where ∇L + ∂Ω contains zero (docs/book/6-training.md).
     Source: Polyak 1964; Nesterov 1983 in the form of Sutskever et al. 2013.
     """
 
@@ -110,7 +110,7 @@ class Adam:
         D = √(s / (1 − β₂ᵗ)) + ε,   θ ← θ − η D⁻¹ m / (1 − β₁ᵗ)                         (T5)
         Adam: g = ∇L + λ θ;   AdamW: θ ← (1 − η λ) θ beforehand                        (T6)
 
-    The proximal step that follows is taken in the same metric: parameter i has step size η / D_i (docs/4-training.md).
+    The proximal step that follows is taken in the same metric: parameter i has step size η / D_i.
     Source: Kingma & Ba 2015, algorithm 1; Loshchilov & Hutter 2019, algorithm 2; the metric: Yun, Lozano & Yang 2021.
     """
 

@@ -1,6 +1,6 @@
 """Pooling: the largest value or the mean of every window, channel by channel. Maps are (N, H, W, C).
 
-Windows as in convolution.py. Form and conventions as in layers.py. Derivations: docs/13-convolution.md.
+Windows as in convolution.py. Form and conventions as in layers.py. Derivations: docs/book/4-convolution.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Compression of a trained network with examples, labelled or not; see docs/12-own-networks.md."""
+"""Compression of a trained network with examples, labelled or not; see docs/book/12-own-networks.md."""
 
 from __future__ import annotations
 

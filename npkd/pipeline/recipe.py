@@ -134,8 +134,8 @@ def complete(recipe: Recipe, examples: int, shape: Sequence[int] = (), *, labell
 
     Small sets get more epochs, smaller batches, and noise; large sets of pictures (H, W) are moved by a pixel, other
     large sets are mixed in pairs. LeNet-5 gets fewer passes; labels count beside its teacher's answers, and gradients
-    are clipped sooner, see docs/14. ``recipe.epochs`` sets the last distillation, and the other stages in proportion;
-    with 0 there is one round of removal (a teacher is trained as ever).
+    are clipped sooner, see docs/results/lenet5.md. ``recipe.epochs`` sets the last distillation, and the other stages
+    in proportion; with 0 there is one round of removal (a teacher is trained as ever).
 
     labelled    there are labels; without, they weigh nothing
     scaled      the scale of the inputs is known; noise needs one, mixing in pairs does not

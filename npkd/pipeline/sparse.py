@@ -7,7 +7,7 @@
     4. debias     the rest is trained without penalty on neurons; kept where the validation part says so
 
 It goes up from the dense network: with all hidden columns at zero every gradient of the weights is zero, so that there
-is no path down from λ_max. Derivation: docs/5-proximal.md.
+is no path down from λ_max. Derivation: docs/book/7-proximal.md.
 """
 
 from __future__ import annotations

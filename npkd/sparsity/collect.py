@@ -1,7 +1,7 @@
 """Statistics of every layer of weights, and the sensitivity of the logits to its outputs.
 
 A convolution is a dense layer at every position: each patch is a row of H, its outputs a row of Z.
-Derivation: docs/6-layer-wise.md.
+Derivation: docs/book/10-layer-by-layer.md.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PROBES = 512
 """Random directions that stand for the classes of a network that has more and does not end in a dense layer."""
 
 POSITIONS = 8
-"""Positions of a map that are drawn for every example, since neighbouring patches are alike: docs/6-layer-wise.md."""
+"""Positions of a map that are drawn for every example, since neighbouring patches are alike."""
 
 
 def matrix(layer: Layer) -> Array:

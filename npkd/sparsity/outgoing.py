@@ -5,7 +5,7 @@
 w_lj are the weights through which layer l reads neuron j: a column of a dense layer, behind a flatten the columns of
 all positions of a channel, of a convolution w[..., j]. λ_k: the strength of the kind that layer l reads, inputs,
 neurons or channels; λ_w: that of single weights. A neuron all of whose outgoing weights are zero is read by nobody and
-is removed exactly. Derivation: docs/5-proximal.md.
+is removed exactly. Derivation: docs/book/7-proximal.md.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 λ is part of a penalty Ω, the step of a proximal step is not. A step may be an array of the shape of v: then the
 proximal step is taken in the metric 1/step, argmin_u ½ Σ_i (u_i − v_i)²/t_i + Ω(u), as Adam needs it.
 The dual norm gives λ_max: the solution of min f(w) + λ·Ω₁(w) is w = 0 exactly when λ ≥ λ_max = Ω₁°(∇f(0)), Ω₁ being Ω
-at λ = 1. Derivations: docs/5-proximal.md.
+at λ = 1. Derivations: docs/book/7-proximal.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Soft-thresholding, and proximal gradient descent (ISTA) with its accelerated form (FISTA) and their stationarity.
 
-prox(v, t) = argmin_u ½‖u − v‖² + t·Ω(u); λ is part of Ω, t is the step. Derivations: docs/5-proximal.md.
+prox(v, t) = argmin_u ½‖u − v‖² + t·Ω(u); λ is part of Ω, t is the step. Derivations: docs/book/7-proximal.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The refit: from the first layer to the last, least squares on the student's activations. See docs/6-layer-wise.md."""
+"""The refit: from the first layer to the last, least squares on the student's activations. Chapter 10."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Additive sufficient statistics of a layer for the layer-wise problem, and its least squares: docs/6-layer-wise.md."""
+"""Sufficient statistics of a layer, which add up, and its least squares: docs/book/10-layer-by-layer.md."""
 
 from __future__ import annotations
 

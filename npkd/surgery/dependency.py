@@ -1,7 +1,7 @@
 """Dependency groups: the neurons or channels that some layers of weights make and others read, removed together.
 
 Between them other layers pass a neuron on: flatten spreads a channel over positions, maxout makes one neuron of several
-rows, an addition ties two paths. A channel is a neuron at many positions. Derivation: docs/7-surgery.md.
+rows, an addition ties two paths. A channel is a neuron at many positions. Derivation: docs/book/11-surgery.md.
 """
 
 from __future__ import annotations

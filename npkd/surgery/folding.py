@@ -1,6 +1,7 @@
 """Gates and batch norms multiplied into the weights beside them, exactly; and layers put in and taken out.
 
-The folded network predicts what it predicted, up to rounding; it would not train alike. Derivation: docs/7-surgery.md.
+The folded network predicts what it predicted, up to rounding; it would not train alike.
+Derivation: docs/book/11-surgery.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which neurons are dead, constant or duplicates by the weights alone, and what constants add: docs/7-surgery.md."""
+"""Which neurons are dead, constant or duplicates by the weights alone; what constants add: docs/book/11-surgery.md."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@
     constant    its value does not depend on the input: what it adds goes into biases, or, behind a padding, into a map
     duplicate   it computes what another one computes: the other takes over its outgoing weights
 
-The network computes the same function of every input afterwards, up to rounding. Derivation: docs/7-surgery.md.
+The network computes the same function of every input afterwards, up to rounding. Derivation: docs/book/11-surgery.md.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ def test_labels_weigh_in_npkd_compress_where_there_are_some(monkeypatch):
 
 
 def test_what_the_experiments_learn_from():
-    """The records the default, the comparison what page 14 says."""
+    """The records the default, the comparison what docs/results/lenet5.md says."""
     assert {(record.recipe.label_weight, record.recipe.clip) for record in experiment.RECORDS} == {(1.0, 3.0)}
     assert {(s.recipe.label_weight, s.recipe.clip) for s in experiment.comparison(1)} == {(0.0, 10.0)}
 

@@ -548,7 +548,7 @@ def test_a_layer_that_cannot_have_as_many_says_why():
 
 
 def test_as_many_examples_as_are_documented_weigh_the_outputs(monkeypatch):
-    """The first 2,000 of a perceptron, the first 100 where there are convolutions (docs/6-layer-wise.md)."""
+    """The first 2,000 of a perceptron, the first 100 where there are convolutions (docs/book/10-layer-by-layer.md)."""
     seen = []
     monkeypatch.setattr(layerwise, "sensitivities", lambda network, x, layers: seen.append(x) or [
         np.ones(len(network.layers[i].params[0])) for i in layers])

@@ -339,7 +339,7 @@ def test_squares_neither_vanish_nor_overflow(scale):
         np.testing.assert_allclose(penalty.prox(v, np.ones((1, 2))), expected * v, rtol=1e-12)
     assert not NeuronGroups(5.1 * scale).prox(v, 1.0).any()
     np.testing.assert_allclose(MaxNorm(scale).prox(v, 1.0), v / 5, rtol=1e-14)
-    assert SparseGroups(1.0).dual_norm(v) == pytest.approx(2 * scale * (7 - math.sqrt(24)), rel=1e-13)   # docs/5
+    assert SparseGroups(1.0).dual_norm(v) == pytest.approx(2 * scale * (7 - math.sqrt(24)), rel=1e-13)
 
 
 def test_a_metric_with_hardly_any_penalty_changes_hardly_anything():

@@ -7,7 +7,7 @@ The part of a row of maps (H, W, C, n) that a window covers, x[r, q s : q s + kw
     dx[r, q s : q s + kw]    ←  dx[r, q s : q s + kw] + w_iᵀ dy[p, q]
     dw_i                     ←  dw_i + dy[p, q] x[r, q s : q s + kw]ᵀ
 
-``np.matmul`` computes a stack of them in one call. Source: Cho & Brand 2017. Measurements: docs/4-training.md.
+``np.matmul`` computes a stack of them in one call. Source: Cho & Brand 2017. Measurements: docs/book/6-training.md.
 
 All forms take x (n, H, W, C), w and dw (kh, kw, C, F), b (F,) and dy (n, P, Q, F), without groups. ``forward`` writes
 ``output``, y seen as (n, P, Q, F); ``backward`` adds to dw and returns dx, seen as (n, H, W, C), and db.

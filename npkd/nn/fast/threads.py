@@ -1,6 +1,6 @@
 """What a network of maps needs to run on two cores: a second thread, and products that let go of Python's lock.
 
-A thread that waits for the lock sleeps: calls have to be few and long. docs/4-training.md says more.
+A thread that waits for the lock sleeps: calls have to be few and long. docs/book/6-training.md says more.
 """
 
 from __future__ import annotations

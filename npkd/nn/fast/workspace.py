@@ -1,7 +1,7 @@
 """The same network, the same numbers, in memory that is set up once: what training runs on.
 
 ``backward`` leaves ``gradient ← new + β · gradient``, as gemm computes it: with β = 0 the gradient, with β = μ the
-velocity of momentum. docs/4-training.md shows what each choice is worth, and which BLAS computes on which thread.
+velocity of momentum. docs/book/6-training.md shows what each choice is worth, and which BLAS computes on which thread.
 """
 
 from __future__ import annotations
