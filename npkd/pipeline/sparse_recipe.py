@@ -32,7 +32,7 @@ class SparseRecipe:
     path: bool = False
     debias: bool = True
     settling: int = 12
-    epochs: int = 25
+    epochs: int = 100
     debias_epochs: int = 20
     debias_weight_decay: float = 5e-4
     batch_size: int = 256
@@ -71,5 +71,5 @@ def sparse_recipe(recipe: Recipe, examples: int) -> SparseRecipe:
     """Batches and learning rate that fit the network and the number of examples; λ of neurons is found on a path."""
     sparse = SparseRecipe({"neurons": None}, path=True)
     if recipe.network == "lenet5":
-        return replace(sparse, batch_size=128, learning_rate=0.03)
+        return replace(sparse, batch_size=128, learning_rate=0.03, epochs=25)
     return sparse if examples >= 20_000 else replace(sparse, batch_size=64, learning_rate=0.05)

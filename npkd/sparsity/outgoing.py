@@ -10,7 +10,7 @@ is removed exactly. Derivation: docs/book/7-proximal.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,26 +36,30 @@ def kind_of(network: Network, group: DependencyGroup) -> str:
     return "channels" if any(network.layers[i].params[0].ndim == 4 for i in group.producers) else "neurons"
 
 
-def group_costs(network: Network, groups: Sequence[DependencyGroup], geometry: Geometry | None, costs: str
-                ) -> list[float]:
-    """c of one neuron of each dependency group, before scaling; see COSTS."""
+def group_costs(network: Network, groups: Sequence[DependencyGroup], kinds: Collection[str], *,
+                geometry: Geometry | None = None, costs: str = "macs") -> list[float]:
+    """c of one neuron of each dependency group, see COSTS; its mean over all groups of the ``kinds`` is 1."""
     one_of("penalty", "costs", costs, COSTS)
     widths = [*(group.width for group in groups), network.widths[-1]]
     if costs == "equal":
         return [1.0] * len(groups)
     if costs == "size":
-        return [float(np.sqrt(sum(network.layers[i].params[0].size for i in g.consumers) / g.width)) for g in groups]
-    fewer = [[w - (j == k) for j, w in enumerate(widths)] for k in range(len(groups))]
-    return [float(of_widths(widths, geometry).macs - of_widths(less, geometry).macs) for less in fewer]
+        c = [float(np.sqrt(sum(network.layers[i].params[0].size for i in g.consumers) / g.width)) for g in groups]
+    else:
+        fewer = [[w - (j == k) for j, w in enumerate(widths)] for k in range(len(groups))]
+        c = [float(of_widths(widths, geometry).macs - of_widths(less, geometry).macs) for less in fewer]
+    chosen = [(c[k], group.width) for k, group in enumerate(groups) if kind_of(network, group) in kinds]
+    mean = sum(each * width for each, width in chosen) / max(1, sum(width for _, width in chosen)) or 1.0
+    return [each / mean for each in c]
 
 
-def outgoing_penalties(network: Network, groups: Sequence[DependencyGroup], strengths: Mapping[str, float], *,
-                       geometry: Geometry | None = None, costs: str = "macs") -> dict[int, Penalty]:
+def outgoing_penalties(network: Network, groups: Sequence[DependencyGroup], strengths: Mapping[str, float],
+                       costs: Sequence[float] | None = None) -> dict[int, Penalty]:
     """(P18) as {layer: penalty on its weights}, for ``npkd.train``.
 
-    groups      dependency groups of the network, see surgery.dependency;   geometry  see surgery.widths
+    groups      dependency groups of the network, see surgery.dependency
     strengths   λ by kind: {"inputs": 1e-3, "neurons": 1e-3}
-    costs       c, scaled to mean 1 over all penalised groups: "macs", "size" or "equal"
+    costs       c of one neuron of each group; None: ``group_costs``, what its removal saves in multiply-accumulates
     Raises InputError for kinds that are not known or that the network does not have, a negative λ, and for networks
     whose inputs cannot be removed or whose channels are not read in the order of a flatten.
     """
@@ -69,10 +73,7 @@ def outgoing_penalties(network: Network, groups: Sequence[DependencyGroup], stre
                          f"{', '.join(dict.fromkeys(kinds))} and weights")
     if "inputs" in strengths and (groups[0].fixed or convolves(network)):
         raise InputError("penalty: got inputs; those of this network cannot be removed: leave them out")
-    chosen = [k for k, kind in enumerate(kinds) if kind in strengths]
-    cost = np.asarray(group_costs(network, groups, geometry, costs))
-    if chosen:
-        cost *= sum(groups[k].width for k in chosen) / sum(cost[k] * groups[k].width for k in chosen)
+    cost = group_costs(network, groups, strengths) if costs is None else costs
     penalties: dict[int, Penalty] = {}
     for k, group in enumerate(groups):
         for i in group.consumers:
@@ -115,15 +116,20 @@ class Support:
 
 def alive(network: Network, groups: Sequence[DependencyGroup]) -> list[int]:
     """Neurons of each dependency group that some layer reads through a weight that is not zero."""
-    counts = []
+    return [int(reads.sum()) for reads in read(network, groups)]
+
+
+def read(network: Network, groups: Sequence[DependencyGroup]) -> list[Array]:
+    """Which neurons of each dependency group some layer reads through a weight that is not zero: bool (width,)."""
+    result = []
     for group in groups:
         reads = np.zeros(group.width, bool)
         for i in group.consumers:
             w = network.layers[i].params[0]
             entries = np.abs(w).max(axis=tuple(range(w.ndim - 1))) > 0
             reads |= np.bincount(group.units[i], entries, minlength=group.width) > 0
-        counts.append(int(reads.sum()))
-    return counts
+        result.append(reads)
+    return result
 
 
 def stationarity(network: Network, data: Batch, objective: Objective, penalties: Mapping[int, Penalty], *,

@@ -1,0 +1,201 @@
+"""The phases of sparse training that have a penalty: λ rises, settles, or goes along its path, and the last λ."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from npkd.core.types import Batch, Objective
+from npkd.core.validation import InputError
+from npkd.nn.network import Network
+from npkd.nn.optimisers import SGD
+from npkd.nn.schedules import Schedule, cosine, steps
+from npkd.nn.training import Penalty, Record, TrainingSettings, train
+from npkd.pipeline.epochs import epochs_of
+from npkd.pipeline.sparse_recipe import SparseRecipe
+from npkd.pipeline.stages import Run, error_rate
+from npkd.pipeline.target import Target
+from npkd.sparsity.outgoing import alive, outgoing_penalties, stationarity
+from npkd.surgery.dependency import dependency_groups
+
+GROWTH, START = 1.08, 2e-4
+"""Factor by which λ rises, at most, from one epoch to the next; where it starts, costs having mean 1."""
+SLACK = 1.25
+"""At the full learning rate a network is held at so many times its target: neurons die when that rate falls."""
+LONGEST = 150
+"""Most epochs of a rise: λ has then grown by a factor of 10⁵."""
+TRIES = 5
+"""Most values of the last λ that are tried for a target."""
+FALL = 0.5
+"""Factor of the first of them to the λ that held the network at the full learning rate."""
+SAMPLE = 2000
+"""Leading examples of the training part on which every epoch's objective and stationarity are computed."""
+
+constant = steps(())
+
+
+@dataclass(frozen=True)
+class PathPoint:
+    """An epoch of the path: λ, what the target counts (or multiply-accumulates), widths, and the validation error."""
+
+    lam: float
+    size: float
+    widths: tuple[int, ...]
+    validation_error: float
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What all phases with a penalty share."""
+
+    run: Run
+    recipe: SparseRecipe
+    costs: list[float]
+    target: Target
+    objective: Objective
+    batch: Batch
+
+    def penalties(self, network: Network, lam: float) -> dict[int, Penalty]:
+        """(P18) with λ for every strength that is to be found."""
+        strengths = {name: lam if given is None else given for name, given in self.recipe.strengths.items()}
+        return outgoing_penalties(network, dependency_groups(network), strengths, self.costs)
+
+    def size(self, network: Network) -> float:
+        """What the target counts, of the neurons that are read."""
+        return self.target.size([*alive(network, dependency_groups(network)), network.widths[-1]])
+
+    def measured(self, network: Network, lam: float, rows: int | None = None) -> tuple[float, float]:
+        """Stationarity and objective at λ on the first ``rows`` training examples, or on all."""
+        batch = {name: a[:rows] for name, a in self.batch.items()}
+        step = self.recipe.learning_rate
+        return stationarity(network, batch, self.objective, self.penalties(network, lam), step=step,
+                            weight_decay=self.recipe.weight_decay)
+
+    def line(self, record: Record) -> dict[str, Any]:
+        """What the history says of an epoch beside what it says of every training."""
+        lam = float(record.carried[0])
+        rho, objective = self.measured(record.network, lam, SAMPLE)
+        weights = [layer.params[0] for layer in record.network.layers if layer.row.weights]
+        return {"lambda": lam, "size": self.size(record.network), "objective": objective, "penalty": record.penalty,
+                "alive": alive(record.network, dependency_groups(record.network)), "stationarity": rho,
+                "zeros": int(sum((w == 0).sum() for w in weights))}
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Epochs with a penalty.
+
+    control     (λ of the epoch before, network) -> λ, from the first epoch on
+    until       (λ, network) -> whether the phase ends early
+    """
+
+    name: str
+    epochs: int
+    schedule: Schedule
+    control: Callable[[float, Network], float] = lambda lam, network: lam
+    until: Callable[[float, Network], bool] = lambda lam, network: False
+
+
+def trained(problem: Problem, network: Network, lam: float, phase: Phase) -> tuple[Network, float, int]:
+    """The network after a phase that begins with λ, λ of the last epoch, and their number."""
+    recipe, run, last, count = problem.recipe, problem.run, lam, 0
+    size = min(recipe.batch_size, len(problem.batch["x"]))
+
+    def training(start: Network, settings: TrainingSettings) -> Iterator[Record]:
+        nonlocal last
+        if settings.carried:
+            last = float(settings.carried[0])
+        carried = settings.carried[1:]
+        for epoch in range(settings.done + 1, settings.epochs + 1):
+            last = phase.control(last, start)
+            moment = partial(lambda p, e: phase.schedule((e - 1 + p) / phase.epochs), e=epoch)
+            one = replace(settings, epochs=1, done=0, carried=carried, best=None, schedule=moment)
+            for record in train(start, problem.batch, problem.objective, rng=run.rng, settings=one,
+                                optimiser=SGD(recipe.learning_rate, weight_decay=recipe.weight_decay),
+                                penalties=problem.penalties(start, last)):
+                start, carried = record.network, record.carried
+                yield replace(record, epoch=epoch, carried=(np.array(last), *carried))
+
+    settings = TrainingSettings(phase.epochs, size, validate=validation_of(problem))
+    for latest in epochs_of(phase.name, network, training, settings, run.rng, run.progress, problem.line):
+        network, count = latest, count + 1
+        run.state.student = run.outside(network)
+        if phase.until(last, network):
+            break
+    return network, last, count
+
+
+def validation_of(problem: Problem) -> Callable[[Network], float]:
+    """The validation error of a network."""
+    data = problem.run.data
+    return lambda network: error_rate(network, data.x_validation, data.y_validation)
+
+
+def to_target(problem: Problem, network: Network, bound: float) -> tuple[Network, float, int]:
+    """λ rises until the network is within ``SLACK`` of the bound, and is held there until it has settled.
+
+        λ ← λ · min(g, max(1/g, √(size/bound))),   g = GROWTH                          (T12)
+    """
+    def control(lam: float, network: Network) -> float:
+        return lam * min(GROWTH, max(1 / GROWTH, math.sqrt(problem.size(network) / (SLACK * bound))))           # (T12)
+
+    network, lam, rise = trained(problem, network, START, Phase(
+        "λ rises", LONGEST, constant, control, lambda lam, network: problem.size(network) <= SLACK * bound))
+    if problem.size(network) > SLACK * bound:
+        raise InputError(f"penalty: after {LONGEST} epochs the network is {problem.size(network):.0f} "
+                         f"{problem.target.kind}, the target {bound:.0f}; penalise more kinds of neurons")
+    network, lam, held = trained(problem, network, lam, Phase("λ settles", problem.recipe.settling, constant, control))
+    return network, lam, rise + held
+
+
+def at_last(problem: Problem, network: Network, lam: float) -> tuple[Network, float, int, float]:
+    """Epochs at the last λ, whose learning rate falls to 0: network, λ, epochs in all, and (P19) where they began.
+
+    With a target they are done again from the same network with another λ, at most TRIES times, until the size is at
+    most a tenth below the bound: where two of them have another size, by the power of λ that both agree with. The
+    largest network within the bound counts. Raises InputError where none is."""
+    recipe, epochs, best = problem.recipe, 0, None
+    bound = math.inf if recipe.target is None else recipe.target.bound
+    lam, power = lam if recipe.target is None else FALL * lam, -0.3
+    tried = list[tuple[float, float]]()
+    for nth in range(1, 2 if recipe.target is None else TRIES + 1):
+        before, _ = problem.measured(network, lam)
+        name = "last λ" if nth == 1 else f"last λ, try {nth}"
+        last, _, count = trained(problem, network, lam, Phase(name, recipe.epochs, cosine()))
+        size, epochs = problem.size(last), epochs + count
+        if size <= bound and (best is None or size > best[0]):
+            best = size, last, lam, before
+        if 0.9 * bound <= size <= bound:
+            break
+        tried.append((math.log(lam), math.log(max(size, 1.0))))
+        if nth > 1 and tried[-1][0] != tried[-2][0]:
+            power = min(-0.1, max(-2.0, (tried[-1][1] - tried[-2][1]) / (tried[-1][0] - tried[-2][0])))
+        lam *= min(3.0, max(1 / 3, (0.95 * bound / max(size, 1.0)) ** (1 / power)))
+    if best is None:
+        raise InputError(f"penalty: at no λ that was tried is the network within {bound:.0f} {problem.target.kind}; "
+                         "take a larger target, or penalise more kinds of neurons")
+    return best[1], best[2], epochs, best[3]
+
+
+def along_path(problem: Problem, network: Network) -> tuple[Network, float, int, list[PathPoint]]:
+    """λ rises by GROWTH an epoch until some layer reads nothing any more. Returns the smallest network whose validation
+    error is within one standard error of the dense network's, its λ, the epochs, and a point for each."""
+    validate, points, best = validation_of(problem), list[PathPoint](), (network, START)
+    dense = validate(network)
+    allowed = dense + math.sqrt(dense * (1 - dense) / len(problem.run.data.y_validation))
+
+    def seen(lam: float, network: Network) -> bool:
+        nonlocal best
+        widths = (*alive(network, dependency_groups(network)), network.widths[-1])
+        points.append(PathPoint(lam, problem.size(network), widths, validate(network)))
+        best = (network, lam) if points[-1].validation_error <= allowed else best
+        return min(widths) == 0
+
+    rising = Phase("path", LONGEST, constant, lambda lam, network: lam * GROWTH, seen)
+    _, _, epochs = trained(problem, network, START, rising)
+    return *best, epochs, points
