@@ -23,12 +23,10 @@ from npkd.pipeline.target import Target
 from npkd.sparsity.outgoing import alive, outgoing_penalties, stationarity
 from npkd.surgery.dependency import dependency_groups
 
-GROWTH, START = 1.08, 2e-4
-"""Factor by which λ rises, at most, from one epoch to the next; where it starts, costs having mean 1."""
+START, END = 2e-4, 20.0
+"""λ at the start of a rise, costs having mean 1; it ends there at the latest."""
 SLACK = 1.25
 """At the full learning rate a network is held at so many times its target: neurons die when that rate falls."""
-LONGEST = 150
-"""Most epochs of a rise: λ has then grown by a factor of 10⁵."""
 TRIES = 5
 """Most values of the last λ that are tried for a target."""
 FALL = 0.5
@@ -59,6 +57,11 @@ class Problem:
     target: Target
     objective: Objective
     batch: Batch
+
+    @property
+    def longest(self) -> int:
+        """Most epochs of a rise from START to END."""
+        return math.ceil(math.log(END / START) / math.log(self.recipe.growth))
 
     def penalties(self, network: Network, lam: float) -> dict[int, Penalty]:
         """(P18) with λ for every strength that is to be found."""
@@ -139,15 +142,17 @@ def validation_of(problem: Problem) -> Callable[[Network], float]:
 def to_target(problem: Problem, network: Network, bound: float) -> tuple[Network, float, int]:
     """λ rises until the network is within ``SLACK`` of the bound, and is held there until it has settled.
 
-        λ ← λ · min(g, max(1/g, √(size/bound))),   g = GROWTH                          (T12)
+        λ ← λ · min(g, max(1/g⁴, √(size/bound))),   g = growth of the recipe           (T12)
     """
+    growth, longest = problem.recipe.growth, problem.longest
+
     def control(lam: float, network: Network) -> float:
-        return lam * min(GROWTH, max(1 / GROWTH, math.sqrt(problem.size(network) / (SLACK * bound))))           # (T12)
+        return lam * min(growth, max(growth ** -4, math.sqrt(problem.size(network) / (SLACK * bound))))           # (T12)
 
     network, lam, rise = trained(problem, network, START, Phase(
-        "λ rises", LONGEST, constant, control, lambda lam, network: problem.size(network) <= SLACK * bound))
+        "λ rises", longest, constant, control, lambda lam, network: problem.size(network) <= SLACK * bound))
     if problem.size(network) > SLACK * bound:
-        raise InputError(f"penalty: after {LONGEST} epochs the network is {problem.size(network):.0f} "
+        raise InputError(f"penalty: after {longest} epochs the network is {problem.size(network):.0f} "
                          f"{problem.target.kind}, the target {bound:.0f}; penalise more kinds of neurons")
     network, lam, held = trained(problem, network, lam, Phase("λ settles", problem.recipe.settling, constant, control))
     return network, lam, rise + held
@@ -157,10 +162,11 @@ def at_last(problem: Problem, network: Network, lam: float) -> tuple[Network, fl
     """Epochs at the last λ, whose learning rate falls to 0: network, λ, epochs in all, and (P19) where they began.
 
     With a target they are done again from the same network with another λ, at most TRIES times, until the size is at
-    most a tenth below the bound: where two of them have another size, by the power of λ that both agree with. The
+    most a tenth below the bound or what it began with: where two of them have another size, by the power of λ that both agree with. The
     largest network within the bound counts. Raises InputError where none is."""
     recipe, epochs, best = problem.recipe, 0, None
     bound = math.inf if recipe.target is None else recipe.target.bound
+    near = min(bound, problem.size(network))                # what is gone does not come back
     lam, power = lam if recipe.target is None else FALL * lam, -0.3
     tried = list[tuple[float, float]]()
     for nth in range(1, 2 if recipe.target is None else TRIES + 1):
@@ -170,7 +176,7 @@ def at_last(problem: Problem, network: Network, lam: float) -> tuple[Network, fl
         size, epochs = problem.size(last), epochs + count
         if size <= bound and (best is None or size > best[0]):
             best = size, last, lam, before
-        if 0.9 * bound <= size <= bound:
+        if 0.9 * near <= size <= bound:
             break
         tried.append((math.log(lam), math.log(max(size, 1.0))))
         if nth > 1 and tried[-1][0] != tried[-2][0]:
@@ -183,7 +189,7 @@ def at_last(problem: Problem, network: Network, lam: float) -> tuple[Network, fl
 
 
 def along_path(problem: Problem, network: Network) -> tuple[Network, float, int, list[PathPoint]]:
-    """λ rises by GROWTH an epoch until some layer reads nothing any more. Returns the smallest network whose validation
+    """λ rises by the recipe's growth an epoch until some layer reads nothing any more. Returns the smallest network whose validation
     error is within one standard error of the dense network's, its λ, the epochs, and a point for each."""
     validate, points, best = validation_of(problem), list[PathPoint](), (network, START)
     dense = validate(network)
@@ -196,6 +202,6 @@ def along_path(problem: Problem, network: Network) -> tuple[Network, float, int,
         best = (network, lam) if points[-1].validation_error <= allowed else best
         return min(widths) == 0
 
-    rising = Phase("path", LONGEST, constant, lambda lam, network: lam * GROWTH, seen)
+    rising = Phase("path", problem.longest, constant, lambda lam, network: lam * problem.recipe.growth, seen)
     _, _, epochs = trained(problem, network, START, rising)
     return *best, epochs, points

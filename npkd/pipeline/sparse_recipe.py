@@ -20,7 +20,8 @@ class SparseRecipe:
     costs           c of (P18): "macs", "size" or "equal"
     path            λ rises until nothing is left
     debias          a last phase without penalty on neurons
-    settling        epochs in which λ that is found settles;   epochs  at the last λ
+    growth          factor by which λ that is found rises, at most, from one epoch to the next
+    settling        epochs in which it settles;   epochs  at the last λ
     debias_epochs, debias_weight_decay   of the last phase
     batch_size, learning_rate, weight_decay   of momentum SGD while λ > 0; the last phase learns at half the rate
     Raises InputError for what contradicts itself.
@@ -31,8 +32,9 @@ class SparseRecipe:
     costs: str = "macs"
     path: bool = False
     debias: bool = True
+    growth: float = 1.08
     settling: int = 12
-    epochs: int = 100
+    epochs: int = 120
     debias_epochs: int = 20
     debias_weight_decay: float = 5e-4
     batch_size: int = 256
@@ -68,8 +70,16 @@ def strengths_of(words: str) -> dict[str, float | None]:
 
 
 def sparse_recipe(recipe: Recipe, examples: int) -> SparseRecipe:
-    """Batches and learning rate that fit the network and the number of examples; λ of neurons is found on a path."""
+    """Batches and learning rate that fit the network and the number of examples; λ of neurons is found on a path.
+
+    A proximal step shortens a column by learning rate · λ c, so that neurons die some epochs after λ has risen. Where an
+    epoch has fewer steps λ rises as much slower: the network would be far smaller than wanted before one sees it.
+    """
     sparse = SparseRecipe({"neurons": None}, path=True)
     if recipe.network == "lenet5":
         return replace(sparse, batch_size=128, learning_rate=0.03, epochs=25)
-    return sparse if examples >= 20_000 else replace(sparse, batch_size=64, learning_rate=0.05)
+    if examples >= 20_000:
+        return sparse
+    sparse = replace(sparse, batch_size=64, learning_rate=0.05)
+    pace = min(1.0, max(0.2, sparse.learning_rate * examples / sparse.batch_size / 20))
+    return replace(sparse, growth=sparse.growth ** pace, settling=round(sparse.settling / pace))

@@ -105,7 +105,7 @@ def test_lambda_falls_where_the_network_is_smaller_than_wanted(monkeypatch):
     run = Run(data, Recipe(), np.random.default_rng(0))
     asked = sparse.Problem(run, QUICK, [], target.Target("macs", 100.0), None, {})
     sparse_phases.to_target(asked, dense, 100.0)
-    assert lams == [pytest.approx(START / sparse_phases.GROWTH)] * 2
+    assert lams == [pytest.approx(START / QUICK.growth)] * 2
 
 
 def test_the_path_goes_up_until_nothing_is_left():
