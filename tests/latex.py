@@ -11,7 +11,7 @@ from itertools import product
 
 import numpy as np
 
-SPACE = re.compile(r"\\(?:[,;! ]|q?quad|[bB]igg?[lr]?|cdot|pm)(?![A-Za-z])|\s")
+SPACE = re.compile(r"\\(?:[,;! ]|(?:q?quad|[bB]igg?[lr]?|cdot|pm)(?![A-Za-z]))|\s")
 RELATIONS = {"=": np.allclose, r"\leftarrow": np.allclose, "<": lambda a, b: np.all(a < b),
              r"\le": lambda a, b: np.all(a <= b + 1e-9), r"\ge": lambda a, b: np.all(a >= b - 1e-9)}
 CLOSING = {"(": ")", "[": "]", "{": "}", r"\lVert": r"\rVert", r"\lvert": r"\rvert", r"\langle": r"\rangle"}
@@ -19,7 +19,7 @@ WITHIN = {r"\lVert": np.linalg.norm, r"\lvert": lambda x: len(x) if np.ndim(x) e
 BINDERS = {r"\sum": sum, r"\prod": np.prod, r"\max": max, r"\min": min}
 KNOWN = {r"\max": np.maximum, r"\log": np.log, r"\sqrt": np.sqrt, r"\operatorname{tr}": np.trace, "I": 1.0,
          r"\operatorname{diag}": np.diag, r"\operatorname{clip}": lambda x, b: np.clip(x, -b, b)}
-ENDS = {*RELATIONS, *CLOSING.values(), "+", "-", ",", r"\Longrightarrow", ""}
+ENDS = {*RELATIONS, *CLOSING.values(), "+", "-", ",", ";", r"\Longrightarrow", ""}
 
 
 def times(a, b):
@@ -49,14 +49,14 @@ class Reader:
     def inside(self):
         """The values, with commas between them, from an opening sign to its closing one."""
         opening, values = self.rest.pop(0), []
-        while not values or self.peek() == ",":
+        while not values or self.peek() in (",", ";"):
             del self.rest[:bool(values)]
             values.append(self.sum())
         assert self.rest.pop(0) == CLOSING[opening]
         return values
 
     def sum(self):
-        value = 0.0 if self.peek() == "-" else self.term()
+        value = 0.0 if self.peek() in ("+", "-") else self.term()
         while self.peek() in ("+", "-"):
             value = value + (1 if self.rest.pop(0) == "+" else -1) * self.term()
         return value
@@ -92,13 +92,13 @@ class Reader:
         return value
 
     def bound(self):
-        """Sum, product, largest or smallest of the term that follows; the index may be bound from below, as j > k."""
+        """Sum, product, largest or smallest of the term that follows, over all of an index, or as j > k says."""
         sign, (index, *above) = (self.rest.pop(0), self.rest.pop(0))[0], self.group()
         rest, env, found = self.rest, self.env, []
         for k in env[index]:
             self.rest, self.env = [*rest], env | {index: k}
             value = self.term()
-            found += [value] if not above or k > env[above[1]] else []
+            found += [value] if above[:1] != [">"] or k > env[above[1]] else []
         self.env = env
         return BINDERS[sign](found)
 
@@ -107,23 +107,26 @@ class Reader:
         name = self.rest.pop(0)
         if name in (r"\mathrm", r"\operatorname", r"\bar", r"\hat"):
             name += "{" + "".join(self.group()) + "}"
-        for length in (4, 3, 2):
+        for length in (5, 4, 2):
             if name + "".join(self.rest[:length]) in self.env and self.peek() in ("_", "^"):
                 name += "".join(self.rest[:length])
                 del self.rest[:length]
         value = self.env[name] if name in self.env else KNOWN[name]
-        if callable(value):
-            value = value(*(self.inside() if self.peek() in ("(", "{") else [self.factor()]))
-        return value
+        if not callable(value):
+            return value
+        power = Reader((self.rest.pop(0), self.group())[1], self.env).sum() if self.peek() == "^" else 1
+        return value(*(self.inside() if self.peek() in ("(", "{") else [self.factor()])) ** power
 
     def attached(self, value, sign, tokens):
-        """An index, a transpose, an inverse or a power."""
+        """An index (of a matrix, A_{q,:} is a row), a transpose, an inverse or a power."""
         if sign == "_":
             index = [slice(None) if t == ":" else self.env[t] for t in tokens if t != ","]
-            return value[np.ix_(*index)] if all(map(np.ndim, index)) and len(index) > 1 else value[tuple(index)]
+            found = value[np.ix_(*index)] if all(map(np.ndim, index)) and len(index) > 1 else value[tuple(index)]
+            return found[None] if tokens[1:] == [",", ":"] else found
         if tokens == [r"\mathsf", "T"]:
             return value[None] if np.ndim(value) == 1 else value.T
-        return np.linalg.inv(value) if np.ndim(value) == 2 else value ** Reader(tokens, self.env).sum()
+        inverse = np.ndim(value) == 2 and tokens == ["-", "1"]
+        return np.linalg.inv(value) if inverse else value ** Reader(tokens, self.env).sum()
 
 
 def chain(reader, old):
@@ -143,7 +146,8 @@ def chain(reader, old):
 def holds(formula, env):
     """Whether a formula is true for all values of the indices that nothing binds."""
     tokens = re.findall(r"\\[A-Za-z]+|\S", SPACE.sub(" ", formula.replace(r"\tfrac", r"\frac")))
-    free = [k for k, v in env.items() if isinstance(v, range) and not re.search(r"\\(sum|prod|max|min)_\{?" + k, formula)]
+    bound = set(re.findall(r"\\(?:sum|prod|max|min)_\{?(\w)", formula))
+    free = [k for k, v in env.items() if isinstance(v, range) and k in tokens and k not in bound]
     old = {k[4:]: v for k, v in env.items() if k.startswith("old ")}
     return all(chain(Reader(tokens, env | dict(zip(free, v, strict=True))), old)
                for v in product(*(env[k] for k in free)))

@@ -108,7 +108,7 @@ def overfitting(measured: Path) -> Figure:
         for axes, what, factor in ((rows[0, k], "loss", 1), (rows[1, k], "error", 100)):
             for name, colour in (("plain", ORANGE), ("penalised", BLUE)):
                 strength = result["chosen"] if name == "penalised" else 0.0
-                stopped = next(row for row in result["all"] if row["strength"] == strength)["stopped at epoch"]
+                row = next(row for row in result["all"] if row["strength"] == strength)
                 for part, style in (("training", ":"), ("validation", "-")):
                     curve = result["curves"][name][f"{part} {what}"]
                     mean, band = factor * np.array(curve["mean"]), factor * np.array(curve["deviation"])
@@ -116,15 +116,15 @@ def overfitting(measured: Path) -> Figure:
                     axes.plot(epochs, mean, style, color=colour, linewidth=2)
                     if part == "validation":
                         axes.fill_between(epochs, mean - band, mean + band, color=colour, alpha=0.2, linewidth=0)
-                        at = round(float(np.mean(stopped)))
-                        axes.plot(at, mean[at - 1], "o", color=colour, markersize=10, markeredgecolor=INK)
+                        axes.plot(np.mean(row["stopped at epoch"]), factor * row["stopped"][f"{part} {what}"]["mean"],
+                                  "o", color=colour, markersize=10, markeredgecolor=INK)
             axes.set_ylim(0, (1.2, 40)[what == "error"])
             tidy(axes, "epoch", what if what == "loss" else "error in %")
             axes.set_title(f"{result['examples']} examples, λ = {result['chosen']:g}", fontsize=LARGE, color=INK)
     lines = [Line2D([], [], color=ORANGE, linewidth=3, label="no penalty"),
              Line2D([], [], color=BLUE, linewidth=3, label="penalty on outgoing columns"),
              Line2D([], [], color=INK, label="validation"), Line2D([], [], color=INK, linestyle=":", label="training"),
-             Line2D([], [], color=INK, marker="o", linestyle="", markersize=9, label="stopped early (mean epoch)")]
+             Line2D([], [], color=INK, marker="o", linestyle="", markersize=9, label="stopped early (means)")]
     figure.legend(handles=lines, loc="outside lower center", ncols=5, fontsize=SMALL, frameon=False, labelcolor=INK)
     return figure
 

@@ -1,7 +1,7 @@
 """Does training with a penalty overfit? Training and validation curves on little data, with and without.
 
     python -m reference.benchmarks.overfitting [--json reference/measured/overfitting.json]       some five minutes
-    python -m reference.benchmarks.overfitting --table reference/measured/overfitting.json        the table of chapter 13
+    python -m reference.benchmarks.overfitting --table reference/measured/overfitting.json       the table of chapter 13
 
 784-300-100-10 on 500 and on 1,000 examples of MNIST's training part, for seeds 0 to 4: the seed draws the examples, the
 first weights and the order. Momentum at a constant rate, no decay, no dropout, nothing moved: what keeps the network
