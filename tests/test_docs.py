@@ -166,6 +166,14 @@ def test_chapters_are_short_and_begin_with_what_they_need_and_explain(path):
         assert lines[3].startswith("Explains [")
 
 
+def test_every_formula_of_a_chapter_leads_to_a_file_that_its_first_lines_name():
+    """From the map of formulas: tag -> file."""
+    places = dict(re.findall(r"^\| \(([A-Z]\d+)\) \| [^|]+ \| `([^`:]+)", read(SOURCES), re.MULTILINE))
+    for path in BOOK:
+        named = set(re.findall(r"\(\.\./\.\./(npkd/[^)]*)\)", read(path).split("\n\n")[1]))
+        assert {places[tag] for tag in explained_in(read(path))} <= named, path.name
+
+
 def test_what_could_not_be_checked_is_marked_in_the_bibliography_alone():
     marked = [path for path in TEXTS if "unverified" in read(path)]
     assert marked == [SOURCES]
