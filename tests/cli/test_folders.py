@@ -14,12 +14,12 @@ import npkd
 from npkd.cli import folders, run
 from npkd.cli.main import main
 from npkd.cli.settings import Settings
+from npkd.core.progress import NoProgress
 from npkd.core.validation import InputError
 from npkd.nn.model import Model
 from npkd.nn.model import load as load_model
 from npkd.nn.model import save as save_model
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
-from npkd.pipeline.progress import NoProgress
 from npkd.report import figures
 from npkd.report.page import CAPTIONS
 from tests.tiny import Stop, quick, stored, tree, words
