@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from npkd.core.progress import Progress
 from npkd.core.types import Array
-from npkd.core.validation import InputError
+from npkd.core.validation import InputError, require_memory
 from npkd.data.batches import MAPS, ROWS, Passes, passes_over
 from npkd.data.datasets import Data
 from npkd.data.sampling import learnt_from, samples, survey
@@ -20,7 +21,6 @@ from npkd.interop.layers import adds_inputs, class_count, scaled, unit_of, units
 from npkd.nn.model import Model
 from npkd.nn.network import Network, convolves
 from npkd.nn.scaling import Scaling
-from npkd.pipeline.progress import Progress
 from npkd.pipeline.recipe import VALIDATION, Recipe
 from npkd.sparsity.layerwise import leading
 
@@ -88,6 +88,7 @@ class Source:
         """All examples: one part held out, a sample of the others, and passes over them for the statistics."""
         if self.passes is None:
             x = self.first.x_train
+            require_memory("compress", memory_needed(self.model.network, *x.shape))
             unit = self.unit(math.sqrt(float(np.einsum("ni,ni->", x, x, dtype=np.float64)) / x.size))
             return Examples(divided(self.first, unit), True, len(x), unit, self.units)
         if isinstance(seed, np.random.Generator):
@@ -98,6 +99,8 @@ class Source:
         whole = survey(self.passes, fraction, seed)
         whole = replace(whole, below=0) if pair else whole                    # nothing is held out
         progress.step(f"{whole.sums.examples} examples")
+        n, width = min(whole.sums.examples, recipe.sample), self.first.x_train.shape[1]
+        require_memory("compress", memory_needed(self.model.network, n, width))
         part = samples(self.passes, whole, recipe.sample, max(1, round(fraction * recipe.sample)), seed)
         x_validation, y_validation = part.x_held, part.y_held
         if pair is not None:
@@ -154,6 +157,17 @@ def source_of(x: Any, labels: Any, teacher: Model, recipe: Recipe, stack: ExitSt
     model = in_units(replace(teacher, scaling=None), units)
     assert model.scaling is not None
     return Source(teacher, model, units, replace(divided(x, units), scaling=model.scaling))
+
+
+def memory_needed(network: Network, n: int, width: int) -> int:
+    """Bytes that a compression takes beside the examples as they are given, within a factor of two.
+
+        12 n I + 64 Σ_l d_l (d_l + O_l) + 8 min(n, ROWS) max_l (d_l + O_l)
+
+    A sample (n, I = width) in float32, three times: drawn, divided, augmented. Of each layer with weights (O, d) the
+    second moments in float64, eight times while they are solved, and of one a batch of inputs and outputs."""
+    sides = [(len(w[0].ravel()), len(w)) for w in (network.layers[i].params[0] for i in network.weight_layers)]
+    return 12 * n * width + 64 * sum(d * (d + o) for d, o in sides) + 8 * min(n, ROWS) * max(map(sum, sides))
 
 
 def in_units(model: Model, units: Array | None) -> Model:
