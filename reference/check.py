@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from npkd import gradcheck
+from npkd.core.progress import tracked
 from npkd.core.proximal_law import LAW
 from npkd.core.types import Array, Backward
 from npkd.nn.ops import OPS
@@ -188,7 +189,8 @@ def uncovered(cases: Sequence[Case]) -> list[Row]:
 
 def run(cases: Sequence[Case]) -> list[Row]:
     """A row for each case, and one for everything public that no case is about."""
-    return [check_case(case) for case in cases] + uncovered(cases)
+    rows = tracked(map(check_case, cases), "checks", len(cases), lambda row: f"{row.kind} {row.name}")
+    return [*rows, *uncovered(cases)]
 
 
 def table(rows: Sequence[Row]) -> str:

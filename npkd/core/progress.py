@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from typing import Any, Protocol
 
-SOON, EVERY = 1.0, 20.0
+SOON, EVERY = 0.5, 20.0
 """Seconds until the first line in a pipe, and the most between two of them."""
 
 
@@ -61,7 +61,7 @@ class Display:
 
     def watch(self) -> None:
         """Draw twice a second until the progress is closed."""
-        while not self.closed.wait(SOON / 2):
+        while not self.closed.wait(SOON):
             with self.lock:
                 self.draw()
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from npkd.core.progress import Progress
 from npkd.nn.network import Network
 from npkd.nn.training import Record, TrainingSettings
-from npkd.pipeline.progress import Checkpoint, Checkpoints
+from npkd.pipeline.progress import Checkpoint, Checkpoints, Progress
 from npkd.surgery.widths import widths_of
 
 

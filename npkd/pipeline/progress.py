@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from npkd.core.progress import Progress
+from npkd.core.progress import NoProgress as NoProgress
+from npkd.core.progress import Progress as Progress
 from npkd.core.types import Array
 from npkd.nn.network import Network
 

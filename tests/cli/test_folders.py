@@ -179,7 +179,8 @@ def test_a_second_run_in_the_folder_is_refused(tmp_path, capsys):
     progress = Second()
     run.run(asked, progress)
     assert progress.codes == [2, 2, 2]
-    errors = capsys.readouterr().err.splitlines()
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("npkd: ")]
+    assert len(errors) == 3
     assert "out holds checkpoint.npz" in errors[0]
     assert all("another run of npkd is writing to" in line for line in errors[1:])
 
