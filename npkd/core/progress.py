@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from typing import Any, Protocol
 
-SOON, EVERY = 0.5, 20.0
+SOON, EVERY = 1.25, 20.0
 """Seconds until the first line in a pipe, and the most between two of them."""
 
 
@@ -32,7 +32,7 @@ class NoProgress(Progress):
 class Display:
     """Progress that a person sees: with tqdm (``make``) a bar a stage, and those of finished stages stay; without it on
     standard error a line when a stage ends, and while it lasts one every EVERY seconds, the first of a run after SOON.
-    A thread calls ``draw`` twice a second, so that a step that lasts long shows too."""
+    A thread calls ``draw`` all the time, so that a step that lasts long shows too."""
 
     def __init__(self, make: Callable[..., Any] | None = None) -> None:
         self.lock, self.closed, self.due = threading.Lock(), threading.Event(), time.perf_counter() + SOON
@@ -60,8 +60,8 @@ class Display:
         self.begin("", 0)
 
     def watch(self) -> None:
-        """Draw twice a second until the progress is closed."""
-        while not self.closed.wait(SOON):
+        """Draw several times a second until the progress is closed."""
+        while not self.closed.wait(SOON / 4):
             with self.lock:
                 self.draw()
 

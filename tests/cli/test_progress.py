@@ -104,7 +104,8 @@ def test_the_checks_are_shown(capsys, monkeypatch):
         assert check.main() == 0
     out, err = capsys.readouterr()
     count = out.count("PASS")
-    assert err.startswith(f"checks: {count}/{count}, penalty ")
+    assert err.startswith(f"reading the catalogue: 1/1, {count} cases (")
+    assert f"\nchecks: {count}/{count}, penalty " in err
 
 
 def test_runs_of_an_experiment_are_shown_by_the_same_rule():
