@@ -32,7 +32,7 @@ class NoProgress(Progress):
 class Display:
     """Progress that a person sees: with tqdm (``make``) a bar a stage, and those of finished stages stay; without it on
     standard error a line when a stage ends, and while it lasts one every EVERY seconds, the first of a run after SOON.
-    A thread calls ``draw`` all the time, so that a step that lasts long shows too."""
+    A thread calls ``draw`` again and again, so that a step that lasts long shows too."""
 
     def __init__(self, make: Callable[..., Any] | None = None) -> None:
         self.lock, self.closed, self.due = threading.Lock(), threading.Event(), time.perf_counter() + SOON
@@ -80,8 +80,7 @@ class Display:
 
 
 def shown(progress: Progress | bool | None) -> AbstractContextManager[Progress]:
-    """The progress that is given, or for False and None nothing. For True a Display until the block ends: bars on a
-    terminal and in a notebook, lines elsewhere, and where tqdm is not installed."""
+    """The progress that is given; for True a Display: bars on a terminal and in a notebook, without them or tqdm lines."""
     if progress is not True:
         return nullcontext(progress or NoProgress())
     with suppress(ImportError):

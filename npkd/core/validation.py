@@ -45,12 +45,12 @@ def within_memory(who: str, need: str) -> Iterator[None]:
         raise InputError(f"{who}: {error}; {need}") from error
 
 
-def require_memory(who: str, needed: int) -> None:
+def require_memory(needed: int) -> None:
     """Warn where fewer bytes are available than are ``needed``, as Linux counts them; elsewhere nothing is known."""
     with suppress(OSError, LookupError):
         available = 1024 * int(Path("/proc/meminfo").read_text().split("MemAvailable:")[1].split()[0])
         if needed > available:
-            warnings.warn(f"{who}: about {needed / 1e9:.1f} GB of memory are needed, {available / 1e9:.1f} GB are "
+            warnings.warn(f"about {needed / 1e9:.1f} GB of memory are needed, {available / 1e9:.1f} GB are "
                           "available; take fewer examples or features, or narrower layers", stacklevel=2)
 
 

@@ -18,6 +18,7 @@ from npkd.data.datasets import Data
 from npkd.data.sampling import learnt_from, samples, survey
 from npkd.interop.adapt import rescaled, same, unscaled
 from npkd.interop.layers import adds_inputs, class_count, scaled, unit_of, units_of
+from npkd.nn import cost
 from npkd.nn.model import Model
 from npkd.nn.network import Network, convolves
 from npkd.nn.scaling import Scaling
@@ -88,7 +89,7 @@ class Source:
         """All examples: one part held out, a sample of the others, and passes over them for the statistics."""
         if self.passes is None:
             x = self.first.x_train
-            require_memory("compress", memory_needed(self.model.network, *x.shape))
+            require_memory(memory_needed(self.model.network, len(x), x))
             unit = self.unit(math.sqrt(float(np.einsum("ni,ni->", x, x, dtype=np.float64)) / x.size))
             return Examples(divided(self.first, unit), True, len(x), unit, self.units)
         if isinstance(seed, np.random.Generator):
@@ -99,8 +100,7 @@ class Source:
         whole = survey(self.passes, fraction, seed)
         whole = replace(whole, below=0) if pair else whole                    # nothing is held out
         progress.step(f"{whole.sums.examples} examples")
-        n, width = min(whole.sums.examples, recipe.sample), self.first.x_train.shape[1]
-        require_memory("compress", memory_needed(self.model.network, n, width))
+        require_memory(memory_needed(self.model.network, min(whole.sums.examples, recipe.sample), self.first.x_train))
         part = samples(self.passes, whole, recipe.sample, max(1, round(fraction * recipe.sample)), seed)
         x_validation, y_validation = part.x_held, part.y_held
         if pair is not None:
@@ -159,15 +159,16 @@ def source_of(x: Any, labels: Any, teacher: Model, recipe: Recipe, stack: ExitSt
     return Source(teacher, model, units, replace(divided(x, units), scaling=model.scaling))
 
 
-def memory_needed(network: Network, n: int, width: int) -> int:
-    """Bytes that a compression takes beside the examples as they are given, within a factor of two.
+def memory_needed(network: Network, n: int, x: Array) -> int:
+    """Bytes that a compression takes beside the examples given, within a factor of two; ``x`` (N, I): some of them.
 
-        12 n I + 64 Σ_l d_l (d_l + O_l) + 8 min(n, ROWS) max_l (d_l + O_l)
+        12 n I + 64 Σ_l d_l (d_l + O_l) + 8 min(n, B) Σ_l a_l,   B = ROWS, where there are maps MAPS
 
-    A sample (n, I = width) in float32, three times: drawn, divided, augmented. Of each layer with weights (O, d) the
-    second moments in float64, eight times while they are solved, and of one a batch of inputs and outputs."""
+    A sample in float32, three times; eight times the second moments of each layer of weights (O, d), in float64; a
+    batch, with a_l entries of activation l an example, twice in float32."""
     sides = [(len(w[0].ravel()), len(w)) for w in (network.layers[i].params[0] for i in network.weight_layers)]
-    return 12 * n * width + 64 * sum(d * (d + o) for d, o in sides) + 8 * min(n, ROWS) * max(map(sum, sides))
+    rows, entries = MAPS if convolves(network) else ROWS, sum(map(math.prod, cost.shapes(network, x.shape[1:])))
+    return 12 * n * math.prod(x.shape[1:]) + 64 * sum(d * (d + o) for d, o in sides) + 8 * min(n, rows) * entries
 
 
 def in_units(model: Model, units: Array | None) -> Model:
