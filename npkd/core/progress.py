@@ -80,7 +80,7 @@ class Display:
 
 
 def shown(progress: Progress | bool | None) -> AbstractContextManager[Progress]:
-    """The progress given; for True a Display: bars of tqdm, if it is there, on a terminal or in a notebook, else lines."""
+    """The progress given; for True a Display: with tqdm bars on a terminal and in a notebook, else lines."""
     if progress is not True:
         return nullcontext(progress or NoProgress())
     with suppress(ImportError):

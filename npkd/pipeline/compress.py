@@ -59,7 +59,7 @@ def compress(
         given = source.given
         network, goal = checked(teacher, source, target, recipe)
         progress.step("they fit together")
-        examples = source.read(recipe, seed, progress)
+        examples = source.read(network, recipe, seed, progress)
         inner = examples.inside(network)
         recipe = complete(replace(recipe, network="lenet5") if convolves(network) else recipe,
                           len(examples.data.x_train), examples.even_shape, labelled=examples.labelled,

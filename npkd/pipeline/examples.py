@@ -85,11 +85,11 @@ class Source:
         """Rows divided by ``units`` as they were given."""
         return rows if self.units is None else rows * self.units
 
-    def read(self, recipe: Recipe, seed: int | np.random.Generator, progress: Progress) -> Examples:
-        """All examples: one part held out, a sample of the others, and passes over them for the statistics."""
+    def read(self, network: Network, recipe: Recipe, seed: int | np.random.Generator, progress: Progress) -> Examples:
+        """All examples for a network: one part held out, a sample of the others, and passes for the statistics."""
         if self.passes is None:
             x = self.first.x_train
-            require_memory(memory_needed(self.model.network, len(x), x))
+            require_memory(memory_needed(network, len(x), x))
             unit = self.unit(math.sqrt(float(np.einsum("ni,ni->", x, x, dtype=np.float64)) / x.size))
             return Examples(divided(self.first, unit), True, len(x), unit, self.units)
         if isinstance(seed, np.random.Generator):
@@ -100,7 +100,7 @@ class Source:
         whole = survey(self.passes, fraction, seed)
         whole = replace(whole, below=0) if pair else whole                    # nothing is held out
         progress.step(f"{whole.sums.examples} examples")
-        require_memory(memory_needed(self.model.network, min(whole.sums.examples, recipe.sample), self.first.x_train))
+        require_memory(memory_needed(network, min(whole.sums.examples, recipe.sample), self.first.x_train))
         part = samples(self.passes, whole, recipe.sample, max(1, round(fraction * recipe.sample)), seed)
         x_validation, y_validation = part.x_held, part.y_held
         if pair is not None:
