@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from npkd import gradcheck
+from npkd.core.progress import NoProgress, Progress, shown
 from npkd.core.proximal_law import LAW
 from npkd.core.types import Array, Backward
 from npkd.nn.ops import OPS
@@ -186,9 +187,14 @@ def uncovered(cases: Sequence[Case]) -> list[Row]:
             for kind, what in public() if what not in covered]
 
 
-def run(cases: Sequence[Case]) -> list[Row]:
+def run(cases: Sequence[Case], progress: Progress | None = None) -> list[Row]:
     """A row for each case, and one for everything public that no case is about."""
-    return [check_case(case) for case in cases] + uncovered(cases)
+    rows, progress = list[Row](), progress or NoProgress()
+    progress.begin("checks", len(cases))
+    for case in cases:
+        rows.append(check_case(case))
+        progress.step(f"{rows[-1].kind} {case.name}")
+    return rows + uncovered(cases)
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -215,6 +221,10 @@ def load(root: Path) -> list[Case]:
 
 def main(root: Path) -> int:
     """Print the table of a checkout and return the exit code: 0 where everything passed, else 1."""
-    rows = run(load(root))
+    with shown(True) as progress:
+        progress.begin("reading the catalogue", 1)
+        cases = load(root)
+        progress.step(f"{len(cases)} cases")
+        rows = run(cases, progress)
     print(table(rows))
     return 0 if all(row.passed for row in rows) else 1

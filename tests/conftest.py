@@ -7,6 +7,7 @@ from pathlib import Path
 if "PYTEST_XDIST_WORKER" in os.environ:                  # workers share the cores already: before NumPy reads it
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import pytest
 from hypothesis import settings
 
 from npkd.core.validation import InputError
@@ -15,6 +16,12 @@ from npkd.data.idx import find
 settings.register_profile("npkd", derandomize=False, deadline=None, print_blob=True)
 settings.load_profile("npkd")
 """New examples in every run, on a CI machine too; what fails is printed, and kept with @example when it is mended."""
+
+
+@pytest.fixture(autouse=True)
+def _no_line_by_the_clock(monkeypatch):
+    """Progress in a pipe prints a line when a second has gone by; tests of what is printed do not go by the clock."""
+    monkeypatch.setattr("npkd.core.progress.SOON", 1e6)
 
 
 def pytest_terminal_summary(terminalreporter):

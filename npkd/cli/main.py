@@ -20,7 +20,7 @@ import numpy as np
 
 from npkd.cli import parser
 from npkd.cli.output import guarded_output, message
-from npkd.cli.progress import ProgressBars, ProgressLines
+from npkd.core.progress import Progress, shown
 from npkd.core.validation import Diverged, InputError
 
 
@@ -44,12 +44,11 @@ def result_table(result: Mapping[str, Any], folder: Path) -> str:
     return "\n".join(line.rstrip() for line in lines).replace("–", "-").replace("\N{NO-BREAK SPACE}", " ")
 
 
-def run_command(options: argparse.Namespace) -> int:
+def run_command(options: argparse.Namespace, progress: Progress) -> int:
     """``npkd compress`` and ``npkd train``."""
     from npkd.cli import folders
     from npkd.cli.run import resumed, run
     from npkd.cli.settings import Settings
-    from npkd.pipeline.progress import NoProgress
 
     unnamed = options.out is None and not options.resume
     if options.resume:
@@ -57,17 +56,14 @@ def run_command(options: argparse.Namespace) -> int:
     else:
         options.out = folders.free() if unnamed else options.out
         settings = Settings(**{name: value for name, value in vars(options).items() if name != "quiet"})
-    progress = ProgressBars() if sys.stderr.isatty() else ProgressLines()
 
     def begins() -> None:
         if unnamed and settings.out != folders.DEFAULT and not options.quiet:
-            progress.close()
+            progress.begin("", 0)                             # leaves the bar of the stage before
             message(f"{folders.DEFAULT} is not free; this run is written to {settings.out}")
 
-    try:
-        result = run(settings, NoProgress() if options.quiet else progress, begins)
-    finally:
-        progress.close()
+    result = run(settings, progress, begins)
+    progress.begin("", 0)
     print(result_table(result, Path(settings.out)))
     return 0
 
@@ -89,7 +85,9 @@ def dispatch(arguments: Sequence[str]) -> int:
         from npkd.experiments.command import Options, reproduce
 
         return reproduce(Options(**{name: value for name, value in vars(options).items() if name != "command"}))
-    return run_command(options)
+    with shown(not options.quiet) as progress:
+        progress.begin("starting", 1)
+        return run_command(options, progress)
 
 
 @contextlib.contextmanager
@@ -113,6 +111,7 @@ def exit_code(arguments: Sequence[str]) -> int:
     try:
         with sigterm_interrupts(), warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)   # of floating point: npkd raises what matters of it
+            warnings.showwarning = lambda words, *where: message(words)
             return dispatch(arguments)
     except (InputError, Diverged) as error:
         message(error)

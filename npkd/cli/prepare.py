@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from npkd.cli.settings import TARGET, Settings
+from npkd.core.progress import Progress
 from npkd.core.validation import InputError
 from npkd.data.datasets import Data, sizes
 from npkd.data.datasets import load as load_data
@@ -17,7 +18,6 @@ from npkd.nn.model import Model
 from npkd.nn.model import load as load_model
 from npkd.nn.network import Network, convolves
 from npkd.pipeline import stages, target
-from npkd.pipeline.progress import Progress
 from npkd.pipeline.recipe import Recipe, complete, plain
 from npkd.pipeline.sparse import require
 from npkd.pipeline.sparse_recipe import SparseRecipe, sparse_recipe, strengths_of
@@ -56,18 +56,20 @@ class PreparedRun:
 
 
 def downloading(progress: Progress) -> Callable[[int, int], None]:
-    """Bytes of downloads as stages of a progress: one stage a file, one step a hundredth."""
-    last, shown = 1, 100
+    """Bytes of downloads as stages of a progress: one stage a file, one step a hundredth. Then the data is read."""
+    done = 100                                                # a file that comes at once, or of unknown length, is read
 
     def downloaded(so_far: int, total: int) -> None:
-        nonlocal last, shown
-        percent = 100 * so_far // total if total else 0
-        if so_far < last or percent < shown:                  # another file
+        nonlocal done
+        percent = 100 * so_far // total if total else 100
+        if percent < done:                                    # another file, or another mirror
             progress.begin("download", 100)
-            shown = 0
-        for _ in range(shown, percent):
+            done = 0
+        for _ in range(done, percent):
             progress.step(f"{so_far / 1e6:.1f} MB")
-        last, shown = so_far, percent
+        if done < percent == 100:
+            progress.begin("reading the data", 1)
+        done = percent
 
     return downloaded
 

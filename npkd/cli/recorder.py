@@ -12,11 +12,11 @@ from npkd.cli.checkpoints import CheckpointFile
 from npkd.cli.folders import CHECKPOINT
 from npkd.cli.prepare import PreparedRun
 from npkd.core.files import reason, write_bytes, write_text
+from npkd.core.progress import Progress
 from npkd.core.validation import InputError
 from npkd.nn.model import Model
 from npkd.nn.model import save as save_model
 from npkd.nn.network import Network
-from npkd.pipeline.progress import Progress
 from npkd.pipeline.stages import State
 from npkd.surgery.widths import widths_of
 

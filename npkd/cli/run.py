@@ -24,6 +24,7 @@ from npkd.cli.prepare import PreparedRun, prepare
 from npkd.cli.recorder import Recorder
 from npkd.cli.settings import PATHS, TARGET, Settings
 from npkd.core.files import make_folder, reason, write_bytes, write_json, write_text
+from npkd.core.progress import Progress
 from npkd.core.types import Array, Objective
 from npkd.core.validation import InputError
 from npkd.distillation.objective import Distillation
@@ -33,7 +34,6 @@ from npkd.nn.model import load as load_model
 from npkd.nn.network import perceptron
 from npkd.nn.training import classification
 from npkd.pipeline import stages
-from npkd.pipeline.progress import Progress
 from npkd.pipeline.sparse import sparse_training
 from npkd.pipeline.stages import Run, State
 from npkd.report import figures, page
@@ -49,7 +49,9 @@ def run(settings: Settings, progress: Progress, begins: Callable[[], None] = lam
     began = time.perf_counter()
     figures.require()
     folders.check(settings)
+    progress.begin("reading the data", 1)
     plan, state = prepare(settings, progress), State()
+    progress.step(f"{len(plan.data.x_train)} examples to train on")
     with folders.opened(settings) as folder:
         recorder = Recorder(plan, state, progress, folder)
         rng = np.random.default_rng(settings.seed)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from numbers import Integral
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,6 +43,15 @@ def within_memory(who: str, need: str) -> Iterator[None]:
         yield
     except MemoryError as error:
         raise InputError(f"{who}: {error}; {need}") from error
+
+
+def require_memory(needed: int) -> None:
+    """Warn where fewer bytes are available than are ``needed``, as Linux counts them; elsewhere nothing is known."""
+    with suppress(OSError, LookupError):
+        available = 1024 * int(Path("/proc/meminfo").read_text().split("MemAvailable:")[1].split()[0])
+        if needed > available:
+            warnings.warn(f"about {needed / 1e9:.1f} GB of memory are needed, {available / 1e9:.1f} GB are "
+                          "available; take fewer examples or features, or narrower layers", stacklevel=2)
 
 
 def one_of(who: str, name: str, value: object, allowed: tuple[str, ...]) -> None:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tqdm import tqdm
-
 from npkd.core.files import make_folder
+from npkd.core.progress import shown
 from npkd.core.validation import Diverged, InputError
 from npkd.experiments.runs import finish
 from npkd.experiments.setting import Setting, TeacherSetting, Unit, read
@@ -68,28 +66,23 @@ def words(unit: Unit) -> str:
 
 
 def run_all(settings: Sequence[Setting], folder: Path, jobs: int) -> int:
-    """Finish every setting, and what it needs, in ``jobs`` processes; returns how many units were run now.
-
-    Progress goes to stderr: a bar on a terminal, else a line a unit. Raises InputError where a unit cannot be run, and
-    KeyboardInterrupt that says what is kept.
+    """Finish every setting, and what it needs, in ``jobs`` processes, with bars or lines on stderr; returns how many
+    units were run now. Raises InputError where a unit cannot be run, and KeyboardInterrupt that says what is kept.
     """
     make_folder(folder)
     todo = [[unit for unit in wave if read(unit, folder) is None] for wave in waves(settings)]
     count = sum(map(len, todo))
     if not count:
         return 0
-    terminal, done = sys.stderr.isatty(), 0
-    context = multiprocessing.get_context("spawn")
+    done, context = 0, multiprocessing.get_context("spawn")
     with one_thread(), context.Pool(min(jobs, max(map(len, todo))), quiet) as pool, \
-            tqdm(total=count, desc="runs", file=sys.stderr, dynamic_ncols=True, disable=not terminal) as bar:
+            shown(True) as progress:
+        progress.begin("runs", count)
         try:
             for wave in todo:
                 for name in pool.imap_unordered(work, [(unit, folder) for unit in wave]):
                     done += 1
-                    bar.set_postfix_str(name, refresh=False)
-                    bar.update()
-                    if not terminal:
-                        print(f"{done} of {count}: {name}", file=sys.stderr, flush=True)
+                    progress.step(name)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"interrupted; {done} of {count} runs are done and kept in {folder}; the same "
                                     f"command goes on") from None

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
+from npkd.core.progress import tracked
 from npkd.core.types import Array, Batch, Objective
 from npkd.core.validation import Diverged, InputError, positive, restore, whole
 from npkd.nn.adversarial import adversarial_half
@@ -50,6 +51,7 @@ class TrainingSettings:
     carried           what the optimiser carried by then (Record.carried); none: it begins at rest
     best              with ``validate``, epoch, validation and network that were best by then. With both, and the random
                       generator as it was, the run ends as if not broken off, provided that ``refresh`` divides ``done``
+    progress          shows a bar of the epochs, or lines where there is no terminal and no notebook
     Raises InputError for numbers that make no sense.
     """
 
@@ -65,6 +67,7 @@ class TrainingSettings:
     done: int = 0
     carried: Sequence[Array] = ()
     best: tuple[int, float, Network] | None = None
+    progress: bool = False
 
     def __post_init__(self) -> None:
         whole("train", 1, epochs=self.epochs, batch_size=self.batch_size, refresh=self.refresh,
@@ -133,7 +136,9 @@ def train(network: Network, data: Batch, objective: Objective = classification, 
     for i in penalties:
         if not 0 <= i < len(network.layers) or not network.layers[i].params:
             raise InputError(f"train: penalties names layer {i}, which has no parameters")
-    return run(workspace, batches, objective, optimiser or SGD(), penalties, settings, rng)
+    records = run(workspace, batches, objective, optimiser or SGD(), penalties, settings, rng)
+    note = "loss {0.loss:.4f}" + ", validation {0.validation:.4g}" * (settings.validate is not None)
+    return tracked(records, "training", settings.epochs - settings.done, note.format) if settings.progress else records
 
 
 def run(workspace: Workspace, batches: Minibatches, objective: Objective, optimiser: Optimiser,

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from npkd.core.progress import Progress, shown
 from npkd.core.validation import InputError, whole, within_memory
 from npkd.data.datasets import Data
 from npkd.interop.adapt import adapt, prunable, reading_rows, require_countable
@@ -17,7 +18,6 @@ from npkd.nn.network import Network, convolves
 from npkd.pipeline import stages
 from npkd.pipeline.examples import Source, source_of
 from npkd.pipeline.logit_source import logits_of
-from npkd.pipeline.progress import NoProgress, Progress
 from npkd.pipeline.recipe import Recipe, complete
 from npkd.pipeline.result import CompressionResult, logits_of_rows, saved_and_loaded
 from npkd.pipeline.target import Target, parse
@@ -27,7 +27,7 @@ from npkd.surgery.widths import geometry, widths_of
 @within_memory("compress", "the statistics of a layer that reads d values take 8 d² bytes: give fewer features")
 def compress(
     teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any = None, recipe: Recipe | None = None,
-    seed: int | np.random.Generator = 0, progress: Progress | None = None,
+    seed: int | np.random.Generator = 0, progress: Progress | bool | None = None,
 ) -> CompressionResult:
     """A smaller network that imitates ``teacher`` on examples ``x``; labels are not needed.
 
@@ -44,19 +44,22 @@ def compress(
     recipe      all other settings; what it leaves open is chosen from the data
     seed        of all that is drawn, or the generator that draws it: the same examples in the same order give the same
                 student, in whatever batches they come
-    progress    is told of every step; one that has a ``state`` gets the newest networks there (pipeline.stages.State)
+    progress    True shows bars, in a pipe lines. Or a Progress, which is told of every step; one that has a ``state``
+                gets the newest networks there (pipeline.stages.State)
 
     Memory: the sample, one batch, and O(d²) for the statistics, whatever the number of examples.
     Raises InputError in one sentence for anything that cannot be worked with.
     """
     if not isinstance(target, str):
         raise InputError(f"compress: target is {target!r}; it must be words such as 'macs=10%'")
-    recipe, progress, rng = recipe or Recipe(), progress or NoProgress(), generator(seed)
-    with ExitStack() as stack:
+    recipe, rng = recipe or Recipe(), generator(seed)
+    with ExitStack() as stack, shown(progress) as progress:
+        progress.begin("teacher and examples", 1)
         source = source_of(x, labels, model_of(teacher), recipe, stack)
         given = source.given
         network, goal = checked(teacher, source, target, recipe)
-        examples = source.read(recipe, seed, progress)
+        progress.step("they fit together")
+        examples = source.read(network, recipe, seed, progress)
         inner = examples.inside(network)
         recipe = complete(replace(recipe, network="lenet5") if convolves(network) else recipe,
                           len(examples.data.x_train), examples.even_shape, labelled=examples.labelled,

@@ -10,17 +10,18 @@ from typing import Any
 
 import numpy as np
 
+from npkd.core.progress import Progress
 from npkd.core.types import Array
-from npkd.core.validation import InputError
+from npkd.core.validation import InputError, require_memory
 from npkd.data.batches import MAPS, ROWS, Passes, passes_over
 from npkd.data.datasets import Data
 from npkd.data.sampling import learnt_from, samples, survey
 from npkd.interop.adapt import rescaled, same, unscaled
 from npkd.interop.layers import adds_inputs, class_count, scaled, unit_of, units_of
+from npkd.nn import cost
 from npkd.nn.model import Model
 from npkd.nn.network import Network, convolves
 from npkd.nn.scaling import Scaling
-from npkd.pipeline.progress import Progress
 from npkd.pipeline.recipe import VALIDATION, Recipe
 from npkd.sparsity.layerwise import leading
 
@@ -84,10 +85,11 @@ class Source:
         """Rows divided by ``units`` as they were given."""
         return rows if self.units is None else rows * self.units
 
-    def read(self, recipe: Recipe, seed: int | np.random.Generator, progress: Progress) -> Examples:
-        """All examples: one part held out, a sample of the others, and passes over them for the statistics."""
+    def read(self, network: Network, recipe: Recipe, seed: int | np.random.Generator, progress: Progress) -> Examples:
+        """All examples for a network: one part held out, a sample of the others, and passes for the statistics."""
         if self.passes is None:
             x = self.first.x_train
+            require_memory(memory_needed(network, len(x), x))
             unit = self.unit(math.sqrt(float(np.einsum("ni,ni->", x, x, dtype=np.float64)) / x.size))
             return Examples(divided(self.first, unit), True, len(x), unit, self.units)
         if isinstance(seed, np.random.Generator):
@@ -98,6 +100,7 @@ class Source:
         whole = survey(self.passes, fraction, seed)
         whole = replace(whole, below=0) if pair else whole                    # nothing is held out
         progress.step(f"{whole.sums.examples} examples")
+        require_memory(memory_needed(network, min(whole.sums.examples, recipe.sample), self.first.x_train))
         part = samples(self.passes, whole, recipe.sample, max(1, round(fraction * recipe.sample)), seed)
         x_validation, y_validation = part.x_held, part.y_held
         if pair is not None:
@@ -154,6 +157,18 @@ def source_of(x: Any, labels: Any, teacher: Model, recipe: Recipe, stack: ExitSt
     model = in_units(replace(teacher, scaling=None), units)
     assert model.scaling is not None
     return Source(teacher, model, units, replace(divided(x, units), scaling=model.scaling))
+
+
+def memory_needed(network: Network, n: int, x: Array) -> int:
+    """Bytes that a compression takes beside the examples given, within a factor of two; ``x`` (N, I): some of them.
+
+        12 n I + 64 Σ_l d_l (d_l + O_l) + 8 min(n, B) Σ_l a_l,   B = ROWS, where there are maps MAPS
+
+    A sample in float32, three times; eight times the second moments of each layer of weights (O, d), in float64; a
+    batch, with a_l entries of activation l an example, twice in float32."""
+    sides = [(len(w[0].ravel()), len(w)) for w in (network.layers[i].params[0] for i in network.weight_layers)]
+    rows, entries = MAPS if convolves(network) else ROWS, sum(map(math.prod, cost.shapes(network, x.shape[1:])))
+    return 12 * n * math.prod(x.shape[1:]) + 64 * sum(d * (d + o) for d, o in sides) + 8 * min(n, rows) * entries
 
 
 def in_units(model: Model, units: Array | None) -> Model:

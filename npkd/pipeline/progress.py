@@ -1,4 +1,4 @@
-"""What is told of every step of a run: for progress bars, for the history, and for resuming an interrupted run."""
+"""What is kept of every step of a run, so that an interrupted one can be resumed."""
 
 from __future__ import annotations
 
@@ -6,24 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from npkd.core.progress import NoProgress as NoProgress
+from npkd.core.progress import Progress as Progress
 from npkd.core.types import Array
 from npkd.nn.network import Network
-
-
-class Progress(Protocol):
-    """Told what a run does, for progress bars and the history."""
-
-    def begin(self, stage: str, steps: int) -> None:
-        """A stage of so many steps begins: "teacher", "round 2 of 5: layers", "final distillation"."""
-        return
-
-    def step(self, note: str, record: dict[str, Any] | None = None) -> None:
-        """One step is done; ``record`` is a line of the history."""
-        return
-
-
-class NoProgress(Progress):
-    """A progress that shows and keeps nothing."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ from functools import partial
 import numpy as np
 
 from npkd.core.blas_threads import threads_for
+from npkd.core.progress import NoProgress, Progress
 from npkd.core.types import Array
 from npkd.core.validation import InputError
 from npkd.data.batches import MAPS, ROWS, batches_of
@@ -24,7 +25,6 @@ from npkd.nn.network import Network, convolves, perceptron
 from npkd.nn.optimisers import SGD
 from npkd.nn.training import TrainingSettings, train
 from npkd.pipeline.epochs import epochs_of
-from npkd.pipeline.progress import NoProgress, Progress
 from npkd.pipeline.recipe import Recipe
 from npkd.pipeline.target import Target
 from npkd.sparsity.layerwise import Distilled, distil, exactly, within

@@ -18,13 +18,13 @@ from npkd.cli import checkpoints, prepare, recorder, run
 from npkd.cli.main import main
 from npkd.cli.settings import Settings
 from npkd.core.files import read_npz, write_npz
+from npkd.core.progress import NoProgress
 from npkd.core.validation import InputError
 from npkd.nn.model import Model, load
 from npkd.nn.model import save as save_model
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
 from npkd.nn.training import TrainingSettings
 from npkd.pipeline import stages
-from npkd.pipeline.progress import NoProgress
 from npkd.pipeline.recipe import complete
 from npkd.report import figures
 from tests.tiny import Stop, stored, words
@@ -222,7 +222,7 @@ def test_a_second_interrupt_when_all_is_written_changes_no_words(tmp_path, monke
                 raise KeyboardInterrupt
 
     monkeypatch.setattr(run.folders, "opened", interrupted)
-    monkeypatch.setattr("npkd.pipeline.progress.NoProgress", lambda: Stop("round 2 of 5: layers", 1))
+    monkeypatch.setattr("npkd.core.progress.NoProgress", lambda: Stop("round 2 of 5: layers", 1))
     assert main(words(tmp_path)) == 130
     err = capsys.readouterr().err
     assert err.startswith("npkd: interrupted; teacher.npz, student.npz and history.jsonl are in")

@@ -14,12 +14,12 @@ import npkd
 from npkd.cli import folders, run
 from npkd.cli.main import main
 from npkd.cli.settings import Settings
+from npkd.core.progress import NoProgress
 from npkd.core.validation import InputError
 from npkd.nn.model import Model
 from npkd.nn.model import load as load_model
 from npkd.nn.model import save as save_model
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
-from npkd.pipeline.progress import NoProgress
 from npkd.report import figures
 from npkd.report.page import CAPTIONS
 from tests.tiny import Stop, quick, stored, tree, words
@@ -179,7 +179,8 @@ def test_a_second_run_in_the_folder_is_refused(tmp_path, capsys):
     progress = Second()
     run.run(asked, progress)
     assert progress.codes == [2, 2, 2]
-    errors = capsys.readouterr().err.splitlines()
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("npkd: ")]
+    assert len(errors) == 3
     assert "out holds checkpoint.npz" in errors[0]
     assert all("another run of npkd is writing to" in line for line in errors[1:])
 
@@ -229,7 +230,7 @@ def test_the_default_folder_is_the_first_that_is_free(tmp_path, monkeypatch, cap
     assert main(arguments) == 0
     out, err = capsys.readouterr()
     assert "Read npkd-out-3/report.html" in out.replace(os.sep, "/")
-    assert err.startswith("npkd: npkd-out is not free; this run is written to npkd-out-3\n")
+    assert "\nnpkd: npkd-out is not free; this run is written to npkd-out-3\nteacher: " in err
     assert tree(tmp_path / "npkd-out") == before
     assert main([*arguments, "--quiet"]) == 0
     assert capsys.readouterr().err == ""
@@ -292,8 +293,9 @@ def test_perceptrons_of_the_first_version_are_npkds(tmp_path):
 def test_the_lock_ends_with_the_process(tmp_path):
     """A process that is killed in the middle of a run: the folder is free for --resume and --overwrite at once."""
     code = ("import os, signal, sys\nfrom npkd.cli import run\nfrom npkd.cli.settings import Settings\n"
-            "class Kill:\n    def begin(self, stage, steps): pass\n"
-            "    def step(self, note, record=None): os.kill(os.getpid(), signal.SIGKILL)\n"
+            "class Kill:\n    def begin(self, stage, steps): self.stage = stage\n"
+            "    def step(self, note, record=None):\n"
+            "        if self.stage == 'teacher': os.kill(os.getpid(), signal.SIGKILL)\n"
             "run.run(Settings(data=sys.argv[1], out=sys.argv[2], hidden=(8, 6), epochs=2), Kill())")
     data, out = stored(tmp_path / "data.npz"), str(tmp_path / "out")
     environment = {**os.environ, "PYTHONPATH": str(Path(npkd.__file__).parent.parent), "OPENBLAS_NUM_THREADS": "1"}

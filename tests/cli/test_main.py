@@ -442,9 +442,11 @@ def test_one_line_a_stage_where_stderr_is_no_terminal(tmp_path, capsys):
     assert main([word for word in words(tmp_path) if word != "--quiet"]) == 0
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(": ")[0] for line in lines] == [
-        "teacher", *(f"round {r} of 5" for r in (1, 1, 2, 2, 3, 3, 4, 4, 5)), "final distillation",
+        "reading the data", "teacher", "teacher and examples",
+        *(f"round {r} of 5" for r in (1, 1, 2, 2, 3, 3, 4, 4, 5)), "final distillation",
         "figures and report"]
-    assert "validation error" in lines[0]
+    assert "1/1, 108 examples" in lines[0]
+    assert "validation error" in lines[1]
     assert all(line.endswith(" s)") for line in lines)
 
 
@@ -470,7 +472,8 @@ def test_an_unfinished_stage_has_no_line(tmp_path, capsys):
         patch.setattr(stages, "distil", broken)
         assert main(arguments) == 2
     err = capsys.readouterr().err.splitlines()
-    assert [line.split(":")[0] for line in err] == ["teacher", "npkd"]
+    stages_told = ["reading the data", "teacher", "teacher and examples", "npkd"]
+    assert [line.split(":")[0] for line in err] == stages_told
 
 
 def test_version_and_help(capsys):
@@ -514,7 +517,7 @@ def test_report_writes_the_page_again(tmp_path, capsys, monkeypatch):
 
 
 def test_an_interrupt_is_one_sentence_and_exit_code_130(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("npkd.pipeline.progress.NoProgress", lambda: Stop("round 2 of 5: layers", 1))
+    monkeypatch.setattr("npkd.core.progress.NoProgress", lambda: Stop("round 2 of 5: layers", 1))
     assert quick(tmp_path) == 130
     one_sentence(capsys, "teacher.npz", "student.npz", f"--resume --out {tmp_path / 'out'}")
 
@@ -571,8 +574,8 @@ def test_a_wrong_word_in_a_process(tmp_path):
     running = process("compress", "--data", "nothing", "--out", str(tmp_path / "out"))
     out, err = running.communicate(timeout=60)
     assert (running.returncode, out) == (2, "")
-    assert err.startswith("npkd: load: data is 'nothing'")
-    assert err.count("\n") == 1
+    assert err.splitlines()[-1].startswith("npkd: load: data is 'nothing'")
+    assert err.count("npkd: ") == 1                           # before it "starting", where the machine is slow
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -244,7 +244,7 @@ def test_processes_do_what_one_does_and_the_second_time_nothing(tmp_path, capfd)
     assert count == len({s.teacher for s in settings}) + len(settings)
     assert dict(os.environ) == before
     said = capfd.readouterr().err
-    assert f"{count} of {count}: " in said
+    assert f"runs: {count}/{count}, obs" in said
     assert spread.run_all(settings, together, 2) == 0
     for s in settings:
         assert read(s, together)["widths"] == runs.finish(s, alone)["widths"]

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from npkd.core.progress import NoProgress
 from npkd.core.validation import InputError
 from npkd.data import batches
 from npkd.data.batches import batches_of
@@ -16,7 +17,6 @@ from npkd.nn.model import Model, save
 from npkd.nn.network import perceptron
 from npkd.pipeline import stages
 from npkd.pipeline.epochs import line_of, note_of
-from npkd.pipeline.progress import NoProgress
 from npkd.pipeline.result import certified, largest, layers_of, measures_of
 from npkd.pipeline.stages import Run, State, compress, error_rate, train_teacher
 from npkd.pipeline.target import Target
