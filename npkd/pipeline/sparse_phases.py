@@ -144,10 +144,10 @@ def to_target(problem: Problem, network: Network, bound: float) -> tuple[Network
 
         λ ← λ · min(g, max(1/g⁴, √(size/bound))),   g = growth of the recipe           (T12)
     """
-    growth, longest = problem.recipe.growth, problem.longest
+    g, longest = problem.recipe.growth, problem.longest
 
     def control(lam: float, network: Network) -> float:
-        return lam * min(growth, max(growth ** -4, math.sqrt(problem.size(network) / (SLACK * bound))))           # (T12)
+        return lam * min(g, max(g ** -4, math.sqrt(problem.size(network) / (SLACK * bound))))                   # (T12)
 
     network, lam, rise = trained(problem, network, START, Phase(
         "λ rises", longest, constant, control, lambda lam, network: problem.size(network) <= SLACK * bound))
@@ -162,8 +162,9 @@ def at_last(problem: Problem, network: Network, lam: float) -> tuple[Network, fl
     """Epochs at the last λ, whose learning rate falls to 0: network, λ, epochs in all, and (P19) where they began.
 
     With a target they are done again from the same network with another λ, at most TRIES times, until the size is at
-    most a tenth below the bound or what it began with: where two of them have another size, by the power of λ that both agree with. The
-    largest network within the bound counts. Raises InputError where none is."""
+    most a tenth below the bound, or below what it began with: where two of them have another size, by the power of λ
+    that both agree with. The largest network within the bound counts. Raises InputError where none is.
+    """
     recipe, epochs, best = problem.recipe, 0, None
     bound = math.inf if recipe.target is None else recipe.target.bound
     near = min(bound, problem.size(network))                # what is gone does not come back
@@ -189,8 +190,9 @@ def at_last(problem: Problem, network: Network, lam: float) -> tuple[Network, fl
 
 
 def along_path(problem: Problem, network: Network) -> tuple[Network, float, int, list[PathPoint]]:
-    """λ rises by the recipe's growth an epoch until some layer reads nothing any more. Returns the smallest network whose validation
-    error is within one standard error of the dense network's, its λ, the epochs, and a point for each."""
+    """λ rises by the recipe's growth an epoch until some layer reads nothing any more. Returns the smallest network
+    whose validation error is within one standard error of the dense network's, its λ, the epochs, and a point for each.
+    """
     validate, points, best = validation_of(problem), list[PathPoint](), (network, START)
     dense = validate(network)
     allowed = dense + math.sqrt(dense * (1 - dense) / len(problem.run.data.y_validation))

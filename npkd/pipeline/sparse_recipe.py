@@ -72,8 +72,8 @@ def strengths_of(words: str) -> dict[str, float | None]:
 def sparse_recipe(recipe: Recipe, examples: int) -> SparseRecipe:
     """Batches and learning rate that fit the network and the number of examples; λ of neurons is found on a path.
 
-    A proximal step shortens a column by learning rate · λ c, so that neurons die some epochs after λ has risen. Where an
-    epoch has fewer steps λ rises as much slower: the network would be far smaller than wanted before one sees it.
+    A proximal step shortens a column by learning rate · λ c: neurons die some epochs after λ has risen. Where an epoch
+    has fewer steps λ rises as much slower: the network would be far smaller than wanted before one sees it.
     """
     sparse = SparseRecipe({"neurons": None}, path=True)
     if recipe.network == "lenet5":

@@ -43,11 +43,10 @@ def group_costs(network: Network, groups: Sequence[DependencyGroup], kinds: Coll
     widths = [*(group.width for group in groups), network.widths[-1]]
     if costs == "equal":
         return [1.0] * len(groups)
+    fewer = [[w - (j == k) for j, w in enumerate(widths)] for k in range(len(groups))]
+    c = [float(of_widths(widths, geometry).macs - of_widths(less, geometry).macs) for less in fewer]
     if costs == "size":
         c = [float(np.sqrt(sum(network.layers[i].params[0].size for i in g.consumers) / g.width)) for g in groups]
-    else:
-        fewer = [[w - (j == k) for j, w in enumerate(widths)] for k in range(len(groups))]
-        c = [float(of_widths(widths, geometry).macs - of_widths(less, geometry).macs) for less in fewer]
     chosen = [(c[k], group.width) for k, group in enumerate(groups) if kind_of(network, group) in kinds]
     mean = sum(each * width for each, width in chosen) / max(1, sum(width for _, width in chosen)) or 1.0
     return [each / mean for each in c]
@@ -126,8 +125,7 @@ def read(network: Network, groups: Sequence[DependencyGroup]) -> list[Array]:
         reads = np.zeros(group.width, bool)
         for i in group.consumers:
             w = network.layers[i].params[0]
-            entries = np.abs(w).max(axis=tuple(range(w.ndim - 1))) > 0
-            reads |= np.bincount(group.units[i], entries, minlength=group.width) > 0
+            reads |= np.bincount(group.units[i], w.any(axis=tuple(range(w.ndim - 1))), group.width) > 0
         result.append(reads)
     return result
 
