@@ -41,7 +41,7 @@ def test_one_network_beside_the_labels(data, monkeypatch):
 
 
 def test_the_latency_is_the_median_and_the_networks_take_turns(data, monkeypatch):
-    """A clock on which the passes of "a" take 1, 2, … units and those of "b" 100."""
+    """A clock on which the passes of "a" take 1, 4, 9, … units and those of "b" 100."""
     told, now, done = [], [0.0], {"a": 0, "b": 0}
     both = networks("a", "b")
 
@@ -54,13 +54,13 @@ def test_the_latency_is_the_median_and_the_networks_take_turns(data, monkeypatch
             assert len(x) == self.rows
             told.append((self.name, self.rows))
             done[self.name] += 1
-            now[0] += done[self.name] if self.name == "a" else 100
+            now[0] += done[self.name] ** 2 if self.name == "a" else 100
             return super().forward(x)
 
     monkeypatch.setattr(numbers, "Workspace", Clocked)
     monkeypatch.setattr(numbers, "CALLS", 5)
     monkeypatch.setattr(numbers.time, "perf_counter", lambda: now[0])
-    assert numbers.latency(both, data.x_test) == {"batch": 6, "calls": 5, "seconds": {"a": [3, 8], "b": [100, 100]}}
+    assert numbers.latency(both, data.x_test) == {"batch": 6, "calls": 5, "seconds": {"a": [9, 64], "b": [100, 100]}}
     assert told == [("a", 1), ("b", 1)] * 5 + [("a", 6), ("b", 6)] * 5
 
 
@@ -81,7 +81,8 @@ def test_every_setting_of_the_recipe_is_explained():
     assert found["hidden"] == "the perceptron's widths"
     assert found["network"] == 'of a teacher that is trained here: "perceptron" or "lenet5"'
     assert found["weight_decay"] == found["learning_rate"] == "of momentum SGD, cosine schedule, for the teacher"
-    assert found["epochs"].endswith("0: nothing is trained, layers are refitted alone")
+    assert found["epochs"] == ("passes over the data of the last distillation, the other stages in proportion where "
+                               "they are open; 0: nothing is trained, layers are refitted alone")
     assert all(len(words) > 10 and "  " not in words for words in found.values())
 
 

@@ -18,7 +18,7 @@ from npkd.report import figures, numbers
 from npkd.report import page as report_page
 from npkd.sparsity.allocation import Curve
 from npkd.sparsity.layerwise import LayerReport
-from tests.tiny import quick, stored
+from tests.tiny import arrays, quick, stored
 
 VOID = {"meta", "img"}
 NARROW = 400                                                 # pixels: a telephone
@@ -359,8 +359,9 @@ def test_the_pictures_are_those_of_the_test_part_as_they_were_given(tmp_path, mo
     """Unscaled, at the numbers in the summary; on them the networks differ, or the only one is wrong."""
     drawn = {}
     monkeypatch.setattr(figures, "examples", lambda shown, x, *more: drawn.update(x=x) or figures.canvas("", 1))
-    raw = np.load(stored(tmp_path / "data.npz"))
-    assert quick(tmp_path) == 0
+    raw = arrays()
+    raw |= {name: raw[name] + np.uint8(10) for name in ("x_train", "x_test")}    # so that the scaling has an offset
+    assert quick(tmp_path, data=stored(tmp_path / "data.npz", raw)) == 0
     found = json.loads((tmp_path / "out" / "summary.json").read_text())["differing"]
     rows = [one["example"] for one in found["examples"]]
     assert 0 < len(rows) <= numbers.EXAMPLES
