@@ -57,8 +57,7 @@ def latency(networks: Mapping[str, Network], x: Array) -> dict[str, Any]:
 def ranges(indices: Sequence[int]) -> str:
     """Rising numbers in few words: [0, 1, 2, 5] -> "0–2, 5"."""
     parts = np.split(np.asarray(indices), np.flatnonzero(np.diff(indices) != 1) + 1)
-    return ", ".join(f"{part[0]}–{part[-1]}" if len(part) > 1 else str(part[0]) for part in parts
-                     if part.size)
+    return ", ".join(f"{part[0]}–{part[-1]}" if len(part) > 1 else str(part[0]) for part in parts if part.size)
 
 
 def percent(fraction: float, digits: int = 1) -> str:

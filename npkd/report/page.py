@@ -177,7 +177,8 @@ def differing(summary: Mapping[str, Any], names: Mapping[str, str], picture: str
         right = ", ".join(f"the {side} is right {found['right'][name]} times" for name, side in names.items())
         words = f"On {same} of the test examples both say the same. They differ on {found['count']}; there {right}."
     listed = table(["test example", "label", *names.values()], [[*map(str, r.values())] for r in found["examples"]])
-    return f"<p>{words}</p>{picture}<details{'' if picture else ' open'}><summary>Table</summary>{listed}</details>"
+    folded = f"<details{'' if picture else ' open'}><summary>Table</summary>{listed}</details>"
+    return f"<p>{words}</p>{picture}{folded if found['examples'] else ''}"
 
 
 def html(summary: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:

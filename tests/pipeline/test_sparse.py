@@ -182,7 +182,7 @@ def test_the_command(tmp_path, capsys):
     held = [line for line in lines if "lambda" in line]
     assert {"objective", "penalty", "alive", "zeros", "stationarity", "size"} <= set(held[0])
     assert held[-1]["zeros"] > 0
-    assert (out / "figures" / "sparse path.png").is_file()
+    assert (out / "figures" / "size.png").is_file()
     page = (out / "report.html").read_text()
     assert "Dense and sparse" in page
     assert "multiply-accumulates" in capsys.readouterr().out

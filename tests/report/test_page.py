@@ -230,6 +230,20 @@ def test_a_summary_that_is_none_is_refused(tmp_path, content):
     assert [p.name for p in tmp_path.iterdir()] == ["summary.json"]
 
 
+def test_where_nothing_differs_there_is_no_table(result):
+    none = result["differing"] | {"count": 0, "examples": []}
+    page = stands_alone(report_page.html(result | {"differing": none}, {}))
+    assert [tag for tag, _ in page.tags].count("details") == 1                   # the settings
+
+
+def test_a_run_of_version_0_2_has_a_page_too(result):
+    """Without what later versions added to the summary."""
+    new = ("per_class", "differing", "latency", "files", "kept_inputs")
+    page = stands_alone(report_page.html({key: value for key, value in result.items() if key not in new}, {}))
+    assert "Errors of each class" not in page.text
+    assert "Do it again" in page.text
+
+
 # figures
 
 def test_the_pixel_figure_marks_exactly_the_pixels_that_are_kept():
