@@ -53,7 +53,7 @@ def stored_settings(path: Path) -> dict[str, Any]:
     settings = header.get("settings")
     if not isinstance(settings, dict) or {*settings} != {*absolute(Settings())}:
         raise InputError(f"--resume: {path} does not hold the settings of a run; begin the run again")
-    return settings | {"hidden": settings["hidden"] and tuple(settings["hidden"])}
+    return settings | {"hidden": settings["hidden"] and tuple(settings["hidden"]), "given": tuple(settings["given"])}
 
 
 def named(prefix: str, network: Network) -> dict[str, Array]:

@@ -23,7 +23,8 @@ CHECKPOINT = "checkpoint.npz"                               # in the folder of a
 LOCK, STAGING, TEMPORARY = ".npkd-lock", "unfinished", re.compile(r"\.[0-9a-f]{32}\.tmp")
 
 FILES = ("teacher.npz", "distil_from.npz", "tutor.npz", "student.npz", "model.npz", "dense.npz", "history.jsonl",
-         *(f"figures/{name}.png" for name in CAPTIONS), "summary.json", "report.html", CHECKPOINT)
+         *(f"figures/{name}.png" for name in (*CAPTIONS, "kept", "weights", "sparse path")),     # the last: version 0.2
+         "summary.json", "report.html", CHECKPOINT)
 """What runs write. ("tutor.npz": version 0.1)"""
 
 MARKS = {".npz": b'"format": "npkd-', ".jsonl": b'{"stage": "', ".png": b"npkd", ".json": b'"command": "npkd ',

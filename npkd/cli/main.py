@@ -27,16 +27,16 @@ from npkd.core.validation import Diverged, InputError
 def result_table(result: Mapping[str, Any], folder: Path) -> str:
     """The result as a table that a person reads, and where to look."""
     from npkd.pipeline.result import certified
-    from npkd.report import page
+    from npkd.report import numbers, page
 
     if "model" in result:
-        lines = [f"{page.chain(result['model']['widths'])}: {page.headline(result)}"]
+        lines = [f"{numbers.chain(result['model']['widths'])}: {page.headline(result)}"]
     else:
         rows = [["", "teacher", "student", "student / teacher"], *page.compared(result["teacher"], result["student"])]
         columns = [max(len(row[k]) for row in rows) for k in range(4)]
         lines = [f"{name:{columns[0]}}" + "".join(f"  {cell:>{w}}" for cell, w in zip(rest, columns[1:], strict=True))
                  for name, *rest in rows]
-        lines += ["", f"Both say the same on {page.percent(result['agreement'], 2)} of the test examples."]
+        lines += ["", f"Both say the same on {numbers.percent(result['agreement'], 2)} of the test examples."]
     if result.get("layers"):
         lines.append(certified([layer["duality_gap"] for layer in result["layers"]]))
         lines.append(f"Cutting neurons out changed no output by more than {result['removal_difference']:.1e}.")
@@ -44,8 +44,8 @@ def result_table(result: Mapping[str, Any], folder: Path) -> str:
     return "\n".join(line.rstrip() for line in lines).replace("–", "-").replace("\N{NO-BREAK SPACE}", " ")
 
 
-def run_command(options: argparse.Namespace, progress: Progress) -> int:
-    """``npkd compress`` and ``npkd train``."""
+def run_command(options: argparse.Namespace, arguments: Sequence[str], progress: Progress) -> int:
+    """``npkd compress`` and ``npkd train``, whose options were read from the arguments."""
     from npkd.cli import folders
     from npkd.cli.run import resumed, run
     from npkd.cli.settings import Settings
@@ -55,7 +55,8 @@ def run_command(options: argparse.Namespace, progress: Progress) -> int:
         settings = resumed(parser.given(options))
     else:
         options.out = folders.free() if unnamed else options.out
-        settings = Settings(**{name: value for name, value in vars(options).items() if name != "quiet"})
+        given = tuple(word[2:].partition("=")[0].replace("-", "_") for word in arguments if word.startswith("--"))
+        settings = Settings(**{name: value for name, value in vars(options).items() if name != "quiet"}, given=given)
 
     def begins() -> None:
         if unnamed and settings.out != folders.DEFAULT and not options.quiet:
@@ -87,7 +88,7 @@ def dispatch(arguments: Sequence[str]) -> int:
         return reproduce(Options(**{name: value for name, value in vars(options).items() if name != "command"}))
     with shown(not options.quiet) as progress:
         progress.begin("starting", 1)
-        return run_command(options, progress)
+        return run_command(options, arguments, progress)
 
 
 @contextlib.contextmanager

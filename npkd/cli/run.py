@@ -58,6 +58,7 @@ def run(settings: Settings, progress: Progress, begins: Callable[[], None] = lam
         try:
             begins()
             result = train_one(plan, recorder, rng) if settings.command == "train" else compress(plan, recorder, rng)
+            result["files"] = {name: (folder / f"{name}.npz").stat().st_size for name in sorted(recorder.saved)}
             result["seconds"] = round(time.perf_counter() - began + recorder.checkpoints.seconds, 3)
             write_result(result, recorder)
             folders.publish(folder, Path(settings.out))
@@ -78,11 +79,11 @@ def write_result(result: dict[str, Any], recorder: Recorder) -> None:
     recorder.write_history()
     write_json(recorder.folder / "summary.json", result)
     recorder.progress.begin("figures and report", 1)
-    pictures = figures.draw(recorder.plan.data, recorder.state, recorder.history)
+    pictures = figures.draw(recorder.plan.data, recorder.state, recorder.history, result)
     folder = make_folder(recorder.folder / "figures")
     for name, png in pictures.items():
         write_bytes(folder / f"{name}.png", png)
-    write_text(recorder.folder / "report.html", page.html(result, page.captioned(pictures)))
+    write_text(recorder.folder / "report.html", page.html(result, pictures))
     recorder.progress.step("written")
 
 
@@ -158,7 +159,7 @@ def rebuild(folder: str | Path) -> Path:
         with contextlib.suppress(OSError):
             pictures[name] = (Path(folder) / "figures" / f"{name}.png").read_bytes()
     try:
-        text = page.html(json.loads(path.read_bytes()), page.captioned(pictures))
+        text = page.html(json.loads(path.read_bytes()), pictures)
     except OSError as error:
         raise InputError(f"report: {path}: {reason(error)}; name the folder of a run") from error
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:

@@ -36,6 +36,7 @@ class Settings:
     start           train: the file of a trained network that the penalty begins with; None: one is trained
     overwrite       an earlier run in ``out`` is replaced when this one is done
     resume          go on with the run in ``out`` that was broken off and was begun with the same settings
+    given           options that were written out: the summary names them also where they say what holds without them
 
     Raises InputError for words that are not known and numbers out of range.
     """
@@ -60,6 +61,7 @@ class Settings:
     start: str | None = None
     overwrite: bool = False
     resume: bool = False
+    given: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         one_of("settings", "command", self.command, COMMANDS)

@@ -1,4 +1,4 @@
-"""The content of summary.json. No dates and no paths: the same seed gives the same summary, apart from "seconds".
+"""The content of summary.json. No dates, no paths: one seed gives one summary, apart from "seconds" and "latency".
 
 The test part is looked at here and nowhere else, once for each network.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,18 @@ import scipy
 
 from npkd import __version__
 from npkd.cli.prepare import PreparedRun
-from npkd.cli.settings import TARGET, Settings
+from npkd.cli.settings import PATHS, TARGET, Settings
 from npkd.core.types import Array
 from npkd.data.datasets import Data
 from npkd.nn.model import Model
-from npkd.nn.network import Network
+from npkd.nn.network import Network, convolves
 from npkd.pipeline import stages
 from npkd.pipeline.recipe import OF_EXAMPLES, Recipe
 from npkd.pipeline.result import CompressionResult, layers_of, logits_of_rows, measures_of
 from npkd.pipeline.sparse import SparseResult
-from npkd.sparsity.layerwise import Distilled
+from npkd.report.figures import inputs_of
+from npkd.report.numbers import ranges, side_by_side
+from npkd.surgery.removal import Removal
 from npkd.surgery.widths import widths_of
 
 UNTRAINED = "nothing: it was not trained"                    # the augmentation of a student that was refitted alone
@@ -47,22 +49,21 @@ def augmentation(recipe: Recipe, *, compressed: bool) -> dict[str, str]:
 
 
 def command(settings: Settings) -> str:
-    """The shell command that does the same again; files by their own names."""
-    files = {"--data": settings.data, "--teacher": settings.teacher, "--distil-from": settings.distil_from,
-             "--start": settings.start}
-    values = {option: Path(file).name for option, file in files.items() if file is not None} | {
-        "--target": settings.target or (TARGET if settings.command == "compress" else ""),
-        "--penalty": settings.penalty or "", "--costs": settings.costs if settings.costs != "macs" else "",
-        "--epochs": "" if settings.epochs is None else str(settings.epochs),
-        "--network": settings.network if settings.network != "perceptron" else "",
-        "--hidden": ",".join(map(str, settings.hidden or ())),
-        "--dropout": f"{settings.dropout:g}" if settings.dropout else "",
-        "--activation": settings.activation if settings.activation != "relu" else "",
-    }
-    words = [word for option, value in values.items() if value for word in (option, value)]
-    keep = ["--keep-inputs"] * settings.keep_inputs + ["--penalty-path"] * settings.penalty_path
-    keep += [] if settings.debias else ["--no-debias"]
-    return shlex.join(["npkd", settings.command, *words, *keep, "--seed", str(settings.seed)])
+    """The shell command that does the same again, with every option that was given or that matters; files by their own
+    names. What says where and how a run is written (--out, --overwrite, --resume, --quiet) changes nothing."""
+    words = list[str]()
+    for field in sorted(fields(Settings), key=lambda field: field.name == "seed"):
+        name, value = field.name, getattr(settings, field.name)
+        value = TARGET if name == "target" and value is None and settings.command == "compress" else value
+        if name in ("command", "out", "overwrite", "resume", "given") or value is None or (
+                value == field.default and name not in ("data", "seed", *settings.given)):
+            continue
+        option, text = f"--{name.replace('_', '-')}", Path(str(value)).name if name in PATHS else str(value)
+        if isinstance(value, bool):
+            words.append(option if value else f"--no-{name}")
+        else:
+            words += [option, ",".join(map(str, value)) if isinstance(value, tuple) else text]
+    return shlex.join(["npkd", settings.command, *words])
 
 
 def general(plan: PreparedRun) -> dict[str, Any]:
@@ -88,51 +89,57 @@ def judged(network: Network, data: Data) -> tuple[dict[str, Any], Array]:
 
 def of_training(plan: PreparedRun, network: Network) -> dict[str, Any]:
     """The summary of ``npkd train``."""
-    return general(plan) | {"model": judged(network, plan.data)[0]}
+    numbers, classes = judged(network, plan.data)
+    return general(plan) | {"model": numbers} | side_by_side({"model": network}, {"model": classes}, plan.data)
+
+
+def of_two(large: tuple[str, Network], small: tuple[str, Network], data: Data) -> dict[str, Any]:
+    """What the summary says of a large network and the small one made of it, each with its name."""
+    networks, answers, numbers = dict((large, small)), dict[str, Array](), dict[str, Any]()
+    for name, network in networks.items():
+        numbers[name], answers[name] = judged(network, data)
+    inputs = None if convolves(small[1]) else ranges(inputs_of(small[1], data.x_test.shape[1]).tolist())
+    return numbers | {"kept_inputs": inputs} | side_by_side(networks, answers, data)
 
 
 def of_sparse_training(plan: PreparedRun, result: SparseResult) -> dict[str, Any]:
     """The summary of ``npkd train --penalty``: "model" is the delivered network."""
     assert plan.sparse is not None
-    networks = {"model": result.model, "dense": result.dense, "penalised": result.penalised}
-    if result.debiased is not None:
-        networks["debiased"] = result.debiased
+    phases = {"penalised": result.penalised} | ({} if result.debiased is None else {"debiased": result.debiased})
     recipe, target = {**asdict(plan.sparse), "target": None}, plan.target
-    return general(plan) | {name: judged(network, plan.data)[0] for name, network in networks.items()} | {
+    return general(plan) | of_two(("dense", result.dense), ("model", result.model), plan.data) | {
+        **{name: judged(network, plan.data)[0] for name, network in phases.items()},
         "target": target and {"words": plan.settings.target, "kind": target.kind, "bound": target.bound},
         "sparse": recipe | {"lambda": result.lam, "epochs_penalised": result.epochs, "objective": result.objective,
                             "stationarity": list(result.stationarity), "path": [asdict(p) for p in result.path]},
-        "removals": [{why: sum(r.group == k and r.reason == why and r.position is None for r in result.removals)
-                      for why in ("dead", "constant", "duplicate")} for k in range(len(widths_of(result.dense)) - 1)],
+        "removals": removals(result.removals, len(widths_of(result.dense)) - 1),
     }
 
 
 def of_compression(plan: PreparedRun, result: CompressionResult, delivered: Model) -> dict[str, Any]:
     """The summary of ``npkd compress``; ``delivered`` is the student as it comes from its file."""
     assert plan.target is not None
-    teacher, by_teacher = judged(result.teacher, plan.data)
-    student, by_student = judged(delivered.network, plan.data)
+    both = of_two(("teacher", result.teacher), ("student", delivered.network), plan.data)
     file, target = plan.settings.teacher, plan.target
-    return general(plan) | {
+    return general(plan) | both | {
         "teacher_file": None if file is None else Path(file).name,
         "distil_from": None if plan.distil_from is None else {
             "file": Path(str(plan.settings.distil_from)).name, "widths": plan.distil_from.widths,
             "test_error": stages.error_rate(plan.distil_from, plan.data.x_test, plan.data.y_test)},
         "target": {"words": plan.settings.target or TARGET, "kind": target.kind, "bound": target.bound},
-        "teacher": teacher, "student": student, "agreement": float((by_teacher == by_student).mean()),
-        "layers": [layer | {"kept": kept, "of": of} for layer, kept, of
-                   in zip(layers_of(result.rounds), student["widths"], teacher["widths"], strict=False)],
+        "agreement": 1 - both["differing"]["count"] / len(plan.data.y_test),
+        "layers": [layer | {"kept": kept, "of": of} for layer, kept, of in zip(
+            layers_of(result.rounds), both["student"]["widths"], both["teacher"]["widths"], strict=False)],
         "removal_difference": result.difference,
         "removal_difference_float64": max((r.difference64 for r in result.rounds), default=0.0),
         "removal_difference_float64_is_of": "both networks with their float32 parameters widened to float64",
-        "removals": removals(result.rounds, len(teacher["widths"]) - 1),
+        "removals": removals([each for r in result.rounds for each in r.removals], len(both["teacher"]["widths"]) - 1),
         "rounds": [{"widths": widths_of(r.student), "budget": budget, "size": target.size(widths_of(r.student))}
                    for r, budget in zip(result.rounds, result.budgets, strict=False)],
     }
 
 
-def removals(rounds: Sequence[Distilled], dependency_groups: int) -> list[dict[str, int]]:
-    """For each dependency group, inputs first, how many neurons were cut out for which reason, all rounds together."""
-    counts = Counter((removal.group, removal.reason) for r in rounds for removal in r.removals
-                     if removal.position is None)
+def removals(removed: Sequence[Removal], dependency_groups: int) -> list[dict[str, int]]:
+    """For each dependency group, inputs first, how many neurons were cut out for which reason."""
+    counts = Counter((each.group, each.reason) for each in removed if each.position is None)
     return [{why: counts[k, why] for why in ("dead", "constant", "duplicate")} for k in range(dependency_groups)]

@@ -46,7 +46,7 @@ class Recipe:
     temperature     of the soft targets
     label_weight    weight of the labels' cross-entropy beside the soft targets, which weigh 1; without labels it is 0
     noise_std, mixup_alpha, max_shift   augmentation, see distillation.transfer; mixup is for the student alone
-    adversarial_eps ε of (T11), for the student alone: half of the examples are moved so far to a higher loss
+    adversarial_eps  ε of (T11), for the student alone: half of the examples are moved so far to a higher loss
     refresh         epochs after which the student is shown newly augmented examples
     balance_exponent    q of (W10): how much a layer that has lost much is spared when a budget is allocated
     statistics      of a data set in memory, the first examples that the statistics of a round are taken from; 0: all

@@ -4,6 +4,7 @@ any kind of colour vision tell apart."""
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,7 @@ import numpy as np
 from npkd.core.types import Array
 from npkd.core.validation import InputError
 from npkd.nn.network import Network
-from npkd.report.page import group
-from npkd.report.sparse import path as path_of_sparse
-from npkd.surgery.widths import widths_of
+from npkd.report.page import group, sides
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,8 +25,11 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, GREEN, PINK, SKY, RED = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
 GREY, PALE, INK = "#8A8A8A", "#D9D9D9", "#222222"
-SMALL, MEDIUM, LARGE = 11, 12, 14                            # sizes of letters, for figures 7 inches wide
-ROWS, COLUMNS = 5, 8                                         # neurons in the picture of first-layer weights
+SMALL, MEDIUM, LARGE = 11, 12, 13                            # sizes of letters, read on a telephone too: WIDTH inches
+WIDTH = 5
+ABOVE: Any = {"fontsize": SMALL, "frameon": False, "loc": "lower left", "bbox_to_anchor": (-0.1, 1), "ncols": 2}
+FLOOR = 1e-4                                                 # smallest relative error that is drawn
+WORDS = {"macs": "multiply-accumulates", "parameters": "parameters", "bytes": "bytes", "neurons": "inputs and neurons"}
 
 
 def require() -> type[Figure]:
@@ -40,8 +42,8 @@ def require() -> type[Figure]:
 
 
 def canvas(title: str, height: float) -> Figure:
-    """An empty figure, 7 inches wide, with its title."""
-    figure = require()(figsize=(7, height), layout="constrained")
+    """An empty figure with its title."""
+    figure = require()(figsize=(WIDTH, height), layout="constrained")
     figure.suptitle(title, fontsize=LARGE, color=INK, fontweight="bold")
     return figure
 
@@ -59,94 +61,114 @@ def tidy(axes: Axes, x: str, y: str) -> None:
 def png(figure: Figure) -> bytes:
     """The figure as the bytes of a PNG, which says that npkd drew it."""
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=150, facecolor="white", metadata={"Software": "npkd, with Matplotlib"})
+    figure.savefig(stream, format="png", dpi=200, facecolor="white", metadata={"Software": "npkd, with Matplotlib"})
     return stream.getvalue()
+
+
+PHASES = (("teacher", "training on labels", BLUE), ("round", "distillation", ORANGE),
+          ("final", "last distillation", GREEN), ("without", "without penalty", GREEN), ("", "with a penalty", ORANGE))
+"""How stages of training begin, what they are called in a figure, and their colour; the first that fits counts."""
+
+
+def top(errors: Sequence[float]) -> float:
+    """Where an axis of errors in percent ends: at the largest, or four times the median: what matters is below."""
+    return max(1.0, min(max(errors), 4 * float(np.median(errors)))) * 1.08
 
 
 def training(history: Sequence[Mapping[str, Any]]) -> Figure:
     """Loss and validation error by epoch, from lines of history.jsonl; those without a "loss" are rounds of removal,
     which are dotted lines."""
-    removals, epoch = list[int](), 0
-    stages: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
+    removals, stages = list[int](), dict[str, list[Mapping[str, Any]]]()
     for line in history:
         if "loss" in line:
-            epoch += 1
-            stages.setdefault(str(line["stage"]), []).append((epoch, line))
+            stages.setdefault(str(line["stage"]), []).append(line)
         else:
-            removals.append(epoch)
-    student = any(stage != "teacher" for stage in stages)
-    sparse = any("lambda" in line for line in history)
-    figure = canvas("From dense to sparse, epoch by epoch" if sparse else
-                    "From teacher to student, epoch by epoch" if student else "Loss and error while training", 6)
+            removals.append(sum(map(len, stages.values())))
+    figure, epoch = canvas("Loss and error, epoch by epoch", 5.4), 1
     upper, lower = figure.subplots(2, 1, sharex=True)
-    labelled = set()
     for stage, lines in stages.items():
-        label, colour = (("training on labels", BLUE) if stage == "teacher"
-                         else ("last distillation", GREEN) if stage.startswith("final")
-                         else ("without penalty", GREEN) if stage == "without penalty"
-                         else ("with a penalty", ORANGE) if "lambda" in lines[0][1]
-                         else ("distillation between removals", ORANGE))
-        x, mark = [e for e, _ in lines], "o" if len(lines) < 4 else None
-        upper.plot(x, [r["loss"] for _, r in lines], color=colour, marker=mark, linewidth=2,
-                   label=None if label in labelled else label)
-        lower.plot(x, [100 * r["validation_error"] for _, r in lines], color=colour, marker=mark, linewidth=2)
-        labelled.add(label)
-    for k, position in enumerate(removals):
-        upper.axvline(position + 0.5, color=GREY, linestyle=":", linewidth=1.5, label=None if k else "removal")
-        lower.axvline(position + 0.5, color=GREY, linestyle=":", linewidth=1.5)
+        label, colour = next(words for start, *words in PHASES if stage.startswith(start))
+        style: dict[str, Any] = {"color": colour, "marker": "o" if len(lines) < 4 else None, "linewidth": 2}
+        x, epoch = range(epoch, epoch + len(lines)), epoch + len(lines)
+        known = label in upper.get_legend_handles_labels()[1]
+        upper.plot(x, [line["loss"] for line in lines], label=None if known else label, **style)
+        lower.plot(x, [100 * line["validation_error"] for line in lines], **style)
+    for axes in (upper, lower):
+        for k, position in enumerate(removals):
+            axes.axvline(position + 0.5, color=GREY, linestyle=":", linewidth=1.5, label=None if k else "removal")
     tidy(upper, "", "loss")
     tidy(lower, "epoch, all stages", "validation error (%)")
-    if all(line["loss"] > 0 for line in history if "loss" in line):
+    epochs = [line for lines in stages.values() for line in lines]
+    if all(line["loss"] > 0 for line in epochs):
         upper.set_yscale("log")
-    errors = [100 * float(line["validation_error"]) for line in history if "loss" in line]
-    lower.set_ylim(0, max(1.0, min(max(errors), 4 * float(np.median(errors)))) * 1.08)   # what matters is at the bottom
-    upper.legend(fontsize=SMALL, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
-    return figure
-
-
-def kept(teacher: Sequence[int], student: Sequence[int], names: Sequence[str] = ("teacher", "student")) -> Figure:
-    """Bars: how many of the teacher's neurons each layer keeps. Widths with inputs first and classes last."""
-    before, now = teacher[:-1], student[:-1]
-    figure = canvas(f"{sum(now):,} of {sum(before):,} inputs and neurons stay", 1.4 + 0.75 * len(before))
-    axes, rows = figure.subplots(), range(len(before))
-    axes.barh(rows, before, color=PALE, height=0.6, label=names[0])
-    axes.barh(rows, now, color=BLUE, height=0.6, label=names[1])
-    for k in rows:
-        axes.text(before[k] + max(before) * 0.015, k, f"{now[k]} of {before[k]}", va="center", fontsize=MEDIUM,
-                  color=INK)
-    tidy(axes, "neurons", "")
-    axes.set_yticks(rows, [group(k) for k in rows])
-    axes.invert_yaxis()
-    axes.set_xlim(0, max(before) * 1.22)
-    axes.grid(visible=False, axis="y")
-    axes.legend(fontsize=SMALL, frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
+    lower.set_ylim(0, top([100 * float(line["validation_error"]) for line in epochs]))
+    upper.legend(**ABOVE)
     return figure
 
 
 def path(layers: Sequence[LayerReport]) -> Figure:
-    """Relative error of each layer against the neurons kept, (W17); the choice is marked."""
-    figure = canvas("What a layer loses by keeping fewer neurons (last round)", 4.6)
+    """The estimate (W17) of each layer's error against the neurons kept; on it the choice of the last round, and joined
+    to that the error that was measured after the refit. What is below FLOOR is drawn at it."""
+    figure = canvas("Errors estimated, and measured (last round)", 5)
     axes = figure.subplots()
-    colours = (BLUE, ORANGE, GREEN, PINK, SKY, RED)
-    mark: dict[str, Any] = {"marker": "o", "markersize": 10, "markeredgecolor": INK, "linestyle": ""}
+    mark: dict[str, Any] = {"markersize": 9, "markeredgecolor": INK, "linestyle": "", "clip_on": False, "zorder": 3}
     for k, layer in enumerate(layers):
-        axes.plot(np.arange(1, layer.curve.width + 1), np.maximum(layer.curve.error[1:], 1e-8),
-                  color=colours[k % 6], linewidth=2, label=group(k))
-        axes.plot([layer.kept], [max(layer.relative_error, 1e-8)], color=colours[k % 6], **mark)
-    axes.plot([], [], color="white", label="chosen, as refitted", **mark)
+        colour, estimate = (BLUE, ORANGE, GREEN, PINK, SKY, RED)[k % 6], np.maximum(layer.curve.error, FLOOR)
+        chosen, measured = estimate[layer.kept], max(layer.relative_error, FLOOR)
+        axes.plot(np.arange(1, len(estimate)), estimate[1:], color=colour, linewidth=2, label=group(k))
+        axes.plot([layer.kept] * 2, [chosen, measured], color=colour, linestyle=":", linewidth=2)
+        axes.plot([layer.kept], [chosen], "o", color="white", label=None if k else "chosen", **mark)
+        axes.plot([layer.kept], [measured], "D", color=colour, label=None if k else "measured", **mark)
     axes.set_yscale("log")
+    axes.set_ylim(FLOOR, 1.2)
     tidy(axes, "neurons kept", "relative squared error")
-    axes.legend(fontsize=SMALL, frameon=False)
+    axes.legend(**ABOVE)
     return figure
 
 
-def sparse_path(history: Sequence[Mapping[str, Any]]) -> Figure:
-    """Validation error against size while λ is positive, see npkd.report.sparse."""
-    figure = canvas("Error against size", 4.6)
-    path_of_sparse(history, figure, (ORANGE, BLUE, GREEN))
-    axes = figure.axes[0]
-    tidy(axes, "size (what the target counts)", "validation error (%)")
-    axes.legend(fontsize=SMALL, frameon=False)
+def size(history: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> Figure:
+    """Validation error against size, as ``summary`` (of summary.json) counts it: the large network as a line with one
+    standard error to both sides, rounds of removal (their last epochs) or epochs with a λ, and what was delivered."""
+    from matplotlib.ticker import LogLocator
+
+    (large, first), (small, last) = sides(summary).items()
+    target, error = summary["target"] or {"kind": "macs", "bound": 0}, 100 * summary[large]["validation_error"]
+    unit = target["kind"] if target["kind"] in WORDS else "macs"
+
+    def point(name: str) -> tuple[float, float]:
+        m = summary[name]
+        return sum(m["widths"][:-1]) if unit == "neurons" else m[unit], 100 * m["validation_error"]
+
+    figure = canvas("Error against size", 5)
+    axes, spread = figure.subplots(), (error * (100 - error) / summary["split"]["validation"]) ** 0.5
+    axes.axhline(error, color=BLUE, linewidth=2, label=first)
+    axes.axhspan(error - spread, error + spread, color=BLUE, alpha=0.15, linewidth=0)
+    ends, points = [math.nan], [point(large), point(small)]
+    if "sparse" in summary:
+        for kind, (colour, label) in enumerate(((ORANGE, "λ moves"), (GREY, "another last λ"), (GREEN, "the last λ"))):
+            dots = [(line["size"], 100 * line["validation_error"]) for line in history if "lambda" in line and kind == (
+                line["stage"].startswith("last") * (1 + (line["lambda"] == summary["sparse"]["lambda"])))]
+            axes.plot([x for x, _ in dots], [y for _, y in dots], ".", color=colour, label=label)
+            points += dots
+    else:
+        for line in history:                                  # 0: the teacher's, then those of the rounds
+            ends = [*ends[:-1], 100 * line["validation_error"]] if "loss" in line else [*ends, math.nan]
+        rounds = ((r["size"], ends[k]) for k, r in enumerate(summary["rounds"][:-1], 1))
+        points[1:1] = [(x, y) for x, y in rounds if not math.isnan(y)]
+        axes.plot([x for x, _ in points], [y for _, y in points], ".-", color=ORANGE, markersize=11, label="rounds")
+    axes.plot(*([value] for value in point(small)), "D", color=GREEN, markersize=10, markeredgecolor=INK, label=last)
+    dotted: dict[str, Any] = {"color": GREY, "linestyle": ":", "linewidth": 2, "label": "target"}
+    if target["kind"] == "error":
+        axes.axhline(error + target["bound"], **dotted)
+    elif target["kind"] == unit and target["bound"]:
+        axes.axvline(target["bound"], **dotted)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if 30 * min(points)[0] > max(points)[0] else (1,)))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.minorticks_off()
+    axes.set_ylim(0, top([error + spread, *(y for _, y in points)]))
+    tidy(axes, f"{WORDS[unit]} (logarithmic)", "validation error (%)")
+    axes.legend(**ABOVE)
     return figure
 
 
@@ -164,7 +186,7 @@ def inputs_of(network: Network, width: int) -> Array:
 
 def pixels(mean: Array, reads: Array, shape: tuple[int, int]) -> Figure:
     """The pixels ``reads`` (k,) in colour over the mean picture, mean (I,) of the raw inputs; shape (H, W), I = H·W."""
-    figure = canvas(f"The small network looks at {len(reads)} of {len(mean)} pixels", 4.0)
+    figure = canvas(f"The small network looks at {len(reads)} of {len(mean)} pixels", 3.2)
     left, right = figure.subplots(1, 2)
     for axes, words in ((left, "mean training picture"), (right, "pixels that stay")):
         axes.imshow(mean.reshape(shape), cmap="gray_r", interpolation="nearest")
@@ -176,63 +198,31 @@ def pixels(mean: Array, reads: Array, shape: tuple[int, int]) -> Figure:
     return figure
 
 
-def first_weights(network: Network) -> Array:
-    """The weights of the first layer that has some: (O, I) or (F, kh, kw, C)."""
-    return network.layers[network.weight_layers[0]].params[0]
-
-
-def strongest(network: Network, shape: tuple[int, int], count: int = ROWS * COLUMNS) -> Array:
-    """Weights (n, H, W) of the first-layer neurons with the largest norms, by falling norm; NaN where a pixel is not
-    read. Of a convolution the kernels (n, kh, kw), averaged over the channels they read."""
-    w = first_weights(network).astype(np.float64)
-    order = np.argsort(-np.linalg.norm(w.reshape(len(w), -1), axis=1), kind="stable")[:count]
-    if w.ndim == 4:
-        return np.asarray(w[order].mean(axis=3))
-    pictures = np.full((len(order), shape[0] * shape[1]), np.nan)
-    pictures[:, inputs_of(network, pictures.shape[1])] = w[order]
-    return pictures.reshape(-1, *shape)
-
-
-def weights(teacher: Network, student: Network, shape: tuple[int, int],
-            names: Sequence[str] = ("teacher", "student")) -> Figure:
-    """First-layer weights of the strongest neurons: positive orange, negative purple, removed pixels grey."""
-    from matplotlib import colormaps
-
-    figure = canvas("What the strongest first-layer neurons look for", 6.4)
-    colours = colormaps["PuOr_r"]
-    for axes, network, words in zip(figure.subplots(2, 1), (teacher, student), names, strict=True):
-        pictures = strongest(network, shape)
-        high, wide = pictures.shape[1:]
-        pad = max(1, round(min(high, wide) / 14))
-        sheet = np.ones((ROWS * (high + pad) - pad, COLUMNS * (wide + pad) - pad, 4))
-        for k, picture in enumerate(pictures):
-            top, side = (k // COLUMNS) * (high + pad), (k % COLUMNS) * (wide + pad)
-            largest = max(float(np.nanmax(np.abs(picture))), 1e-30)
-            tile = np.asarray(colours(0.5 + 0.5 * np.nan_to_num(picture) / largest))
-            tile[np.isnan(picture)] = (0.78, 0.78, 0.78, 1)
-            sheet[top:top + high, side:side + wide] = tile
-        axes.imshow(sheet, interpolation="nearest")
-        axes.set_axis_off()
-        neurons = f"{len(pictures)} of {len(first_weights(network))} neurons"
-        axes.set_title(f"{words}: {neurons}", fontsize=MEDIUM, color=INK)
+def examples(shown: Sequence[Mapping[str, int]], x: Array, shape: tuple[int, int], names: Mapping[str, str]) -> Figure:
+    """Pictures x (n, H·W) of as many examples of a summary, with the label and what the networks ``names`` say."""
+    rows, answers = -(-len(shown) // 4), len(shown[0]) - 1
+    figure = canvas("Test examples, and what is said of them", 0.5 + rows * (1.2 + 0.22 * answers))
+    every = figure.subplots(rows, 4, squeeze=False, subplot_kw={"frame_on": False, "xticks": [], "yticks": []}).ravel()
+    for axes, picture, one in zip(every, x, shown, strict=False):
+        axes.imshow(picture.reshape(shape), cmap="gray_r", interpolation="nearest")
+        words = [f"{word} {one[name]}" for name, word in {"label": "label", **names}.items()]
+        axes.set_title("\n".join(words), fontsize=SMALL, color=INK)
     return figure
 
 
-def draw(data: Data, state: State, history: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
+def draw(data: Data, state: State, history: Sequence[Mapping[str, Any]],
+         summary: Mapping[str, Any]) -> dict[str, bytes]:
     """The figures of a run as PNG, by the names of page.CAPTIONS, as far as there is training, a student, pictures."""
     drawings = {"training": training(history)} if any("loss" in line for line in history) else {}
-    shape, teacher, student = plane(data.shape), state.teacher, state.student
-    sparse = any("lambda" in line for line in history)
-    names = ("dense", "sparse") if sparse else ("teacher", "student")
-    if sparse:
-        drawings["sparse path"] = sparse_path(history)
-    if teacher is not None and student is not None:
-        drawings["kept"] = kept(widths_of(teacher), widths_of(student), names)
-        if state.rounds:
-            drawings["path"] = path(state.rounds[-1].layers)
-        if shape is not None:
-            mean = data.x_train.mean(axis=0, dtype=np.float64) / data.scaling.factor + data.scaling.offset
-            if first_weights(student).ndim == 2:
-                drawings["pixels"] = pixels(mean, inputs_of(student, len(mean)), shape)
-            drawings["weights"] = weights(teacher, student, shape, names)
+    shape, shown = plane(data.shape), summary["differing"]["examples"]
+    if shape is not None and shown:
+        rows = data.x_test[[one["example"] for one in shown]] / data.scaling.factor + data.scaling.offset
+        drawings["examples"] = examples(shown, rows, shape, sides(summary))
+    if "rounds" in summary or "sparse" in summary:
+        drawings["size"] = size(history, summary)
+    if state.rounds:
+        drawings["path"] = path(state.rounds[-1].layers)
+    if shape is not None and summary.get("kept_inputs") is not None and state.student is not None:
+        mean = data.x_train.mean(axis=0, dtype=np.float64) / data.scaling.factor + data.scaling.offset
+        drawings["pixels"] = pixels(mean, inputs_of(state.student, len(mean)), shape)
     return {name: png(figure) for name, figure in drawings.items()}

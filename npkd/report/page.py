@@ -5,94 +5,75 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import pairwise
 from typing import Any
 
-from npkd.pipeline.recipe import OF_STUDENT, OF_TRAINED
 from npkd.pipeline.result import largest
-from npkd.report import sparse
+from npkd.report.numbers import chain, number, percent, power
+from npkd.report.settings import settings, untrained
 
 CAPTIONS: Mapping[str, tuple[str, str]] = {
-    "training": ("Training",
-                 "Loss and validation error, epoch by epoch. A dotted line stands wherever neurons were removed."),
-    "kept": ("Neurons kept", "How many of the teacher's inputs and neurons each layer of the student keeps."),
-    "path": ("The path", "For each layer the part of its output that is lost when only so many of its neurons stay, "
-                         "from the last round. Where a curve is flat, neurons cost nothing to remove; the budget is "
-                         "spent where it is steep."),
-    "sparse path": ("Error against size", "The validation error after every epoch with a penalty, against what is left "
-                                          "of the network. While a target is met the size goes up and down."),
-    "pixels": ("Inputs that survive", "Blue: pixels that the student reads. The others are never looked at again."),
-    "weights": ("First-layer weights", "Each small picture is one neuron: what raises it (orange) and what lowers it "
-                                       "(purple). Grey pixels were removed. By falling norm."),
+    "size": ("Line: the large network, with one standard error on the validation part to both sides; differences in "
+             "this band decide nothing. While λ is sought the size goes up and down; the diamond is what is delivered.",
+             "Points from large to small networks, with a line at the large network's error."),
+    "examples": ("The first ones, in the order of the test part.",
+                 "Small pictures, each with its label and what is said of it; the table below says the same."),
+    "pixels": ("Blue: the pixels that the small network reads. The others are never looked at.",
+               "The mean training picture, and the same with the pixels that are read in blue."),
+    "path": ("Lines: an estimate, the part of a layer's output that is lost when only so many of its neurons stay and "
+             "none makes up for another. Circles: the choice, on its line. Diamonds: what was measured in the end, no "
+             "points of a line: the refit makes up for what went, and errors of the layers before are added.",
+             "A falling curve for each layer, the choice on it, and the measured error above or below."),
+    "training": ("Loss and validation error, epoch by epoch, all stages one after the other.",
+                 "Two curves by epoch: the loss above, the validation error below."),
 }
-"""Title and caption of each figure, by the name of its file."""
+"""Caption and alternative text of each figure, by the name of its file."""
 
-MEANING = (
-    ("Test error", "Share of the test examples that are put into a wrong class. They were looked at once, after "
-                   "everything was decided."),
+MEANING: tuple[tuple[str, str], ...] = (
+    ("Test error", "Share of the test examples that get a wrong class. They were looked at once, at the end."),
     ("Multiply-accumulates", "Products added up for one example, biases not counted: what a forward pass costs."),
+    ("Latency", "Median time of a forward pass on one thread, in buffers that are made before, without the scaling of "
+                "the inputs; the networks take turns. A single example is mostly what calling NumPy costs."),
     ("λ", "Weight of the penalty in the layer's convex problem: the larger, the fewer neurons stay."),
     ("Duality gap", "Certificate of the solution: how far it can at most be from the best one, relative to the "
                     "objective with nothing kept. The largest over all rounds."),
     ("Relative error", "Share of the variance of what the layer gives on, weighted by its effect on the logits, that "
                        "the kept neurons do not reproduce; after the refit, last round."),
     ("Proved", "Removed neurons that the certificate itself proves zero in the exact solution; last round."),
-    ("Removal difference",
-     "Largest change of an output when neurons that provably change nothing were cut out: rounding only."),
+    ("Removal difference", "Largest change of an output when neurons that change nothing were cut out: rounding only."),
     ("Dead, constant, duplicate", "Why a neuron could be cut out: nobody reads it; its value never changes, so it "
-                                  "moved into the next bias; another neuron computes the same and took over its "
-                                  "weights."),
-    ("Agreement", "Share of the test examples that teacher and student put into the same class."),
+                                  "moved into the next bias; another one computes the same and took over its weights."),
 )
 """Words of the tables and what they mean."""
 
+SPARSE = (
+    *MEANING[:3],
+    ("λ", "Weight of the penalty: the larger, the fewer neurons are read. Costs have mean 1 over all groups."),
+    ("Stationarity", "How far a proximal gradient step would move all parameters, over its step size; 0 where the "
+                     "objective cannot be lowered to first order. In float64, on all training examples."),
+    ("Penalised, debiased", "The network at the last λ, which also shrinks what stays; the same neurons after epochs "
+                            "without the penalty. The validation part says which one is delivered."),
+)
+"""Words of the tables of a sparse training and what they mean."""
+
 STYLE = """
-:root{color-scheme:light} *{box-sizing:border-box}
+:root{color-scheme:light} *{box-sizing:border-box} p{margin:.5rem 0} .lead{font-size:1.15rem;color:#111}
 body{margin:0 auto;max-width:46rem;padding:2.5rem 1.1rem 4rem;background:#fff;color:#222;overflow-wrap:break-word;
 font:17px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,Ubuntu,sans-serif}
-h1{font-size:1.75rem;line-height:1.2;margin:0 0 .6rem;letter-spacing:-.01em}
+h1{font-size:1.75rem;line-height:1.2;margin:0 0 .6rem;letter-spacing:-.01em} .wide{overflow-x:auto;margin:.8rem 0}
 h2{font-size:1.2rem;margin:2.8rem 0 .5rem;padding-top:.6rem;border-top:1px solid #ddd}
-p{margin:.5rem 0} .lead{font-size:1.15rem;color:#111} .small,figcaption,dd{color:#555;font-size:.92rem}
-.wide{overflow-x:auto;margin:.8rem 0}
+.small,figcaption,dd{color:#555;font-size:.92rem} summary{cursor:pointer;margin:.5rem 0} figcaption{margin-top:.4rem}
 table{border-collapse:collapse;width:100%;font-size:.94rem;font-variant-numeric:tabular-nums}
 th,td{padding:.38rem .6rem;text-align:right;border-bottom:1px solid #e4e4e4;white-space:nowrap;vertical-align:baseline}
-th:first-child,td:first-child{text-align:left;padding-left:0} td.words{text-align:left;white-space:normal}
+th:first-child,td:first-child{text-align:left;padding-left:0} .words{text-align:left;white-space:normal}
 thead th{border-bottom:2px solid #222;font-weight:600;vertical-align:bottom} tbody th{font-weight:400}
-figure{margin:1.2rem 0 2.2rem} figure img{display:block;width:100%;height:auto} figcaption{margin-top:.4rem}
-code,pre{font:.88rem/1.5 ui-monospace,"DejaVu Sans Mono",Menlo,Consolas,monospace;background:#f4f4f2;border-radius:4px}
-code{padding:.1rem .3rem} pre{padding:.8rem 1rem;white-space:pre-wrap}
-dt{font-weight:600;margin-top:.7rem} dd{margin:0}
+figure{margin:1.2rem 0 2.2rem} figure img{display:block;width:100%;max-width:34rem;height:auto;margin:0 auto}
+pre{font:.88rem/1.5 ui-monospace,"DejaVu Sans Mono",Menlo,Consolas,monospace;background:#f4f4f2;border-radius:4px;
+padding:.8rem 1rem;white-space:pre-wrap} dt{font-weight:600;margin-top:.7rem} dd{margin:0}
 @media(max-width:34rem){body{font-size:16px;padding-top:1.4rem}h1{font-size:1.4rem}
 th,td{padding:.35rem .3rem;white-space:normal}table{font-size:.82rem}}
 @media print{body{max-width:none}h2{break-after:avoid}figure,table{break-inside:avoid}}
 """.strip()
-
-
-def captioned(pictures: Mapping[str, bytes]) -> list[tuple[str, str, bytes]]:
-    """(title, caption, PNG) of each figure, in the order of CAPTIONS."""
-    return [(*CAPTIONS[name], pictures[name]) for name in CAPTIONS if name in pictures]
-
-
-def percent(fraction: float, digits: int = 1) -> str:
-    """0.0237 -> "2.4 %", with a space that does not break."""
-    return f"{100 * fraction:.{digits}f}\N{NO-BREAK SPACE}%"
-
-
-def number(value: float) -> str:
-    """50200 -> "50,200"; other numbers with three digits."""
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.3g}"
-
-
-def power(value: float) -> str:
-    """8.8e-07 -> "8.8·10⁻⁷"; 0 -> "0"."""
-    if not value:
-        return "0"
-    digits, exponent = f"{value:.1e}".split("e")
-    return f"{digits}·10{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
-
-
-def chain(widths: Sequence[int]) -> str:
-    """[64, 300, 10] -> "64–300–10"."""
-    return "–".join(str(int(w)) for w in widths)
 
 
 def headline(summary: Mapping[str, Any]) -> str:
@@ -109,8 +90,8 @@ def headline(summary: Mapping[str, Any]) -> str:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], words: bool = False) -> str:
     """A table; everything is escaped. The first cell of a row names it; ``words``: the others are text, not numbers."""
-    top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
-    cell = '<td class="words">' if words else "<td>"
+    kind = ' class="words"' if words else ""
+    top, cell = "".join(f'<th scope="col"{kind}>{escape(name)}</th>' for name in head), f"<td{kind}>"
     body = "".join(f'<tr><th scope="row">{escape(first)}</th>' + "".join(f"{cell}{escape(c)}</td>" for c in rest)
                    + "</tr>\n" for first, *rest in rows)
     header = f"<thead><tr>{top}</tr></thead>\n" if head else ""
@@ -133,11 +114,21 @@ def compared(teacher: Mapping[str, Any], student: Mapping[str, Any]) -> list[lis
     return rows
 
 
-def setting(value: Any) -> str:
-    """The value of a setting in words: a number, a word, yes or no, or widths."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return value if isinstance(value, str) else f"{value:g}" if isinstance(value, int | float) else chain(value)
+def sides(summary: Mapping[str, Any]) -> dict[str, str]:
+    """The networks of a summary side by side, the delivered one last: their keys, and what they are called."""
+    trained = {"dense": "dense", "model": "sparse"} if "sparse" in summary else {"model": "network"}
+    return {"teacher": "teacher", "student": "student"} if "teacher" in summary else trained
+
+
+def measured(summary: Mapping[str, Any], names: Mapping[str, str]) -> list[list[str]]:
+    """Rows of bytes of the files and of latencies, of two networks with the ratio; none from version 0.2."""
+    if "latency" not in summary:
+        return []
+    columns, seconds = [("bytes of the file", summary["files"])], summary["latency"]["seconds"]
+    for k, what in enumerate(("1 example", f"{summary['latency']['batch']} examples")):
+        columns.append((f"latency of {what}, ms", {name: 1000 * times[k] for name, times in seconds.items()}))
+    return [[words, *(number(values[name]) for name in names),
+             *(percent(values[b] / values[a]) for a, b in pairwise(names))] for words, values in columns]
 
 
 def certificate(layer: Mapping[str, Any]) -> list[str]:
@@ -148,19 +139,10 @@ def certificate(layer: Mapping[str, Any]) -> list[str]:
     return [power(layer["lambda"]), power(layer["duality_gap"]), error, str(layer["proved"])]
 
 
-def untrained(summary: Mapping[str, Any]) -> bool:
-    """Whether this is a compression whose student's layers were refitted alone."""
-    recipe = summary["recipe"]
-    return "teacher" in summary and recipe.get("epochs", recipe.get("final_epochs")) == 0     # the latter: version 0.1
-
-
 def compression(summary: Mapping[str, Any]) -> list[str]:
-    """The sections that only a compression has."""
-    rows = compared(summary["teacher"], summary["student"])
-    parts = ["<h2>Teacher and student</h2>", table(["", "teacher", "student", "student / teacher"], rows),
-             f"<p>On {percent(summary['agreement'], 2)} of the test examples both say the same.</p>"]
+    """What only a compression has: layers with their certificates, and removal."""
     if not summary["layers"]:
-        return [*parts, "<p>Nothing was removed: every smaller network was worse than the target allows.</p>"]
+        return ["<p>Nothing was removed: every smaller network was worse than the target allows.</p>"]
     rows = [[group(k), f"{a['kept']}\N{NO-BREAK SPACE}of\N{NO-BREAK SPACE}{a['of']}", *certificate(a)]
             for k, a in enumerate(summary["layers"])]
     gaps, sentences, reasons = [a["duality_gap"] for a in summary["layers"]], [], ("dead", "constant", "duplicate")
@@ -171,10 +153,9 @@ def compression(summary: Mapping[str, Any]) -> list[str]:
     if None in gaps:
         sentences.append("Channels, which are read through several weights each, are eliminated one after the other.")
     if untrained(summary):
-        parts.append("<p>The student was not trained: its layers were fitted again, one after the other, to what they "
-                     "gave before.</p>")
+        sentences.append("The student was not trained: its layers were fitted again to what they gave before.")
     return [
-        *parts, "<h2>Layers and their certificates</h2>", f"<p>{' '.join(sentences)}</p>",
+        f"<p>{' '.join(sentences)}</p>",
         table(["neurons", "kept", "λ", "duality gap", "relative error", "proved"], rows),
         "<h2>Removal</h2>",
         f"<p>Cutting the neurons out changed no output by more than {power(summary['removal_difference'])} "
@@ -187,85 +168,65 @@ def compression(summary: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def target_in_words(target: Mapping[str, Any]) -> str:
-    """The target as it was given, and the bound that it means."""
-    if target["kind"] == "error":
-        return f"{target['words']}: validation error at most {target['bound']:g} points above the teacher's"
-    if target["kind"] == "widths":
-        return f"{target['words']}: at most so many neurons a layer, inputs first"
-    return f"{target['words']}: at most {number(target['bound'])} {target['kind']}"
+def differing(summary: Mapping[str, Any], names: Mapping[str, str], picture: str) -> str:
+    """The test examples on which the networks differ, or which the only one gets wrong, with their ``picture``."""
+    found = summary["differing"]
+    words = f"{found['count']} test examples."
+    if len(names) > 1:
+        same = percent(1 - found["count"] / sum(summary["per_class"]["examples"]), 2)
+        right = ", ".join(f"the {side} is right {found['right'][name]} times" for name, side in names.items())
+        words = f"On {same} of the test examples both say the same. They differ on {found['count']}; there {right}."
+    listed = table(["test example", "label", *names.values()], [[*map(str, r.values())] for r in found["examples"]])
+    folded = f"<details{'' if picture else ' open'}><summary>Table</summary>{listed}</details>"
+    return f"<p>{words}</p>{picture}{folded if found['examples'] else ''}"
 
 
-def settings(summary: Mapping[str, Any]) -> list[list[str]]:
-    """Everything that was set, in words."""
-    split, recipe = summary["split"], summary["recipe"]
-    teachers = "the teacher's own, so that it is not judged on what it was trained on"
-    whose = teachers if split["seed_from_teacher"] else "the seed of the run"
-    rows = [
-        ["data", f"{summary['data']}: {number(split['train'])} examples for training, {number(split['validation'])} "
-                 f"for validation, {number(split['test'])} for the test; {summary['classes']} classes; an example is "
-                 f"{' × '.join(map(str, summary['shape']))}"],
-        ["split", f"drawn with seed {split['seed']} ({whose})"],
-        ["seed", str(summary["seed"])],
-    ]
+def html(summary: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
+    """The page of a run: ``summary`` is what summary.json holds; ``pictures`` are PNGs by the names of CAPTIONS."""
+    names, shown = sides(summary), dict.fromkeys(CAPTIONS, "")
+    for name, png in pictures.items():
+        caption, alt = map(escape, CAPTIONS[name])
+        shown[name] = (f'<figure><img alt="{alt}" src="data:image/png;base64,{base64.b64encode(png).decode("ascii")}">'
+                       f"<figcaption>{caption}</figcaption></figure>")
+    large, small = [summary[name] for name in (*names, *names)][:2]
+    head, rows, meaning = ["", *names.values()], compared(large, small), MEANING
+    part, title = percent(small["macs"] / large["macs"]), f"A network trained on {summary['data']}"
     if "teacher" in summary:
-        file = summary["teacher_file"]
-        rows += [["target", target_in_words(summary["target"])],
-                 ["teacher", f"from the file {file}" if file else "trained in this run"]]
-        better = summary.get("distil_from", summary.get("tutor"))              # "tutor": version 0.1
-        if better:
-            error = percent(better["test_error"], 2)
-            rows.append(["better network", f"from the file {better['file']}, test error {error}"])
-        if not untrained(summary):
-            weight = recipe.get("label_weight", recipe.get("labels"))               # "labels": version 0.1
-            also = f", and the labels with weight {weight:g}" if weight else ""
-            rows.append(["learnt from", f"the answers of the {'better network' if better else 'teacher'}{also}"])
-    rows += [[f"shown to the {who}" if "teacher" in summary else "augmentation", str(words)]
-             for who, words in summary["augmentation"].items()]
-    left_out = set(OF_STUDENT if "model" in summary else OF_TRAINED if untrained(summary) else ())
-    if (summary.get("target") or {}).get("kind") == "error":
-        left_out.add("rounds")
-    if "sparse" in summary:
-        rows += [["target", target_in_words(summary["target"])]] if summary["target"] else []
-        rows += sparse.settings(summary)
-    rows += [[key.replace("_", " "), setting(value)] for key, value in recipe.items() if key not in left_out]
-    versions = ", ".join(f"{name} {version}" for name, version in summary["versions"].items())
-    return [*rows, ["versions", versions], ["time", f"{summary['seconds']:.0f} seconds"]]
-
-
-def html(summary: Mapping[str, Any], figures: Sequence[tuple[str, str, bytes]]) -> str:
-    """The page of a run: ``summary`` is what summary.json holds; ``figures`` are (title, caption, bytes of a PNG)."""
-    if "model" in summary:
-        title, m = f"A network trained on {summary['data']}", summary["model"]
-        parts = ["<h2>The network</h2>", table([], [
-            ["widths", chain(m["widths"])],
-            *([key.replace("_", " "), percent(m[key], 2)] for key in ("test_error", "validation_error")),
-            ["multiply-accumulates", number(m["macs"])], ["parameters", number(m["parameters"])],
-            ["bytes", number(m["bytes"])]])]
-        meaning: Sequence[tuple[str, str]] = MEANING[:2]
-        if "sparse" in summary:
-            part = percent(m["macs"] / summary["dense"]["macs"])
-            title, meaning = f"A sparse network trained on {summary['data']}, {part} of the dense one", (
-                *meaning, *sparse.MEANING)
-            what = ["", "widths", "test error", "validation error", "multiply-accumulates"]
-            head, *rows = zip(what, *sparse.rows(summary, chain, number, percent), strict=True)
-            parts += ["<h2>Dense and sparse</h2>", table(head, rows)]
+        title = f"A network for {summary['data']}, compressed to {part}"
+    elif "sparse" in summary:
+        title, meaning = f"A sparse network trained on {summary['data']}, {part} of the dense one", SPARSE
     else:
-        part = percent(summary["student"]["macs"] / summary["teacher"]["macs"])
-        title, parts, meaning = f"A network for {summary['data']}, compressed to {part}", compression(summary), MEANING
-    parts.append("<h2>Figures</h2>" if figures else "")
-    for name, caption, png in figures:
-        source = base64.b64encode(png).decode("ascii")
-        parts.append(f'<figure><img alt="{escape(name)}" src="data:image/png;base64,{source}">'
-                     f"<figcaption><strong>{escape(name)}.</strong> {escape(caption)}</figcaption></figure>")
-    parts += [
-        "<h2>Settings</h2>", table([], settings(summary), words=True),
-        "<h2>Do it again</h2>", f"<pre>{escape(str(summary['command']))}</pre>",
-        '<p class="small">The same command, versions and machine give the same networks, byte by byte.</p>',
-        "<h2>What the numbers mean</h2>", "<dl>",
-        *(f"<dt>{escape(word)}</dt><dd>{escape(text)}</dd>" for word, text in meaning), "</dl>",
-    ]
-    body = "\n".join(part for part in parts if part)
+        rows, meaning = [row[:2] for row in rows], MEANING[:3]
+    head += [f"{b} / {a}" for a, b in pairwise(names.values())]
+    sections = {" and ".join(names.values()).capitalize(): table(head, [*rows, *measured(summary, names)])}
+    if phases := [name for name in ("penalised", "debiased") if name in summary]:
+        sections["Phases"] = table(["", "test error", "validation error"], [
+            [f"{phase}{' (delivered)' * (summary[phase] == small)}", percent(summary[phase]["test_error"], 2),
+             percent(summary[phase]["validation_error"], 2)] for phase in phases])
+    sections["Error against size"] = shown["size"]
+    if "per_class" in summary:                                                         # not in version 0.2
+        wrong, counts = summary["per_class"], summary["per_class"]["examples"]
+        head = ["class", "examples", *(f"{side}: wrong" for side in names.values())]
+        sections["Errors of each class"] = table(head, [
+            [str(c), number(n), *(f"{wrong[name][c]} ({percent(wrong[name][c] / max(n, 1))})" for name in names)]
+            for c, n in enumerate(counts)])
+        where = "Where they differ" if len(names) > 1 else "What it gets wrong"
+        sections[where] = differing(summary, names, shown["examples"])
+    if shown["pixels"] or summary.get("kept_inputs"):
+        sections["Inputs"] = shown["pixels"] or (
+            f"<p>The small network reads the inputs {escape(summary['kept_inputs'])}, counted from 0.</p>")
+    if "teacher" in summary:
+        sections["Layers and their certificates"] = "\n".join([*compression(summary), shown["path"]])
+    sections |= {
+        "Training": shown["training"],
+        "Do it again": f"<pre>{escape(str(summary['command']))}</pre>\n"
+                       '<p class="small">Files by their own names; --out, --overwrite and --quiet, which change no '
+                       "number, are left out. The same command, versions and machine give the same networks.</p>",
+        "Settings": "<details><summary>All settings, and what they mean</summary>"
+                    f"{table(['setting', 'value', 'meaning'], settings(summary), words=True)}</details>",
+        "What the numbers mean": "\n".join(f"<dt>{escape(w)}</dt><dd>{escape(text)}</dd>" for w, text in meaning)
+                                 .join(("<dl>", "</dl>"))}
+    body = "\n".join(f"<h2>{name}</h2>\n{text}" for name, text in sections.items() if text)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

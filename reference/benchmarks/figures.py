@@ -38,8 +38,8 @@ COLOURS = {"ours": BLUE, "random": GREY, "incoming weights": SKY, "outgoing weig
 
 
 def main_job(run: Path) -> Figure:
-    """Which inputs survive, and the path, side by side, from the folder of a run."""
-    pictures = [imread(run / "figures" / f"{name}.png") for name in ("pixels", "path")]
+    """Which inputs survive, and the error against size, side by side, from the folder of a run."""
+    pictures = [imread(run / "figures" / f"{name}.png") for name in ("pixels", "size")]
     widths = [p.shape[1] / p.shape[0] for p in pictures]
     figure = Figure(figsize=(4.2 * sum(widths), 4.2))
     for axes, picture in zip(figure.subplots(1, 2, width_ratios=widths), pictures, strict=True):

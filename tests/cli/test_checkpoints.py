@@ -45,11 +45,12 @@ def settings(folder, **more):
 
 
 def files(folder):
-    """Networks as bytes, summary and history as tables without their seconds."""
+    """Networks as bytes, summary and history as tables without their seconds and latencies."""
     networks = {p.name: p.read_bytes() for p in sorted(folder.glob("*.npz"))}
     summary = json.loads((folder / "summary.json").read_text())
     lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
-    return networks, [{key: value for key, value in one.items() if key != "seconds"} for one in (summary, *lines)]
+    return networks, [{key: value for key, value in one.items() if key not in ("seconds", "latency")}
+                      for one in (summary, *lines)]
 
 
 def broken_off(asked, stage, step):

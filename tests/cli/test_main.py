@@ -321,7 +321,7 @@ def test_python_refuses_in_one_sentence_too(wrong):
 
 WRITTEN = ["checkpoint.npz", "teacher.npz", "student.npz", "history.jsonl", "summary.json", "figures/training.png",
            "figures/pixels.png",
-           "figures/weights.png", "report.html"]
+           "figures/size.png", "report.html"]
 
 
 def whole_files(folder):

@@ -18,6 +18,7 @@ from npkd.pipeline.recipe import Recipe
 from npkd.pipeline.sparse import START, sparse_training
 from npkd.pipeline.sparse_recipe import SparseRecipe, sparse_recipe, strengths_of
 from npkd.pipeline.stages import Run, error_rate
+from npkd.surgery.dependency import dependency_groups
 from npkd.surgery.removal import difference
 
 QUICK = SparseRecipe({"inputs": None, "neurons": None}, path=True, settling=2, epochs=6, debias_epochs=3, batch_size=16,
@@ -105,7 +106,86 @@ def test_lambda_falls_where_the_network_is_smaller_than_wanted(monkeypatch):
     run = Run(data, Recipe(), np.random.default_rng(0))
     asked = sparse.Problem(run, QUICK, [], target.Target("macs", 100.0), None, {})
     sparse_phases.to_target(asked, dense, 100.0)
-    assert lams == [pytest.approx(START / QUICK.growth)] * 2
+    assert lams == [pytest.approx(START / QUICK.growth ** 4)] * 2
+
+
+def asked_of(sizes, monkeypatch):
+    """λ of every try of the last λ for a bound of 100, where size(λ) says how large the network becomes at last."""
+    lams, now = [], [200.0]
+    monkeypatch.setattr(sparse_phases.Problem, "size", lambda problem, network: now[0])
+    monkeypatch.setattr(sparse_phases.Problem, "measured", lambda problem, network, lam: (0.0, 0.0))
+
+    def last(problem, network, lam, phase):
+        lams.append(lam)
+        now[0] = sizes(lam)
+        return network, lam, phase.epochs
+
+    monkeypatch.setattr(sparse_phases, "trained", last)
+    data, dense = problem()
+    goal = target.Target("macs", 100.0)
+    asked = sparse.Problem(Run(data, Recipe(), np.random.default_rng(0)), replace(QUICK, path=False, target=goal), [],
+                           goal, None, {})
+    return lams, sparse_phases.at_last(asked, dense, 1.0)
+
+
+@pytest.mark.parametrize("power", [0.15, 0.5, 1.5])
+@pytest.mark.parametrize("start", [60.0, 99.0, 130.0])
+def test_the_last_lambda_is_found_by_the_power_of_two_tries(power, start, monkeypatch):
+    """Where size is a power of λ, the third try at the latest is within a tenth of the bound."""
+    lams, (_, lam, epochs, _) = asked_of(lambda lam: start * (lam / sparse_phases.FALL) ** -power, monkeypatch)
+    assert 90 <= start * (lam / sparse_phases.FALL) ** -power <= 100
+    assert len(lams) <= 4
+    assert epochs == QUICK.epochs * len(lams)
+    assert lams[0] == sparse_phases.FALL
+
+
+def test_of_all_tries_the_largest_network_within_the_bound_counts(monkeypatch):
+    sizes = iter([50.0, 150.0, 70.0, 130.0, 60.0])
+    lams, (_, lam, _, _) = asked_of(lambda lam: next(sizes), monkeypatch)
+    assert len(lams) == sparse_phases.TRIES
+    assert lam == lams[2]
+
+
+def test_a_target_that_no_try_meets_is_refused(monkeypatch):
+    with pytest.raises(InputError, match="at no λ that was tried is the network within 100 macs"):
+        asked_of(lambda lam: 300.0, monkeypatch)
+
+
+def test_what_nobody_reads_is_cut_out_before_the_last_lambda():
+    """The network computes the same; the numbers of the neurons that stay are told; inputs stay."""
+    _, dense = problem()
+    w = [layer.params[0].copy() for layer in dense.layers if layer.row.weights]
+    w[0][:, 2], w[1][:, [1, 5]], w[2][:, 3] = 0, 0, 0
+    network = dense.replace({i: replace(dense.layers[i], params=(v, dense.layers[i].params[1]))
+                             for i, v in zip(dense.weight_layers, w, strict=True)})
+    small, stays = sparse.without_unread(network)
+    assert small.widths == [10, 10, 7, dense.widths[-1]]
+    assert [each.tolist() for each in stays] == [[*range(10)], [0, 2, 3, 4, 6, 7, 8, 9, 10, 11], [0, 1, 2, 4, 5, 6, 7]]
+    assert difference(small, network, np.random.default_rng(0).standard_normal((50, 10)).astype(np.float32)) < 1e-5
+    nobody = dense.replace({i: replace(dense.layers[i], params=(0 * v, dense.layers[i].params[1]))
+                            for i, v in zip(dense.weight_layers, w, strict=True)})
+    assert sparse.without_unread(nobody)[0].widths == dense.widths
+
+
+def test_records_of_removal_have_the_numbers_of_the_dense_network():
+    _, dense, result = trained(replace(QUICK, debias=False), 0, "macs=40%")
+    for k, (before, after) in enumerate(zip(dense.widths[:-1], cost_widths(result.penalised), strict=True)):
+        gone = [r.neuron for r in result.removals if r.group == k]
+        assert len(gone) == len(set(gone)) == before - after
+        assert all(0 <= j < before for j in gone)
+
+
+def cost_widths(network):
+    """Neurons of each group that are left, without the outputs."""
+    return [group.width for group in dependency_groups(network)]
+
+
+@pytest.mark.parametrize(("examples", "growth", "settling"), [(54_000, 1.08, 12), (4_000, 1.08 ** 0.2, 60),
+                                                              (10_000, 1.08 ** 0.390625, 31)])
+def test_where_an_epoch_has_fewer_steps_lambda_rises_slower(examples, growth, settling):
+    recipe = sparse_recipe(Recipe(network="perceptron"), examples)
+    assert recipe.growth == pytest.approx(growth, rel=1e-12)
+    assert recipe.settling == settling
 
 
 def test_the_path_goes_up_until_nothing_is_left():
@@ -182,7 +262,7 @@ def test_the_command(tmp_path, capsys):
     held = [line for line in lines if "lambda" in line]
     assert {"objective", "penalty", "alive", "zeros", "stationarity", "size"} <= set(held[0])
     assert max(line["zeros"] for line in held) > 0
-    assert (out / "figures" / "sparse path.png").is_file()
+    assert (out / "figures" / "size.png").is_file()
     page = (out / "report.html").read_text()
     assert "Dense and sparse" in page
     assert "multiply-accumulates" in capsys.readouterr().out

@@ -3,6 +3,7 @@ given."""
 
 import base64
 import json
+import re
 from html.parser import HTMLParser
 
 import numpy as np
@@ -10,15 +11,17 @@ import pytest
 
 from npkd.cli import run
 from npkd.core.validation import InputError
+from npkd.nn.model import load
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
 from npkd.pipeline.recipe import OF_STUDENT
-from npkd.report import figures
+from npkd.report import figures, numbers
 from npkd.report import page as report_page
 from npkd.sparsity.allocation import Curve
 from npkd.sparsity.layerwise import LayerReport
-from tests.tiny import quick, stored
+from tests.tiny import arrays, quick, stored
 
 VOID = {"meta", "img"}
+NARROW = 400                                                 # pixels: a telephone
 
 
 class Page(HTMLParser):
@@ -27,11 +30,14 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.tags, self.text, self.open, self.style = [], [], [], ""
+        self.boxes = []                                      # the tag around each table
         self.feed(text)
         self.close()
         assert not self.open
 
     def handle_starttag(self, tag, attrs):
+        if tag == "table":
+            self.boxes.append(self.tags[-1][1])
         self.tags.append((tag, dict(attrs)))
         if tag not in VOID:
             self.open.append(tag)
@@ -78,9 +84,56 @@ def test_the_page_stands_alone_and_shows_every_figure(folder):
     shown = [base64.b64decode(a["src"].partition(",")[2]) for tag, a in page.tags if tag == "img"]
     stored = {path.stem: path.read_bytes() for path in (folder / "figures").iterdir()}
     assert shown == [stored[name] for name in report_page.CAPTIONS if name in stored]
-    assert len(shown) in (1, 5)
-    assert all(a["alt"] for tag, a in page.tags if tag == "img")
-    assert [a for tag, a in page.tags if tag == "meta" and a.get("name") == "viewport"]
+    assert set(stored) == {"training", "examples"} | ({"size", "pixels", "path"} if len(shown) > 2 else set())
+    alts = [a["alt"] for tag, a in page.tags if tag == "img"]
+    assert len(set(alts)) == len(alts)
+    assert min(len(alt.split()) for alt in alts) > 6                             # words that say what is drawn
+    assert len((folder / "report.html").read_bytes()) < 3e6
+
+
+def test_the_page_is_no_wider_than_a_telephone(folder):
+    """Nothing has a fixed width, pictures shrink, tables scroll in their own box."""
+    page = Page((folder / "report.html").read_text(encoding="utf-8"))
+    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in [a for _, a in page.tags]
+    assert too_wide(page) == []
+    assert [tag for tag, a in page.tags if tag == "table"] == ["table"] * len(page.boxes)
+    assert all(box == {"class": "wide"} for box in page.boxes)
+    assert ".wide{overflow-x:auto" in page.style
+    assert re.search(r"figure img{[^}]*[{;]width:100%", page.style)
+    assert re.search(r"pre{[^}]*white-space:pre-wrap", page.style)
+
+
+def too_wide(page):
+    """Fixed widths beyond a telephone's, of tags and in the style sheet (1rem: 16 pixels); "at most" is no width."""
+    found = [(tag, a["width"]) for tag, a in page.tags if "width" in a]
+    unit = {"px": 1, "rem": 16, "em": 16, "pt": 4 / 3, "cm": 38, "in": 96}
+    for kind, number, of in re.findall(r"(?<![\w-])((?:min-)?width):\s*([\d.]+)(px|rem|em|pt|cm|in)\b", page.style):
+        found += [(kind, f"{number}{of}")] * (float(number) * unit[of] > NARROW)
+    return found
+
+
+def test_a_fixed_width_is_seen():
+    assert too_wide(Page("<html><style>p{max-width:60rem} td{width:200px}</style></html>")) == []
+    assert too_wide(Page("<html><style>p{min-width:60rem} td{width:500px}</style><p width='9'></p></html>")) == [
+        ("p", "9"), ("min-width", "60rem"), ("width", "500px")]
+
+
+def contrast(colour, other="#ffffff"):
+    """WCAG's ratio of the luminances of two colours."""
+    def luminance(text):
+        text = "".join(2 * c for c in text[1:]) if len(text) == 4 else text[1:]
+        parts = [int(text[k:k + 2], 16) / 255 for k in (0, 2, 4)]
+        r, g, b = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b
+    low, high = sorted((luminance(colour), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_text_is_dark():
+    assert contrast("#000") == pytest.approx(21)
+    colours = re.findall(r"(?<![\w-])color:(#\w+)", report_page.STYLE)
+    assert len(colours) > 2
+    assert min(map(contrast, [*colours, figures.INK])) >= 7
 
 
 def test_the_page_says_what_the_summary_says(folder, result):
@@ -93,6 +146,15 @@ def test_the_page_says_what_the_summary_says(folder, result):
         for key in ("macs", "parameters", "bytes"):
             assert f"{result[side][key]:,}" in text
     assert result["command"] in text
+    for c, (n, *wrong) in enumerate(zip(*result["per_class"].values(), strict=True)):
+        row = f'<th scope="row">{c}</th><td>{n}</td>' + "".join(f"<td>{w} ({100 * w / n:.1f} %)</td>" for w in wrong)
+        assert row in page.replace("\xa0", " ")
+    for one in result["differing"]["examples"]:
+        first, *rest = map(str, one.values())
+        assert f'<th scope="row">{first}</th>' + "".join(f"<td>{cell}</td>" for cell in rest) in page
+    for name, seconds in result["latency"]["seconds"].items():
+        assert f"{result['files'][name]:,}" in text
+        assert all(f"<td>{numbers.number(1000 * s)}</td>" in page for s in seconds)
     if "layers" in result:
         for layer in result["layers"]:
             assert f"{layer['kept']} of {layer['of']}" in text
@@ -123,12 +185,12 @@ def test_the_headline():
 
 
 def test_numbers_as_a_person_writes_them():
-    assert report_page.power(8.81e-7) == "8.8·10⁻⁷"
-    assert report_page.power(0.0) == "0"
-    assert report_page.power(12.0) == "1.2·10¹"
-    assert report_page.number(1234567) == "1,234,567"
-    assert report_page.number(0.12345) == "0.123"
-    assert report_page.percent(0.5) == "50.0\N{NO-BREAK SPACE}%"
+    assert numbers.power(8.81e-7) == "8.8·10⁻⁷"
+    assert numbers.power(0.0) == "0"
+    assert numbers.power(12.0) == "1.2·10¹"
+    assert numbers.number(1234567) == "1,234,567"
+    assert numbers.number(0.12345) == "0.123"
+    assert numbers.percent(0.5) == "50.0\N{NO-BREAK SPACE}%"
 
 
 def test_everything_is_escaped(result):
@@ -142,7 +204,7 @@ def test_everything_is_escaped(result):
         return value + nasty if isinstance(value, str) else value
 
     spoiled = spoil(result) | {"recipe": {nasty: 1, "hidden": [3]}, "versions": {nasty: nasty}}
-    text = report_page.html(spoiled, [(nasty, nasty, b"png")])
+    text = report_page.html(spoiled, {"training": b"png"})
     page = Page(text)
     assert {tag for tag, _ in page.tags}.isdisjoint({"b", "script"})
     assert text.count("&lt;b onclick=") >= 6
@@ -151,7 +213,7 @@ def test_everything_is_escaped(result):
 
 def test_a_run_that_removed_nothing_has_a_page_too(folder, result):
     if "layers" in result:
-        text = report_page.html(result | {"layers": [], "rounds": [], "removals": []}, [])
+        text = report_page.html(result | {"layers": [], "rounds": [], "removals": []}, {})
         assert "Nothing was removed" in text
         stands_alone(text)
 
@@ -166,6 +228,20 @@ def test_a_summary_that_is_none_is_refused(tmp_path, content):
         run.rebuild(tmp_path)
     assert "\n" not in str(caught.value)
     assert [p.name for p in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_where_nothing_differs_there_is_no_table(result):
+    none = result["differing"] | {"count": 0, "examples": []}
+    page = stands_alone(report_page.html(result | {"differing": none}, {}))
+    assert [tag for tag, _ in page.tags].count("details") == 1                   # the settings
+
+
+def test_a_run_of_version_0_2_has_a_page_too(result):
+    """Without what later versions added to the summary."""
+    new = ("per_class", "differing", "latency", "files", "kept_inputs")
+    page = stands_alone(report_page.html({key: value for key, value in result.items() if key not in new}, {}))
+    assert "Errors of each class" not in page.text
+    assert "Do it again" in page.text
 
 
 # figures
@@ -187,40 +263,6 @@ def test_the_inputs_that_a_network_reads():
     assert figures.inputs_of(plain, 6).tolist() == [0, 1, 2, 3, 4, 5]
     narrow = Network([Layer("select", options={"kept": [1, 4]}), dense_layer(2, 2, rng)])
     assert figures.inputs_of(narrow, 6).tolist() == [1, 4]
-
-
-def test_the_strongest_neurons_by_falling_norm_with_removed_pixels_missing():
-    rng = np.random.default_rng(0)
-    kept = [0, 2, 3, 7, 10]
-    network = Network([Layer("select", options={"kept": kept}), dense_layer(5, 9, rng), Layer("relu"),
-                       dense_layer(9, 3, rng)])
-    pictures = figures.strongest(network, (3, 4), count=4)
-    assert pictures.shape == (4, 3, 4)
-    norms = sorted((sum(v * v for v in row) ** 0.5 for row in network.layers[1].params[0].tolist()), reverse=True)
-    for picture, norm in zip(pictures, norms, strict=False):
-        flat = picture.ravel()
-        assert np.flatnonzero(~np.isnan(flat)).tolist() == kept
-        assert np.sqrt(np.nansum(flat**2)) == pytest.approx(norm)
-        assert any(np.allclose(flat[kept], row) for row in network.layers[1].params[0])
-
-
-def test_the_figure_of_weights_is_grey_exactly_where_pixels_are_gone():
-    rng = np.random.default_rng(0)
-    teacher = perceptron([12, 3, 2], rng)
-    student = Network([Layer("select", options={"kept": [0, 5, 11]}), dense_layer(3, 2, rng), Layer("relu"),
-                       dense_layer(2, 2, rng)])
-    upper, lower = figures.weights(teacher, student, (3, 4)).axes
-    grey = (0.78, 0.78, 0.78, 1)
-    assert not (upper.images[0].get_array() == grey).all(axis=2).any()
-    tile = lower.images[0].get_array()[:3, :4]                                   # of the strongest neuron
-    assert np.flatnonzero(~(tile == grey).all(axis=2).ravel()).tolist() == [0, 5, 11]
-    assert (lower.images[0].get_array() == grey).all(axis=2).sum() == 2 * 9      # two neurons, nine pixels gone in each
-    assert "2 of 2" in lower.get_title()
-
-
-def test_weights_of_zero_are_drawn():
-    network = Network([Layer("dense", (np.zeros((2, 12), np.float32), np.zeros(2, np.float32)))])
-    assert figures.png(figures.weights(network, network, (3, 4)))[:4] == b"\x89PNG"
 
 
 HISTORY = [
@@ -247,21 +289,99 @@ def test_a_loss_of_zero_is_shown_too():
     assert upper.get_yscale() == "linear"
 
 
-def test_the_bars_are_the_widths():
-    (axes,) = figures.kept([64, 300, 10], [50, 20, 10]).axes
-    assert [bar.get_width() for bar in axes.patches] == [64, 300, 50, 20]
-    assert [text.get_text() for text in axes.texts] == ["50 of 64", "20 of 300"]
-
-
-def test_the_path_is_the_curve_with_the_choice_on_it():
+def test_on_the_path_the_choice_lies_on_its_line_and_what_was_measured_is_joined_to_it():
     curve = Curve(np.array([1.0, 0.25, 0.0]))
     layers = [LayerReport(k, 1, 2, 0.1, 1.0, 1e-9, 1, 0.3, 0.2 + k, curve) for k in range(2)]
     (axes,) = figures.path(layers).axes
     for k in range(2):
-        line, mark = axes.lines[2 * k:2 * k + 2]
-        assert line.get_xdata().tolist() == [1, 2]
-        assert line.get_ydata().tolist() == [0.25, 1e-8]                         # a logarithm has no zero
-        assert (list(mark.get_xdata()), list(mark.get_ydata())) == ([1], [0.2 + k])
+        line, joint, chosen, measured = ((list(one.get_xdata()), list(one.get_ydata()))
+                                         for one in axes.lines[4 * k:4 * k + 4])
+        assert line == ([1, 2], [0.25, figures.FLOOR])                           # a logarithm has no zero
+        assert chosen == ([1], [0.25])
+        assert measured == ([1], [0.2 + k])
+        assert joint == ([1, 1], [0.25, 0.2 + k])
+    assert [axes.lines[k].get_marker() for k in (2, 3)] == ["o", "D"]
+
+
+def side(error, macs, widths=(4, 3, 2)):
+    return {"validation_error": error, "macs": macs, "parameters": 7, "bytes": 28, "widths": list(widths)}
+
+
+def test_the_error_against_size_of_a_compression():
+    """The teacher, the end of each round's distillation, and the student; the target where it is a size."""
+    told = {"teacher": side(0.25, 100), "student": side(0.5, 20), "split": {"validation": 75},
+            "target": {"kind": "macs", "bound": 25}, "rounds": [{"size": 50.0}, {"size": 20.0}]}
+    lines = {line.get_label(): line for line in figures.size(HISTORY, told).axes[0].lines}
+    assert list(lines) == ["teacher", "rounds", "student", "target"]
+    assert list(lines["teacher"].get_ydata()) == [25, 25]
+    assert (list(lines["rounds"].get_xdata()), list(lines["rounds"].get_ydata())) == ([100, 50, 20], [25, 37.5, 50])
+    assert (list(lines["student"].get_xdata()), list(lines["student"].get_ydata())) == ([20], [50])
+    assert list(lines["target"].get_xdata()) == [25, 25]
+    (band,) = figures.size(HISTORY, told).axes[0].patches
+    assert (band.get_y(), band.get_height()) == (20, 10)                         # √(0.25 · 0.75 / 75) = 0.05
+    error = {line.get_label(): line for line in figures.size(
+        HISTORY, told | {"target": {"kind": "error", "bound": 3}}).axes[0].lines}
+    assert list(error["target"].get_ydata()) == [28, 28]
+    neurons = figures.size(HISTORY, told | {"target": {"kind": "neurons", "bound": 3}}).axes[0]
+    assert list(neurons.lines[1].get_xdata()) == [7, 50, 7]
+    assert "inputs and neurons" in neurons.get_xlabel()
+
+
+def test_a_round_without_training_is_no_point():
+    told = {"teacher": side(0.25, 100), "student": side(0.5, 20), "split": {"validation": 75},
+            "target": {"kind": "error", "bound": 1}, "rounds": [{"size": 50.0}, {"size": 20.0}]}
+    removals = [{"stage": "round 1: removal", "widths": []}, {"stage": "round 2: removal", "widths": []}]
+    assert list(figures.size(removals, told).axes[0].lines[1].get_xdata()) == [100, 20]
+
+
+@pytest.mark.parametrize("taken", [1, 2])
+def test_the_error_against_size_of_a_sparse_training_tells_the_last_lambda_that_was_taken(taken):
+    """Not the last try, but the one whose λ the summary names."""
+    history = [{"stage": "teacher", "loss": 1.0, "validation_error": 0.5}] + [
+        {"stage": stage, "loss": 1.0, "lambda": lam, "size": size, "validation_error": size / 100}
+        for stage, lam, size in (("λ rises", 0.5, 30), ("last λ", 1, 20), ("last λ", 1, 18), ("last λ, try 2", 2, 12))]
+    told = {"dense": side(0.25, 40), "model": side(0.1, 18), "split": {"validation": 75}, "target": None,
+            "sparse": {"lambda": taken}}
+    lines = {line.get_label(): list(line.get_xdata()) for line in figures.size(history, told).axes[0].lines}
+    assert lines["λ moves"] == [30]
+    assert lines["the last λ"] == ([20, 18] if taken == 1 else [12])
+    assert lines["another last λ"] == ([12] if taken == 1 else [20, 18])
+    assert lines["sparse"] == [18]
+    assert "target" not in lines
+
+
+@pytest.mark.parametrize(("smallest", "ticks"), [(20, {20, 50, 100}), (0.5, {1, 10, 100})])
+def test_the_sizes_on_the_axis_do_not_run_into_one_another(smallest, ticks):
+    told = {"teacher": side(0.25, 100), "student": side(0.5, smallest), "split": {"validation": 75},
+            "target": {"kind": "macs", "bound": 25}, "rounds": [{"size": smallest}]}
+    axes = figures.size(HISTORY, told).axes[0]
+    low, high = axes.get_xlim()
+    assert {t for t in axes.get_xticks() if low <= t <= high} == ticks
+
+
+def test_the_examples_are_drawn_with_label_and_answers():
+    shown = [{"example": 7, "label": 1, "dense": 1, "model": 2}, {"example": 9, "label": 0, "dense": 2, "model": 0}]
+    x = np.arange(24.0).reshape(2, 12)
+    axes = figures.examples(shown, x, (3, 4), {"dense": "dense", "model": "sparse"}).axes
+    assert [a.get_title() for a in axes[:2]] == ["label 1\ndense 1\nsparse 2", "label 0\ndense 2\nsparse 0"]
+    for one, picture in zip(axes, x, strict=False):
+        assert np.array_equal(one.images[0].get_array(), picture.reshape(3, 4))
+    assert not any(a.images for a in axes[2:])
+
+
+def test_the_pictures_are_those_of_the_test_part_as_they_were_given(tmp_path, monkeypatch):
+    """Unscaled, at the numbers in the summary; on them the networks differ, or the only one is wrong."""
+    drawn = {}
+    monkeypatch.setattr(figures, "examples", lambda shown, x, *more: drawn.update(x=x) or figures.canvas("", 1))
+    raw = arrays()
+    raw |= {name: raw[name] + np.uint8(10) for name in ("x_train", "x_test")}    # so that the scaling has an offset
+    assert quick(tmp_path, data=stored(tmp_path / "data.npz", raw)) == 0
+    found = json.loads((tmp_path / "out" / "summary.json").read_text())["differing"]
+    rows = [one["example"] for one in found["examples"]]
+    assert 0 < len(rows) <= numbers.EXAMPLES
+    assert np.allclose(drawn["x"], raw["x_test"].reshape(40, -1)[rows], atol=1e-3)
+    assert [one["label"] for one in found["examples"]] == raw["y_test"][rows].tolist()
+    assert all(one["teacher"] != one["student"] for one in found["examples"])
 
 
 @pytest.mark.parametrize(("shape", "plane"), [
@@ -274,11 +394,19 @@ def test_which_examples_are_pictures(shape, plane):
 
 def test_examples_that_are_no_pictures_have_no_figures_of_pixels(tmp_path):
     assert quick(tmp_path, data=stored(tmp_path / "data.npz", shape=(16,))) == 0
-    assert sorted(p.stem for p in (tmp_path / "out" / "figures").iterdir()) == ["kept", "path", "training"]
+    assert sorted(p.stem for p in (tmp_path / "out" / "figures").iterdir()) == ["path", "size", "training"]
+    found = json.loads((tmp_path / "out" / "summary.json").read_text())
+    text = " ".join(Page((tmp_path / "out" / "report.html").read_text()).text)
+    assert f"reads the inputs {found['kept_inputs']}, counted from 0." in text
+    model = load(tmp_path / "out" / "student.npz")
+    assert found["kept_inputs"] == numbers.ranges(figures.inputs_of(model.network, 16).tolist())
+    page = Page((tmp_path / "out" / "report.html").read_text())                  # examples are not drawn: a table
+    assert [a for tag, a in page.tags if tag == "details"] == [{"open": None}, {}]
 
 
 def test_figures_are_read_without_colour_vision_and_from_afar():
     figure = figures.training(HISTORY)
+    assert figure.get_figwidth() <= 5                                            # 11 points stay so on 360 pixels
     sizes = [text.get_fontsize() for axes in figure.axes
              for text in (*axes.get_xticklabels(), axes.xaxis.label, axes.yaxis.label)]
     assert min(sizes) >= 11

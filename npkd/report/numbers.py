@@ -1,0 +1,83 @@
+"""The numbers of a report: what is measured of networks side by side, and how a person writes them."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from npkd.core.blas_threads import single_thread
+from npkd.core.types import Array
+from npkd.data.datasets import Data
+from npkd.nn.fast.workspace import Workspace
+from npkd.nn.network import Network
+
+EXAMPLES, BATCH, CALLS = 12, 100, 21
+"""Test examples that are shown; examples of a batch whose latency is measured, and how often."""
+
+
+def side_by_side(networks: Mapping[str, Network], answers: Mapping[str, Array], data: Data) -> dict[str, Any]:
+    """Wrong answers by class, the first test examples that the last two disagree on (of one network: it and the label),
+    and latency. ``answers``: by the name of the network the classes (N,) that it gives the test part."""
+    y, said = data.y_test, {"label": data.y_test, **answers}
+    one, other = list(said.values())[-2:]
+    differ = np.flatnonzero(one != other)
+    return {
+        "per_class": {name: np.bincount(part, minlength=data.classes).tolist() for name, part
+                      in {"examples": y, **{name: y[a != y] for name, a in answers.items()}}.items()},
+        "differing": {"count": len(differ), "right": {name: int((a == y)[differ].sum()) for name, a in answers.items()},
+                      "examples": [{"example": int(n), **{name: int(a[n]) for name, a in said.items()}}
+                                   for n in differ[:EXAMPLES]]},
+        "latency": latency(networks, data.x_test),
+    }
+
+
+def latency(networks: Mapping[str, Network], x: Array) -> dict[str, Any]:
+    """Median seconds of a forward pass of one example, and of a batch, of x (N, I): on one BLAS thread, in buffers that
+    are made before. The networks take turns, so that what else the machine does slows all of them."""
+    seconds: dict[str, list[float]] = {name: [] for name in networks}
+    for rows in (1, batch := min(BATCH, len(x))):
+        spaces, times = {name: Workspace(network, rows) for name, network in networks.items()}, defaultdict(list)
+        parts = {name: x[:rows].astype(network.layers[network.weight_layers[0]].params[0].dtype)
+                 for name, network in networks.items()}
+        with single_thread:
+            for name in [*networks] * CALLS:
+                began = time.perf_counter()
+                spaces[name].forward(parts[name])
+                times[name].append(time.perf_counter() - began)
+        for name, measured in times.items():
+            seconds[name].append(float(f"{statistics.median(measured):.3g}"))
+    return {"batch": batch, "calls": CALLS, "seconds": seconds}
+
+
+def ranges(indices: Sequence[int]) -> str:
+    """Rising numbers in few words: [0, 1, 2, 5] -> "0–2, 5"."""
+    parts = np.split(np.asarray(indices), np.flatnonzero(np.diff(indices) != 1) + 1)
+    return ", ".join(f"{part[0]}–{part[-1]}" if len(part) > 1 else str(part[0]) for part in parts if part.size)
+
+
+def percent(fraction: float, digits: int = 1) -> str:
+    """0.0237 -> "2.4 %", with a space that does not break."""
+    return f"{100 * fraction:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+def number(value: float) -> str:
+    """50200 -> "50,200"; other numbers with three digits."""
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.3g}"
+
+
+def power(value: float) -> str:
+    """8.8e-07 -> "8.8·10⁻⁷"; 0 -> "0"."""
+    if not value:
+        return "0"
+    digits, exponent = f"{value:.1e}".split("e")
+    return f"{digits}·10{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+
+
+def chain(widths: Sequence[int]) -> str:
+    """[64, 300, 10] -> "64–300–10"."""
+    return "–".join(str(int(w)) for w in widths)
