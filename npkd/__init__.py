@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from npkd.pipeline.recipe import Recipe
     from npkd.pipeline.result import CompressionResult
 
-__all__ = ["CompressionResult", "Layer", "Layers", "Model", "Network", "Recipe", "compress", "gradcheck", "load",
-           "save",
+__all__ = ["CompressionResult", "Layer", "Layers", "Model", "Network", "Recipe", "compress", "gradcheck", "load", "save",
            "train"]
 __version__ = "0.2.0"
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from npkd import __version__
-from npkd.cli.output import message
 from npkd.core.validation import InputError
 
 if TYPE_CHECKING:
@@ -93,7 +92,6 @@ def add_compress(commands: Commands, shared: Parser) -> None:
     add("--epochs", type=whole(0), metavar="N", help="passes over the data in the last distillation; 0: the student is "
                                                      "not trained, its layers are refitted alone")
     add("--teacher", metavar="FILE", help="a network that npkd saved; without it one is trained")
-    add("--tutor", dest="distil_from", help=argparse.SUPPRESS)                       # its name in version 0.1
     add("--target", metavar="KIND=NUMBER",
         help="macs=N, neurons=N, parameters=N or bytes=N (N%%: of the teacher's), widths=N-N (neurons a layer, inputs "
              "first), or error=+POINTS (default: macs=10%%)")
@@ -148,8 +146,6 @@ def read(arguments: Sequence[str]) -> argparse.Namespace:
     if options.command is None or unknown:
         word, prog = unknown[0] if unknown else arguments[0], " ".join(filter(None, ["npkd", options.command]))
         raise InputError(f"{word!r:.60} is not known here; {prog} --help lists what is")
-    if any(word.partition("=")[0] == "--tutor" for word in arguments):
-        message("--tutor is now called --distil-from; the old name works in this version only")
     return options
 
 

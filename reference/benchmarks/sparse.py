@@ -58,13 +58,12 @@ ROUNDS = 20
 class Rival:
     """What magnitude pruning and slimming share: data, recipe and budget of a run of ours."""
 
-    def __init__(self, summary: Mapping[str, Any], data: Data, dense: Network) -> None:
-        self.recipe, self.data, self.dense = summary["sparse"], data, dense
+    def __init__(self, ours: Mapping[str, Any], data: Data, dense: Network) -> None:
+        self.recipe, self.epochs, self.data, self.dense = ours["recipe"], ours["epochs"], data, dense
         self.batch = {"x": data.x_train, "y": data.y_train}
         self.keep_inputs = convolves(dense) or "inputs" not in self.recipe["strengths"]
-        self.bound, self.geometry = summary["target"]["bound"], geometry(dense)
-        self.epochs = self.recipe["epochs_penalised"] + self.recipe["debias_epochs"]
-        self.rng = np.random.default_rng(summary["seed"])
+        self.bound, self.geometry = ours["bound"], geometry(dense)
+        self.rng = np.random.default_rng(ours["seed"])
 
     def size(self, widths: Any) -> float:
         """Multiply-accumulates of widths, inputs first and without the outputs."""
@@ -110,26 +109,37 @@ def judged(network: Network, data: Data) -> dict[str, Any]:
             "widths": [*(g.width for g in dependency_groups(network)), network.widths[-1]]}
 
 
-def one(case: str, seed: int, rivals: bool) -> dict[str, Any]:
-    """A seed of a case: ours by command, then the others from its dense network."""
+def ours(case: str, seed: int) -> dict[str, Any]:
+    """A seed of a case, by command."""
+    with tempfile.TemporaryDirectory() as folder:
+        summary = run(Path(folder) / "out", "train", *CASES[case], "--seed", str(seed))
+    found: dict[str, Any] = {name: {key: summary[name][key] for key in ("validation_error", "test_error", "macs",
+                                                                        "widths")}
+                             for name in ("dense", "penalised", "debiased", "model")}
+    sparse = summary["sparse"]
+    found |= {key: sparse[key] for key in ("lambda", "stationarity", "objective")}
+    return found | {"command": summary["command"], "split": summary["split"], "npkd": npkd.__version__, "seed": seed,
+                    "bound": summary["target"]["bound"], "seconds": round(summary["process_seconds"], 1),
+                    "epochs": sparse["epochs_penalised"] + sparse["debias_epochs"],
+                    "recipe": {key: sparse[key] for key in ("strengths", "batch_size", "learning_rate", "weight_decay",
+                                                            "debias_weight_decay")}}
+
+
+def others(case: str, seed: int, found: Mapping[str, Any]) -> dict[str, Any]:
+    """The same seed by the other methods, from the dense network of ours, which plain training gives again."""
+    at = CASES[case].index("--penalty")
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
-        summary = run(out, "train", *CASES[case], "--seed", str(seed))
-        dense = npkd.load(out / "dense.npz").network
-    names = ("dense", "penalised", "debiased", "model")
-    found: dict[str, Any] = {name: {key: summary[name][key] for key in ("validation_error", "test_error", "macs",
-                                                                        "widths")} for name in names}
-    found |= {key: summary["sparse"][key] for key in ("lambda", "stationarity", "objective")}
-    found |= {"command": summary["command"], "split": summary["split"], "npkd": npkd.__version__,
-              "bound": summary["target"]["bound"], "seconds": round(summary["process_seconds"], 1),
-              "epochs": summary["sparse"]["epochs_penalised"] + summary["sparse"]["debias_epochs"]}
-    if rivals:
-        data = load(CASES[case][1], seed=seed)
-        rival = Rival(summary, data, dense)
-        for name in ("magnitude", "gates"):
-            begin = time.perf_counter()
-            found[name] = judged(getattr(rival, name)(), data) | {"seconds": round(time.perf_counter() - begin, 1)}
-    return found
+        summary = run(out, "train", *CASES[case][:at], "--seed", str(seed))
+        dense = npkd.load(out / "model.npz").network
+    assert summary["model"]["test_error"] == found["dense"]["test_error"]
+    data, judged_by_name = load(CASES[case][1], seed=seed), dict[str, Any]()
+    rival = Rival(found, data, dense)
+    for name in ("magnitude", "gates"):
+        begin = time.perf_counter()
+        judged_by_name[name] = judged(getattr(rival, name)(), data)
+        judged_by_name[name]["seconds"] = round(time.perf_counter() - begin, 1)
+    return judged_by_name
 
 
 def line(name: str, runs: list[dict[str, Any]]) -> str:
@@ -138,6 +148,15 @@ def line(name: str, runs: list[dict[str, Any]]) -> str:
     deviation = f" ± {statistics.stdev(errors):.2f}" if len(errors) > 1 else ""
     sizes = [r[name]["macs"] / r["dense"]["macs"] for r in runs]
     return f"  {name:10}  {statistics.mean(errors):.2f}{deviation} %   at {min(sizes):.1%} to {max(sizes):.1%}"
+
+
+def keep(path: Path | None, stored: dict[str, Any], case: str, found: Mapping[str, Any]) -> None:
+    """Say what a run gave, and write all that there is."""
+    shown = ", ".join(f"{name} {value['test_error']:.2%}" for name, value in found.items()
+                      if isinstance(value, dict) and "test_error" in value)
+    print(f"{case}, seed {found['seed']}: {shown}, {found['seconds']:.0f} s", file=sys.stderr, flush=True)
+    if path:
+        write_json(path, stored)
 
 
 def main() -> int:
@@ -155,12 +174,12 @@ def main() -> int:
         runs = stored["cases"].setdefault(case, {})
         for seed in range(options.seeds):
             if str(seed) not in runs:
-                runs[str(seed)] = found = one(case, seed, not options.ours)
-                shown = ", ".join(f"{k} {v['test_error']:.2%}" for k, v in found.items() if isinstance(v, dict)
-                                  and "test_error" in v)
-                print(f"{case}, seed {seed}: {shown}, {found['seconds']:.0f} s", file=sys.stderr, flush=True)
-                if options.json:
-                    write_json(options.json, stored)
+                runs[str(seed)] = ours(case, seed)
+                keep(options.json, stored, case, runs[str(seed)])
+        for seed in range(0 if options.ours else options.seeds):
+            if "gates" not in runs[str(seed)]:
+                runs[str(seed)] |= others(case, seed, runs[str(seed)])
+                keep(options.json, stored, case, runs[str(seed)])
         chosen = [runs[str(seed)] for seed in range(options.seeds)]
         ratios = [r["stationarity"][1] / r["stationarity"][0] for r in chosen]
         print(f"{case}: npkd train {' '.join(CASES[case])}; stationarity, end over start, at most {max(ratios):.4f}")

@@ -600,16 +600,10 @@ def test_signals_leave_a_usable_state(tmp_path, number):
     assert not list(tmp_path.rglob("*.tmp"))
 
 
-def test_the_old_name_of_an_option_works_and_the_new_one_is_said(tmp_path, capsys):
-    """Both options, the same student."""
+def test_the_name_of_an_option_in_version_0_1_is_known_no_more(tmp_path, capsys):
     better = teacher(tmp_path, name="better.npz")
-    for name, option in (("one", "--tutor"), ("two", "--distil-from")):
-        (tmp_path / name).mkdir()
-        assert quick(tmp_path / name, option, better) == 0
-        err = capsys.readouterr().err
-        assert ("--tutor is now called --distil-from" in err) == (option == "--tutor")
-    files = [(tmp_path / name / "out" / "student.npz").read_bytes() for name in ("one", "two")]
-    assert files[0] == files[1]
+    assert quick(tmp_path, "--tutor", better) == 2
+    assert "'--tutor' is not known here; npkd compress --help lists what is" in capsys.readouterr().err
 
 
 def test_the_command_and_the_function_compress_alike(tmp_path):
