@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from npkd.pipeline.recipe import Recipe
     from npkd.pipeline.result import CompressionResult
 
-__all__ = ["CompressionResult", "Layer", "Layers", "Model", "Network", "Recipe", "compress", "gradcheck", "load", "save",
-           "train"]
+__all__ = ["CompressionResult", "Layer", "Layers", "Model", "Network", "Recipe", "compress", "gradcheck", "load",
+           "save", "train"]
 __version__ = "0.2.0"
 
 DOORS = {"CompressionResult": "pipeline.result", "Layer": "nn.network", "Layers": "interop.layers", "Model": "nn.model",
