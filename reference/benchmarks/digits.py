@@ -17,6 +17,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,14 +26,14 @@ from npkd.core.files import make_folder, read_npz, write_json
 from npkd.data.datasets import DIGITS
 from npkd.experiments import lenet5, lenet300, tables
 from npkd.experiments.experiment import Experiment, Record
-from npkd.experiments.setting import VERSION, Setting
+from npkd.experiments.setting import VERSION, Setting, digest
 from npkd.experiments.spread import run_all
 from npkd.pipeline.recipe import Recipe, complete
 
 EXAMPLES = 3_439
 """What is left of the training part after the split."""
 
-PARTS = ("post-training", "records", "comparison")
+PARTS = ("post_training", "records", "comparison")
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,14 @@ def records(second: Second, data: str, seeds: int) -> list[tuple[Record, list[Se
     return found
 
 
+def plans(second: Second, data: str) -> tuple[dict[str, list[Setting]], list[tuple[Record, list[Setting]]]]:
+    """The runs of every part, and the records with theirs."""
+    own, beside = second.experiment, records(second, data, second.experiment.RECORD_SEEDS)
+    return {"post_training": [translated(s, second, data) for s in own.post_training(own.RECORD_SEEDS)],
+            "records": [s for _, some in beside for s in some],
+            "comparison": [translated(s, second, data) for s in own.comparison(own.SEEDS)]}, beside
+
+
 def main() -> int:
     """Run what is missing, print the tables, keep the numbers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -99,21 +108,20 @@ def main() -> int:
         make_folder(folder)
         data = str(folder / "digits16.npz")
         doubled(Path(data))
-    own = second.experiment
-    cut = [translated(s, second, data) for s in own.post_training(own.RECORD_SEEDS)]
-    compared = [translated(s, second, data) for s in own.comparison(own.SEEDS)]
-    beside = records(second, data, own.RECORD_SEEDS)
-    runs = {"post-training": cut, "records": [s for _, some in beside for s in some], "comparison": compared}
-    for part in options.parts:
-        run_all(runs[part], folder, options.jobs)
-    rows = {"comparison": tables.comparison_rows(compared, folder) if "comparison" in options.parts else [],
-            "post_training": tables.comparison_rows(cut, folder) if "post-training" in options.parts else [],
-            "records": [{key: value for key, value in row.items() if key not in ("bar", "holds")}      # bars of MNIST
-                        for row in (tables.record_rows(beside, folder) if "records" in options.parts else [])]}
-    print("\n\n".join(tables.comparison_text(rows[part]) for part in ("comparison", "post_training")))
+    settings, beside = plans(second, data)
+    parts = [part for part in settings if part in options.parts]
+    for part in parts:
+        run_all(settings[part], folder, options.jobs)
+    rows: dict[str, list[dict[str, Any]]] = {
+        part: tables.comparison_rows(settings[part], folder) for part in parts if part != "records"}
+    if "records" in parts:
+        rows["records"] = [{key: value for key, value in row.items() if key not in ("bar", "holds")}      # of MNIST
+                           for row in tables.record_rows(beside, folder)]
+    print("\n\n".join(tables.comparison_text(rows[part]) for part in parts if part != "records"))
     if options.json:
         write_json(options.json, {"command": f"python -m reference.benchmarks.digits {options.name}",
-                                  "npkd": npkd.__version__, "version": VERSION, **rows})
+                                  "npkd": npkd.__version__, "version": VERSION,
+                                  "settings": {part: digest(settings[part]) for part in parts}, **rows})
     return 0
 
 
