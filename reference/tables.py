@@ -187,7 +187,8 @@ def records(stored: Stored, name: str) -> str:
     for row in stored[name]["records"]:
         other = digits.get(row["record"])
         allowed = f"{row['allowed']:,}" + f" {row['kind']}" * (row["kind"] != "macs")
-        rows.append([row["record"], row["teacher"], allowed, tables.chain(row["mean_widths"]),
+        rows.append([row["record"].replace("tutored", "from a LeNet-5"), row["teacher"], allowed,      # of version 0.1
+                     tables.chain(row["mean_widths"]),
                      percent(row["test_error"], 3), percent(row["teacher_test_error"], 3), f"{100 * row['bar']:.2f}",
                      tables.JUDGED[row["holds"]], f"{row['seconds']['mean']:.0f}",
                      *([f"{other['allowed']:,}", tables.chain(other["mean_widths"]), percent(other["test_error"], 3),
@@ -229,10 +230,12 @@ def steps(stored: Stored, name: str) -> str:
     for row in rows:
         values, unit = row.get("values", row.get("microseconds")), row.get("unit", "µs")
         what = row.get("what") or f"{tables.chain([*row['widths'], 0])}, batch {row['batch']}"
-        ratios = [f"{ratio:.2f}" + (f" ({row['bars'][peer]})" + " **missed**" * (ratio > row["bars"][peer])
+        ratios = [f"{ratio:.2f}" + (f" ({row['bars'][peer]})" + " MISSED" * (ratio > row["bars"][peer])
                                     if row["bars"].get(peer) else "") for peer, ratio in row["ratios"].items()]
-        cells.append([what, *(f"{value:.4g}" for value in values.values()), unit, *ratios])
-    return f"{table(head, cells)}\n\n{made_with(stored, (name,))}"
+        numbers = [f"{value:.4g}" if value < 1000 else f"{value:,.0f}" for value in values.values()]
+        cells.append([what, *numbers, unit, *ratios])
+    lines = "\n".join(f"    {line}".rstrip() for line in tables.aligned([head, *cells]).splitlines())
+    return f"{lines}\n\n{made_with(stored, (name,))}"
 
 
 def path(stored: Stored) -> str:
