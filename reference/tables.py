@@ -129,13 +129,18 @@ def measured(stored: Stored) -> str:
 # ---- one network
 
 
+def chain(widths: Sequence[int]) -> str:
+    """97-71-33, of a LeNet-5 2-7-99: the outputs are left out, and the one channel of grey pictures."""
+    return "-".join(map(str, widths[len(widths) == 5:-1]))
+
+
 def compared(row: Row | None) -> list[str]:
     """Cells of a row of a comparison."""
     if row is None:
         return [""] * 5
     difference = tables.against_ours(row["minus_ours"]) if "minus_ours" in row else ["", "", ""]
     minus = f"{difference[0]} ({difference[1]})" if difference[0] else ""
-    return [tables.chain(row["mean_widths"]), percent(row["validation_error"], 3), percent(row["test_error"], 3), minus,
+    return [chain(row["mean_widths"]), percent(row["validation_error"], 3), percent(row["test_error"], 3), minus,
             difference[2]]
 
 
@@ -169,7 +174,7 @@ def comparison(stored: Stored, name: str, part: str) -> str:
         cut = len(head) if there else 6
         rows = [[row["method"], *compared(row), *compared(beside.get(row["method"]))][:cut] for row in here]
         trained = f"{epochs} epochs a run" if epochs else "one cut, no training"
-        texts.append(f"**{budget / WHOLE[name]:.1%} of the multiply-accumulates, {trained}**\n\n"
+        texts.append(f"**{100 * budget / WHOLE[name]:.1f} % of the multiply-accumulates, {trained}**\n\n"
                      + "\n".join(f"- {word}" for word in words) + f"\n\n{table(head[:cut], rows)}")
     return "\n\n".join([*texts, made_with(stored, (name, f"{name}_digits"), (part,))])
 
@@ -188,10 +193,10 @@ def records(stored: Stored, name: str) -> str:
         other = digits.get(row["record"])
         allowed = f"{row['allowed']:,}" + f" {row['kind']}" * (row["kind"] != "macs")
         rows.append([row["record"].replace("tutored", "from a LeNet-5"), row["teacher"], allowed,      # of version 0.1
-                     tables.chain(row["mean_widths"]),
+                     chain(row["mean_widths"]),
                      percent(row["test_error"], 3), percent(row["teacher_test_error"], 3), f"{100 * row['bar']:.2f}",
                      tables.JUDGED[row["holds"]], f"{row['seconds']['mean']:.0f}",
-                     *([f"{other['allowed']:,}", tables.chain(other["mean_widths"]), percent(other["test_error"], 3),
+                     *([f"{other['allowed']:,}", chain(other["mean_widths"]), percent(other["test_error"], 3),
                         percent(other["teacher_test_error"], 3)] if other else [""] * 4)])
     teachers = tables.teachers_text(stored[name].get("teachers", []))
     return "\n\n".join(filter(None, [table(head, rows), teachers,
@@ -229,7 +234,7 @@ def steps(stored: Stored, name: str) -> str:
     cells = []
     for row in rows:
         values, unit = row.get("values", row.get("microseconds")), row.get("unit", "µs")
-        what = row.get("what") or f"{tables.chain([*row['widths'], 0])}, batch {row['batch']}"
+        what = row.get("what") or f"{'-'.join(map(str, row['widths']))}, batch {row['batch']}"
         ratios = [f"{ratio:.2f}" + (f" ({row['bars'][peer]})" + " MISSED" * (ratio > row["bars"][peer])
                                     if row["bars"].get(peer) else "") for peer, ratio in row["ratios"].items()]
         numbers = [f"{value:.4g}" if value < 1000 else f"{value:,.0f}" for value in values.values()]
