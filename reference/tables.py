@@ -109,14 +109,14 @@ def measured(stored: Stored) -> str:
     for line in LINES:
         sides = [row_at(stored, key) for key in (line.mnist, line.digits)]
         cells = [cell for row in sides for cell in
-                 ([percent(row[name]) + " %" for name in ("teacher_test_error", "test_error")] if row else ["", ""])]
+                 ([percent(row[name]) + " %" for name in ("teacher_test_error", "test_error")] if row else ["–", "–"])]
         seconds = f"{sides[0]['seconds']['mean']:.0f} s a run" if sides[0] else ""
         rows.append([line.what, *cells, f"{line.setting}; {seconds}"])
     plain = stored["mnist_train"]["runs"]
-    rows.append(["784-300-100-10, plain training", percent(of_runs(plain, "model")) + " %", "", "", "",
+    rows.append(["784-300-100-10, plain training", percent(of_runs(plain, "model")) + " %", "–", "–", "–",
                  f"no augmentation; {statistics.mean(run['process_seconds'] for run in plain):.0f} s a run"])
     runs = stored["digits"]["runs"]
-    rows.append(["`npkd compress` as it is, a tenth of 64-300-100-10", "", "",
+    rows.append(["`npkd compress` as it is, a tenth of 64-300-100-10", "–", "–",
                  *(percent(of_runs(runs, who)) + " %" for who in ("teacher", "student")),
                  f"{statistics.mean(run['process_seconds'] for run in runs):.0f} s a run, the teacher's training "
                  f"included"])
