@@ -6,6 +6,7 @@ import doctest
 import importlib
 import importlib.util
 import io
+import json
 import re
 import textwrap
 import tokenize
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from npkd.cli.parser import COMMANDS
+from reference.benchmarks import overfitting
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -116,6 +118,14 @@ def test_the_collection_sees_what_is_wrong():
     assert faults({"W1"}, set(), ["W1"], set()) == ["(W1) is excepted as a statement, but a line computes it"]
 
 
+def test_a_search_for_a_tag_as_it_stands_in_the_code_finds_its_derivation():
+    """Literally, brackets included, behind one displayed formula of docs/."""
+    displays = [display for page in PAGES for display in FENCE.sub("", read(page)).split("$$")[1::2]]
+    comments, strings = all_tags(CODE)
+    found = Counter({tag: sum(rf"\tag*{{({tag})}}" in display for display in displays) for tag in comments | strings})
+    assert [tag for tag, times in found.items() if times != 1] == []
+
+
 @each(TEXTS)
 def test_no_page_speaks_of_a_tag_that_does_not_exist(path):
     known = {tag for page in PAGES for tag in explained_in(read(page))}
@@ -136,6 +146,45 @@ def test_formulas_and_blocks_are_closed(path):
     between = re.sub(r"`[^`\n]*`", "", "".join(plain.split("$$")[::2]))
     for paragraph in re.split(r"\n\s*\n", between):
         assert paragraph.count("$") % 2 == 0, paragraph
+
+
+# --- form of the book
+# ----------------------------------------------------------------------------------------------------------------
+
+LONGEST = {8: 220, 9: 220, 10: 220}
+"""Lines of a chapter at most, where that is not 300."""
+
+
+@each(BOOK)
+def test_chapters_are_short_and_begin_with_what_they_need_and_explain(path):
+    lines = read(path).splitlines()
+    number = int(path.name.split("-")[0])
+    assert len(lines) <= LONGEST.get(number, 300)
+    if number > 1:
+        assert lines[0].startswith(f"# {number}. ")
+        assert lines[2].startswith("Needs ")
+        assert lines[3].startswith("Explains [")
+
+
+def test_every_formula_of_a_chapter_leads_to_a_file_that_its_first_lines_name():
+    """From the map of formulas: tag -> file."""
+    places = dict(re.findall(r"^\| \(([A-Z]\d+)\) \| [^|]+ \| `([^`:]+)", read(SOURCES), re.MULTILINE))
+    for path in BOOK:
+        named = set(re.findall(r"\(\.\./\.\./(npkd/[^)]*)\)", read(path).split("\n\n")[1]))
+        assert {places[tag] for tag in explained_in(read(path))} <= named, path.name
+
+
+def test_what_could_not_be_checked_is_marked_in_the_bibliography_alone():
+    marked = [path for path in TEXTS if "unverified" in read(path)]
+    assert marked == [SOURCES]
+    assert "(unverified)" in read(SOURCES).partition("## Where each formula is")[0]
+    assert "unverified" not in read(SOURCES).partition("## Where each formula is")[2]
+
+
+def test_the_numbers_of_overfitting_are_those_that_were_measured_with_the_settings_of_the_code():
+    found = json.loads(read(ROOT / "reference" / "measured" / "overfitting.json"))
+    assert found["settings"] == overfitting.SETTINGS
+    assert overfitting.table(found) in read(DOCS / "book" / "13-promises.md")
 
 
 # --- quoted source

@@ -1,7 +1,7 @@
 """How an error of one layer reaches the outputs: measured on the data, and bounded by Lipschitz constants.
 
 A network is split into stages: a dense layer with all that stands in front of it.
-Derivation: docs/book/10-layer-by-layer.md.
+Derivation: docs/book/13-promises.md.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ One group for each input neuron j: all weights that leave it. In centred and nor
 
     P(W) = ½ r²(W) + λ Σ_j c_j ‖W_{:,j}‖₂,   r² = t − 2⟨W, Cᵀ⟩ + ⟨W, W A⟩             (W2)
 
-Derivation: docs/book/10-layer-by-layer.md.
+Derivation: docs/book/8-layer-problem.md; how it is solved: docs/book/9-layer-solver.md.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ A norm is the smallest of many parabolas: κ‖v‖ = min_ω ½ (‖v‖²/ω + 
 
     f(ω) = ½ Σ_j κ_j² ω_j − ½⟨C, v(ω)⟩,   v(ω) = (A + diag 1/ω)⁻¹ C                   (W9)
 
-which is smooth and convex in one variable for each neuron. Derivation and measurement: docs/book/10-layer-by-layer.md.
+which is smooth and convex in one variable for each neuron. Derivation: docs/book/9-layer-solver.md.
 """
 
 from __future__ import annotations

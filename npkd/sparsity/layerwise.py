@@ -9,7 +9,7 @@
                     student's activations, which corrects errors of the layers before
     5. remove       exact surgery; the difference it makes is measured
 
-No labels are needed. Derivation and the bound on the error: docs/book/10-layer-by-layer.md.
+No labels are needed. Derivation: docs/book/10-layer-by-layer.md; a bound on the error: docs/book/13-promises.md.
 """
 
 from __future__ import annotations

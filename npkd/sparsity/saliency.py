@@ -1,5 +1,5 @@
 """Saliency of a neuron: the rise of the error without it when all others are fitted again; and the adaptive group
-lasso, whose costs follow from it. Derivation and measurement: docs/book/10-layer-by-layer.md."""
+lasso, whose costs follow from it. Derivation: docs/book/10-layer-by-layer.md."""
 
 from __future__ import annotations
 

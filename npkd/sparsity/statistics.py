@@ -1,4 +1,4 @@
-"""Sufficient statistics of a layer, which add up, and its least squares: docs/book/10-layer-by-layer.md."""
+"""Sufficient statistics of a layer, which add up, and its least squares: docs/book/8-layer-problem.md."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@
     python -m reference.benchmarks.figures lenet300 reference/measured/lenet300.json docs/figures/lenet300.png
     python -m reference.benchmarks.figures lenet5 reference/measured/lenet5.json docs/figures/lenet5.png
     python -m reference.benchmarks.figures post-training reference/measured docs/figures/post-training.png
+    python -m reference.benchmarks.figures overfitting reference/measured/overfitting.json docs/figures/overfitting.png
     python -m reference.benchmarks.figures patches docs/figures/patches.png
 """
 
@@ -97,6 +98,37 @@ def post_training(measured: Path) -> Figure:
     return figure
 
 
+def overfitting(measured: Path) -> Figure:
+    """Loss and error on training and validation examples, epoch by epoch, with the penalty and without, and where the
+    runs are stopped: means over the seeds, bands of one deviation for the validation part."""
+    found = json.loads(measured.read_text())
+    figure = Figure(figsize=(12, 8), layout="constrained")
+    rows = figure.subplots(2, len(found["results"]), squeeze=False)
+    for k, result in enumerate(found["results"]):
+        for axes, what, factor in ((rows[0, k], "loss", 1), (rows[1, k], "error", 100)):
+            for name, colour in (("plain", ORANGE), ("penalised", BLUE)):
+                strength = result["chosen"] if name == "penalised" else 0.0
+                row = next(row for row in result["all"] if row["strength"] == strength)
+                for part, style in (("training", ":"), ("validation", "-")):
+                    curve = result["curves"][name][f"{part} {what}"]
+                    mean, band = factor * np.array(curve["mean"]), factor * np.array(curve["deviation"])
+                    epochs = np.arange(1, len(mean) + 1)
+                    axes.plot(epochs, mean, style, color=colour, linewidth=2)
+                    if part == "validation":
+                        axes.fill_between(epochs, mean - band, mean + band, color=colour, alpha=0.2, linewidth=0)
+                        axes.plot(np.mean(row["stopped at epoch"]), factor * row["stopped"][f"{part} {what}"]["mean"],
+                                  "o", color=colour, markersize=10, markeredgecolor=INK)
+            axes.set_ylim(0, (1.2, 40)[what == "error"])
+            tidy(axes, "epoch", what if what == "loss" else "error in %")
+            axes.set_title(f"{result['examples']} examples, λ = {result['chosen']:g}", fontsize=LARGE, color=INK)
+    lines = [Line2D([], [], color=ORANGE, linewidth=3, label="no penalty"),
+             Line2D([], [], color=BLUE, linewidth=3, label="penalty on outgoing columns"),
+             Line2D([], [], color=INK, label="validation"), Line2D([], [], color=INK, linestyle=":", label="training"),
+             Line2D([], [], color=INK, marker="o", linestyle="", markersize=9, label="stopped early (means)")]
+    figure.legend(handles=lines, loc="outside lower center", ncols=5, fontsize=SMALL, frameon=False, labelcolor=INK)
+    return figure
+
+
 def cells(axes: Axes, numbers: Array, grey: Array, title: str) -> None:
     """A table of whole numbers, the ``grey`` ones on grey."""
     axes.imshow(np.where(grey, 0.85, 1.0), cmap="gray", vmin=0, vmax=1)
@@ -137,7 +169,8 @@ def patches() -> Figure:
 
 
 PICTURES: dict[str, Callable[..., Figure]] = {"main-job": main_job, "lenet300": lenet300, "lenet5": lenet5,
-                                              "post-training": post_training, "patches": patches}
+                                              "post-training": post_training, "overfitting": overfitting,
+                                              "patches": patches}
 
 if __name__ == "__main__":
     PICTURES[sys.argv[1]](*map(Path, sys.argv[2:-1])).savefig(sys.argv[-1], dpi=110)

@@ -76,7 +76,7 @@ def largest(h: Array, z: Array) -> float:
 
 
 def gap_of(h: Array, z: Array, w: Array, lam: float) -> float:
-    """Relative duality gap of weights w (m, d), from raw data: h (N, d), z (N, m); chapter 10."""
+    """Relative duality gap of weights w (m, d), from raw data: h (N, d), z (N, m); chapter 8."""
     h, z = h - h.mean(axis=0), z - z.mean(axis=0)
     r = z - product(h, w.T)
     bound = lam / (np.linalg.norm(product(h.T, r), axis=1).max() / len(h))

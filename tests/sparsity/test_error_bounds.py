@@ -413,7 +413,7 @@ def test_a_cut_outside_of_the_network(cut):
         ErrorBounds(np.ones(2), np.ones(2), np.ones(2)).bound(cut)
 
 
-# ---- what chapter 10 proves of the solver
+# ---- what chapter 9 proves of the solver
 # ---------------------------------------------------------------------------------------------------
 
 
@@ -511,7 +511,7 @@ def test_the_gap_bounds_how_far_the_fit_is_from_the_exact_one(seed, fraction, to
     assert (moved_by ** 2).sum() / len(h) <= 2 * solution.gap * problem.t / 2 + 1e-11 * problem.t
 
 
-# ---- what chapter 10 proves of proximal descent with momentum
+# ---- what chapter 6 proves of proximal descent with momentum
 # -------------------------------------------------------------------------------
 
 

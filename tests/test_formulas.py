@@ -1,0 +1,353 @@
+"""The displayed formulas of docs/ are true: each is read from its page, evaluated on random numbers, and compared with
+what a naive definition gives. And every sign counts: with a plus for a minus, or a relation turned round, it is false.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize, minimize_scalar
+
+from npkd.distillation.objective import Distillation
+from npkd.nn import cost
+from npkd.nn.network import perceptron
+from reference.definitions.distillation.response import logit_matching, soft_targets
+from reference.definitions.nn.losses import cross_entropy, squared_error
+from tests.latex import holds
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+DISPLAYS = {tag: display for page in sorted(DOCS.rglob("*.md"))
+            for display in page.read_text(encoding="utf-8").split("$$")[1::2]
+            for tag in re.findall(r"\\tag\*\{\((\w+)\)\}", display)}
+SIGN = re.compile(r"[+<]|-(?!1\})|\\le(?![a-z])")
+TURNED = {"+": "-", "-": "+", "<": r"\ge", r"\le": r"\ge"}
+N, D, M = 40, 4, 3
+
+
+def clauses(tag):
+    """The statements of a display, without words: what stands between wide spaces, up to the first text."""
+    plain = re.sub(r"\\tag\*.*", "", DISPLAYS[tag]).replace(":=", "=")
+    plain = re.sub(r"(?<![\\A-Za-z])d([a-z])(?=_|\s*=)", r"\\mathrm{d\1}", plain)
+    return [re.sub(r"(\\quad|\\ |[,.\s])*(\\text.*)?$", "", part) for part in plain.split(r"\qquad")]
+
+
+# --- numbers: each function gives what the names of a formula stand for, the left side by a naive definition
+# ----------------------------------------------------------------------------------------------------------------
+
+
+def slopes(function, x, h=1e-6):
+    """Central differences."""
+    unit = np.eye(x.size).reshape(x.size, *x.shape)
+    return np.array([(function(x + h * e) - function(x - h * e)) / (2 * h) for e in unit]).reshape(x.shape)
+
+
+def least(function, start):
+    """Where a function with a kink at zero alone is least: there, or what a general minimiser finds."""
+    found = minimize(function, start, method="BFGS", jac="3-point", options={"gtol": 1e-10}).x
+    return found if function(found) < function(0 * start) - 1e-12 else 0 * start
+
+
+def layer(rng):
+    """Raw data of a layer, its statistics as means over the examples, weights, and costs of neurons."""
+    h = rng.standard_normal((N, D)) @ (np.eye(D) + 0.3 * rng.standard_normal((D, D))) + 1
+    w = rng.standard_normal((M, D))
+    z = h @ rng.standard_normal((D, M)) + rng.standard_normal((N, M))
+    both = np.cov(np.hstack([h, z]).T, bias=True)
+    return {"h": h, "z": z, r"\bar{h}": h.mean(0), r"\bar{z}": z.mean(0), "H": h - h.mean(0), "Z": z - z.mean(0),
+            "A": both[:D, :D], "C": both[:D, D:], "t": np.trace(both[D:, D:]), "W": w, "c": rng.uniform(1, 2, D),
+            "N": N, "n": range(N), "j": range(D), "R": z - z.mean(0) - (h - h.mean(0)) @ w.T, r"\lambda": 0.4}
+
+
+def primal(data, w):
+    """(W1) on raw data, column by column."""
+    return squared_error(data["H"] @ w.T, data["Z"]) + data[r"\lambda"] * sum(
+        c * np.sqrt((w[:, j] ** 2).sum()) for j, c in enumerate(data["c"]))
+
+
+def dual(data, residual):
+    """D(Θ) of chapter 8 at Θ = s R, and the best s of those that are feasible."""
+    bound = min(data[r"\lambda"] * N * data["c"] / np.linalg.norm(residual.T @ data["H"], axis=0))
+
+    def value(s):
+        return (s * residual * data["Z"]).sum() / N - squared_error(s * residual, 0 * residual)
+
+    inside = minimize_scalar(lambda s: -value(s), bounds=(-bound, bound), method="bounded", options={"xatol": 1e-12}).x
+    return max((-bound, bound, inside), key=value), value
+
+
+def sums(rng):
+    data = layer(rng)
+    return data | {name: N * data[name] for name in ("A", "C", "t")}
+
+
+def merged(rng):
+    h, cut = layer(rng)["h"], 15
+    scatter = [len(x) * np.cov(x.T, bias=True) for x in (h, h[:cut], h[cut:])]
+    return {"A": scatter[0], "A_1": scatter[1], "A_2": scatter[2], "N": N, "N_1": cut, "N_2": N - cut,
+            r"\delta": h[cut:].mean(0) - h[:cut].mean(0)}
+
+
+def fitted(rng):
+    data = layer(rng)
+    fit = np.linalg.lstsq(np.column_stack([data["h"], np.ones(N)]), data["z"], rcond=None)[0]
+    return data | {"b": fit[-1], "W": fit[:-1].T}
+
+
+def residual(rng):
+    data = layer(rng)
+    G = data["H"].T @ data["R"] / N
+    return data | {"r": np.linalg.norm(data["R"]) / np.sqrt(N), "r_y": (data["R"] * data["Z"]).sum() / N, "G": G}
+
+
+def stated(rng):
+    data = layer(rng)
+    return data | {"P": lambda w: primal(data, w),
+                   "r": lambda w: np.sqrt(2 * squared_error(data["H"] @ w.T, data["Z"]))}
+
+
+def emptied(rng):
+    data = layer(rng)
+    steepest = np.linalg.norm(slopes(lambda w: primal(data | {r"\lambda": 0}, w), 0 * data["W"]), axis=0)
+    return data | {r"\lambda_{\max}": max(steepest / data["c"])}
+
+
+def certified(rng):
+    data = residual(rng) | {r"\lambda": rng.choice([0.1, 2.0, 50.0])}
+    (s, value), P = dual(data, data["R"]), primal(data, data["W"])
+    return data | {"s": s, "D": value(s), "P": P, r"\mathrm{gap}": P - value(s)}
+
+
+def screened(rng):
+    """A point on the way to the solution, which a long plain descent finds."""
+    data = layer(rng)
+    data[r"\lambda"] = lam = rng.choice([0.2, 0.5]) * max(np.linalg.norm(data["C"], axis=1) / data["c"])
+    w, step, points = 0 * data["W"], 1 / np.linalg.eigvalsh(data["A"])[-1], []
+    for _ in range(5000):
+        points.append(w)
+        w = w + step * (data["Z"] - data["H"] @ w.T).T @ data["H"] / N
+        w = w * np.maximum(1 - step * lam * data["c"] / np.linalg.norm(w, axis=0), 0)
+    at = points[rng.choice([5, 50, 500])]
+    rest = data["Z"] - data["H"] @ at.T
+    s, value = dual(data, rest)
+    gap = max(primal(data, at) - value(s), 0) + 1e-12
+    return data | {"W^*": w, "s": s, "G": data["H"].T @ rest / N, r"\mathrm{gap}": gap}
+
+
+def refitted(rng):
+    data, kept = layer(rng), [0, 2, 3]
+    ridge = np.sqrt(N * 0.1 * sum(data["A"][k, k] for k in kept) / 3) * np.eye(3)
+    rows, targets = np.vstack([data["H"][:, kept], ridge]), np.vstack([data["Z"], np.zeros((3, M))])
+    return data | {"S": kept, r"\rho": 0.1, "I": np.eye(3), "W_S": np.linalg.lstsq(rows, targets, rcond=None)[0].T}
+
+
+def swept(rng):
+    data = layer(rng)
+    data |= {"H": data["H"] / data["H"].std(0), "c": np.eye(D)[1], r"\lambda": rng.choice([0.2, 1.0, 20.0])}
+    v = data["W"].T / 4
+    G = data["H"].T @ (data["Z"] - data["H"] @ v) / N
+    row = least(lambda row: primal(data, np.vstack([v[:1], row, v[2:]]).T), v[1] + G[1])
+    return {"v": v, "v_j": row, "G": G, "u_j": v[1] + G[1], r"\kappa_j": data[r"\lambda"]}
+
+
+def majorised(rng):
+    """f(ω) and v(ω): least squares on the data with √(N/ω) e_j as further rows."""
+    data, kappa, omega = layer(rng), rng.uniform(0.1, 1, D), rng.uniform(0.1, 2, D)
+    rows = np.vstack([data["H"], np.diag(np.sqrt(N / omega))])
+    targets = np.vstack([data["Z"], np.zeros((D, M))])
+    v = np.linalg.lstsq(rows, targets, rcond=None)[0]
+    least_value = ((targets - rows @ v) ** 2).sum() / (2 * N) - data["t"] / 2
+    return data | {r"\kappa": kappa, r"\omega": omega, "v": lambda omega: v, "f": lambda omega: least_value + (
+        kappa ** 2 * omega).sum() / 2}
+
+
+def without(rng):
+    """What least squares lose without a neuron, by fitting again; weights and inverse of what is left."""
+    data, new, inverse = layer(rng), np.zeros((M, D)), np.zeros((D, D))
+
+    def fit(columns):
+        found = np.linalg.lstsq(data["H"][:, columns], data["Z"], rcond=None)[0]
+        return found, squared_error(data["H"][:, columns] @ found, data["Z"])
+
+    w, error = fit(range(D))
+    E = np.array([fit([k for k in range(D) if k != j])[1] - error for j in range(D)])
+    left = [0, 1, 3]
+    new[:, left], inverse[np.ix_(left, left)] = fit(left)[0].T, np.linalg.inv(data["A"][np.ix_(left, left)])
+    full = np.linalg.inv(data["A"])
+    return data | {"W": w.T, "E": E, "c": max(E) / E, "i": range(D), "q": 2, "new": (new, inverse), "old": (w.T, full)}
+
+
+def compensated(rng):
+    data = without(rng)
+    return data | {"W": data["new"][0], "old W": data["old"][0]}
+
+
+def eliminated(rng):
+    data = without(rng)
+    return data | {"A^{-1}": data["new"][1], "old A^{-1}": data["old"][1]}
+
+
+def behind(rng):
+    """A linear network and a student; errors, norms and bounds by their definitions, stage by stage."""
+    L, x = 4, rng.standard_normal((50, 3))
+    teacher = rng.standard_normal((L + 1, 3, 3))
+    student, z, zs, eps, E, norms = teacher + 0.3 * rng.standard_normal((L + 1, 3, 3)), x, x, [0.0], [0.0], [1.0]
+    for t, s in zip(teacher[1:], student[1:], strict=True):
+        eps.append(np.linalg.norm(z @ t.T - z @ s.T) / np.sqrt(50))
+        z, zs = z @ t.T, zs @ s.T
+        E.append(np.linalg.norm(z - zs) / np.sqrt(50))
+        norms.append(np.sqrt(np.linalg.eigvalsh(s.T @ s)[-1]))
+    B = np.array(E)
+    for k in range(L + 1):
+        for j in range(k + 1, L + 1):
+            B[k] = eps[j] + norms[j] * B[k]
+    return {"E": np.array(E), "B": B, r"\varepsilon": np.array(eps), r"\Lambda": np.array(norms), "L": L,
+            "k": range(L + 1), "l": range(L + 1), "j": range(L + 1)}
+
+
+def soft_threshold(rng):
+    v, t = rng.uniform(-3, 3, 6), 0.7
+    near = [least(lambda u, x=x: (u[0] - x) ** 2 / 2 + t * abs(u[0]), np.array([x]))[0] for x in v]
+    return {"v": v, "t": t, "S_t": lambda v: np.array(near)}
+
+
+def shrunk(rng):
+    v, kappa, t = rng.standard_normal((3, 4)), rng.uniform(0.2, 3, 3), 0.9
+    p = [least(lambda u, x=x, k=k: ((u - x) ** 2).sum() / 2 + t * k * np.linalg.norm(u), x)
+         for x, k in zip(v, kappa, strict=True)]
+    return {"v": v, r"\kappa": kappa, "t": t, "p": np.array(p), "j": range(3)}
+
+
+def in_a_metric(rng):
+    v, t = 3 * rng.standard_normal(4), rng.uniform(0.1, 1, 4)
+    p = least(lambda u: ((u - v) ** 2 / t).sum() / 2 + 0.8 * np.linalg.norm(u), v)
+    return {"v": v, "t": t, r"\kappa_j": 0.8, "p": p, r"\theta": np.linalg.norm(p), "i": range(4), "h": lambda theta: 1}
+
+
+def norms(rng):
+    w, c = rng.standard_normal((3, 4)), rng.uniform(1, 2, 3)
+    value = 0.3 * sum(c[j] * sum(x * x for x in w[j]) ** 0.5 for j in range(3))
+    return {"w": w, "c": c, r"\lambda": 0.3, "j": range(3), r"\Omega": lambda w: value}
+
+
+def singles(rng):
+    w = rng.standard_normal(5)
+    return {"w": w, r"\lambda": 0.3, "i": range(5), r"\Omega": lambda w: 0.3 * sum(max(x, -x) for x in w)}
+
+
+def batch(rng, loss, target, **others):
+    """A loss of logits z (5, 3) with its definition and its differences."""
+    z = rng.standard_normal((5, 3))
+    return {"N": 5, "n": range(5), "c": range(3), "o": range(3), "z": z, "L": loss(z, target),
+            r"\mathrm{dz}": slopes(lambda z: loss(z, target), z), **others}
+
+
+def squares(rng):
+    t = rng.standard_normal((5, 3))
+    found = batch(rng, squared_error, t, t=t)
+    return found | {"p": found["z"], r"\mathrm{dp}": found[r"\mathrm{dz}"]}
+
+
+def softmax(z):
+    return np.exp(z) / np.exp(z).sum(1, keepdims=True)
+
+
+def crossed(rng):
+    t = rng.dirichlet(np.ones(3), 5)
+    found = batch(rng, cross_entropy, t, t=t)
+    return found | {"p": softmax(found["z"])}
+
+
+def softened(rng):
+    v, T = 4 * rng.standard_normal((5, 3)), 3.0
+    found = batch(rng, lambda z, v: soft_targets(z, v, T), v, T=T)
+    return found | {"q": softmax(v / T), "p": softmax(found["z"] / T)}
+
+
+def matched(rng):
+    v = rng.standard_normal((5, 3))
+    found = batch(rng, logit_matching, v, v=v)
+    return found | {r"\bar{z}": found["z"].mean(1), r"\bar{v}": v.mean(1)}
+
+
+def together(rng):
+    """The objective of the library, and the terms by their definitions."""
+    activations, hints = rng.standard_normal((3, 5, 3)), rng.standard_normal((3, 5, 3))
+    v, y, weights = rng.standard_normal((5, 3)), rng.integers(0, 3, 5), np.array([0.5, 0.2, 0.0])
+    objective = Distillation(0.3, 0.8, 2.5, {0: 0.5, 1: 0.2})
+    value, _ = objective(list(activations), {"y": y, "teacher": v, "hint0": hints[0], "hint1": hints[1]})
+    return {"L": value, "a": 0.3, "b": 0.8, "c": weights, "h": range(3), "x": activations, r"\mathrm{hint}": hints,
+            "z": activations[2], "v": v, "T": 2.5, "y": y, r"\mathrm{CE}": cross_entropy, r"\mathrm{SE}": squared_error,
+            r"\mathrm{soft}": soft_targets}
+
+
+def dense(rng):
+    x, w, b, s = (rng.standard_normal(shape) for shape in ((5, 3), (2, 3), 2, (5, 2)))
+
+    def value(x, w, b):
+        return float((s * np.array([[b[o] + sum(w[o] * x[n]) for o in range(2)] for n in range(5)])).sum())
+
+    return {"x": x, "w": w, "b": b, "y": x @ w.T + b, "n": range(5), "i": range(3), "o": range(2), r"\mathrm{dy}": s,
+            r"\mathrm{dx}": slopes(lambda x: value(x, w, b), x), r"\mathrm{dw}": slopes(lambda w: value(x, w, b), w),
+            r"\mathrm{db}": slopes(lambda b: value(x, w, b), b)}
+
+
+def counted(rng):
+    sizes = [int(k) for k in rng.integers(2, 9, 4)]
+    network = perceptron(sizes, rng)
+    weights = [layer.params[0].size for layer in network.layers if layer.params]
+    biases = [layer.params[1].size for layer in network.layers if layer.params]
+    assert cost.of(network).macs == sum(weights)
+    return {"I": np.array(sizes[:-1]), "O": np.array(sizes[1:]), "P": np.ones(3), "K": np.ones(3), "l": range(3),
+            r"\mathrm{macs}": sum(weights), r"\mathrm{parameters}": sum(weights) + sum(biases)}
+
+
+def folded(rng):
+    w, x, b, m = (rng.standard_normal(shape) for shape in ((2, 3), 3, 2, 2))
+    return {"w": w, "x": x, "b": b, "m": m, "s": 1.7, "t": -0.4, "j": range(3)}
+
+
+CASES = [
+    ("S1", 0, sums), ("S1", 1, sums), ("S1", 2, sums), ("S2", 0, merged), ("S3", 0, fitted), ("S4", 0, residual),
+    ("W2", 0, stated), ("W3", 0, emptied), ("W4", 0, certified), ("W4", 1, certified), ("W4", 2, certified),
+    ("W5", 0, residual), ("W5", 1, residual), ("W6", 0, screened), ("W7", 0, refitted), ("W8", 0, swept),
+    ("W9", 0, majorised), ("W9", 1, majorised), ("W15", 0, without), ("W16", 0, without), ("I10", 0, compensated),
+    ("I11", 0, eliminated), ("R3", 0, behind), ("P1", 0, soft_threshold), ("P2", 0, singles), ("P4", 0, norms),
+    ("P5", 0, shrunk), ("P10", 0, in_a_metric), ("P10", 1, in_a_metric), ("L1", 0, squares), ("L2", 0, squares),
+    ("L4", 0, crossed), ("L5", 0, crossed), ("K1", 0, softened), ("K2", 0, softened), ("K3", 0, matched),
+    ("K4", 0, matched), ("K5", 0, together), ("D1", 0, dense), ("D2", 0, dense), ("D3", 0, dense), ("D4", 0, dense),
+    ("C1", 0, counted), ("C1", 1, counted), ("U7", 0, folded)]
+"""(tag, which statement of the display, numbers)."""
+
+FREE = {("S1", 0), ("S1", 1)}
+"""Statements any sign of which may turn alone: deviations from a mean sum to zero, so (h + h̄)(h − h̄)ᵀ has the same
+sum."""
+
+
+@pytest.mark.parametrize(("tag", "number", "numbers"), CASES, ids=lambda value: getattr(value, "__name__", str(value)))
+def test_a_formula_is_true_and_every_sign_of_it_counts(tag, number, numbers):
+    formula = clauses(tag)[number]
+    drawn = [numbers(np.random.default_rng(seed)) for seed in range(8)]
+    for env in drawn:
+        assert holds(formula, env), formula
+    for sign in () if (tag, number) in FREE else SIGN.finditer(formula):
+        turned = formula[:sign.start()] + TURNED[sign[0]] + formula[sign.end():]
+        assert not all(holds(turned, env) for env in drawn), f"true with another sign, too: {turned}"
+
+
+def test_the_reader_of_formulas_computes():
+    """By hand; and what it does not know is an error, not true."""
+    a, b = np.array([1.0, 2.0, 3.0]), np.array([[1.0, 2.0], [3.0, 4.0]])
+    env = {"a": a, "B": b, "i": range(3), "k": range(2), "j": 1, r"\bar{a}": 2.0, "f": lambda x: 3 * x}
+    true = [r"\sum_i a_i = 6", r"\sum_i a_i^2 - 1 = 13", r"\frac12\sum_i a_i + 1 = 4", r"\lVert B_{:,j}\rVert^2 = 20",
+            r"B^{-1}B_{:,j} = 1 - \frac{B_{kk}}{B_{kk}} + B^{-1}B_{:,j}", r"\max_i a_i - \bar a = 1", r"f^2(2) = 36",
+            r"\sum_i\sum_k a_i = 12", r"\max(a_j - 5, 0) = 0", r"\langle a, a\rangle = a^{\mathsf T}a = 14", r"a_j < 3",
+            r"a_j \le 2 < 3", r"\prod_{i>j} a_i = 3", r"a_j > 2 \Longrightarrow 1 = 2".replace(">", "<"), r"-a_j = -2",
+            r"(aa^{\mathsf T})_{jk} = a_j a_k", r"2\,(B - 1)_{jk} = 2B_{jk} - 2"]
+    for formula in true:
+        assert holds(formula, env), formula
+    for formula in (r"\sum_i a_i = 7", r"a_j < 2", r"a_j \le 1", r"1 = 1 = 2", r"a_j < 3 \Longrightarrow 1 = 2"):
+        assert not holds(formula, env), formula
+    for formula in (r"c = 1", r"a_j = 2 \cap 3"):
+        with pytest.raises((KeyError, AssertionError)):
+            holds(formula, env)
