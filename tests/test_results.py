@@ -9,6 +9,7 @@ import pytest
 
 import npkd
 from reference import integrity, provenance, results, tables
+from reference.benchmarks import digits
 
 ROOT = Path(__file__).resolve().parent.parent
 STORED = integrity.load(integrity.MEASURED)
@@ -171,6 +172,27 @@ def test_files_that_are_missing_or_new_are_noticed(copy):
     assert [fault.split(":")[0] for fault in integrity.of_sums(folder)] == ["memory.json", "new.json"]
 
 
+# ---- the second set of data
+
+
+@pytest.mark.parametrize("name", ["lenet300", "lenet5"])
+@pytest.mark.parametrize("part", ["comparison", "post_training"])
+def test_the_runs_on_digits_are_those_on_mnist_at_the_same_part_of_the_network(name, part):
+    second = digits.SECOND[name]
+    here = provenance.settings_of(name, part, second.experiment.SEEDS if part == "comparison" else 5)
+    there = provenance.settings_of(f"{name}_digits", part, 5)
+    for one, other in zip(here, there, strict=True):
+        assert (one.method, one.teacher.seed, one.epochs) == (other.method, other.teacher.seed, other.epochs)
+        assert [getattr(one.recipe, field) == getattr(other.recipe, field)
+                for field in ("rounds", "round_epochs", "label_weight", "clip")] == [True] * 4
+        assert one.epochs == 0 or one.recipe.student_learning_rate == other.recipe.student_learning_rate
+        assert other.macs == int(one.macs * second.whole / second.whole_on_mnist)
+        assert (one.widths_of is None) == (other.widths_of is None)
+        assert other.widths_of is None or other.widths_of.macs == other.macs
+    widths = (64, 300, 100, 10) if name == "lenet300" else (1, 20, 50, 500, 10)
+    assert second.whole == integrity.cost_of(widths, 16).macs
+
+
 # ---- what is of an older version
 
 
@@ -182,10 +204,10 @@ def test_every_table_says_its_version():
 
 def test_an_older_version_is_said(monkeypatch):
     """Of npkd, of the settings, of a recipe; and nothing where all is today's."""
-    digits = STORED["digits"]
-    assert provenance.older("digits", digits | {"npkd": npkd.__version__}, ()) == []
-    assert provenance.older("digits", digits | {"npkd": "0.0.9"}, ()) == [f"npkd {npkd.__version__}"]
-    run = json.loads(json.dumps(digits["runs"][0]))
+    stored = STORED["digits"]
+    assert provenance.older("digits", stored | {"npkd": npkd.__version__}, ()) == []
+    assert provenance.older("digits", stored | {"npkd": "0.0.9"}, ()) == [f"npkd {npkd.__version__}"]
+    run = json.loads(json.dumps(stored["runs"][0]))
     run["recipe"]["clip"] = 7
     assert provenance.changed_recipe(run) == ["clip 7, now 10"]
     content = STORED["lenet300_digits"]
