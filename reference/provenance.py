@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
@@ -92,8 +93,13 @@ def sentence(name: str, content: Node, parts: Sequence[str]) -> str:
             + (f"; today's is {', '.join(now)}: **not run again**." if now else ", today's."))
 
 
+def wrapped(text: str, indent: str = "") -> str:
+    """Lines of at most 120 columns."""
+    return textwrap.fill(text, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
 def made_with(stored: Node, names: Sequence[str], parts: Sequence[str] = ()) -> str:
     """The line below a generated part: of files, and of these parts of them."""
     words = [sentence(name, stored[name], [part for part in parts if stored[name].get(part)])
              for name in names if name in stored]
-    return "Written by `python -m reference.results`. " + " ".join(words)
+    return wrapped("Written by `python -m reference.results`. " + " ".join(words))

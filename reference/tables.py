@@ -21,7 +21,7 @@ from npkd.cli.main import result_table
 from npkd.experiments import lenet5, lenet300, tables
 from reference.benchmarks import other_sets
 from reference.peers import group_lasso
-from reference.provenance import made_with
+from reference.provenance import made_with, wrapped
 
 Row = Mapping[str, Any]
 Stored = Mapping[str, Any]
@@ -175,7 +175,7 @@ def comparison(stored: Stored, name: str, part: str) -> str:
         rows = [[row["method"], *compared(row), *compared(beside.get(row["method"]))][:cut] for row in here]
         trained = f"{epochs} epochs a run" if epochs else "one cut, no training"
         texts.append(f"**{100 * budget / WHOLE[name]:.1f} % of the multiply-accumulates, {trained}**\n\n"
-                     + "\n".join(f"- {word}" for word in words) + f"\n\n{table(head[:cut], rows)}")
+                     + "\n".join(wrapped(f"- {word}", "  ") for word in words) + f"\n\n{table(head[:cut], rows)}")
     return "\n\n".join([*texts, made_with(stored, (name, f"{name}_digits"), (part,))])
 
 
