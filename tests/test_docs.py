@@ -329,7 +329,8 @@ def missing_names(text):
         if spec is None or spec.origin is None:
             missing.append(module)
         else:
-            missing += [f"{module} {word}" for word in words.split() if f'"{word}"' not in read(Path(spec.origin))]
+            missing += [f"{module} {word}" for word in words.split()
+                        if not word.isdigit() and f'"{word}"' not in read(Path(spec.origin))]
     return missing + [f"npkd {word}" for word in re.findall(r"`npkd (\w+)[^`]*`", text) if word not in COMMANDS]
 
 

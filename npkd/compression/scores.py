@@ -2,7 +2,7 @@
 
 A channel is a neuron with a value h_npj at each position p and, in the weights W of the layer that reads it, a column
 (p, j) for each position of the kernel, or behind flatten of the map; a neuron of a perceptron has one p alone.
-Definitions by loops: reference/definitions/compression/baselines.py. Derivation: docs/results/lenet300.md.
+Definitions by loops: reference/definitions/compression/baselines.py. Derivation: docs/book/14-other-methods.md.
 """
 
 from __future__ import annotations

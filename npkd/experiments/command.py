@@ -13,7 +13,7 @@ from npkd.core.files import reason, write_json
 from npkd.core.validation import InputError
 from npkd.experiments import lenet5, lenet300, tables
 from npkd.experiments.experiment import Experiment
-from npkd.experiments.setting import VERSION, Setting, read
+from npkd.experiments.setting import VERSION, Setting, digest, read
 from npkd.experiments.spread import run_all
 
 EXPERIMENTS: Mapping[str, Experiment] = {"lenet300": lenet300, "lenet5": lenet5}
@@ -105,5 +105,7 @@ def reproduce(options: Options) -> int:
         words = ["npkd", "reproduce", name, *["--quick"] * quick,
                  *(["--seeds", str(count)] if quick or count == of_records else []),
                  *(["--part", part] if part != "all" else []), *["--stored"] * stored]
-        write_json(json, {"command": shlex.join(words), "npkd": __version__, "version": VERSION, **rows})
+        runs = {"comparison": compared, "post_training": untrained, "records": [s for _, some in records for s in some]}
+        write_json(json, {"command": shlex.join(words), "npkd": __version__, "version": VERSION, "settings": {
+            part: digest(settings) for part, settings in runs.items() if settings}, **rows})
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,11 @@ def key(unit: Unit) -> str:
     """SHA-256 of the setting as JSON with sorted keys, the kind of unit and VERSION beside it, in hexadecimal."""
     content = {"what": type(unit).__name__, "version": VERSION, "setting": named(unit)}
     return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def digest(units: Sequence[Unit]) -> str:
+    """SHA-256 of many settings in their order, VERSION left out: with other settings it is another one."""
+    return hashlib.sha256(json.dumps([named(unit) for unit in units], sort_keys=True).encode()).hexdigest()
 
 
 def path_of(unit: Unit, folder: Path) -> Path:

@@ -46,7 +46,8 @@ def summed(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What a row says of the runs of one method, errors as fractions; older runs did not count parameters."""
     widths = [round(sum(w) / len(w)) for w in zip(*(r["widths"] for r in results), strict=True)]
     names = [name for name in (*NUMBERS, "parameters") if all(name in r for r in results)]
-    return {"mean_widths": widths, **{name: statistic([r[name] for r in results]) for name in names}}
+    by_seed = [r["widths"] for r in results]
+    return {"mean_widths": widths, "widths": by_seed, **{name: statistic([r[name] for r in results]) for name in names}}
 
 
 def comparison_rows(settings: Sequence[Setting], folder: Path) -> list[dict[str, Any]]:

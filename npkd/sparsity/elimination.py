@@ -1,7 +1,7 @@
 """Backward elimination: the neuron or channel of least saliency is removed and the others are fitted again, repeatedly.
 
 It gives the costs of the adaptive group lasso (saliency.py), and chooses channels, which are read through several
-columns or by several layers. Derivation: docs/book/10-layer-by-layer.md, docs/results/lenet300.md.
+columns or by several layers. Derivation: docs/book/10-layer-by-layer.md, docs/book/14-other-methods.md.
 """
 
 from __future__ import annotations

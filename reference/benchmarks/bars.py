@@ -1,27 +1,20 @@
 """The bars that the main job is held to, each a command: it runs ``npkd`` as a user does and judges the summaries it
 writes.
 
-    python -m reference.benchmarks.bars digits            npkd compress, seeds 0..4: errors, size, certificates,
-    removal, time
-    python -m reference.benchmarks.bars mnist-train       npkd train --data mnist, seeds 0..4: error, time
-    python -m reference.benchmarks.bars mnist-compress    npkd compress --data mnist --target macs=26620, seeds 0..2:
-    error, time
-    python -m reference.benchmarks.bars mnist-smaller     npkd compress --data mnist --target macs=9560, seeds 5..9,
-    never looked at before: error, time
-    python -m reference.benchmarks.bars lenet5-train      npkd train --data mnist --network lenet5, seeds 0..4: error,
-    time
-    python -m reference.benchmarks.bars lenet5-compress   npkd compress --data mnist --network lenet5 --target
-    macs=93000, seeds 10..14: error, size, time
-    python -m reference.benchmarks.bars lenet5-latency    time of LeNet-5 and of one of 93,000 multiply-accumulates,
-    batches of 1 and 256
+    python -m reference.benchmarks.bars digits            npkd compress, seeds 0..4: errors, size, certificates, time
+    python -m reference.benchmarks.bars mnist-train       npkd train --data mnist, seeds 0..4
+    python -m reference.benchmarks.bars mnist-compress    npkd compress --data mnist --target macs=26620, seeds 0..2
+    python -m reference.benchmarks.bars mnist-smaller     the same with macs=9560, seeds 5..9, never looked at before
+    python -m reference.benchmarks.bars lenet5-train      npkd train --data mnist --network lenet5, seeds 0..4
+    python -m reference.benchmarks.bars lenet5-compress   npkd compress --network lenet5 --target macs=93000: 10..14
+    python -m reference.benchmarks.bars lenet5-latency    time of LeNet-5 and of a student, batches of 1 and 256
     python -m reference.benchmarks.bars repeat            the same seed twice: the same bytes
-    python -m reference.benchmarks.bars memory            the layer-wise step on 10 times the data: memory, and the same
-    student
-    python -m reference.benchmarks.bars labelfree         npkd.compress on digits without labels: agreement, error;
-    shuffled labels change nothing
+    python -m reference.benchmarks.bars memory            the layer-wise step on 10 times the data: memory, same student
+    python -m reference.benchmarks.bars labelfree         npkd.compress on digits without labels; shuffled ones
 
 Exit code 1 where a bar is missed. ``--json FILE`` keeps the numbers with the command. Means and deviations are over
-seeds; the test part is looked at once in each run, by the run itself.
+seeds; the test part is looked at once in each run, by the run itself. Given the runs of a file, a function judges those
+and runs nothing.
 """
 
 from __future__ import annotations
@@ -33,10 +26,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import npkd
+
 MEASURED = Path(__file__).parents[1] / "measured"
+
+Runs = Sequence[dict[str, Any]]
 
 
 def run(folder: Path, *arguments: str) -> dict[str, Any]:
@@ -68,20 +66,21 @@ def spread(values: list[float]) -> str:
 class ProgressBars:
     """Collects what is claimed and whether it holds."""
 
-    def __init__(self) -> None:
-        self.missed, self.lines = 0, list[str]()
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.missed, self.lines, self.quiet = 0, list[str](), quiet
 
     def __call__(self, what: str, value: float, bar: float, shown: str = "") -> None:
         """Claim that ``value`` ≤ ``bar``."""
         holds = value <= bar
         self.missed += not holds
         self.lines.append(f"{'holds ' if holds else 'MISSED'}  {what}: {shown or f'{value:.3g}'} (bar {bar:.3g})")
-        print(self.lines[-1], flush=True)
+        if not self.quiet:
+            print(self.lines[-1], flush=True)
 
 
-def digits(bars: ProgressBars) -> list[dict[str, Any]]:
+def digits(bars: ProgressBars, stored: Runs = ()) -> list[dict[str, Any]]:
     """The main job on the embedded digits."""
-    found = over_seeds(5, "compress")
+    found = list(stored) or over_seeds(5, "compress")
     teacher, student = ([s[who]["test_error"] for s in found] for who in ("teacher", "student"))
     bars("teacher's test error, mean", statistics.mean(teacher), 0.03, spread(teacher))
     bars("student's test error above it, mean", statistics.mean(student) - statistics.mean(teacher), 0.005,
@@ -95,18 +94,18 @@ def digits(bars: ProgressBars) -> list[dict[str, Any]]:
     return found
 
 
-def mnist_train(bars: ProgressBars) -> list[dict[str, Any]]:
+def mnist_train(bars: ProgressBars, stored: Runs = ()) -> list[dict[str, Any]]:
     """Plain training on MNIST."""
-    found = over_seeds(5, "train", "--data", "mnist")
+    found = list(stored) or over_seeds(5, "train", "--data", "mnist")
     errors = [s["model"]["test_error"] for s in found]
     bars("test error of 784-300-100-10, mean", statistics.mean(errors), 0.016, spread(errors))
     bars("longest run in seconds", max(s["process_seconds"] for s in found), 60)
     return found
 
 
-def mnist_compress(bars: ProgressBars) -> list[dict[str, Any]]:
+def mnist_compress(bars: ProgressBars, stored: Runs = ()) -> list[dict[str, Any]]:
     """A tenth of the multiply-accumulates on MNIST."""
-    found = over_seeds(3, "compress", "--data", "mnist", "--target", "macs=26620")
+    found = list(stored) or over_seeds(3, "compress", "--data", "mnist", "--target", "macs=26620")
     teacher, student = ([s[who]["test_error"] for s in found] for who in ("teacher", "student"))
     bars("student's test error above the teacher's, mean", statistics.mean(student) - statistics.mean(teacher), 0.002,
          f"{spread(student)} against {spread(teacher)}")
@@ -115,9 +114,9 @@ def mnist_compress(bars: ProgressBars) -> list[dict[str, Any]]:
     return found
 
 
-def mnist_smaller(bars: ProgressBars) -> list[dict[str, Any]]:
+def mnist_smaller(bars: ProgressBars, stored: Runs = ()) -> list[dict[str, Any]]:
     """A twenty-eighth of the multiply-accumulates on MNIST, with nothing else said, teacher included."""
-    found = over_seeds(5, "compress", "--data", "mnist", "--target", "macs=9560", first=5)
+    found = list(stored) or over_seeds(5, "compress", "--data", "mnist", "--target", "macs=9560", first=5)
     teacher, student = ([s[who]["test_error"] for s in found] for who in ("teacher", "student"))
     bars("student's test error, mean", statistics.mean(student), 0.016, f"{spread(student)}, teacher {spread(teacher)}")
     bars("multiply-accumulates", max(s["student"]["macs"] for s in found), 9560)
@@ -125,19 +124,20 @@ def mnist_smaller(bars: ProgressBars) -> list[dict[str, Any]]:
     return found
 
 
-def lenet5_train(bars: ProgressBars) -> list[dict[str, Any]]:
+def lenet5_train(bars: ProgressBars, stored: Runs = ()) -> list[dict[str, Any]]:
     """Plain training of LeNet-5 on MNIST."""
-    found = over_seeds(5, "train", "--data", "mnist", "--network", "lenet5")
+    found = list(stored) or over_seeds(5, "train", "--data", "mnist", "--network", "lenet5")
     errors = [s["model"]["test_error"] for s in found]
     bars("test error of LeNet-5, mean", statistics.mean(errors), 0.009, spread(errors))
     bars("longest run in seconds", max(s["process_seconds"] for s in found), 300)
     return found
 
 
-def lenet5_compress(bars: ProgressBars) -> list[dict[str, Any]]:
+def lenet5_compress(bars: ProgressBars, stored: Runs = ()) -> list[dict[str, Any]]:
     """A twenty-fifth of LeNet-5's multiply-accumulates on MNIST, with nothing else said, teacher included; seeds not
     looked at before."""
-    found = over_seeds(5, "compress", "--data", "mnist", "--network", "lenet5", "--target", "macs=93000", first=10)
+    words = ("compress", "--data", "mnist", "--network", "lenet5", "--target", "macs=93000")
+    found = list(stored) or over_seeds(5, *words, first=10)
     teacher, student = ([s[who]["test_error"] for s in found] for who in ("teacher", "student"))
     bars("student's test error, mean", statistics.mean(student), 0.0085,
          f"{spread(student)}, teacher {spread(teacher)}")
@@ -146,9 +146,9 @@ def lenet5_compress(bars: ProgressBars) -> list[dict[str, Any]]:
     return found
 
 
-def lenet5_latency(bars: ProgressBars) -> list[dict[str, Any]]:
-    """How much sooner a compressed LeNet-5 answers, of the widths of the first run of lenet5-compress. Weights are
-    random: time does not depend on them. In turns, medians."""
+def latencies() -> list[dict[str, Any]]:
+    """Median seconds of LeNet-5 and of the first student of lenet5-compress, in turns. Weights are random: time does
+    not depend on them."""
     import numpy as np
 
     from npkd.nn import cost
@@ -159,7 +159,6 @@ def lenet5_latency(bars: ProgressBars) -> list[dict[str, Any]]:
     _, one, two, hidden, _ = json.loads((MEASURED / "lenet5_compress.json").read_text())["runs"][0]["student"]["widths"]
     networks = lenet5(rng), lenet5(rng, channels=(one, two), hidden=hidden)
     macs = [cost.of(network).macs for network in networks]
-    bars("multiply-accumulates of the small one", macs[1], 93000)
     for batch, repeats in ((1, 2000), (256, 60)):
         x = rng.random((batch, 784), np.float32)
         spaces = [Workspace(network, batch) for network in networks]
@@ -170,17 +169,23 @@ def lenet5_latency(bars: ProgressBars) -> list[dict[str, Any]]:
                 with space.blas:
                     space.forward(x)
                 held.append(time.perf_counter() - begin)
-        large, small = map(statistics.median, times)
-        shown = (
-            f"1/{large / small:.1f}: {small * 1e6:.0f} µs against {large * 1e6:.0f} µs; multiply-accumulates "
-            f"1/{macs[0] / macs[1]:.1f}"
-        )
-        bars(f"time of the small one at batch {batch}, of the large one's", small / large, 1 / 3, shown)
-        found.append({"batch": batch, "macs": macs, "seconds": [large, small]})
+        found.append({"batch": batch, "macs": macs, "seconds": list(map(statistics.median, times))})
     return found
 
 
-def repeat(bars: ProgressBars) -> list[dict[str, Any]]:
+def lenet5_latency(bars: ProgressBars, stored: Runs = ()) -> list[dict[str, Any]]:
+    """How much sooner a compressed LeNet-5 answers."""
+    found = list(stored) or latencies()
+    bars("multiply-accumulates of the small one", found[0]["macs"][1], 93000)
+    for one in found:
+        (large, small), macs = one["seconds"], one["macs"]
+        shown = (f"1/{large / small:.1f}: {small * 1e6:.0f} µs against {large * 1e6:.0f} µs; multiply-accumulates "
+                 f"1/{macs[0] / macs[1]:.1f}")
+        bars(f"time of the small one at batch {one['batch']}, of the large one's", small / large, 1 / 3, shown)
+    return found
+
+
+def repeat(bars: ProgressBars, _: Runs = ()) -> list[dict[str, Any]]:
     """The same seed twice, on digits, a shorter run."""
     with tempfile.TemporaryDirectory() as folder:
         one, two = (Path(folder) / name for name in "ab")
@@ -194,55 +199,25 @@ def repeat(bars: ProgressBars) -> list[dict[str, Any]]:
     return found
 
 
-def memory(bars: ProgressBars) -> list[dict[str, Any]]:
-    """The layer-wise step on shards of 50,000 examples and of ten copies of them, streamed; once all in memory as a
-    comparison."""
-    found: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        def step(*arguments: str) -> str:
-            return subprocess.run([sys.executable, "-m", "reference.benchmarks.memory", *arguments], check=True,
-                                  capture_output=True, text=True).stdout
+def memory(bars: ProgressBars, stored: Runs = ()) -> list[dict[str, Any]]:
+    """Ten times the data in the same memory, to the same student."""
+    from reference.benchmarks.memory import ten_times
 
-        for copies in (1, 10):
-            (Path(folder) / str(copies)).mkdir()
-            step("write", f"{folder}/{copies}", str(copies))
-            for how in ("streamed", "compressed", "whole")[:3 if copies == 1 else 2]:
-                said = json.loads(step(how, f"{folder}/{copies}", f"{folder}/{how}-{copies}.npz"))
-                found.append({"how": how, "copies": copies, **said})
-                print(f"{how}, {said['examples']:,} examples: {said['peak'] / 2 ** 20:.0f} MB", flush=True)
-        peaks = {(run["how"], run["copies"]): run["peak"] for run in found}
-        files = {key: Path(folder) / f"{key[0]}-{key[1]}.npz" for key in peaks}
-        apart = {key: difference(files["streamed", 1], file) for key, file in files.items() if key[0] != "compressed"}
-    found[0]["difference"] = {f"{how} {copies}": value for (how, copies), value in apart.items()}
+    found = list(stored) or ten_times()
+    peaks, apart = {(run["how"], run["copies"]): run["peak"] for run in found}, found[0]["difference"]
     bars("peak memory of the layer-wise step, 10 times the data to 1", peaks["streamed", 10] / peaks["streamed", 1],
          1.1)
     bars("the same for all of npkd.compress with one size of sample", peaks["compressed", 10] / peaks["compressed", 1],
          1.1)
-    bars("largest relative difference of the students' weights, streamed to in memory", apart["whole", 1], 1e-9)
-    bars("the same, 1 to 10 copies, streamed", apart["streamed", 10], 1e-9)
+    bars("largest relative difference of the students' weights, streamed to in memory", apart["whole 1"], 1e-9)
+    bars("the same, 1 to 10 copies, streamed", apart["streamed 10"], 1e-9)
     return found
 
 
-def difference(one: Path, other: Path) -> float:
-    """Largest difference of the parameters of two stored networks, relative to the largest parameter of the layer; 1
-    where shapes differ."""
+def unlabelled() -> list[dict[str, Any]]:
+    """npkd.compress on digits, seeds 0 … 2: without labels, and with labels that were shuffled."""
     import numpy as np
 
-    from npkd.nn.model import load
-
-    a, b = (load(path).network for path in (one, other))
-    if a.widths != b.widths or a.layers[0].options != b.layers[0].options:
-        return 1.0
-    return max(float(np.abs(p - q).max() / max(np.abs(p).max(), 1e-300))
-               for x, y in zip(a.layers, b.layers, strict=True) for p, q in zip(x.params, y.params, strict=True))
-
-
-def labelfree(bars: ProgressBars) -> list[dict[str, Any]]:
-    """npkd.compress on digits, seeds 0 … 2: without labels, and with labels that were shuffled, which must not
-    matter."""
-    import numpy as np
-
-    import npkd
     from npkd.data.datasets import load as load_data
     from npkd.pipeline.recipe import Recipe, complete
     from npkd.pipeline.result import largest
@@ -265,9 +240,14 @@ def labelfree(bars: ProgressBars) -> list[dict[str, Any]]:
                 np.array_equal(p, q) for a, b in pairs for p, q in zip(a.params, b.params, strict=True)),
             "gap": largest([layer.duality_gap for layer in out.layers])})
         print(out, flush=True)
-    apart, above = (
-        [1 - run["agreement_test"] for run in found], [run["test_error"] - run["teacher_test_error"] for run in found]
-    )
+    return found
+
+
+def labelfree(bars: ProgressBars, stored: Runs = ()) -> list[dict[str, Any]]:
+    """A student without labels agrees with its teacher, and shuffled labels do not matter."""
+    found = list(stored) or unlabelled()
+    apart = [1 - run["agreement_test"] for run in found]
+    above = [run["test_error"] - run["teacher_test_error"] for run in found]
     bars("disagreement with the teacher, test part, mean", statistics.mean(apart), 0.02, spread(apart))
     bars("student's test error above the teacher's, mean", statistics.mean(above), 0.005, spread(above))
     bars("students that differ where shuffled labels are given",
@@ -277,21 +257,23 @@ def labelfree(bars: ProgressBars) -> list[dict[str, Any]]:
     return found
 
 
+COMMANDS: Mapping[str, Callable[[ProgressBars, Runs], list[dict[str, Any]]]] = {
+    "digits": digits, "mnist-train": mnist_train, "mnist-compress": mnist_compress, "mnist-smaller": mnist_smaller,
+    "lenet5-train": lenet5_train, "lenet5-compress": lenet5_compress, "lenet5-latency": lenet5_latency,
+    "repeat": repeat, "memory": memory, "labelfree": labelfree}
+
+
 def main() -> int:
     """Run one of the commands above."""
-    commands = {"digits": digits, "mnist-train": mnist_train, "mnist-compress": mnist_compress,
-                "mnist-smaller": mnist_smaller,
-                "lenet5-train": lenet5_train, "lenet5-compress": lenet5_compress, "lenet5-latency": lenet5_latency,
-                "repeat": repeat,
-                "memory": memory, "labelfree": labelfree}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=commands)
+    parser.add_argument("what", choices=COMMANDS)
     parser.add_argument("--json", type=Path, help="keep the numbers there")
     options = parser.parse_args()
     bars = ProgressBars()
-    found = commands[options.what](bars)
+    found = COMMANDS[options.what](bars, ())
     if options.json:
-        kept = {"command": f"python -m reference.benchmarks.bars {options.what}", "bars": bars.lines, "runs": found}
+        kept = {"command": f"python -m reference.benchmarks.bars {options.what}", "npkd": npkd.__version__,
+                "bars": bars.lines, "runs": found}
         options.json.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
     return int(bars.missed > 0)
 

@@ -16,9 +16,12 @@ that are not.
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+import tempfile
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +29,7 @@ import npkd
 from npkd.data.batches import passes_over
 from npkd.data.sampling import learnt_from, survey
 from npkd.data.shards import open_shards
-from npkd.nn.model import Model, save
+from npkd.nn.model import Model, load, save
 from npkd.nn.network import perceptron
 from npkd.sparsity.layerwise import distil, exactly
 
@@ -79,6 +82,38 @@ def peak() -> int:
         import resource
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def ten_times() -> list[dict[str, Any]]:
+    """The layer-wise step on shards of 50,000 examples and of ten copies of them, streamed; once all in memory as a
+    comparison. With the first run, the differences of the students from its own."""
+    found: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        def child(*arguments: str) -> str:
+            return subprocess.run([sys.executable, "-m", "reference.benchmarks.memory", *arguments], check=True,
+                                  capture_output=True, text=True).stdout
+
+        for copies in (1, 10):
+            (Path(folder) / str(copies)).mkdir()
+            child("write", f"{folder}/{copies}", str(copies))
+            for how in ("streamed", "compressed", "whole")[:3 if copies == 1 else 2]:
+                said = json.loads(child(how, f"{folder}/{copies}", f"{folder}/{how}-{copies}.npz"))
+                found.append({"how": how, "copies": copies, **said})
+                print(f"{how}, {said['examples']:,} examples: {said['peak'] / 2 ** 20:.0f} MB", flush=True)
+        names = [f"{run['how']} {run['copies']}" for run in found if run["how"] != "compressed"]
+        files = {name: Path(folder) / f"{name.replace(' ', '-')}.npz" for name in names}
+        found[0]["difference"] = {name: difference(files["streamed 1"], file) for name, file in files.items()}
+    return found
+
+
+def difference(one: Path, other: Path) -> float:
+    """Largest difference of the parameters of two stored networks, relative to the largest parameter of the layer; 1
+    where shapes differ."""
+    a, b = (load(path).network for path in (one, other))
+    if a.widths != b.widths or a.layers[0].options != b.layers[0].options:
+        return 1.0
+    return max(float(np.abs(p - q).max() / max(np.abs(p).max(), 1e-300))
+               for x, y in zip(a.layers, b.layers, strict=True) for p, q in zip(x.params, y.params, strict=True))
 
 
 if __name__ == "__main__":

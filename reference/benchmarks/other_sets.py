@@ -191,8 +191,8 @@ def main() -> int:
                       f"{found['student']['test_error']:.2%}, "
                       f"{time.perf_counter() - begin:.0f} s", file=sys.stderr, flush=True)
                 if options.json:
-                    kept = {"command": "python -m reference.benchmarks.other_sets --json FILE", "code": code,
-                            "sets": stored}
+                    kept = {"command": "python -m reference.benchmarks.other_sets --json FILE",
+                            "npkd": npkd.__version__, "code": code, "sets": stored}
                     options.json.write_text(json.dumps(kept, indent=1) + "\n")
     for cells in (HEAD, ["---"] * len(HEAD), *(row(name, stored[name], options.seeds) for name in options.sets)):
         print("| " + " | ".join(cells) + " |")

@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+import npkd
 from npkd.core.linalg import product
 from npkd.core.types import Array
 from npkd.data.idx import read_set
@@ -164,6 +165,25 @@ def run(part: str) -> Any:
                                      text=True).stdout)
 
 
+def told(found: dict[str, Any]) -> list[str]:
+    """The lines of the comparison, from what ``--json`` keeps."""
+    ours, total = found["npkd"], found["seconds"]
+    lines = [f"{'npkd: statistics of all layers, forward passes included':<60} {ours['data']:8.2f} s"]
+    for layer, seconds in enumerate(ours["paths"]):
+        words = f"npkd: {WIDTHS[layer]} → {WIDTHS[layer + 1]}, {COUNT} values of λ, {ours['steps'][layer]} Newton steps"
+        lines.append(f"{words:<60} {seconds:8.2f} s   gap ≤ {ours['gaps'][layer]:.1e}, {ours['kept'][layer]} kept at "
+                     f"the end")
+    lines.append(f"{'npkd: all of it':<60} {total:8.2f} s")
+    for library, ratio in found["ratios"].items():
+        words, result = f"{library}: {WIDTHS[1]} → {WIDTHS[2]}, λ_max · {FRACTION} alone", found[library]
+        lines.append(f"{words:<60} {result['seconds']:8.2f} s   gap {result['gap']:.1e}, {result['kept']} kept; npkd "
+                     f"takes {ratio:.3f} of it" + (f" (bar {BAR})" if library == "sklearn" else ""))
+    lines.append(f"npkd at that λ: {ours['one']} kept, gap on the raw data {ours['raw_gap']:.1e}")
+    lines += [f"{FEW} examples, λ_max · {row['fraction']}: {row['kept']} kept, the same: {row['same']}; gaps "
+              f"{row['gap']:.0e} (npkd), {row['their_gap']:.0e} (sklearn)" for row in found["supports"]]
+    return lines if "skglm" in found else [*lines, "skglm is not installed: not compared"]
+
+
 def main() -> int:
     """Tables of times, gaps and supports; exit code 1 with --check where a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -179,22 +199,9 @@ def main() -> int:
     ours, theirs, same = run("npkd"), {library: run(library) for library in peers}, run("supports")
     total = ours["data"] + sum(ours["paths"])
     ratios = {library: total / result["seconds"] for library, result in theirs.items()}
-    print(f"{'npkd: statistics of all layers, forward passes included':<60} {ours['data']:8.2f} s")
-    for layer, seconds in enumerate(ours["paths"]):
-        words = f"npkd: {WIDTHS[layer]} → {WIDTHS[layer + 1]}, {COUNT} values of λ, {ours['steps'][layer]} Newton steps"
-        print(f"{words:<60} {seconds:8.2f} s   gap ≤ {ours['gaps'][layer]:.1e}, {ours['kept'][layer]} kept at the end")
-    print(f"{'npkd: all of it':<60} {total:8.2f} s")
-    for library, result in theirs.items():
-        words = f"{library}: {WIDTHS[1]} → {WIDTHS[2]}, λ_max · {FRACTION} alone"
-        print(f"{words:<60} {result['seconds']:8.2f} s   gap {result['gap']:.1e}, {result['kept']} kept; npkd takes "
-              f"{ratios[library]:.3f} of it"
-              + (f" (bar {BAR})" if library == "sklearn" else ""))
-    print(f"npkd at that λ: {ours['one']} kept, gap on the raw data {ours['raw_gap']:.1e}")
-    for row in same:
-        print(f"{FEW} examples, λ_max · {row['fraction']}: {row['kept']} kept, the same: {row['same']}; "
-              f"gaps {row['gap']:.0e} (npkd), {row['their_gap']:.0e} (sklearn)")
-    if "skglm" not in theirs:
-        print("skglm is not installed: not compared")
+    numbers = {"command": "python -m reference.peers.group_lasso", "made_with": npkd.__version__, "threads": THREADS,
+               "seconds": total, "ratios": ratios, "npkd": ours, **theirs, "supports": same}
+    print("\n".join(told(numbers)))
     missed = [words for words, held in (
         ("time", ratios["sklearn"] <= BAR), ("gaps of npkd", max(*ours["gaps"], ours["raw_gap"]) <= GAP),
         ("gaps of the peers", max(result["gap"] for result in theirs.values()) <= THEIR_GAP),
@@ -203,9 +210,6 @@ def main() -> int:
     ) if not held]
     print("missed: " + ", ".join(missed) if missed else "all bars held")
     if options.json:
-        numbers = {"command": "python -m reference.peers.group_lasso", "threads": THREADS, "seconds": total,
-                   "ratios": ratios,
-                   "npkd": ours, **theirs, "supports": same}
         options.json.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
     return int(options.check and bool(missed))
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import npkd
 from reference.peers.lenet5 import MAKERS, memory, npkd_update
 
 BARS: list[tuple[list[int], int, dict[str, float]]] = [
@@ -237,8 +238,8 @@ def main() -> int:
             f"python -m reference.peers.train_step --network {options.network} --rounds {options.rounds} --threads "
             f"{options.threads}"
         )
-        options.json.write_text(json.dumps({"command": command, "threads": options.threads, "rows": rows}, indent=1)
-                                + "\n")
+        options.json.write_text(json.dumps(
+            {"command": command, "npkd": npkd.__version__, "threads": options.threads, "rows": rows}, indent=1) + "\n")
     return int(options.check and missed > 0)
 
 

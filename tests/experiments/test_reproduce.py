@@ -603,7 +603,7 @@ def test_published_convolutions_are_those_of_the_table():
             "-".join(map(str, p.widths)), p.macs, p.sureness, "yes" if p.inputs_removed else "no")
         assert row["test_error"].startswith("dense + ") == p.over_dense
         assert float(row["test_error"].removeprefix("dense + ")) == p.test_error
-    page = (ROOT / "docs" / "14-lenet5.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "results" / "lenet5.md").read_text(encoding="utf-8")
     assert all(line.strip() in page for line in tables.published_text(lenet5.PUBLISHED).splitlines()[:-1])
 
 
