@@ -145,8 +145,11 @@ def name_of(row: Node) -> str:
 def of_run(run: Node) -> Iterator[str]:
     """The summary of one run of npkd: its errors by its own split, its agreement, its target."""
     sizes = run["split"]
-    for who in ("teacher", "student", "model"):
-        yield from (f"{who}: {fault}" for fault in of_errors(run.get(who, {}), sizes))
+    for who, node in run.items():
+        if isinstance(node, dict) and "test_error" in node:
+            yield from (f"{who}: {fault}" for fault in of_errors(node, sizes))
+            if "bound" in run and who != "dense" and node["macs"] > run["bound"]:
+                yield f"{who} has {node['macs']}, more than {run['bound']}"
     yield from of_errors({"test_error": run.get("agreement", 0.0)}, sizes)
     target = run.get("target", {})
     if target.get("kind") == "macs" and run["student"]["macs"] > target["bound"]:

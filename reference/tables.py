@@ -115,6 +115,11 @@ def measured(stored: Stored) -> str:
     plain = stored["mnist_train"]["runs"]
     rows.append(["784-300-100-10, plain training", percent(of_runs(plain, "model")) + " %", "–", "–", "–",
                  f"no augmentation; {statistics.mean(run['process_seconds'] for run in plain):.0f} s a run"])
+    for what, case in (("inputs and neurons", ""), ("neurons alone", "-neurons")):
+        sides = [list(stored["sparse"]["cases"].get(name + case, {}).values()) for name in ("mnist", "digits")]
+        cells = [percent(of_runs(some, who)) + " %" if some else "–" for some in sides for who in ("dense", "model")]
+        rows.append([f"**sparse training**, {what}, to a fifth (`--penalty`)", *cells, f"no teacher, no augmentation; "
+                     f"{statistics.mean(run['seconds'] for run in sides[0]):.0f} s a run"])
     runs = stored["digits"]["runs"]
     rows.append(["`npkd compress` as it is, a tenth of 64-300-100-10", "–", "–",
                  *(percent(of_runs(runs, who)) + " %" for who in ("teacher", "student")),
@@ -122,7 +127,7 @@ def measured(stored: Stored) -> str:
                  f"included"])
     head = ["what", "MNIST: teacher", "student", "digits: teacher", "student", "setting; seconds on MNIST, beside "
             "other work"]
-    files = ("lenet300", "lenet5", "lenet300_digits", "lenet5_digits", "mnist_train", "digits")
+    files = ("lenet300", "lenet5", "lenet300_digits", "lenet5_digits", "mnist_train", "sparse", "digits")
     return f"{table(head, rows)}\n\n{made_with(stored, files, ('records', 'post_training'))}"
 
 
@@ -243,6 +248,22 @@ def steps(stored: Stored, name: str) -> str:
     return f"{lines}\n\n{made_with(stored, (name,))}"
 
 
+def sparse(stored: Stored) -> str:
+    """Sparse training and the methods beside it, a row a case."""
+    rows, names = [], ("dense", "penalised", "debiased", "model", "magnitude", "gates")
+    for case, by_seed in stored["sparse"]["cases"].items():
+        runs = list(by_seed.values())
+        errors = [percent(of_runs(runs, name)) if all(name in run for run in runs) else "–" for name in names]
+        sizes = [100 * run["model"]["macs"] / run["dense"]["macs"] for run in runs]
+        ratio = max(run["stationarity"][1] / run["stationarity"][0] for run in runs)
+        rows.append([case, str(len(runs)), *errors, f"{min(sizes):.1f} … {max(sizes):.1f} %", f"{ratio:.4f}",
+                     f"{statistics.mean(run['epochs'] for run in runs):.0f}",
+                     f"{statistics.mean(run['seconds'] for run in runs):.0f}"])
+    head = ["case", "seeds", *(f"{name} %" for name in names[:3]), "delivered %", *(f"{name} %" for name in names[4:]),
+            "size", "stationarity", "epochs", "seconds"]
+    return f"{table(head, rows)}\n\n{made_with(stored, ('sparse',))}"
+
+
 def path(stored: Stored) -> str:
     """The path of all layers against scikit-learn, as its command prints it."""
     lines = "\n".join(f"    {line}" for line in group_lasso.told(stored["group_lasso"]))
@@ -263,6 +284,7 @@ TABLES: Mapping[str, Callable[[Stored], str]] = {
     "steps": partial(steps, name="train_step"),
     "steps lenet5": partial(steps, name="train_step_lenet5"),
     "path": path,
+    "sparse": sparse,
     **{f"bars {name}": partial(bars, name=name) for name in BARS},
 }
 """Every generated part by the name that a page gives."""
