@@ -14,10 +14,11 @@ import tokenize
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from npkd.cli.parser import COMMANDS
-from reference.benchmarks import overfitting
+from reference.benchmarks import figures, first_screen, overfitting
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -233,6 +234,37 @@ def test_the_source_to_read_first_is_as_long_as_the_first_hour_says():
 def test_sparse_training_takes_ten_lines():
     first = section(read(FIRST_HOUR), "Sparse training in ten lines").partition(">>> ")[2].partition("\n\n")[0]
     assert len(examples_of(f">>> {first}")) == sum(map(len, map(str.splitlines, examples_of(f">>> {first}")))) == 10
+
+
+# --- the first screen of README
+# ----------------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_screen_shows_the_two_commands_and_then_a_picture_with_a_description():
+    before, _, after = read(ROOT / "README.md").partition("```console\n$ ")
+    commands, _, after = after.partition("\n```\n")
+    assert "```" not in before
+    assert len(commands.splitlines()) == 2
+    description, path = re.match(r"\s*!\[([^]]*)\]\(([^)]*)\)", after).groups()
+    assert len(description) > 100
+    assert (ROOT / path).read_bytes().startswith(b"\x89PNG")
+    assert f"figures {Path(path).stem} {path}\n" in figures.__doc__
+
+
+def test_the_gradient_and_the_neuron_of_the_first_screen_are_as_it_says(tmp_path):
+    """The picture is made anew; its bytes may differ between versions of matplotlib."""
+    dw, differences = first_screen.gradients(np.array([first_screen.STEP]))
+    assert first_screen.relative_errors(dw, differences).max() <= 1e-6
+    assert (dw != 0).sum() > dw.size / 2
+    norms, without, neuron = first_screen.columns()
+    dead = int(first_screen.first_zero(norms)[neuron])
+    assert 0 < dead < len(norms) - 1
+    assert (norms[dead:, neuron] == 0).all()
+    assert norms[:dead, neuron].min() > 0
+    assert without[:, neuron].min() > 0
+    assert norms[-1].max() > 0.5                                # others stay
+    figures.PICTURES["first-screen"]().savefig(tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").stat().st_size > 10_000
 
 
 # --- quoted source
