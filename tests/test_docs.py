@@ -212,6 +212,17 @@ def test_the_first_hour_is_long_enough_and_answers_each_question_with_lines_that
         assert len(examples_of(section(text, question))) >= 4, question
 
 
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_each_question_of_the_first_hour_is_answered_without_reading_the_others(question):
+    """Its lines run behind those of the first section alone."""
+    text = read(FIRST_HOUR)
+    both = section(text, "Load data and train") + section(text, question)
+    example, report = doctest.DocTestParser().get_doctest(both, {}, question, None, 0), []
+    doctest.DocTestRunner(verbose=False).run(example, out=report.append, clear_globs=False)
+    example.globs["temporary"].cleanup()
+    assert report == []
+
+
 def test_the_first_hour_imports_nothing_but_npkd_numpy_and_the_standard_library():
     """That npkd itself then needs numpy, scipy and matplotlib alone is held by a step of .ci/run."""
     nodes = [node for source in examples_of(read(FIRST_HOUR)) for node in ast.walk(ast.parse(source))]
