@@ -15,7 +15,7 @@ from npkd.data import datasets
 from npkd.nn.losses import cross_entropy
 from npkd.nn.network import Network, perceptron
 from npkd.nn.training import Penalty, TrainingSettings
-from npkd.report.figures import BLUE, GREY, INK, LARGE, MEDIUM, ORANGE, PALE, RED, SMALL, tidy
+from npkd.report.figures import BLUE, GREY, INK, MEDIUM, ORANGE, PALE, RED, SMALL, tidy
 from npkd.sparsity.penalties import NeuronGroups
 
 STEPS = 10.0 ** np.arange(-12.0, 1.0)
@@ -28,6 +28,8 @@ SETTINGS = TrainingSettings(epochs=40, batch_size=256, schedule=lambda progress:
 """A constant learning rate, so that the threshold is constant, too."""
 WIDTH = 100
 """Hidden neurons of the network that is trained."""
+TITLE = 15
+"""Size of the letters above a panel; README shows the picture at about three quarters of its size."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,8 +112,8 @@ def first_screen() -> Figure:
 
 def title(axes: Axes, words: str, formula: str) -> None:
     """A bold line, and a formula below it."""
-    axes.set_title(words, fontsize=LARGE + 1, color=INK, fontweight="bold", pad=44)
-    axes.text(0.5, 1.045, formula, transform=axes.transAxes, ha="center", fontsize=LARGE + 1, color=INK)
+    axes.set_title(words, fontsize=TITLE, color=INK, fontweight="bold", pad=44)
+    axes.text(0.5, 1.045, formula, transform=axes.transAxes, ha="center", fontsize=TITLE, color=INK)
 
 
 def check(axes: Axes, dw: Array, differences: Array) -> None:
