@@ -8,15 +8,17 @@ import importlib.util
 import io
 import json
 import re
+import sys
 import textwrap
 import tokenize
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from npkd.cli.parser import COMMANDS
-from reference.benchmarks import overfitting
+from reference.benchmarks import figures, first_screen, overfitting
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -160,10 +162,9 @@ def test_chapters_are_short_and_begin_with_what_they_need_and_explain(path):
     lines = read(path).splitlines()
     number = int(path.name.split("-")[0])
     assert len(lines) <= LONGEST.get(number, 300)
-    if number > 1:
-        assert lines[0].startswith(f"# {number}. ")
-        assert lines[2].startswith("Needs ")
-        assert lines[3].startswith("Explains [")
+    assert lines[0].startswith(f"# {number}. ")
+    assert lines[2].startswith("Needs ")
+    assert lines[3].startswith("Explains [")
 
 
 def test_every_formula_of_a_chapter_leads_to_a_file_that_its_first_lines_name():
@@ -185,6 +186,96 @@ def test_the_numbers_of_overfitting_are_those_that_were_measured_with_the_settin
     found = json.loads(read(ROOT / "reference" / "measured" / "overfitting.json"))
     assert found["settings"] == overfitting.SETTINGS
     assert overfitting.table(found) in read(DOCS / "book" / "13-promises.md")
+
+
+# --- the first hour
+# ----------------------------------------------------------------------------------------------------------------
+
+FIRST_HOUR = DOCS / "book" / "1-first-hour.md"
+QUESTIONS = ("How do I train with my own loss?", "How do I train with my own layer?",
+             "How do I train with my own penalty?", "How do I get the weights out?", "How do I check a gradient?")
+
+
+def examples_of(text):
+    """The statements of a page's examples, in order."""
+    return [example.source for example in doctest.DocTestParser().get_examples(text)]
+
+
+def section(text, title):
+    return text.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def test_the_first_hour_is_long_enough_and_answers_each_question_with_lines_that_run():
+    text = read(FIRST_HOUR)
+    assert len(re.findall(r"^ *>>> ", text, re.MULTILINE)) >= 40
+    for question in QUESTIONS:
+        assert len(examples_of(section(text, question))) >= 4, question
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_each_question_of_the_first_hour_is_answered_without_reading_the_others(question):
+    """Its lines run behind those of the first section alone."""
+    text = read(FIRST_HOUR)
+    both = section(text, "Load data and train") + section(text, question)
+    example, report = doctest.DocTestParser().get_doctest(both, {}, question, None, 0), []
+    doctest.DocTestRunner(verbose=False).run(example, out=report.append, clear_globs=False)
+    example.globs["temporary"].cleanup()
+    assert report == []
+
+
+def test_the_first_hour_imports_nothing_but_npkd_numpy_and_the_standard_library():
+    """That npkd itself then needs numpy, scipy and matplotlib alone is held by a step of .ci/run."""
+    nodes = [node for source in examples_of(read(FIRST_HOUR)) for node in ast.walk(ast.parse(source))]
+    modules = {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    modules |= {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    assert {name.split(".")[0] for name in modules} - sys.stdlib_module_names == {"npkd", "numpy"}
+
+
+def test_the_source_to_read_first_is_as_long_as_the_first_hour_says():
+    """Lines that are not blank, of each file to the nearest ten or so, and about 700 in all."""
+    text = read(FIRST_HOUR)
+    rows = re.findall(r"^\| \d \| `([^`]+)` \| (\d+) \|", text, re.MULTILINE)
+    assert [path for path, _ in rows] == re.findall(r"\(\.\./\.\./(npkd/[^)]*)\)", text.split("\n\n")[1])
+    counts = [sum(bool(line.strip()) for line in read(ROOT / path).splitlines()) for path, _ in rows]
+    assert [n for n, (_, said) in zip(counts, rows, strict=True) if abs(n - int(said)) > 15] == []
+    assert "about 700 lines" in text
+    assert 650 <= sum(counts) <= 770
+
+
+def test_sparse_training_takes_ten_lines():
+    first = section(read(FIRST_HOUR), "Sparse training in ten lines").partition(">>> ")[2].partition("\n\n")[0]
+    assert len(examples_of(f">>> {first}")) == sum(map(len, map(str.splitlines, examples_of(f">>> {first}")))) == 10
+
+
+# --- the first screen of README
+# ----------------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_screen_shows_the_two_commands_and_then_a_picture_with_a_description():
+    before, _, after = read(ROOT / "README.md").partition("```console\n$ ")
+    commands, _, after = after.partition("\n```\n")
+    assert "```" not in before
+    assert len(commands.splitlines()) == 2
+    description, path = re.match(r"\s*!\[([^]]*)\]\(([^)]*)\)", after).groups()
+    assert len(description) > 100
+    assert (ROOT / path).read_bytes().startswith(b"\x89PNG")
+    assert f"figures {Path(path).stem} {path}\n" in figures.__doc__
+
+
+def test_the_gradient_and_the_neuron_of_the_first_screen_are_as_it_says(tmp_path):
+    """The picture is made anew; its bytes may differ between versions of matplotlib."""
+    dw, differences = first_screen.gradients(np.array([first_screen.STEP]))
+    assert first_screen.relative_errors(dw, differences).max() <= 1e-6
+    assert (dw != 0).sum() > dw.size / 2
+    norms, without, neuron = first_screen.columns()
+    dead = int(first_screen.first_zero(norms)[neuron])
+    assert 0 < dead < len(norms) - 1
+    assert (norms[dead:, neuron] == 0).all()
+    assert norms[:dead, neuron].min() > 0
+    assert without[:, neuron].min() > 0
+    assert norms[-1].max() > 0.5                                # others stay
+    figures.PICTURES["first-screen"]().savefig(tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").stat().st_size > 10_000
 
 
 # --- quoted source

@@ -6,6 +6,7 @@
     python -m reference.benchmarks.figures post-training reference/measured docs/figures/post-training.png
     python -m reference.benchmarks.figures overfitting reference/measured/overfitting.json docs/figures/overfitting.png
     python -m reference.benchmarks.figures patches docs/figures/patches.png
+    python -m reference.benchmarks.figures first-screen docs/figures/first-screen.png
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from npkd.core.types import Array
 from npkd.experiments import lenet5 as lenet5_settings
 from npkd.nn.convolution import im2col
 from npkd.report.figures import BLUE, GREEN, GREY, INK, LARGE, ORANGE, PINK, RED, SKY, SMALL, tidy
+from reference.benchmarks.first_screen import first_screen
 from reference.benchmarks.pareto import CONVOLUTIONS, pareto
 
 WHOLE = {"lenet300": ("LeNet-300-100", 266_200), "lenet5": ("LeNet-5", lenet5_settings.WHOLE)}
@@ -170,7 +172,7 @@ def patches() -> Figure:
 
 PICTURES: dict[str, Callable[..., Figure]] = {"main-job": main_job, "lenet300": lenet300, "lenet5": lenet5,
                                               "post-training": post_training, "overfitting": overfitting,
-                                              "patches": patches}
+                                              "patches": patches, "first-screen": first_screen}
 
 if __name__ == "__main__":
     PICTURES[sys.argv[1]](*map(Path, sys.argv[2:-1])).savefig(sys.argv[-1], dpi=110)
