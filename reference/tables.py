@@ -116,10 +116,10 @@ def measured(stored: Stored) -> str:
     rows.append(["784-300-100-10, plain training", percent(of_runs(plain, "model")) + " %", "–", "–", "–",
                  f"no augmentation; {statistics.mean(run['process_seconds'] for run in plain):.0f} s a run"])
     for what, case in (("inputs and neurons", ""), ("neurons alone", "-neurons")):
-        sides = [list(stored["sparse"]["cases"].get(name + case, {}).values()) for name in ("mnist", "digits")]
-        cells = [percent(of_runs(some, who)) + " %" if some else "–" for some in sides for who in ("dense", "model")]
+        both = [list(stored["sparse"]["cases"].get(name + case, {}).values()) for name in ("mnist", "digits")]
+        cells = [percent(of_runs(some, who)) + " %" if some else "–" for some in both for who in ("dense", "model")]
         rows.append([f"**sparse training**, {what}, to a fifth (`--penalty`)", *cells, f"no teacher, no augmentation; "
-                     f"{statistics.mean(run['seconds'] for run in sides[0]):.0f} s a run"])
+                     f"{statistics.mean(run['seconds'] for run in both[0]):.0f} s a run"])
     runs = stored["digits"]["runs"]
     rows.append(["`npkd compress` as it is, a tenth of 64-300-100-10", "–", "–",
                  *(percent(of_runs(runs, who)) + " %" for who in ("teacher", "student")),

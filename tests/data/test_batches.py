@@ -58,5 +58,6 @@ def test_what_does_not_fit_into_memory_is_said():
     wide = [(np.ones((1, 10 ** 6), np.float32), np.zeros(1)), (np.ones((2, 1)), np.zeros(2))]
     x = np.zeros((3, 10 ** 6), np.float32)
     x[:, 0] = 1, 2, 3
-    with pytest.raises(InputError, match=r"compress: .*take 8 d² bytes"):
+    with (pytest.warns(UserWarning, match="GB of memory are needed"),
+          pytest.raises(InputError, match=r"compress: .*take 8 d² bytes")):
         npkd.compress(wide, x, recipe=REFIT)
