@@ -31,7 +31,7 @@ TRIES = 5
 """Most values of the last λ that are tried for a target."""
 FALL = 0.5
 """Factor of the first of them to the λ that held the network at the full learning rate."""
-SAMPLE = 2000
+SAMPLE = 1000
 """Leading examples of the training part on which every epoch's objective and stationarity are computed."""
 
 constant = steps(())

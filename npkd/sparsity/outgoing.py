@@ -131,7 +131,7 @@ def read(network: Network, groups: Sequence[DependencyGroup]) -> list[Array]:
 
 
 def stationarity(network: Network, data: Batch, objective: Objective, penalties: Mapping[int, Penalty], *,
-                 weight_decay: float = 0.0, step: float = 1.0, rows: int = 4096) -> tuple[float, float]:
+                 weight_decay: float = 0.0, step: float = 1.0, rows: int = 100) -> tuple[float, float]:
     """How far all parameters θ are from a stationary point, and the objective there.
 
         ρ(θ) = ‖θ − prox_{sΩ}(θ − s ∇F(θ))‖₂ / s,   F(θ) = L(θ) + ½ d ‖θ‖²               (P19)
