@@ -459,8 +459,19 @@ def test_tolerances_are_those_of_the_code():
 
 
 def test_the_map_has_every_tag_once_and_points_to_it():
-    rows = re.findall(r"^\| \(([A-Z]\d+)\) \| ([^|]+) \| `([^`]+)` \| ([^|]+) \|([^|]*)\|$", read(SOURCES),
+    rows = re.findall(r"^\| \(([A-Z]\d+)\) \| ([^|]+) \| ([^|]*`[^|]+) \| ([^|]+) \|([^|]*)\|$", read(SOURCES),
                       re.MULTILINE)
     assert sorted(tag for tag, *_ in rows) == sorted(tag for page in PAGES for tag in explained_in(read(page)))
-    for tag, _, place, _, _ in rows:
-        assert f"({tag})" in source_of(place), f"({tag}) is not in {place}"
+    for tag, _, places, _, _ in rows:
+        for place in re.findall(r"`([^`]+)`", places):
+            assert tag in tags_of(source_of(place))[tag in STATEMENTS], f"no line of {place} has ({tag})"
+
+
+def test_the_map_names_a_function_or_a_method_and_where_training_computes_the_formula_in_buffers():
+    """A class is no place of a line; every tag at a line of nn/fast leads there."""
+    rows = dict(re.findall(r"^\| \(([A-Z]\d+)\) \| [^|]+ \| ([^|]+) \|", read(SOURCES), re.MULTILINE))
+    places = {place for cell in rows.values() for place in re.findall(r"`([^`]+\.py:[^`]+)`", cell)}
+    assert [place for place in sorted(places) if source_of(place).lstrip("@").startswith(("class ", "dataclass"))] == []
+    for path in sorted((ROOT / "npkd" / "nn" / "fast").glob("*.py")):
+        for tag in tags_of(read(path))[0]:
+            assert f"`{path.relative_to(ROOT).as_posix()}:" in rows[tag], f"({tag}) is computed in {path.name}, too"
