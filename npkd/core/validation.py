@@ -131,8 +131,8 @@ def described(thing: object) -> str:
 def asked(objective: Objective, activations: Sequence[Array], batch: Batch) -> tuple[float, Mapping[int, Array]]:
     """What an objective returns, asked for the first time. Raises InputError where it does not have the form of one."""
     who = f"train: the objective {getattr(objective, '__name__', type(objective).__name__)}"
-    form = ("it is called as objective(activations, batch) and must return (value, {index: sensitivity}); with a loss, "
-            f"value, d = loss(activations[-1], batch['y']), that is value, {{{len(activations) - 1}: d}}")
+    form = ("it is called as objective(activations, batch) and must return (value, {index: sensitivity}): with a loss, "
+            f"value, d = loss(activations[-1], batch['y']), and then return value, {{{len(activations) - 1}: d}}")
     try:
         pair = objective(activations, batch)
     except (AttributeError, IndexError, TypeError, ValueError) as error:
