@@ -20,14 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from npkd.core.bound_op import BoundOp, described, unpaired
+from npkd.core.bound_op import BoundOp
 from npkd.core.derivatives import RESOLUTION, jacobian, mixture, precision, relative_error, rounding_noise
 from npkd.core.proximal_law import LAW, candidates, violation
 from npkd.core.types import Array, Backward
-from npkd.core.validation import InputError, floats, positive
-
-SIDE_STEP = 2.0 ** -14
-"""Step of the one-sided differences at a kink, in units of the largest entry."""
+from npkd.core.validation import InputError, described, floats, positive, stepped, unpaired
 
 
 @dataclass(frozen=True)
@@ -128,6 +125,7 @@ def check_loss(loss: Callable[..., tuple[float, Array]], prediction: Array, targ
                tolerance: float = 1e-7) -> Report:
     """The same for the prediction of a loss: ``value, d_prediction = loss(prediction, target, **options)``.
 
+    A sum over the examples with the gradient of that sum is as right here as a mean with that of the mean.
     Raises InputError where the loss does not return a number and an array shaped as the prediction.
     """
     who, before = getattr(loss, "__name__", type(loss).__name__), copy.deepcopy(target)
@@ -160,7 +158,7 @@ def check_kink(op: Callable[..., tuple[Array, Backward]], *arguments: Array,
     values, errors = bound.arguments, dict[str, float]()
     middle = bound.value(*values).reshape(-1)
     for k, (name, rows) in enumerate(zip(bound.names, bound.gradients(), strict=True)):
-        n, step = values[k].size, SIDE_STEP * (float(np.abs(values[k]).max(initial=0)) or 1.0)
+        n, step = values[k].size, 2.0 ** -14 * (float(np.abs(values[k]).max(initial=0)) or 1.0)
         outside, sides = list[Array](), list[Array]()
         for direction in np.vstack([np.eye(n), np.ones((1, n)), mixture(n)]):
             def side(h: float, k: int = k, direction: Array = direction) -> Array:
@@ -178,7 +176,8 @@ def check_kink(op: Callable[..., tuple[Array, Backward]], *arguments: Array,
 
 def check_penalty(penalty: Any, v: Array, *steps: float | Array, definition: Callable[[Array], float] | None = None,
                   tolerance: float = LAW) -> Report:
-    """Judge a convex penalty by the law of its proximal step, then spoil that step: is it noticed?
+    """Judge a convex penalty by the law of its proximal step, then spoil that step: is it noticed? A penalty that is
+    not convex breaks that law even where its step is exact, and cannot be judged here.
 
     penalty       has ``value(w)``, a number, and ``prox(v, step)``, an array of the shape of v; λ is part of it
     v             float array, small; ``steps``: numbers, or arrays of the shape of v, at least one
@@ -186,18 +185,15 @@ def check_penalty(penalty: Any, v: Array, *steps: float | Array, definition: Cal
     Raises InputError for what does not have that form.
     """
     who = type(penalty).__name__
-    if not (callable(getattr(penalty, "value", None)) and callable(getattr(penalty, "prox", None)) and steps):
-        raise InputError(f"gradcheck: {who} got {len(steps)} steps; a penalty needs value(w) and prox(v, step), and "
-                         f"at least one step")
+    if not steps:
+        raise InputError(f"gradcheck: {who} got no steps; it needs at least one step")
     floats(f"gradcheck: {who}", v=v)
-    v, value, faults = np.array(v, np.float64), definition or penalty.value, dict[str, None]()
+    v, faults = np.array(v, np.float64), dict[str, None]()
     error, off, spoiled, unchanged = 0.0, 0.0, dict[str, bool](), list[str]()
     offset = 1e-3 * (float(np.abs(v).max(initial=0)) or 1.0)
     for i, step in enumerate(steps):
         shown, shown_step = v.copy(), copy.deepcopy(step)
-        p = penalty.prox(shown, shown_step)
-        if not isinstance(p, np.ndarray) or p.shape != v.shape:
-            raise InputError(f"gradcheck: prox of {who} returned {described(p)}; it must be of shape {v.shape}")
+        p, value = stepped(f"gradcheck: {who}", penalty, shown, shown_step), definition or penalty.value
         if not (np.array_equal(shown, v, equal_nan=True) and np.array_equal(shown_step, step)):
             faults["changes its arguments"] = None
         points = candidates(value, penalty.prox, step, p, v)
@@ -209,4 +205,6 @@ def check_penalty(penalty: Any, v: Array, *steps: float | Array, definition: Cal
                 spoiled[f"prox {i} {what}"] = not violation(value, points, bad[0], v, step) <= tolerance
         pairs = [(penalty.value(u), value(u)) for u in (v, p, *points)]
         off = float(np.max([off, *(0.0 if a == b else relative_error(np.array(a), np.array(b)) for a, b in pairs)]))
+    if not error <= tolerance:
+        faults["prox breaks the law of a convex penalty (of one that is not convex this check says nothing)"] = None
     return Report(who, {"prox": error}, off, tolerance, spoiled, tuple(unchanged), tuple(faults))

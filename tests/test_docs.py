@@ -28,6 +28,7 @@ TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES]
 CODE = sorted((ROOT / "npkd").rglob("*.py"))
 REFERENCE = sorted((ROOT / "reference").rglob("*.py"))
 EVIDENCE, SOURCES = DOCS / "evidence.md", DOCS / "sources.md"
+FIRST_HOUR = DOCS / "book" / "1-first-hour.md"
 
 TAG = re.compile(r"\(([A-Z][0-9]+)\)")
 EXPLAINED = re.compile(r"\\tag\*\{\(([^)]*)\)\}")
@@ -164,7 +165,7 @@ def test_chapters_are_short_and_begin_with_what_they_need_and_explain(path):
     assert len(lines) <= LONGEST.get(number, 300)
     assert lines[0].startswith(f"# {number}. ")
     assert lines[2].startswith("Needs ")
-    assert lines[3].startswith("Explains [")
+    assert lines[3].startswith("Uses [" if path == FIRST_HOUR else "Explains [")
 
 
 def test_every_formula_of_a_chapter_leads_to_a_file_that_its_first_lines_name():
@@ -191,7 +192,6 @@ def test_the_numbers_of_overfitting_are_those_that_were_measured_with_the_settin
 # --- the first hour
 # ----------------------------------------------------------------------------------------------------------------
 
-FIRST_HOUR = DOCS / "book" / "1-first-hour.md"
 QUESTIONS = ("How do I train with my own loss?", "How do I train with my own layer?",
              "How do I train with my own penalty?", "How do I get the weights out?", "How do I check a gradient?")
 
@@ -240,6 +240,29 @@ def test_the_source_to_read_first_is_as_long_as_the_first_hour_says():
     assert [n for n, (_, said) in zip(counts, rows, strict=True) if abs(n - int(said)) > 15] == []
     assert "about 700 lines" in text
     assert 650 <= sum(counts) <= 770
+
+
+WORDS = ("op", "record", "sensitivity", "dependency group", "agreement", "duality gap")
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_the_first_hour_says_what_a_word_means_where_it_is_used_first(word):
+    """In bold, and the examples are no words."""
+    text = re.sub(r"^    .*$|`[^`]*`", "", read(FIRST_HOUR).partition("## Load data and train")[2], flags=re.MULTILINE)
+    assert re.search(rf"\b{word}s?\b", text).start() == text.index(f"**{word}**") + 2
+
+
+def test_the_first_hour_leaves_a_weight_that_it_moved_as_it_was():
+    """That of the gradient by hand, to rounding."""
+    both = [section(read(FIRST_HOUR), title) for title in ("Load data and train", QUESTIONS[-1])]
+    before, moves, after = both[1].partition("    >>> for step in")
+    names = {}
+    for part in (both[0] + before, moves + after):
+        example = doctest.DocTestParser().get_doctest(part, names, "the first hour", None, 0)
+        doctest.DocTestRunner(verbose=False).run(example, out=[].append, clear_globs=False)
+        names = example.globs | {"moved": example.globs["w"].copy()} if part is not moves + after else example.globs
+    names["temporary"].cleanup()
+    np.testing.assert_allclose(names["w"], names["moved"], rtol=0, atol=1e-15)
 
 
 def test_sparse_training_takes_ten_lines():
@@ -459,8 +482,19 @@ def test_tolerances_are_those_of_the_code():
 
 
 def test_the_map_has_every_tag_once_and_points_to_it():
-    rows = re.findall(r"^\| \(([A-Z]\d+)\) \| ([^|]+) \| `([^`]+)` \| ([^|]+) \|([^|]*)\|$", read(SOURCES),
+    rows = re.findall(r"^\| \(([A-Z]\d+)\) \| ([^|]+) \| ([^|]*`[^|]+) \| ([^|]+) \|([^|]*)\|$", read(SOURCES),
                       re.MULTILINE)
     assert sorted(tag for tag, *_ in rows) == sorted(tag for page in PAGES for tag in explained_in(read(page)))
-    for tag, _, place, _, _ in rows:
-        assert f"({tag})" in source_of(place), f"({tag}) is not in {place}"
+    for tag, _, places, _, _ in rows:
+        for place in re.findall(r"`([^`]+)`", places):
+            assert tag in tags_of(source_of(place))[tag in STATEMENTS], f"no line of {place} has ({tag})"
+
+
+def test_the_map_names_a_function_or_a_method_and_where_training_computes_the_formula_in_buffers():
+    """A class is no place of a line; every tag at a line of nn/fast leads there."""
+    rows = dict(re.findall(r"^\| \(([A-Z]\d+)\) \| [^|]+ \| ([^|]+) \|", read(SOURCES), re.MULTILINE))
+    places = {place for cell in rows.values() for place in re.findall(r"`([^`]+\.py:[^`]+)`", cell)}
+    assert [place for place in sorted(places) if source_of(place).lstrip("@").startswith(("class ", "dataclass"))] == []
+    for path in sorted((ROOT / "npkd" / "nn" / "fast").glob("*.py")):
+        for tag in tags_of(read(path))[0]:
+            assert f"`{path.relative_to(ROOT).as_posix()}:" in rows[tag], f"({tag}) is computed in {path.name}, too"

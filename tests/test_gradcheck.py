@@ -385,8 +385,23 @@ def test_a_penalty_of_ones_own(size):
     assert report.ok, report
     assert report.who == "Ridge"
     assert len(report.spoiled) == 6
-    assert not gradcheck.check_penalty(Ridge(0.7, 1.0001), v, 0.5).ok
+    wrong = gradcheck.check_penalty(Ridge(0.7, 1.0001), v, 0.5)
+    assert not wrong.ok
+    assert "prox breaks the law of a convex penalty" in str(wrong)
     assert not gradcheck.check_penalty(Ridge(0.7), v, 0.5, definition=lambda w: 0.7 * float((w * w).sum())).ok
+
+
+def test_of_a_penalty_that_is_not_convex_the_verdict_says_that_it_says_nothing():
+    """The number of weights that are not zero, with its exact step: hard thresholding."""
+    class Count:
+        def value(self, w):
+            return float((w != 0).sum())
+
+        def prox(self, v, step):
+            return np.where(v * v > 2 * step, v, 0)
+
+    assert "of one that is not convex this check says nothing" in str(gradcheck.check_penalty(Count(), X, 0.5))
+    assert "not convex" in gradcheck.check_penalty.__doc__
 
 
 def test_a_penalty_that_changes_v_is_noticed():

@@ -37,6 +37,7 @@ from npkd.pipeline import stages
 from npkd.pipeline.sparse import sparse_training
 from npkd.pipeline.stages import Run, State
 from npkd.report import figures, page
+from npkd.report.numbers import side_by_side
 
 
 def run(settings: Settings, progress: Progress, begins: Callable[[], None] = lambda: None) -> dict[str, Any]:
@@ -133,7 +134,8 @@ def train_one(plan: PreparedRun, recorder: Recorder, rng: np.random.Generator) -
     model = plan.teacher or stages.train_teacher(run, start)
     if plan.sparse is None:
         recorder.save("model", model)
-        return summary.of_training(plan, model)
+        numbers, classes = summary.judged(model, data)
+        return summary.general(plan) | {"model": numbers} | side_by_side({"model": model}, {"model": classes}, data)
     recorder.save("dense", model)
     result = sparse_training(run, model, plan.sparse, *objective_of(plan))
     recorder.save("model", result.model)

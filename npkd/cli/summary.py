@@ -75,8 +75,7 @@ def general(plan: PreparedRun) -> dict[str, Any]:
         "split": {**plan.split, "seed_from_teacher": plan.split_seed != settings.seed},
         "recipe": {name: value for name, value in asdict(plan.recipe).items() if name not in OF_EXAMPLES},
         "augmentation": augmentation(plan.recipe, compressed=settings.command == "compress"),
-        "versions": {"npkd": __version__, "numpy": np.__version__, "scipy": scipy.__version__},
-    }
+        "versions": {"npkd": __version__, "numpy": np.__version__, "scipy": scipy.__version__}}
 
 
 def judged(network: Network, data: Data) -> tuple[dict[str, Any], Array]:
@@ -85,12 +84,6 @@ def judged(network: Network, data: Data) -> tuple[dict[str, Any], Array]:
     on_validation = logits_of_rows(network, data.x_validation).argmax(axis=1)
     numbers = measures_of(network, float((classes != data.y_test).mean()))
     return numbers | {"validation_error": float((on_validation != data.y_validation).mean())}, classes
-
-
-def of_training(plan: PreparedRun, network: Network) -> dict[str, Any]:
-    """The summary of ``npkd train``."""
-    numbers, classes = judged(network, plan.data)
-    return general(plan) | {"model": numbers} | side_by_side({"model": network}, {"model": classes}, plan.data)
 
 
 def of_two(large: tuple[str, Network], small: tuple[str, Network], data: Data) -> dict[str, Any]:
@@ -112,8 +105,7 @@ def of_sparse_training(plan: PreparedRun, result: SparseResult) -> dict[str, Any
         "target": target and {"words": plan.settings.target, "kind": target.kind, "bound": target.bound},
         "sparse": recipe | {"lambda": result.lam, "epochs_penalised": result.epochs, "objective": result.objective,
                             "stationarity": list(result.stationarity), "path": [asdict(p) for p in result.path]},
-        "removals": removals(result.removals, len(widths_of(result.dense)) - 1),
-    }
+        "removals": removals(result.removals, len(widths_of(result.dense)) - 1)}
 
 
 def of_compression(plan: PreparedRun, result: CompressionResult, delivered: Model) -> dict[str, Any]:
@@ -135,8 +127,7 @@ def of_compression(plan: PreparedRun, result: CompressionResult, delivered: Mode
         "removal_difference_float64_is_of": "both networks with their float32 parameters widened to float64",
         "removals": removals([each for r in result.rounds for each in r.removals], len(both["teacher"]["widths"]) - 1),
         "rounds": [{"widths": widths_of(r.student), "budget": budget, "size": target.size(widths_of(r.student))}
-                   for r, budget in zip(result.rounds, result.budgets, strict=False)],
-    }
+                   for r, budget in zip(result.rounds, result.budgets, strict=False)]}
 
 
 def removals(removed: Sequence[Removal], dependency_groups: int) -> list[dict[str, int]]:

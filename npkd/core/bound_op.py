@@ -11,7 +11,7 @@ import numpy as np
 
 from npkd.core.derivatives import mixture
 from npkd.core.types import Array, Backward
-from npkd.core.validation import InputError, floats
+from npkd.core.validation import InputError, described, floats, unpaired
 
 
 class BoundOp:
@@ -96,15 +96,3 @@ def names_of(op: Callable[..., Any], count: int) -> list[str]:
     except (TypeError, ValueError):                                   # functions of NumPy have no signature
         listed = []
     return [listed[i] if i < len(listed) else f"argument {i}" for i in range(count)]
-
-
-def unpaired(thing: object) -> bool:
-    """Is it no tuple of two?"""
-    return not isinstance(thing, tuple) or len(thing) != 2
-
-
-def described(thing: object) -> str:
-    """What a function returned, for a message."""
-    if isinstance(thing, (np.ndarray, np.generic)):
-        return f"an array of {thing.dtype} and shape {thing.shape}"
-    return f"a tuple of {len(thing)}" if isinstance(thing, tuple) else f"a {type(thing).__name__}"

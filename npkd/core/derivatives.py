@@ -12,8 +12,6 @@ STEP, SHRINK, LEVELS, MOST_LEVELS = 2.0 ** -5, 4.0, 4, 40
 """First step at an entry a, in units of max(1, |a|); its divisor from level to level; fewest and most levels."""
 SMALLEST_STEP, PROBE_STEP = 2.0 ** -12, 2.0 ** -30
 """In units of the size of an entry: the step at which the levels end, and the one that measures rounding."""
-SETTLED = 1e-10
-"""No further level where the uncertainty is below this part of the largest derivative."""
 RESOLUTION = 10.0
 """A derivative of at most this many times its uncertainty counts as zero."""
 
@@ -38,7 +36,7 @@ def derivative(f: Callable[[float], Array], step: float, smallest: float, noise:
                 doubt = np.maximum(np.abs(row[-1] - row[m]), np.abs(row[-1] - old)) + rounding
                 best, uncertainty = np.where(doubt < uncertainty, row[-1], best), np.fmin(doubt, uncertainty)
         above = row
-        if k + 1 >= LEVELS and (h <= smallest or (uncertainty <= SETTLED * np.abs(best).max(initial=0)).all()):
+        if k + 1 >= LEVELS and (h <= smallest or (uncertainty <= 1e-10 * np.abs(best).max(initial=0)).all()):
             break
     return best, uncertainty
 

@@ -28,8 +28,6 @@ VERSION = 1
 """The newest version of the header that this npkd reads, and the one it writes."""
 NewPath = str | os.PathLike[str]
 """What every function here takes for a path."""
-EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The date of every member of an .npz, so that the same content gives the same bytes."""
 BROKEN = (ValueError, KeyError, EOFError, struct.error, zipfile.BadZipFile, zlib.error, RuntimeError, OverflowError)
 """What reading a damaged or foreign zip archive may raise, apart from OSError."""
 HEADER_LIMIT = 4_000_000
@@ -141,7 +139,7 @@ def write_npz(path: NewPath, header: Mapping[str, Any], arrays: Mapping[str, Arr
                 raise InputError(f"{who}: array {name} holds objects or records; it must hold numbers")
             member = io.BytesIO()
             np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
-            info = zipfile.ZipInfo(f"{name}.npy", EPOCH)
+            info = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))     # the same content gives the same bytes
             info.create_system, info.external_attr = 3, 0o600 << 16     # the same on every system
             info.compress_type = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
             archive.writestr(info, member.getvalue(), compresslevel=9 if compress else None)

@@ -20,8 +20,6 @@ import numpy as np
 
 from npkd.core.types import Array
 
-HEADER_BYTES = 10_000
-"""Bytes of text in the header of an array above which it is refused; NumPy's own limit."""
 CHUNK_BYTES = 1 << 20
 """Bytes that are read at a time; also the most that the directory of an archive may have, some 17,000 members."""
 DEFLATE_RATIO = 1032
@@ -78,7 +76,7 @@ def read_header(stream: IO[bytes]) -> Header:
         raise ValueError(f"begins with {start!r}")
     width = 2 if start[6] == 1 else 4
     length = int.from_bytes(stream.read(width), "little")
-    text = stream.read(length) if length <= HEADER_BYTES else b""
+    text = stream.read(length) if length <= 10_000 else b""                           # NumPy's own limit
     entries = _HEADER.fullmatch(text.decode("latin1"))
     values = dict(zip(entries.groups()[::2], entries.groups()[1::2], strict=True)) if entries else {}
     if len(text) != length or len(values) != 3 or values["fortran_order"] not in ("True", "False"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from numbers import Integral
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from npkd.core.types import Array
+from npkd.core.types import Array, Backward, Batch, Objective
 
 
 class InputError(ValueError):
@@ -112,3 +112,60 @@ def finite(who: str, **arrays: Array) -> None:
         if not np.isfinite(a).all():
             place = tuple(int(i) for i in np.argwhere(~np.isfinite(a))[0])
             raise InputError(f"{who}: {name} holds {a[place]} at {place}; every value must be finite")
+
+
+def unpaired(thing: object) -> bool:
+    """Is it no tuple of two?"""
+    return not isinstance(thing, tuple) or len(thing) != 2
+
+
+def described(thing: object) -> str:
+    """What a function returned, for a message."""
+    if isinstance(thing, (np.ndarray, np.generic)):
+        return f"an array of {thing.dtype} and shape {thing.shape}"
+    if isinstance(thing, tuple) and thing:
+        return f"a tuple of {len(thing)}: {', '.join(map(described, thing))}"
+    return f"the class {thing.__name__}" if isinstance(thing, type) else f"a {type(thing).__name__}"
+
+
+def asked(objective: Objective, activations: Sequence[Array], batch: Batch) -> tuple[float, Mapping[int, Array]]:
+    """What an objective returns, asked for the first time. Raises InputError where it does not have the form of one."""
+    who = f"train: the objective {getattr(objective, '__name__', type(objective).__name__)}"
+    form = ("it is called as objective(activations, batch) and must return (value, {index: sensitivity}): with a loss, "
+            f"value, d = loss(activations[-1], batch['y']), and then return value, {{{len(activations) - 1}: d}}")
+    try:
+        pair = objective(activations, batch)
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
+        if isinstance(error, InputError) and type(activations).__name__ not in str(error):
+            raise                                             # else it takes the list of activations for an array
+        raise InputError(f"{who} fails ({type(error).__name__}: {error!s:.120}); {form}") from error
+    if unpaired(pair) or np.ndim(pair[0]) or not isinstance(pair[1], Mapping):
+        raise InputError(f"{who} returned {described(pair)}; {form}")
+    return pair
+
+
+def stepped(who: str, penalty: Any, v: Array, step: float | Array) -> Array:
+    """prox(v, step) of a penalty. Raises InputError for what does not have the form of one."""
+    if isinstance(penalty, type) or not all(callable(getattr(penalty, name, None)) for name in ("value", "prox")):
+        raise InputError(f"{who} is {described(penalty)}; it must be an object with value(w) and prox(v, step)")
+    u = penalty.prox(v, step)
+    if not isinstance(u, np.ndarray) or u.shape != v.shape:
+        raise InputError(f"{who}: prox returned {described(u)}; it must be an array of shape {v.shape}")
+    return u
+
+
+def formed(who: str, pair: Any, arguments: Sequence[Array]) -> tuple[Array, Backward]:
+    """What an op of one's own returned for ``arguments``; its backward pass will be checked.
+    Raises InputError for what does not have the form of an op."""
+    if unpaired(pair) or not isinstance(pair[0], np.ndarray) or not callable(pair[1]):
+        raise InputError(f"{who} returned {described(pair)}; it must return a pair, the array y and the function "
+                         "backward")
+
+    def backward(dy: Array) -> tuple[Array, ...]:
+        parts, shapes = pair[1](dy), [np.shape(a) for a in arguments]
+        if not isinstance(parts, tuple) or [np.shape(part) for part in parts] != shapes:
+            raise InputError(f"{who}: backward returned {described(parts)}; it must return a tuple of {len(shapes)}, "
+                             f"the gradients of x and of each parameter, of shapes {', '.join(map(str, shapes))}")
+        return parts
+
+    return pair[0], backward

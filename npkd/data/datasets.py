@@ -151,10 +151,9 @@ def every_class(who: str, y: Array) -> int:
     stored, counts = np.unique(y, return_counts=True)
     if len(stored) <= stored[-1]:
         missing = int(np.flatnonzero(stored != np.arange(len(stored)))[0])
-        raise InputError(
-            f"{who}: y_train holds {len(stored)} different labels, {stored[0]} … {stored[-1]} ({stored[-1]} in "
-            f"{counts[-1]} of {len(y)} examples), and none is {missing}; classes are numbered from 0 without a gap: "
-            "give np.unique(y, return_inverse=True)[1], or mend the label")
+        raise InputError(f"{who}: y_train holds {len(stored)} different labels, {stored[0]} … {stored[-1]} "
+                         f"({stored[-1]} in {counts[-1]} of {len(y)} examples), and none is {missing}; classes are "
+                         "numbered from 0: give np.unique(y, return_inverse=True)[1], or mend the label")
     return len(stored)
 
 
@@ -165,9 +164,8 @@ def one_scale(who: str, x: Array, x_test: Array) -> None:
     parts = (a[::max(1, len(a) // SPREAD)] for a in (x, x_test))
     spread, spread_test = (float(abs(a - a.mean(axis=0, dtype=np.float64)).mean()) for a in parts)
     if len(x_test) >= FEWEST and spread_test and not spread / OTHER_SCALE <= spread_test <= spread * OTHER_SCALE:
-        raise InputError(
-            f"{who}: x_test is on another scale than x_train: once scaled alike its values lie {spread_test:.3g} from "
-            f"their mean, those of x_train {spread:.3g}; prepare both in the same way")
+        raise InputError(f"{who}: x_test is on another scale than x_train: once scaled alike its values lie "
+                         f"{spread_test:.3g} from their mean, those of x_train {spread:.3g}; prepare both alike")
 
 
 def undecided(examples: int) -> str:

@@ -54,7 +54,7 @@ def divergence(student: Array, teacher: Array, temperature: float) -> tuple[Arra
     with np.errstate(invalid="ignore", over="ignore"):                        # where q is 0, and then p is what is left
         r = log[0] - log[1]
         terms = np.where(q < 1e-300, p, q * (np.expm1(r) - r))
-    return p - q, float(np.maximum(terms.sum(), 0))
+    return p - q, float(np.maximum(terms.sum(), 0))                                   # (K1), without T²/N
 
 
 def logit_matching(student: Array, teacher: Array) -> tuple[float, Array]:

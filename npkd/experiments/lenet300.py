@@ -61,8 +61,7 @@ RECORDS = (
     Record("from a LeNet-5, smaller", "moved", 6_000, 1.60, AT_LAST, distil_from=True),
     Record("from a LeNet-5, a tenth", "moved", 27_000, 1.00, AT_LAST, distil_from=True),
     Record("from a LeNet-5, RigL+'s size (moonshot)", "moved", 3_100, 1.60, AT_LAST, distil_from=True),
-    Record("from a LeNet-5, all inputs kept", "moved", 60_000, 1.43, AT_LAST, keep_inputs=True, distil_from=True),
-)
+    Record("from a LeNet-5, all inputs kept", "moved", 60_000, 1.43, AT_LAST, keep_inputs=True, distil_from=True))
 """From a LeNet-5: the same network is compressed, and learns the answers of a LeNet-5 trained on the same data."""
 
 

@@ -50,9 +50,6 @@ LIKE_FOR_LIKE = replace(AT_LAST, max_shift=0, adversarial_eps=0.7)
 WHOLE = 2_293_000
 """Multiply-accumulates of the dense network."""
 
-UNCUT = replace(AT_LAST, rounds=1, epochs=20)
-"""Nothing is removed: the network learns on, from labels and from its own logits."""
-
 WEIGHTS = 2_751 + 5 + 10 + 16 + 10
 """Parameters of the smallest published network, 5-10-76-16: weights, and the biases, which we count too."""
 
@@ -64,9 +61,8 @@ RECORDS = (
     Record("best, 63,000 (moonshot)", "moved", 63_000, 0.70, AT_LAST),
     Record("best, BC-GHS's weights", "moved", WEIGHTS, 1.00, AT_LAST, kind="parameters"),
     Record("best, Scalpel's size", "moved", 400_000, 0.66, AT_LAST),
-    Record("distilled, nothing removed", "moved", WHOLE, 0.60, UNCUT),
-)
-"""The moonshot is one more bar for the same runs."""
+    Record("distilled, nothing removed", "moved", WHOLE, 0.60, replace(AT_LAST, rounds=1, epochs=20)))
+"""The moonshot is one more bar for the same runs. In the last a network learns on, from labels and its own logits."""
 
 
 def teacher(kind: str, seed: int) -> TeacherSetting:

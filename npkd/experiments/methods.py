@@ -54,8 +54,7 @@ METHODS: Mapping[str, Method] = {
     "obs": Method(by_rule(obs)),
     "lasso": Method(by_rule(lasso)),
     "thinet": Method(by_rule(thinet)),
-    "net-trim": Method(net_trim.removal),
-}
+    "net-trim": Method(net_trim.removal)}
 """By the name that a setting gives."""
 
 NAMES = ("ours", *METHODS, "slimming", "slimming in proportion", "scratch", "scratch with distillation")

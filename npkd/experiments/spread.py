@@ -75,8 +75,7 @@ def run_all(settings: Sequence[Setting], folder: Path, jobs: int) -> int:
     if not count:
         return 0
     done, context = 0, multiprocessing.get_context("spawn")
-    with one_thread(), context.Pool(min(jobs, max(map(len, todo))), quiet) as pool, \
-            shown(True) as progress:
+    with one_thread(), context.Pool(min(jobs, max(map(len, todo))), quiet) as pool, shown(True) as progress:
         progress.begin("runs", count)
         try:
             for wave in todo:

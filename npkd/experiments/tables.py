@@ -19,8 +19,7 @@ Row = Mapping[str, Any]
 JUDGED = {True: "holds", False: "MISSED"}
 
 ERRORS = ("validation_error", "test_error", "teacher_test_error")
-NUMBERS = (*ERRORS, "macs", "seconds")
-"""Of the results of runs, those that rows hold."""
+"""Of the results of runs, those that rows hold, beside sizes and seconds."""
 
 
 def label(setting: Setting) -> str:
@@ -45,7 +44,7 @@ def statistic(values: Sequence[float]) -> dict[str, Any]:
 def summed(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What a row says of the runs of one method, errors as fractions; older runs did not count parameters."""
     widths = [round(sum(w) / len(w)) for w in zip(*(r["widths"] for r in results), strict=True)]
-    names = [name for name in (*NUMBERS, "parameters") if all(name in r for r in results)]
+    names = [name for name in (*ERRORS, "macs", "seconds", "parameters") if all(name in r for r in results)]
     by_seed = [r["widths"] for r in results]
     return {"mean_widths": widths, "widths": by_seed, **{name: statistic([r[name] for r in results]) for name in names}}
 

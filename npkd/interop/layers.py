@@ -19,8 +19,6 @@ from npkd.nn.network import ACTIVATIONS, Layer, Network
 APART = 32
 """Ratio of a feature's weights to the median ones, or its inverse, above which the feature gets its unit."""
 
-AGREEMENT = 1e-3
-"""How far the answers of a function may be from those of the layers given with it, relative to the largest logit."""
 
 @dataclass(frozen=True, eq=False)
 class Layers:
@@ -107,7 +105,7 @@ def require_agreement(answers: Callable[[Array], Any], network: Network, x: Arra
     soft = np.exp(z - z.max(axis=1, keepdims=True))
     soft /= soft.sum(axis=1, keepdims=True)
     off = np.minimum(np.abs(centred[0] - centred[1]).max() / largest, np.abs(given - soft).max())
-    if off > AGREEMENT:
+    if off > 1e-3:                                            # relative to the largest logit
         n = int(np.abs(centred[0] - centred[1]).max(axis=1).argmax())
         raise InputError(f"compress: the function and the layers given with it do not compute the same: on example {n} "
                          f"it says {shown(given[n])}, they say {shown(z[n])}; look at the order of the layers, w as "

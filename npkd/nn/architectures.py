@@ -37,5 +37,4 @@ def lenet5(rng: np.random.Generator, *, channels: tuple[int, int] = (20, 50), hi
         conv_layer(channels[0], channels[1], 5, rng, dtype), pool,
         Layer("flatten"),
         dense_layer(sides[0] * sides[1] * channels[1], hidden, rng, dtype), Layer("relu"),
-        dense_layer(hidden, classes, rng, dtype),
-    ])
+        dense_layer(hidden, classes, rng, dtype)])

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from npkd.core.types import Array, Backward
-from npkd.core.validation import InputError, one_of
+from npkd.core.validation import InputError, formed, one_of
 from npkd.nn import chain
 from npkd.nn.normalisation import moments
 from npkd.nn.ops import OPS, Op
@@ -58,7 +58,8 @@ class Layer:
         if not row.fits(shapes):
             got = ", ".join(f"{name} {shape}" for name, shape in zip(row.params, shapes, strict=True))
             need = ", ".join(f"{n} ({axes.replace(' ', ', ')})" for n, axes in zip(row.params, row.shapes, strict=True))
-            raise InputError(f"Layer: {row} got {got}; it needs {need}")
+            raise InputError(f"Layer: {row} got {got}; it needs {need}" + (
+                "" if self.op is not row else ' (between axes the shapes of a row have spaces: "O I")'))
         unknown = sorted(set(self.options) - set(row.options))
         if unknown:
             raise InputError(f"Layer: {row} has no option {unknown[0]!r}; it has {', '.join(row.options) or 'none'}")
@@ -92,7 +93,9 @@ class Layer:
             options["rng"] = rng
         if row.running and rng is None and self.running:
             options["running"] = (self.running[0], self.running[1])
-        return row.function(x, *(() if skip is None else (skip,)), *self.params, **options)
+        arguments = (x, *(() if skip is None else (skip,)), *self.params)
+        pair = row.function(*arguments, **options)
+        return pair if self.op is not row else formed(f"Layer: {row}", pair, arguments)       # an op of one's own
 
 
 class Network:

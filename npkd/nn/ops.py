@@ -57,6 +57,9 @@ class Op:
         if not getattr(self.function, "__name__", "<").isidentifier():
             raise InputError("Op: the function has no name of its own to be stored under; define it with def")
         one_of(f"Op {self.name}", "homogeneous", self.homogeneous, ("none", "positive", "all"))
+        if not isinstance(self.shapes, tuple) or not all(isinstance(axes, str) for axes in self.shapes):
+            raise InputError(f"Op {self.name}: shapes is {self.shapes!r}; it must be a tuple of strings, the axes of "
+                             'each parameter with spaces between them, such as ("O I", "O")')
         if self.shapes and len(self.shapes) != len(self.params):
             raise InputError(f"Op {self.name}: got {len(self.shapes)} shapes; it needs one for each of {self.params}")
 
@@ -168,6 +171,5 @@ OPS: Mapping[str, Op] = {op.name: op for op in (
     Op(max_pool, per_neuron=True, maps=True, front=True, homogeneous="positive"),
     Op(average_pool, per_neuron=True, maps=True, front=True, homogeneous="all"),
     Op(global_average_pool, per_neuron=True, maps=True, front=True, homogeneous="all"),
-    Op(add, per_neuron=True),
-)}
+    Op(add, per_neuron=True))}
 """The ops of npkd by name."""

@@ -9,13 +9,14 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 
 from npkd.core.progress import tracked
 from npkd.core.types import Array, Batch, Objective
-from npkd.core.validation import Diverged, InputError, positive, restore, whole
+from npkd.core.validation import Diverged, InputError, asked, described, positive, restore, stepped, whole
 from npkd.nn.adversarial import adversarial_half
 from npkd.nn.fast.workspace import Workspace
 from npkd.nn.losses import cross_entropy
@@ -132,10 +133,14 @@ def train(network: Network, data: Batch, objective: Objective = classification, 
     settings, penalties = settings or TrainingSettings(), penalties or {}
     batches, workspace = Minibatches(data, settings.batch_size), Workspace(network, settings.batch_size)
     if data["x"].dtype != workspace.parameters.dtype:
-        raise InputError(f"train: 'x' is {data['x'].dtype}, the network {workspace.parameters.dtype}; they must agree")
-    for i in penalties:
-        if not 0 <= i < len(network.layers) or not network.layers[i].params:
+        raise InputError(f"train: 'x' is {data['x'].dtype}, the network {workspace.parameters.dtype}; they must agree: "
+                         "convert one of them with astype")
+    if not isinstance(penalties, Mapping):
+        raise InputError(f"train: penalties is {described(penalties)}; it must be {{index of a layer: penalty}}")
+    for i, penalty in penalties.items():
+        if i not in range(len(network.layers)) or not network.layers[i].params:
             raise InputError(f"train: penalties names layer {i}, which has no parameters")
+        stepped(f"train: the penalty of layer {i}", penalty, network.layers[i].params[0].copy(), 1.0)
     records = run(workspace, batches, objective, optimiser or SGD(), penalties, settings, rng)
     note = "loss {0.loss:.4f}" + ", validation {0.validation:.4g}" * (settings.validate is not None)
     return tracked(records, "training", settings.epochs - settings.done, note.format) if settings.progress else records
@@ -147,6 +152,7 @@ def run(workspace: Workspace, batches: Minibatches, objective: Objective, optimi
     started, (best_epoch, smallest, best) = time.perf_counter(), settings.best or (0, math.inf, workspace.network)
     state = workspace.begin(optimiser, separate=settings.clip is not None)
     restore("train", "carried", settings.carried, state.carried)
+    given, objective = objective, partial(asked, objective)            # the first time, what it returns is looked at
     for epoch in range(settings.done + 1, settings.epochs + 1):
         if settings.patience is not None and epoch - 1 - best_epoch >= settings.patience:
             return
@@ -158,6 +164,7 @@ def run(workspace: Workspace, batches: Minibatches, objective: Objective, optimi
                 learning_rate = optimiser.learning_rate * settings.schedule((epoch - 1 + progress) / settings.epochs)
                 activations = workspace.forward(batch["x"], rng)
                 value, sensitivities = objective(activations, batch)
+                objective = given
                 check_finite(value, workspace, epoch, optimiser.learning_rate)
                 workspace.observe()                                                     # (B7)
                 if settings.adversarial_eps:                                            # (T11)
@@ -175,7 +182,7 @@ def run(workspace: Workspace, batches: Minibatches, objective: Objective, optimi
                 total += value * len(batch["x"])
         network = workspace.network.copy()
         check_finite(float(np.abs(workspace.parameters).max()), workspace, epoch, optimiser.learning_rate)
-        penalty_value = sum(penalty.value(network.layers[i].params[0]) for i, penalty in penalties.items())
+        penalty_value = sum(penalty.value(network.layers[i].params[0]) for i, penalty in penalties.items())     # (P18)
         validation = None if settings.validate is None else settings.validate(network)
         if validation is not None and math.isnan(validation):
             raise InputError(f"train: validate returned {validation} after epoch {epoch}; it must be a number")

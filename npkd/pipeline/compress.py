@@ -25,10 +25,8 @@ from npkd.surgery.widths import geometry, widths_of
 
 
 @within_memory("compress", "the statistics of a layer that reads d values take 8 d² bytes: give fewer features")
-def compress(
-    teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any = None, recipe: Recipe | None = None,
-    seed: int | np.random.Generator = 0, progress: Progress | bool | None = None,
-) -> CompressionResult:
+def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any = None, recipe: Recipe | None = None,
+             seed: int | np.random.Generator = 0, progress: Progress | bool | None = None) -> CompressionResult:
     """A smaller network that imitates ``teacher`` on examples ``x``; labels are not needed.
 
     teacher     a Network, a Model (a network with its scaling), the dense layers [(w, b), …] of a network with relu
@@ -60,9 +58,10 @@ def compress(
         network, goal = checked(teacher, source, target, recipe)
         progress.step("they fit together")
         examples = source.read(network, recipe, seed, progress)
-        inner = examples.inside(network)
+        inner, scaling = examples.inside(network), examples.data.scaling
+        even = np.ptp(scaling.offset) == 0 == np.ptp(scaling.factor)            # else a moved pixel changes its value
         recipe = complete(replace(recipe, network="lenet5") if convolves(network) else recipe,
-                          len(examples.data.x_train), examples.even_shape, labelled=examples.labelled,
+                          len(examples.data.x_train), examples.data.shape if even else (), labelled=examples.labelled,
                           scaled=given.scaling is not None and examples.unit == 1)
         data = examples.data if examples.labelled else answered(inner, examples.data)
         answers = None if recipe.distil_from is None else logits_of(recipe.distil_from, data, examples.unit)

@@ -14,10 +14,9 @@ from npkd.pipeline.progress import Checkpoint, Checkpoints, Progress
 from npkd.surgery.widths import widths_of
 
 
-def epochs_of(
-    stage: str, start: Network, training: Callable[..., Iterator[Record]], settings: TrainingSettings,
-    rng: np.random.Generator, progress: Progress, more: Callable[[Record], dict[str, Any]] = lambda record: {}
-) -> Iterator[Network]:
+def epochs_of(stage: str, start: Network, training: Callable[..., Iterator[Record]], settings: TrainingSettings,
+              rng: np.random.Generator, progress: Progress,
+              more: Callable[[Record], dict[str, Any]] = lambda record: {}) -> Iterator[Network]:
     """The network after every epoch of ``training(start, settings=settings)``, of which the progress is told.
     A progress that keeps checkpoints gets one after every epoch that ends with a new augmentation due. Where it has one
     of this stage, training goes on from there: the first network is that of the checkpoint. ``more``: further entries

@@ -25,9 +25,6 @@ from npkd.nn.scaling import Scaling
 from npkd.pipeline.recipe import VALIDATION, Recipe
 from npkd.sparsity.layerwise import leading
 
-PROBE = 1000
-"""Leading examples on which a teacher is checked before everything is read."""
-
 
 @dataclass(frozen=True, eq=False)
 class Examples:
@@ -44,12 +41,6 @@ class Examples:
     learnt_from: int
     unit: float
     units: Array | None
-
-    @property
-    def even_shape(self) -> tuple[int, ...]:
-        """The shape of an example where all features are scaled alike, else (): a moved pixel changes its value."""
-        scaling = self.data.scaling
-        return self.data.shape if np.ptp(scaling.offset) == 0 == np.ptp(scaling.factor) else ()
 
     def inside(self, network: Network) -> Network:
         """A network of examples divided by ``units`` as one of these."""
@@ -138,7 +129,7 @@ def source_of(x: Any, labels: Any, teacher: Model, recipe: Recipe, stack: ExitSt
         model = in_units(teacher, units)
         passes = passes_over(x, labels, class_count(model.network), model.scaling.apply if model.scaling else None,
                              stack)
-        rows = leading((part for part, _ in passes()), PROBE)
+        rows = leading((part for part, _ in passes()), 1000)             # on which the teacher is checked
         y, width = np.zeros(len(rows), np.int64), rows.shape[1]
         first = Data("x", rows, y, rows[:0], y[:0], rows[:0], y[:0], class_count(model.network),
                      passes.shape or (width,), model.scaling or unscaled(width))

@@ -26,9 +26,6 @@ NOT_NEGATIVE = ("weight_decay", "label_weight", "student_weight_decay", "noise_s
                 "balance_exponent")
 """Settings that are finite and not negative."""
 
-POSITIVE = ("learning_rate", "student_learning_rate", "temperature", "clip")
-"""Settings that are finite and positive."""
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -92,7 +89,7 @@ class Recipe:
             value = getattr(self, name)
             if value is not None:
                 whole("recipe", least, **{name: value})
-        for name in (*NOT_NEGATIVE, *POSITIVE):
+        for name in (*NOT_NEGATIVE, "learning_rate", "student_learning_rate", "temperature", "clip"):
             if (value := getattr(self, name)) is not None:
                 if not isinstance(value, Real):
                     raise InputError(f"recipe: {name} is {value!r}; it must be a number")

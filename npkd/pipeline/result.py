@@ -20,6 +20,7 @@ from npkd.nn.model import Model
 from npkd.nn.model import load as load_model
 from npkd.nn.model import save as save_model
 from npkd.nn.network import Network
+from npkd.nn.ops import Op
 from npkd.nn.scaling import Scaling
 from npkd.sparsity.layerwise import Distilled, LayerReport
 from npkd.surgery.widths import widths_of
@@ -109,7 +110,7 @@ def saved_and_loaded(model: Model) -> Model:
     with tempfile.TemporaryDirectory(prefix="npkd-") as folder:
         path = Path(folder) / "model.npz"
         save_model(path, model)
-        return load_model(path)
+        return load_model(path, [layer.op for layer in model.network.layers if isinstance(layer.op, Op)])
 
 
 def logits_of_rows(network: Network, rows: Array) -> Array:

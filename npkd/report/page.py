@@ -25,8 +25,7 @@ CAPTIONS: Mapping[str, tuple[str, str]] = {
              "points of a line: the refit makes up for what went, and errors of the layers before are added.",
              "A falling curve for each layer, the choice on it, and the measured error above or below."),
     "training": ("Loss and validation error, epoch by epoch, all stages one after the other.",
-                 "Two curves by epoch: the loss above, the validation error below."),
-}
+                 "Two curves by epoch: the loss above, the validation error below.")}
 """Caption and alternative text of each figure, by the name of its file."""
 
 MEANING: tuple[tuple[str, str], ...] = (
@@ -42,8 +41,7 @@ MEANING: tuple[tuple[str, str], ...] = (
     ("Proved", "Removed neurons that the certificate itself proves zero in the exact solution; last round."),
     ("Removal difference", "Largest change of an output when neurons that change nothing were cut out: rounding only."),
     ("Dead, constant, duplicate", "Why a neuron could be cut out: nobody reads it; its value never changes, so it "
-                                  "moved into the next bias; another one computes the same and took over its weights."),
-)
+                                  "moved into the next bias; another one computes the same and took over its weights."))
 """Words of the tables and what they mean."""
 
 SPARSE = (
@@ -52,8 +50,7 @@ SPARSE = (
     ("Stationarity", "How far a proximal gradient step would move all parameters, over its step size; 0 where the "
                      "objective cannot be lowered to first order. In float64, on all training examples."),
     ("Penalised, debiased", "The network at the last λ, which also shrinks what stays; the same neurons after epochs "
-                            "without the penalty. The validation part says which one is delivered."),
-)
+                            "without the penalty. The validation part says which one is delivered."))
 """Words of the tables of a sparse training and what they mean."""
 
 STYLE = """
@@ -154,18 +151,16 @@ def compression(summary: Mapping[str, Any]) -> list[str]:
         sentences.append("Channels, which are read through several weights each, are eliminated one after the other.")
     if untrained(summary):
         sentences.append("The student was not trained: its layers were fitted again to what they gave before.")
-    return [
-        f"<p>{' '.join(sentences)}</p>",
-        table(["neurons", "kept", "λ", "duality gap", "relative error", "proved"], rows),
-        "<h2>Removal</h2>",
-        f"<p>Cutting the neurons out changed no output by more than {power(summary['removal_difference'])} "
-        f"({power(summary['removal_difference_float64'])} with the same float32 parameters widened to float64).</p>",
-        table(["neurons", *reasons], [[group(k), *(str(counts[why]) for why in reasons)]
-                                      for k, counts in enumerate(summary["removals"])]),
-        table(["round", "widths", "budget", "size"],
-              [[str(k), chain(r["widths"]), number(round(r["budget"])), number(r["size"])]
-               for k, r in enumerate(summary["rounds"], 1)]),
-    ]
+    return [f"<p>{' '.join(sentences)}</p>",
+            table(["neurons", "kept", "λ", "duality gap", "relative error", "proved"], rows),
+            "<h2>Removal</h2>",
+            f"<p>Cutting the neurons out changed no output by more than {power(summary['removal_difference'])} ("
+            f"{power(summary['removal_difference_float64'])} with the same float32 parameters widened to float64).</p>",
+            table(["neurons", *reasons], [[group(k), *(str(counts[why]) for why in reasons)]
+                                          for k, counts in enumerate(summary["removals"])]),
+            table(["round", "widths", "budget", "size"],
+                  [[str(k), chain(r["widths"]), number(round(r["budget"])), number(r["size"])]
+               for k, r in enumerate(summary["rounds"], 1)])]
 
 
 def differing(summary: Mapping[str, Any], names: Mapping[str, str], picture: str) -> str:
@@ -231,5 +226,4 @@ def html(summary: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>npkd: {escape(title)}</title>\n<style>\n{STYLE}\n</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n"
-        f'<p class="lead">{escape(headline(summary))}</p>\n{body}\n</body>\n</html>\n'
-    )
+        f'<p class="lead">{escape(headline(summary))}</p>\n{body}\n</body>\n</html>\n')

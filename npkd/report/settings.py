@@ -14,8 +14,7 @@ MEANINGS = {
     "seed": "Of everything that is drawn at random.", "target": "How small the network has to be.",
     "penalty_on": "Weights whose groups the penalty sets to zero together, and its weight λ where it was given.",
     "λ_found": "The smallest network that the target or the path led to was trained with this weight.",
-    "costs": "What a group costs in the penalty: what its removal saves, the root of its size, or one.",
-}
+    "costs": "What a group costs in the penalty: what its removal saves, the root of its size, or one."}
 """Meanings of settings that are no part of the recipe."""
 
 
@@ -51,8 +50,7 @@ def settings(summary: Mapping[str, Any]) -> list[list[str]]:
                  f"for validation, {number(split['test'])} for the test; {summary['classes']} classes; an example is "
                  f"{' × '.join(map(str, summary['shape']))}"],
         ["split", f"drawn with seed {split['seed']} ({whose})"],
-        ["seed", str(summary["seed"])], *([["target", target_in_words(target)]] if target else []),
-    ]
+        ["seed", str(summary["seed"])], *([["target", target_in_words(target)]] if target else [])]
     if "teacher" in summary:
         file = summary["teacher_file"]
         rows.append(["teacher", f"from the file {file}" if file else "trained in this run"])

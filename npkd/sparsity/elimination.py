@@ -21,9 +21,6 @@ from npkd.sparsity.statistics import Statistics, refit
 BATCH = 64
 """Neurons removed before the other entries of A⁻¹ and W are updated: one product instead of rank-one updates."""
 
-ROOM = 0.8
-"""Least part of the inverse whose columns are left; below it the inverse is made smaller."""
-
 
 @dataclass(eq=False)
 class Reader:
@@ -76,7 +73,7 @@ class Reader:
         subtract(self.inverse, np.ascontiguousarray(self.inverse[:, at]), share)                                # (I11)
         self.w[:, gone] = self.inverse[at] = self.inverse[:, at] = 0.0  # exactly, so that what is gone stays gone
         left = np.diag(self.inverse) > 0
-        if left.sum() < ROOM * len(left):                             # the work is that of the columns that are left
+        if left.sum() < 0.8 * len(left):                              # the work is that of the columns that are left
             self.inverse, self.column = np.ascontiguousarray(self.inverse[np.ix_(left, left)]), self.column[left]
 
 

@@ -27,9 +27,6 @@ from npkd.sparsity.statistics import Statistics
 TOLERANCE = 1e-6
 """Relative duality gap up to which a solution counts as certified."""
 
-ARMIJO = 1e-4
-"""Part of the fall that its slope promises which a Newton step must bring."""
-
 FLOOR = 1e-9
 """Least λ, relative to λ_max, at which a number of neurons is looked for."""
 
@@ -190,7 +187,7 @@ class Problem:
         slope = 0.5 * float((kappa ** 2 - point.sizes ** 2) @ way)
         for alpha in (1.0, 0.25, 0.0625, 0.015625):
             trial = self.point(omega if alpha == 1 else point.omega + alpha * way)
-            if trial.value(kappa) <= point.value(kappa) + ARMIJO * alpha * min(slope, 0.0) + 1e-15 * self.t:   # (W23)
+            if trial.value(kappa) <= point.value(kappa) + 1e-4 * alpha * min(slope, 0.0) + 1e-15 * self.t:   # (W23)
                 return trial, lam
         return point, lam
 

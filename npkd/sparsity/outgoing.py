@@ -1,6 +1,6 @@
 """Penalties on outgoing weights: what reads a neuron is one group, so no two groups overlap and the step is exact.
 
-    Ω(θ) = Σ_l [ λ_k(l) Σ_j c_lj ‖w_lj‖₂ + λ_w Σ_i |w_li| ]                             (P18)
+    Ω(θ) = Σ_l [ λ_k(l) c_l Σ_j ‖w_lj‖₂ + λ_w Σ_i |w_li| ]                              (P18)
 
 w_lj are the weights through which layer l reads neuron j: a column of a dense layer, behind a flatten the columns of
 all positions of a channel, of a convolution w[..., j]. λ_k: the strength of the kind that layer l reads, inputs,
@@ -26,7 +26,7 @@ from npkd.surgery.dependency import DependencyGroup
 KINDS = ("inputs", "neurons", "channels", "weights")
 """What a penalty makes zero, in the words of ``--penalty``."""
 COSTS = ("macs", "size", "equal")
-"""c of (P18): what the removal of a neuron saves in multiply-accumulates; √ of its outgoing weights; 1."""
+"""c of (P18): what the removal of a neuron saves in multiply-accumulates; √ of its number of outgoing weights; 1."""
 
 
 def kind_of(network: Network, group: DependencyGroup) -> str:

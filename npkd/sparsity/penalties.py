@@ -25,8 +25,9 @@ def over_groups(w: Array, axis: int) -> tuple[int, ...]:
     return tuple(i for i in range(w.ndim) if i != axis)
 
 
-def grouped(w: Array, axis: int, channels: int) -> tuple[Array, int]:
-    """w and ``axis``; with ``channels``, as behind flatten, w reshaped so that they have an axis, and its number."""
+def grouped(who: str, w: Array, axis: int, channels: int) -> tuple[Array, int]:
+    """Floats w and ``axis``; with ``channels``, as behind flatten, reshaped to have an axis of them, and its number."""
+    floats(who, w=w)
     if not channels:
         return w, axis
     over_groups(w, axis)
@@ -64,8 +65,7 @@ def check_groups(who: str, lam: float, cost: float | Array) -> None:
 
 def group_value(who: str, w: Array, axis: int, cost: float | Array, channels: int) -> float:
     """Σ_j c_j ‖w_j‖₂ of floats w. Raises InputError for others, and for other axes, costs and channels than w has."""
-    floats(who, w=w)
-    w, axis = grouped(w, axis, channels)
+    w, axis = grouped(who, w, axis, channels)
     return float((along(cost, w, axis) * group_norms(w, axis)).sum())
 
 
@@ -93,7 +93,7 @@ def shrink(v: Array, t: float | Array) -> Array:
 
 def group_prox(v: Array, lam: float, cost: float | Array, t: float | Array, axis: int, channels: int) -> Array:
     """Proximal step of λ Σ_j c_j ‖w_j‖₂, groups as in NeuronGroups: ``shrink_groups``."""
-    w, axis = grouped(v, axis, channels)
+    w, axis = grouped("groups", v, axis, channels)
     t = np.reshape(t, w.shape) if np.ndim(t) else t
     return shrink_groups(w, lam * along(cost, w, axis), t, axis).reshape(v.shape)
 
@@ -195,8 +195,7 @@ class NeuronGroups:
 
     def dual_norm(self, g: Array) -> float:
         """Ω₁°(g) = max_j ‖g_j‖₂/c_j."""
-        floats("NeuronGroups", g=g)
-        g, axis = grouped(g, self.axis, self.channels)
+        g, axis = grouped("NeuronGroups", g, self.axis, self.channels)
         return float((group_norms(g, axis) / along(self.cost, g, axis)).max(initial=0))                          # (P12)
 
 
@@ -235,8 +234,7 @@ class SparseGroups:
 
     def dual_norm(self, g: Array) -> float:
         """The smallest λ with ‖S_{αλ}(g_j)‖₂ ≤ (1 − α) λ c_j for every group, by bisection to machine precision."""
-        floats("SparseGroups", g=g)
-        g, axis = grouped(g, self.axis, self.channels)
+        g, axis = grouped("SparseGroups", g, self.axis, self.channels)
         size = float(np.abs(g).max(initial=0)) or 1.0                                 # scaled against overflow
         g, cost, low = np.divide(g, size, dtype=wide(g)), along(self.cost, g, axis), 0.0
         high = 2 * float(np.linalg.norm(g)) / min(1.0, float(np.min(self.cost)))
@@ -269,8 +267,7 @@ class MaxNorm:
 
     def value(self, w: Array) -> float:
         """Ω(w), (P8); the rounding of w, and of a sum of its squares in float64, beyond the bound counts as within."""
-        floats("MaxNorm", w=w)
-        w, axis = grouped(w, self.axis, self.channels)
+        w, axis = grouped("MaxNorm", w, self.axis, self.channels)
         room = 8 * np.finfo(w.dtype).eps + w.size / max(1, w.shape[axis]) * np.finfo(np.float64).eps
         return 0.0 if (group_norms(w, axis) <= self.bound * (1 + room)).all() else float("inf")         # (P8)
 
@@ -279,5 +276,5 @@ class MaxNorm:
         if np.ndim(step):
             raise InputError("MaxNorm: step is an array; the Euclidean projection needs one number (SGD, not Adam)")
         check_step("MaxNorm", v, step)
-        w, axis = grouped(v, self.axis, self.channels)
+        w, axis = grouped("MaxNorm", v, self.axis, self.channels)
         return scaled(w, self.bound / np.maximum(group_norms(w, axis), self.bound)).reshape(v.shape)    # (P9)

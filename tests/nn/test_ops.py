@@ -363,6 +363,10 @@ def relu(x):
      r"Layer: relu is the name of one of npkd's ops; give the function another name"),
     (lambda: Layer("swish"), r"Layer: op is 'swish'; it must be one of dense, .*, or a row of your own"),
     (lambda: Op(snake, ("J", "J")), r"Op snake: got 2 shapes; it needs one for each of \('a',\)"),
+    (lambda: Op(snake, (("J",),)), r"Op snake: shapes is .*; it must be a tuple of strings, the axes of each"),
+    (lambda: Op(snake, "J"), r"Op snake: shapes is 'J'; it must be a tuple of strings"),
+    (lambda: Layer(Op(snake, ("JK",)), (np.ones((80, 64)),)),
+     r"Layer: snake got a \(80, 64\); it needs a \(JK\) \(between axes the shapes of a row have spaces: .O I.\)"),
     (lambda: Op(snake, homogeneous="some"), r"Op snake: homogeneous is 'some'; it must be one of none, positive, all"),
     (lambda: Op(lambda x: x), r"Op: the function has no name of its own"),
     (lambda: Layer(SNAKE), r"Layer: snake got 0 parameters; it needs 1: a"),
@@ -378,6 +382,39 @@ def relu(x):
 def test_refusals(make, words):
     with pytest.raises(InputError, match=words):
         make()
+
+
+def scaling(x, a):
+    return a * x, lambda dy: (a * dy, (x * dy).sum(axis=0))
+
+
+def returning(change):
+    """scaling with what it returns changed."""
+    def mine(x, a):
+        return change(*scaling(x, a))
+    return mine
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    (lambda y, backward: y, r"Layer: mine returned an array of float64 and shape \(8, 5\); it must return a pair"),
+    (lambda y, backward: (y.tolist(), backward), r"Layer: mine returned a tuple of 2: a list, a function; it must"),
+    (lambda y, backward: (y, backward(y)), r"Layer: mine returned a tuple of 2: an array .*, a tuple of 2"),
+    (lambda y, backward: (y, lambda dy: backward(dy)[0]),
+     r"Layer: mine: backward returned an array of float64 and shape \(8, 5\); it must return a tuple of 2, the "
+     r"gradients of x and of each parameter, of shapes \(8, 5\), \(5,\)"),
+    (lambda y, backward: (y, lambda dy: (backward(dy)[0][:, :3], backward(dy)[1])), r"shape \(8, 3\), .* \(8, 5\), "),
+    (lambda y, backward: (y, lambda dy: (backward(dy)[0], backward(dy)[1].sum())), r"shape \(\); it must .* \(5,\)"),
+    (lambda y, backward: (y, lambda dy: (backward(dy)[0],)), r"a tuple of 1: .*; it must return a tuple of 2"),
+])
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_what_is_no_op_is_refused_where_it_is_trained_and_by_hand(change, words, by_hand):
+    rng = np.random.default_rng(0)
+    network = Network([dense_layer(4, 5, rng, np.float64), Layer(Op(returning(change), ("J",)), (np.ones(5),)),
+                       dense_layer(5, 3, rng, np.float64)])
+    data = {"x": rng.standard_normal((8, 4)), "y": rng.integers(0, 3, 8)}
+    ways = (lambda: next(train(network, data, rng=rng)), lambda: network(data["x"])[1]({3: np.ones((8, 3))}))
+    with pytest.raises(InputError, match=words):
+        ways[by_hand]()
 
 
 @pytest.mark.parametrize("layers", [

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from npkd.core.validation import Diverged, InputError
-from npkd.nn.losses import cross_entropy
+from npkd.nn import training
+from npkd.nn.losses import cross_entropy, squared_error
 from npkd.nn.network import Layer, Network, dense_layer, observe, perceptron
+from npkd.nn.ops import Op
 from npkd.nn.optimisers import SGD, Adam, AdamW, bound_norm
 from npkd.nn.schedules import cosine, steps
 from npkd.nn.training import TrainingSettings, train
@@ -459,6 +461,29 @@ def test_divergence_names_the_layer_that_is_bad():
         run(network, data, epochs=1, optimiser=SGD(1e-3))
 
 
+class Half:
+    """A penalty without a proximal step."""
+
+    def value(self, w):
+        return 0.0
+
+
+class Summed(Shrink):
+    """A proximal step that is one number."""
+
+    def prox(self, v, step):
+        return super().prox(v, step).sum()
+
+
+def tanh_of(x, a):
+    return np.tanh(a * x), lambda dy: (a * dy, (x * dy).sum(axis=0))
+
+
+def mixed():
+    rng = np.random.default_rng(0)
+    return Network([dense_layer(4, 3, rng, np.float64), Layer(Op(tanh_of, ("J",)), (np.ones(3, np.float32),))])
+
+
 def parts(**changed):
     """Arguments of train that work, with some changed."""
     return {"network": small_network(), "data": problem(), "epochs": 1} | changed
@@ -491,6 +516,12 @@ def parts(**changed):
     ({"penalties": {len(small_network().layers): Shrink(0.1)}}, ("names layer", "no parameters")),
     ({"penalties": {-1: Shrink(0.1)}}, ("layer -1",)),
     ({"network": Network([Layer("relu")])}, ("parameters",)),
+    ({"penalties": [Shrink(0.1)]}, ("penalties is a list", "{index of a layer: penalty}")),
+    ({"penalties": {"0": Shrink(0.1)}}, ("layer 0", "no parameters")),
+    ({"penalties": {3: Shrink}}, ("penalty of layer 3 is the class Shrink", "value(w) and prox(v, step)")),
+    ({"penalties": {3: Half()}}, ("penalty of layer 3 is a Half", "value(w) and prox(v, step)")),
+    ({"penalties": {3: Summed(0.1)}}, ("penalty of layer 3: prox returned", "shape ()", "shape (5, 7)")),
+    ({"network": mixed()}, ("dense has float64", "tanh_of has float32", "network.astype")),
 ])
 def test_refusals(changed, words):
     arguments = parts(**changed)
@@ -498,3 +529,51 @@ def test_refusals(changed, words):
         run(arguments.pop("network"), arguments.pop("data"), **arguments)
     for word in words:
         assert word in str(error.value)
+
+
+def hinge(z, y):
+    """A loss, not an objective."""
+    s = np.where(y[:, None] == np.arange(z.shape[1]), 1, -1)
+    return float(np.maximum(0, 1 - s * z).sum()) / len(z), -s * (s * z < 1) / len(z)
+
+
+def bare(activations, batch):
+    return cross_entropy(activations[-1], batch["y"])
+
+
+@pytest.mark.parametrize(("objective", "words"), [
+    (hinge, ("the objective hinge fails (TypeError", "objective(activations, batch)", "d = loss(activations[-1]")),
+    (cross_entropy, ("the objective cross_entropy fails (InputError", "objective(activations, batch)")),
+    (squared_error, ("the objective squared_error fails (InputError", "objective(activations, batch)")),
+    (bare, ("bare returned a tuple of 2: a float, an array of float64 and shape (8, 3)", "(value, {index: sensitivity}",
+            "value, {6: d}")),
+    (lambda activations, batch: bare(activations, batch)[0], ("returned a float", "(value, {index: sensitivity}")),
+    (lambda activations, batch: (np.ones(3), {6: activations[6]}), ("returned a tuple of 2: an array", "{index: ")),
+])
+def test_what_is_no_objective_is_refused_in_words(objective, words):
+    with pytest.raises(InputError) as error:
+        run(small_network(), problem(), objective, epochs=1)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_an_objective_is_looked_at_once(monkeypatch):
+    """At the first batch of a run; the others cost nothing."""
+    looked = []
+    monkeypatch.setattr(training, "asked", lambda objective, *rest: looked.append(objective) or objective(*rest))
+    run(small_network(), problem(), epochs=2)
+    assert looked == [training.classification]
+
+
+def test_what_fails_in_an_objective_later_is_left_as_it_is():
+    """It had the form of one; then the fault is its author's, who needs the traceback."""
+    seen = []
+
+    def fails(activations, batch):
+        seen.append(batch)
+        if len(seen) > 1:
+            raise TypeError("my own")
+        return training.classification(activations, batch)
+
+    with pytest.raises(TypeError, match="my own"):
+        run(small_network(), problem(), fails, epochs=1)

@@ -24,6 +24,7 @@ from npkd.nn.model import Model
 from npkd.nn.model import load as load_model
 from npkd.nn.model import save as save_model
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
+from npkd.nn.ops import Op
 from npkd.nn.scaling import Scaling
 from npkd.nn.training import TrainingSettings, train
 from npkd.pipeline.recipe import Recipe
@@ -317,6 +318,25 @@ def test_other_activations(activation):
     pairs = [teacher.layers[i].params for i in teacher.dense_layers]
     given = npkd.Layers(pairs, lambda x: teacher.predict(x), activation)
     assert same(quick(teacher=given, target="macs=50%").student, quick(teacher=teacher, target="macs=50%").student)
+
+
+def snake(x, a):
+    """An op that npkd does not have: x + sin²(a x)/a."""
+    def backward(dy):
+        return dy * (1 + np.sin(2 * a * x)), (dy * (x * np.sin(2 * a * x) / a - (np.sin(a * x) / a) ** 2)).sum(axis=0)
+    return x + np.sin(a * x) ** 2 / a, backward
+
+
+def test_a_network_with_an_op_of_ones_own(tmp_path):
+    rng, row = np.random.default_rng(1), Op(snake, ("J",), per_neuron=True)
+    network = Network([dense_layer(WIDTH, 16, rng), Layer(row, (np.ones(16, np.float32),)), dense_layer(16, 3, rng)])
+    *_, last = train(network, {"x": X, "y": Y}, rng=rng, settings=TrainingSettings(5, 32))
+    result = quick(teacher=last.network)
+    assert result.macs[1] <= 0.3 * result.macs[0]
+    assert result.agreement > 0.8
+    result.save(tmp_path / "student.npz")
+    again = npkd.load(tmp_path / "student.npz", ops=[row])
+    np.testing.assert_array_equal(again.logits(X), result.logits(X))
 
 
 def test_layers_without_bias():

@@ -73,7 +73,7 @@ class Dense:
             if not fits(self.dx, self.x):
                 self.dx = np.empty_like(self.x)
             accumulate(self.gemm, self.dx, dy, self.w, 0.0)            # (D2)
-        accumulate(self.gemm, self.dw, dy.T, self.x, beta)             # (D3)
+        accumulate(self.gemm, self.dw, dy.T, self.x, beta)             # (D3), and with β = μ also (T2)
         for start in range(0, len(dy), SUMMED):                        # pieces: a sum of many numbers loses digits
             rows = dy[start:start + SUMMED]
             by_rows, kept = rows.flags.c_contiguous, 1.0 if start else beta
@@ -149,4 +149,4 @@ class Plain:
 def update_gradient(gradient: Sequence[Array], new: Sequence[Array], beta: float) -> None:
     """gradient ← new + beta · gradient; with β = 0 what stood there does not count, not even NaN."""
     for old, g in zip(gradient, new, strict=True):
-        old[...] = g + beta * old if beta else g
+        old[...] = g + beta * old if beta else g                       # with β = μ: (T2)

@@ -91,7 +91,9 @@ class Workspace:
         arrays = [p for layer in network.layers for p in layer.params]
         dtypes = {a.dtype for a in arrays}
         if len(dtypes) != 1 or not dtypes <= {np.dtype(np.float32), np.dtype(np.float64)}:
-            raise InputError(f"Workspace: parameters are {sorted(map(str, dtypes))}; make all float32 or all float64")
+            of = {str(p.dtype): f"{layer.op} has {p.dtype}" for layer in network.layers for p in layer.params}
+            raise InputError(f"network: of its parameters, {', '.join(of.values()) or 'there are none'}; all must be "
+                             "float32 or all float64: give network.astype(np.float32)")
         self.parameters = np.empty(sum(a.size for a in arrays), dtypes.pop())
         self.gradient = np.zeros_like(self.parameters)
         stops = itertools.accumulate(a.size for a in arrays)
@@ -134,7 +136,7 @@ class Workspace:
             raise InputError(f"Workspace: got {len(x)} examples; it was made for {self.rows} rows at most")
         dtype = self.parameters.dtype
         if x.dtype != dtype and x.dtype.kind == "f" and np.result_type(x.dtype, dtype) != dtype:
-            raise InputError(f"Workspace: x is {x.dtype} but the network is {dtype}, which would round it; "
+            raise InputError(f"network: x is {x.dtype} but the network is {dtype}, which would round it; "
                              "convert one of them with astype")
         if self.halves and self.splits(x, rng):
             self.activations = JoinedActivations(x, self.both(lambda half, i: half.forward(x[i], rng), len(x)))
