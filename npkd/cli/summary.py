@@ -104,7 +104,7 @@ def of_sparse_training(plan: PreparedRun, result: SparseResult) -> dict[str, Any
         **{name: judged(network, plan.data)[0] for name, network in phases.items()},
         "target": target and {"words": plan.settings.target, "kind": target.kind, "bound": target.bound},
         "sparse": recipe | {"lambda": result.lam, "epochs_penalised": result.epochs, "objective": result.objective,
-                            "stationarity": list(result.stationarity), "path": [asdict(p) for p in result.path]},
+                            "stationarity": list(result.stationarity), "path": result.path},
         "removals": removals(result.removals, len(widths_of(result.dense)) - 1)}
 
 

@@ -15,12 +15,12 @@ from npkd.surgery.widths import widths_of
 
 
 def epochs_of(stage: str, start: Network, training: Callable[..., Iterator[Record]], settings: TrainingSettings,
-              rng: np.random.Generator, progress: Progress,
-              more: Callable[[Record], dict[str, Any]] = lambda record: {}) -> Iterator[Network]:
-    """The network after every epoch of ``training(start, settings=settings)``, of which the progress is told.
+              rng: np.random.Generator, progress: Progress, more: Callable[[Record], dict[str, Any]] = lambda record: {}
+              ) -> Iterator[Checkpoint]:
+    """What there is after every epoch of ``training(start, settings=settings)``, of which the progress is told.
     A progress that keeps checkpoints gets one after every epoch that ends with a new augmentation due. Where it has one
-    of this stage, training goes on from there: the first network is that of the checkpoint. ``more``: further entries
-    of an epoch's line of the history."""
+    of this stage, training goes on from there: that checkpoint comes first. ``more``: further entries of an epoch's
+    line of the history."""
     keeper = progress if isinstance(progress, Checkpoints) else None
     kept = keeper.kept(stage, start) if keeper else None
     done: tuple[tuple[str, dict[str, Any]], ...] = ()
@@ -33,14 +33,15 @@ def epochs_of(stage: str, start: Network, training: Callable[..., Iterator[Recor
         settings = replace(settings, done=len(done), carried=kept.optimiser, best=best)
         for note, line in done:
             progress.step(note, line)
-        yield start
+        yield kept
     for record in training(start, settings=settings):
         if record.validation is not None and record.best is record.network:
             best = record.epoch, record.validation, record.network
         done = (*done, (note_of(record), line_of(stage, record, seconds) | more(record)))
+        now = Checkpoint(done, record.network, record.carried, rng.bit_generator.state, best)
         if keeper is not None and (record.epoch % settings.refresh == 0 or record.epoch == settings.epochs):
-            keeper.keep(stage, Checkpoint(done, record.network, record.carried, rng.bit_generator.state, best))
-        yield record.network
+            keeper.keep(stage, now)
+        yield now
         progress.step(*done[-1])
 
 

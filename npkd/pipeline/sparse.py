@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from npkd.nn.network import Network
 from npkd.nn.optimisers import SGD
 from npkd.nn.training import Penalty, TrainingSettings, classification, train
 from npkd.pipeline.epochs import epochs_of
-from npkd.pipeline.sparse_phases import START, PathPoint, Problem, along_path, at_last, to_target
+from npkd.pipeline.sparse_phases import START, Problem, along_path, at_last, to_target
 from npkd.pipeline.sparse_recipe import SparseRecipe
 from npkd.pipeline.stages import Run, error_rate, open_front
 from npkd.pipeline.target import Target
@@ -44,7 +45,7 @@ class SparseResult:
     epochs      of all phases that a penalty was part of, those of the search too
     stationarity    (P19) on all training examples in float64, at the start and at the end of the last λ
     objective   L + ½ d ‖θ‖² + Ω at the end of it
-    removals    a record of each neuron removed;   path  the epochs of the path
+    removals    a record of each neuron removed;   path  of each epoch of the path lambda, size, alive, validation_error
     """
 
     dense: Network
@@ -56,7 +57,7 @@ class SparseResult:
     stationarity: tuple[float, float]
     objective: float
     removals: list[Removal]
-    path: list[PathPoint] = field(default_factory=list)
+    path: list[dict[str, Any]] = field(default_factory=list)
 
 
 def sparse_training(run: Run, dense: Network, recipe: SparseRecipe, objective: Objective = classification,
@@ -70,7 +71,7 @@ def sparse_training(run: Run, dense: Network, recipe: SparseRecipe, objective: O
     batch, target = {"x": data.x_train, "y": data.y_train, **(extra or {})}, require(recipe, dense, groups)
     costs = group_costs(dense, groups, recipe.strengths, geometry=target.geometry, costs=recipe.costs)
     problem = Problem(run, recipe, costs, target, objective, batch)
-    run.state.teacher, network, lam, path = run.outside(dense), dense, 1.0, list[PathPoint]()
+    run.state.teacher, network, lam, path = run.outside(dense), dense, 1.0, list[dict[str, Any]]()
     epochs = 0
     if recipe.path:
         network, lam, epochs, path = along_path(problem, network)
@@ -79,7 +80,7 @@ def sparse_training(run: Run, dense: Network, recipe: SparseRecipe, objective: O
     network, stays = without_unread(network)
     network, lam, more, before = at_last(problem, network, lam)
     after, value = problem.measured(network, lam)
-    penalised, removals = remove(network, inputs="inputs" in recipe.strengths)
+    penalised, removals = remove(network, inputs=bool({"inputs", "weights"} & {*recipe.strengths}))
     removals = [Removal(k, j, "dead") for k, (group, kept) in enumerate(zip(groups, stays, strict=True))
                 for j in np.setdiff1d(np.arange(group.width), kept).tolist()] + [
         replace(r, neuron=int(stays[r.group][r.neuron]), into=None if r.into is None else int(stays[r.group][r.into]))
@@ -128,7 +129,7 @@ def unpenalised(problem: Problem, network: Network) -> Network:
                        optimiser=SGD(recipe.learning_rate / 2, weight_decay=recipe.debias_weight_decay))
     settings = TrainingSettings(recipe.debias_epochs, max(1, recipe.batch_size // 4),
                                 validate=lambda network: error_rate(network, x, run.data.y_validation))
-    for latest in epochs_of("without penalty", body, training, settings, run.rng, run.progress):
-        network = latest if kept is None else Network([network.layers[0], *latest.layers])
+    for now in epochs_of("without penalty", body, training, settings, run.rng, run.progress):
+        network = now.network if kept is None else Network([network.layers[0], *now.network.layers])
         run.state.student = run.outside(network)
     return network

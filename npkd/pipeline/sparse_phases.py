@@ -17,6 +17,7 @@ from npkd.nn.optimisers import SGD
 from npkd.nn.schedules import Schedule, cosine, steps
 from npkd.nn.training import Penalty, Record, TrainingSettings, train
 from npkd.pipeline.epochs import epochs_of
+from npkd.pipeline.progress import Checkpoint
 from npkd.pipeline.sparse_recipe import SparseRecipe
 from npkd.pipeline.stages import Run, error_rate
 from npkd.pipeline.target import Target
@@ -35,16 +36,6 @@ SAMPLE = 1000
 """Leading examples of the training part on which every epoch's objective and stationarity are computed."""
 
 constant = steps(())
-
-
-@dataclass(frozen=True)
-class PathPoint:
-    """An epoch of the path: λ, what the target counts (or multiply-accumulates), widths, and the validation error."""
-
-    lam: float
-    size: float
-    widths: tuple[int, ...]
-    validation_error: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,43 +85,49 @@ class Phase:
     """Epochs with a penalty.
 
     control     (λ of the epoch before, network) -> λ, from the first epoch on
-    until       (λ, network) -> whether the phase ends early
+    until       network after an epoch -> whether the phase ends early
+    allowed     validation error up to which an epoch's network counts as the best so far
     """
 
     name: str
     epochs: int
     schedule: Schedule
     control: Callable[[float, Network], float] = lambda lam, network: lam
-    until: Callable[[float, Network], bool] = lambda lam, network: False
+    until: Callable[[Network], bool] = lambda network: False
+    allowed: float = math.inf
 
 
-def trained(problem: Problem, network: Network, lam: float, phase: Phase) -> tuple[Network, float, int]:
-    """The network after a phase that begins with λ, λ of the last epoch, and their number."""
-    recipe, run, last, count = problem.recipe, problem.run, lam, 0
-    size = min(recipe.batch_size, len(problem.batch["x"]))
+def trained(problem: Problem, network: Network, lam: float, phase: Phase) -> Checkpoint:
+    """What there is after a phase that begins with λ: the lines of all its epochs, also of those before an interrupt,
+    the network, and the last one that is allowed as the best."""
+    recipe, run = problem.recipe, problem.run
 
     def training(start: Network, settings: TrainingSettings) -> Iterator[Record]:
-        nonlocal last
-        if settings.carried:
-            last = float(settings.carried[0])
-        carried = settings.carried[1:]
+        last = float(settings.carried[0]) if settings.carried else lam
+        carried, best = settings.carried[1:], settings.best and settings.best[2]
         for epoch in range(settings.done + 1, settings.epochs + 1):
+            if epoch > 1 and phase.until(start):
+                return
             last = phase.control(last, start)
             moment = partial(lambda p, e: phase.schedule((e - 1 + p) / phase.epochs), e=epoch)
             one = replace(settings, epochs=1, done=0, carried=carried, best=None, schedule=moment)
             for record in train(start, problem.batch, problem.objective, rng=run.rng, settings=one,
                                 optimiser=SGD(recipe.learning_rate, weight_decay=recipe.weight_decay),
                                 penalties=problem.penalties(start, last)):
+                best = record.network if (record.validation or 0.0) <= phase.allowed else best or start
                 start, carried = record.network, record.carried
-                yield replace(record, epoch=epoch, carried=(np.array(last), *carried))
+                yield replace(record, epoch=epoch, carried=(np.array(last), *carried), best=best)
 
-    settings = TrainingSettings(phase.epochs, size, validate=validation_of(problem))
-    for latest in epochs_of(phase.name, network, training, settings, run.rng, run.progress, problem.line):
-        network, count = latest, count + 1
-        run.state.student = run.outside(network)
-        if phase.until(last, network):
-            break
-    return network, last, count
+    settings = TrainingSettings(phase.epochs, min(recipe.batch_size, len(problem.batch["x"])),
+                                validate=validation_of(problem))
+    for now in epochs_of(phase.name, network, training, settings, run.rng, run.progress, problem.line):
+        run.state.student = run.outside(now.network)
+    return now
+
+
+def lambda_of(now: Checkpoint) -> float:
+    """λ of the last epoch."""
+    return float(now.epochs[-1][1]["lambda"])
 
 
 def validation_of(problem: Problem) -> Callable[[Network], float]:
@@ -149,13 +146,16 @@ def to_target(problem: Problem, network: Network, bound: float) -> tuple[Network
     def control(lam: float, network: Network) -> float:
         return lam * min(g, max(g ** -4, math.sqrt(problem.size(network) / (SLACK * bound))))                   # (T12)
 
-    network, lam, rise = trained(problem, network, START, Phase(
-        "λ rises", longest, constant, control, lambda lam, network: problem.size(network) <= SLACK * bound))
-    if problem.size(network) > SLACK * bound:
-        raise InputError(f"penalty: after {longest} epochs the network is {problem.size(network):.0f} "
-                         f"{problem.target.kind}, the target {bound:.0f}; penalise more kinds of neurons")
-    network, lam, held = trained(problem, network, lam, Phase("λ settles", problem.recipe.settling, constant, control))
-    return network, lam, rise + held
+    def until(network: Network) -> bool:
+        return problem.size(network) <= SLACK * bound or 0 in alive(network, dependency_groups(network))
+
+    rise = trained(problem, network, START, Phase("λ rises", longest, constant, control, until))
+    if (size := problem.size(rise.network)) > SLACK * bound:
+        raise InputError(f"penalty: after {len(rise.epochs)} epochs the network is {size:.0f} {problem.target.kind}, "
+                         f"the target {bound:.0f}; penalise more kinds of neurons")
+    held = trained(problem, rise.network, lambda_of(rise),
+                   Phase("λ settles", problem.recipe.settling, constant, control))
+    return held.network, lambda_of(held), len(rise.epochs) + len(held.epochs)
 
 
 def at_last(problem: Problem, network: Network, lam: float) -> tuple[Network, float, int, float]:
@@ -173,10 +173,10 @@ def at_last(problem: Problem, network: Network, lam: float) -> tuple[Network, fl
     for nth in range(1, 2 if recipe.target is None else TRIES + 1):
         before, _ = problem.measured(network, lam)
         name = "last λ" if nth == 1 else f"last λ, try {nth}"
-        last, _, count = trained(problem, network, lam, Phase(name, recipe.epochs, cosine()))
-        size, epochs = problem.size(last), epochs + count
-        if size <= bound and (best is None or size > best[0]):
-            best = size, last, lam, before
+        last = trained(problem, network, lam, Phase(name, recipe.epochs, cosine()))
+        size, epochs = problem.size(last.network), epochs + len(last.epochs)
+        if size <= bound and 0 not in last.epochs[-1][1]["alive"] and (best is None or size > best[0]):
+            best = size, last.network, lam, before
         if 0.9 * near <= size <= bound:
             break
         tried.append((math.log(lam), math.log(max(size, 1.0))))
@@ -184,26 +184,23 @@ def at_last(problem: Problem, network: Network, lam: float) -> tuple[Network, fl
             power = min(-0.1, max(-2.0, (tried[-1][1] - tried[-2][1]) / (tried[-1][0] - tried[-2][0])))
         lam *= min(3.0, max(1 / 3, (0.95 * bound / max(size, 1.0)) ** (1 / power)))
     if best is None:
-        raise InputError(f"penalty: at no λ that was tried is the network within {bound:.0f} {problem.target.kind}; "
-                         "take a larger target, or penalise more kinds of neurons")
+        raise InputError("penalty: at no λ that was tried does every layer read something"
+                         + (f" within {bound:.0f} {problem.target.kind}; take a larger target, or penalise more kinds "
+                            "of neurons" if recipe.target else "; take a smaller λ"))
     return best[1], best[2], epochs, best[3]
 
 
-def along_path(problem: Problem, network: Network) -> tuple[Network, float, int, list[PathPoint]]:
+def along_path(problem: Problem, network: Network) -> tuple[Network, float, int, list[dict[str, Any]]]:
     """λ rises by the recipe's growth an epoch until some layer reads nothing any more. Returns the smallest network
-    whose validation error is within one standard error of the dense network's, its λ, the epochs, and a point for each.
+    whose validation error is within one standard error of the dense one's, its λ, the epochs, and the history of each.
     """
-    validate, points, best = validation_of(problem), list[PathPoint](), (network, START)
-    dense = validate(network)
+    dense = validation_of(problem)(network)
     allowed = dense + math.sqrt(dense * (1 - dense) / len(problem.run.data.y_validation))
-
-    def seen(lam: float, network: Network) -> bool:
-        nonlocal best
-        widths = (*alive(network, dependency_groups(network)), network.widths[-1])
-        points.append(PathPoint(lam, problem.size(network), widths, validate(network)))
-        best = (network, lam) if points[-1].validation_error <= allowed else best
-        return min(widths) == 0
-
-    rising = Phase("path", problem.longest, constant, lambda lam, network: lam * problem.recipe.growth, seen)
-    _, _, epochs = trained(problem, network, START, rising)
-    return *best, epochs, points
+    last = trained(problem, network, START, Phase(
+        "path", problem.longest, constant, lambda lam, network: lam * problem.recipe.growth,
+        lambda network: 0 in alive(network, dependency_groups(network)), allowed))
+    lines = [line for _, line in last.epochs]
+    points = [{name: line[name] for name in ("lambda", "size", "alive", "validation_error")} for line in lines]
+    if last.best is None:
+        return network, START, len(lines), points
+    return last.best[2], float(lines[last.best[0] - 1]["lambda"]), len(lines), points

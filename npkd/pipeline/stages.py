@@ -80,8 +80,8 @@ def train_teacher(run: Run, start: Network | None = None) -> Network:
                                 validate=lambda network: error_rate(network, data.x_validation, data.y_validation))
     training = partial(train, data={"x": data.x_train, "y": data.y_train},
                        optimiser=SGD(recipe.learning_rate, weight_decay=recipe.weight_decay), rng=run.rng)
-    for network in epochs_of("teacher", run.state.teacher, training, settings, run.rng, run.progress):
-        run.state.teacher = network
+    for now in epochs_of("teacher", run.state.teacher, training, settings, run.rng, run.progress):
+        run.state.teacher = now.network
     return run.state.teacher
 
 
@@ -109,8 +109,8 @@ def distil_end_to_end(run: Run, student: Network, stage: Stage, transfer: Transf
                                 validate=lambda network: error_rate(network, x_validation, data.y_validation))
     training = partial(train, data={"x": data.x_train, "y": data.y_train}, objective=objective, rng=run.rng,
                        optimiser=SGD(stage.learning_rate, weight_decay=recipe.student_weight_decay))
-    for network in epochs_of(stage.name, body, training, settings, run.rng, run.progress):
-        trained = network if kept is None else Network([student.layers[0], *network.layers])
+    for now in epochs_of(stage.name, body, training, settings, run.rng, run.progress):
+        trained = now.network if kept is None else Network([student.layers[0], *now.network.layers])
         run.state.student = run.outside(trained)
     return trained
 

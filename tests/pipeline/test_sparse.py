@@ -14,6 +14,7 @@ from npkd.nn.model import load
 from npkd.nn.network import perceptron
 from npkd.nn.training import TrainingSettings, train
 from npkd.pipeline import sparse, sparse_phases, target
+from npkd.pipeline.progress import Checkpoint, NoProgress
 from npkd.pipeline.recipe import Recipe
 from npkd.pipeline.sparse import START, sparse_training
 from npkd.pipeline.sparse_recipe import SparseRecipe, sparse_recipe, strengths_of
@@ -84,24 +85,24 @@ def test_the_network_of_the_path_is_as_good_as_the_dense_one():
     data, dense, result = trained(replace(QUICK, epochs=1, debias=False))
     error = error_rate(dense, data.x_validation, data.y_validation)
     allowed = error + np.sqrt(error * (1 - error) / len(data.y_validation))
-    good = [point.lam for point in result.path if point.validation_error <= allowed]
+    good = [point["lambda"] for point in result.path if point["validation_error"] <= allowed]
     assert result.lam == (max(good) if good else START)
-    assert result.lam < result.path[-1].lam
+    assert result.lam < result.path[-1]["lambda"]
 
 
-@pytest.mark.parametrize("kinds", [{"neurons": 0.1}, {"neurons": 0.1, "inputs": 0.1}])
+@pytest.mark.parametrize("kinds", [{"neurons": 0.1}, {"neurons": 0.1, "inputs": 0.1}, {"weights": 1e-3}])
 def test_inputs_are_cut_out_where_the_penalty_is_on_them_alone(kinds, monkeypatch):
     seen, real = [], sparse.remove
     monkeypatch.setattr(sparse, "remove", lambda network, inputs: seen.append(inputs) or real(network, inputs=inputs))
     trained(replace(QUICK, strengths=kinds, path=False, epochs=1, debias=False))
-    assert seen == ["inputs" in kinds]
+    assert seen == ["inputs" in kinds or "weights" in kinds]
 
 
 def test_lambda_falls_where_the_network_is_smaller_than_wanted(monkeypatch):
     monkeypatch.setattr(sparse_phases.Problem, "size", lambda problem, network: 10.0)
     lams = []
     monkeypatch.setattr(sparse_phases, "trained", lambda problem, network, lam, phase: lams.append(
-        phase.control(lam, network)) or (network, lam, 1))
+        phase.control(lam, network)) or after(network, lam))
     data, dense = problem()
     run = Run(data, Recipe(), np.random.default_rng(0))
     asked = sparse.Problem(run, QUICK, [], target.Target("macs", 100.0), None, {})
@@ -109,7 +110,12 @@ def test_lambda_falls_where_the_network_is_smaller_than_wanted(monkeypatch):
     assert lams == [pytest.approx(START / QUICK.growth ** 4)] * 2
 
 
-def asked_of(sizes, monkeypatch):
+def after(network, lam, epochs=1, alive=(1, 1)):
+    """What there is after a phase of so many epochs."""
+    return Checkpoint((("", {"lambda": lam, "alive": list(alive)}),) * epochs, network, (), {})
+
+
+def asked_of(sizes, monkeypatch, alive=(1, 1)):
     """λ of every try of the last λ for a bound of 100, where size(λ) says how large the network becomes at last."""
     lams, now = [], [200.0]
     monkeypatch.setattr(sparse_phases.Problem, "size", lambda problem, network: now[0])
@@ -118,7 +124,7 @@ def asked_of(sizes, monkeypatch):
     def last(problem, network, lam, phase):
         lams.append(lam)
         now[0] = sizes(lam)
-        return network, lam, phase.epochs
+        return after(network, lam, phase.epochs, alive)
 
     monkeypatch.setattr(sparse_phases, "trained", last)
     data, dense = problem()
@@ -147,9 +153,82 @@ def test_of_all_tries_the_largest_network_within_the_bound_counts(monkeypatch):
 
 
 def test_a_target_that_no_try_meets_is_refused(monkeypatch):
-    with pytest.raises(InputError, match="at no λ that was tried is the network within 100 macs"):
+    words = "at no λ that was tried does every layer read something within 100 macs; take a larger target"
+    with pytest.raises(InputError, match=words):
         asked_of(lambda lam: 300.0, monkeypatch)
+    with pytest.raises(InputError, match=words):
+        asked_of(lambda lam: 95.0, monkeypatch, alive=(3, 0))
 
+
+def test_a_lambda_that_leaves_nothing_is_refused():
+    with pytest.raises(InputError, match="at no λ that was tried does every layer read something; take a smaller λ"):
+        trained(replace(QUICK, strengths={"neurons": 1e3}, path=False))
+
+
+def test_a_target_that_the_penalised_cannot_reach_is_known_when_they_are_gone():
+    """Of the inputs alone: λ rises until none is read, and no longer."""
+    with pytest.raises(InputError, match=r"after \d+ epochs the network is \d+ macs, the target 69; penalise more"):
+        trained(replace(QUICK, strengths={"inputs": None}), 0, "macs=69")
+
+
+def test_single_weights_free_inputs_too():
+    _, _, result = trained(replace(QUICK, strengths={"weights": 0.03}, path=False, epochs=20))
+    assert result.penalised.layers[0].op == "select"
+
+
+class Broken(NoProgress):
+    """Keeps checkpoints as a run does, and breaks off after so many epochs of a stage."""
+
+    def __init__(self, stage, after):
+        self.kept_by_stage, self.stage, self.after, self.lines = {}, stage, after, []
+
+    def keep(self, stage, checkpoint):
+        self.kept_by_stage[stage] = checkpoint
+
+    def kept(self, stage, network):
+        return self.kept_by_stage.get(stage)
+
+    def step(self, note, record=None):
+        self.lines.append(record)
+        if record is not None and record["stage"] == self.stage and record["epoch"] == self.after:
+            self.after = None
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("words", "stage"), [("macs=40%", "λ rises"), ("macs=40%", "last λ"), (None, "path")])
+@pytest.mark.parametrize("part", [0.5, 1.0])
+def test_a_run_that_goes_on_ends_as_one_that_was_not_broken_off(words, stage, part):
+    """The same network, λ, count of epochs, path and history, broken off in a stage or at its end."""
+    data, dense = problem()
+    recipe = replace(QUICK, target=words and target.parse(words, dense.widths), path=words is None)
+
+    def run(progress):
+        return sparse_training(Run(data, Recipe(), np.random.default_rng(0), progress), dense, recipe)
+
+    whole, broken = Broken("", None), Broken(stage, None)
+    expected = run(whole)
+    ends = max(line["epoch"] for line in whole.lines if line["stage"] == stage)
+    broken.after = max(1, round(part * ends))
+    with pytest.raises(KeyboardInterrupt):
+        run(broken)
+    broken.lines = []
+    result = run(broken)
+    assert (result.lam, result.epochs, result.path) == (expected.lam, expected.epochs, expected.path)
+    for one, other in zip(result.model.layers, expected.model.layers, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(one.params, other.params, strict=True))
+    for one, other in zip(broken.lines, whole.lines, strict=True):
+        assert {**one, "seconds": 0} == {**other, "seconds": 0}
+
+
+def test_an_epoch_that_ends_a_phase_is_told():
+    data, dense = problem()
+    told = Broken("", None)
+    recipe = replace(QUICK, target=target.parse("macs=40%", dense.widths), path=False)
+    result = sparse_training(Run(data, Recipe(), np.random.default_rng(0), told), dense, recipe)
+    bound = sparse_phases.SLACK * 0.4 * cost.of(dense).macs
+    rise = [line["size"] for line in told.lines if line["stage"] == "λ rises"]
+    assert rise[-1] <= bound < min(rise[:-1])
+    assert result.epochs == sum("lambda" in line for line in told.lines)
 
 def test_what_nobody_reads_is_cut_out_before_the_last_lambda():
     """The network computes the same; the numbers of the neurons that stay are told; inputs stay."""
@@ -190,9 +269,9 @@ def test_where_an_epoch_has_fewer_steps_lambda_rises_slower(examples, growth, se
 
 def test_the_path_goes_up_until_nothing_is_left():
     _, dense, result = trained(QUICK)
-    lams = [point.lam for point in result.path]
+    lams = [point["lambda"] for point in result.path]
     assert (np.diff(lams) > 0).all()
-    assert min(result.path[-1].widths) == 0 or len(lams) == 150
+    assert min(result.path[-1]["alive"]) == 0 or len(lams) == 150
     assert cost.of(result.penalised).macs < cost.of(dense).macs
 
 
