@@ -103,7 +103,7 @@ def add_train(commands: Commands, shared: Parser) -> None:
     train = commands.add_parser("train", parents=[shared], allow_abbrev=False, help="train a plain or a sparse network",
                                 description="Train a network; with a penalty it loses neurons while it learns.")
     add = train.add_argument
-    add("--epochs", type=whole(1), metavar="N", help="passes over the data")
+    add("--epochs", type=whole(1), metavar="N", help="passes over the data, with a penalty those of the dense network")
     add("--dropout", type=float, default=0.0, metavar="RATE", help="behind each hidden layer (default: 0)")
     add("--activation", default="relu", metavar="OP", help="between the layers: relu, tanh, gelu, ... (default: relu)")
     add("--penalty", metavar="KIND=NUMBER,...", help="weights that become zero, each with its λ: inputs=, neurons=, "
@@ -113,7 +113,7 @@ def add_train(commands: Commands, shared: Parser) -> None:
     add("--costs", choices=("macs", "size", "equal"), default="macs",
         help="of a neuron in the penalty: the multiply-accumulates that its removal saves, the root of the number of "
              "its weights, or one (default: macs)")
-    add("--penalty-path", action="store_true", help="λ rises until nothing is left")
+    add("--penalty-path", action="store_true", help="λ rises until nothing is left; the smallest good network counts")
     add("--no-debias", dest="debias", action="store_false", help="no last phase without penalty")
     add("--start", metavar="FILE", help="a network that npkd saved, to begin with; without it one is trained")
 

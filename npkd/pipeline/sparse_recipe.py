@@ -66,6 +66,8 @@ def strengths_of(words: str) -> dict[str, float | None]:
         except ValueError:
             raise InputError(f"penalty: got {words!r:.60}; write kinds with their λ, as in inputs=0.001,neurons=0.002, "
                              f"or without, as in inputs,neurons; kinds are {', '.join(KINDS)}") from None
+    if len(strengths) <= words.count(","):
+        raise InputError(f"penalty: got {words!r:.60}; each kind may stand there once")
     return strengths
 
 

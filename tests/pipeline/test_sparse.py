@@ -308,6 +308,8 @@ def test_strengths_in_words():
     assert strengths_of("inputs,neurons") == {"inputs": None, "neurons": None}
     with pytest.raises(InputError, match="write kinds with their λ"):
         strengths_of("neurons=much")
+    with pytest.raises(InputError, match="each kind may stand there once"):
+        strengths_of("neurons=1,neurons=2")
 
 
 def test_batches_fit_the_number_of_examples():
