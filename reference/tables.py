@@ -118,9 +118,9 @@ def measured(stored: Stored) -> str:
     for what, case in (("inputs and neurons", ""), ("neurons alone", "-neurons")):
         both = [list(stored["sparse"]["cases"].get(name + case, {}).values()) for name in ("mnist", "digits")]
         cells = [percent(of_runs(some, who)) + " %" if some else "–" for some in both for who in ("dense", "model")]
-        seconds = [run["seconds"] for run in both[0]]
+        times = [run["seconds"] for run in both[0]]
         rows.append([f"**sparse training**, {what}, to a fifth (`--penalty`)", *cells, "no teacher, no augmentation"
-                     + (f"; {statistics.mean(seconds):.0f} s a run" if seconds else "")])
+                     + (f"; {statistics.mean(times):.0f} s a run" if times else "")])
     runs = stored["digits"]["runs"]
     rows.append(["`npkd compress` as it is, a tenth of 64-300-100-10", "–", "–",
                  *(percent(of_runs(runs, who)) + " %" for who in ("teacher", "student")),

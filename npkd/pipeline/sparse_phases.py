@@ -125,11 +125,6 @@ def trained(problem: Problem, network: Network, lam: float, phase: Phase) -> Che
     return now
 
 
-def lambda_of(now: Checkpoint) -> float:
-    """λ of the last epoch."""
-    return float(now.epochs[-1][1]["lambda"])
-
-
 def validation_of(problem: Problem) -> Callable[[Network], float]:
     """The validation error of a network."""
     data = problem.run.data
@@ -153,9 +148,9 @@ def to_target(problem: Problem, network: Network, bound: float) -> tuple[Network
     if (size := problem.size(rise.network)) > SLACK * bound:
         raise InputError(f"penalty: after {len(rise.epochs)} epochs the network is {size:.0f} {problem.target.kind}, "
                          f"the target {bound:.0f}; penalise more kinds of neurons")
-    held = trained(problem, rise.network, lambda_of(rise),
+    held = trained(problem, rise.network, float(rise.epochs[-1][1]["lambda"]),
                    Phase("λ settles", problem.recipe.settling, constant, control))
-    return held.network, lambda_of(held), len(rise.epochs) + len(held.epochs)
+    return held.network, float(held.epochs[-1][1]["lambda"]), len(rise.epochs) + len(held.epochs)
 
 
 def at_last(problem: Problem, network: Network, lam: float) -> tuple[Network, float, int, float]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from npkd.pipeline.recipe import OF_STUDENT, OF_TRAINED, Recipe
+from npkd.pipeline.sparse_recipe import SparseRecipe
 from npkd.report.numbers import chain, number, percent
 
 MEANINGS = {
@@ -16,6 +17,8 @@ MEANINGS = {
     "λ_found": "The smallest network that the target or the path led to was trained with this weight.",
     "costs": "What a group costs in the penalty: what its removal saves, the root of its size, or one."}
 """Meanings of settings that are no part of the recipe."""
+OF_SPARSE = ("growth", "settling", "epochs", "debias_epochs", "debias_weight_decay", "batch_size", "learning_rate",
+             "weight_decay")
 
 
 def untrained(summary: Mapping[str, Any]) -> bool:
@@ -72,9 +75,10 @@ def settings(summary: Mapping[str, Any]) -> list[list[str]]:
         rows += [["penalty on", ", ".join(kind if lam is None else f"{kind} {lam:g}" for kind, lam in lams.items())],
                  *([["λ found", f"{found['lambda']:.3g}"]] if None in lams.values() else []), ["costs", found["costs"]],
                  ["epochs with a penalty", f"{found['epochs_penalised']}, those of the search too"],
-                 ["stationarity at the last λ", "{:.2g} at first, {:.2g} at its end".format(*found["stationarity"])]]
+                 ["stationarity at the last λ", "{:.2g} at first, {:.2g} at its end".format(*found["stationarity"])],
+                 *[[f"with the penalty: {key.replace('_', ' ')}", setting(found[key])] for key in OF_SPARSE]]
     rows += [[key.replace("_", " "), setting(value)] for key, value in recipe.items() if key not in left_out]
-    meanings = MEANINGS | explained(Recipe)
+    meanings = MEANINGS | explained(Recipe) | {f"with_the_penalty:_{k}": v for k, v in explained(SparseRecipe).items()}
     rows += [["versions", ", ".join(f"{name} {version}" for name, version in summary["versions"].items())],
              ["time", f"{summary['seconds']:.0f} seconds"]]
     return [[name, value, meanings.get(name.replace(" ", "_"), "")] for name, value in rows]

@@ -346,6 +346,8 @@ def test_the_command(tmp_path, capsys):
     assert (out / "figures" / "size.png").is_file()
     page = (out / "report.html").read_text()
     assert "Dense and sparse" in page
+    for name in ("growth", "settling", "epochs", "debias epochs", "batch size", "learning rate", "weight decay"):
+        assert f"with the penalty: {name}" in page
     assert "multiply-accumulates" in capsys.readouterr().out
     again = ["train", "--data", str(tmp_path / "data.npz"), "--start", str(out / "dense.npz"), "--penalty",
              "neurons=0.02", "--quiet", "--out", str(tmp_path / "again")]
