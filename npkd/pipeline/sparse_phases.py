@@ -104,7 +104,7 @@ def trained(problem: Problem, network: Network, lam: float, phase: Phase) -> Che
 
     def training(start: Network, settings: TrainingSettings) -> Iterator[Record]:
         last = float(settings.carried[0]) if settings.carried else lam
-        carried, best = settings.carried[1:], settings.best and settings.best[2]
+        carried, best, seconds = settings.carried[1:], settings.best and settings.best[2], 0.0
         for epoch in range(settings.done + 1, settings.epochs + 1):
             if epoch > 1 and phase.until(start):
                 return
@@ -115,8 +115,8 @@ def trained(problem: Problem, network: Network, lam: float, phase: Phase) -> Che
                                 optimiser=SGD(recipe.learning_rate, weight_decay=recipe.weight_decay),
                                 penalties=problem.penalties(start, last)):
                 best = record.network if (record.validation or 0.0) <= phase.allowed else best or start
-                start, carried = record.network, record.carried
-                yield replace(record, epoch=epoch, carried=(np.array(last), *carried), best=best)
+                start, carried, seconds = record.network, record.carried, seconds + record.seconds
+                yield replace(record, epoch=epoch, carried=(np.array(last), *carried), best=best, seconds=seconds)
 
     settings = TrainingSettings(phase.epochs, min(recipe.batch_size, len(problem.batch["x"])),
                                 validate=validation_of(problem))

@@ -228,6 +228,9 @@ def test_an_epoch_that_ends_a_phase_is_told():
     bound = sparse_phases.SLACK * 0.4 * cost.of(dense).macs
     rise = [line["size"] for line in told.lines if line["stage"] == "λ rises"]
     assert rise[-1] <= bound < min(rise[:-1])
+    seconds = [line["seconds"] for line in told.lines if line["stage"] == "λ rises"]
+    assert seconds == sorted(seconds)
+    assert seconds[-1] > 2 * seconds[0]                                                    # of the stage, not the epoch
     assert result.epochs == sum("lambda" in line for line in told.lines)
 
 def test_what_nobody_reads_is_cut_out_before_the_last_lambda():
