@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 SOON, EVERY = 1.25, 20.0
 """Seconds until the first line in a pipe, and the most between two of them."""
+BAR = "{desc}{bar:6} {n_fmt}/{total_fmt} {elapsed}{postfix}"        # with a note of 37 columns 80 in all
 
 
 class Progress(Protocol):
@@ -70,7 +71,7 @@ class Display:
         now, note = time.perf_counter(), self.note and f", {self.note}"
         if self.stage and self.make:
             if self.bar is None:                              # nrows: a terminal may tell no size
-                self.bar = self.make(total=self.steps, desc=f"{self.stage:24}", nrows=20)
+                self.bar = self.make(total=self.steps, desc=f"{self.stage:22}", nrows=20, bar_format=BAR)
             self.bar.n, self.bar.leave = self.done, self.done > 0     # a bar stays, unless nothing was done
             self.bar.set_postfix_str(self.note)
             self.bar = self.bar.close() if last else self.bar

@@ -73,7 +73,7 @@ def test_a_terminal_has_bars_while_the_data_is_read(tmp_path):
     for stage in ("reading the data", "teacher", "round 1 of 5: layers", "final distillation", "figures and report"):
         assert stage in said
     assert "7/7" in said
-    assert "100%" in said
+    assert "validation error" in said
     assert "starting   " in said
     assert said.count("\n") == 14, "a line is left for each stage but the first, in which nothing is counted"
 
