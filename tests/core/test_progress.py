@@ -143,7 +143,7 @@ def test_real_bars_on_a_terminal_go_on_while_a_step_lasts(clock, monkeypatch):
         bars.step("layer 1")
         before = stream.getvalue()
         assert "statistics" in before
-        assert "25%" in before
+        assert "1/4" in before
         assert "1/4" in before
         bars.draw()
         assert stream.getvalue() != before
