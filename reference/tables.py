@@ -254,7 +254,9 @@ def sparse(stored: Stored) -> str:
     rows, names = [], ("dense", "penalised", "debiased", "model", "magnitude", "gates")
     for case, by_seed in stored["sparse"]["cases"].items():
         runs = list(by_seed.values())
-        errors = [percent(of_runs(runs, name)) if all(name in run for run in runs) else "–" for name in names]
+        some = [[run for run in runs if name in run] for name in names]
+        errors = [percent(of_runs(those, name)) + f" ({len(those)} seeds)" * (len(those) < len(runs)) if those else "–"
+                  for name, those in zip(names, some, strict=True)]
         sizes = [100 * run["model"]["macs"] / run["dense"]["macs"] for run in runs]
         ratio = max(run["stationarity"][1] / run["stationarity"][0] for run in runs)
         rows.append([case, str(len(runs)), *errors, f"{min(sizes):.1f} … {max(sizes):.1f} %", f"{ratio:.4f}",
