@@ -69,6 +69,7 @@ def value_at(stored: Stored, way: str) -> Mapping[str, Any]:
     In a list of rows a step is a budget or a name, in a list of runs the next steps are taken in every run. A row
     without a further step stands for its test error.
     """
+    way = " ".join(way.split())
     if " - " in way:
         one, other = (value_at(stored, part) for part in way.split(" - "))
         return {"mean": one["mean"] - other["mean"], "deviation": None, "fraction": one["fraction"]}

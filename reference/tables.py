@@ -228,15 +228,15 @@ def sets(stored: Stored) -> str:
 def bars(stored: Stored, name: str) -> str:
     """The lines that a command of bars printed, recomputed from its runs by reference.integrity."""
     content = stored[name.replace("-", "_")]
-    lines = "\n".join(f"    {line}" for line in content["bars"])
+    lines = "\n".join(wrapped(f"    {line}", 13 * " ") for line in content["bars"])
     return f"{lines}\n\n{made_with(stored, (name.replace('-', '_'),))}"
 
 
 def steps(stored: Stored, name: str) -> str:
-    """A step of training beside other libraries, with the bars that the ratios are held to."""
+    """A step of training beside other libraries: numbers, ratios of npkd's to theirs, in brackets what is their bar."""
     rows = stored[name]["rows"]
     peers = list(rows[0]["ratios"])
-    head = ["", "npkd", *peers, "", *(f"npkd to {peer} (bar)" for peer in peers)]
+    head = ["", "npkd", *peers, "", *(f"to {peer}" for peer in peers)]
     cells = []
     for row in rows:
         values, unit = row.get("values", row.get("microseconds")), row.get("unit", "µs")
@@ -269,7 +269,7 @@ def sparse(stored: Stored) -> str:
 
 def path(stored: Stored) -> str:
     """The path of all layers against scikit-learn, as its command prints it."""
-    lines = "\n".join(f"    {line}" for line in group_lasso.told(stored["group_lasso"]))
+    lines = "\n".join(wrapped(f"    {line}", 66 * " ") for line in group_lasso.told(stored["group_lasso"]))
     return f"{lines}\n\n{made_with(stored, ('group_lasso',))}"
 
 

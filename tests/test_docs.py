@@ -154,7 +154,7 @@ def test_formulas_and_blocks_are_closed(path):
 # --- form of the book
 # ----------------------------------------------------------------------------------------------------------------
 
-LONGEST = {8: 220, 9: 220, 10: 220}
+LONGEST = {6: 310, 8: 220, 9: 220, 10: 220}
 """Lines of a chapter at most, where that is not 300."""
 
 
@@ -299,6 +299,12 @@ def test_the_gradient_and_the_neuron_of_the_first_screen_are_as_it_says(tmp_path
     assert norms[-1].max() > 0.5                                # others stay
     figures.PICTURES["first-screen"]().savefig(tmp_path / "picture.png")
     assert (tmp_path / "picture.png").stat().st_size > 10_000
+
+
+@each(TEXTS)
+def test_lines_have_at_most_120_columns(path):
+    """But for rows of tables, which Markdown cannot break."""
+    assert [line for line in read(path).splitlines() if len(line) > 120 and not line.startswith("|")] == []
 
 
 # --- quoted source
