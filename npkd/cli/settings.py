@@ -75,12 +75,12 @@ class Settings:
             raise InputError(f"settings: got a teacher and {what}; give one of them, the latter is for a teacher that "
                              f"is trained here")
         if self.distil_from is not None and self.epochs == 0:
-            raise InputError("settings: distil_from is given, and epochs is 0; without training nothing is learnt from "
-                             "it: leave out one of them")
-        sparse = self.target is not None or self.penalty_path or self.start or self.distil_from or self.costs != "macs"
-        if self.command == "train" and self.penalty is None and (sparse or not self.debias):
-            raise InputError("settings: got --target, --penalty-path, --start, --costs, --no-debias or --distil-from, "
-                             "and no --penalty; npkd train takes them with one")
+            raise InputError("settings: distil_from is given, and epochs is 0, where nothing is learnt; leave out one")
+        sparse = [("--target", self.target), ("--penalty-path", self.penalty_path), ("--start", self.start),
+                  ("--distil-from", self.distil_from), ("--costs", self.costs != "macs"),
+                  ("--no-debias", not self.debias)]
+        if self.command == "train" and self.penalty is None and (got := [name for name, value in sparse if value]):
+            raise InputError(f"settings: got {', '.join(got)} and no --penalty; npkd train takes it with one")
         if self.start is not None and (self.network != "perceptron" or self.hidden is not None):
             raise InputError("settings: got a network to start from, and the network that is to be trained; give one")
         if not 0 <= self.dropout < 1:

@@ -104,7 +104,7 @@ def trained(problem: Problem, network: Network, lam: float, phase: Phase) -> Che
 
     def training(start: Network, settings: TrainingSettings) -> Iterator[Record]:
         last = float(settings.carried[0]) if settings.carried else lam
-        carried, best, seconds = settings.carried[1:], settings.best and settings.best[2], 0.0
+        carried, seconds = settings.carried[1:], 0.0
         for epoch in range(settings.done + 1, settings.epochs + 1):
             if epoch > 1 and phase.until(start):
                 return
@@ -114,7 +114,7 @@ def trained(problem: Problem, network: Network, lam: float, phase: Phase) -> Che
             for record in train(start, problem.batch, problem.objective, rng=run.rng, settings=one,
                                 optimiser=SGD(recipe.learning_rate, weight_decay=recipe.weight_decay),
                                 penalties=problem.penalties(start, last)):
-                best = record.network if (record.validation or 0.0) <= phase.allowed else best or start
+                best = record.network if (record.validation or 0.0) <= phase.allowed else start      # start: it is not
                 start, carried, seconds = record.network, record.carried, seconds + record.seconds
                 yield replace(record, epoch=epoch, carried=(np.array(last), *carried), best=best, seconds=seconds)
 

@@ -51,7 +51,7 @@ class SparseRecipe:
             raise InputError("penalty: a target needs inputs, neurons or channels whose λ is found")
         if bool(sought) != bool(self.target or self.path):
             raise InputError("penalty: " + (f"{', '.join(sought)} without λ need a target, or the path" if sought else
-                                            "λ is given, so that neither a target nor the path can be sought"))
+                                            "got λ, and a target or the path, which look for λ; give one"))
         if self.target is not None and (self.path or self.target.kind in ("error", "widths")):
             raise InputError("penalty: the target must be a size (macs=, parameters=, bytes=, neurons=), without path")
 

@@ -148,7 +148,7 @@ def size(history: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> Fi
         for kind, (colour, label) in enumerate(((ORANGE, "λ moves"), (GREY, "another last λ"), (GREEN, "the last λ"))):
             dots = [(line["size"], 100 * line["validation_error"]) for line in history if "lambda" in line and kind == (
                 line["stage"].startswith("last") * (1 + (line["lambda"] == summary["sparse"]["lambda"])))]
-            axes.plot([x for x, _ in dots], [y for _, y in dots], ".", color=colour, label=label)
+            axes.plot([x for x, _ in dots], [y for _, y in dots], ".", color=colour, label=label * bool(dots))
             points += dots
     else:
         for line in history:                                  # 0: the teacher's, then those of the rounds

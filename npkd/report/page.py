@@ -14,7 +14,7 @@ from npkd.report.settings import settings, untrained
 
 CAPTIONS: Mapping[str, tuple[str, str]] = {
     "size": ("Line: the large network, with one standard error on the validation part to both sides; differences in "
-             "this band decide nothing. While λ is sought the size goes up and down; the diamond is what is delivered.",
+             "this band decide nothing. The diamond is what is delivered; while λ is sought the size goes up and down.",
              "Points from large to small networks, with a line at the large network's error."),
     "examples": ("The first ones, in the order of the test part.",
                  "Small pictures, each with its label and what is said of it; the table below says the same."),

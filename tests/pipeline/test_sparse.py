@@ -257,6 +257,28 @@ def test_records_of_removal_have_the_numbers_of_the_dense_network():
         assert all(0 <= j < before for j in gone)
 
 
+def without_columns(network, layer, columns):
+    """The network in which nobody reads these neurons through a layer."""
+    w, b = network.layers[layer].params
+    w = w.copy()
+    w[:, columns] = 0
+    return network.replace({layer: replace(network.layers[layer], params=(w, b))})
+
+
+def test_what_goes_later_is_recorded_by_the_numbers_of_the_dense_network_too(monkeypatch):
+    """Neurons 1 and 5 are cut out before the last λ; then the first and the fourth of the others, which are 0 and 4."""
+    data, dense = problem()
+    reader = dense.weight_layers[1]
+    monkeypatch.setattr(sparse, "at_last", lambda problem, network, lam: (
+        without_columns(network, reader, [0, 3]), lam, 1, 0.0))
+    result = sparse_training(Run(data, Recipe(), np.random.default_rng(0)), without_columns(dense, reader, [1, 5]),
+                             replace(QUICK, strengths={"neurons": 0.1}, path=False, debias=False))
+    gone = {r.neuron for r in result.removals if r.group == 1}
+    assert gone == {0, 1, 4, 5}
+    stays = [j for j in range(12) if j not in gone]
+    np.testing.assert_array_equal(result.penalised.layers[0].params[0], dense.layers[0].params[0][stays])
+
+
 def cost_widths(network):
     """Neurons of each group that are left, without the outputs."""
     return [group.width for group in dependency_groups(network)]
@@ -268,6 +290,19 @@ def test_where_an_epoch_has_fewer_steps_lambda_rises_slower(examples, growth, se
     recipe = sparse_recipe(Recipe(network="perceptron"), examples)
     assert recipe.growth == pytest.approx(growth, rel=1e-12)
     assert recipe.settling == settling
+
+
+def test_the_path_allows_one_standard_error(monkeypatch):
+    """√(p (1 − p) / n) of n validation examples, with p = 0.2."""
+    allowed = []
+    monkeypatch.setattr(sparse_phases, "validation_of", lambda problem: lambda network: 0.2)
+    monkeypatch.setattr(sparse_phases, "trained", lambda problem, network, lam, phase: allowed.append(
+        phase.allowed) or Checkpoint((), network, (), {}))
+    data, dense = problem()
+    run = Run(data, Recipe(), np.random.default_rng(0))
+    asked = sparse.Problem(run, QUICK, [], target.Target("macs", 1.0), None, {})
+    assert sparse_phases.along_path(asked, dense) == (dense, START, 0, [])
+    assert allowed == [pytest.approx(0.2 + 0.4 / np.sqrt(len(data.y_validation)))]
 
 
 def test_the_path_goes_up_until_nothing_is_left():
@@ -295,7 +330,7 @@ def test_the_same_seed_gives_the_same_network():
 
 @pytest.mark.parametrize(("recipe", "words"), [
     ({"strengths": {"neurons": None}}, "without λ need a target, or the path"),
-    ({"strengths": {"neurons": 0.1}, "path": True}, "neither a target nor the path"),
+    ({"strengths": {"neurons": 0.1}, "path": True}, "got λ, and a target or the path, which look for λ; give one"),
     ({"strengths": {}}, "needs inputs, neurons or channels"),
     ({"strengths": {"rows": 0.1}}, "kind is 'rows'"),
     ({"strengths": {"neurons": 0.0}}, "neurons is 0.0"),
@@ -363,7 +398,7 @@ def test_the_command(tmp_path, capsys):
     (["--target", "macs=20%"], "no --penalty"),
     (["--penalty-path"], "no --penalty"),
     (["--penalty", "neurons"], "without λ need a target, or the path"),
-    (["--penalty", "neurons=0.1", "--target", "macs=20%"], "neither a target nor the path"),
+    (["--penalty", "neurons=0.1", "--target", "macs=20%"], "got λ, and a target or the path, which look for λ; give"),
     (["--penalty", "neurons=x"], "write kinds with their λ"),
     (["--penalty", "rows=0.1"], "kind is 'rows'"),
     (["--penalty", "channels=0.1"], "this network has inputs, neurons and weights"),

@@ -6,7 +6,7 @@ import pytest
 from npkd.core.validation import InputError
 from npkd.nn import cost
 from npkd.nn.architectures import lenet5
-from npkd.nn.network import Network, perceptron
+from npkd.nn.network import Layer, Network, perceptron
 from npkd.nn.optimisers import SGD
 from npkd.nn.training import TrainingSettings, classification, train
 from npkd.sparsity.outgoing import Support, alive, group_costs, outgoing_penalties, stationarity
@@ -22,9 +22,9 @@ def small(seed=0, dtype=np.float64):
 
 
 def maps(seed=0):
-    """LeNet-5 of 16×16 pictures: a convolution reads pixels, one channels, a dense layer channels behind a flatten."""
+    """LeNet-5 of 20×20 pictures: a convolution reads pixels, one channels, a dense layer four positions of channels."""
     rng = np.random.default_rng(seed)
-    return lenet5(rng, shape=(16, 16, 1), classes=3, channels=(3, 4), hidden=5).astype(np.float64)
+    return lenet5(rng, shape=(20, 20, 1), classes=3, channels=(3, 4), hidden=5).astype(np.float64)
 
 
 def pairs(network, group):
@@ -110,7 +110,7 @@ def test_neurons_whose_columns_are_zero_go_and_nothing_changes(make):
     assert alive(sparse, groups) == [groups[0].width] + [g.width - 1 for g in groups[1:]]
     smaller, removals = remove(sparse)
     assert {(r.group, r.neuron) for r in removals if r.position is None} >= {(g.number, 1) for g in groups[1:]}
-    x = np.random.default_rng(0).standard_normal((20, 6 if make is small else 256))
+    x = np.random.default_rng(0).standard_normal((20, 6 if make is small else 400))
     assert difference(sparse, smaller, x) <= 1e-12
 
 
@@ -165,6 +165,23 @@ def test_a_training_comes_to_rest_where_stationarity_is_zero():
     assert 0 < alive(last.network, groups)[0] < 6
     wrong, _ = stationarity(last.network, batch, classification, penalties)          # without the weight decay
     assert wrong > 1e-3
+
+
+@pytest.mark.parametrize("reader", [0, 1])
+def test_a_channel_that_one_of_two_layers_reads_is_alive(reader):
+    """A convolution and, past it, a dense layer read three channels."""
+    rng = np.random.default_rng(0)
+    made, between = rng.standard_normal((3, 3, 3, 1)), rng.standard_normal((3, 3, 3, 3))
+    behind = rng.standard_normal((2, 48))
+    (between if reader else behind)[..., ::3] = 0
+    options = {"padding": 1}
+    network = Network([Layer("conv2d", (made, np.zeros(3)), options), Layer("relu"),
+                       Layer("conv2d", (between, np.zeros(3)), options), Layer("add", options={"back": 1}),
+                       Layer("flatten"), Layer("dense", (behind, np.zeros(2)))])
+    groups = dependency_groups(network, (4, 4, 1))
+    assert alive(network, groups)[-1] == 3
+    (between if not reader else behind)[..., ::3] = 0
+    assert alive(network, groups)[-1] == 2
 
 
 def test_support_keeps_zeros():
