@@ -13,6 +13,7 @@ from npkd.sparsity.outgoing import Support, alive, group_costs, outgoing_penalti
 from npkd.surgery.dependency import dependency_groups
 from npkd.surgery.removal import difference, keep, remove
 from npkd.surgery.widths import geometry
+from reference.definitions.sparsity import outgoing as defined
 
 WIDTHS = (6, 5, 4, 3)
 
@@ -45,13 +46,12 @@ def test_the_value_is_a_sum_over_neurons(make, kinds, costs):
     penalised = [k for k, g in enumerate(groups) if g.producers or "inputs" in kinds]
     mean = sum(c[k] * groups[k].width for k in penalised) / sum(groups[k].width for k in penalised)
     assert mean == pytest.approx(1.0, rel=1e-12)
-    expected = 0.0
+    expected = []
     for k in penalised:
         made = [network.layers[i].params[0].ndim for i in groups[k].producers]
         lam = kinds["inputs"] if not made else kinds["channels"] if 4 in made else kinds["neurons"]
-        for weights in pairs(network, groups[k]):
-            expected += lam * c[k] * sum(np.sqrt((w ** 2).sum()) for _, w in weights)
-    assert value == pytest.approx(expected, rel=1e-12)
+        expected += [(lam, c[k], w) for weights in pairs(network, groups[k]) for _, w in weights]
+    assert value == pytest.approx(defined.outgoing(expected, np.zeros(0), 0.0), rel=1e-12)
 
 
 @pytest.mark.parametrize("make", [small, maps])
@@ -91,6 +91,9 @@ def test_single_weights_combine_with_groups():
     both = outgoing_penalties(network, groups, {"neurons": 0.2, "weights": 0.1}, [1.0] * len(groups))
     w = [network.layers[i].params[0] for i in network.weight_layers]
     values = [both[i].value(a) for i, a in zip(network.weight_layers, w, strict=True)]
+    columns = [(0.2, 1.0, a[:, j]) for a in w[1:] for j in range(a.shape[1])]
+    every = np.concatenate([a.ravel() for a in w])
+    assert sum(values) == pytest.approx(defined.outgoing(columns, every, 0.1), rel=1e-12)
     expected = [0.1 * np.abs(a).sum() + (0.2 * np.linalg.norm(a, axis=0).sum() if k else 0) for k, a in enumerate(w)]
     np.testing.assert_allclose(values, expected, rtol=1e-12)
 
@@ -128,7 +131,7 @@ def test_stationarity_is_the_step_of_all_parameters():
         log = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
         return -log[np.arange(9), batch["y"]].mean() + d / 2 * sum((p ** 2).sum() for p in params)
 
-    square, h = 0.0, 1e-6
+    stepped, h = [], 1e-6
     for k, p in enumerate(params):
         slope = np.zeros_like(p)
         for at in np.ndindex(p.shape):
@@ -142,9 +145,10 @@ def test_stationarity_is_the_step_of_all_parameters():
         if k in (2, 4):                                               # the weights of the second and third layers
             for j in range(p.shape[1]):
                 moved[:, j] *= max(0, 1 - step * lam / np.linalg.norm(moved[:, j]))
-        square += ((p - moved) ** 2).sum()
+        stepped.append(moved.ravel())
     rho, value = stationarity(network, batch, classification, penalties, weight_decay=d, step=step, rows=4)
-    assert rho == pytest.approx(np.sqrt(square) / step, rel=1e-6)
+    theta = np.concatenate([p.ravel() for p in params])
+    assert rho == pytest.approx(defined.stationarity(theta, np.concatenate(stepped), step), rel=1e-6)
     norms = sum(np.linalg.norm(params[k], axis=0).sum() for k in (2, 4))
     assert value == pytest.approx(smooth() + lam * norms, rel=1e-10)
 
