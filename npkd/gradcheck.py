@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from npkd.core.bound_op import BoundOp
+from npkd.core.bound_op import BoundOp, names_of
 from npkd.core.derivatives import RESOLUTION, jacobian, mixture, precision, relative_error, rounding_noise
 from npkd.core.proximal_law import LAW, candidates, violation
 from npkd.core.types import Array, Backward
-from npkd.core.validation import InputError, described, floats, positive, stepped, unpaired
+from npkd.core.validation import InputError, described, floats, positive, stepped
 
 
 @dataclass(frozen=True)
@@ -120,29 +120,51 @@ def check(op: Callable[..., tuple[Array, Backward]], *arguments: Array, definiti
     return Report(bound.who, errors, value, tolerance, spoiled, tuple(unchanged), (*faults, *bound.faults))
 
 
-def check_loss(loss: Callable[..., tuple[float, Array]], prediction: Array, target: Array, *,
+def check_loss(loss: Callable[..., Any], prediction: Array | tuple[Array, ...], target: Any, *parts: Array,
                definition: Callable[..., float] | None = None, options: Mapping[str, Any] | None = None,
                tolerance: float = 1e-7) -> Report:
-    """The same for the prediction of a loss: ``value, d_prediction = loss(prediction, target, **options)``.
+    """The same for a loss: ``value, d_prediction, *d_parts = loss(prediction, target, *parts, **options)``.
 
+    prediction    an array, or a tuple of arrays; d_prediction is then a tuple too.   target  is not differentiated
+    parts         trained arrays of the loss, if it has some; what it returns behind their gradients is not looked at
     A sum over the examples with the gradient of that sum is as right here as a mean with that of the mean.
     Raises InputError where the loss does not return a number and an array shaped as the prediction.
     """
     who, before = getattr(loss, "__name__", type(loss).__name__), copy.deepcopy(target)
+    several = isinstance(prediction, tuple)
+    predictions = prediction if isinstance(prediction, tuple) else (prediction,)
 
-    def op(prediction: Array, **options: Any) -> tuple[Array, Backward]:
-        pair = loss(prediction, target, **options)
-        if unpaired(pair) or np.ndim(pair[0]) or np.asarray(pair[0]).dtype.kind not in "fiu":
-            raise InputError(f"gradcheck: {who} returned {described(pair)}; it must be a number and an array")
-        d = pair[1]
-        return np.asarray(pair[0], np.float64), lambda dy: (dy * d if isinstance(d, np.ndarray) else d,)
+    def rebuilt(arrays: tuple[Array, ...]) -> tuple[Any, ...]:
+        first, rest = arrays[:len(predictions)], arrays[len(predictions):]
+        return (first if several else first[0], target, *rest)
 
-    def value_alone(prediction: Array, **options: Any) -> float:
-        return definition(prediction, target, **options) if definition else loss(prediction, target, **options)[0]
+    def op(*arrays: Array, **options: Any) -> tuple[Array, Backward]:
+        returned = loss(*rebuilt(arrays), **options)
+        if not isinstance(returned, tuple) or len(returned) < 2 + len(parts) or np.ndim(returned[0]) or np.asarray(
+                returned[0]).dtype.kind not in "fiu" or (several and not isinstance(returned[1], tuple)):
+            need = f"a tuple of {len(predictions)} arrays" if several else "an array"
+            need += f", and {len(parts)} for the parts" if parts else ""
+            raise InputError(f"gradcheck: {who} returned {described(returned)}; it must be a number and {need}")
+        gradients = (*(returned[1] if several else returned[1:2]), *returned[2:2 + len(parts)])
+        return np.asarray(returned[0], np.float64), lambda dy: tuple(
+            dy * d if isinstance(d, np.ndarray) else d for d in gradients)
 
-    op.__name__ = who
-    report = check(op, prediction, definition=value_alone, options=options, tolerance=tolerance)
-    return report if np.array_equal(before, target) else replace(report, faults=(*report.faults, "changes its target"))
+    def value_alone(*arrays: Array, **options: Any) -> float:
+        value = definition or (lambda *arguments, **options: loss(*arguments, **options)[0])
+        return float(value(*rebuilt(arrays), **options))
+
+    name, _, *others = names_of(loss, 2 + len(parts))
+    names = [f"{name}[{i}]" for i in range(len(predictions))] if several else [name]
+    op.__name__, op.names = who, (*names, *others)  # type: ignore[attr-defined]  # what names_of reads
+    report = check(op, *predictions, *parts, definition=value_alone, options=options, tolerance=tolerance)
+    return report if same(before, target) else replace(report, faults=(*report.faults, "changes its target"))
+
+
+def same(one: Any, other: Any) -> bool:
+    """Are two arrays, or tuples of arrays, equal entry by entry?"""
+    if isinstance(one, tuple):
+        return all(map(same, one, other))
+    return bool(np.array_equal(one, other))
 
 
 def check_kink(op: Callable[..., tuple[Array, Backward]], *arguments: Array,

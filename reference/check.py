@@ -54,7 +54,8 @@ class Case:
 
     name        unique; begins with the name of what it is about
     what        an op, a loss, or the class of a penalty
-    arguments   float64 arrays away from kinks; loss: prediction, target; penalty: (v,), the point of the proximal step
+    arguments   float64 arrays away from kinks; loss: prediction (or a tuple of arrays), target, trained parts; penalty:
+                (v,), the point of the proximal step
     options     keyword arguments; of a penalty, those of its constructor
     kinks       arguments on kinks
     wrong       arguments that must be refused
@@ -65,9 +66,9 @@ class Case:
 
     name: str
     what: Callable[..., Any]
-    arguments: tuple[Array, ...]
+    arguments: tuple[Any, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
-    kinks: tuple[tuple[Array, ...], ...] = ()
+    kinks: tuple[tuple[Any, ...], ...] = ()
     wrong: tuple[Wrong, ...] = ()
     linear: bool = False
     steps: tuple[float | Array, ...] = ()
@@ -106,7 +107,8 @@ def kind_of(thing: object) -> str | None:
     result = typing.get_type_hints(thing).get("return")
     if result == tuple[Array, Backward] or thing in [op.function for op in OPS.values()]:
         return "op"
-    return "loss" if result == tuple[float, Array] else None
+    parts = typing.get_args(result) if typing.get_origin(result) is tuple else ()
+    return "loss" if parts[:1] == (float,) and parts[1:2] in [(Array,), (tuple[Array, ...],)] else None
 
 
 def public() -> Iterator[tuple[str, Callable[..., Any]]]:

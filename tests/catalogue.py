@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from npkd.distillation.response import logit_matching, soft_targets
 from npkd.nn.activations import elu, gelu, leaky_relu, maxout, relu, sigmoid, silu, tanh
 from npkd.nn.convolution import conv2d, im2col
 from npkd.nn.layers import add, dense, dropout, flatten, gate, offset, select, unflatten
@@ -18,43 +17,9 @@ from npkd.nn.normalisation import batch_norm
 from npkd.nn.pooling import average_pool, global_average_pool, max_pool
 from npkd.sparsity.outgoing import Support
 from npkd.sparsity.penalties import L1, MaxNorm, NeuronGroups, SparseGroups
-from reference import check
 from reference.check import Wrong
-
-RNG = np.random.default_rng(2024)
-START = RNG.bit_generator.state
-
-
-class Case(check.Case):
-    """A case that draws from a generator of its own: no case moves the arguments of those behind it."""
-
-    def __init__(self, *arguments, **options):
-        super().__init__(*arguments, **options)
-        RNG.bit_generator.state = START                # for the next one
-
-
-def normal(*shape: int) -> np.ndarray:
-    return RNG.standard_normal(shape)
-
-
-def positive(*shape: int) -> np.ndarray:
-    return RNG.uniform(0.5, 2.0, shape)
-
-
-def off_zero(*shape: int) -> np.ndarray:
-    x = normal(*shape)
-    return x + np.where(x > 0, 0.2, -0.2)
-
-
-def apart(*shape: int) -> np.ndarray:
-    """Values that all differ by at least 0.25, in any order: no two are near a tie."""
-    return RNG.permutation(np.arange(np.prod(shape)) * 0.25 - 2).reshape(shape)
-
-
-def probabilities(*shape: int) -> np.ndarray:
-    p = positive(*shape)
-    return p / p.sum(axis=-1, keepdims=True)
-
+from tests.cases import Case, apart, normal, off_zero, positive, probabilities
+from tests.distillation import cases_features, cases_relations, cases_response, cases_trained
 
 X, WHOLE = normal(4, 3), np.ones((4, 3), np.int64)
 
@@ -311,22 +276,6 @@ LOSSES = [
     )),
     Case("cross_entropy, probabilities", cross_entropy, (normal(3, 3), probabilities(3, 3))),
     Case("cross_entropy, unnormalised", cross_entropy, (normal(4, 3), positive(4, 3))),
-    Case("soft_targets", soft_targets, (2 * normal(4, 3), 2 * normal(4, 3)), {"temperature": 4.0}, wrong=(
-        Wrong((LOGITS, normal(4, 2)), ("soft_targets", "(4, 3)", "(4, 2)"), {"temperature": 4.0}),
-        Wrong((LOGITS, normal(4, 1)), ("soft_targets", "(4, 3)", "(4, 1)"), {"temperature": 4.0}),
-        Wrong((LOGITS, normal(4, 3)), ("soft_targets", "temperature is 0", "positive"), {"temperature": 0.0}),
-        Wrong((LOGITS, normal(4, 3)), ("soft_targets", "temperature is -1", "positive"), {"temperature": -1.0}),
-        Wrong((WHOLE, normal(4, 3)), ("soft_targets", "int64", "floating-point"), {"temperature": 4.0}),
-        Wrong((NONE, NONE), ("soft_targets", "(0, 3)"), {"temperature": 4.0}),
-    )),
-    Case("soft_targets, square, T = 1", soft_targets, (normal(3, 3), normal(3, 3)), {"temperature": 1.0}),
-    Case("logit_matching", logit_matching, (normal(4, 3), normal(4, 3)), wrong=(
-        Wrong((LOGITS, normal(4, 2)), ("logit_matching", "(4, 3)", "(4, 2)")),
-        Wrong((LOGITS, normal(1, 3)), ("logit_matching", "(4, 3)", "(1, 3)")),
-        Wrong((LOGITS, WHOLE), ("logit_matching", "int64", "floating-point")),
-        Wrong((NONE, NONE), ("logit_matching", "(0, 3)")),
-    )),
-    Case("logit_matching, square", logit_matching, (normal(3, 3), normal(3, 3))),
 ]
 
 V = normal(4, 3) * np.array([[0.05], [1.0], [2.0], [1.0]])
@@ -397,4 +346,6 @@ PENALTIES = [
     Case("Support", Support, (V,), {"mask": V > 0}, steps=(0.7, 1.0), zeros=True),
 ]
 
-CASES = [*OPS, *MAP_OPS, *LOSSES, *PENALTIES]
+DISTILLATION = [*cases_response.CASES, *cases_features.CASES, *cases_trained.CASES, *cases_relations.CASES]
+
+CASES = [*OPS, *MAP_OPS, *LOSSES, *DISTILLATION, *PENALTIES]

@@ -331,7 +331,7 @@ def test_a_loss():
     assert gradcheck.check_loss(cubic, X, target, options={"power": 2}).ok
     assert not gradcheck.check_loss(cubic, X, target, definition=lambda p, t: float(((p - t) ** 2).sum())).ok
     halved = gradcheck.check_loss(lambda p, t: (cubic(p, t)[0], cubic(p, t)[1] / 2), X, target)
-    assert halved.errors["prediction"] == pytest.approx(0.5)
+    assert halved.errors["p"] == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(("slope", "good"),

@@ -90,6 +90,8 @@ class BoundOp:
 
 def names_of(op: Callable[..., Any], count: int) -> list[str]:
     """Names of the first ``count`` arguments, numbers where the op does not name them."""
+    if hasattr(op, "names"):
+        return list(op.names)
     try:
         listed = [a.name for a in inspect.signature(op).parameters.values()
                   if a.kind in (a.POSITIONAL_ONLY, a.POSITIONAL_OR_KEYWORD)]

@@ -1,0 +1,6 @@
+"""Cases of losses on activations."""
+
+from tests.cases import Case
+
+CASES: list[Case] = [
+]
