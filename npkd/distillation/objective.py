@@ -42,6 +42,9 @@ class Terms:
         count = dict[str, int]()
         self.terms, names = list[Term](), [term.name for term in terms]
         for term in terms:
+            if len(term.connectors) != len(tupled(term.student)):
+                raise InputError(f"Terms: {term.name} has {len(term.connectors)} connectors for activations "
+                                 f"{term.student}; it needs one for each, or none at all")
             count[term.name] = count.get(term.name, 0) + 1
             again = f" {count[term.name]}" if names.count(term.name) > 1 else ""
             self.terms.append(replace(term, name=term.name + again))

@@ -54,9 +54,6 @@ class Term:
         whole(f"Term {self.name}", 1, start=self.start)
         if not callable(self.weight):
             positive(f"Term {self.name}", "weight", self.weight, zero=True)
-        if len(self.connectors) != len(tupled(self.student)):
-            raise InputError(f"Term {self.name}: got {len(self.connectors)} connectors for activations {self.student}; "
-                             "it needs one for each, or none at all")
 
     @property
     def connectors(self) -> tuple[Network | None, ...]:
