@@ -11,7 +11,7 @@ from npkd.core.types import Array
 from npkd.nn.network import Network
 
 
-class DeadNeuronsWarning(RuntimeWarning):
+class DeadNeuronsWarning(UserWarning):
     """More than half of a layer is zero for every example."""
 
 
