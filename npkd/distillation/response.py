@@ -86,9 +86,9 @@ def standardised_logits(student: Array, teacher: Array, *, temperature: float = 
                         ddof: int = 0) -> tuple[float, Array]:
     """Soft targets of the z-scores of each example's logits: their scale is left to the student.
 
-        z̃_nc = (z_nc − z̄_n) / (σ_n + ε),   σ_n² = 1/(C − ddof) Σ_c (z_nc − z̄_n)²                 (K9)
+        ẑ_nc = (z_nc − z̄_n) / (σ_n + ε),   σ_n² = 1/(C − ddof) Σ_c (z_nc − z̄_n)²                 (K9)
 
-    student z (N, C)   teacher v (N, C)   ->   value, (K1) of z̃ and ṽ, and d_student (N, C). Divided by N alone; T² is
+    student z (N, C)   teacher v (N, C)   ->   value, (K1) of ẑ and v̂, and d_student (N, C). Divided by N alone; T² is
     in it. The paper has ddof = 0 and no ε, its code and torchdistill have ddof = 1. Raises InputError where shapes
     differ, T or ε ≤ 0, ddof ≥ C, or the teacher masks a class. Source: Sun et al. 2024, algorithms 1 and 2.
     """
@@ -103,15 +103,15 @@ def standardised_logits(student: Array, teacher: Array, *, temperature: float = 
     z /= sigma + eps                                                                  # (K9)
     value, g = soft_targets(*z, temperature=temperature)
     along = z[0] * (g * z[0]).sum(axis=-1, keepdims=True) / ((student.shape[1] - ddof) * np.maximum(sigma[0], 1e-300))
-    return value, ((g - g.mean(axis=-1, keepdims=True)) / (sigma[0] + eps) - along).astype(student.dtype)      # (K10)
+    return value, (g / (sigma[0] + eps) - along).astype(student.dtype)                # (K10)
 
 
 def decoupled(student: Array, teacher: Array, *, labels: Array, alpha: float = 1.0, beta: float = 8.0,
               temperature: float = 4.0) -> tuple[float, Array]:
     """Soft targets in two parts, each with a weight: the label against the rest, and the rest among themselves.
 
-        z'_n = (z_ny, T log Σ_{c≠y} exp(z_nc/T)),   y the label of n                              (K11)
-        L = α soft(z', v'; T) + β soft(z without y, v without y; T),   soft of (K1)               (K12)
+        u_n = (z_ny, T log Σ_{c≠y} exp(z_nc/T)),   y the label of n,   w_n the same of v          (K11)
+        L = α soft(u, w; T) + β soft(z without y, v without y; T),   soft of (K1)                 (K12)
 
     student z (N, C)   teacher v (N, C)   labels (N,) integers   ->   value, d_student (N, C). Divided by N alone; T² is
     in both parts. Raises InputError where shapes do not fit, T ≤ 0, α or β < 0, or C < 3: of two classes the rest is

@@ -296,7 +296,8 @@ def test_many_classes_and_examples_are_the_mean_over_the_examples():
 # --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("loss", [soft_targets, logit_matching, lambda z, v: cross_entropy(z, softmax(v, axis=1))])
+@pytest.mark.parametrize("loss", [soft_targets, logit_matching, lambda z, v: cross_entropy(z, softmax(v, axis=1)),
+                                  lambda z, v: decoupled(z, v, labels=np.arange(5) % 4)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_class_masked_in_both_is_as_if_it_were_not_there(loss, dtype):
     z, v = (a.astype(dtype) for a in logits(3, 5, 4))
@@ -372,9 +373,8 @@ def test_the_libraries_deviation_is_another_temperature():
 def test_standardised_logits_at_high_temperatures_are_one_minus_their_correlation(seed, c):
     z, v = logits(seed, 3, c)
     r = np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(z, v, strict=True)])
-    errors = [abs(standardised_logits(z, v, temperature=T)[0] - (1 - r)) for T in (1e2, 1e3)]
-    assert errors[0] <= 0.1
-    assert errors[1] <= 0.2 * errors[0] + 1e-6
+    errors = [abs(standardised_logits(z, v, temperature=T, eps=1e-12)[0] - (1 - r)) for T in (1e2, 1e3, 1e4)]
+    assert (np.array(errors) <= [0.03, 0.003, 0.0003]).all(), "of order 1/T"
 
 
 def test_the_gradient_of_standardised_logits_is_orthogonal_to_the_logits():
@@ -475,8 +475,7 @@ def test_decoupled_at_high_temperatures(seed, c):
     limit += 3 / (2 * (c - 1)) * ((rest - rest.mean()) ** 2).sum()
     errors = [abs(decoupled(z, v, labels=np.array([0]), alpha=2.0, beta=3.0, temperature=T)[0] - limit)
               for T in (1e2, 1e3)]
-    assert errors[0] <= 0.3
-    assert errors[1] <= 0.2 * errors[0] + 1e-6
+    assert (np.array(errors) <= [0.5, 0.05]).all(), "of order 1/T"
 
 
 # ---- DIST
