@@ -12,7 +12,13 @@ from scipy.optimize import minimize, minimize_scalar
 from npkd.distillation.objective import distillation
 from npkd.nn import cost
 from npkd.nn.network import perceptron
-from reference.definitions.distillation.response import logit_matching, soft_targets
+from reference.definitions.distillation.response import (
+    decoupled,
+    dist,
+    logit_matching,
+    soft_targets,
+    standardised_logits,
+)
 from reference.definitions.nn.losses import cross_entropy, squared_error
 from tests.latex import holds
 
@@ -270,6 +276,39 @@ def matched(rng):
     return found | {r"\bar{z}": found["z"].mean(1), r"\bar{v}": v.mean(1)}
 
 
+def standardised(rng):
+    """Scores by NumPy's moments; g by differences at the scores."""
+    v, T, eps = rng.standard_normal((5, 3)), 2.0, 0.2
+    found = batch(rng, lambda z, v: standardised_logits(z, v, T, eps, 1), v)
+    hat = [(a - a.mean(1, keepdims=True)) / (a.std(1, ddof=1, keepdims=True) + eps) for a in (found["z"], v)]
+    g = slopes(lambda x: soft_targets(x, hat[1], T), hat[0])
+    return found | {r"\hat{z}": hat[0], r"\bar{z}": found["z"].mean(1), r"\sigma": found["z"].std(1, ddof=1), "C": 3,
+                    "m": 1, r"\varepsilon": eps, "g": g, "k": range(3)}
+
+
+def apart(rng):
+    """Two parts: the label and all others in one, and the others; labels are the first class."""
+    z, v, T = *rng.standard_normal((2, 5, 4)), 3.0
+    u, w = (np.stack([a[:, 0], T * np.log(np.exp(a[:, 1:] / T).sum(1))], axis=1) for a in (z, v))
+    return {"L": decoupled(z, v, np.zeros(5, int), 0.7, 2.0, T), r"\alpha": 0.7, r"\beta": 2.0, "T": T, "u": u, "w": w,
+            "r": z[:, 1:], "s": v[:, 1:], r"\mathrm{soft}": soft_targets}
+
+
+def correlated(rng):
+    z, v, T = *rng.standard_normal((2, 5, 3)), 3.0
+    p, q = softmax(z / T), softmax(v / T)
+    rows, columns = (np.array([np.corrcoef(a, b)[0, 1] for a, b in zip(*pair, strict=True)]) for pair in ((p, q), (
+        p.T, q.T)))
+    return {"L": dist(z, v, 0.7, 2.0, T, 1e-30), "T": T, r"\beta": 0.7, r"\gamma": 2.0, "N": 5, "C": 3, "n": range(5),
+            "c": range(3), r"\rho": rows, r"\varrho": columns}
+
+
+def through_softmax(rng):
+    z, g, T = *rng.standard_normal((2, 5, 3)), 3.0
+    return {r"\mathrm{dz}": slopes(lambda z: (g * softmax(z / T)).sum(), z), "T": T, "g": g, "p": softmax(z / T),
+            "n": range(5), "c": range(3), "k": range(3)}
+
+
 def together(rng):
     """The objective of the library, and the terms by their definitions."""
     activations, hints = rng.standard_normal((3, 5, 3)), rng.standard_normal((3, 5, 3))
@@ -315,8 +354,9 @@ CASES = [
     ("I11", 0, eliminated), ("R3", 0, behind), ("P1", 0, soft_threshold), ("P2", 0, singles), ("P4", 0, norms),
     ("P5", 0, shrunk), ("P10", 0, in_a_metric), ("P10", 1, in_a_metric), ("L1", 0, squares), ("L2", 0, squares),
     ("L4", 0, crossed), ("L5", 0, crossed), ("K1", 0, softened), ("K2", 0, softened), ("K3", 0, matched),
-    ("K4", 0, matched), ("K5", 0, together), ("D1", 0, dense), ("D2", 0, dense), ("D3", 0, dense), ("D4", 0, dense),
-    ("C1", 0, counted), ("C1", 1, counted), ("U7", 0, folded)]
+    ("K4", 0, matched), ("K5", 0, together), ("K9", 0, standardised), ("K9", 1, standardised), ("K10", 0, standardised),
+    ("K12", 0, apart), ("K15", 0, correlated), ("K17", 0, through_softmax), ("D1", 0, dense), ("D2", 0, dense),
+    ("D3", 0, dense), ("D4", 0, dense), ("C1", 0, counted), ("C1", 1, counted), ("U7", 0, folded)]
 """(tag, which statement of the display, numbers)."""
 
 FREE = {("S1", 0), ("S1", 1)}
