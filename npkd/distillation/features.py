@@ -52,8 +52,8 @@ def attention_transfer(student: Array, teacher: Array, *, power: float = 2, form
 
     student (N, H, W, C)   teacher (N, H', W', C')   ->   value, d_student. The larger map is averaged over windows,
     channels may differ. "paper" is divided by N alone, "code" by N and by P. At agreement, a kink of "paper", the
-    gradient is 0. Raises InputError for rows, H, W that do not divide, p < 1. Source: Zagoruyko & Komodakis 2017, there
-    with β/2 in front; "code": as in their program.
+    gradient is 0. Raises InputError for rows, for H, W that do not divide, and for p < 1. Source: Zagoruyko & Komodakis
+    2017; "code": as in their program.
     """
     one_of("attention_transfer", "form", form, ("paper", "code"))
     if not 1 <= power < math.inf:
@@ -103,13 +103,14 @@ def flow(student: tuple[Array, ...], teacher: tuple[Array, ...]) -> tuple[float,
 
     student (a, b)   teacher (a, b), each maps (N, H, W, C) or rows (N, F), which are maps of one position   ->   value,
     (d_a, d_b). Divided by N; P is in G. Of a and b the larger is averaged over windows. Raises InputError where student
-    and teacher differ in channels (positions may differ). Source: Yim et al. 2017, all pairs of layers weighing alike.
+    and teacher differ in channels (positions may differ). Source: Yim et al. 2017.
     """
     (g, back), (target, _) = flow_matrix(student), flow_matrix(teacher)
     if g.shape != target.shape:
         raise InputError(f"flow: the student's products (N, C, D) are {g.shape} and the teacher's {target.shape}; they "
                          "must agree: put a connector behind the student's activations")
-    return float(np.square(g - target).sum() / len(g)), back(2 / len(g) * (g - target))      # (X10), (X11)
+    away = g - target
+    return float(np.square(away).sum() / len(g)), back(2 / len(g) * away)             # (X10), (X11)
 
 
 def flow_matrix(pair: tuple[Array, ...]) -> tuple[Array, Callable[[Array], tuple[Array, ...]]]:
@@ -140,8 +141,7 @@ def activation_boundaries(student: Array, teacher: Array, *, margin: float = 1.0
     floats("activation_boundaries", student=student, teacher=teacher)
     positive("activation_boundaries", "margin", margin)
     if student.shape != teacher.shape or not student.size:
-        raise InputError(f"activation_boundaries: student is {student.shape} and teacher {teacher.shape}; they must "
-                         "agree, and hold at least one value")
+        raise InputError(f"activation_boundaries: got {student.shape} and {teacher.shape}; they must agree, with N ≥ 1")
     side = np.where(teacher > 0, 1.0, -1.0)
     lack = np.maximum(0, margin - side * student.astype(wide(student)))
     value = float(np.square(lack).sum()) / len(student)                               # (X12)
