@@ -63,6 +63,8 @@ def test_equal_shapes_need_none_unless_forced():
     ((4, 4, 2), (5,), "convolution: kernel is 1, shapes (4, 4, 2) and (5,)"),
     ((4, 4, 2), (8, 8, 2), "one multiple of the teacher's"),
     ((4, 4, 2), (3, 3, 2), "one multiple of the teacher's"),
+    ((7, 6, 2), (3, 3, 2), "one multiple of the teacher's"),
+    ((6, 7, 2), (3, 3, 2), "one multiple of the teacher's"),
     ((6, 6, 2), (3, 2, 2), "one multiple of the teacher's"),
     ((6, 6, 2), (0, 0, 2), "(0, 0, 2)"),
     ((6, 6), (3, 3), "(6, 6)"),
@@ -147,6 +149,14 @@ def test_least_squares_at_strength_zero(seed):
     w, b = weights(ridge(Statistics.of(s, t), dtype=np.float64))
     np.testing.assert_allclose(w, fit[:-1].T, rtol=1e-9)
     np.testing.assert_allclose(b, fit[-1], rtol=1e-9)
+
+
+def test_a_neuron_that_varies_little_still_counts():
+    s, t = data(9)
+    scale = np.array([1.0, 1e-5, 1.0, 1.0])
+    w, _ = weights(ridge(Statistics.of(s, t), dtype=np.float64))
+    scaled, _ = weights(ridge(Statistics.of(s * scale, t), dtype=np.float64))
+    np.testing.assert_allclose(scaled * scale, w, rtol=1e-3)
 
 
 @pytest.mark.parametrize("strength", [0.0, 2.0])

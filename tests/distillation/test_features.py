@@ -83,6 +83,15 @@ def test_zero_at_agreement(loss, holds, seed):
     assert (np.abs(d).max() <= 1e-13) == holds
 
 
+@pytest.mark.parametrize("loss", [neuron_selectivity, centred_kernel_alignment], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("channels", [2, 9])
+def test_never_below_zero_where_it_is_all_rounding(loss, channels):
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        t = two(rng, channels=channels)[1]
+        assert 0 <= loss(t + 1e-12 * rng.standard_normal(t.shape), t)[0] <= 1e-14
+
+
 def test_boundaries_agree_where_all_are_beyond_the_margin():
     t = np.array([[1.5, -1.1], [-3.0, 1.0]])
     value, d = activation_boundaries(t, 0.001 * t)
