@@ -65,7 +65,7 @@ def contrastive(student: Array, teacher: Array, student_embedding: Array, teache
     bias   memory: m, rows of the other network   index (N,): the examples' rows, k = 0   negatives (N, K): others'
     -> value, d_student, d_student_embedding, d_teacher_embedding, a new memory (a copy: the given one stays).
     Divided by N alone. Z is fixed, no gradient flows through it. Raises InputError where shapes or indices do not fit.
-    Source: Tian, Krishnan & Isola 2020; Z is of their code, with log_z = (0, 0) it is the paper's equation.
+    Source: Tian, Krishnan & Isola 2020; Z is of RepDistiller, with log_z = (0, 0) it is the paper's equation.
     """
     check_contrastive(memory, index, negatives, student=student, student_embedding=student_embedding, teacher=teacher,
                       teacher_embedding=teacher_embedding)
@@ -97,7 +97,7 @@ def told_apart(a: Array, w: Array, bank: Array, picked: Array, temperature: floa
     place += np.arange(len(x))[:, None] * len(rows)                         # a row that is picked twice counts twice
     slopes = np.bincount(place.ravel(), slope.ravel(), len(x) * len(rows)).reshape(len(x), len(rows))
     d = backward(product(slopes, rows))                                               # (Y12)
-    value = float(np.logaddexp(0, sign * u).sum()) / len(x)
+    value = float(np.logaddexp(0, sign * u).sum()) / len(x)                           # (Y10)
     return x, product(d, matrix)[:, :-1].astype(a.dtype), product(d.T, inputs).astype(w.dtype), value, log_z
 
 

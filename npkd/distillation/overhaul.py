@@ -18,8 +18,8 @@ def margins(gamma: Array, beta: Array, *, rare: float = 1e-3) -> Array:
 
         m_c = β_c − |γ_c| φ(r_c)/Φ(−r_c),   r_c = β_c/|γ_c|;   −3 |γ_c| where Φ(−r_c) ≤ rare      (Y14)
 
-    gamma, beta (C,) of the teacher -> (C,). φ, Φ: of N(0, 1). rare > 0, 0.001 as in the authors' code; the smaller it
-    is, the more channels have their mean. Raises InputError where shapes differ.
+    gamma, beta (C,) of the teacher -> (C,). φ, Φ: of N(0, 1). rare > 0, 0.001 as in mdistiller; the smaller it is, the
+    more channels have their mean. Raises InputError where shapes differ.
     """
     positive("margins", "rare", rare)
     gamma, beta = alike("margins", gamma=gamma, beta=beta)

@@ -25,7 +25,7 @@ def singular_vectors(student: tuple[Array, ...], teacher: tuple[Array, ...]) -> 
     right singular vector of its map, as a matrix (H·W, C), the largest entry positive; the student's, of its first
     four, that with the largest |cosine| to it, its sign turned to agree   ->   value, d_student. Divided by N alone.
     Raises InputError where shapes differ or a value is not finite.
-    Source: Lee, Kim & Song 2018, as RepDistiller computes it with one vector (its sign is there that of LAPACK).
+    Source: Lee, Kim & Song 2018, as RepDistiller computes it with one vector (whose sign is left open there).
     """
     who = "singular_vectors"
     if not (isinstance(student, tuple) and isinstance(teacher, tuple) and 1 < len(student) == len(teacher)):

@@ -60,7 +60,7 @@ def contrast(seed, n=3, k=4, m=8, log_z=(0.2, -0.1)):
     rng = np.random.default_rng(seed)
     parts = [rng.standard_normal(shape) for shape in ((n, 4), (n, 5), (3, 5), (3, 6))]
     index = rng.permutation(m)[:n]
-    return parts, {"memory": Memory(*rng.standard_normal((2, m, 3)), log_z, temperature=0.5), "index": index,
+    return parts, {"memory": Memory(*rng.standard_normal((2, m, 3)), log_z, 0.3, 0.5), "index": index,
                    "negatives": draw_negatives(index, np.arange(m), k, rng)}
 
 
@@ -270,7 +270,7 @@ def test_a_memory_is_left_as_it_was_and_the_new_one_has_the_batch():
     assert all(np.array_equal(options[name], before[name]) for name in ("index", "negatives"))
     assert (new.momentum, new.temperature, new.log_z) == (memory.momentum, memory.temperature, memory.log_z)
     embedded = unit_rows(np.column_stack([parts[1], np.ones(3)]) @ parts[3].T)[0]
-    moved = 0.5 * memory.teacher[options["index"]] + 0.5 * embedded
+    moved = 0.3 * memory.teacher[options["index"]] + 0.7 * embedded
     np.testing.assert_allclose(new.teacher[options["index"]], moved / np.linalg.norm(moved, axis=1)[:, None],
                                rtol=1e-12)
 
