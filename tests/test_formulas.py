@@ -2,12 +2,14 @@
 what a naive definition gives. And every sign counts: with a plus for a minus, or a relation turned round, it is false.
 """
 
+import math
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.optimize import minimize, minimize_scalar
+from scipy.stats import norm
 
 from npkd.distillation.objective import distillation
 from npkd.nn import cost
@@ -26,7 +28,10 @@ from reference.definitions.distillation.features import (
     flow,
     neuron_selectivity,
 )
+from reference.definitions.distillation.factors import factor_transfer
 from reference.definitions.distillation.response import logit_matching, soft_targets
+from reference.definitions.distillation.singular_vectors import singular_vectors
+from reference.definitions.distillation.variational import variational_information
 from reference.definitions.nn.losses import cross_entropy, squared_error
 from tests.latex import holds
 
@@ -315,6 +320,51 @@ def through_softmax(rng):
     z, g, T = *rng.standard_normal((2, 5, 3)), 3.0
     return {r"\mathrm{dz}": slopes(lambda z: (g * softmax(z / T)).sum(), z), "T": T, "g": g, "p": softmax(z / T),
             "n": range(5), "c": range(3), "k": range(3)}
+def turned(rng):
+    x, s = rng.standard_normal((2, 4, 3))
+    u = np.array([x_n / sum(a * a for a in x_n) ** 0.5 for x_n in x])
+    return {"x": x, "u": u, "n": range(4), r"\mathrm{du}": s, r"\mathrm{dx}": slopes(
+        lambda x: sum(s[n] @ x[n] / sum(a * a for a in x[n]) ** 0.5 for n in range(4)), x)}
+
+
+def believed(rng):
+    mu, t, alpha = *rng.standard_normal((2, 3, 2, 4)), rng.standard_normal(4)
+    return {"N": 3, "n": range(3), "p": range(2), "c": range(4), r"\mu": mu, "t": t, "e": np.e, r"\varepsilon": 1e-5,
+            "v": np.log(1 + np.exp(alpha)) + 1e-5, "L": variational_information(mu, t, alpha)}
+
+
+def begun(rng):
+    alpha = rng.standard_normal()
+    return {"e": np.e, r"\varepsilon": 1e-5, "v": np.log(1 + np.exp(alpha)) + 1e-5, r"\alpha": alpha}
+
+
+def cut_off(rng):
+    """The means of the negative values, by sums over a fine grid."""
+    gamma, beta = rng.uniform(0.5, 2, 3), rng.standard_normal(3)
+    y = np.linspace(-30, 0, 200_001)[:, None]
+    weight = np.exp(-((y - beta) / gamma) ** 2 / 2)
+    weight[[0, -1]] /= 2
+    return {"c": range(3), r"\beta": beta, r"\gamma": -gamma, "r": beta / gamma, r"\varphi": norm.pdf,
+            r"\Phi": norm.cdf, "m": (y * weight).sum(0) / weight.sum(0)}
+
+
+def transferred(rng):
+    s, t = rng.standard_normal((2, 3, 4))
+    u, v = (f / np.sqrt((f ** 2).sum(1, keepdims=True)) for f in (s, t))
+    return {"N": 3, "n": range(3), "i": range(4), "u": u, "v": v, "L": factor_transfer(s, t, None)}
+
+
+def related(rng):
+    """One position, so that a singular vector is a direction, that of the teacher with its largest entry positive."""
+    maps = [(rng.standard_normal((2, 1, 1, 3)), rng.standard_normal((2, 1, 1, 2))) for _ in range(2)]
+    (v, w), (v_bar, w_bar) = [[f[:, 0, 0] / np.linalg.norm(f[:, 0, 0], axis=1, keepdims=True) for f in pair]
+                              for pair in maps]
+    v_bar, w_bar = (a * np.sign(a[np.arange(2), np.abs(a).argmax(1)])[:, None] for a in (v_bar, w_bar))
+    v, w = (a * np.sign((a * b).sum(1, keepdims=True)) for a, b in ((v, v_bar), (w, w_bar)))
+    R, R_bar = (np.array([[[math.exp(-(b[n, c] - a[n, d]) ** 2 / 8) for d in range(3)] for c in range(2)]
+                          for n in range(2)]) for a, b in ((v, w), (v_bar, w_bar)))
+    return {"N": 2, "n": range(2), "c": range(2), "d": range(3), "v": v, "w": w, "e": np.e, "R": R, r"\bar{R}": R_bar,
+            "L": singular_vectors(*maps)}
 
 
 def together(rng):
@@ -441,6 +491,8 @@ CASES = [
     ("X5", 0, attended_code), ("X7", 0, selected), ("X8", 0, selected), ("X9", 0, flowing), ("X10", 0, flowing),
     ("X11", 0, flowing), ("X11", 1, flowing), ("X12", 0, bounded), ("X13", 0, bounded), ("X14", 0, aligned),
     ("X16", 0, ridged)]
+    ("C1", 0, counted), ("C1", 1, counted), ("U7", 0, folded), ("Y2", 0, turned), ("Y4", 0, begun), ("Y5", 0, believed),
+    ("Y14", 0, cut_off), ("Y17", 0, transferred), ("Y24", 0, related), ("Y25", 0, related)]
 """(tag, which statement of the display, numbers)."""
 
 FREE = {("S1", 0), ("S1", 1)}
