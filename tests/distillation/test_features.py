@@ -9,8 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npkd.distillation.cka import centred_kernel_alignment
+from npkd.distillation.connectors import connector
 from npkd.distillation.features import activation_boundaries, attention_transfer, flow, neuron_selectivity
+from npkd.distillation.objective import Terms
+from npkd.distillation.schemes import offline
+from npkd.distillation.terms import Term
 from npkd.gradcheck import check_loss
+from npkd.nn.architectures import conv_layer
+from npkd.nn.network import Layer, Network, dense_layer
+from npkd.nn.optimisers import Adam
+from npkd.nn.training import TrainingSettings
 
 LAWS = settings(deadline=None, max_examples=25)
 
@@ -335,6 +343,43 @@ def test_what_is_not_a_number_stays_so(loss):
     s, t = two(np.random.default_rng(4))
     s[0, 0, 0, 0] = math.nan
     assert not math.isfinite(loss(s, t)[0]) or np.isnan(loss(s, t)[1]).any()
+
+
+# ---- in training
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def networks(rng, *channels):
+    """Small convolutional networks, one for each number of channels: maps 6×6 at 2, 3×3 at 4, logits at 6."""
+    pool, relu, flat = Layer("average_pool", options={"size": 2}), Layer("relu"), Layer("flatten")
+    return [Network([conv_layer(1, c, 3, rng, padding=1), relu, pool, conv_layer(c, c, 3, rng, padding=1), flat,
+                     dense_layer(9 * c, 3, rng)]) for c in channels]
+
+
+def bring(shape, target):
+    return connector(shape, target, np.random.default_rng(1))
+
+
+TERMS = {
+    "attention_transfer": lambda: {(4, 4): attention_transfer},
+    "neuron_selectivity": lambda: {(4, 4): neuron_selectivity},
+    "flow, with connectors": lambda: {((2, 4), (2, 4)): Term(flow, connector=(
+        bring((6, 6, 3), (6, 6, 5)), bring((3, 3, 3), (3, 3, 5))))},
+    "flow, to the logits": lambda: {((4, 6), (4, 6)): Term(flow, connector=(bring((3, 3, 3), (3, 3, 5)), None))},
+    "activation_boundaries": lambda: {(4, 4): Term(activation_boundaries, connector=bring((3, 3, 3), (3, 3, 5)))},
+    "centred_kernel_alignment": lambda: {(4, 4): centred_kernel_alignment},
+    "centred_kernel_alignment, of layers of other kinds": lambda: {(6, 4): centred_kernel_alignment},
+}
+
+
+@pytest.mark.parametrize("terms", TERMS.values(), ids=TERMS)
+def test_each_of_them_falls_as_a_term_of_an_objective(terms):
+    rng = np.random.default_rng(0)
+    student, teacher = networks(rng, 3, 5)
+    data = {"x": rng.standard_normal((60, 6, 6, 1)).astype(np.float32)}
+    records = list(offline(student, teacher, data, Terms(terms()), optimiser=Adam(0.01), rng=rng,
+                           settings=TrainingSettings(30, 30)))
+    assert records[-1].loss < 0.8 * records[0].loss
 
 
 def test_every_loss_says_what_it_is_divided_by():
