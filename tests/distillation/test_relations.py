@@ -3,6 +3,7 @@ refusals: test_catalogue.py."""
 
 import math
 from functools import partial
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -254,6 +255,14 @@ def test_neighbours_are_blind_where_every_second_example_agrees():
     assert not d[::2].any()
 
 
+def test_neighbours_in_the_mean_over_all_orders():
+    """Every pair of different examples is a pair of neighbours equally often: what chapter 18 says it then is."""
+    student, teacher, _ = draw(9, "neighbour", n=4)
+    values = [neighbour_congruence(student[list(order)], teacher[list(order)])[0] for order in permutations(range(4))]
+    delta = np.abs(student - teacher)
+    assert np.mean(values) == pytest.approx((delta.sum(axis=0) ** 2 - (delta ** 2).sum(axis=0)).sum() / 12, rel=1e-12)
+
+
 def test_chances_by_hand():
     """Two at a right angle: s = 1, ½, p = ⅔, ⅓. Two in one direction: ½, ½. ½ log ¾ + ½ log 3/2 = ½ log 9/8. Among the
     others, of e, e, f: the first two see (1, ½), the last (½, ½); all in one direction (½, ½): 2 of 3 rows."""
@@ -327,8 +336,9 @@ def test_between_two_examples_alike_nothing_pushes():
     # Distances (first to second, second to third, first to third) 0, 1, 1 against 1, 1, 2; parts 0, 3/2, 3/2 against
     # ¾, ¾, 3/2. Slopes −¾, ¾, 0, less 2 · ¾ · 3/2 by 6, their mean with the parts: 3/8, −3/8 for the last two. Over
     # 9 · 2/3, each twice: the second is pushed along by 1/8, the first by −1/8.
-    _, d = relational_distance(student, teacher)
-    np.testing.assert_allclose(d[:, 0], [-1 / 8, 1 / 8, 0], rtol=1e-5, atol=1e-5)
+    for beside in (1, 1 + 1e-7):                    # nearer than 10⁻⁶ is no distance either
+        _, d = relational_distance(column(1, beside, 0), teacher)
+        np.testing.assert_allclose(d[:, 0], [-1 / 8, 1 / 8, 0], rtol=1e-5, atol=1e-5)
 
 
 def test_two_examples_have_no_relation_but_similarity():
