@@ -11,7 +11,7 @@ import pytest
 from scipy.optimize import minimize, minimize_scalar
 from scipy.stats import norm
 
-from npkd.distillation.objective import Distillation
+from npkd.distillation.objective import distillation
 from npkd.nn import cost
 from npkd.nn.network import perceptron
 from reference.definitions.distillation.factors import factor_transfer
@@ -326,7 +326,7 @@ def together(rng):
     """The objective of the library, and the terms by their definitions."""
     activations, hints = rng.standard_normal((3, 5, 3)), rng.standard_normal((3, 5, 3))
     v, y, weights = rng.standard_normal((5, 3)), rng.integers(0, 3, 5), np.array([0.5, 0.2, 0.0])
-    objective = Distillation(0.3, 0.8, 2.5, {0: 0.5, 1: 0.2})
+    objective = distillation(0.3, 0.8, 2.5, {0: 0.5, 1: 0.2})
     value, _ = objective(list(activations), {"y": y, "teacher": v, "hint0": hints[0], "hint1": hints[1]})
     return {"L": value, "a": 0.3, "b": 0.8, "c": weights, "h": range(3), "x": activations, r"\mathrm{hint}": hints,
             "z": activations[2], "v": v, "T": 2.5, "y": y, r"\mathrm{CE}": cross_entropy, r"\mathrm{SE}": squared_error,
