@@ -25,8 +25,8 @@ def margins(gamma: Array, beta: Array, *, rare: float = 1e-3) -> Array:
     gamma, beta = alike("margins", gamma=gamma, beta=beta)
     if gamma.ndim != 1 or gamma.shape != beta.shape:
         raise InputError(f"margins: gamma is {gamma.shape} and beta {beta.shape}; both must be (C,)")
-    mean, size = beta.astype(wide(beta)), np.maximum(np.abs(gamma, dtype=wide(gamma)), 1e-300)
-    r = np.clip(mean / np.maximum(size, np.abs(mean) * 1e-9), -40, 40)                # beyond, φ/Φ is 0 or r is rare
+    mean, size = beta.astype(wide(beta)), np.maximum(np.abs(gamma, dtype=wide(gamma)), 1e-30)
+    r = np.clip(mean / size, -40, 40)                                                 # beyond, φ/Φ is 0 or r is rare
     quotient = math.sqrt(2 / math.pi) / erfcx(r / math.sqrt(2))                       # φ/Φ, underflows nowhere
     return np.where(ndtr(-r) <= rare, -3 * size, mean - size * quotient).astype(gamma.dtype)       # (Y14)
 
