@@ -14,6 +14,15 @@ from scipy.stats import norm
 from npkd.distillation.objective import distillation
 from npkd.nn import cost
 from npkd.nn.network import perceptron
+from reference.definitions.distillation import relations
+from reference.definitions.distillation.cka import centred_kernel_alignment
+from reference.definitions.distillation.factors import factor_transfer
+from reference.definitions.distillation.features import (
+    activation_boundaries,
+    attention_transfer,
+    flow,
+    neuron_selectivity,
+)
 from reference.definitions.distillation.response import (
     decoupled,
     dist,
@@ -21,16 +30,6 @@ from reference.definitions.distillation.response import (
     soft_targets,
     standardised_logits,
 )
-from reference.definitions.distillation.cka import centred_kernel_alignment
-from reference.definitions.distillation.features import (
-    activation_boundaries,
-    attention_transfer,
-    flow,
-    neuron_selectivity,
-)
-from reference.definitions.distillation.factors import factor_transfer
-from reference.definitions.distillation import relations
-from reference.definitions.distillation.response import logit_matching, soft_targets
 from reference.definitions.distillation.singular_vectors import singular_vectors
 from reference.definitions.distillation.variational import variational_information
 from reference.definitions.nn.losses import cross_entropy, squared_error
@@ -596,18 +595,19 @@ CASES = [
     ("I11", 0, eliminated), ("R3", 0, behind), ("P1", 0, soft_threshold), ("P2", 0, singles), ("P4", 0, norms),
     ("P5", 0, shrunk), ("P10", 0, in_a_metric), ("P10", 1, in_a_metric), ("L1", 0, squares), ("L2", 0, squares),
     ("L4", 0, crossed), ("L5", 0, crossed), ("K1", 0, softened), ("K2", 0, softened), ("K3", 0, matched),
-    ("K4", 0, matched), ("K5", 0, together), ("K9", 0, standardised), ("K9", 1, standardised), ("K10", 0, standardised),
-    ("K12", 0, apart), ("K15", 0, correlated), ("K17", 0, through_softmax), ("D1", 0, dense), ("D2", 0, dense),
-    ("D3", 0, dense), ("D4", 0, dense), ("C1", 0, counted), ("C1", 1, counted), ("U7", 0, folded),
+    ("K4", 0, matched), ("K5", 0, together), ("K9", 0, standardised), ("K9", 1, standardised),
+    ("K10", 0, standardised), ("K12", 0, apart), ("K15", 0, correlated), ("K17", 0, through_softmax), ("D1", 0, dense),
+    ("D2", 0, dense), ("D3", 0, dense), ("D4", 0, dense), ("C1", 0, counted), ("C1", 1, counted), ("U7", 0, folded),
     ("X2", 0, directions), ("X4", 0, attended_paper), ("X5", 0, attended_code), ("X7", 0, selected),
     ("X8", 0, selected), ("X9", 0, flowing), ("X10", 0, flowing), ("X11", 0, flowing), ("X11", 1, flowing),
     ("X12", 0, bounded), ("X13", 0, bounded), ("X14", 0, aligned), ("X16", 0, ridged), ("Y2", 0, turned),
     ("Y4", 0, begun), ("Y5", 0, believed), ("Y14", 0, cut_off), ("Y17", 0, transferred), ("Y24", 0, related),
-    ("Y25", 0, related), ("Q1", 0, apart_squared), ("Q2", 0, apart_squared), ("Q4", 0, whole_batch), ("Q4", 1, whole_batch),
-    ("Q5", 0, whole_batch), ("Q6", 0, parts_of_a_mean), ("Q7", 0, seen_from_the_first), ("Q8", 0, angles),
-    ("Q9", 0, seen_from_one), ("Q9", 1, seen_from_one), ("Q9", 2, seen_from_one), ("Q11", 0, of_length_one),
-    ("Q12", 0, similar), ("Q13", 0, similar), ("Q15", 0, kernels), ("Q16", 0, kernels), ("Q16", 1, kernels),
-    ("Q19", 0, chances), ("Q19", 1, chances), ("Q20", 0, chances), ("Q21", 0, chances), ("Q21", 1, chances)]
+    ("Y25", 0, related), ("Q1", 0, apart_squared), ("Q2", 0, apart_squared), ("Q4", 0, whole_batch),
+    ("Q4", 1, whole_batch), ("Q5", 0, whole_batch), ("Q6", 0, parts_of_a_mean), ("Q7", 0, seen_from_the_first),
+    ("Q8", 0, angles), ("Q9", 0, seen_from_one), ("Q9", 1, seen_from_one), ("Q9", 2, seen_from_one),
+    ("Q11", 0, of_length_one), ("Q12", 0, similar), ("Q13", 0, similar), ("Q15", 0, kernels), ("Q16", 0, kernels),
+    ("Q16", 1, kernels), ("Q19", 0, chances), ("Q19", 1, chances), ("Q20", 0, chances), ("Q21", 0, chances),
+    ("Q21", 1, chances)]
 """(tag, which statement of the display, numbers)."""
 
 FREE = {("S1", 0), ("S1", 1)}

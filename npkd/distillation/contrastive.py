@@ -11,7 +11,7 @@ from scipy.special import expit, logsumexp
 from npkd.core.linalg import product, wide
 from npkd.core.types import Array
 from npkd.core.validation import InputError, below_one, described, floats, positive
-from npkd.distillation.pairs import check_pair, unit_rows
+from npkd.distillation.pairs import check_pair, unit
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,7 @@ def contrastive(student: Array, teacher: Array, student_embedding: Array, teache
                      (teacher, teacher_embedding, memory.student, z[1])))
     banks = memory.student.copy(), memory.teacher.copy()
     for bank, (x, *_) in zip(banks, (ours, theirs), strict=True):
-        bank[index] = unit_rows(memory.momentum * bank[index] + (1 - memory.momentum) * x)[0]      # (Y13)
+        bank[index] = unit(memory.momentum * bank[index] + (1 - memory.momentum) * x)[0]      # (Y13)
     return ours[3] + theirs[3], ours[1], ours[2], theirs[2], replace(                 # (Y10)
         memory, student=banks[0], teacher=banks[1], log_z=(ours[-1], theirs[-1]))
 
@@ -84,7 +84,7 @@ def told_apart(a: Array, w: Array, bank: Array, picked: Array, temperature: floa
                ) -> tuple[Array, Array, Array, float, float]:
     """x, da, dW, one network's part of (Y10), log Z; ``picked`` (N, 1 + K) rows of the other's bank."""
     inputs, matrix = np.column_stack([a, np.ones(len(a))]), w.astype(wide(w))
-    x, backward = unit_rows(product(inputs, matrix.T))                                # (Y8)
+    x, backward = unit(product(inputs, matrix.T))                                # (Y8)
     used = np.zeros(len(bank), bool)
     used[picked] = True
     rows, place = bank[used].astype(x.dtype), (np.cumsum(used) - 1)[picked]

@@ -9,7 +9,7 @@ import numpy as np
 from npkd.core.linalg import wide
 from npkd.core.types import Array
 from npkd.core.validation import whole
-from npkd.distillation.pairs import check_pair, unit_rows
+from npkd.distillation.pairs import check_pair, unit
 from npkd.nn.architectures import conv_layer
 from npkd.nn.network import Layer, Network
 
@@ -38,7 +38,7 @@ def factor_transfer(student: Array, teacher: Array, *, power: int | None = None)
     whole("factor_transfer", 1, power=1 if power is None else power)
     whole_factors = [a.astype(wide(a)) for a in (student, teacher)]
     f, target = whole_factors if power is None else [(a ** power).mean(axis=-1) for a in whole_factors]     # (Y18)
-    (u, backward), (v, _) = (unit_rows(a.reshape(len(a), -1)) for a in (f, target))
+    (u, backward), (v, _) = (unit(a.reshape(len(a), -1)) for a in (f, target))
     d = backward(np.sign(u - v) / len(f)).reshape(f.shape)                            # (Y19)
     if power is not None:
         d = d[..., None] * power * whole_factors[0] ** (power - 1) / student.shape[-1]          # (Y20)

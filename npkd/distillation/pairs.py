@@ -1,4 +1,4 @@
-"""A student's activation and the teacher's beside it: what both must be, and the directions of rows."""
+"""A student's activation and the teacher's beside it: what both must be, and the directions of vectors."""
 
 from __future__ import annotations
 
@@ -18,9 +18,13 @@ def check_pair(who: str, student: Array, teacher: Array) -> None:
                          "not empty: put a connector behind the student")
 
 
-def unit_rows(x: Array) -> tuple[Array, Callable[[Array], Array]]:
-    """u_n = x_n/‖x_n‖ (Y1) of every row of x (N, D), zero with slope 0 where x_n is zero; and backward: du -> dx."""
-    size = np.linalg.norm(x, axis=1, keepdims=True)
-    inverse = np.divide(1, size, where=size != 0, out=np.zeros_like(size))
-    u = inverse * x                                                                   # (Y1)
-    return u, lambda du: np.asarray(inverse * (du - u * (u * du).sum(axis=1, keepdims=True)))      # (Y2)
+def unit(v: Array) -> tuple[Array, Callable[[Array], Array]]:
+    """Vectors along the last axis divided by their lengths, with the way back; where all is 0 it stays so, slope 0.
+
+        u = v / ‖v‖                                                                   (X1), (Y1), (Q10)
+        dv = (du − ⟨u, du⟩ u) / ‖v‖                                                   (X2), (Y2), (Q11)
+    """
+    length = np.sqrt(np.square(v).sum(axis=-1, keepdims=True))
+    inverse = np.divide(1, length, where=length != 0, out=np.zeros_like(length))
+    u = v * inverse                                                                   # (X1), (Y1), (Q10)
+    return u, lambda du: (du - (u * du).sum(axis=-1, keepdims=True) * u) * inverse    # (X2), (Y2), (Q11)

@@ -6,17 +6,16 @@ except N has to agree. A bar marks the teacher's. All is computed in float64.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from npkd.core.linalg import product, wide
 from npkd.core.types import Array
 from npkd.core.validation import InputError, floats, positive, whole
+from npkd.distillation.pairs import unit
 from npkd.distillation.response import divergence
 
 NEAR = 1e-12
-"""The least squared distance, length and similarity: what is below passes no gradient on."""
+"""The least squared distance, distance and similarity: what is below passes no gradient on."""
 
 
 def rows(who: str, student: Array, teacher: Array) -> tuple[Array, Array]:
@@ -94,17 +93,6 @@ def angles(squared: Array, i: int) -> tuple[Array, Array]:
     r = np.sqrt(squared[i])
     inverse = np.divide(1, r, where=r >= NEAR, out=np.zeros_like(r))
     return (squared[i] + squared[i][:, None] - squared) / 2 * inverse * inverse[:, None], inverse     # (Q7)
-
-
-def unit(v: Array) -> tuple[Array, Callable[[Array], Array]]:
-    """Rows divided by their lengths, with the way back.
-
-        u = v / max(‖v‖, 10⁻¹²)                                                       (Q10)
-        dv = (du − ⟨u, du⟩ u) / ‖v‖,   0 where ‖v‖ < 10⁻¹²                             (Q11)
-    """
-    length = np.sqrt(np.square(v).sum(axis=1, keepdims=True))
-    u, inverse = v / np.maximum(length, NEAR), (length >= NEAR) / np.maximum(length, NEAR)        # (Q10)
-    return u, lambda du: (du - (u * du).sum(axis=1, keepdims=True) * u) * inverse     # (Q11)
 
 
 def similarity_preserving(student: Array, teacher: Array) -> tuple[float, Array]:
