@@ -31,7 +31,7 @@ def mutual_learning(student: tuple[Array, ...], labels: Array, *, weights: Array
     """
     count = len(student)
     a = np.where(np.eye(count), 1.0, 1 / max(count - 1, 1)) if weights is None else np.asarray(weights)
-    if not isinstance(student, tuple) or a.shape != (count, count) or not (np.isfinite(a) & (a >= 0)).all():
+    if not (isinstance(student, tuple) and count and a.shape == (count, count) and (np.isfinite(a) & (a >= 0)).all()):
         raise InputError(f"mutual_learning: student is {described(student)}, weights are {a.tolist()}; needed are K "
                          "logits (N, C) in a tuple and (K, K) weights, none negative")
     for z in student:

@@ -13,7 +13,6 @@ from npkd.distillation.objective import Terms, distillation
 from npkd.distillation.response import soft_targets
 from npkd.distillation.scheme_losses import (
     adversarial_logits,
-    deepest_weights,
     discriminator,
     discriminator_of,
     moment_matching,
@@ -261,15 +260,6 @@ def test_own_layers_heads_learn_and_teach_the_layers_below():
                                  rng=rng())).network, plain)
 
 
-def test_the_deepest_output_learns_from_the_labels_alone():
-    weights = deepest_weights(3, 0.8)
-    np.testing.assert_allclose(weights, [[1, 0, 0], [0.8, 0.2, 0], [0.8, 0, 0.2]], rtol=1e-12)
-    z = tuple(np.random.default_rng(0).standard_normal((3, 6, 4)))
-    _, d = mutual_learning(z, np.arange(6) % 4, weights=weights)
-    np.testing.assert_allclose(d[0], cross_entropy(z[0], np.arange(6) % 4)[1], rtol=1e-12)
-    assert not np.allclose(d[1], mutual_learning(z, np.arange(6) % 4, weights=np.eye(3))[1][1])
-
-
 # ---- in turn
 
 
@@ -375,22 +365,6 @@ def test_a_discriminator_learns_to_tell_logits_apart():
         state.update(terms.parameters, terms.gradient, 0.02)
     assert before < 0.8
     assert told() > 0.9
-
-
-def test_adversarial_logits_by_hand():
-    """w2 = 0, b2 = 1, so D = 1 everywhere: ρ(−1) twice and ρ(1) for each example."""
-    z, v = np.ones((3, 2)), np.zeros((3, 2))
-    w1, b1, w2, b2 = np.eye(2), np.zeros(2), np.zeros((1, 2)), np.ones(1)
-    value, d, dw1, _, dw2, db2 = adversarial_logits(z, v, w1, b1, w2, b2)
-    assert value == pytest.approx(2 * np.log(1 + np.exp(-1)) + np.log(1 + np.exp(1)), rel=1e-12)
-    sigma = 1 / (1 + np.exp(-1))
-    assert db2[0] == pytest.approx(-(1 - sigma) + sigma, rel=1e-12)      # of the teacher's part and of the student's
-    np.testing.assert_allclose(dw2, sigma * np.ones((1, 2)), rtol=1e-12)     # v is 0, z is 1: the student's part alone
-    assert not d.any()
-    assert not dw1.any()
-    w2 = np.array([[1.0, 0.0]])                                          # D(z) = z_0 + 1: the student is to raise z_0
-    _, d, *_ = adversarial_logits(z, v, w1, b1, w2, b2)
-    np.testing.assert_allclose(d, np.repeat([[-1 / (1 + np.exp(2)) / 3, 0]], 3, axis=0), rtol=1e-12)
 
 
 # ---- two kinds of inputs
