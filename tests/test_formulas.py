@@ -15,6 +15,13 @@ from npkd.distillation.objective import distillation
 from npkd.nn import cost
 from npkd.nn.network import perceptron
 from reference.definitions.distillation.factors import factor_transfer
+from reference.definitions.distillation.cka import centred_kernel_alignment
+from reference.definitions.distillation.features import (
+    activation_boundaries,
+    attention_transfer,
+    flow,
+    neuron_selectivity,
+)
 from reference.definitions.distillation.response import logit_matching, soft_targets
 from reference.definitions.distillation.singular_vectors import singular_vectors
 from reference.definitions.distillation.variational import variational_information
@@ -359,6 +366,77 @@ def folded(rng):
     return {"w": w, "x": x, "b": b, "m": m, "s": 1.7, "t": -0.4, "j": range(3)}
 
 
+def directions(rng):
+    """Rows v, their directions u, and what the slopes of a linear function of these say."""
+    v, w = rng.standard_normal((2, 4, 3))
+
+    def unit(v):
+        return v / np.sqrt((v ** 2).sum(1, keepdims=True))
+
+    return {"n": range(4), "v": v, "u": unit(v), r"\mathrm{du}": w,
+            r"\mathrm{dv}": slopes(lambda v: (w * unit(v)).sum(), v)}
+
+
+def attended(rng):
+    """Unit vectors of nonnegative entries, as maps of one channel with p = 1 have them; 2 by 3 positions."""
+    u, ubar = (a / np.linalg.norm(a, axis=1, keepdims=True) for a in rng.uniform(0, 1, (2, 5, 6)))
+    maps = [a.reshape(5, 2, 3, 1) for a in (u, ubar)]
+    return {"n": range(5), "N": 5, "P": 6, "u": u, r"\bar{u}": ubar, "maps": maps}
+
+
+def attended_paper(rng):
+    data = attended(rng)
+    return data | {"L": attention_transfer(*data["maps"], 1.0)}
+
+
+def attended_code(rng):
+    data = attended(rng)
+    return data | {"L": attention_transfer(*data["maps"], 1.0, "code")}
+
+
+def selected(rng):
+    """Three channels beside two, vectors of length one over 2 by 2 positions, and the slopes without the lengths."""
+    s, t = (a / np.linalg.norm(a, axis=2, keepdims=True) for a in (rng.standard_normal((5, c, 4)) for c in (3, 2)))
+
+    def value(s):
+        squares = [np.einsum("ncp,ndp->ncd", a, b) ** 2 for a, b in ((s, s), (t, t), (s, t))]
+        return (squares[0].mean((1, 2)) + squares[1].mean((1, 2)) - 2 * squares[2].mean((1, 2))).mean()
+
+    maps = [a.swapaxes(1, 2).reshape(5, 2, 2, -1) for a in (s, t)]
+    return {"n": range(5), "N": 5, "C": 3, "D": 2, "c": range(3), "e": range(3), "d": range(2), "g": range(2), "s": s,
+            "t": t, "k": lambda a, b: float(a @ b) ** 2, "L": neuron_selectivity(*maps),
+            r"\mathrm{ds}": slopes(value, s)}
+
+
+def flowing(rng):
+    """Two layers of 3 positions, of 2 and of 4 channels."""
+    a, b = (rng.standard_normal((5, 1, 3, c)) for c in (2, 4))
+    teacher = tuple(rng.standard_normal((5, 1, 3, c)) for c in (2, 4))
+    G, other = (np.einsum("nhkc,nhkd->ncd", *pair) / 3 for pair in ((a, b), teacher))
+    return {"n": range(5), "N": 5, "P": 3, "c": range(2), "d": range(4), "k": range(3), "a": a[:, 0], "b": b[:, 0],
+            "G": G, r"\bar{G}": other, "L": flow((a, b), teacher),
+            r"\mathrm{da}": slopes(lambda a: flow((a, b), teacher), a)[:, 0],
+            r"\mathrm{db}": slopes(lambda b: flow((a, b), teacher), b)[:, 0]}
+
+
+def bounded(rng):
+    t = rng.standard_normal((5, 3))
+    found = batch(rng, lambda s, t: activation_boundaries(s, t, 0.7), t, m=0.7, y=np.where(t > 0, 1, -1), f=range(3))
+    return found | {"s": found["z"], r"\mathrm{ds}": found[r"\mathrm{dz}"]}
+
+
+def aligned(rng):
+    x, y = rng.standard_normal((6, 3)) + 1, rng.standard_normal((6, 2))
+    return {"X": x - x.mean(0), "Y": y - y.mean(0), "L": centred_kernel_alignment(x, y)}
+
+
+def ridged(rng):
+    """By least squares on the data with √ρ I as further rows."""
+    data = sums(rng)
+    rows, targets = np.vstack([data["H"], np.sqrt(3.0) * np.eye(D)]), np.vstack([data["Z"], np.zeros((D, M))])
+    return data | {r"\rho": 3.0, "I": np.eye(D), "W": np.linalg.lstsq(rows, targets, rcond=None)[0].T}
+
+
 CASES = [
     ("S1", 0, sums), ("S1", 1, sums), ("S1", 2, sums), ("S2", 0, merged), ("S3", 0, fitted), ("S4", 0, residual),
     ("W2", 0, stated), ("W3", 0, emptied), ("W4", 0, certified), ("W4", 1, certified), ("W4", 2, certified),
@@ -370,6 +448,10 @@ CASES = [
     ("K4", 0, matched), ("K5", 0, together), ("D1", 0, dense), ("D2", 0, dense), ("D3", 0, dense), ("D4", 0, dense),
     ("C1", 0, counted), ("C1", 1, counted), ("U7", 0, folded), ("Y2", 0, turned), ("Y4", 0, begun), ("Y5", 0, believed),
     ("Y14", 0, cut_off), ("Y17", 0, transferred), ("Y24", 0, related), ("Y25", 0, related)]
+    ("C1", 0, counted), ("C1", 1, counted), ("U7", 0, folded), ("X2", 0, directions), ("X4", 0, attended_paper),
+    ("X5", 0, attended_code), ("X7", 0, selected), ("X8", 0, selected), ("X9", 0, flowing), ("X10", 0, flowing),
+    ("X11", 0, flowing), ("X11", 1, flowing), ("X12", 0, bounded), ("X13", 0, bounded), ("X14", 0, aligned),
+    ("X16", 0, ridged)]
 """(tag, which statement of the display, numbers)."""
 
 FREE = {("S1", 0), ("S1", 1)}
