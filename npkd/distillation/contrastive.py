@@ -11,7 +11,8 @@ from scipy.special import expit, logsumexp
 from npkd.core.linalg import product, wide
 from npkd.core.types import Array
 from npkd.core.validation import InputError, below_one, described, floats, positive
-from npkd.distillation.pairs import check_pair, unit
+from npkd.distillation.features import unit
+from npkd.distillation.pairs import check_pair
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,9 +58,9 @@ def contrastive(student: Array, teacher: Array, student_embedding: Array, teache
                 index: Array, negatives: Array) -> tuple[float, Array, Array, Array, Memory]:
     """Tell each example's embedding from K others': student's against teacher's memory, and the other way round.
 
-        x_n = direction of W (a_n, 1)                                                 (Y8)
-        u_nk = ⟨m_nk, x_n⟩/τ − log Z − log(K/M)                                       (Y9)
-        L = 1/N Σ_n (log(1 + exp(−u_n0)) + Σ_k log(1 + exp(u_nk))), k ≥ 1; of both    (Y10)
+        x_n = direction of W (a_n, 1)                                                 (Y6)
+        u_nk = ⟨m_nk, x_n⟩/τ − log Z − log(K/M)                                       (Y7)
+        L = 1/N Σ_n (log(1 + exp(−u_n0)) + Σ_k log(1 + exp(u_nk))), k ≥ 1; of both    (Y8)
 
     student a (N, F)   teacher (N, F')   student_embedding W (D, F + 1)   teacher_embedding (D, F' + 1): last column the
     bias   memory: m, rows of the other network   index (N,): the examples' rows, k = 0   negatives (N, K): others'
@@ -75,29 +76,29 @@ def contrastive(student: Array, teacher: Array, student_embedding: Array, teache
                      (teacher, teacher_embedding, memory.student, z[1])))
     banks = memory.student.copy(), memory.teacher.copy()
     for bank, (x, *_) in zip(banks, (ours, theirs), strict=True):
-        bank[index] = unit(memory.momentum * bank[index] + (1 - memory.momentum) * x)[0]      # (Y13)
-    return ours[3] + theirs[3], ours[1], ours[2], theirs[2], replace(                 # (Y10)
+        bank[index] = unit(memory.momentum * bank[index] + (1 - memory.momentum) * x)[0]      # (Y11)
+    return ours[3] + theirs[3], ours[1], ours[2], theirs[2], replace(                 # (Y8)
         memory, student=banks[0], teacher=banks[1], log_z=(ours[-1], theirs[-1]))
 
 
 def told_apart(a: Array, w: Array, bank: Array, picked: Array, temperature: float, log_z: float | None
                ) -> tuple[Array, Array, Array, float, float]:
-    """x, da, dW, one network's part of (Y10), log Z; ``picked`` (N, 1 + K) rows of the other's bank."""
+    """x, da, dW, one network's part of (Y8), log Z; ``picked`` (N, 1 + K) rows of the other's bank."""
     inputs, matrix = np.column_stack([a, np.ones(len(a))]), w.astype(wide(w))
-    x, backward = unit(product(inputs, matrix.T))                                # (Y8)
+    x, backward = unit(product(inputs, matrix.T))                                     # (Y6)
     used = np.zeros(len(bank), bool)
     used[picked] = True
     rows, place = bank[used].astype(x.dtype), (np.cumsum(used) - 1)[picked]
     u = np.take_along_axis(product(x, rows.T), place, axis=1) / temperature
     if log_z is None:
-        log_z = float(logsumexp(u)) - math.log(u.size / len(bank))                    # (Y11)
-    u -= log_z + math.log((u.shape[1] - 1) / len(bank))                               # (Y9)
+        log_z = float(logsumexp(u)) - math.log(u.size / len(bank))                    # (Y9)
+    u -= log_z + math.log((u.shape[1] - 1) / len(bank))                               # (Y7)
     sign = np.where(np.arange(u.shape[1]), 1, -1)
     slope = sign * expit(sign * u) / (temperature * len(x))
     place += np.arange(len(x))[:, None] * len(rows)                         # a row that is picked twice counts twice
     slopes = np.bincount(place.ravel(), slope.ravel(), len(x) * len(rows)).reshape(len(x), len(rows))
-    d = backward(product(slopes, rows))                                               # (Y12)
-    value = float(np.logaddexp(0, sign * u).sum()) / len(x)                           # (Y10)
+    d = backward(product(slopes, rows))                                               # (Y10)
+    value = float(np.logaddexp(0, sign * u).sum()) / len(x)                           # (Y8)
     return x, product(d, matrix)[:, :-1].astype(a.dtype), product(d.T, inputs).astype(w.dtype), value, log_z
 
 

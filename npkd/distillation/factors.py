@@ -9,7 +9,8 @@ import numpy as np
 from npkd.core.linalg import wide
 from npkd.core.types import Array
 from npkd.core.validation import whole
-from npkd.distillation.pairs import check_pair, unit
+from npkd.distillation.features import unit
+from npkd.distillation.pairs import check_pair
 from npkd.nn.architectures import conv_layer
 from npkd.nn.network import Layer, Network
 
@@ -28,18 +29,18 @@ def paraphraser(channels: int, factors: int, rng: np.random.Generator) -> Networ
 def factor_transfer(student: Array, teacher: Array, *, power: int | None = None) -> tuple[float, Array]:
     """l1 distance of the directions of the factors, all entries of an example's being one vector.
 
-        L = 1/N Σ_n Σ_i |u_ni − v_ni|,   u, v: directions of student's and teacher's factor     (Y17)
+        L = 1/N Σ_n Σ_i |u_ni − v_ni|,   u, v: directions of student's and teacher's factor     (Y15)
 
     student, teacher (N, ..., C)   ->   value, d_student. Divided by N alone; slope 0 at the kinks, where entries agree.
-    power k: instead of the factor f its mean 1/C Σ_c f_npc^k (Y18). Raises InputError where shapes differ.
+    power k: instead of the factor f its mean 1/C Σ_c f_npc^k (Y16). Raises InputError where shapes differ.
     Source: Kim, Park & Kwak 2018; RepDistiller has power 2.
     """
     check_pair("factor_transfer", student, teacher)
     whole("factor_transfer", 1, power=1 if power is None else power)
     whole_factors = [a.astype(wide(a)) for a in (student, teacher)]
-    f, target = whole_factors if power is None else [(a ** power).mean(axis=-1) for a in whole_factors]     # (Y18)
+    f, target = whole_factors if power is None else [(a ** power).mean(axis=-1) for a in whole_factors]     # (Y16)
     (u, backward), (v, _) = (unit(a.reshape(len(a), -1)) for a in (f, target))
-    d = backward(np.sign(u - v) / len(f)).reshape(f.shape)                            # (Y19)
+    d = backward(np.sign(u - v) / len(f)).reshape(f.shape)                            # (Y17)
     if power is not None:
-        d = d[..., None] * power * whole_factors[0] ** (power - 1) / student.shape[-1]          # (Y20)
-    return float(np.abs(u - v).sum()) / len(f), d.astype(student.dtype)               # (Y17)
+        d = d[..., None] * power * whole_factors[0] ** (power - 1) / student.shape[-1]          # (Y18)
+    return float(np.abs(u - v).sum()) / len(f), d.astype(student.dtype)               # (Y15)

@@ -13,7 +13,6 @@ import numpy as np
 from npkd.core.linalg import product, wide
 from npkd.core.types import Array, Backward
 from npkd.core.validation import InputError, described, floats, one_of, positive
-from npkd.distillation.pairs import unit
 from npkd.nn.pooling import average_pool
 
 
@@ -30,6 +29,18 @@ def matched(who: str, one: Array, other: Array) -> list[tuple[Array, Backward]]:
                          "and H and W of one the same as the other's, a multiple or a part")
     return [average_pool(one.astype(wide(one)), size=[max(p // q, 1) for p, q in sides]),
             average_pool(other.astype(wide(other)), size=[max(q // p, 1) for p, q in sides])]
+
+
+def unit(v: Array) -> tuple[Array, Callable[[Array], Array]]:
+    """Vectors along the last axis divided by their lengths, with the way back; where all is 0 it stays so.
+
+        u = v / ‖v‖                                                                   (X1)
+        dv = (du − ⟨u, du⟩ u) / ‖v‖                                                   (X2)
+    """
+    length = np.sqrt(np.square(v).sum(axis=-1, keepdims=True))
+    length[length == 0] = 1
+    u = v / length                                                                    # (X1)
+    return u, lambda du: (du - (u * du).sum(axis=-1, keepdims=True) * u) / length     # (X2)
 
 
 def attention_transfer(student: Array, teacher: Array, *, power: float = 2, form: str = "paper") -> tuple[float, Array]:

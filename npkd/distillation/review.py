@@ -14,17 +14,17 @@ from npkd.nn.convolution import maps
 def window_means(length: int, windows: int) -> Array:
     """P (l, H): means over l windows that cover H positions, overlapping where l does not divide H.
 
-        P_ij = 1/(b_i − a_i) for a_i ≤ j < b_i, else 0,   a_i = ⌊i H/l⌋,   b_i = ⌈(i + 1) H/l⌉      (Y21)
+        P_ij = 1/(b_i − a_i) for a_i ≤ j < b_i, else 0,   a_i = ⌊i H/l⌋,   b_i = ⌈(i + 1) H/l⌉      (Y19)
     """
     i, j = np.arange(windows)[:, None], np.arange(length)
     start, end = i * length // windows, -(-(i + 1) * length // windows)
-    return np.asarray(((start <= j) & (j < end)) / (end - start))                     # (Y21)
+    return np.asarray(((start <= j) & (j < end)) / (end - start))                     # (Y19)
 
 
 def review(student: Array, teacher: Array, *, levels: tuple[int, ...] = (4, 2, 1)) -> tuple[float, Array]:
     """Hierarchical context loss: mean squared errors of the maps and of their means over l×l windows, weighted.
 
-        L = Σ_k 2^−k MSE(s_k, t_k) / Σ_k 2^−k,   s_0 = s,   s_k = P s Q^T             (Y22)
+        L = Σ_k 2^−k MSE(s_k, t_k) / Σ_k 2^−k,   s_0 = s,   s_k = P s Q^T             (Y20)
 
     student s (N, H, W, C), what a connector makes of it   teacher t the same shape   ->   value, d_student. Each MSE is
     divided by all of its entries, N l² C. levels: the l; one that is not below H is left out, and k counts the others.
@@ -39,6 +39,6 @@ def review(student: Array, teacher: Array, *, levels: tuple[int, ...] = (4, 2, 1
         weight, rows, columns = weight / 2, *(window_means(side, level) for side in student.shape[1:3])
         means = np.einsum("jw,niwc->nijc", columns, np.einsum("ih,nhwc->niwc", rows, difference))
         back = np.einsum("ih,niwc->nhwc", rows, np.einsum("jw,nijc->niwc", columns, means))
-        value, slope = value + weight * np.square(means).mean(), slope + weight / means.size * back     # (Y22), (Y23)
+        value, slope = value + weight * np.square(means).mean(), slope + weight / means.size * back     # (Y20), (Y21)
         total += weight
     return float(value / total), (2 / total * slope).astype(student.dtype)

@@ -10,7 +10,7 @@ from scipy.special import expit
 from npkd.core.linalg import product, wide
 from npkd.core.types import Array
 from npkd.core.validation import InputError, described, floats, whole
-from npkd.distillation.pairs import unit
+from npkd.distillation.features import unit
 from npkd.distillation.response import check_logits, soft_targets
 from npkd.nn.losses import cross_entropy
 from npkd.nn.network import Layer, Network, perceptron

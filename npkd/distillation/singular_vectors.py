@@ -18,8 +18,8 @@ CHOICE, TIE = 4, 1e-12         # vectors to choose from; a gap of squares that c
 def singular_vectors(student: tuple[Array, ...], teacher: tuple[Array, ...]) -> tuple[float, tuple[Array, ...]]:
     """Squared difference of how the leading singular vectors of the maps change from stage to stage.
 
-        R_ncd = exp(−(w_nc − v_nd)²/8),   w, v of this stage and of that before       (Y24)
-        L = 1/N Σ_n Σ_c Σ_d (R_ncd − R'_ncd)², over the stages;   R' of the teacher   (Y25)
+        R_ncd = exp(−(w_nc − v_nd)²/8),   w, v of this stage and of that before       (Y22)
+        L = 1/N Σ_n Σ_c Σ_d (R_ncd − R'_ncd)², over the stages;   R' of the teacher   (Y23)
 
     student, teacher: maps (N, H, W, C) of two stages or more; at a stage N and C agree. The teacher's w_n is the first
     right singular vector of its map, as a matrix (H·W, C), the largest entry positive; the student's, of its first
@@ -42,10 +42,10 @@ def singular_vectors(student: tuple[Array, ...], teacher: tuple[Array, ...]) -> 
     slopes = [np.zeros_like(w) for w in ours]
     for i, ((v, w), (v_teacher, w_teacher)) in enumerate(zip(pairwise(ours), pairwise(theirs), strict=True)):
         apart = w[:, :, None] - v[:, None]
-        relation = np.exp(-np.square(apart) / 8)                                      # (Y24)
+        relation = np.exp(-np.square(apart) / 8)                                      # (Y22)
         difference = relation - np.exp(-np.square(w_teacher[:, :, None] - v_teacher[:, None]) / 8)
-        value += float(np.square(difference).sum()) / n                               # (Y25)
-        d = -difference * relation * apart / (2 * n)                                  # (Y26)
+        value += float(np.square(difference).sum()) / n                               # (Y23)
+        d = -difference * relation * apart / (2 * n)                                  # (Y24)
         slopes[i + 1] += d.sum(axis=2)
         slopes[i] -= d.sum(axis=1)
     return value, tuple(back(d).astype(s.dtype) for s, d, back in zip(student, slopes, backwards, strict=True))
@@ -58,7 +58,7 @@ def decomposed(maps: Array) -> tuple[Array, ...]:
 
 
 def aligned(student: Array, teacher: Array) -> tuple[Array, Array, Callable[[Array], Array]]:
-    """w of the student and of the teacher (N, C), and backward, (Y27): dw -> the student's maps."""
+    """w of the student and of the teacher (N, C), and backward, (Y25): dw -> the student's maps."""
     (u, s, v), target, each = decomposed(student), decomposed(teacher)[2][:, 0], np.arange(len(student))
     target *= np.sign(target[each, np.abs(target).argmax(axis=1)])[:, None]
     cosine = np.einsum("nic,nc->ni", v[:, :CHOICE], target)
@@ -68,7 +68,7 @@ def aligned(student: Array, teacher: Array) -> tuple[Array, Array, Callable[[Arr
 
     def backward(g: Array) -> Array:
         a, gap = np.einsum("nic,nc->ni", v, g), (own - s) * (own + s)                 # gap 0 for the chosen one itself
-        c = np.divide(a, gap, where=np.abs(gap) > least, out=np.zeros_like(a))        # (Y27)
+        c = np.divide(a, gap, where=np.abs(gap) > least, out=np.zeros_like(a))        # (Y25)
         outside = np.divide(g - np.einsum("nic,ni->nc", v, a), own, where=own ** 2 > least, out=np.zeros_like(g))
         right = own * np.einsum("nic,ni->nc", v, c) + outside
         dx = np.einsum("np,nc->npc", left, right) + np.einsum("np,nc->npc", np.einsum("npi,ni->np", u, c * s), w)

@@ -24,7 +24,7 @@ def pair(rng: np.random.Generator) -> tuple[Array, Array]:
 
 
 def variational_information(student: Any, teacher: Any, alpha: Any) -> Any:
-    """(Y5) by the distribution itself, without its constant."""
+    """(Y3) by the distribution itself, without its constant."""
     import torch
 
     deviation = torch.sqrt(torch.log(1 + torch.exp(alpha)) + 1e-5)
@@ -39,7 +39,7 @@ def with_alpha(rng: np.random.Generator) -> tuple[tuple[Any, ...], dict[str, Any
 
 def contrasted(student: Any, teacher: Any, student_embedding: Any, teacher_embedding: Any, *, memory: Any, index: Any,
                negatives: Any) -> Any:
-    """(Y10) as the two probabilities of noise-contrastive estimation, rows gathered one by one."""
+    """(Y8) as the two probabilities of noise-contrastive estimation, rows gathered one by one."""
     import torch
 
     total, noise = 0.0, negatives.shape[1] / len(memory.student)
@@ -67,7 +67,7 @@ def with_memory(rng: np.random.Generator) -> tuple[tuple[Any, ...], dict[str, An
 
 
 def overhauled(student: Any, teacher: Any, *, margin: Any) -> Any:
-    """(Y15)"""
+    """(Y13)"""
     import torch
 
     target = torch.maximum(teacher, margin)
@@ -80,7 +80,7 @@ def with_margin(rng: np.random.Generator) -> tuple[tuple[Any, ...], dict[str, An
 
 
 def transferred(student: Any, teacher: Any, *, power: int | None) -> Any:
-    """(Y17)"""
+    """(Y15)"""
     import torch
 
     if power is not None:
@@ -90,7 +90,7 @@ def transferred(student: Any, teacher: Any, *, power: int | None) -> Any:
 
 
 def reviewed(student: Any, teacher: Any) -> Any:
-    """(Y22)"""
+    """(Y20)"""
     import torch
 
     student, teacher = student.permute(0, 3, 1, 2), teacher.permute(0, 3, 1, 2)
@@ -101,7 +101,7 @@ def reviewed(student: Any, teacher: Any) -> Any:
 
 
 def decomposed(student: Any, teacher: Any) -> Any:
-    """(Y25)"""
+    """(Y23)"""
     import torch
 
     total, before = 0.0, None

@@ -14,7 +14,7 @@ def direction(factor: Array, power: int | None) -> list[float]:
     entries = [float(x) for x in factor.ravel()]
     if power is not None:
         C = factor.shape[-1]
-        entries = [sum(x ** power for x in entries[i:i + C]) / C for i in range(0, len(entries), C)]     # (Y18)
+        entries = [sum(x ** power for x in entries[i:i + C]) / C for i in range(0, len(entries), C)]     # (Y16)
     size = math.sqrt(sum(x * x for x in entries))
     return [x / size for x in entries]
 
@@ -24,4 +24,4 @@ def factor_transfer(student: Array, teacher: Array, power: int | None) -> float:
     for s, t in zip(student, teacher, strict=True):
         for a, b in zip(direction(s, power), direction(t, power), strict=True):
             total += abs(a - b)
-    return total / len(student)     # (Y17)
+    return total / len(student)     # (Y15)

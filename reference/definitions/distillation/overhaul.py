@@ -13,4 +13,4 @@ def overhaul(student: Array, teacher: Array, margin: Array) -> float:
     for place in np.ndindex(student.shape):
         s, t, m = float(student[place]), float(teacher[place]), float(margin[place[-1]])
         total += (s - m) ** 2 * (s > m and t <= m) + (s - t) ** 2 * (s > t and m < t <= 0) + (s - t) ** 2 * (t > 0)
-    return total / N     # (Y15)
+    return total / N     # (Y13)

@@ -16,7 +16,7 @@ def pooled(maps: Array, level: int) -> Array:
     y = np.zeros((N, level, level, C))
     for i in range(level):
         for j in range(level):
-            rows = range(math.floor(i * H / level), math.ceil((i + 1) * H / level))     # (Y21)
+            rows = range(math.floor(i * H / level), math.ceil((i + 1) * H / level))     # (Y19)
             columns = range(math.floor(j * W / level), math.ceil((j + 1) * W / level))
             for r in rows:
                 for c in columns:
@@ -29,4 +29,4 @@ def review(student: Array, teacher: Array, levels: Sequence[int]) -> float:
     errors += [float(((pooled(student, level) - pooled(teacher, level)) ** 2).mean()) for level in levels
                if level < student.shape[1]]
     weights = [0.5 ** k for k in range(len(errors))]
-    return sum(w * e for w, e in zip(weights, errors, strict=True)) / sum(weights)     # (Y22)
+    return sum(w * e for w, e in zip(weights, errors, strict=True)) / sum(weights)     # (Y20)

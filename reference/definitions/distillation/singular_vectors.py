@@ -33,7 +33,7 @@ def singular_vectors(student: tuple[Array, ...], teacher: tuple[Array, ...]) -> 
             if before is not None:
                 for c in range(len(now[0])):
                     for d in range(len(before[0])):
-                        ours, theirs = (math.exp(-(now[i][c] - before[i][d]) ** 2 / 8) for i in (0, 1))     # (Y24)
+                        ours, theirs = (math.exp(-(now[i][c] - before[i][d]) ** 2 / 8) for i in (0, 1))     # (Y22)
                         total += (ours - theirs) ** 2
             before = now
-    return total / N     # (Y25)
+    return total / N     # (Y23)
