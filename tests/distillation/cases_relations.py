@@ -35,7 +35,7 @@ CASES = [
          wrong=refused("relational_distance")),
     Case("relational_distance, square", relational_distance, (normal(4, 4), normal(4, 4))),
     Case("relational_distance, maps, far off", relational_distance,
-         (normal(5, 2, 2, 2) + 7, np.exp(3 * normal(5, 1, 1, 3)))),
+         (normal(5, 2, 2, 2) + 7, np.exp(4 * normal(5, 1, 1, 3)))),
     Case("relational_angle", relational_angle, (normal(5, 3), normal(5, 4)), wrong=refused("relational_angle")),
     Case("relational_angle, square", relational_angle, (normal(4, 4), normal(4, 4))),
     Case("relational_angle, maps, more than a right angle off", relational_angle, (normal(5, 2, 2, 1), normal(5, 1))),
