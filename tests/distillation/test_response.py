@@ -125,8 +125,8 @@ BROKEN = {name: FACTORS for name in LOSSES if not name.startswith("standardised"
     "label_smoothing": {nothing_at_agreement, a_factor_on_the_student},      # it knows no teacher
 }
 """The laws that a loss does not keep."""
-LEAST = {"standardised_logits, ddof = 1": 2, "decoupled": 3, "dist": 2}
-"""Classes that a loss needs."""
+LEAST = {"standardised_logits": 3, "standardised_logits, ddof = 1": 3, "decoupled": 3, "dist": 2}
+"""Classes that a loss needs; with two the gradient of standardised logits is rounding alone."""
 PAIRS = [(name, law) for name in LOSSES for law in EVERY_LAW]
 
 
