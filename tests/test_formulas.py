@@ -30,7 +30,6 @@ from reference.definitions.distillation.response import (
     soft_targets,
     standardised_logits,
 )
-from reference.definitions.distillation.response import logit_matching, soft_targets
 from reference.definitions.distillation.singular_vectors import singular_vectors
 from reference.definitions.distillation.variational import variational_information
 from reference.definitions.nn.losses import cross_entropy, squared_error

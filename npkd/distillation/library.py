@@ -70,7 +70,7 @@ LOSSES: Mapping[str, Entry] = {row.word: row for row in (
           lambda p: p.last(centred_kernel_alignment, "cka")),
     Entry("ofd", "overhaul (OFD)", "OFD", "Heo et al. 2019b", "N", overhauled, 1e-3),
     Entry("ft", "factor transfer with its paraphraser", "FT", "Kim et al. 2018", "N", factors, 0.1),
-    Entry("kdsvd", "KDSVD", "KDSVD", "Lee et al. 2018", "N", two_layers(singular_vectors, "kdsvd", True), 0.1),
+    Entry("kdsvd", "KDSVD", "KDSVD", "Lee et al. 2018", "N", two_layers(singular_vectors, "kdsvd", True), 10.0),
     Entry("review", "review (HCL)", "ReviewKD", "Chen et al. 2021", "all entries",
           lambda p: p.last(review, "review", True, maps=True)),
     Entry("rkd", "RKD distance and angle", "RKD", "Park et al. 2019", "N² and N³", lambda p: [

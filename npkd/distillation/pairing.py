@@ -64,8 +64,8 @@ class Pair:
                   if hidden(layer, pooling=maps) and (len(shapes[i + 1]) == 3 or not maps)]
                  for network, shapes in zip((self.student, self.teacher), self.shapes, strict=True)]
         if not all(found):
-            raise InputError(f"--loss {who}: it compares {'maps' if maps else 'hidden activations'}, and "
-                             f"{'the teacher' if found[0] else 'the student'} has none; take another loss")
+            raise InputError(f"{who}: it compares {'maps' if maps else 'hidden activations'}, and "
+                             f"{'the teacher' if found[0] else 'the student'} has none; take another one")
         return [(found[0][0], found[1][0]), (found[0][-1], found[1][-1])]
 
     def connector(self, place: Place) -> Network | None:
@@ -105,7 +105,7 @@ def closed_form(pair: Pair) -> Term:
     place = pair.places("ridge")[-1]
     s, t = Teacher(pair.student, place[:1])(pair.x)[f"teacher{place[0]}"], pair.teaches(place[1])
     if s.ndim != t.ndim or s.shape[1:-1] != t.shape[1:-1]:
-        raise InputError(f"--loss ridge: the activations are {s.shape[1:]} and {t.shape[1:]}; positions must agree")
+        raise InputError(f"ridge: the activations are {s.shape[1:]} and {t.shape[1:]}; positions must agree")
     rows = [a.reshape(-1, a.shape[-1]).astype(np.float64) for a in (s, t)]
     return Term(squared_error, *place, connector=ridge(Statistics.of(*rows), strength=1e-3 * len(rows[0]),
                                                        maps=s.ndim == 4))
@@ -116,8 +116,9 @@ def two_layers(loss: Callable[..., Any], who: str, maps: bool) -> Callable[[Pair
     def make(pair: Pair) -> Term:
         places = pair.places(who, maps=maps or min(max(map(len, shapes)) for shapes in pair.shapes) == 3)
         if places[0][0] == places[1][0] or places[0][1] == places[1][1]:
-            raise InputError(f"--loss {who}: it compares two layers, and one of the networks has but one; take another")
-        return Term(loss, *map(tuple, zip(*places, strict=True)), connector=tuple(map(pair.connector, places)))
+            raise InputError(f"{who}: it compares two layers, and one of the networks has but one; take another one")
+        one, other = zip(*places, strict=True)
+        return Term(loss, one, other, connector=tuple(map(pair.connector, places)))
 
     return make
 
@@ -133,7 +134,7 @@ def contrast(pair: Pair, width: int = 64, count: int = 64) -> Term:
     place, n = pair.places("crd")[-1], len(pair.x)
     shapes = [each[i] for each, i in zip(pair.shapes, place, strict=True)]
     if max(map(len, shapes)) > 1:
-        raise InputError(f"--loss crd: the activations are {shapes[0]} and {shapes[1]}; both must be rows")
+        raise InputError(f"crd: the activations are {shapes[0]} and {shapes[1]}; both must be rows")
     pair.arrays["index"] = np.arange(n)
     pair.arrays["negatives"] = draw_negatives(np.arange(n), pair.y, count, pair.rng)
     parts = tuple((pair.rng.standard_normal((width, f + 1)) / np.sqrt(f)).astype(pair.x.dtype) for f, in shapes)

@@ -12,7 +12,7 @@ from npkd.core.validation import InputError
 from npkd.data.datasets import load
 from npkd.distillation import classes
 from npkd.distillation.classes import add_bias, class_bias, label_smoothing, smoothed
-from npkd.distillation.objective import Distillation
+from npkd.distillation.objective import distillation
 from npkd.distillation.response import soft_targets
 from npkd.nn.losses import cross_entropy
 from npkd.nn.network import Layer, Network, perceptron
@@ -211,7 +211,7 @@ def test_a_digit_that_the_student_has_never_seen():
     found = {}
     for temperature in (1.0, 4.0):
         batch = {"x": seen, "teacher": teacher.predict(seen)}
-        student = trained([64, 48, 10], batch, Distillation(temperature=temperature), 20)
+        student = trained([64, 48, 10], batch, distillation(temperature=temperature), 20)
         bias = class_bias(student.predict(data.x_train), np.bincount(data.y_train), classes=[3])
         right = [network.predict(data.x_test).argmax(axis=1) == data.y_test
                  for network in (student, add_bias(student, bias))]
