@@ -382,7 +382,7 @@ def test_cross_modal_of_one_kind_is_offline_and_of_another_the_teacher_sees_that
     same(found, last(train(small, given, distillation(0.5), **HOW, rng=rng())).network)
     mixed = other | {"paired": data["x"][::-1]}
     differ(found, last(schemes.cross_modal(small, teacher, mixed, distillation(0.5), **HOW, rng=rng())).network)
-    with pytest.raises(KeyError):
+    with pytest.raises(InputError, match="the batch holds x, y; the objective needs 'paired' too"):
         list(schemes.cross_modal(student, teacher, data, distillation(0.5), rng=rng()))
 
 
