@@ -14,13 +14,6 @@ from scipy.stats import norm
 from npkd.distillation.objective import distillation
 from npkd.nn import cost
 from npkd.nn.network import perceptron
-from reference.definitions.distillation.response import (
-    decoupled,
-    dist,
-    logit_matching,
-    soft_targets,
-    standardised_logits,
-)
 from reference.definitions.distillation.cka import centred_kernel_alignment
 from reference.definitions.distillation.factors import factor_transfer
 from reference.definitions.distillation.features import (
@@ -29,7 +22,13 @@ from reference.definitions.distillation.features import (
     flow,
     neuron_selectivity,
 )
-from reference.definitions.distillation.response import logit_matching, soft_targets
+from reference.definitions.distillation.response import (
+    decoupled,
+    dist,
+    logit_matching,
+    soft_targets,
+    standardised_logits,
+)
 from reference.definitions.distillation.singular_vectors import singular_vectors
 from reference.definitions.distillation.variational import variational_information
 from reference.definitions.nn.losses import cross_entropy, squared_error
@@ -478,9 +477,8 @@ CASES = [
     ("L4", 0, crossed), ("L5", 0, crossed), ("K1", 0, softened), ("K2", 0, softened), ("K3", 0, matched),
     ("K4", 0, matched), ("K5", 0, together), ("K9", 0, standardised), ("K9", 1, standardised), ("K10", 0, standardised),
     ("K12", 0, apart), ("K15", 0, correlated), ("K17", 0, through_softmax), ("D1", 0, dense), ("D2", 0, dense),
-    ("D3", 0, dense), ("D4", 0, dense), ("C1", 0, counted), ("C1", 1, counted), ("U7", 0, folded)]
-    ("K4", 0, matched), ("K5", 0, together), ("D1", 0, dense), ("D2", 0, dense), ("D3", 0, dense), ("D4", 0, dense),
-    ("C1", 0, counted), ("C1", 1, counted), ("U7", 0, folded), ("X2", 0, directions), ("X4", 0, attended_paper),
+    ("D3", 0, dense), ("D4", 0, dense), ("C1", 0, counted), ("C1", 1, counted), ("U7", 0, folded),
+    ("X2", 0, directions), ("X4", 0, attended_paper),
     ("X5", 0, attended_code), ("X7", 0, selected), ("X8", 0, selected), ("X9", 0, flowing), ("X10", 0, flowing),
     ("X11", 0, flowing), ("X11", 1, flowing), ("X12", 0, bounded), ("X13", 0, bounded), ("X14", 0, aligned),
     ("X16", 0, ridged), ("Y2", 0, begun), ("Y3", 0, believed), ("Y12", 0, cut_off), ("Y15", 0, transferred),
