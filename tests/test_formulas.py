@@ -31,6 +31,8 @@ from reference.definitions.distillation.response import (
 )
 from reference.definitions.distillation.singular_vectors import singular_vectors
 from reference.definitions.distillation.variational import variational_information
+from reference.definitions.distillation import relations
+from reference.definitions.distillation.response import logit_matching, soft_targets
 from reference.definitions.nn.losses import cross_entropy, squared_error
 from tests.latex import holds
 
@@ -465,6 +467,118 @@ def ridged(rng):
     data = sums(rng)
     rows, targets = np.vstack([data["H"], np.sqrt(3.0) * np.eye(D)]), np.vstack([data["Z"], np.zeros((D, M))])
     return data | {r"\rho": 3.0, "I": np.eye(D), "W": np.linalg.lstsq(rows, targets, rcond=None)[0].T}
+def distances(x):
+    return np.array([[sum((a - b) ** 2) for b in x] for a in x])
+
+
+def huber(u):
+    return sum(relations.huber(v) for v in np.ravel(u))
+
+
+def apart(rng):
+    """Examples, their squared distances, and slopes in these of a function that takes D_ij and D_ji for two."""
+    x, g = rng.standard_normal((4, 3)), rng.standard_normal((4, 4))
+    return {"i": range(4), "j": range(4), "f": range(3), "x": x, "g": g, "D": distances(x),
+            r"\mathrm{dx}": slopes(lambda x: (g * distances(x)).sum(), x)}
+
+
+def parts_of_a_mean(rng):
+    """Distances as parts of their mean, of student and teacher; slopes for i = 0 and j > 0, where D is no zero."""
+    x, t = rng.standard_normal((4, 3)), rng.standard_normal((4, 2)) ** 3
+
+    def parts(squared):
+        d = np.sqrt(np.abs(squared)) * (1 - np.eye(4))
+        return d / (d.sum() / 12)
+
+    d, u = np.sqrt(distances(x)), parts(distances(x)) - parts(distances(t))
+    return {"i": range(1), "j": range(1, 4), "k": range(4), "l": range(4), "N": 4, "d": d, r"\mu": d.sum() / 12,
+            "s": parts(distances(x)), r"\bar{s}": parts(distances(t)), "c": np.clip(u, -1, 1), "h": relations.huber,
+            "L": relations.relational_distance(x, t),
+            "g": slopes(lambda squared: huber(parts(squared) - parts(distances(t))) / 16, distances(x))}
+
+
+def whole_batch(rng):
+    """The same, for sums over all pairs."""
+    return parts_of_a_mean(rng) | {"i": range(4), "j": range(4)}
+
+
+def cosines(x):
+    directions = [[np.array(relations.direction(list(b - a))) for b in x] for a in x]
+    return np.array([[[u @ v for v in row] for u in row] for row in directions])
+
+
+def seen_from_one(rng):
+    """The others as the first sees them."""
+    x, t = rng.standard_normal((4, 3)), rng.standard_normal((4, 1))
+    D = distances(x)
+    a, r, q, b = cosines(x)[0, 1:, 1:], D[0, 1:], D[1:, 1:], cosines(t)[0, 1:, 1:]
+    c = np.clip(a - b, -1, 1) / 64
+
+    def value(r, q):
+        return huber((r + r[:, None] - q) / 2 / np.sqrt(r * r[:, None]) - b) / 64
+
+    return {"j": range(3), "k": range(3), "a": a, "c": c, "r": r, "q": q, "w": c / np.sqrt(r * r[:, None]),
+            r"\mathrm{dr}": slopes(lambda r: value(r, q), r), r"\mathrm{dq}": slopes(lambda q: value(r, q), q)}
+
+
+def angles(rng):
+    x, t = rng.standard_normal((4, 3)), rng.standard_normal((4, 1))
+    return {"i": range(4), "j": range(4), "k": range(4), "N": 4, "a": cosines(x), r"\bar{a}": cosines(t),
+            "h": relations.huber, "L": relations.relational_angle(x, t)}
+
+
+def seen_from_the_first(rng):
+    x = rng.standard_normal((4, 3))
+    return {"i": range(1), "j": range(1, 4), "k": range(1, 4), "x": x, "D": distances(x), "a": cosines(x)}
+
+
+def unit(v):
+    return np.array([relations.direction(list(row)) for row in v])
+
+
+def of_length_one(rng):
+    v, w = rng.standard_normal((2, 4, 3))
+    return {"i": range(4), "f": range(3), "v": v, "u": unit(v), r"\mathrm{du}": w,
+            r"\mathrm{dv}": slopes(lambda v: (w * unit(v)).sum(), v)}
+
+
+def similar(rng):
+    """Rows of inner products, of length one; and slopes in x of a function that takes G_ij and G_ji for two."""
+    x, t, g = rng.standard_normal((4, 3)), rng.standard_normal((4, 2)), rng.standard_normal((4, 4))
+    return {"i": range(4), "j": range(4), "f": range(3), "N": 4, "u": unit(x @ x.T), r"\bar{u}": unit(t @ t.T), "x": x,
+            "g": g, r"\mathrm{dx}": slopes(lambda x: (g * (x @ x.T)).sum(), x),
+            "L": relations.similarity_preserving(x, t)}
+
+
+def kernels(rng):
+    """Two orders of the series, gamma 0.7; the slopes of the value in the cosines, as if each were free, and in u."""
+    u, t = unit(rng.standard_normal((4, 3))), unit(rng.standard_normal((4, 2)))
+
+    def k(c):
+        return np.exp(-1.4) * (1 + 1.4 * c + 0.98 * c ** 2)
+
+    def value(c):
+        return ((k(c) - k(t @ t.T)) ** 2).sum() / 16
+
+    return {"i": range(4), "j": range(4), "f": range(3), "N": 4, "c": u @ u.T, r"\bar{c}": t @ t.T, "k": k, "u": u,
+            "m": lambda c: (k(c + 1e-6) - k(c - 1e-6)) / 2e-6, "g": slopes(value, u @ u.T),
+            r"\mathrm{du}": slopes(lambda u: value(u @ u.T), u), "L": relations.correlation_congruence(u, t, 0.7, 2)}
+
+
+def chances(rng):
+    """As (Q19) says in words, and slopes of the value in the inner products, as if each were free, and in u."""
+    u, t = unit(rng.standard_normal((4, 3))), unit(rng.standard_normal((4, 2)))
+
+    def picked(c):
+        return np.array([(1 + row) / sum(1 + row) for row in c])
+
+    def value(c):
+        q = picked(t @ t.T)
+        return (q * np.log(q / picked(c))).sum() / 4
+
+    return {"i": range(4), "j": range(4), "k": range(4), "f": range(3), "N": 4, "u": u, "s": (1 + u @ u.T) / 2,
+            "p": picked(u @ u.T), r"\bar{p}": picked(t @ t.T), "g": slopes(value, u @ u.T),
+            r"\mathrm{du}": slopes(lambda u: value(u @ u.T), u), "L": relations.probabilistic_transfer(u, t, True)}
 
 
 CASES = [
@@ -483,6 +597,13 @@ CASES = [
     ("X11", 0, flowing), ("X11", 1, flowing), ("X12", 0, bounded), ("X13", 0, bounded), ("X14", 0, aligned),
     ("X16", 0, ridged), ("Y2", 0, begun), ("Y3", 0, believed), ("Y12", 0, cut_off), ("Y15", 0, transferred),
     ("Y22", 0, related), ("Y23", 0, related)]
+    ("K4", 0, matched), ("K5", 0, together), ("D1", 0, dense), ("D2", 0, dense), ("D3", 0, dense), ("D4", 0, dense),
+    ("C1", 0, counted), ("C1", 1, counted), ("U7", 0, folded),
+    ("Q1", 0, apart), ("Q2", 0, apart), ("Q4", 0, whole_batch), ("Q4", 1, whole_batch), ("Q5", 0, whole_batch),
+    ("Q6", 0, parts_of_a_mean), ("Q7", 0, seen_from_the_first), ("Q8", 0, angles), ("Q9", 0, seen_from_one),
+    ("Q9", 1, seen_from_one), ("Q9", 2, seen_from_one), ("Q11", 0, of_length_one), ("Q12", 0, similar),
+    ("Q13", 0, similar), ("Q15", 0, kernels), ("Q16", 0, kernels), ("Q16", 1, kernels), ("Q19", 0, chances),
+    ("Q19", 1, chances), ("Q20", 0, chances), ("Q21", 0, chances), ("Q21", 1, chances)]
 """(tag, which statement of the display, numbers)."""
 
 FREE = {("S1", 0), ("S1", 1)}
