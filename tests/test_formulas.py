@@ -474,7 +474,7 @@ def huber(u):
     return sum(relations.huber(v) for v in np.ravel(u))
 
 
-def apart(rng):
+def distant(rng):
     """Examples, their squared distances, and slopes in these of a function that takes D_ij and D_ji for two."""
     x, g = rng.standard_normal((4, 3)), rng.standard_normal((4, 4))
     return {"i": range(4), "j": range(4), "f": range(3), "x": x, "g": g, "D": distances(x),
@@ -535,12 +535,6 @@ def unit(v):
     return np.array([relations.direction(list(row)) for row in v])
 
 
-def of_length_one(rng):
-    v, w = rng.standard_normal((2, 4, 3))
-    return {"i": range(4), "f": range(3), "v": v, "u": unit(v), r"\mathrm{du}": w,
-            r"\mathrm{dv}": slopes(lambda v: (w * unit(v)).sum(), v)}
-
-
 def similar(rng):
     """Rows of inner products, of length one; and slopes in x of a function that takes G_ij and G_ji for two."""
     x, t, g = rng.standard_normal((4, 3)), rng.standard_normal((4, 2)), rng.standard_normal((4, 4))
@@ -565,7 +559,7 @@ def kernels(rng):
 
 
 def chances(rng):
-    """As (Q19) says in words, and slopes of the value in the inner products, as if each were free, and in u."""
+    """As (Q17) says in words, and slopes of the value in the inner products, as if each were free, and in u."""
     u, t = unit(rng.standard_normal((4, 3))), unit(rng.standard_normal((4, 2)))
 
     def picked(c):
@@ -597,10 +591,11 @@ CASES = [
     ("X16", 0, ridged), ("Y2", 0, begun), ("Y3", 0, believed), ("Y12", 0, cut_off), ("Y15", 0, transferred),
     ("Y22", 0, related), ("Y23", 0, related),
     ("Q1", 0, apart), ("Q2", 0, apart), ("Q4", 0, whole_batch), ("Q4", 1, whole_batch), ("Q5", 0, whole_batch),
+    ("Q1", 0, distant), ("Q2", 0, distant), ("Q4", 0, whole_batch), ("Q4", 1, whole_batch), ("Q5", 0, whole_batch),
     ("Q6", 0, parts_of_a_mean), ("Q7", 0, seen_from_the_first), ("Q8", 0, angles), ("Q9", 0, seen_from_one),
-    ("Q9", 1, seen_from_one), ("Q9", 2, seen_from_one), ("Q11", 0, of_length_one), ("Q12", 0, similar),
-    ("Q13", 0, similar), ("Q15", 0, kernels), ("Q16", 0, kernels), ("Q16", 1, kernels), ("Q19", 0, chances),
-    ("Q19", 1, chances), ("Q20", 0, chances), ("Q21", 0, chances), ("Q21", 1, chances)]
+    ("Q9", 1, seen_from_one), ("Q9", 2, seen_from_one), ("Q10", 0, similar), ("Q11", 0, similar),
+    ("Q13", 0, kernels), ("Q14", 0, kernels), ("Q14", 1, kernels), ("Q17", 0, chances), ("Q17", 1, chances),
+    ("Q18", 0, chances), ("Q19", 0, chances), ("Q19", 1, chances)]
 """(tag, which statement of the display, numbers)."""
 
 FREE = {("S1", 0), ("S1", 1)}

@@ -6,17 +6,16 @@ except N has to agree. A bar marks the teacher's. All is computed in float64.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from npkd.core.linalg import product, wide
 from npkd.core.types import Array
 from npkd.core.validation import InputError, floats, positive, whole
+from npkd.distillation.features import unit
 from npkd.distillation.response import divergence
 
 NEAR = 1e-12
-"""The least squared distance, length and similarity: what is below passes no gradient on."""
+"""Least squared distance (distances), distance (angles) and similarity (chances); what is below has no gradient."""
 
 
 def rows(who: str, student: Array, teacher: Array) -> tuple[Array, Array]:
@@ -96,21 +95,10 @@ def angles(squared: Array, i: int) -> tuple[Array, Array]:
     return (squared[i] + squared[i][:, None] - squared) / 2 * inverse * inverse[:, None], inverse     # (Q7)
 
 
-def unit(v: Array) -> tuple[Array, Callable[[Array], Array]]:
-    """Rows divided by their lengths, with the way back.
-
-        u = v / max(‖v‖, 10⁻¹²)                                                       (Q10)
-        dv = (du − ⟨u, du⟩ u) / ‖v‖,   0 where ‖v‖ < 10⁻¹²                             (Q11)
-    """
-    length = np.sqrt(np.square(v).sum(axis=1, keepdims=True))
-    u, inverse = v / np.maximum(length, NEAR), (length >= NEAR) / np.maximum(length, NEAR)        # (Q10)
-    return u, lambda du: (du - (u * du).sum(axis=1, keepdims=True) * u) * inverse     # (Q11)
-
-
 def similarity_preserving(student: Array, teacher: Array) -> tuple[float, Array]:
     """Distance between the matrices of inner products of the examples, each row of them as a vector of length one.
 
-        G = X Xᵀ,   L = 1/N² Σ_ij (u_ij − ū_ij)²,   u the rows of G by (Q10)          (Q12)
+        G = X Xᵀ,   L = 1/N² Σ_ij (u_ij − ū_ij)²,   u the rows of G by (X1)           (Q10)
 
     student (N, ...)   teacher (N, ...)   ->   value, d_student. Divided by N². Raises InputError where N differs or is
     below 2. Source: Tung & Mori 2019.
@@ -119,16 +107,16 @@ def similarity_preserving(student: Array, teacher: Array) -> tuple[float, Array]
     (u, back), (target, _) = (unit(product(a, a.T)) for a in (x, t))
     away = u - target
     g = back(2 / away.size * away)
-    d = product(g + g.T, x)                                                           # (Q13)
-    return float(np.square(away).mean()), d.reshape(student.shape).astype(student.dtype)          # (Q12)
+    d = product(g + g.T, x)                                                           # (Q11)
+    return float(np.square(away).mean()), d.reshape(student.shape).astype(student.dtype)          # (Q10)
 
 
 def correlation_congruence(student: Array, teacher: Array, *, gamma: float = 0.4,
                            order: int = 2) -> tuple[float, Array]:
     """Distance between two kernel matrices: the Gaussian exp(−γ ‖u_i − u_j‖²) of rows of length one, to an order P.
 
-        k(c) = exp(−2γ) Σ_{p ≤ P} (2γ c)^p / p!                                       (Q14)
-        L = 1/N² Σ_ij (k(⟨u_i, u_j⟩) − k(⟨ū_i, ū_j⟩))²,   u of (Q10)                  (Q15)
+        k(c) = exp(−2γ) Σ_{p ≤ P} (2γ c)^p / p!                                       (Q12)
+        L = 1/N² Σ_ij (k(⟨u_i, u_j⟩) − k(⟨ū_i, ū_j⟩))²,   u of (X1)                   (Q13)
 
     student (N, ...)   teacher (N, ...)   ->   value, d_student. Divided by N²; torchdistill takes the root of the sum
     first, and does not normalise. Raises InputError where N differs or is below 2, γ ≤ 0 or P < 1. Source: Peng et al.
@@ -144,17 +132,17 @@ def correlation_congruence(student: Array, teacher: Array, *, gamma: float = 0.4
     for p in range(1, order + 1):
         slope = slope + 2 * gamma * term
         term = term * (2 * gamma / p) * c
-        k = k + term                                                                  # (Q14)
+        k = k + term                                                                  # (Q12)
     away = k[0] - k[1]
     g = 2 / away.size * away * slope[0]
-    d = back(product(g + g.T, u))                                                     # (Q16)
-    return float(np.square(away).mean()), d.reshape(student.shape).astype(student.dtype)          # (Q15)
+    d = back(product(g + g.T, u))                                                     # (Q14)
+    return float(np.square(away).mean()), d.reshape(student.shape).astype(student.dtype)          # (Q13)
 
 
 def neighbour_congruence(student: Array, teacher: Array) -> tuple[float, Array]:
     """Product of how far the student is off at an example and at the next one of the batch: its order matters.
 
-        L = 1/(N − 1) Σ_{n < N} Σ_f δ_nf δ_{n+1,f},   δ = |s − t|                     (Q17)
+        L = 1/(N − 1) Σ_{n < N} Σ_f δ_nf δ_{n+1,f},   δ = |s − t|                     (Q15)
 
     student s (N, ...)   teacher t the same shape   ->   value, d_student. Divided by N − 1. 0 also where every second
     example agrees. The slope of δ at 0 is 0. Raises InputError where shapes differ or N < 2. Source: what RepDistiller
@@ -167,16 +155,16 @@ def neighbour_congruence(student: Array, teacher: Array) -> tuple[float, Array]:
     delta, around = np.abs(s - t), np.zeros_like(s)
     around[1:] += delta[:-1]
     around[:-1] += delta[1:]
-    d = np.sign(s - t) * around / (len(s) - 1)                                        # (Q18)
-    value = float((delta[:-1] * delta[1:]).sum()) / (len(s) - 1)                      # (Q17)
+    d = np.sign(s - t) * around / (len(s) - 1)                                        # (Q16)
+    value = float((delta[:-1] * delta[1:]).sum()) / (len(s) - 1)                      # (Q15)
     return value, d.reshape(student.shape).astype(student.dtype)
 
 
 def probabilistic_transfer(student: Array, teacher: Array, *, diagonal: bool = True) -> tuple[float, Array]:
     """Divergence of the chances with which an example picks another one, the more similar the likelier.
 
-        p_ij = s_ij / Σ_k s_ik,   s_ij = (1 + ⟨u_i, u_j⟩)/2, at least 10⁻¹²,   u of (Q10)       (Q19)
-        L = 1/N Σ_i Σ_j p̄_ij (log p̄_ij − log p_ij)                                    (Q20)
+        p_ij = s_ij / Σ_k s_ik,   s_ij = (1 + ⟨u_i, u_j⟩)/2, at least 10⁻¹²,   u of (X1)        (Q17)
+        L = 1/N Σ_i Σ_j p̄_ij (log p̄_ij − log p_ij)                                    (Q18)
 
     student (N, ...)   teacher (N, ...)   ->   value, d_student. Divided by N alone; the authors' program divides by N²
     and adds 10⁻⁷ in the logarithm. diagonal: may an example pick itself, as it may there? Raises InputError where N
@@ -184,9 +172,9 @@ def probabilistic_transfer(student: Array, teacher: Array, *, diagonal: bool = T
     """
     x, t = rows("probabilistic_transfer", student, teacher)
     (u, back), (target, _) = unit(x), unit(t)
-    s = np.stack([np.maximum((1 + product(a, a.T)) / 2, NEAR) for a in (u, target)])  # (Q19)
+    s = np.stack([np.maximum((1 + product(a, a.T)) / 2, NEAR) for a in (u, target)])  # (Q17)
     log = np.log(s) if diagonal else np.where(np.eye(len(x)), -np.inf, np.log(s))
-    away, total = divergence(log[0], log[1], 1.0)                                     # (Q20)
+    away, total = divergence(log[0], log[1], 1.0)                                     # (Q18)
     g = np.divide(away, 2 * len(x) * s[0], where=s[0] > NEAR, out=np.zeros_like(away))
-    d = back(product(g + g.T, u))                                                     # (Q21)
+    d = back(product(g + g.T, u))                                                     # (Q19)
     return total / len(x), d.reshape(student.shape).astype(student.dtype)

@@ -48,7 +48,7 @@ def relational_angle(student: Any, teacher: Any) -> Any:
 
 
 def similarity_preserving(student: Any, teacher: Any) -> Any:
-    """(Q12)"""
+    """(Q10)"""
     import torch
 
     g, h = (torch.nn.functional.normalize(x @ x.T) for x in (student.flatten(1), teacher.flatten(1)))
@@ -56,7 +56,7 @@ def similarity_preserving(student: Any, teacher: Any) -> Any:
 
 
 def correlation_congruence(student: Any, teacher: Any, *, gamma: float, order: int) -> Any:
-    """(Q15)"""
+    """(Q13)"""
     import torch
 
     kernels = []
@@ -67,13 +67,13 @@ def correlation_congruence(student: Any, teacher: Any, *, gamma: float, order: i
 
 
 def neighbour_congruence(student: Any, teacher: Any) -> Any:
-    """(Q17)"""
+    """(Q15)"""
     delta = (student - teacher).abs()
     return (delta[:-1] * delta[1:]).sum(1).mean()
 
 
 def probabilistic_transfer(student: Any, teacher: Any, *, diagonal: bool) -> Any:
-    """(Q20)"""
+    """(Q18)"""
     import torch
 
     logs = []

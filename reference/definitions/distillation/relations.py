@@ -27,7 +27,7 @@ def between(a: list[float], b: list[float]) -> list[float]:
 
 def direction(a: list[float]) -> list[float]:
     length = math.sqrt(inner(a, a))
-    return [v / length if length >= NEAR else 0.0 for v in a]     # (Q10)
+    return [v / length if length >= NEAR else 0.0 for v in a]     # (X1)
 
 
 def huber(u: float) -> float:
@@ -65,7 +65,7 @@ def similarity_preserving(student: Array, teacher: Array) -> float:
     for i in range(N):
         for j in range(N):
             total += (rows[0][i][j] - rows[1][i][j]) ** 2
-    return total / N ** 2     # (Q12)
+    return total / N ** 2     # (Q10)
 
 
 def correlation_congruence(student: Array, teacher: Array, gamma: float, order: int) -> float:
@@ -73,13 +73,13 @@ def correlation_congruence(student: Array, teacher: Array, gamma: float, order: 
     N, total = len(x), 0.0
 
     def kernel(a: list[float], b: list[float]) -> float:
-        return sum(math.exp(-2 * gamma) * (2 * gamma) ** p / math.factorial(p) * inner(a, b) ** p     # (Q14)
+        return sum(math.exp(-2 * gamma) * (2 * gamma) ** p / math.factorial(p) * inner(a, b) ** p     # (Q12)
                    for p in range(order + 1))
 
     for i in range(N):
         for j in range(N):
             total += (kernel(x[i], x[j]) - kernel(t[i], t[j])) ** 2
-    return total / N ** 2     # (Q15)
+    return total / N ** 2     # (Q13)
 
 
 def neighbour_congruence(student: Array, teacher: Array) -> float:
@@ -87,7 +87,7 @@ def neighbour_congruence(student: Array, teacher: Array) -> float:
     for n in range(len(s) - 1):
         for f in range(len(s[0])):
             total += abs(s[n][f] - t[n][f]) * abs(s[n + 1][f] - t[n + 1][f])
-    return total / (len(s) - 1)     # (Q17)
+    return total / (len(s) - 1)     # (Q15)
 
 
 def probabilistic_transfer(student: Array, teacher: Array, diagonal: bool) -> float:
@@ -96,10 +96,10 @@ def probabilistic_transfer(student: Array, teacher: Array, diagonal: bool) -> fl
     for x in (points(student), points(teacher)):
         s = [[max((1 + inner(direction(a), direction(b))) / 2, NEAR) if diagonal or i != j else 0.0
               for j, b in enumerate(x)] for i, a in enumerate(x)]
-        chances.append([[v / sum(row) for v in row] for row in s])     # (Q19)
+        chances.append([[v / sum(row) for v in row] for row in s])     # (Q17)
     p, q = chances
     for i in range(N):
         for j in range(N):
             if q[i][j] > 0:
                 total += q[i][j] * (math.log(q[i][j]) - math.log(p[i][j]))
-    return total / N     # (Q20)
+    return total / N     # (Q18)
