@@ -15,6 +15,7 @@ from npkd.distillation.objective import distillation
 from npkd.nn import cost
 from npkd.nn.network import perceptron
 from reference.definitions.distillation import relations
+from reference.definitions.distillation import scheme_losses as schemes
 from reference.definitions.distillation.cka import centred_kernel_alignment
 from reference.definitions.distillation.factors import factor_transfer
 from reference.definitions.distillation.features import (
@@ -371,6 +372,51 @@ def together(rng):
             r"\mathrm{soft}": soft_targets}
 
 
+def peers(rng):
+    """Outputs of four examples, which learn by weights; the derivatives with what the others say held constant."""
+    z, y, weights, T = rng.standard_normal((3, 4, 3)), rng.integers(0, 3, 4), rng.uniform(0, 1, (3, 3)), 2.0
+    parts = [[cross_entropy(z[k], y) if k == j else soft_targets(z[k], z[j], T) for j in range(3)] for k in range(3)]
+
+    def value(z, held=tuple(z)):
+        return schemes.mutual_learning(tuple(z), y, weights, T, held)
+
+    return {"A": weights, r"\ell": np.array(parts), "L": value(z), "T": T, "N": 4, "k": range(3), "l": range(3),
+            "n": range(4), "c": range(3), "t": np.eye(3)[y], "p": np.array([softmax(a) for a in z]),
+            "q": np.array([softmax(a / T) for a in z]), r"\mathrm{dz}": slopes(value, z)}
+
+
+def told_apart(rng):
+    z, v, fixed = rng.standard_normal((3, 5, 3))
+    parts, held = ([rng.standard_normal(shape) for shape in ((4, 3), 4, (1, 4), 1)] for _ in range(2))
+    return {"L": schemes.adversarial_logits(z, v, *parts, held=(fixed, *held)), "z": z, "v": v, r"\hat{z}": fixed,
+            "n": range(5), "N": 5, r"\rho": lambda u: np.log(1 + np.exp(u)),
+            r"\hat{D}": lambda z: schemes.discriminator(z, *held), "D": lambda z: schemes.discriminator(z, *parts)}
+
+
+def neighbours(rng):
+    """Three nearest of five others; the derivative in u of what the edges cost."""
+    student, teacher = rng.standard_normal((2, 6, 4))
+    u, t = (a / np.linalg.norm(a, axis=1, keepdims=True) for a in (student, teacher))
+    bar = np.array([[schemes.cosine(a, b) for b in teacher] for a in teacher])
+    edges = np.array([[float(i != j and sum(bar[i, k] > bar[i, j] for k in range(6) if k != i) < 3) for j in range(6)]
+                      for i in range(6)])
+
+    def value(u):
+        return sum(edges[i, j] * (u[i] @ u[j] - bar[i, j]) ** 2 for i in range(6) for j in range(6)) / 18
+
+    assert np.allclose(bar, t @ t.T)
+    return {"u": u, "c": np.array([[schemes.cosine(a, b) for b in student] for a in student]), r"\bar{c}": bar,
+            "E": edges, "N": 6, "k": 3, "i": range(6), "j": range(6), r"\mathrm{du}": slopes(value, u),
+            "L": schemes.neighbour_graph(student, teacher, 3)}
+
+
+def observed(rng):
+    x, m, spread = rng.standard_normal((5, 3)), rng.standard_normal(3), rng.uniform(0.5, 2, 3)
+    return {"x": x, "m": m, "s": spread, r"\mu": x.mean(0), r"\sigma": x.std(0), "N": 5, "n": range(5), "j": range(3),
+            "L": schemes.moment_matching(x, (m, spread)),
+            r"\mathrm{dx}": slopes(lambda x: schemes.moment_matching(x, (m, spread)), x)}
+
+
 def dense(rng):
     x, w, b, s = (rng.standard_normal(shape) for shape in ((5, 3), (2, 3), 2, (5, 2)))
 
@@ -596,6 +642,8 @@ CASES = [
     ("Q9", 1, seen_from_one), ("Q9", 2, seen_from_one), ("Q10", 0, similar), ("Q11", 0, similar),
     ("Q13", 0, kernels), ("Q14", 0, kernels), ("Q14", 1, kernels), ("Q17", 0, chances), ("Q17", 1, chances),
     ("Q18", 0, chances), ("Q19", 0, chances), ("Q19", 1, chances)]
+    ("X16", 0, ridged), ("Z1", 0, peers), ("Z2", 0, peers), ("Z5", 0, told_apart), ("Z7", 0, neighbours),
+    ("Z7", 1, neighbours), ("Z8", 0, neighbours), ("Z9", 0, observed), ("Z10", 0, observed)]
 """(tag, which statement of the display, numbers)."""
 
 FREE = {("S1", 0), ("S1", 1)}

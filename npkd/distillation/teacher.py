@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -56,6 +57,47 @@ class Teacher:
             for a in (*layer.params, *layer.running):
                 sha.update(f"{a.dtype} {a.shape}".encode() + np.ascontiguousarray(a).tobytes())
         return sha.hexdigest()
+
+
+class Ensemble:
+    """M networks as one teacher: the mean of their logits as "teacher", and what each says alone: "teacher:0", ….
+
+        v̄ = Σ_m w_m v_m                                                               (Z12)
+
+    weights    (M,) none negative, divided by their sum; equal unless told
+    indices    activations that each answers with too, which have no mean: "teacher2:0", "teacher2:1"
+    Raises InputError for weights that do not fit. Source: Hinton, Vinyals & Dean 2015, the geometric mean.
+    """
+
+    def __init__(self, networks: Sequence[Network], weights: Sequence[float] | None = None, *,
+                 indices: Sequence[int] = (-1,)) -> None:
+        w = np.asarray([1.0] * len(networks) if weights is None else weights, np.float64)
+        if w.shape != (len(networks),) or not (w >= 0).all() or not 0 < w.sum() < np.inf:
+            raise InputError(f"Ensemble: weights are {w.tolist()}; it needs {len(networks)}, none negative, not all 0")
+        self.teachers, self.weights = [Teacher(network, (-1, *indices)) for network in networks], w / w.sum()
+
+    def __call__(self, x: Array) -> dict[str, Array]:
+        """The answers to x (n, ...)."""
+        answers = [teacher(x) for teacher in self.teachers]
+        mean = np.einsum("m,mnc->nc", self.weights, [a["teacher"] for a in answers])              # (Z12)
+        alone = {f"{name}:{m}": a for m, each in enumerate(answers) for name, a in each.items()}
+        return alone | {"teacher": mean.astype(alone["teacher:0"].dtype)}
+
+    @property
+    def digest(self) -> str:
+        """Those of the teachers."""
+        return " ".join(teacher.digest for teacher in self.teachers)
+
+
+def one_a_batch(count: int) -> list[Callable[[float], float]]:
+    """Weights of so many terms, one a teacher: of each batch one is 1, drawn by its place p in the training, others 0.
+
+        c_m(p) = [m = m(p)],   m(p) uniform on 0 … M − 1                              (Z13)
+    """
+    def weight(m: int, p: float) -> float:
+        return float(np.random.default_rng(int(p * 2 ** 53)).integers(count) == m)    # (Z13)
+
+    return [partial(weight, m) for m in range(count)]
 
 
 def teacher_of(network: Network, terms: Terms) -> Teacher:

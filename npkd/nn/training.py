@@ -103,6 +103,8 @@ class Record:
     dead          {layer: share of its neurons that were zero for every example of the epoch's last batches}, of relu
                   and its like; one warning says so when it is more than half, unless there are penalties
     terms         what an objective of several terms says of each (npkd.distillation.objective.Terms.balance)
+    stage         of several trainings in turn the name of this one (npkd.distillation.schemes)
+    beside        networks that the objective trains too, after this epoch (copies): peers, classifiers on its layers
     """
 
     epoch: int
@@ -116,6 +118,8 @@ class Record:
     carried: tuple[Array, ...]
     dead: Mapping[int, float] = field(default_factory=dict)
     terms: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    stage: str = ""
+    beside: tuple[Network, ...] = ()
 
 
 def classification(activations: Sequence[Array], batch: Batch) -> tuple[float, Mapping[int, Array]]:
