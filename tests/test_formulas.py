@@ -636,13 +636,12 @@ CASES = [
     ("X11", 0, flowing), ("X11", 1, flowing), ("X12", 0, bounded), ("X13", 0, bounded), ("X14", 0, aligned),
     ("X16", 0, ridged), ("Y2", 0, begun), ("Y3", 0, believed), ("Y12", 0, cut_off), ("Y15", 0, transferred),
     ("Y22", 0, related), ("Y23", 0, related),
-    ("Q1", 0, apart), ("Q2", 0, apart), ("Q4", 0, whole_batch), ("Q4", 1, whole_batch), ("Q5", 0, whole_batch),
     ("Q1", 0, distant), ("Q2", 0, distant), ("Q4", 0, whole_batch), ("Q4", 1, whole_batch), ("Q5", 0, whole_batch),
     ("Q6", 0, parts_of_a_mean), ("Q7", 0, seen_from_the_first), ("Q8", 0, angles), ("Q9", 0, seen_from_one),
     ("Q9", 1, seen_from_one), ("Q9", 2, seen_from_one), ("Q10", 0, similar), ("Q11", 0, similar),
     ("Q13", 0, kernels), ("Q14", 0, kernels), ("Q14", 1, kernels), ("Q17", 0, chances), ("Q17", 1, chances),
-    ("Q18", 0, chances), ("Q19", 0, chances), ("Q19", 1, chances)]
-    ("X16", 0, ridged), ("Z1", 0, peers), ("Z2", 0, peers), ("Z5", 0, told_apart), ("Z7", 0, neighbours),
+    ("Q18", 0, chances), ("Q19", 0, chances), ("Q19", 1, chances),
+    ("Z1", 0, peers), ("Z2", 0, peers), ("Z5", 0, told_apart), ("Z7", 0, neighbours),
     ("Z7", 1, neighbours), ("Z8", 0, neighbours), ("Z9", 0, observed), ("Z10", 0, observed)]
 """(tag, which statement of the display, numbers)."""
 
