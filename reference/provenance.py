@@ -9,6 +9,7 @@ from typing import Any
 
 import npkd
 from npkd.experiments import lenet5, lenet300
+from npkd.experiments.command import STUDIES
 from npkd.experiments.experiment import Experiment
 from npkd.experiments.setting import OLD_NAMES, VERSION, Setting, digest
 from npkd.pipeline.recipe import OF_STUDENT, Recipe, complete, plain
@@ -77,6 +78,10 @@ def older(name: str, content: Node, parts: Sequence[str]) -> list[str]:
     if any(set(versions(content, part)) != {VERSION} for part in parts):
         found.append(f"settings of version {VERSION}")
     found += [f"other settings for {part}" for part in parts if other_settings(name, content, part)]
+    if name in STUDIES:
+        today = {key: value for wave in STUDIES[name].settings(False) for key, value in wave.items()}
+        found += sorted(f"other numbers for {key}" for key, value in content["settings"].items()
+                        if value != today.get(key))
     runs = content.get("runs")
     if isinstance(runs, list) and "recipe" in runs[0]:
         found += sorted({word for run in runs for word in changed_recipe(run)})
