@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
@@ -14,6 +13,7 @@ from npkd.experiments.experiment import Experiment
 from npkd.experiments.setting import OLD_NAMES, VERSION, Setting, digest
 from npkd.pipeline.recipe import OF_STUDENT, Recipe, complete, plain
 from reference.benchmarks import digits
+from reference.markdown import wrapped
 
 Node = Mapping[str, Any]
 NAMES = {old: new for new, old in OLD_NAMES.items()}
@@ -96,11 +96,6 @@ def sentence(name: str, content: Node, parts: Sequence[str]) -> str:
         "reference.other_sets", "reference.benchmarks.other_sets")
     return (f"{name}.json (`{command}`): run with {made}"
             + (f"; today's is {', '.join(now)}: **not run again**." if now else ", today's."))
-
-
-def wrapped(text: str, indent: str = "") -> str:
-    """Lines of at most 120 columns."""
-    return textwrap.fill(text, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def made_with(stored: Node, names: Sequence[str], parts: Sequence[str] = ()) -> str:

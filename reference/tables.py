@@ -10,7 +10,6 @@ and ``python -m reference.results`` writes between the two lines.
 
 from __future__ import annotations
 
-import csv
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,22 +17,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import npkd
 from npkd.cli.main import result_table
 from npkd.experiments import lenet5, lenet300, tables
-from npkd.experiments import published as published_results
+from reference import studies
 from reference.benchmarks import other_sets
+from reference.markdown import table, wrapped
 from reference.peers import group_lasso
-from reference.provenance import made_with, wrapped
+from reference.provenance import made_with
 
 Row = Mapping[str, Any]
 Stored = Mapping[str, Any]
 """Content of reference/measured by the names of the files."""
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of Markdown."""
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows))
 
 
 def percent(value: Row, digits: int = 2) -> str:
@@ -270,35 +264,6 @@ def sparse(stored: Stored) -> str:
     return f"{table(head, rows)}\n\n{made_with(stored, ('sparse',))}"
 
 
-def hinton(stored: Stored) -> str:
-    """Errors of the students of Hinton et al. beside theirs; how many runs are not there yet; the bars."""
-    name = "hinton2015"
-    if name not in stored:
-        return wrapped(f"Not run with npkd {npkd.__version__} yet: `npkd reproduce {name} --json FILE`.")
-    content, rows = stored[name], []
-    with (published_results.FOLDER / f"{name}.csv").open(encoding="utf-8", newline="") as file:
-        theirs = {row["setting"]: row for row in csv.DictReader(file)}
-    for setting in dict.fromkeys(run["setting"] for run in content["runs"]):
-        runs = [run for run in content["runs"] if run["setting"] == setting]
-        both = [runs, [run["corrected"] for run in runs if "corrected" in run]]
-        cells = [errors_of([10_000 * run["test_error"] for run in some]) if some else "" for some in both]
-        right = errors_of([100 * run["right"] for run in both[1]]) if both[1] else ""
-        other = theirs.get(setting, {"errors": "", "corrected": ""})
-        rows.append([setting, str(len(runs)), *cells, right, other["errors"], other["corrected"]])
-    head = ["setting", "seeds", "errors", "bias corrected", "right of the omitted or shown classes, %", "published",
-            "published, bias chosen on the test set"]
-    missing = f"{content['missing']} of {content['missing'] + len(content['runs'])} runs are **not there yet**.\n\n"
-    lines = "\n".join(wrapped(f"    {line}", 12 * " ") for line in content["bars"])
-    return (f"{missing if content['missing'] else ''}{table(head, rows)}\n\n{lines}\n\n"
-            f"{content['core_hours']:.1f} core hours. {made_with(stored, (name,))}")
-
-
-def errors_of(values: Sequence[float]) -> str:
-    """Mean and deviation of errors."""
-    value = tables.statistic(values)
-    return f"{value['mean']:.1f}" + ("" if value["deviation"] is None else f" ± {value['deviation']:.1f}")
-
-
 def path(stored: Stored) -> str:
     """The path of all layers against scikit-learn, as its command prints it."""
     lines = "\n".join(wrapped(f"    {line}", 66 * " ") for line in group_lasso.told(stored["group_lasso"]))
@@ -320,7 +285,7 @@ TABLES: Mapping[str, Callable[[Stored], str]] = {
     "steps lenet5": partial(steps, name="train_step_lenet5"),
     "path": path,
     "sparse": sparse,
-    "hinton2015": hinton,
+    "hinton2015": studies.hinton2015,
     **{f"bars {name}": partial(bars, name=name) for name in BARS},
 }
 """Every generated part by the name that a page gives."""
