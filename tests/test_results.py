@@ -244,7 +244,8 @@ def study_content():
 
 @pytest.mark.parametrize(("steps", "value", "words"), [
     ((), None, None), (("runs", 0, "test_error"), 0.00705, "of 10000 examples"),
-    (("runs", 0, "errors"), 71, "errors is 71"), (("runs", 3, "corrected", "errors"), 121, "errors is 121"), (("runs", 1, "seed"), 1, "two runs"),
+    (("runs", 0, "errors"), 71, "errors is 71"),
+    (("runs", 3, "corrected", "errors"), 121, "errors is 121"), (("runs", 1, "seed"), 1, "two runs"),
     (("bars", 0), "holds  teacher", "bars"), (("hours",), 0.5, "hours is"), (("core_hours",), 0.5, "core_hours is")])
 def test_a_spoiled_study_is_noticed(steps, value, words):
     content = study_content()
