@@ -220,6 +220,20 @@ def test_the_test_part_changes_nothing_but_the_errors(tiny):
     assert any(a["test_error"] != b["test_error"] for a, b in zip(one["runs"], other["runs"], strict=True))
 
 
+def test_the_corrected_errors_are_those_of_the_logits_with_the_bias(tiny, monkeypatch):
+    """The bias is that of the pictures that are not for the test."""
+    looked, asked, judged, class_bias = [], [], hinton2015.judged, hinton2015.class_bias
+    monkeypatch.setattr(hinton2015, "judged", lambda logits, *rest: (looked.append(logits), judged(logits, *rest))[1])
+    monkeypatch.setattr(hinton2015, "class_bias", lambda logits, prior, **more: (
+        asked.append((logits, prior)), class_bias(logits, prior, **more))[1])
+    run = next(run for run in reproduced(tiny)["runs"] if "corrected" in run)
+    teacher, hard, distilled, before, after, *_ = looked
+    np.testing.assert_allclose(after - before, np.tile(run["bias"], (40, 1)), atol=1e-4)
+    assert run["bias"][0] != 0
+    assert [len(logits) for logits, _ in asked] == [120, 120]
+    assert asked[0][1].tolist() == [40, 40, 40]
+
+
 def test_biases_give_classes_their_share():
     rng = np.random.default_rng(0)
     logits, prior = 3 * rng.standard_normal((500, 5)), np.array([10, 20, 30, 25, 15])
