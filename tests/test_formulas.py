@@ -2,17 +2,29 @@
 what a naive definition gives. And every sign counts: with a plus for a minus, or a relation turned round, it is false.
 """
 
+import math
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.optimize import minimize, minimize_scalar
+from scipy.stats import norm
 
-from npkd.distillation.objective import Distillation
+from npkd.distillation.objective import distillation
 from npkd.nn import cost
 from npkd.nn.network import perceptron
+from reference.definitions.distillation.cka import centred_kernel_alignment
+from reference.definitions.distillation.factors import factor_transfer
+from reference.definitions.distillation.features import (
+    activation_boundaries,
+    attention_transfer,
+    flow,
+    neuron_selectivity,
+)
 from reference.definitions.distillation.response import logit_matching, soft_targets
+from reference.definitions.distillation.singular_vectors import singular_vectors
+from reference.definitions.distillation.variational import variational_information
 from reference.definitions.nn.losses import cross_entropy, squared_error
 from tests.latex import holds
 
@@ -270,11 +282,51 @@ def matched(rng):
     return found | {r"\bar{z}": found["z"].mean(1), r"\bar{v}": v.mean(1)}
 
 
+def believed(rng):
+    mu, t, alpha = *rng.standard_normal((2, 3, 2, 4)), rng.standard_normal(4)
+    return {"N": 3, "n": range(3), "p": range(2), "c": range(4), r"\mu": mu, "t": t, "e": np.e, r"\varepsilon": 1e-5,
+            "v": np.log(1 + np.exp(alpha)) + 1e-5, "L": variational_information(mu, t, alpha)}
+
+
+def begun(rng):
+    alpha = rng.standard_normal()
+    return {"e": np.e, r"\varepsilon": 1e-5, "v": np.log(1 + np.exp(alpha)) + 1e-5, r"\alpha": alpha}
+
+
+def cut_off(rng):
+    """The means of the negative values, by sums over a fine grid."""
+    gamma, beta = rng.uniform(0.5, 2, 3), rng.standard_normal(3)
+    y = np.linspace(-30, 0, 200_001)[:, None]
+    weight = np.exp(-((y - beta) / gamma) ** 2 / 2)
+    weight[[0, -1]] /= 2
+    return {"c": range(3), r"\beta": beta, r"\gamma": -gamma, "r": beta / gamma, r"\varphi": norm.pdf,
+            r"\Phi": norm.cdf, "m": (y * weight).sum(0) / weight.sum(0)}
+
+
+def transferred(rng):
+    s, t = rng.standard_normal((2, 3, 4))
+    u, v = (f / np.sqrt((f ** 2).sum(1, keepdims=True)) for f in (s, t))
+    return {"N": 3, "n": range(3), "i": range(4), "u": u, "v": v, "L": factor_transfer(s, t, None)}
+
+
+def related(rng):
+    """One position, so that a singular vector is a direction, that of the teacher with its largest entry positive."""
+    maps = [(rng.standard_normal((2, 1, 1, 3)), rng.standard_normal((2, 1, 1, 2))) for _ in range(2)]
+    (v, w), (v_bar, w_bar) = [[f[:, 0, 0] / np.linalg.norm(f[:, 0, 0], axis=1, keepdims=True) for f in pair]
+                              for pair in maps]
+    v_bar, w_bar = (a * np.sign(a[np.arange(2), np.abs(a).argmax(1)])[:, None] for a in (v_bar, w_bar))
+    v, w = (a * np.sign((a * b).sum(1, keepdims=True)) for a, b in ((v, v_bar), (w, w_bar)))
+    R, R_bar = (np.array([[[math.exp(-(b[n, c] - a[n, d]) ** 2 / 8) for d in range(3)] for c in range(2)]
+                          for n in range(2)]) for a, b in ((v, w), (v_bar, w_bar)))
+    return {"N": 2, "n": range(2), "c": range(2), "d": range(3), "v": v, "w": w, "e": np.e, "R": R, r"\bar{R}": R_bar,
+            "L": singular_vectors(*maps)}
+
+
 def together(rng):
     """The objective of the library, and the terms by their definitions."""
     activations, hints = rng.standard_normal((3, 5, 3)), rng.standard_normal((3, 5, 3))
     v, y, weights = rng.standard_normal((5, 3)), rng.integers(0, 3, 5), np.array([0.5, 0.2, 0.0])
-    objective = Distillation(0.3, 0.8, 2.5, {0: 0.5, 1: 0.2})
+    objective = distillation(0.3, 0.8, 2.5, {0: 0.5, 1: 0.2})
     value, _ = objective(list(activations), {"y": y, "teacher": v, "hint0": hints[0], "hint1": hints[1]})
     return {"L": value, "a": 0.3, "b": 0.8, "c": weights, "h": range(3), "x": activations, r"\mathrm{hint}": hints,
             "z": activations[2], "v": v, "T": 2.5, "y": y, r"\mathrm{CE}": cross_entropy, r"\mathrm{SE}": squared_error,
@@ -307,6 +359,77 @@ def folded(rng):
     return {"w": w, "x": x, "b": b, "m": m, "s": 1.7, "t": -0.4, "j": range(3)}
 
 
+def directions(rng):
+    """Rows v, their directions u, and what the slopes of a linear function of these say."""
+    v, w = rng.standard_normal((2, 4, 3))
+
+    def unit(v):
+        return v / np.sqrt((v ** 2).sum(1, keepdims=True))
+
+    return {"n": range(4), "v": v, "u": unit(v), r"\mathrm{du}": w,
+            r"\mathrm{dv}": slopes(lambda v: (w * unit(v)).sum(), v)}
+
+
+def attended(rng):
+    """Unit vectors of nonnegative entries, as maps of one channel with p = 1 have them; 2 by 3 positions."""
+    u, ubar = (a / np.linalg.norm(a, axis=1, keepdims=True) for a in rng.uniform(0, 1, (2, 5, 6)))
+    maps = [a.reshape(5, 2, 3, 1) for a in (u, ubar)]
+    return {"n": range(5), "N": 5, "P": 6, "u": u, r"\bar{u}": ubar, "maps": maps}
+
+
+def attended_paper(rng):
+    data = attended(rng)
+    return data | {"L": attention_transfer(*data["maps"], 1.0)}
+
+
+def attended_code(rng):
+    data = attended(rng)
+    return data | {"L": attention_transfer(*data["maps"], 1.0, "code")}
+
+
+def selected(rng):
+    """Three channels beside two, vectors of length one over 2 by 2 positions, and the slopes without the lengths."""
+    s, t = (a / np.linalg.norm(a, axis=2, keepdims=True) for a in (rng.standard_normal((5, c, 4)) for c in (3, 2)))
+
+    def value(s):
+        squares = [np.einsum("ncp,ndp->ncd", a, b) ** 2 for a, b in ((s, s), (t, t), (s, t))]
+        return (squares[0].mean((1, 2)) + squares[1].mean((1, 2)) - 2 * squares[2].mean((1, 2))).mean()
+
+    maps = [a.swapaxes(1, 2).reshape(5, 2, 2, -1) for a in (s, t)]
+    return {"n": range(5), "N": 5, "C": 3, "D": 2, "c": range(3), "e": range(3), "d": range(2), "g": range(2), "s": s,
+            "t": t, "k": lambda a, b: float(a @ b) ** 2, "L": neuron_selectivity(*maps),
+            r"\mathrm{ds}": slopes(value, s)}
+
+
+def flowing(rng):
+    """Two layers of 3 positions, of 2 and of 4 channels."""
+    a, b = (rng.standard_normal((5, 1, 3, c)) for c in (2, 4))
+    teacher = tuple(rng.standard_normal((5, 1, 3, c)) for c in (2, 4))
+    G, other = (np.einsum("nhkc,nhkd->ncd", *pair) / 3 for pair in ((a, b), teacher))
+    return {"n": range(5), "N": 5, "P": 3, "c": range(2), "d": range(4), "k": range(3), "a": a[:, 0], "b": b[:, 0],
+            "G": G, r"\bar{G}": other, "L": flow((a, b), teacher),
+            r"\mathrm{da}": slopes(lambda a: flow((a, b), teacher), a)[:, 0],
+            r"\mathrm{db}": slopes(lambda b: flow((a, b), teacher), b)[:, 0]}
+
+
+def bounded(rng):
+    t = rng.standard_normal((5, 3))
+    found = batch(rng, lambda s, t: activation_boundaries(s, t, 0.7), t, m=0.7, y=np.where(t > 0, 1, -1), f=range(3))
+    return found | {"s": found["z"], r"\mathrm{ds}": found[r"\mathrm{dz}"]}
+
+
+def aligned(rng):
+    x, y = rng.standard_normal((6, 3)) + 1, rng.standard_normal((6, 2))
+    return {"X": x - x.mean(0), "Y": y - y.mean(0), "L": centred_kernel_alignment(x, y)}
+
+
+def ridged(rng):
+    """By least squares on the data with √ρ I as further rows."""
+    data = sums(rng)
+    rows, targets = np.vstack([data["H"], np.sqrt(3.0) * np.eye(D)]), np.vstack([data["Z"], np.zeros((D, M))])
+    return data | {r"\rho": 3.0, "I": np.eye(D), "W": np.linalg.lstsq(rows, targets, rcond=None)[0].T}
+
+
 CASES = [
     ("S1", 0, sums), ("S1", 1, sums), ("S1", 2, sums), ("S2", 0, merged), ("S3", 0, fitted), ("S4", 0, residual),
     ("W2", 0, stated), ("W3", 0, emptied), ("W4", 0, certified), ("W4", 1, certified), ("W4", 2, certified),
@@ -316,7 +439,11 @@ CASES = [
     ("P5", 0, shrunk), ("P10", 0, in_a_metric), ("P10", 1, in_a_metric), ("L1", 0, squares), ("L2", 0, squares),
     ("L4", 0, crossed), ("L5", 0, crossed), ("K1", 0, softened), ("K2", 0, softened), ("K3", 0, matched),
     ("K4", 0, matched), ("K5", 0, together), ("D1", 0, dense), ("D2", 0, dense), ("D3", 0, dense), ("D4", 0, dense),
-    ("C1", 0, counted), ("C1", 1, counted), ("U7", 0, folded)]
+    ("C1", 0, counted), ("C1", 1, counted), ("U7", 0, folded), ("X2", 0, directions), ("X4", 0, attended_paper),
+    ("X5", 0, attended_code), ("X7", 0, selected), ("X8", 0, selected), ("X9", 0, flowing), ("X10", 0, flowing),
+    ("X11", 0, flowing), ("X11", 1, flowing), ("X12", 0, bounded), ("X13", 0, bounded), ("X14", 0, aligned),
+    ("X16", 0, ridged), ("Y2", 0, begun), ("Y3", 0, believed), ("Y12", 0, cut_off), ("Y15", 0, transferred),
+    ("Y22", 0, related), ("Y23", 0, related)]
 """(tag, which statement of the display, numbers)."""
 
 FREE = {("S1", 0), ("S1", 1)}
