@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import npkd
+from npkd.experiments.command import STUDIES
 from reference import integrity, provenance, results, tables
 from reference.benchmarks import digits
 
@@ -223,3 +224,48 @@ def test_an_older_version_is_said(monkeypatch):
 def test_what_is_spoilt_is_rewritten():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert results.rewritten(text.replace("0.052<!--=", "0.942<!--="), STORED) == text
+
+
+# ---- published tables run again
+
+
+def study_content():
+    """What `npkd reproduce hinton2015` stores, of two seeds of three settings, and seven settings missing."""
+    numbers = json.loads(json.dumps({name: value for wave in STUDIES["hinton2015"].settings(False)
+                                     for name, value in wave.items()}))
+    errors = {"teacher": [70], "hard": [140, 150], "digit 3 omitted": [200, 201]}
+    runs = [{"setting": setting, "seed": seed, "test_error": value / 10_000, "errors": value, "seconds": 90.0,
+             "cpu_seconds": 45.0} for setting, values in errors.items() for seed, value in enumerate(values)]
+    for run in runs[3:]:
+        run["corrected"] = {"test_error": 0.012, "errors": 120, "right": 0.98, "of": 1010}
+    return {"command": "npkd reproduce hinton2015", "npkd": npkd.__version__, "hours": 0.125, "core_hours": 0.062,
+            "settings": numbers, "missing": 7, "bars": STUDIES["hinton2015"].bars(runs), "runs": runs}
+
+
+@pytest.mark.parametrize(("steps", "value", "words"), [
+    ((), None, None), (("runs", 0, "test_error"), 0.00705, "of 10000 examples"),
+    (("runs", 0, "errors"), 71, "errors is 71"),
+    (("runs", 3, "corrected", "errors"), 121, "errors is 121"), (("runs", 1, "seed"), 1, "two runs"),
+    (("bars", 0), "holds  teacher", "bars"), (("hours",), 0.5, "hours is"), (("core_hours",), 0.5, "core_hours is")])
+def test_a_spoiled_study_is_noticed(steps, value, words):
+    content = study_content()
+    if steps:
+        at(content, *steps[:-1])[steps[-1]] = value
+    faults = list(integrity.of_file("hinton2015", content))
+    assert faults == [] if words is None else any(words in fault for fault in faults)
+
+
+def test_the_page_of_a_study_says_what_is_there_and_what_is_not():
+    content = study_content()
+    text = tables.TABLES["hinton2015"]({"hinton2015": content})
+    assert text.startswith("7 of 12 runs are **not there yet**.")
+    assert "| hard | 2 | 145.0 ± 7.1 |  |  | 146 |  |" in text
+    assert "| digit 3 omitted | 2 | 200.5 ± 0.7 | 120.0 ± 0.0 | 98.0 ± 0.0 | 206 | 109 |" in text
+    assert all(f"    {line}" in text or len(line) > 115 for line in content["bars"])
+    assert "run with npkd " in text
+    assert "not run again" not in text
+    content["missing"], content["settings"]["hard"]["learning_rate"] = 0, 7.0
+    text = " ".join(tables.TABLES["hinton2015"]({"hinton2015": content}).split())
+    assert "not there yet" not in text
+    assert "today's is other numbers for hard: **not run again**" in text
+    assert "Not run with npkd" in tables.TABLES["hinton2015"]({})

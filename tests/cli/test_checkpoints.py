@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import npkd
-from npkd.cli import checkpoints, prepare, recorder, run
+from npkd.cli import prepare, recorder, run
 from npkd.cli.main import main
-from npkd.cli.settings import Settings
+from npkd.cli.settings import Settings, absolute
 from npkd.core.files import read_npz, write_npz
 from npkd.core.progress import NoProgress
 from npkd.core.validation import InputError
@@ -24,7 +24,7 @@ from npkd.nn.model import Model, load
 from npkd.nn.model import save as save_model
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
 from npkd.nn.training import TrainingSettings
-from npkd.pipeline import stages
+from npkd.pipeline import checkpoints, stages
 from npkd.pipeline.recipe import complete
 from npkd.report import figures
 from tests.tiny import Stop, stored, words
@@ -166,7 +166,7 @@ def test_a_given_teacher_and_a_target_of_error(tmp_path):
 def test_a_killed_run_goes_on(tmp_path, whole):
     """SIGKILL: nothing can be saved then; what was kept before is whole."""
     arguments = words(tmp_path, "--epochs", "4", "--seed", "2")
-    code = ("import sys\nfrom npkd.cli import checkpoints\nfrom npkd.cli.main import main\n"
+    code = ("import sys\nfrom npkd.pipeline import checkpoints\nfrom npkd.cli.main import main\n"
             "checkpoints.LEAST_SECONDS, checkpoints.SHARE = 0, 1e9\nsys.exit(main(sys.argv[1:]))")
     environment = {**os.environ, "PYTHONPATH": str(Path(npkd.__file__).parent.parent), "OPENBLAS_NUM_THREADS": "1"}
     running = subprocess.Popen([sys.executable, "-c", code, *arguments], env=environment)
@@ -299,12 +299,12 @@ def test_running_moments_come_back(tmp_path):
     moments = np.arange(3, dtype=np.float32), np.ones(3, np.float32) / 3
     trained = start.replace({1: replace(start.layers[1], running=moments)})
     rng.random(7)
-    file = checkpoints.CheckpointFile(tmp_path / "c.npz", settings(tmp_path), data)
+    file = checkpoints.CheckpointFile(tmp_path / "c.npz", absolute(settings(tmp_path)), data, resume=False)
     epochs = (("a note", {"stage": "teacher", "loss": 1 / 3}),) * 2
     better = trained.replace({0: dense_layer(16, 3, rng)})
     file.keep("teacher", checkpoints.Checkpoint(epochs, trained, moments, rng.bit_generator.state, (1, 1 / 3, better)))
     file.flush()
-    again = checkpoints.CheckpointFile(tmp_path / "c.npz", settings(tmp_path, resume=True), data)
+    again = checkpoints.CheckpointFile(tmp_path / "c.npz", absolute(settings(tmp_path)), data, resume=True)
     assert again.kept("final distillation", start) is None
     kept = again.kept("teacher", start)
     assert kept.epochs == epochs
@@ -326,7 +326,7 @@ def test_the_file_is_not_written_more_often_than_it_is_worth(tmp_path, monkeypat
 
     monkeypatch.setattr(checkpoints, "write_npz", write)
     data = run.prepare(settings(tmp_path), NoProgress()).data
-    file = checkpoints.CheckpointFile(tmp_path / "c.npz", settings(tmp_path), data)
+    file = checkpoints.CheckpointFile(tmp_path / "c.npz", absolute(settings(tmp_path)), data, resume=False)
     checkpoint = checkpoints.Checkpoint((), perceptron([16, 3], np.random.default_rng(0)), (), {})
     for _ in range(100):                                    # an epoch takes a second, a file 0.6
         clock[0] += 1
