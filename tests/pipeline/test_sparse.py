@@ -21,9 +21,9 @@ from npkd.pipeline.recipe import Recipe
 from npkd.pipeline.sparse import START, sparse_training
 from npkd.pipeline.sparse_recipe import SparseRecipe, sparse_recipe, strengths_of
 from npkd.pipeline.stages import Run, error_rate
-from npkd.report import figures
 from npkd.surgery.dependency import dependency_groups
 from npkd.surgery.removal import difference
+from tests.tiny import undrawn
 
 QUICK = SparseRecipe({"inputs": None, "neurons": None}, path=True, growth=1.25, settling=2, epochs=6, debias_epochs=3,
                      batch_size=16, learning_rate=0.05)
@@ -404,7 +404,7 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     for name in ("growth", "settling", "epochs", "debias epochs", "batch size", "learning rate", "weight decay"):
         assert f"with the penalty: {name}" in page
     assert "multiply-accumulates" in capsys.readouterr().out
-    monkeypatch.setattr(figures, "png", lambda figure: b"npkd, a picture")
+    undrawn(monkeypatch)
     again = ["train", "--data", str(tmp_path / "data.npz"), "--start", str(out / "dense.npz"), "--penalty",
              "neurons=0.02", "--quiet", "--out", str(tmp_path / "again")]
     assert main(again) == 0
