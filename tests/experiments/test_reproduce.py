@@ -282,7 +282,7 @@ def test_units_come_after_what_they_need(tmp_path):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_intervals_are_those_of_the_paired_t_test(seed):
-    from scipy.stats import ttest_rel                                     # half a second that no other test has to wait
+    from scipy.stats import ttest_rel  # half a second that no other test has to wait
 
     rng = np.random.default_rng(seed)
     ours = rng.random(5)
