@@ -19,7 +19,7 @@ from npkd.sparsity.outgoing import Support
 from npkd.sparsity.penalties import L1, MaxNorm, NeuronGroups, SparseGroups
 from reference.check import Wrong
 from tests.cases import Case, apart, normal, off_zero, positive, probabilities
-from tests.distillation import cases_features, cases_relations, cases_response, cases_trained
+from tests.distillation import cases_features, cases_relations, cases_response, cases_schemes, cases_trained
 
 X, WHOLE = normal(4, 3), np.ones((4, 3), np.int64)
 
@@ -346,6 +346,7 @@ PENALTIES = [
     Case("Support", Support, (V,), {"mask": V > 0}, steps=(0.7, 1.0), zeros=True),
 ]
 
-DISTILLATION = [*cases_response.CASES, *cases_features.CASES, *cases_trained.CASES, *cases_relations.CASES]
+DISTILLATION = [*cases_response.CASES, *cases_features.CASES, *cases_trained.CASES, *cases_relations.CASES,
+                *cases_schemes.CASES]
 
 CASES = [*OPS, *MAP_OPS, *LOSSES, *DISTILLATION, *PENALTIES]

@@ -2,17 +2,37 @@
 what a naive definition gives. And every sign counts: with a plus for a minus, or a relation turned round, it is false.
 """
 
+import math
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.optimize import minimize, minimize_scalar
+from scipy.stats import norm
 
-from npkd.distillation.objective import Distillation
+from npkd.distillation.objective import distillation
 from npkd.nn import cost
 from npkd.nn.network import perceptron
-from reference.definitions.distillation.response import logit_matching, soft_targets
+from reference.definitions.distillation import relations
+from reference.definitions.distillation import scheme_losses as schemes
+from reference.definitions.distillation.cka import centred_kernel_alignment
+from reference.definitions.distillation.factors import factor_transfer
+from reference.definitions.distillation.features import (
+    activation_boundaries,
+    attention_transfer,
+    flow,
+    neuron_selectivity,
+)
+from reference.definitions.distillation.response import (
+    decoupled,
+    dist,
+    logit_matching,
+    soft_targets,
+    standardised_logits,
+)
+from reference.definitions.distillation.singular_vectors import singular_vectors
+from reference.definitions.distillation.variational import variational_information
 from reference.definitions.nn.losses import cross_entropy, squared_error
 from tests.latex import holds
 
@@ -270,15 +290,131 @@ def matched(rng):
     return found | {r"\bar{z}": found["z"].mean(1), r"\bar{v}": v.mean(1)}
 
 
+def standardised(rng):
+    """Scores by NumPy's moments; g by differences at the scores."""
+    v, T, eps = rng.standard_normal((5, 3)), 2.0, 0.2
+    found = batch(rng, lambda z, v: standardised_logits(z, v, T, eps, 1), v)
+    hat = [(a - a.mean(1, keepdims=True)) / (a.std(1, ddof=1, keepdims=True) + eps) for a in (found["z"], v)]
+    g = slopes(lambda x: soft_targets(x, hat[1], T), hat[0])
+    return found | {r"\hat{z}": hat[0], r"\bar{z}": found["z"].mean(1), r"\sigma": found["z"].std(1, ddof=1), "C": 3,
+                    "m": 1, r"\varepsilon": eps, "g": g, "k": range(3)}
+
+
+def two_parts(rng):
+    """Two parts: the label and all others in one, and the others; labels are the first class."""
+    z, v, T = *rng.standard_normal((2, 5, 4)), 3.0
+    u, w = (np.stack([a[:, 0], T * np.log(np.exp(a[:, 1:] / T).sum(1))], axis=1) for a in (z, v))
+    return {"L": decoupled(z, v, np.zeros(5, int), 0.7, 2.0, T), r"\alpha": 0.7, r"\beta": 2.0, "T": T, "u": u, "w": w,
+            "r": z[:, 1:], "s": v[:, 1:], r"\mathrm{soft}": soft_targets}
+
+
+def correlated(rng):
+    z, v, T = *rng.standard_normal((2, 5, 3)), 3.0
+    p, q = softmax(z / T), softmax(v / T)
+    rows, columns = (np.array([np.corrcoef(a, b)[0, 1] for a, b in zip(*pair, strict=True)]) for pair in ((p, q), (
+        p.T, q.T)))
+    return {"L": dist(z, v, 0.7, 2.0, T, 1e-30), "T": T, r"\beta": 0.7, r"\gamma": 2.0, "N": 5, "C": 3, "n": range(5),
+            "c": range(3), r"\rho": rows, r"\varrho": columns}
+
+
+def through_softmax(rng):
+    z, g, T = *rng.standard_normal((2, 5, 3)), 3.0
+    return {r"\mathrm{dz}": slopes(lambda z: (g * softmax(z / T)).sum(), z), "T": T, "g": g, "p": softmax(z / T),
+            "n": range(5), "c": range(3), "k": range(3)}
+def believed(rng):
+    mu, t, alpha = *rng.standard_normal((2, 3, 2, 4)), rng.standard_normal(4)
+    return {"N": 3, "n": range(3), "p": range(2), "c": range(4), r"\mu": mu, "t": t, "e": np.e, r"\varepsilon": 1e-5,
+            "v": np.log(1 + np.exp(alpha)) + 1e-5, "L": variational_information(mu, t, alpha)}
+
+
+def begun(rng):
+    alpha = rng.standard_normal()
+    return {"e": np.e, r"\varepsilon": 1e-5, "v": np.log(1 + np.exp(alpha)) + 1e-5, r"\alpha": alpha}
+
+
+def cut_off(rng):
+    """The means of the negative values, by sums over a fine grid."""
+    gamma, beta = rng.uniform(0.5, 2, 3), rng.standard_normal(3)
+    y = np.linspace(-30, 0, 200_001)[:, None]
+    weight = np.exp(-((y - beta) / gamma) ** 2 / 2)
+    weight[[0, -1]] /= 2
+    return {"c": range(3), r"\beta": beta, r"\gamma": -gamma, "r": beta / gamma, r"\varphi": norm.pdf,
+            r"\Phi": norm.cdf, "m": (y * weight).sum(0) / weight.sum(0)}
+
+
+def transferred(rng):
+    s, t = rng.standard_normal((2, 3, 4))
+    u, v = (f / np.sqrt((f ** 2).sum(1, keepdims=True)) for f in (s, t))
+    return {"N": 3, "n": range(3), "i": range(4), "u": u, "v": v, "L": factor_transfer(s, t, None)}
+
+
+def related(rng):
+    """One position, so that a singular vector is a direction, that of the teacher with its largest entry positive."""
+    maps = [(rng.standard_normal((2, 1, 1, 3)), rng.standard_normal((2, 1, 1, 2))) for _ in range(2)]
+    (v, w), (v_bar, w_bar) = [[f[:, 0, 0] / np.linalg.norm(f[:, 0, 0], axis=1, keepdims=True) for f in pair]
+                              for pair in maps]
+    v_bar, w_bar = (a * np.sign(a[np.arange(2), np.abs(a).argmax(1)])[:, None] for a in (v_bar, w_bar))
+    v, w = (a * np.sign((a * b).sum(1, keepdims=True)) for a, b in ((v, v_bar), (w, w_bar)))
+    R, R_bar = (np.array([[[math.exp(-(b[n, c] - a[n, d]) ** 2 / 8) for d in range(3)] for c in range(2)]
+                          for n in range(2)]) for a, b in ((v, w), (v_bar, w_bar)))
+    return {"N": 2, "n": range(2), "c": range(2), "d": range(3), "v": v, "w": w, "e": np.e, "R": R, r"\bar{R}": R_bar,
+            "L": singular_vectors(*maps)}
+
+
 def together(rng):
     """The objective of the library, and the terms by their definitions."""
     activations, hints = rng.standard_normal((3, 5, 3)), rng.standard_normal((3, 5, 3))
     v, y, weights = rng.standard_normal((5, 3)), rng.integers(0, 3, 5), np.array([0.5, 0.2, 0.0])
-    objective = Distillation(0.3, 0.8, 2.5, {0: 0.5, 1: 0.2})
+    objective = distillation(0.3, 0.8, 2.5, {0: 0.5, 1: 0.2})
     value, _ = objective(list(activations), {"y": y, "teacher": v, "hint0": hints[0], "hint1": hints[1]})
     return {"L": value, "a": 0.3, "b": 0.8, "c": weights, "h": range(3), "x": activations, r"\mathrm{hint}": hints,
             "z": activations[2], "v": v, "T": 2.5, "y": y, r"\mathrm{CE}": cross_entropy, r"\mathrm{SE}": squared_error,
             r"\mathrm{soft}": soft_targets}
+
+
+def peers(rng):
+    """Outputs of four examples, which learn by weights; the derivatives with what the others say held constant."""
+    z, y, weights, T = rng.standard_normal((3, 4, 3)), rng.integers(0, 3, 4), rng.uniform(0, 1, (3, 3)), 2.0
+    parts = [[cross_entropy(z[k], y) if k == j else soft_targets(z[k], z[j], T) for j in range(3)] for k in range(3)]
+
+    def value(z, held=tuple(z)):
+        return schemes.mutual_learning(tuple(z), y, weights, T, held)
+
+    return {"A": weights, r"\ell": np.array(parts), "L": value(z), "T": T, "N": 4, "k": range(3), "l": range(3),
+            "n": range(4), "c": range(3), "t": np.eye(3)[y], "p": np.array([softmax(a) for a in z]),
+            "q": np.array([softmax(a / T) for a in z]), r"\mathrm{dz}": slopes(value, z)}
+
+
+def told_apart(rng):
+    z, v, fixed = rng.standard_normal((3, 5, 3))
+    parts, held = ([rng.standard_normal(shape) for shape in ((4, 3), 4, (1, 4), 1)] for _ in range(2))
+    return {"L": schemes.adversarial_logits(z, v, *parts, held=(fixed, *held)), "z": z, "v": v, r"\hat{z}": fixed,
+            "n": range(5), "N": 5, r"\rho": lambda u: np.log(1 + np.exp(u)),
+            r"\hat{D}": lambda z: schemes.discriminator(z, *held), "D": lambda z: schemes.discriminator(z, *parts)}
+
+
+def neighbours(rng):
+    """Three nearest of five others; the derivative in u of what the edges cost."""
+    student, teacher = rng.standard_normal((2, 6, 4))
+    u, t = (a / np.linalg.norm(a, axis=1, keepdims=True) for a in (student, teacher))
+    bar = np.array([[schemes.cosine(a, b) for b in teacher] for a in teacher])
+    edges = np.array([[float(i != j and sum(bar[i, k] > bar[i, j] for k in range(6) if k != i) < 3) for j in range(6)]
+                      for i in range(6)])
+
+    def value(u):
+        return sum(edges[i, j] * (u[i] @ u[j] - bar[i, j]) ** 2 for i in range(6) for j in range(6)) / 18
+
+    assert np.allclose(bar, t @ t.T)
+    return {"u": u, "c": np.array([[schemes.cosine(a, b) for b in student] for a in student]), r"\bar{c}": bar,
+            "E": edges, "N": 6, "k": 3, "i": range(6), "j": range(6), r"\mathrm{du}": slopes(value, u),
+            "L": schemes.neighbour_graph(student, teacher, 3)}
+
+
+def observed(rng):
+    x, m, spread = rng.standard_normal((5, 3)), rng.standard_normal(3), rng.uniform(0.5, 2, 3)
+    return {"x": x, "m": m, "s": spread, r"\mu": x.mean(0), r"\sigma": x.std(0), "N": 5, "n": range(5), "j": range(3),
+            "L": schemes.moment_matching(x, (m, spread)),
+            r"\mathrm{dx}": slopes(lambda x: schemes.moment_matching(x, (m, spread)), x)}
 
 
 def dense(rng):
@@ -307,6 +443,183 @@ def folded(rng):
     return {"w": w, "x": x, "b": b, "m": m, "s": 1.7, "t": -0.4, "j": range(3)}
 
 
+def directions(rng):
+    """Rows v, their directions u, and what the slopes of a linear function of these say."""
+    v, w = rng.standard_normal((2, 4, 3))
+
+    def unit(v):
+        return v / np.sqrt((v ** 2).sum(1, keepdims=True))
+
+    return {"n": range(4), "v": v, "u": unit(v), r"\mathrm{du}": w,
+            r"\mathrm{dv}": slopes(lambda v: (w * unit(v)).sum(), v)}
+
+
+def attended(rng):
+    """Unit vectors of nonnegative entries, as maps of one channel with p = 1 have them; 2 by 3 positions."""
+    u, ubar = (a / np.linalg.norm(a, axis=1, keepdims=True) for a in rng.uniform(0, 1, (2, 5, 6)))
+    maps = [a.reshape(5, 2, 3, 1) for a in (u, ubar)]
+    return {"n": range(5), "N": 5, "P": 6, "u": u, r"\bar{u}": ubar, "maps": maps}
+
+
+def attended_paper(rng):
+    data = attended(rng)
+    return data | {"L": attention_transfer(*data["maps"], 1.0)}
+
+
+def attended_code(rng):
+    data = attended(rng)
+    return data | {"L": attention_transfer(*data["maps"], 1.0, "code")}
+
+
+def selected(rng):
+    """Three channels beside two, vectors of length one over 2 by 2 positions, and the slopes without the lengths."""
+    s, t = (a / np.linalg.norm(a, axis=2, keepdims=True) for a in (rng.standard_normal((5, c, 4)) for c in (3, 2)))
+
+    def value(s):
+        squares = [np.einsum("ncp,ndp->ncd", a, b) ** 2 for a, b in ((s, s), (t, t), (s, t))]
+        return (squares[0].mean((1, 2)) + squares[1].mean((1, 2)) - 2 * squares[2].mean((1, 2))).mean()
+
+    maps = [a.swapaxes(1, 2).reshape(5, 2, 2, -1) for a in (s, t)]
+    return {"n": range(5), "N": 5, "C": 3, "D": 2, "c": range(3), "e": range(3), "d": range(2), "g": range(2), "s": s,
+            "t": t, "k": lambda a, b: float(a @ b) ** 2, "L": neuron_selectivity(*maps),
+            r"\mathrm{ds}": slopes(value, s)}
+
+
+def flowing(rng):
+    """Two layers of 3 positions, of 2 and of 4 channels."""
+    a, b = (rng.standard_normal((5, 1, 3, c)) for c in (2, 4))
+    teacher = tuple(rng.standard_normal((5, 1, 3, c)) for c in (2, 4))
+    G, other = (np.einsum("nhkc,nhkd->ncd", *pair) / 3 for pair in ((a, b), teacher))
+    return {"n": range(5), "N": 5, "P": 3, "c": range(2), "d": range(4), "k": range(3), "a": a[:, 0], "b": b[:, 0],
+            "G": G, r"\bar{G}": other, "L": flow((a, b), teacher),
+            r"\mathrm{da}": slopes(lambda a: flow((a, b), teacher), a)[:, 0],
+            r"\mathrm{db}": slopes(lambda b: flow((a, b), teacher), b)[:, 0]}
+
+
+def bounded(rng):
+    t = rng.standard_normal((5, 3))
+    found = batch(rng, lambda s, t: activation_boundaries(s, t, 0.7), t, m=0.7, y=np.where(t > 0, 1, -1), f=range(3))
+    return found | {"s": found["z"], r"\mathrm{ds}": found[r"\mathrm{dz}"]}
+
+
+def aligned(rng):
+    x, y = rng.standard_normal((6, 3)) + 1, rng.standard_normal((6, 2))
+    return {"X": x - x.mean(0), "Y": y - y.mean(0), "L": centred_kernel_alignment(x, y)}
+
+
+def ridged(rng):
+    """By least squares on the data with √ρ I as further rows."""
+    data = sums(rng)
+    rows, targets = np.vstack([data["H"], np.sqrt(3.0) * np.eye(D)]), np.vstack([data["Z"], np.zeros((D, M))])
+    return data | {r"\rho": 3.0, "I": np.eye(D), "W": np.linalg.lstsq(rows, targets, rcond=None)[0].T}
+def distances(x):
+    return np.array([[sum((a - b) ** 2) for b in x] for a in x])
+
+
+def huber(u):
+    return sum(relations.huber(v) for v in np.ravel(u))
+
+
+def distant(rng):
+    """Examples, their squared distances, and slopes in these of a function that takes D_ij and D_ji for two."""
+    x, g = rng.standard_normal((4, 3)), rng.standard_normal((4, 4))
+    return {"i": range(4), "j": range(4), "f": range(3), "x": x, "g": g, "D": distances(x),
+            r"\mathrm{dx}": slopes(lambda x: (g * distances(x)).sum(), x)}
+
+
+def parts_of_a_mean(rng):
+    """Distances as parts of their mean, of student and teacher; slopes for i = 0 and j > 0, where D is no zero."""
+    x, t = rng.standard_normal((4, 3)), rng.standard_normal((4, 2)) ** 3
+
+    def parts(squared):
+        d = np.sqrt(np.abs(squared)) * (1 - np.eye(4))
+        return d / (d.sum() / 12)
+
+    d, u = np.sqrt(distances(x)), parts(distances(x)) - parts(distances(t))
+    return {"i": range(1), "j": range(1, 4), "k": range(4), "l": range(4), "N": 4, "d": d, r"\mu": d.sum() / 12,
+            "s": parts(distances(x)), r"\bar{s}": parts(distances(t)), "c": np.clip(u, -1, 1), "h": relations.huber,
+            "L": relations.relational_distance(x, t),
+            "g": slopes(lambda squared: huber(parts(squared) - parts(distances(t))) / 16, distances(x))}
+
+
+def whole_batch(rng):
+    """The same, for sums over all pairs."""
+    return parts_of_a_mean(rng) | {"i": range(4), "j": range(4)}
+
+
+def cosines(x):
+    directions = [[np.array(relations.direction(list(b - a))) for b in x] for a in x]
+    return np.array([[[u @ v for v in row] for u in row] for row in directions])
+
+
+def seen_from_one(rng):
+    """The others as the first sees them."""
+    x, t = rng.standard_normal((4, 3)), rng.standard_normal((4, 1))
+    D = distances(x)
+    a, r, q, b = cosines(x)[0, 1:, 1:], D[0, 1:], D[1:, 1:], cosines(t)[0, 1:, 1:]
+    c = np.clip(a - b, -1, 1) / 64
+
+    def value(r, q):
+        return huber((r + r[:, None] - q) / 2 / np.sqrt(r * r[:, None]) - b) / 64
+
+    return {"j": range(3), "k": range(3), "a": a, "c": c, "r": r, "q": q, "w": c / np.sqrt(r * r[:, None]),
+            r"\mathrm{dr}": slopes(lambda r: value(r, q), r), r"\mathrm{dq}": slopes(lambda q: value(r, q), q)}
+
+
+def angles(rng):
+    x, t = rng.standard_normal((4, 3)), rng.standard_normal((4, 1))
+    return {"i": range(4), "j": range(4), "k": range(4), "N": 4, "a": cosines(x), r"\bar{a}": cosines(t),
+            "h": relations.huber, "L": relations.relational_angle(x, t)}
+
+
+def seen_from_the_first(rng):
+    x = rng.standard_normal((4, 3))
+    return {"i": range(1), "j": range(1, 4), "k": range(1, 4), "x": x, "D": distances(x), "a": cosines(x)}
+
+
+def unit(v):
+    return np.array([relations.direction(list(row)) for row in v])
+
+
+def similar(rng):
+    """Rows of inner products, of length one; and slopes in x of a function that takes G_ij and G_ji for two."""
+    x, t, g = rng.standard_normal((4, 3)), rng.standard_normal((4, 2)), rng.standard_normal((4, 4))
+    return {"i": range(4), "j": range(4), "f": range(3), "N": 4, "u": unit(x @ x.T), r"\bar{u}": unit(t @ t.T), "x": x,
+            "g": g, r"\mathrm{dx}": slopes(lambda x: (g * (x @ x.T)).sum(), x),
+            "L": relations.similarity_preserving(x, t)}
+
+
+def kernels(rng):
+    """Two orders of the series, gamma 0.7; the slopes of the value in the cosines, as if each were free, and in u."""
+    u, t = unit(rng.standard_normal((4, 3))), unit(rng.standard_normal((4, 2)))
+
+    def k(c):
+        return np.exp(-1.4) * (1 + 1.4 * c + 0.98 * c ** 2)
+
+    def value(c):
+        return ((k(c) - k(t @ t.T)) ** 2).sum() / 16
+
+    return {"i": range(4), "j": range(4), "f": range(3), "N": 4, "c": u @ u.T, r"\bar{c}": t @ t.T, "k": k, "u": u,
+            "m": lambda c: (k(c + 1e-6) - k(c - 1e-6)) / 2e-6, "g": slopes(value, u @ u.T),
+            r"\mathrm{du}": slopes(lambda u: value(u @ u.T), u), "L": relations.correlation_congruence(u, t, 0.7, 2)}
+
+
+def chances(rng):
+    """As (Q17) says in words, and slopes of the value in the inner products, as if each were free, and in u."""
+    u, t = unit(rng.standard_normal((4, 3))), unit(rng.standard_normal((4, 2)))
+
+    def picked(c):
+        return np.array([(1 + row) / sum(1 + row) for row in c])
+
+    def value(c):
+        q = picked(t @ t.T)
+        return (q * np.log(q / picked(c))).sum() / 4
+
+    return {"i": range(4), "j": range(4), "k": range(4), "f": range(3), "N": 4, "u": u, "s": (1 + u @ u.T) / 2,
+            "p": picked(u @ u.T), r"\bar{p}": picked(t @ t.T), "g": slopes(value, u @ u.T),
+            r"\mathrm{du}": slopes(lambda u: value(u @ u.T), u), "L": relations.probabilistic_transfer(u, t, True)}
+
+
 CASES = [
     ("S1", 0, sums), ("S1", 1, sums), ("S1", 2, sums), ("S2", 0, merged), ("S3", 0, fitted), ("S4", 0, residual),
     ("W2", 0, stated), ("W3", 0, emptied), ("W4", 0, certified), ("W4", 1, certified), ("W4", 2, certified),
@@ -315,8 +628,21 @@ CASES = [
     ("I11", 0, eliminated), ("R3", 0, behind), ("P1", 0, soft_threshold), ("P2", 0, singles), ("P4", 0, norms),
     ("P5", 0, shrunk), ("P10", 0, in_a_metric), ("P10", 1, in_a_metric), ("L1", 0, squares), ("L2", 0, squares),
     ("L4", 0, crossed), ("L5", 0, crossed), ("K1", 0, softened), ("K2", 0, softened), ("K3", 0, matched),
-    ("K4", 0, matched), ("K5", 0, together), ("D1", 0, dense), ("D2", 0, dense), ("D3", 0, dense), ("D4", 0, dense),
-    ("C1", 0, counted), ("C1", 1, counted), ("U7", 0, folded)]
+    ("K4", 0, matched), ("K5", 0, together), ("K9", 0, standardised), ("K9", 1, standardised), ("K10", 0, standardised),
+    ("K12", 0, two_parts), ("K15", 0, correlated), ("K17", 0, through_softmax), ("D1", 0, dense), ("D2", 0, dense),
+    ("D3", 0, dense), ("D4", 0, dense), ("C1", 0, counted), ("C1", 1, counted), ("U7", 0, folded),
+    ("X2", 0, directions), ("X4", 0, attended_paper),
+    ("X5", 0, attended_code), ("X7", 0, selected), ("X8", 0, selected), ("X9", 0, flowing), ("X10", 0, flowing),
+    ("X11", 0, flowing), ("X11", 1, flowing), ("X12", 0, bounded), ("X13", 0, bounded), ("X14", 0, aligned),
+    ("X16", 0, ridged), ("Y2", 0, begun), ("Y3", 0, believed), ("Y12", 0, cut_off), ("Y15", 0, transferred),
+    ("Y22", 0, related), ("Y23", 0, related),
+    ("Q1", 0, distant), ("Q2", 0, distant), ("Q4", 0, whole_batch), ("Q4", 1, whole_batch), ("Q5", 0, whole_batch),
+    ("Q6", 0, parts_of_a_mean), ("Q7", 0, seen_from_the_first), ("Q8", 0, angles), ("Q9", 0, seen_from_one),
+    ("Q9", 1, seen_from_one), ("Q9", 2, seen_from_one), ("Q10", 0, similar), ("Q11", 0, similar),
+    ("Q13", 0, kernels), ("Q14", 0, kernels), ("Q14", 1, kernels), ("Q17", 0, chances), ("Q17", 1, chances),
+    ("Q18", 0, chances), ("Q19", 0, chances), ("Q19", 1, chances),
+    ("Z1", 0, peers), ("Z2", 0, peers), ("Z5", 0, told_apart), ("Z7", 0, neighbours),
+    ("Z7", 1, neighbours), ("Z8", 0, neighbours), ("Z9", 0, observed), ("Z10", 0, observed)]
 """(tag, which statement of the display, numbers)."""
 
 FREE = {("S1", 0), ("S1", 1)}

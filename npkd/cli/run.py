@@ -27,7 +27,7 @@ from npkd.core.files import make_folder, reason, write_bytes, write_json, write_
 from npkd.core.progress import Progress
 from npkd.core.types import Array, Objective
 from npkd.core.validation import InputError
-from npkd.distillation.objective import Distillation
+from npkd.distillation.objective import distillation
 from npkd.nn.fast.workspace import predict
 from npkd.nn.model import Model
 from npkd.nn.model import load as load_model
@@ -146,7 +146,7 @@ def objective_of(plan: PreparedRun) -> tuple[Objective, dict[str, Array]]:
     """What sparse training learns: the labels, or the answers of a better network too; and the arrays it needs."""
     if plan.distil_from is None:
         return classification, {}
-    objective = Distillation(labels=plan.recipe.label_weight, temperature=plan.recipe.temperature)
+    objective = distillation(labels=plan.recipe.label_weight, temperature=plan.recipe.temperature)
     return objective, {"teacher": predict(plan.distil_from, plan.data.x_train)}
 
 

@@ -6,16 +6,13 @@ Between and around the examples they hold more than the labels do. Derivation an
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from npkd.core.types import Array, Batch
 from npkd.core.validation import positive
-from npkd.distillation.logit_cache import LARGEST, LogitCache, check_pictures
-
-Answers = Callable[[Array], Array]
-"""The logits of a network: examples (n, I) -> (n, classes)."""
+from npkd.distillation.logit_cache import LARGEST, Answers, LogitCache, check_pictures, named
 
 
 def add_noise(x: Array, noise_std: float, rng: np.random.Generator) -> Array:
@@ -87,10 +84,10 @@ class Noise:
 class Transfer:
     """Augmentation of distillation: inputs moved (K8), mixed in pairs (K7), with noise (K6), and their logits.
 
-    answer              the teacher's logits of the changed "x", (n, I) -> (n, classes); "teacher" in the batch
+    answer              the teacher's of the changed "x": logits, "teacher" in the batch, or arrays by name
     noise_std           σ ≥ 0;   mixup_alpha  α ≥ 0;   0 changes nothing
-    max_shift, shape    as in ``shift_pictures``. Pictures that are moved and nothing else have few forms: their
-                        logits are kept (``LogitCache``); the batch must then be the same in every call
+    max_shift, shape    as in ``shift_pictures``. Pictures that are moved and nothing else have few forms, others one:
+                        their answers are kept (``LogitCache``); the batch must then be the same in every call
     Labels in the batch stay those of x_n, which weighs at least one half. Raises InputError for negative numbers.
     """
 
@@ -105,15 +102,17 @@ class Transfer:
 
     def __call__(self, batch: Batch, rng: np.random.Generator, seen: Array | None = None) -> Batch:
         """The batch with its "x" changed and the teacher's logits for it; ``seen``: inputs that "x" holds alone."""
-        only_shifted = self.max_shift and not (self.mixup_alpha or self.noise_std)
+        only_shifted = not (self.mixup_alpha or self.noise_std)
         if only_shifted and (self.logit_cache or self.fits(batch["x"])):
-            self.logit_cache = self.logit_cache or LogitCache(batch["x"], self.shape, self.max_shift, self.answer)
+            shape = self.shape if self.max_shift else (1, batch["x"].shape[1])
+            self.logit_cache = self.logit_cache or LogitCache(batch["x"], shape, self.max_shift, self.answer)
             return self.logit_cache.draw(batch, rng, seen)
         x = self.shift(batch, rng)["x"]
         x = mixup(x, self.mixup_alpha, rng) if self.mixup_alpha else x
         x = add_noise(x, self.noise_std, rng) if self.noise_std else x
-        return {**batch, "x": x if seen is None else np.take(x, seen, axis=1), "teacher": self.answer(x)}
+        return {**batch, "x": x if seen is None else np.take(x, seen, axis=1), **named(self.answer(x))}
 
     def fits(self, x: Array) -> bool:
-        """Whether the logits of all moved forms of x may be kept."""
-        return (2 * self.max_shift + 1) ** 2 * len(x) * self.answer(x[:1]).nbytes <= LARGEST
+        """Whether the answers to all moved forms of x (n, I) may be kept."""
+        one = sum(a.nbytes for a in named(self.answer(x[:1])).values())
+        return x.ndim == 2 and (2 * self.max_shift + 1) ** 2 * len(x) * one <= LARGEST

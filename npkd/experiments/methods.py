@@ -21,7 +21,7 @@ from npkd.compression.slimming import slim
 from npkd.compression.thinet import thinet
 from npkd.core.types import Array
 from npkd.core.validation import InputError, one_of
-from npkd.distillation.objective import Distillation
+from npkd.distillation.objective import distillation
 from npkd.experiments.setting import Setting
 from npkd.nn.architectures import lenet5
 from npkd.nn.network import Layer, Network, convolves, perceptron
@@ -161,7 +161,7 @@ def slimmed(setting: Setting, run: Run, teacher: Network, followed: Followed | N
                                 refresh=recipe.refresh)
     student, score = slim(
         teacher, {"x": data.x_train, "y": data.y_train},
-        Distillation(labels=recipe.label_weight, temperature=recipe.temperature),
+        distillation(labels=recipe.label_weight, temperature=recipe.temperature),
         optimiser=SGD(recipe.student_learning_rate, weight_decay=recipe.student_weight_decay), settings=settings,
         rng=run.rng, keep_inputs=setting.keep_inputs)
     across = score if setting.method == "slimming" else None

@@ -10,7 +10,7 @@ import numpy as np
 
 from npkd.core.linalg import wide
 from npkd.core.types import Array
-from npkd.core.validation import InputError, floats
+from npkd.core.validation import InputError, described, floats
 
 
 def squared_error(prediction: Array, target: Array) -> tuple[float, Array]:
@@ -53,11 +53,7 @@ def cross_entropy(prediction: Array, target: Array) -> tuple[float, Array]:
     d /= total                                             # p
     log_total = np.log(total)                              # log p = z − log_total: (L3)
     if target.dtype.kind != "f":
-        if target.shape != (n,):
-            raise InputError(f"cross_entropy: target has shape {target.shape}; it must be ({n},), a class an example")
-        if target.min() < 0 or target.max() >= classes:
-            raise InputError(f"cross_entropy: target has classes {target.min()} … {target.max()}; they must lie in 0 … "
-                             f"{classes - 1}")
+        check_labels("cross_entropy", "target", target, n, classes)
         rows = np.arange(n)
         value = float((log_total[:, 0] - z[rows, target]).sum(dtype=wide(z))) / n     # (L4)  t is one at the class
         d[rows, target] -= 1
@@ -71,3 +67,11 @@ def cross_entropy(prediction: Array, target: Array) -> tuple[float, Array]:
         d -= target
     d /= n                                                 # (L5)  p − t
     return value, d
+
+
+def check_labels(who: str, name: str, labels: Array, n: int, classes: int) -> None:
+    """Raise InputError unless labels are N integers in 0 … C − 1."""
+    if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu" or labels.shape != (n,):
+        raise InputError(f"{who}: {name} is {described(labels)}; it must be ({n},) integer classes, one an example")
+    if labels.min() < 0 or labels.max() >= classes:
+        raise InputError(f"{who}: {name} has classes {labels.min()} … {labels.max()}; needed are 0 … {classes - 1}")

@@ -45,13 +45,14 @@ def add(target: Array, a: float, x: Array) -> None:
     (blas.saxpy if target.dtype == np.float32 else blas.daxpy)(x, target, a=a)
 
 
-def bound_norm(gradient: Array, clip: float) -> None:
-    """g ← g · min(1, clip / ‖g‖) in place, for a gradient (P,) of all parameters.                 (T10)"""
-    norm = float(np.sqrt(np.vdot(gradient, gradient)))
+def bound_norm(clip: float, *gradients: Array) -> None:
+    """g ← g · min(1, clip / ‖g‖) in place, for a gradient of all parameters, in one or several vectors.      (T10)"""
+    norm = math.sqrt(sum(float(np.vdot(g, g)) for g in gradients))
     if math.isinf(norm):                                               # squares overflow sooner than numbers
-        norm = float(np.linalg.norm(gradient.astype(np.float64)))
+        norm = math.hypot(*(float(np.linalg.norm(g.astype(np.float64))) for g in gradients))
     if norm > clip:
-        gradient *= clip / norm                                        # (T10)
+        for g in gradients:
+            g *= clip / norm                                           # (T10)
 
 
 @dataclass(frozen=True)

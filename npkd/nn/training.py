@@ -18,12 +18,17 @@ from npkd.core.progress import tracked
 from npkd.core.types import Array, Batch, Objective
 from npkd.core.validation import Diverged, InputError, asked, described, positive, restore, stepped, whole
 from npkd.nn.adversarial import adversarial_half
+from npkd.nn.dead import Activity
 from npkd.nn.fast.workspace import Workspace
 from npkd.nn.losses import cross_entropy
 from npkd.nn.minibatches import Augmentation, Minibatches
 from npkd.nn.network import Network
 from npkd.nn.optimisers import SGD, Optimiser, bound_norm
 from npkd.nn.schedules import Schedule, cosine
+from npkd.nn.trained_objective import ObjectiveState
+
+LAST_BATCHES = 5
+"""Batches at the end of an epoch that are looked at for dead neurons."""
 
 
 class Penalty(Protocol):
@@ -93,7 +98,12 @@ class Record:
     seconds       since the start of the run
     network       the network after this epoch (a copy)
     best          the network with the smallest validation so far; the latest one without validation
-    carried       copies of the arrays that the optimiser carries from update to update
+    carried       copies of the arrays that the optimiser carries from update to update, and of what the objective has
+    dead          {layer: share of its neurons that were zero for every example of the epoch's last batches}, of relu
+                  and its like; one warning says so when it is more than half, unless there are penalties
+    terms         what an objective of several terms says of each (npkd.distillation.objective.Terms.balance)
+    stage         of several trainings in turn the name of this one (npkd.distillation.schemes)
+    beside        networks that the objective trains too, after this epoch (copies): peers, classifiers on its layers
     """
 
     epoch: int
@@ -105,6 +115,10 @@ class Record:
     network: Network
     best: Network
     carried: tuple[Array, ...]
+    dead: Mapping[int, float] = field(default_factory=dict)
+    terms: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    stage: str = ""
+    beside: tuple[Network, ...] = ()
 
 
 def classification(activations: Sequence[Array], batch: Batch) -> tuple[float, Mapping[int, Array]]:
@@ -151,7 +165,8 @@ def run(workspace: Workspace, batches: Minibatches, objective: Objective, optimi
     """The loop of ``train``; the workspace computes what network and optimiser compute, in buffers."""
     started, (best_epoch, smallest, best) = time.perf_counter(), settings.best or (0, math.inf, workspace.network)
     state = workspace.begin(optimiser, separate=settings.clip is not None)
-    restore("train", "carried", settings.carried, state.carried)
+    own, activity = ObjectiveState(objective, optimiser), Activity(workspace.network)
+    restore("train", "carried", settings.carried, (*state.carried, *own.carried))
     given, objective = objective, partial(asked, objective)            # the first time, what it returns is looked at
     for epoch in range(settings.done + 1, settings.epochs + 1):
         if settings.patience is not None and epoch - 1 - best_epoch >= settings.patience:
@@ -161,7 +176,9 @@ def run(workspace: Workspace, batches: Minibatches, objective: Objective, optimi
         total = 0.0
         with workspace.blas:
             for batch, progress in batches(rng):
-                learning_rate = optimiser.learning_rate * settings.schedule((epoch - 1 + progress) / settings.epochs)
+                done = (epoch - 1 + progress) / settings.epochs
+                learning_rate = optimiser.learning_rate * settings.schedule(done)
+                own.at(epoch, done)
                 activations = workspace.forward(batch["x"], rng)
                 value, sensitivities = objective(activations, batch)
                 objective = given
@@ -174,12 +191,15 @@ def run(workspace: Workspace, batches: Minibatches, objective: Objective, optimi
                 else:
                     workspace.backward(sensitivities)
                 if settings.clip is not None:
-                    bound_norm(workspace.gradient, settings.clip)                       # (T10)
+                    bound_norm(settings.clip, workspace.gradient, *own.gradients)       # (T10)
                 step_sizes = state.update(workspace.parameters, workspace.gradient, learning_rate)  # (T1) … (T6)
+                own.update(learning_rate)
                 for i, penalty in penalties.items():                                   # θ ← prox_{s Ω}(θ − η v)
                     w = workspace.network.layers[i].params[0]
                     w[...] = penalty.prox(w, workspace.of_weights(step_sizes, i))       # (T9)
                 total += value * len(batch["x"])
+                if (1 - progress) * len(batches.cuts) <= LAST_BATCHES:
+                    activity.see(activations)
         network = workspace.network.copy()
         check_finite(float(np.abs(workspace.parameters).max()), workspace, epoch, optimiser.learning_rate)
         penalty_value = sum(penalty.value(network.layers[i].params[0]) for i, penalty in penalties.items())     # (P18)
@@ -188,9 +208,11 @@ def run(workspace: Workspace, batches: Minibatches, objective: Objective, optimi
             raise InputError(f"train: validate returned {validation} after epoch {epoch}; it must be a number")
         if validation is None or validation < smallest or not best_epoch:
             best, best_epoch, smallest = network, epoch, math.inf if validation is None else validation
-        seconds = time.perf_counter() - started
+        dead, seconds = activity.dead(), time.perf_counter() - started
+        if not penalties:
+            activity.warn(dead, epoch, learning_rate)
         yield Record(epoch, total / batches.rows, penalty_value, validation, learning_rate, seconds, network, best,
-                     tuple(array.copy() for array in state.carried))
+                     tuple(array.copy() for array in (*state.carried, *own.carried)), dead, own.balance(network, batch))
 
 
 def check_finite(value: float, workspace: Workspace, epoch: int, rate: float) -> None:

@@ -15,10 +15,12 @@ from npkd.core.blas_threads import threads_for
 from npkd.core.progress import NoProgress, Progress
 from npkd.core.types import Array
 from npkd.core.validation import InputError
-from npkd.data.batches import MAPS, ROWS, batches_of
+from npkd.data.batches import MAPS, batches_of
 from npkd.data.datasets import Data
-from npkd.distillation.objective import Distillation
-from npkd.distillation.transfer import Answers, Noise, Transfer
+from npkd.distillation.logit_cache import Answers
+from npkd.distillation.objective import distillation
+from npkd.distillation.teacher import Teacher
+from npkd.distillation.transfer import Noise, Transfer
 from npkd.nn.architectures import lenet5
 from npkd.nn.fast.workspace import predict
 from npkd.nn.network import Network, convolves, perceptron
@@ -102,7 +104,7 @@ def distil_end_to_end(run: Run, student: Network, stage: Stage, transfer: Transf
         return student
     kept, body = open_front(student)
     x_validation = data.x_validation if kept is None else np.take(data.x_validation, kept, axis=1)
-    objective = Distillation(labels=recipe.label_weight, temperature=recipe.temperature)
+    objective = distillation(labels=recipe.label_weight, temperature=recipe.temperature)
     settings = TrainingSettings(stage.epochs, recipe.batch_size, clip=recipe.clip, refresh=recipe.refresh,
                                 augmentation=lambda batch, rng: transfer(batch, rng, kept),
                                 adversarial_eps=recipe.adversarial_eps,
@@ -117,7 +119,7 @@ def distil_end_to_end(run: Run, student: Network, stage: Stage, transfer: Transf
 
 def transfer_set(source: Network | Answers, data: Data, recipe: Recipe) -> Transfer:
     """What the student is shown, as the recipe says, with the answers of a network or function."""
-    answers = (lambda x: predict(source, x, ROWS)) if isinstance(source, Network) else source
+    answers = Teacher(source) if isinstance(source, Network) else source
     return Transfer(answers, noise_std=recipe.noise_std, mixup_alpha=recipe.mixup_alpha, max_shift=recipe.max_shift,
                     shape=data.shape)
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from npkd.core.types import Array
 
-FAMILIES = ("response", "features", "trained", "relations")
+FAMILIES = ("response", "features", "trained", "relations", "schemes")
 DRAWS, TOLERANCE = 50, 1e-10
 
 

@@ -13,7 +13,7 @@ from npkd.compression import channel_selection, net_trim, obs, proportions, scor
 from npkd.compression.reconstruct import by_rule, statistics
 from npkd.core.validation import InputError
 from npkd.data.datasets import from_arrays
-from npkd.distillation.objective import Distillation
+from npkd.distillation.objective import distillation
 from npkd.experiments.methods import METHODS, NAMES, Followed, make
 from npkd.experiments.setting import Setting, TeacherSetting
 from npkd.nn import cost
@@ -432,7 +432,7 @@ def test_a_strong_penalty_shuts_gates(monkeypatch):
     def scores_after(strength, epochs, keep_inputs=False):
         monkeypatch.setattr(slimming, "STRENGTH", strength)
         return slimming.slim(
-            teacher, {"x": data.x_train, "y": data.y_train}, Distillation(temperature=4.0), optimiser=SGD(0.02),
+            teacher, {"x": data.x_train, "y": data.y_train}, distillation(temperature=4.0), optimiser=SGD(0.02),
             settings=TrainingSettings(epochs, 16, clip=10.0, augmentation=transfer_set(teacher, data, recipe)),
             rng=RNG(0), keep_inputs=keep_inputs)[1]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from npkd.core.validation import InputError
-from npkd.distillation.objective import Distillation
+from npkd.distillation.objective import distillation
 from npkd.nn.adversarial import adversarial_examples
 from npkd.nn.fast.workspace import Workspace
 from npkd.nn.network import Layer, Network, dense_layer
@@ -38,7 +38,7 @@ def test_the_direction_is_the_one_of_differences():
         np.testing.assert_allclose(found[n], 0.3 * slope / np.linalg.norm(slope), rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("objective", [classification, Distillation(labels=1.0)])
+@pytest.mark.parametrize("objective", [classification, distillation(labels=1.0)])
 def test_it_is_worse_there_and_no_other_place_as_near_is_to_first_order(objective):
     radius = 1e-3
 

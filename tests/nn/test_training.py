@@ -299,7 +299,7 @@ def test_a_gradient_whose_square_overflows_is_clipped_to_its_direction():
     """(3, −4) · 10^30 in single precision has norm 5 · 10^30; its squares are infinite."""
     gradient = np.float32([3e30, -4e30])
     with np.errstate(over="ignore"):
-        bound_norm(gradient, 10.0)
+        bound_norm(10.0, gradient)
     np.testing.assert_allclose(gradient, [6, -8], rtol=1e-6)
 
 

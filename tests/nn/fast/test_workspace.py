@@ -440,7 +440,7 @@ def test_dense_products_too_small_to_share_run_on_one_thread(widths, batch, shar
     def objective(activations, batch):
         counts.append([get() for get, _ in libraries()])
         return classification(activations, batch)
-    x, expected = np.zeros((batch, widths[0]), np.float32), [2 if shared or chosen else 1] * len(libraries())
+    x, expected = np.eye(batch, widths[0], dtype=np.float32), [2 if shared or chosen else 1] * len(libraries())
     with two_threads():
         list(train(perceptron(widths, np.random.default_rng(0)), {"x": x, "y": np.zeros(batch, int)}, objective,
                    settings=TrainingSettings(2, batch), rng=np.random.default_rng(0)))
