@@ -26,8 +26,7 @@ from npkd.nn.network import Layer, Network, dense_layer, perceptron
 from npkd.nn.training import TrainingSettings
 from npkd.pipeline import checkpoints, stages
 from npkd.pipeline.recipe import complete
-from npkd.report import figures
-from tests.tiny import Stop, stored, words
+from tests.tiny import Stop, stored, undrawn, words
 
 STAGES = [("teacher", 1), ("round 1 of 5: layers", 2), ("round 2 of 5: distillation", 1), ("final distillation", 2),
           ("figures and report", 0)]
@@ -35,7 +34,7 @@ STAGES = [("teacher", 1), ("round 1 of 5: layers", 2), ("round 2 of 5: distillat
 
 @pytest.fixture(autouse=True)
 def _no_drawing(monkeypatch):
-    monkeypatch.setattr(figures, "png", lambda figure: b"npkd, a picture")
+    undrawn(monkeypatch)
 
 
 def settings(folder, **more):
@@ -67,7 +66,7 @@ def whole(tmp_path_factory):
     """The files of a run that was not broken off."""
     folder = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "png", lambda figure: b"npkd, a picture")
+        undrawn(patch)
         run.run(settings(folder), NoProgress())
     return files(folder / "out")
 
@@ -205,7 +204,7 @@ def test_a_second_interrupt_says_what_the_files_hold(tmp_path, monkeypatch, plac
     else:
         assert words == f"interrupted twice, before there was a checkpoint{network or '; nothing was saved'}"
     monkeypatch.undo()
-    monkeypatch.setattr(figures, "png", lambda figure: b"npkd, a picture")
+    undrawn(monkeypatch)
     if not seconds:
         resume(asked)
         assert files(tmp_path / "out") == whole

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection, PathCollection
-from scipy.stats import ttest_rel
 
 from npkd.cli.main import main
 from npkd.cli.parser import parser
@@ -283,6 +282,8 @@ def test_units_come_after_what_they_need(tmp_path):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_intervals_are_those_of_the_paired_t_test(seed):
+    from scipy.stats import ttest_rel  # half a second that no other test has to wait
+
     rng = np.random.default_rng(seed)
     ours = rng.random(5)
     theirs = ours + rng.normal(0.3, 0.3, 5)
