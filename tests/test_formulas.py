@@ -15,6 +15,7 @@ from npkd.distillation.objective import distillation
 from npkd.nn import cost
 from npkd.nn.network import perceptron
 from reference.definitions.distillation import relations
+from reference.definitions.distillation import scheme_losses as schemes
 from reference.definitions.distillation.cka import centred_kernel_alignment
 from reference.definitions.distillation.factors import factor_transfer
 from reference.definitions.distillation.features import (
@@ -299,7 +300,7 @@ def standardised(rng):
                     "m": 1, r"\varepsilon": eps, "g": g, "k": range(3)}
 
 
-def apart(rng):
+def two_parts(rng):
     """Two parts: the label and all others in one, and the others; labels are the first class."""
     z, v, T = *rng.standard_normal((2, 5, 4)), 3.0
     u, w = (np.stack([a[:, 0], T * np.log(np.exp(a[:, 1:] / T).sum(1))], axis=1) for a in (z, v))
@@ -320,13 +321,6 @@ def through_softmax(rng):
     z, g, T = *rng.standard_normal((2, 5, 3)), 3.0
     return {r"\mathrm{dz}": slopes(lambda z: (g * softmax(z / T)).sum(), z), "T": T, "g": g, "p": softmax(z / T),
             "n": range(5), "c": range(3), "k": range(3)}
-def turned(rng):
-    x, s = rng.standard_normal((2, 4, 3))
-    u = np.array([x_n / sum(a * a for a in x_n) ** 0.5 for x_n in x])
-    return {"x": x, "u": u, "n": range(4), r"\mathrm{du}": s, r"\mathrm{dx}": slopes(
-        lambda x: sum(s[n] @ x[n] / sum(a * a for a in x[n]) ** 0.5 for n in range(4)), x)}
-
-
 def believed(rng):
     mu, t, alpha = *rng.standard_normal((2, 3, 2, 4)), rng.standard_normal(4)
     return {"N": 3, "n": range(3), "p": range(2), "c": range(4), r"\mu": mu, "t": t, "e": np.e, r"\varepsilon": 1e-5,
@@ -376,6 +370,51 @@ def together(rng):
     return {"L": value, "a": 0.3, "b": 0.8, "c": weights, "h": range(3), "x": activations, r"\mathrm{hint}": hints,
             "z": activations[2], "v": v, "T": 2.5, "y": y, r"\mathrm{CE}": cross_entropy, r"\mathrm{SE}": squared_error,
             r"\mathrm{soft}": soft_targets}
+
+
+def peers(rng):
+    """Outputs of four examples, which learn by weights; the derivatives with what the others say held constant."""
+    z, y, weights, T = rng.standard_normal((3, 4, 3)), rng.integers(0, 3, 4), rng.uniform(0, 1, (3, 3)), 2.0
+    parts = [[cross_entropy(z[k], y) if k == j else soft_targets(z[k], z[j], T) for j in range(3)] for k in range(3)]
+
+    def value(z, held=tuple(z)):
+        return schemes.mutual_learning(tuple(z), y, weights, T, held)
+
+    return {"A": weights, r"\ell": np.array(parts), "L": value(z), "T": T, "N": 4, "k": range(3), "l": range(3),
+            "n": range(4), "c": range(3), "t": np.eye(3)[y], "p": np.array([softmax(a) for a in z]),
+            "q": np.array([softmax(a / T) for a in z]), r"\mathrm{dz}": slopes(value, z)}
+
+
+def told_apart(rng):
+    z, v, fixed = rng.standard_normal((3, 5, 3))
+    parts, held = ([rng.standard_normal(shape) for shape in ((4, 3), 4, (1, 4), 1)] for _ in range(2))
+    return {"L": schemes.adversarial_logits(z, v, *parts, held=(fixed, *held)), "z": z, "v": v, r"\hat{z}": fixed,
+            "n": range(5), "N": 5, r"\rho": lambda u: np.log(1 + np.exp(u)),
+            r"\hat{D}": lambda z: schemes.discriminator(z, *held), "D": lambda z: schemes.discriminator(z, *parts)}
+
+
+def neighbours(rng):
+    """Three nearest of five others; the derivative in u of what the edges cost."""
+    student, teacher = rng.standard_normal((2, 6, 4))
+    u, t = (a / np.linalg.norm(a, axis=1, keepdims=True) for a in (student, teacher))
+    bar = np.array([[schemes.cosine(a, b) for b in teacher] for a in teacher])
+    edges = np.array([[float(i != j and sum(bar[i, k] > bar[i, j] for k in range(6) if k != i) < 3) for j in range(6)]
+                      for i in range(6)])
+
+    def value(u):
+        return sum(edges[i, j] * (u[i] @ u[j] - bar[i, j]) ** 2 for i in range(6) for j in range(6)) / 18
+
+    assert np.allclose(bar, t @ t.T)
+    return {"u": u, "c": np.array([[schemes.cosine(a, b) for b in student] for a in student]), r"\bar{c}": bar,
+            "E": edges, "N": 6, "k": 3, "i": range(6), "j": range(6), r"\mathrm{du}": slopes(value, u),
+            "L": schemes.neighbour_graph(student, teacher, 3)}
+
+
+def observed(rng):
+    x, m, spread = rng.standard_normal((5, 3)), rng.standard_normal(3), rng.uniform(0.5, 2, 3)
+    return {"x": x, "m": m, "s": spread, r"\mu": x.mean(0), r"\sigma": x.std(0), "N": 5, "n": range(5), "j": range(3),
+            "L": schemes.moment_matching(x, (m, spread)),
+            r"\mathrm{dx}": slopes(lambda x: schemes.moment_matching(x, (m, spread)), x)}
 
 
 def dense(rng):
@@ -481,7 +520,7 @@ def huber(u):
     return sum(relations.huber(v) for v in np.ravel(u))
 
 
-def apart_squared(rng):
+def distant(rng):
     """Examples, their squared distances, and slopes in these of a function that takes D_ij and D_ji for two."""
     x, g = rng.standard_normal((4, 3)), rng.standard_normal((4, 4))
     return {"i": range(4), "j": range(4), "f": range(3), "x": x, "g": g, "D": distances(x),
@@ -589,18 +628,21 @@ CASES = [
     ("I11", 0, eliminated), ("R3", 0, behind), ("P1", 0, soft_threshold), ("P2", 0, singles), ("P4", 0, norms),
     ("P5", 0, shrunk), ("P10", 0, in_a_metric), ("P10", 1, in_a_metric), ("L1", 0, squares), ("L2", 0, squares),
     ("L4", 0, crossed), ("L5", 0, crossed), ("K1", 0, softened), ("K2", 0, softened), ("K3", 0, matched),
-    ("K4", 0, matched), ("K5", 0, together), ("K9", 0, standardised), ("K9", 1, standardised),
-    ("K10", 0, standardised), ("K12", 0, apart), ("K15", 0, correlated), ("K17", 0, through_softmax), ("D1", 0, dense),
-    ("D2", 0, dense), ("D3", 0, dense), ("D4", 0, dense), ("C1", 0, counted), ("C1", 1, counted), ("U7", 0, folded),
-    ("X2", 0, directions), ("X4", 0, attended_paper), ("X5", 0, attended_code), ("X7", 0, selected),
-    ("X8", 0, selected), ("X9", 0, flowing), ("X10", 0, flowing), ("X11", 0, flowing), ("X11", 1, flowing),
-    ("X12", 0, bounded), ("X13", 0, bounded), ("X14", 0, aligned), ("X16", 0, ridged), ("Q1", 0, apart_squared),
-    ("Q2", 0, apart_squared), ("Q4", 0, whole_batch), ("Q4", 1, whole_batch), ("Q5", 0, whole_batch),
+    ("K4", 0, matched), ("K5", 0, together), ("K9", 0, standardised), ("K9", 1, standardised), ("K10", 0, standardised),
+    ("K12", 0, two_parts), ("K15", 0, correlated), ("K17", 0, through_softmax), ("D1", 0, dense), ("D2", 0, dense),
+    ("D3", 0, dense), ("D4", 0, dense), ("C1", 0, counted), ("C1", 1, counted), ("U7", 0, folded),
+    ("X2", 0, directions), ("X4", 0, attended_paper),
+    ("X5", 0, attended_code), ("X7", 0, selected), ("X8", 0, selected), ("X9", 0, flowing), ("X10", 0, flowing),
+    ("X11", 0, flowing), ("X11", 1, flowing), ("X12", 0, bounded), ("X13", 0, bounded), ("X14", 0, aligned),
+    ("X16", 0, ridged), ("Y2", 0, begun), ("Y3", 0, believed), ("Y12", 0, cut_off), ("Y15", 0, transferred),
+    ("Y22", 0, related), ("Y23", 0, related),
+    ("Q1", 0, distant), ("Q2", 0, distant), ("Q4", 0, whole_batch), ("Q4", 1, whole_batch), ("Q5", 0, whole_batch),
     ("Q6", 0, parts_of_a_mean), ("Q7", 0, seen_from_the_first), ("Q8", 0, angles), ("Q9", 0, seen_from_one),
-    ("Q9", 1, seen_from_one), ("Q9", 2, seen_from_one), ("Q10", 0, similar), ("Q11", 0, similar), ("Q13", 0, kernels),
-    ("Q14", 0, kernels), ("Q14", 1, kernels), ("Q17", 0, chances), ("Q17", 1, chances), ("Q18", 0, chances),
-    ("Q19", 0, chances), ("Q19", 1, chances), ("Y2", 0, begun), ("Y3", 0, believed), ("Y12", 0, cut_off),
-    ("Y15", 0, transferred), ("Y22", 0, related), ("Y23", 0, related)]
+    ("Q9", 1, seen_from_one), ("Q9", 2, seen_from_one), ("Q10", 0, similar), ("Q11", 0, similar),
+    ("Q13", 0, kernels), ("Q14", 0, kernels), ("Q14", 1, kernels), ("Q17", 0, chances), ("Q17", 1, chances),
+    ("Q18", 0, chances), ("Q19", 0, chances), ("Q19", 1, chances),
+    ("Z1", 0, peers), ("Z2", 0, peers), ("Z5", 0, told_apart), ("Z7", 0, neighbours),
+    ("Z7", 1, neighbours), ("Z8", 0, neighbours), ("Z9", 0, observed), ("Z10", 0, observed)]
 """(tag, which statement of the display, numbers)."""
 
 FREE = {("S1", 0), ("S1", 1)}

@@ -19,10 +19,9 @@ import numpy as np
 
 import npkd
 from npkd.cli import folders, summary
-from npkd.cli.checkpoints import stored_settings
 from npkd.cli.prepare import PreparedRun, prepare, untrained
 from npkd.cli.recorder import Recorder
-from npkd.cli.settings import PATHS, TARGET, Settings
+from npkd.cli.settings import PATHS, TARGET, Settings, stored_settings
 from npkd.core.files import make_folder, reason, write_bytes, write_json, write_text
 from npkd.core.progress import Progress
 from npkd.core.types import Array, Objective

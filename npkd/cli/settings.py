@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
+from npkd import __version__
+from npkd.core.files import read_npz
 from npkd.core.validation import InputError, one_of
 from npkd.nn.network import ACTIVATIONS
 from npkd.pipeline.recipe import NETWORKS
@@ -102,3 +107,24 @@ class Settings:
             raise InputError("settings: got overwrite and resume; give one of them")
         if self.seed < 0:
             raise InputError(f"settings: seed is {self.seed}; it must not be negative")
+
+
+def absolute(settings: Settings) -> dict[str, Any]:
+    """The settings as JSON holds them; files with their whole path, so that the run can go on from another folder."""
+    values = asdict(settings)
+    for name in PATHS:
+        if values[name] is not None and os.path.exists(values[name]):
+            values[name] = os.path.abspath(values[name])
+    return {name: value for name, value in values.items() if name not in ("out", "overwrite", "resume")}
+
+
+def stored_settings(path: Path) -> dict[str, Any]:
+    """The settings in a run's checkpoint. Raises InputError for another file, or one of another version of npkd."""
+    header, _ = read_npz(path, "checkpoint")
+    if header.get("npkd") != __version__:
+        raise InputError(f"--resume: {path} is of npkd {header.get('npkd')!r:.20}, this is {__version__}; take that "
+                         f"version, or begin the run again")
+    settings = header.get("settings")
+    if not isinstance(settings, dict) or {*settings} != {*absolute(Settings())}:
+        raise InputError(f"--resume: {path} does not hold the settings of a run; begin the run again")
+    return settings | {"hidden": settings["hidden"] and tuple(settings["hidden"]), "given": tuple(settings["given"])}

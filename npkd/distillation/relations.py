@@ -15,7 +15,7 @@ from npkd.distillation.features import unit
 from npkd.distillation.response import divergence
 
 NEAR = 1e-12
-"""The least squared distance, distance and similarity: what is below passes no gradient on."""
+"""Least squared distance (distances), distance (angles) and similarity (chances); what is below has no gradient."""
 
 
 def rows(who: str, student: Array, teacher: Array) -> tuple[Array, Array]:
@@ -98,7 +98,7 @@ def angles(squared: Array, i: int) -> tuple[Array, Array]:
 def similarity_preserving(student: Array, teacher: Array) -> tuple[float, Array]:
     """Distance between the matrices of inner products of the examples, each row of them as a vector of length one.
 
-        G = X Xᵀ,   L = 1/N² Σ_ij (u_ij − ū_ij)²,   u the rows of G by (X1)          (Q10)
+        G = X Xᵀ,   L = 1/N² Σ_ij (u_ij − ū_ij)²,   u the rows of G by (X1)           (Q10)
 
     student (N, ...)   teacher (N, ...)   ->   value, d_student. Divided by N². Raises InputError where N differs or is
     below 2. Source: Tung & Mori 2019.
@@ -116,7 +116,7 @@ def correlation_congruence(student: Array, teacher: Array, *, gamma: float = 0.4
     """Distance between two kernel matrices: the Gaussian exp(−γ ‖u_i − u_j‖²) of rows of length one, to an order P.
 
         k(c) = exp(−2γ) Σ_{p ≤ P} (2γ c)^p / p!                                       (Q12)
-        L = 1/N² Σ_ij (k(⟨u_i, u_j⟩) − k(⟨ū_i, ū_j⟩))²,   u of (X1)                  (Q13)
+        L = 1/N² Σ_ij (k(⟨u_i, u_j⟩) − k(⟨ū_i, ū_j⟩))²,   u of (X1)                   (Q13)
 
     student (N, ...)   teacher (N, ...)   ->   value, d_student. Divided by N²; torchdistill takes the root of the sum
     first, and does not normalise. Raises InputError where N differs or is below 2, γ ≤ 0 or P < 1. Source: Peng et al.
@@ -163,7 +163,7 @@ def neighbour_congruence(student: Array, teacher: Array) -> tuple[float, Array]:
 def probabilistic_transfer(student: Array, teacher: Array, *, diagonal: bool = True) -> tuple[float, Array]:
     """Divergence of the chances with which an example picks another one, the more similar the likelier.
 
-        p_ij = s_ij / Σ_k s_ik,   s_ij = (1 + ⟨u_i, u_j⟩)/2, at least 10⁻¹²,   u of (X1)       (Q17)
+        p_ij = s_ij / Σ_k s_ik,   s_ij = (1 + ⟨u_i, u_j⟩)/2, at least 10⁻¹²,   u of (X1)        (Q17)
         L = 1/N Σ_i Σ_j p̄_ij (log p̄_ij − log p_ij)                                    (Q18)
 
     student (N, ...)   teacher (N, ...)   ->   value, d_student. Divided by N alone; the authors' program divides by N²

@@ -23,7 +23,7 @@ from npkd.distillation.objective import Terms
 from npkd.distillation.response import soft_targets
 from npkd.distillation.synthesis import Synthesis, synthesise
 from npkd.distillation.teacher import Ensemble, Teacher, teacher_of
-from npkd.distillation.terms import Term
+from npkd.distillation.terms import Term, array_of
 from npkd.distillation.transfer import Transfer
 from npkd.nn.losses import cross_entropy
 from npkd.nn.network import Layer, Network, dense_layer
@@ -55,9 +55,9 @@ def taught(answers: Teacher | Ensemble, settings: TrainingSettings, source: str 
     def see(batch: Batch, rng: Generator) -> Batch:
         if not change and source == "x":
             return show(batch, rng)
-        changed = dict(change(batch, rng) if change else batch)
-        seen = changed["x"] if source == "x" else changed.pop(source)
-        return {**changed, **named(answers(seen))}
+        changed = change(batch, rng) if change else batch
+        shown = {name: a for name, a in changed.items() if name == "x" or name != source}
+        return {**shown, **named(answers(array_of(changed, source)))}
 
     return replace(settings, augmentation=see, refresh=settings.refresh if change else settings.done or settings.epochs)
 

@@ -98,8 +98,7 @@ class Record:
     seconds       since the start of the run
     network       the network after this epoch (a copy)
     best          the network with the smallest validation so far; the latest one without validation
-    carried       copies of the arrays that the optimiser carries from update to update, and of those that the objective
-                  trains
+    carried       copies of the arrays that the optimiser carries from update to update, and of what the objective has
     dead          {layer: share of its neurons that were zero for every example of the epoch's last batches}, of relu
                   and its like; one warning says so when it is more than half, unless there are penalties
     terms         what an objective of several terms says of each (npkd.distillation.objective.Terms.balance)

@@ -12,8 +12,9 @@ from npkd.core.validation import InputError
 from npkd.data.datasets import load
 from npkd.distillation import classes
 from npkd.distillation.classes import add_bias, class_bias, label_smoothing, smoothed
-from npkd.distillation.objective import distillation
-from npkd.distillation.response import soft_targets
+from npkd.distillation.objective import Terms
+from npkd.distillation.response import decoupled, dist, soft_targets, standardised_logits
+from npkd.distillation.terms import Term
 from npkd.nn.losses import cross_entropy
 from npkd.nn.network import Layer, Network, perceptron
 from npkd.nn.training import TrainingSettings, classification, train
@@ -211,7 +212,8 @@ def test_a_digit_that_the_student_has_never_seen():
     found = {}
     for temperature in (1.0, 4.0):
         batch = {"x": seen, "teacher": teacher.predict(seen)}
-        student = trained([64, 48, 10], batch, distillation(temperature=temperature), 20)
+        objective = Terms([Term(soft_targets, options={"temperature": temperature})])
+        student = trained([64, 48, 10], batch, objective, 20)
         bias = class_bias(student.predict(data.x_train), np.bincount(data.y_train), classes=[3])
         right = [network.predict(data.x_test).argmax(axis=1) == data.y_test
                  for network in (student, add_bias(student, bias))]
@@ -224,3 +226,16 @@ def test_a_digit_that_the_student_has_never_seen():
     assert 0 < number < 2
     assert 0.8 < threes <= threes_after                  # softened answers speak of threes, too
     assert every <= every_after
+
+
+def test_losses_on_logits_are_terms_of_an_objective():
+    """A student learns from each alone."""
+    rng = np.random.default_rng(9)
+    teacher, x = perceptron([4, 8, 3], rng, dtype=np.float64), rng.standard_normal((200, 4))
+    batch = {"x": x, "teacher": teacher.predict(x), "y": teacher.predict(x).argmax(axis=1)}
+    for term in (Term(standardised_logits), Term(dist), Term(label_smoothing, teacher="y"),
+                 Term(decoupled, options={"beta": 2.0}, arrays={"labels": "y"})):
+        student = perceptron([4, 8, 3], rng, dtype=np.float64)
+        *_, last = train(student, batch, Terms([term]), rng=rng, settings=TrainingSettings(30, 20))
+        agree = (last.network.predict(x).argmax(axis=1) == batch["y"]).mean()
+        assert agree > 0.9, term.name

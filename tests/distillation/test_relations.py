@@ -341,6 +341,17 @@ def test_between_two_examples_alike_nothing_pushes():
         np.testing.assert_allclose(d[:, 0], [-1 / 8, 1 / 8, 0], rtol=1e-5, atol=1e-5)
 
 
+def test_examples_that_are_all_but_opposite_pass_nothing_on():
+    """10⁻⁷ off, their similarity is a quarter of 10⁻¹⁴, and counts as the bound 10⁻¹²: as if they were opposite."""
+    _, teacher, _ = draw(10, "", n=3)
+    opposite, nearly, beyond = (np.array([[1.0, 0.0], [-1.0, off], [0.0, 1.0]]) for off in (0.0, 1e-7, 1e-4))
+    value, d = probabilistic_transfer(opposite, teacher)
+    again, d_again = probabilistic_transfer(nearly, teacher)
+    assert again == pytest.approx(value, rel=1e-6)
+    np.testing.assert_allclose(d_again, d, atol=1e-6)
+    assert np.abs(probabilistic_transfer(beyond, teacher)[1]).max() > 10             # above the bound
+
+
 def test_two_examples_have_no_relation_but_similarity():
     student, teacher, _ = draw(0, "", n=2)
     for name in ("distance", "angle", "probabilistic, others"):

@@ -47,7 +47,7 @@ LOSSES = {
 WITHOUT = {
     "zero at agreement": {"mutual_learning", "adversarial_logits"},
     "rows that sum to 0": {"adversarial_logits", "neighbour_graph", "moment_matching", "by place"},
-    "a number added to the logits of an example": {"adversarial_logits", "neighbour_graph", "moment_matching", "by place"},
+    "a number added to the logits of an example": {*LOSSES} - {"mutual_learning", "mutual_learning, without labels"},
     "another scale of the student": {*LOSSES} - {"neighbour_graph"},
     "the order of the examples": {"by place"},
     "a batch twice": {"neighbour_graph", "by place"},                       # a twin is the nearest neighbour

@@ -62,6 +62,11 @@ def differ(one, other):
         same(one, other)
 
 
+def unlike(rows, others):
+    """Is no row one of the others?"""
+    return np.abs(rows[:, None] - others).max(axis=2).min() > 1e-4
+
+
 # ---- offline
 
 
@@ -92,6 +97,7 @@ def test_offline_under_augmentation_the_teacher_answers_to_what_the_student_sees
     assert len(answered) == 12
     for z, v in answered:                       # the student is the teacher: equal answers to equal inputs
         np.testing.assert_allclose(z, v, rtol=1e-4, atol=1e-5)
+        assert unlike(v, teacher.predict(data["x"]))                              # which are not those of the data
     list(offline(student, teacher, data, distillation(0.5), optimiser=SGD(0.01), rng=np.random.default_rng(0)))
 
 
@@ -186,6 +192,14 @@ def test_of_several_teachers_one_answers_each_batch_and_all_do_in_turn():
     same(drawn, last(offline(student, Ensemble(teachers), data, terms(), **HOW, rng=rng())).network)
 
 
+def test_of_the_weights_of_several_teachers_one_is_1_and_each_is_that_as_often():
+    weights = one_a_batch(4)
+    drawn = np.array([[weight(p) for weight in weights] for p in np.linspace(0, 1, 2001)])
+    assert set(np.unique(drawn)) == {0, 1}
+    assert (drawn.sum(axis=1) == 1).all()
+    assert drawn.mean(axis=0) == pytest.approx(0.25, abs=0.04)
+
+
 @pytest.mark.parametrize("weights", [[1], [1, -1], [0, 0], [1, np.nan]])
 def test_weights_of_teachers_that_are_none(weights):
     with pytest.raises(InputError, match=r"Ensemble: weights are .*; it needs 2"):
@@ -233,8 +247,15 @@ def test_peers_come_to_agree_more_than_without_one_another():
         return mutual_learning(tuple(z), data["y"], weights=1 - np.eye(3))[0]
 
     assert apart(None) < apart(Term(mutual_learning, options={"weights": np.eye(3)})) / 2
-    given = peers[1].copy()
-    same(peers[1], given)
+
+
+def test_a_record_keeps_the_peers_of_its_epoch_and_those_given_are_not_changed():
+    student, teacher, data = case()
+    given = teacher.copy()
+    first, *_, end = schemes.mutual([student, teacher], data, **HOW, rng=rng())
+    same(teacher, given)
+    differ(first.beside[0], end.beside[0])
+    differ(first.beside[0], teacher)
 
 
 def test_peers_that_behave_otherwise_in_training_are_refused():
@@ -255,9 +276,15 @@ def test_own_layers_heads_learn_and_teach_the_layers_below():
     assert agreement[-1] > max(before + 0.2, 0.7)
     plain = last(train(student, data, optimiser=SGD(0.05), settings=SETTINGS, rng=rng())).network
     differ(records[-1].network, plain)
-    alone = Term(mutual_learning, options={"weights": np.diag([1.0, 0.0])})          # the head learns nothing
-    same(last(schemes.own_layers(student, {2: head}, data, alone, optimiser=SGD(0.05), settings=SETTINGS,
-                                 rng=rng())).network, plain)
+
+    def by(weights):
+        term = Term(mutual_learning, options={"weights": np.array(weights)})
+        return last(schemes.own_layers(student, {2: head}, data, term, optimiser=SGD(0.05), settings=SETTINGS,
+                                       rng=rng())).network
+
+    same(by([[1, 0], [0, 0]]), plain)                                                # the head learns nothing
+    same(by([[1, 0], [0.5, 0.5]]), records[-1].network)
+    differ(by([[1, 0], [0, 1]]), records[-1].network)
 
 
 # ---- in turn
@@ -273,6 +300,23 @@ def test_assistants_are_distillations_in_turn():
     same(records[4].network, first)
     same(records[-1].network, last(offline(student, first, data, distillation(), **HOW, rng=draw)).network)
     differ(records[-1].network, last(offline(student, teacher, data, distillation(), **HOW, rng=rng())).network)
+
+
+def test_the_best_network_of_a_stage_teaches_the_next():
+    student, teacher, data = case()
+    judged = []
+
+    def validate(network):
+        judged.append(network)
+        return abs(len(judged) % 5 - 2)                                              # the second epoch is the best
+
+    settings = replace(SETTINGS, validate=validate)
+    records = [*schemes.assistants([perceptron([5, 12, 3], rng()), student], teacher, data, distillation(),
+                                   optimiser=OPTIMISER, settings=settings, rng=rng())]
+    by_hand = rng()
+    list(offline(perceptron([5, 12, 3], rng()), teacher, data, distillation(), **HOW, rng=by_hand))
+    same(records[-1].network, last(offline(student, records[1].network, data, distillation(), **HOW,
+                                           rng=by_hand)).network)
 
 
 def test_an_assistant_that_is_the_teacher_teaches_what_the_teacher_would():
@@ -382,7 +426,7 @@ def test_cross_modal_of_one_kind_is_offline_and_of_another_the_teacher_sees_that
     same(found, last(train(small, given, distillation(0.5), **HOW, rng=rng())).network)
     mixed = other | {"paired": data["x"][::-1]}
     differ(found, last(schemes.cross_modal(small, teacher, mixed, distillation(0.5), **HOW, rng=rng())).network)
-    with pytest.raises(KeyError):
+    with pytest.raises(InputError, match="the batch holds x, y; the objective needs 'paired' too"):
         list(schemes.cross_modal(student, teacher, data, distillation(0.5), rng=rng()))
 
 
@@ -402,6 +446,14 @@ def test_cross_modal_under_augmentation_the_teacher_sees_what_became_of_its_kind
                              optimiser=SGD(1e-12), settings=TrainingSettings(2, 50, augmentation=both), rng=rng()))
     for z, v in answered:
         np.testing.assert_allclose(z, v, rtol=1e-4, atol=1e-5)
+        assert unlike(v, teacher.predict(data["x"]))
+
+
+def test_cross_modal_the_student_is_not_shown_the_other_kind():
+    student, teacher, data = case()
+    terms = Terms([Term(squared_error, 0, "paired")])
+    with pytest.raises(InputError, match="the batch holds x, y; the objective needs 'paired' too"):
+        list(schemes.cross_modal(student, teacher, data | {"paired": data["x"]}, terms, rng=rng()))
 
 
 # ---- layers by pairs
@@ -479,13 +531,30 @@ def test_data_free_a_student_learns_what_the_teacher_says_of_real_examples():
     def agree(network):
         return (network.predict(x).argmax(1) == teacher.predict(x).argmax(1)).mean()
 
-    learnt, nothing = (last(schemes.data_free(student, teacher, i, distillation(), **how, rng=rng())).network
+    learnt, nothing = (last(schemes.data_free(student, teacher, i, distillation(0.1), **how, rng=rng())).network
                        for i in (inputs, replace(inputs, steps=0)))
     assert agree(learnt) > 0.9
     assert agree(nothing) < 0.8
     draw = rng()
-    data = {"x": synthesise(teacher, inputs, draw)}
-    same(learnt, last(offline(student, teacher, data, distillation(), **how, rng=draw)).network)
+    data = {"x": synthesise(teacher, inputs, draw), "y": inputs.labels}
+    same(learnt, last(offline(student, teacher, data, distillation(0.1), **how, rng=draw)).network)
+
+
+def test_a_step_of_the_inputs_is_one_along_the_gradient_of_the_objective():
+    """Of classes and moments, those of the logits too, by differences, in float64."""
+    teacher, x, _ = trained_teacher()
+    teacher, labels = teacher.astype(np.float64), np.array([0, 1, 1])
+    known = moments_of(teacher, x.astype(np.float64), (0, 2, 3))
+    settings = Synthesis(labels, (3,), known, weight=0.3, steps=0, optimiser=SGD(0.1, momentum=0))
+    start, one = (synthesise(teacher, replace(settings, steps=k), rng()) for k in (0, 1))
+
+    def value(x):
+        activations, _ = teacher(x)
+        return cross_entropy(activations[-1], labels)[0] + 0.3 * sum(
+            moment_matching(activations[i], target)[0] for i, target in known.items())
+
+    slope = [(value(start + h) - value(start - h)) / 2e-6 for h in 1e-6 * np.eye(9).reshape(9, 3, 3)]
+    np.testing.assert_allclose(start - one, 0.05 * np.reshape(slope, (3, 3)), rtol=1e-4, atol=1e-7)
 
 
 def test_moments_that_a_network_holds_are_those_that_its_batch_norm_reads():
@@ -529,6 +598,9 @@ def test_lifelong_the_old_classes_are_not_forgotten_and_the_new_ones_learnt():
         return soft_targets(network.predict(x)[:, :2], before.predict(x))[0]
 
     assert moved(kept, new["x"]) < 0.1 * moved(forgot, new["x"])
+    term = Term(soft_targets, weight=5.0, options={"temperature": 2.0})
+    more = last(schemes.lifelong(student, before, new, term, **how)).network
+    assert moved(more, new["x"]) < moved(kept, new["x"]) / 2
     assert moved(kept, old["x"]) < 0.5 * moved(forgot, old["x"])            # of which it saw no example
 
 

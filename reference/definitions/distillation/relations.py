@@ -27,7 +27,7 @@ def between(a: list[float], b: list[float]) -> list[float]:
 
 def direction(a: list[float]) -> list[float]:
     length = math.sqrt(inner(a, a))
-    return [v / length if length else 0.0 for v in a]     # (X1)
+    return [v / length if length >= NEAR else 0.0 for v in a]     # (X1)
 
 
 def huber(u: float) -> float:
