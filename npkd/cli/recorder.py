@@ -58,7 +58,7 @@ class Recorder:
                 "stage": f"round {self.rounds}: removal", "widths": widths_of(done.student),
                 "removed": len(done.removals), "relative_error": [layer.relative_error for layer in done.layers]})
         if self.state.student is not None and self.state.student is not self.state.teacher:
-            self.save("student" if self.plan.settings.command == "compress" else "model", self.state.student)
+            self.save("model" if self.plan.settings.command == "train" else "student", self.state.student)
         if self.saved:
             self.write_history()
 
@@ -96,7 +96,7 @@ class Recorder:
         """After an interrupt: write what there is, and say what that is and how to go on."""
         state, epochs = self.state, sum(line["stage"] == "teacher" for line in self.history)
         settings, planned = self.plan.settings, self.plan.recipe.teacher_epochs
-        name = "teacher" if settings.command == "compress" else "dense" if settings.penalty else "model"
+        name = "teacher" if settings.command != "train" else "dense" if settings.penalty else "model"
         if state.teacher is not None and (epochs or settings.teacher is not None):
             self.save(name, state.teacher)
         self.save_newest()

@@ -648,10 +648,10 @@ def test_layer_wise_keeps_what_the_teacher_says_and_the_widths_that_are_asked_fo
 
 
 def test_every_scheme_is_in_the_table_and_is_an_iterator_of_records():
-    words = [entry.word for entry in SCHEMES]
+    words = [entry.word for entry in SCHEMES.values()]
     assert len(set(words)) == len(words) == 13
     assert all(word == word.lower() and " " not in word for word in words)
-    functions = {entry.function for entry in SCHEMES}
+    functions = {entry.function for entry in SCHEMES.values()}
     public = {f for f in vars(schemes).values() if getattr(f, "__module__", "") == schemes.__name__
               and getattr(f, "__annotations__", {}).get("return") == "Records"}
     assert public - functions == {schemes.together}
