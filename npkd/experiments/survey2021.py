@@ -115,8 +115,8 @@ def bars(runs: Sequence[Run]) -> list[str]:
         slower = [f"{found[s]['epoch_seconds'] / soft[s]['epoch_seconds']:.2f}" for s in seeds[:1] if s in soft]
         verdict, error = "holds" if gain.verdict in ("win", "tie") else "MISSED", fmean(
             100 * one["test_error"] for one in found.values())
-        sentences.append(f"{verdict}: not worse than labels alone: {setting}, {error:.2f} %, gain {gain.mean:+.2f} points "
-                         f"({gain.verdict}, {len(seeds)} seeds)" + "".join(
+        sentences.append(f"{verdict}: not worse than labels alone: {setting}, {error:.2f} %, gain {gain.mean:+.2f} "
+                         f"points ({gain.verdict}, {len(seeds)} seeds)" + "".join(
                              f", {factor} of the time of soft targets" for factor in slower))
     done = sum(len(by_setting.get(name, {})) == SEEDS for name in wanted[len(PAIRS):])
     verdict = "holds" if done == len(wanted) - len(PAIRS) else "MISSED"
