@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from npkd.experiments import tables
+from npkd.experiments.command import STUDIES
 from npkd.experiments.compare import paired
 from npkd.nn import cost
 from npkd.nn.architectures import lenet5
@@ -174,8 +175,27 @@ def of_file(name: str, content: Node) -> Iterator[str]:
         command(judge, content["runs"])
         yield from (f"bars: {said!r} is {found!r} of the runs"
                     for said, found in zip(content["bars"], judge.lines, strict=True) if said != found)
+    if name in STUDIES:
+        yield from of_study(name, content)
     if "supports" in content:
         yield from of_peers(content)
+
+
+def of_study(name: str, content: Node) -> Iterator[str]:
+    """A published table run again: errors of its runs, one of each setting and seed, and its bars."""
+    for run in content["runs"]:
+        for node in (run, run.get("corrected", {})):
+            where, sizes = f"{run['setting']}, seed {run['seed']}", {"test": TESTS["mnist"]}
+            yield from (f"{where}: {fault}" for fault in of_errors(node, sizes))
+            if node and node["errors"] != round(node["test_error"] * sizes["test"]):
+                yield f"{where}: errors is {node['errors']}, of {node['test_error']}"
+    if len({(run["setting"], run["seed"]) for run in content["runs"]}) < len(content["runs"]):
+        yield "runs: a setting has two runs with one seed"
+    if (found := STUDIES[name].bars(content["runs"])) != content["bars"]:
+        yield f"bars: they are {content['bars']}, of the runs {found}"
+    for part, whole in (("seconds", "hours"), ("cpu_seconds", "core_hours")):
+        if not near(round(sum(run[part] for run in content["runs"]) / 3600, 3), content[whole]):
+            yield f"{whole} is {content[whole]}, of the runs {sum(run[part] for run in content['runs']) / 3600}"
 
 
 def of_peers(content: Node) -> Iterator[str]:

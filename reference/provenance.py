@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 import npkd
 from npkd.experiments import lenet5, lenet300
+from npkd.experiments.command import STUDIES
 from npkd.experiments.experiment import Experiment
 from npkd.experiments.setting import OLD_NAMES, VERSION, Setting, digest
 from npkd.pipeline.recipe import OF_STUDENT, Recipe, complete, plain
 from reference.benchmarks import digits
+from reference.markdown import wrapped
 
 Node = Mapping[str, Any]
 NAMES = {old: new for new, old in OLD_NAMES.items()}
@@ -77,6 +78,10 @@ def older(name: str, content: Node, parts: Sequence[str]) -> list[str]:
     if any(set(versions(content, part)) != {VERSION} for part in parts):
         found.append(f"settings of version {VERSION}")
     found += [f"other settings for {part}" for part in parts if other_settings(name, content, part)]
+    if name in STUDIES:
+        today = {key: value for wave in STUDIES[name].settings(False) for key, value in wave.items()}
+        found += sorted(f"other numbers for {key}" for key, value in content["settings"].items()
+                        if value != today.get(key))
     runs = content.get("runs")
     if isinstance(runs, list) and "recipe" in runs[0]:
         found += sorted({word for run in runs for word in changed_recipe(run)})
@@ -91,11 +96,6 @@ def sentence(name: str, content: Node, parts: Sequence[str]) -> str:
         "reference.other_sets", "reference.benchmarks.other_sets")
     return (f"{name}.json (`{command}`): run with {made}"
             + (f"; today's is {', '.join(now)}: **not run again**." if now else ", today's."))
-
-
-def wrapped(text: str, indent: str = "") -> str:
-    """Lines of at most 120 columns."""
-    return textwrap.fill(text, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def made_with(stored: Node, names: Sequence[str], parts: Sequence[str] = ()) -> str:

@@ -19,18 +19,15 @@ from typing import Any
 
 from npkd.cli.main import result_table
 from npkd.experiments import lenet5, lenet300, tables
+from reference import studies
 from reference.benchmarks import other_sets
+from reference.markdown import table, wrapped
 from reference.peers import group_lasso
-from reference.provenance import made_with, wrapped
+from reference.provenance import made_with
 
 Row = Mapping[str, Any]
 Stored = Mapping[str, Any]
 """Content of reference/measured by the names of the files."""
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of Markdown."""
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows))
 
 
 def percent(value: Row, digits: int = 2) -> str:
@@ -288,6 +285,7 @@ TABLES: Mapping[str, Callable[[Stored], str]] = {
     "steps lenet5": partial(steps, name="train_step_lenet5"),
     "path": path,
     "sparse": sparse,
+    "hinton2015": studies.hinton2015,
     **{f"bars {name}": partial(bars, name=name) for name in BARS},
 }
 """Every generated part by the name that a page gives."""

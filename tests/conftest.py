@@ -18,6 +18,14 @@ settings.load_profile("npkd")
 """New examples in every run, on a CI machine too; what fails is printed, and kept with @example when it is mended."""
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_waiting_for_the_disk():
+    """Files that tests write need not outlive the machine; tests/core/test_files.py sees that npkd asks for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _no_line_by_the_clock(monkeypatch):
     """Progress in a pipe prints a line when a second has gone by; tests of what is printed do not go by the clock."""

@@ -12,6 +12,7 @@ import sys
 import textwrap
 import tokenize
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,7 @@ def read(path):
     return path.read_text(encoding="utf-8")
 
 
+@cache
 def tags_of(source):
     """Tags in the comments of Python source, and tags in its strings (docstrings among them)."""
     comments, strings = set(), set()
@@ -285,18 +287,20 @@ def test_the_first_screen_shows_the_two_commands_and_then_a_picture_with_a_descr
     assert f"figures {Path(path).stem} {path}\n" in figures.__doc__
 
 
-def test_the_gradient_and_the_neuron_of_the_first_screen_are_as_it_says(tmp_path):
+def test_the_gradient_and_the_neuron_of_the_first_screen_are_as_it_says(tmp_path, monkeypatch):
     """The picture is made anew; its bytes may differ between versions of matplotlib."""
     dw, differences = first_screen.gradients(np.array([first_screen.STEP]))
     assert first_screen.relative_errors(dw, differences).max() <= 1e-6
     assert (dw != 0).sum() > dw.size / 2
-    norms, without, neuron = first_screen.columns()
+    norms, without, neuron = shown = first_screen.columns()
     dead = int(first_screen.first_zero(norms)[neuron])
     assert 0 < dead < len(norms) - 1
     assert (norms[dead:, neuron] == 0).all()
     assert norms[:dead, neuron].min() > 0
     assert without[:, neuron].min() > 0
     assert norms[-1].max() > 0.5                                # others stay
+    monkeypatch.setattr(first_screen, "columns", lambda: shown)
+    monkeypatch.setattr(first_screen, "STEPS", np.array([1e-9, first_screen.STEP, 1e-2]))
     figures.PICTURES["first-screen"]().savefig(tmp_path / "picture.png")
     assert (tmp_path / "picture.png").stat().st_size > 10_000
 
@@ -311,11 +315,17 @@ def test_lines_have_at_most_120_columns(path):
 # ---------------------------------------------------------------------------------------------------------
 
 
+@cache
+def parsed(text):
+    return ast.parse(text)
+
+
+@cache
 def source_of(place):
     """The source of ``path/to/file.py:name`` or ``…:Class.method``; of the whole file without a name."""
     path, _, name = place.partition(":")
     text = read(ROOT / path)
-    node = ast.parse(text)
+    node = parsed(text)
     for part in name.split(".") if name else []:
         found = [n for n in node.body if getattr(n, "name", None) == part]
         assert found, f"{place}: {part} is not there"

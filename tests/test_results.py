@@ -3,16 +3,32 @@
 import json
 import re
 import shutil
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 import npkd
+from npkd.experiments.command import STUDIES
 from reference import integrity, provenance, results, tables
 from reference.benchmarks import digits
 
 ROOT = Path(__file__).resolve().parent.parent
 STORED = integrity.load(integrity.MEASURED)
+
+
+def once(table):
+    """A table that is written once of STORED."""
+    text = cache(lambda: table(STORED))
+    return lambda stored: text() if stored is STORED else table(stored)
+
+
+ONCE = {name: once(table) for name, table in tables.TABLES.items()}
+
+
+@pytest.fixture(autouse=True)
+def _tables_once(monkeypatch):
+    monkeypatch.setattr(results, "TABLES", ONCE)
 
 
 @pytest.fixture
@@ -111,13 +127,11 @@ def test_what_is_allowed_in_prose_stands_there():
 # ---- a spoiled run
 
 
-def changed(copy, name, change):
-    """A stored file after a change, with sums that fit: only what is recomputed can notice it."""
-    path = copy / "reference/measured" / f"{name}.json"
-    content = json.loads(path.read_text(encoding="utf-8"))
+def changed(folder, name, change):
+    """A folder of one stored file after a change, with sums that fit: only what is recomputed can notice it."""
+    content = json.loads((integrity.MEASURED / f"{name}.json").read_text(encoding="utf-8"))
     change(content)
-    path.write_text(json.dumps(content), encoding="utf-8")
-    folder = copy / "reference/measured"
+    (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
     (folder / integrity.SUMS).write_text(integrity.sums(folder), encoding="utf-8")
     return integrity.faults(folder)
 
@@ -152,8 +166,8 @@ def at(content, *steps):
     ("lenet5_latency", ("runs", 0, "seconds", 1), 1e-5, "bars:"),
     ("labelfree", ("runs", 0, "test_error"), 50 / 1797, "bars:"),
     ("group_lasso", ("ratios", "sklearn"), 0.04, "ratio to sklearn")])
-def test_a_spoiled_run_is_noticed_though_its_sum_is_right(copy, name, steps, value, words):
-    faults = changed(copy, name, lambda content: at(content, *steps[:-1]).__setitem__(steps[-1], value))
+def test_a_spoiled_run_is_noticed_though_its_sum_is_right(tmp_path, name, steps, value, words):
+    faults = changed(tmp_path, name, lambda content: at(content, *steps[:-1]).__setitem__(steps[-1], value))
     assert any(fault.startswith(f"{name}.json") and words in fault for fault in faults), faults
 
 
@@ -223,3 +237,48 @@ def test_an_older_version_is_said(monkeypatch):
 def test_what_is_spoilt_is_rewritten():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert results.rewritten(text.replace("0.052<!--=", "0.942<!--="), STORED) == text
+
+
+# ---- published tables run again
+
+
+def study_content():
+    """What `npkd reproduce hinton2015` stores, of two seeds of three settings, and seven settings missing."""
+    numbers = json.loads(json.dumps({name: value for wave in STUDIES["hinton2015"].settings(False)
+                                     for name, value in wave.items()}))
+    errors = {"teacher": [70], "hard": [140, 150], "digit 3 omitted": [200, 201]}
+    runs = [{"setting": setting, "seed": seed, "test_error": value / 10_000, "errors": value, "seconds": 90.0,
+             "cpu_seconds": 45.0} for setting, values in errors.items() for seed, value in enumerate(values)]
+    for run in runs[3:]:
+        run["corrected"] = {"test_error": 0.012, "errors": 120, "right": 0.98, "of": 1010}
+    return {"command": "npkd reproduce hinton2015", "npkd": npkd.__version__, "hours": 0.125, "core_hours": 0.062,
+            "settings": numbers, "missing": 7, "bars": STUDIES["hinton2015"].bars(runs), "runs": runs}
+
+
+@pytest.mark.parametrize(("steps", "value", "words"), [
+    ((), None, None), (("runs", 0, "test_error"), 0.00705, "of 10000 examples"),
+    (("runs", 0, "errors"), 71, "errors is 71"),
+    (("runs", 3, "corrected", "errors"), 121, "errors is 121"), (("runs", 1, "seed"), 1, "two runs"),
+    (("bars", 0), "holds  teacher", "bars"), (("hours",), 0.5, "hours is"), (("core_hours",), 0.5, "core_hours is")])
+def test_a_spoiled_study_is_noticed(steps, value, words):
+    content = study_content()
+    if steps:
+        at(content, *steps[:-1])[steps[-1]] = value
+    faults = list(integrity.of_file("hinton2015", content))
+    assert faults == [] if words is None else any(words in fault for fault in faults)
+
+
+def test_the_page_of_a_study_says_what_is_there_and_what_is_not():
+    content = study_content()
+    text = tables.TABLES["hinton2015"]({"hinton2015": content})
+    assert text.startswith("7 of 12 runs are **not there yet**.")
+    assert "| hard | 2 | 145.0 ± 7.1 |  |  | 146 |  |" in text
+    assert "| digit 3 omitted | 2 | 200.5 ± 0.7 | 120.0 ± 0.0 | 98.0 ± 0.0 | 206 | 109 |" in text
+    assert all(f"    {line}" in text or len(line) > 115 for line in content["bars"])
+    assert "run with npkd " in text
+    assert "not run again" not in text
+    content["missing"], content["settings"]["hard"]["learning_rate"] = 0, 7.0
+    text = " ".join(tables.TABLES["hinton2015"]({"hinton2015": content}).split())
+    assert "not there yet" not in text
+    assert "today's is other numbers for hard: **not run again**" in text
+    assert "Not run with npkd" in tables.TABLES["hinton2015"]({})

@@ -7,6 +7,7 @@ import numpy as np
 from npkd.cli.main import main
 from npkd.nn.network import Network
 from npkd.pipeline.recipe import Recipe
+from npkd.report import figures
 
 FIXED = Recipe(teacher_epochs=60, rounds=5, round_epochs=10, epochs=60, batch_size=128, learning_rate=0.1,
                weight_decay=1e-4, temperature=4.0, label_weight=0.0, student_learning_rate=0.1, clip=10.0,
@@ -47,6 +48,14 @@ def words(folder, *more, command="compress", data=None):
 def quick(folder, *more, command="compress", data=None):
     """A quick run; the exit code."""
     return main(words(folder, *more, command=command, data=data))
+
+
+def undrawn(patch):
+    """Words in place of pictures: drawing is most of the time of a quick run. tests/cli/test_run.py lays out those of
+    all its runs, tests/report looks at them."""
+    for name in ("training", "path", "size", "pixels", "examples"):
+        patch.setattr(figures, name, lambda *given: None)
+    patch.setattr(figures, "png", lambda figure: b"npkd, a picture")
 
 
 def rounding(network, x):

@@ -1,4 +1,4 @@
-"""The command line: npkd compress | train | check | reproduce | report.
+"""The command line: npkd compress | train | distil | check | reproduce | report.
 
 Whatever is wrong with what a user gave is one sentence on stderr and exit code 2. Heavy modules are imported when a
 command needs them, so that ``--help`` answers at once and Ctrl-C is quiet from the beginning.
@@ -45,7 +45,7 @@ def result_table(result: Mapping[str, Any], folder: Path) -> str:
 
 
 def run_command(options: argparse.Namespace, arguments: Sequence[str], progress: Progress) -> int:
-    """``npkd compress`` and ``npkd train``, whose options were read from the arguments."""
+    """``npkd compress``, ``train`` and ``distil``, whose options were read from the arguments."""
     from npkd.cli import folders
     from npkd.cli.run import resumed, run
     from npkd.cli.settings import Settings
@@ -56,7 +56,8 @@ def run_command(options: argparse.Namespace, arguments: Sequence[str], progress:
     else:
         options.out = folders.free() if unnamed else options.out
         given = tuple(word[2:].partition("=")[0].replace("-", "_") for word in arguments if word.startswith("--"))
-        settings = Settings(**{name: value for name, value in vars(options).items() if name != "quiet"}, given=given)
+        settings = Settings(**{name: value for name, value in vars(options).items()
+                               if name not in ("quiet", "list")}, given=given)
 
     def begins() -> None:
         if unnamed and settings.out != folders.DEFAULT and not options.quiet:
@@ -86,6 +87,12 @@ def dispatch(arguments: Sequence[str]) -> int:
         from npkd.experiments.command import Options, reproduce
 
         return reproduce(Options(**{name: value for name, value in vars(options).items() if name != "command"}))
+    if options.command == "distil" and options.list:
+        from npkd.distillation.library import listed
+
+        widths = [max(map(len, column)) for column in zip(*listed(), strict=True)]
+        print(*("  ".join(map(str.ljust, row, widths)).rstrip() for row in listed()), sep="\n")
+        return 0
     with shown(not options.quiet) as progress:
         progress.begin("starting", 1)
         return run_command(options, arguments, progress)

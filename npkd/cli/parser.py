@@ -13,7 +13,7 @@ from npkd.core.validation import InputError
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction["Parser"]
 
-COMMANDS = ("compress", "train", "check", "reproduce", "report")
+COMMANDS = ("compress", "train", "distil", "check", "reproduce", "report")
 
 
 class Parser(argparse.ArgumentParser):
@@ -50,18 +50,19 @@ def parser() -> Parser:
     commands = top.add_subparsers(dest="command", metavar="command", parser_class=Parser)
     add_compress(commands, run_options())
     add_train(commands, run_options())
+    add_distil(commands, run_options())
     commands.add_parser("check", allow_abbrev=False, help="hold every op, loss and penalty against its definition",
                         description="Hold every op, loss and penalty against its definition. Needs a checkout.")
     add_reproduce(commands)
     report = commands.add_parser("report", allow_abbrev=False, help="write report.html of a finished run again",
                                  description="Write report.html again from the summary and the figures in a folder.")
     report.add_argument("folder", metavar="DIR", nargs="?",
-                        help="folder that npkd compress or npkd train wrote (default: the latest npkd-out…)")
+                        help="folder that npkd compress, train or distil wrote (default: the latest npkd-out…)")
     return top
 
 
 def run_options() -> Parser:
-    """The options that ``compress`` and ``train`` share."""
+    """The options that ``compress``, ``train`` and ``distil`` share."""
     shared = Parser(add_help=False)
     add = shared.add_argument
     add("--data", default="digits", metavar="NAME|FILE|FOLDER",
@@ -78,9 +79,13 @@ def run_options() -> Parser:
     add("--resume", action="store_true", help="go on with the run in the folder that was broken off, with the options "
                                               "it was begun with (default: the latest npkd-out…)")
     add("--quiet", action="store_true", help="no progress, the result alone")
+    return shared
+
+
+def add_source(add: Callable[..., object]) -> None:
+    """The network that a compression, or a sparse training, learns from."""
     add("--distil-from", metavar="FILE", help="a better network that npkd saved, whose answers are learnt; npkd train "
                                               "takes it with a penalty")
-    return shared
 
 
 def add_compress(commands: Commands, shared: Parser) -> None:
@@ -89,6 +94,7 @@ def add_compress(commands: Commands, shared: Parser) -> None:
                                    help="make a small network from a large one",
                                    description="Train a teacher, or take one, and distil it into a smaller network.")
     add = compress.add_argument
+    add_source(add)
     add("--epochs", type=whole(0), metavar="N", help="passes over the data in the last distillation; 0: the student is "
                                                      "not trained, its layers are refitted alone")
     add("--teacher", metavar="FILE", help="a network that npkd saved; without it one is trained")
@@ -102,7 +108,33 @@ def add_train(commands: Commands, shared: Parser) -> None:
     """The options of ``npkd train``."""
     train = commands.add_parser("train", parents=[shared], allow_abbrev=False, help="train a plain or a sparse network",
                                 description="Train a network; with a penalty it loses neurons while it learns.")
-    add = train.add_argument
+    add_source(train.add_argument)
+    train.add_argument("--start", metavar="FILE", help="a network that npkd saved, to begin with; without it one is "
+                                                       "trained")
+    add_training(train.add_argument)
+
+
+def add_distil(commands: Commands, shared: Parser) -> None:
+    """The options of ``npkd distil``."""
+    distil = commands.add_parser("distil", parents=[shared], allow_abbrev=False,
+                                 help="train a fresh student of any shape from a teacher",
+                                 description="Train a fresh student from a teacher, by any loss and scheme.")
+    add = distil.add_argument
+    add("--teacher", metavar="FILE", help="a network that npkd saved")
+    add("--list", action="store_true", help="print every loss and scheme: word, name, paper, source, what it is "
+                                            "divided by, option")
+    add("--loss", metavar="WORD,...", help="beside the labels (default: soft, with weight 0.9)")
+    add("--hint", metavar="S:T,...", help="activation S of the student learns activation T of the teacher, by a "
+                                          "regressor; the report's picture has the numbers")
+    add("--loss-weight", metavar="C,...", help="of each --loss, then of each --hint (default: their own)")
+    add("--label-weight", type=float, metavar="C", help="of the labels (default: 0.1, with --loss 1)")
+    add("--temperature", type=float, metavar="T", help="of losses that have one (default: their own, of soft 4)")
+    add("--scheme", metavar="WORD", help="who teaches whom (default: offline)")
+    add_training(add)
+
+
+def add_training(add: Callable[..., object]) -> None:
+    """The options of a network that is trained, with a penalty or without."""
     add("--epochs", type=whole(1), metavar="N", help="passes over the data, with a penalty those of the dense network")
     add("--dropout", type=float, default=0.0, metavar="RATE", help="behind each hidden layer (default: 0)")
     add("--activation", default="relu", metavar="OP", help="between the layers: relu, tanh, gelu, ... (default: relu)")
@@ -115,7 +147,6 @@ def add_train(commands: Commands, shared: Parser) -> None:
              "its weights, or one (default: macs)")
     add("--penalty-path", action="store_true", help="λ rises until nothing is left; the smallest good network counts")
     add("--no-debias", dest="debias", action="store_false", help="no last phase without penalty")
-    add("--start", metavar="FILE", help="a network that npkd saved, to begin with; without it one is trained")
 
 
 def add_reproduce(commands: Commands) -> None:
@@ -124,7 +155,8 @@ def add_reproduce(commands: Commands) -> None:
                                     description="Run every method at equal cost, with training and without, and the "
                                                 "records. What is done is kept.")
     add = reproduce.add_argument
-    add("name", choices=("lenet300", "lenet5"), help="LeNet-300-100 or LeNet-5, on MNIST")
+    add("name", choices=("lenet300", "lenet5", "hinton2015"),
+        help="methods compared on LeNet-300-100 or LeNet-5; the MNIST results of Hinton et al. 2015")
     add("--quick", action="store_true", help="a few minutes: one budget, some methods, a part of the data")
     add("--seeds", type=whole(1, 1000), metavar="K",
         help="seeds 0 … K − 1 (default: 5, comparison of lenet5: 3, quick: 2)")

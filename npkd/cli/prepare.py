@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from npkd.cli.settings import TARGET, Settings
+from npkd.cli.settings import STUDENT, TARGET, Settings
 from npkd.core.progress import Progress
-from npkd.core.validation import InputError
+from npkd.core.validation import Diverged, InputError
 from npkd.data.datasets import Data, sizes
 from npkd.data.datasets import load as load_data
+from npkd.distillation.objective import Terms
 from npkd.interop.adapt import prunable, require_countable, rescaled, rescaled_network
 from npkd.nn.model import Model
 from npkd.nn.model import load as load_model
-from npkd.nn.network import Network, convolves
+from npkd.nn.network import Network, convolves, perceptron
 from npkd.pipeline import stages, target
+from npkd.pipeline.distil import Learnt, distilled, learnt_of
 from npkd.pipeline.recipe import Recipe, complete, plain
 from npkd.pipeline.sparse import require
 from npkd.pipeline.sparse_recipe import SparseRecipe, sparse_recipe, strengths_of
@@ -37,6 +41,7 @@ class PreparedRun:
     target          None for "train" without one;   sparse  what its penalty is to do, or None
     split_seed      drew the validation part: the seed of the run, or the one that the given teacher was trained with
     distil_from     the network whose answers are learnt, for the data as it is scaled here; None: the teacher's are
+    learnt          what the student of "distil" learns
     """
 
     settings: Settings
@@ -48,6 +53,7 @@ class PreparedRun:
     split_seed: int
     distil_from: Network | None = None
     sparse: SparseRecipe | None = None
+    learnt: Learnt | None = None
 
     @property
     def split(self) -> dict[str, int]:
@@ -85,12 +91,21 @@ def prepare(settings: Settings, progress: Progress) -> PreparedRun:
         if seed != settings.seed:
             data = load_data(settings.data, seed=seed)
         network, groups = prunable(model, data, who)
-        data = rescaled(data, model.scaling)
-    recipe = recipe_of(settings, data, model)
+        if model.scaling is None and settings.command == "distil":          # a student reads inputs of one scale
+            network = rescaled_network(model, data, who)
+        else:
+            data = rescaled(data, model.scaling)
+    recipe, learnt = recipe_of(settings, data, model), None
+    if settings.command == "distil" and network is not None:
+        learnt, groups = learnt_of(settings.loss, settings.hint, settings.loss_weight, settings.label_weight,
+                                   settings.temperature, settings.scheme), None
+        rehearse(settings, data, recipe, network, learnt)
+        if settings.penalty is None:
+            return PreparedRun(settings, data, recipe, network, model, None, seed, learnt=learnt)
     if settings.command == "train" and settings.penalty is None:
         return PreparedRun(settings, data, recipe, None, None, None, seed)
     distil_from = logit_source(settings.distil_from, data, seed) if settings.distil_from is not None else None
-    whole = network or stages.fresh(recipe, data, np.random.default_rng(0))
+    whole = untrained(settings, data, recipe) if learnt or network is None else network
     groups = groups or dependency_groups(whole)
     words, sparse = TARGET if settings.target is None and settings.command == "compress" else settings.target, None
     goal = None if words is None else target.parse(words, widths_of(whole, groups), settings.keep_inputs,
@@ -100,16 +115,40 @@ def prepare(settings: Settings, progress: Progress) -> PreparedRun:
                          target=goal, costs=settings.costs, path=settings.penalty_path, debias=settings.debias)
         require(sparse, whole, groups)
     if network is not None and goal is not None:
-        require_countable(network, goal.kind, who)
-    return PreparedRun(settings, data, recipe, network, model, goal, seed, distil_from, sparse)
+        require_countable(whole, goal.kind, who)
+    return PreparedRun(settings, data, recipe, network, model, goal, seed, distil_from, sparse, learnt)
+
+
+def untrained(settings: Settings, data: Data, recipe: Recipe, rng: np.random.Generator | None = None) -> Network:
+    """The network that is to be trained, as the settings name it, drawn."""
+    rng = rng or np.random.default_rng(0)
+    if recipe.network != "perceptron" or settings.command == "compress":
+        return stages.fresh(recipe, data, rng)
+    rates = (0.0, *[settings.dropout] * len(recipe.hidden)) if settings.dropout else ()
+    return perceptron([data.x_train.shape[1], *recipe.hidden, data.classes], rng, activation=settings.activation,
+                      dropout_rates=rates)
+
+
+def rehearse(settings: Settings, data: Data, recipe: Recipe, teacher: Network, learnt: Learnt) -> None:
+    """An epoch on a few examples: raise InputError, before a file is written, for what does not go together."""
+    rows = np.linspace(0, len(data.x_train) - 1, 64).astype(int)
+    few = replace(data, x_train=data.x_train[rows], y_train=data.y_train[rows], x_validation=data.x_validation[:64],
+                  y_validation=data.y_validation[:64])
+    run = stages.Run(few, replace(recipe, epochs=1), np.random.default_rng(0))
+    objective: Terms | None = None
+    with warnings.catch_warnings(), contextlib.suppress(Diverged):
+        warnings.simplefilter("ignore")
+        _, objective = distilled(run, untrained(settings, few, recipe), teacher, learnt)
+    if settings.penalty is not None and objective and any(t.student != -1 or t.trained for t in objective.terms):
+        raise InputError("settings: got --penalty with a loss of hidden activations, which die; take one of logits")
 
 
 def recipe_of(settings: Settings, data: Data, teacher: Model | None) -> Recipe:
     """The complete recipe of a run."""
-    maps = teacher is not None and convolves(teacher.network)
+    maps = teacher is not None and settings.command != "distil" and convolves(teacher.network)
     recipe = Recipe(network="lenet5" if maps else settings.network, keep_inputs=settings.keep_inputs)
-    if settings.hidden is not None:
-        recipe = replace(recipe, hidden=settings.hidden)
+    if settings.hidden is not None or settings.command == "distil":
+        recipe = replace(recipe, hidden=settings.hidden or STUDENT)
     if settings.command == "compress" and settings.epochs is not None:
         recipe = replace(recipe, epochs=settings.epochs)
     # pixels are moved only where all have one scale: elsewhere a moved pixel means another value
@@ -119,7 +158,8 @@ def recipe_of(settings: Settings, data: Data, teacher: Model | None) -> Recipe:
     if settings.command == "compress":
         return recipe
     recipe = plain(recipe)
-    return recipe if settings.epochs is None else replace(recipe, teacher_epochs=settings.epochs)
+    recipe = recipe if settings.epochs is None else replace(recipe, teacher_epochs=settings.epochs)
+    return recipe if settings.command == "train" else replace(recipe, epochs=recipe.teacher_epochs, noise_std=0.0)
 
 
 def logit_source(file: str, data: Data, seed: int) -> Network:

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from npkd import __version__
-from npkd.cli.checkpoints import CheckpointFile
 from npkd.cli.folders import CHECKPOINT
 from npkd.cli.prepare import PreparedRun
+from npkd.cli.settings import absolute
 from npkd.core.files import reason, write_bytes, write_text
 from npkd.core.progress import Progress
 from npkd.core.validation import InputError
 from npkd.nn.model import Model
 from npkd.nn.model import save as save_model
 from npkd.nn.network import Network
+from npkd.pipeline.checkpoints import CheckpointFile
 from npkd.pipeline.stages import State
 from npkd.surgery.widths import widths_of
 
@@ -32,7 +33,8 @@ class Recorder:
         self.history: list[dict[str, Any]] = []
         self.rounds, self.saved = 0, dict[str, Network | None]()
         # the first file of the run, before any training: a folder that cannot be written to is refused here
-        self.checkpoints = CheckpointFile(folder / CHECKPOINT, plan.settings, plan.data)
+        self.checkpoints = CheckpointFile(folder / CHECKPOINT, absolute(plan.settings), plan.data,
+                                          resume=plan.settings.resume)
         self.keep, self.kept = self.checkpoints.keep, self.checkpoints.kept
         if plan.settings.distil_from is not None:
             self.copy("distil_from", plan.settings.distil_from)
@@ -56,7 +58,7 @@ class Recorder:
                 "stage": f"round {self.rounds}: removal", "widths": widths_of(done.student),
                 "removed": len(done.removals), "relative_error": [layer.relative_error for layer in done.layers]})
         if self.state.student is not None and self.state.student is not self.state.teacher:
-            self.save("student" if self.plan.settings.command == "compress" else "model", self.state.student)
+            self.save("model" if self.plan.settings.command == "train" else "student", self.state.student)
         if self.saved:
             self.write_history()
 
@@ -94,7 +96,7 @@ class Recorder:
         """After an interrupt: write what there is, and say what that is and how to go on."""
         state, epochs = self.state, sum(line["stage"] == "teacher" for line in self.history)
         settings, planned = self.plan.settings, self.plan.recipe.teacher_epochs
-        name = "teacher" if settings.command == "compress" else "dense" if settings.penalty else "model"
+        name = "teacher" if settings.command != "train" else "dense" if settings.penalty else "model"
         if state.teacher is not None and (epochs or settings.teacher is not None):
             self.save(name, state.teacher)
         self.save_newest()

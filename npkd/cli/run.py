@@ -19,10 +19,9 @@ import numpy as np
 
 import npkd
 from npkd.cli import folders, summary
-from npkd.cli.checkpoints import stored_settings
-from npkd.cli.prepare import PreparedRun, prepare
+from npkd.cli.prepare import PreparedRun, prepare, untrained
 from npkd.cli.recorder import Recorder
-from npkd.cli.settings import PATHS, TARGET, Settings
+from npkd.cli.settings import PATHS, TARGET, Settings, stored_settings
 from npkd.core.files import make_folder, reason, write_bytes, write_json, write_text
 from npkd.core.progress import Progress
 from npkd.core.types import Array, Objective
@@ -31,9 +30,9 @@ from npkd.distillation.objective import distillation
 from npkd.nn.fast.workspace import predict
 from npkd.nn.model import Model
 from npkd.nn.model import load as load_model
-from npkd.nn.network import perceptron
 from npkd.nn.training import classification
 from npkd.pipeline import stages
+from npkd.pipeline.distil import distilled
 from npkd.pipeline.sparse import sparse_training
 from npkd.pipeline.stages import Run, State
 from npkd.report import figures, page
@@ -58,7 +57,7 @@ def run(settings: Settings, progress: Progress, begins: Callable[[], None] = lam
         rng = np.random.default_rng(settings.seed)
         try:
             begins()
-            result = train_one(plan, recorder, rng) if settings.command == "train" else compress(plan, recorder, rng)
+            result = {"train": train_one, "distil": distil, "compress": compress}[settings.command](plan, recorder, rng)
             result["files"] = {name: (folder / f"{name}.npz").stat().st_size for name in sorted(recorder.saved)}
             result["seconds"] = round(time.perf_counter() - began + recorder.checkpoints.seconds, 3)
             write_result(result, recorder)
@@ -125,12 +124,9 @@ def compress(plan: PreparedRun, recorder: Recorder, rng: np.random.Generator) ->
 
 def train_one(plan: PreparedRun, recorder: Recorder, rng: np.random.Generator) -> dict[str, Any]:
     """Plain training of one network; then the test part, once."""
-    data, recipe, settings, start = plan.data, plan.recipe, plan.settings, None
-    if recipe.network == "perceptron":
-        widths = [data.x_train.shape[1], *recipe.hidden, data.classes]
-        rates = (0.0, *[settings.dropout] * len(recipe.hidden)) if settings.dropout else ()
-        start = perceptron(widths, rng, activation=settings.activation, dropout_rates=rates)
-    run = Run(data, recipe, rng, recorder, recorder.state)
+    data = plan.data
+    run = Run(data, plan.recipe, rng, recorder, recorder.state)
+    start = untrained(plan.settings, data, plan.recipe, rng)
     model = plan.teacher or stages.train_teacher(run, start)
     if plan.sparse is None:
         recorder.save("model", model)
@@ -140,6 +136,23 @@ def train_one(plan: PreparedRun, recorder: Recorder, rng: np.random.Generator) -
     result = sparse_training(run, model, plan.sparse, *objective_of(plan))
     recorder.save("model", result.model)
     return summary.of_sparse_training(plan, result)
+
+
+def distil(plan: PreparedRun, recorder: Recorder, rng: np.random.Generator) -> dict[str, Any]:
+    """Distil a fresh student, which may then lose neurons; then the test part, once."""
+    state, data, sparse = recorder.state, plan.data, None
+    assert plan.teacher is not None
+    assert plan.learnt is not None
+    state.teacher = plan.teacher
+    recorder.save("teacher", plan.teacher)
+    run = Run(data, plan.recipe, rng, recorder, state)
+    student, objective = distilled(run, untrained(plan.settings, data, plan.recipe, rng), plan.teacher, plan.learnt)
+    if plan.sparse is not None and objective is not None:
+        recorder.save("dense", student)
+        sparse = sparse_training(run, student, plan.sparse, objective, {"teacher": predict(plan.teacher, data.x_train)})
+        student = sparse.model
+    recorder.save("student", student)
+    return summary.of_distillation(plan, student, recorder.history, str(objective or ""), sparse)
 
 
 def objective_of(plan: PreparedRun) -> tuple[Objective, dict[str, Array]]:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
+from npkd import __version__
+from npkd.core.files import read_npz
 from npkd.core.validation import InputError, one_of
 from npkd.nn.network import ACTIVATIONS
 from npkd.pipeline.recipe import NETWORKS
 
-COMMANDS = ("compress", "train")
+COMMANDS = ("compress", "train", "distil")
 PATHS = ("data", "teacher", "distil_from", "start")         # settings that name files
+STUDENT = (30, 30)                                          # hidden widths of distil
 TARGET = "macs=10%"                                         # of compress, where nothing is said
 
 
@@ -17,20 +23,21 @@ TARGET = "macs=10%"                                         # of compress, where
 class Settings:
     """What a user asks for.
 
-    command         "compress" or "train"
+    command         "compress", "train" or "distil"
     data            "digits", "mnist", "fashion-mnist", or the path of an .npz or of a folder with IDX files
     out             the folder that is written to, made where it is missing
     seed            of the validation split and of everything that is drawn
     epochs          compress: of the last distillation, the other stages in proportion, 0: the student is not trained;
-                    train: of the training. None: by the size of the data
+                    else of the training. None: by the size of the data
     network         what is trained: "perceptron" or "lenet5"
-    hidden          the perceptron's hidden widths, None: the recipe's
-    teacher         compress: the file of a trained network; None: one is trained
+    hidden          the perceptron's hidden widths, None: the recipe's, of distil (30, 30)
+    teacher         compress, distil: the file of a trained network; None: compress trains one
+    loss, hint, loss_weight, label_weight, temperature, scheme   distil: see npkd.pipeline.distil.learnt_of
     distil_from     compress: the file of a better network, of any kind, whose answers are learnt instead; or None
     target          how small, see npkd.pipeline.target; None: compress TARGET, train none
     keep_inputs     compress: no input is removed
-    dropout         train: rate behind each hidden layer;   activation  between the dense layers
-    penalty         train: "neurons=0.002", or "inputs,neurons" with a target or the path, see npkd.pipeline.sparse
+    dropout         train, distil: rate behind each hidden layer;   activation  between the dense layers
+    penalty         "neurons=0.002", or "inputs,neurons" with a target or the path, see npkd.pipeline.sparse
     costs           train: of one neuron in the penalty, "macs", "size" or "equal"
     penalty_path    train: λ rises until nothing is left;   debias  a last phase without penalty
     start           train: the file of a trained network that the penalty begins with; None: one is trained
@@ -50,6 +57,12 @@ class Settings:
     hidden: tuple[int, ...] | None = None
     teacher: str | None = None
     distil_from: str | None = None
+    loss: str | None = None
+    hint: str | None = None
+    loss_weight: str | None = None
+    label_weight: float | None = None
+    temperature: float | None = None
+    scheme: str | None = None
     target: str | None = None
     keep_inputs: bool = False
     dropout: float = 0.0
@@ -70,7 +83,10 @@ class Settings:
         if self.network != "perceptron" and (self.hidden is not None or self.dropout or self.activation != "relu"):
             raise InputError(f"settings: got the network {self.network} with hidden widths, dropout or an activation; "
                              f"those are a perceptron's")
-        if self.teacher is not None and (self.network != "perceptron" or self.hidden is not None):
+        if self.command == "distil" and self.teacher is None:
+            raise InputError("settings: got no --teacher; npkd distil needs one, a network that npkd saved")
+        shaped = self.network != "perceptron" or self.hidden is not None
+        if self.command == "compress" and self.teacher is not None and shaped:
             what = "hidden widths" if self.network == "perceptron" else f"the network {self.network}"
             raise InputError(f"settings: got a teacher and {what}; give one of them, the latter is for a teacher that "
                              f"is trained here")
@@ -79,9 +95,11 @@ class Settings:
         sparse = [("--target", self.target), ("--penalty-path", self.penalty_path), ("--start", self.start),
                   ("--distil-from", self.distil_from), ("--costs", self.costs != "macs"),
                   ("--no-debias", not self.debias)]
-        if self.command == "train" and self.penalty is None and (got := [name for name, value in sparse if value]):
-            raise InputError(f"settings: got {', '.join(got)} and no --penalty; npkd train takes it with one")
-        if self.start is not None and (self.network != "perceptron" or self.hidden is not None):
+        if self.command != "compress" and self.penalty is None and (got := [name for name, value in sparse if value]):
+            raise InputError(f"settings: got {', '.join(got)} and no --penalty; npkd {self.command} takes it with one")
+        if self.penalty is not None and self.scheme not in (None, "offline"):
+            raise InputError(f"settings: got --penalty and --scheme {self.scheme:.40}; neurons die in offline alone")
+        if self.start is not None and shaped:
             raise InputError("settings: got a network to start from, and the network that is to be trained; give one")
         if not 0 <= self.dropout < 1:
             raise InputError(f"settings: --dropout is {self.dropout}; it must be at least 0 and below 1")
@@ -89,3 +107,24 @@ class Settings:
             raise InputError("settings: got overwrite and resume; give one of them")
         if self.seed < 0:
             raise InputError(f"settings: seed is {self.seed}; it must not be negative")
+
+
+def absolute(settings: Settings) -> dict[str, Any]:
+    """The settings as JSON holds them; files with their whole path, so that the run can go on from another folder."""
+    values = asdict(settings)
+    for name in PATHS:
+        if values[name] is not None and os.path.exists(values[name]):
+            values[name] = os.path.abspath(values[name])
+    return {name: value for name, value in values.items() if name not in ("out", "overwrite", "resume")}
+
+
+def stored_settings(path: Path) -> dict[str, Any]:
+    """The settings in a run's checkpoint. Raises InputError for another file, or one of another version of npkd."""
+    header, _ = read_npz(path, "checkpoint")
+    if header.get("npkd") != __version__:
+        raise InputError(f"--resume: {path} is of npkd {header.get('npkd')!r:.20}, this is {__version__}; take that "
+                         f"version, or begin the run again")
+    settings = header.get("settings")
+    if not isinstance(settings, dict) or {*settings} != {*absolute(Settings())}:
+        raise InputError(f"--resume: {path} does not hold the settings of a run; begin the run again")
+    return settings | {"hidden": settings["hidden"] and tuple(settings["hidden"]), "given": tuple(settings["given"])}

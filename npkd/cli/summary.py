@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,12 @@ from npkd.cli.prepare import PreparedRun
 from npkd.cli.settings import PATHS, TARGET, Settings
 from npkd.core.types import Array
 from npkd.data.datasets import Data
+from npkd.distillation.library import SCHEMES
 from npkd.nn.model import Model
 from npkd.nn.network import Network, convolves
 from npkd.pipeline import stages
-from npkd.pipeline.recipe import OF_EXAMPLES, Recipe
+from npkd.pipeline.distil import alignment
+from npkd.pipeline.recipe import OF_DISTILLED, OF_EXAMPLES, Recipe
 from npkd.pipeline.result import CompressionResult, layers_of, logits_of_rows, measures_of
 from npkd.pipeline.sparse import SparseResult
 from npkd.report.figures import inputs_of
@@ -73,7 +75,8 @@ def general(plan: PreparedRun) -> dict[str, Any]:
         "command": command(settings), "data": data.name, "classes": data.classes, "shape": list(data.shape),
         "seed": settings.seed, "seconds": 0.0,
         "split": {**plan.split, "seed_from_teacher": plan.split_seed != settings.seed},
-        "recipe": {name: value for name, value in asdict(plan.recipe).items() if name not in OF_EXAMPLES},
+        "recipe": {name: value for name, value in asdict(plan.recipe).items() if name not in OF_EXAMPLES and (
+            plan.learnt is None or name in OF_DISTILLED)},
         "augmentation": augmentation(plan.recipe, compressed=settings.command == "compress"),
         "versions": {"npkd": __version__, "numpy": np.__version__, "scipy": scipy.__version__}}
 
@@ -97,10 +100,16 @@ def of_two(large: tuple[str, Network], small: tuple[str, Network], data: Data) -
 
 def of_sparse_training(plan: PreparedRun, result: SparseResult) -> dict[str, Any]:
     """The summary of ``npkd train --penalty``: "model" is the delivered network."""
+    both = of_two(("dense", result.dense), ("model", result.model), plan.data)
+    return general(plan) | both | of_penalty(plan, result)
+
+
+def of_penalty(plan: PreparedRun, result: SparseResult) -> dict[str, Any]:
+    """What a summary says of the penalty and of the networks on the way."""
     assert plan.sparse is not None
     phases = {"penalised": result.penalised} | ({} if result.debiased is None else {"debiased": result.debiased})
     recipe, target = {**asdict(plan.sparse), "target": None}, plan.target
-    return general(plan) | of_two(("dense", result.dense), ("model", result.model), plan.data) | {
+    return {
         **{name: judged(network, plan.data)[0] for name, network in phases.items()},
         "target": target and {"words": plan.settings.target, "kind": target.kind, "bound": target.bound},
         "sparse": recipe | {"lambda": result.lam, "epochs_penalised": result.epochs, "objective": result.objective,
@@ -128,6 +137,22 @@ def of_compression(plan: PreparedRun, result: CompressionResult, delivered: Mode
         "removals": removals([each for r in result.rounds for each in r.removals], len(both["teacher"]["widths"]) - 1),
         "rounds": [{"widths": widths_of(r.student), "budget": budget, "size": target.size(widths_of(r.student))}
                    for r, budget in zip(result.rounds, result.budgets, strict=False)]}
+
+
+def of_distillation(plan: PreparedRun, student: Network, history: Sequence[Mapping[str, Any]], objective: str,
+                    sparse: SparseResult | None) -> dict[str, Any]:
+    """The summary of ``npkd distil``; ``history`` as the run has written it, ``objective`` in words, if any."""
+    assert plan.teacher is not None
+    assert plan.learnt is not None
+    both = of_two(("teacher", plan.teacher), ("student", student), plan.data)
+    last, scheme = [line for line in history if "terms" in line][-1:], SCHEMES[plan.learnt.scheme]
+    more = {} if sparse is None else of_penalty(plan, sparse) | {"dense": judged(sparse.dense, plan.data)[0]}
+    return general(plan) | both | more | {
+        "teacher_file": Path(str(plan.settings.teacher)).name, "objective": objective,
+        "agreement": 1 - both["differing"]["count"] / len(plan.data.y_test),
+        "scheme": f"{scheme.word}: {scheme.name}, {scheme.source}", "balance": last[0]["terms"] if last else {},
+        "dead": history[-1]["dead"], "cka": alignment(student, plan.teacher, plan.data.x_validation),
+        "kept_inputs": both["kept_inputs"] if student.layers[0].op == "select" else None}
 
 
 def removals(removed: Sequence[Removal], dependency_groups: int) -> list[dict[str, int]]:

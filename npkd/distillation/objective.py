@@ -69,7 +69,7 @@ class Terms:
 
     def at(self, epoch: int, progress: float) -> None:
         """Say where a training is: the epoch, from 1 on, and the part of the training that is done, 0 … 1."""
-        if epoch != self.epoch:
+        if epoch != self.epoch or progress <= self.progress:
             self.totals, self.seen = {}, 0
         self.epoch, self.progress = epoch, progress
 

@@ -11,13 +11,18 @@ from pathlib import Path
 from npkd import __version__
 from npkd.core.files import reason, write_json
 from npkd.core.validation import InputError
-from npkd.experiments import lenet5, lenet300, tables
+from npkd.experiments import hinton2015, lenet5, lenet300, tables
 from npkd.experiments.experiment import Experiment
 from npkd.experiments.setting import VERSION, Setting, digest, read
 from npkd.experiments.spread import run_all
+from npkd.experiments.study import Study, Unit
+from npkd.experiments.study import reproduce as finish_study
 
 EXPERIMENTS: Mapping[str, Experiment] = {"lenet300": lenet300, "lenet5": lenet5}
-"""What can be reproduced."""
+"""Comparisons of methods that can be reproduced."""
+
+STUDIES: Mapping[str, Study] = {"hinton2015": hinton2015}
+"""Published tables that can be reproduced."""
 
 PARTS = ("all", "comparison", "post-training", "records")
 
@@ -47,7 +52,7 @@ def require_replaceable(path: Path, overwrite: bool) -> None:
 class Options:
     """What ``npkd reproduce`` is told.
 
-    name    a key of EXPERIMENTS;   part  "all" or one of PARTS;   quick  a few minutes of it
+    name    a key of EXPERIMENTS or STUDIES;   part  "all" or one of PARTS;   quick  a few minutes of it
     seeds   0 … seeds − 1; None: as many as the experiment says
     runs    folder that keeps finished runs;   jobs  runs at the same time
     stored  nothing is run, and the tables are of what is finished
@@ -65,21 +70,39 @@ class Options:
     overwrite: bool = False
 
 
+def run_study(options: Options) -> int:
+    """Of a study run what is missing and print its bars. Raises InputError where parts are asked for, it has none."""
+    name, quick, study = options.name, options.quick, STUDIES[options.name]
+    if options.part != "all":
+        raise InputError(f"reproduce: got --part {options.part}; {name} has no parts, leave it out")
+    seeds, folder = options.seeds or (1 if quick else study.SEEDS), Path(options.runs) / name
+    waves = [[Unit(setting, numbers, seed, folder) for seed in range(seeds) for setting, numbers in wave.items()
+              if seed < numbers.get("seeds", seeds)] for wave in study.settings(quick)]
+    words = ["npkd", "reproduce", name, *["--quick"] * quick, *(["--seeds", str(seeds)] if options.seeds else [])]
+    found = finish_study(study, shlex.join(words), waves, 0 if options.stored else options.jobs, options.json)
+    print("\n".join([*found["bars"], f"{len(found['runs'])} runs done, {found['missing']} missing, "
+                     f"{found['core_hours']} core hours; all are kept in {folder}"]))
+    return 0
+
+
 def reproduce(options: Options) -> int:
     """Run what is missing, print the tables, write them to a file where one is named; the exit code, 0.
 
     Raises InputError for what cannot be run or written.
     """
     name, quick, json, part, stored = options.name, options.quick, options.json, options.part, options.stored
-    began, folder, experiment = time.perf_counter(), Path(options.runs), EXPERIMENTS[name]
-    count = options.seeds or (2 if quick else experiment.SEEDS)
-    of_records = options.seeds or experiment.RECORD_SEEDS
+    began, folder = time.perf_counter(), Path(options.runs)
     if json is not None:                                                                      # before hours of work
         require_replaceable(Path(json), options.overwrite)
-    if quick and part in ("records", "post-training"):
-        raise InputError(f"reproduce: quick runs have no {part}; leave out --quick, or --part {part}")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"reproduce: --runs is {folder}, which is a file; it must be a folder, or be free")
+    if name in STUDIES:
+        return run_study(options)
+    experiment = EXPERIMENTS[name]
+    count = options.seeds or (2 if quick else experiment.SEEDS)
+    of_records = options.seeds or experiment.RECORD_SEEDS
+    if quick and part in ("records", "post-training"):
+        raise InputError(f"reproduce: quick runs have no {part}; leave out --quick, or --part {part}")
     wanted = ("comparison",) if quick else PARTS[1:] if part == "all" else (part,)
     compared = [] if "comparison" not in wanted else experiment.quick(count) if quick else experiment.comparison(count)
     untrained = experiment.post_training(of_records) if "post-training" in wanted else []

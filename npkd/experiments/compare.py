@@ -1,4 +1,4 @@
-"""Means, deviations and paired differences over seeds, with intervals and a verdict."""
+"""Means, deviations and paired differences over seeds, with intervals, verdicts and bars."""
 
 from __future__ import annotations
 
@@ -16,6 +16,19 @@ CONFIDENCE = 0.95
 def spread(values: Sequence[float]) -> tuple[float, float | None]:
     """Mean and standard deviation (over n − 1; None for one value)."""
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+def bar(what: str, values: Sequence[float], *, least: float = -math.inf, most: float = math.inf, published: str = ""
+        ) -> list[str]:
+    """A sentence on the mean of values, one a seed, that begins with "holds" or "MISSED"; none without values."""
+    if not values:
+        return []
+    mean, deviation = spread(values)
+    digits = 1 if mean >= 10 else 3
+    told = f"{mean:.{digits}f}" + ("" if deviation is None else f" ± {deviation:.{digits}f}, {len(values)} seeds")
+    bounds = [f"{words} {limit:g}" for words, limit in (("at least", least), ("at most", most)) if math.isfinite(limit)]
+    word, beside = "holds" if least <= mean <= most else "MISSED", f"; published {published}" if published else ""
+    return [f"{word}  {what}: {told} (bar {' and '.join(bounds)}{beside})"]
 
 
 @dataclass(frozen=True)

@@ -115,17 +115,23 @@ def write(unit: Unit, result: dict[str, Any], folder: Path) -> None:
     write_json(path_of(unit, folder), content)
 
 
-def read(unit: Unit, folder: Path) -> dict[str, Any] | None:
-    """The result of a unit, None where it has not been run. Raises InputError for a damaged or foreign file."""
-    path = path_of(unit, folder)
+def stored_json(path: Path) -> Any:
+    """What a file of JSON holds, None where there is none. Raises InputError where it cannot be read."""
     try:
-        stored = json.loads(path.read_bytes())
+        return json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
     except OSError as error:
         raise InputError(f"runs: {path}: {reason(error)}; it must be a file that can be read") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"runs: {path} is no JSON ({error}); remove it, and the run is done again") from error
+
+
+def read(unit: Unit, folder: Path) -> dict[str, Any] | None:
+    """The result of a unit, None where it has not been run. Raises InputError for a damaged or foreign file."""
+    path = path_of(unit, folder)
+    if (stored := stored_json(path)) is None:
+        return None
     same = isinstance(stored, dict) and stored.get("setting") == json.loads(json.dumps(named(unit)))
     if not same or not isinstance(stored.get("result"), dict):
         raise InputError(f"runs: {path} is not the run of its name; remove it, and the run is done again")

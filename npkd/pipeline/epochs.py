@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -53,6 +54,9 @@ def note_of(record: Record) -> str:
 
 def line_of(stage: str, record: Record, before: float) -> dict[str, Any]:
     """An epoch as a line of the history; ``before``: seconds of a run that this one goes on with."""
+    terms = {name: {key: value if math.isfinite(value) else None for key, value in term.items()}
+             for name, term in record.terms.items()}
     return {"stage": stage, "epoch": record.epoch, "loss": record.loss, "validation_error": record.validation,
             "rate": record.learning_rate, "widths": widths_of(record.network),
-            "seconds": round(record.seconds + before, 3)}
+            "seconds": round(record.seconds + before, 3), "dead": {str(i): share for i, share in record.dead.items()},
+            **({"terms": terms} if terms else {})}

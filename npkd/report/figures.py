@@ -65,7 +65,8 @@ def png(figure: Figure) -> bytes:
     return stream.getvalue()
 
 
-PHASES = (("teacher", "training on labels", BLUE), ("round", "distillation", ORANGE),
+PHASES = (("teacher", "training on labels", BLUE), ("distil", "distillation", BLUE),
+          ("round", "distillation", ORANGE),
           ("final", "last distillation", GREEN), ("without", "without penalty", GREEN), ("", "with a penalty", ORANGE))
 """How stages of training begin, what they are called in a figure, and their colour; the first that fits counts."""
 
@@ -103,6 +104,43 @@ def training(history: Sequence[Mapping[str, Any]]) -> Figure:
         upper.set_yscale("log")
     lower.set_ylim(0, top([100 * float(line["validation_error"]) for line in epochs]))
     upper.legend(**ABOVE)
+    return figure
+
+
+def balance(history: Sequence[Mapping[str, Any]]) -> Figure:
+    """Value, gradient norm and cosine to the labels of each term by epoch, from the lines with "terms"."""
+    figure = canvas("What each term adds", 6.4)
+    panels = figure.subplots(3, 1, sharex=True)
+    names = dict.fromkeys(name for line in history for name in line["terms"])
+    for axes, (key, words) in zip(panels, (("value", "value"), ("gradient_norm", "gradient norm"),
+                                           ("cosine", "cosine to labels")), strict=True):
+        for k, name in enumerate(names):
+            numbers = [line["terms"].get(name, {}).get(key) or math.nan for line in history]       # 0: no such gradient
+            axes.plot(range(1, len(numbers) + 1), numbers, linewidth=2, marker="o" if len(numbers) < 4 else None,
+                      color=(BLUE, ORANGE, GREEN, PINK, SKY, RED)[k % 6], label=name.replace("_", " "))
+        tidy(axes, "epoch" * (key == "cosine"), words)
+        if key != "cosine":
+            axes.set_yscale("symlog" if key == "value" and axes.dataLim.y0 < 0 else "log")
+    panels[-1].set_ylim(-1.05, 1.05)
+    panels[-1].xaxis.get_major_locator().set_params(integer=True)
+    panels[0].legend(**ABOVE)
+    return figure
+
+
+def alike(cka: Mapping[str, Any]) -> Figure:
+    """The alignment of the student's layers (rows) with the teacher's (columns), as a summary holds it."""
+    rows, columns = cka["student"], cka["teacher"]
+    figure = canvas("Which layers are alike", 1.6 + 0.5 * len(rows))
+    axes = figure.subplots()
+    axes.imshow(cka["matrix"], cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right", fontsize=SMALL)
+    axes.set_yticks(range(len(rows)), rows, fontsize=SMALL)
+    for i, line in enumerate(cka["matrix"]):
+        for j, value in enumerate(line):
+            axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=SMALL,
+                      color="white" if value > 0.6 else INK)
+    axes.set_xlabel("teacher", fontsize=MEDIUM, color=INK)
+    axes.set_ylabel("student", fontsize=MEDIUM, color=INK)
     return figure
 
 
@@ -218,6 +256,10 @@ def draw(data: Data, state: State, history: Sequence[Mapping[str, Any]],
     if shape is not None and shown:
         rows = data.x_test[[one["example"] for one in shown]] / data.scaling.factor + data.scaling.offset
         drawings["examples"] = examples(shown, rows, shape, sides(summary))
+    if lines := [line for line in history if "terms" in line and "balance" in summary]:
+        drawings["balance"] = balance(lines)
+    if "cka" in summary:
+        drawings["cka"] = alike(summary["cka"])
     if "rounds" in summary or "sparse" in summary:
         drawings["size"] = size(history, summary)
     if state.rounds:

@@ -24,6 +24,14 @@ CAPTIONS: Mapping[str, tuple[str, str]] = {
              "none makes up for another. Circles: the choice, on its line. Diamonds: what was measured in the end, no "
              "points of a line: the refit makes up for what went, and errors of the layers before are added.",
              "A falling curve for each layer, the choice on it, and the measured error above or below."),
+    "balance": ("What each term of the objective adds, epoch by epoch: its value, before its weight; the norm of its "
+                "weighted gradient; and that gradient's cosine to the gradient of the labels. A term with a large norm "
+                "and a cosine near 1 is a larger step along the labels and little else.",
+                "Three panels of curves by epoch, one curve a term: value, gradient norm, cosine to the labels."),
+    "cka": ("Linear centred kernel alignment of each layer of the student (rows) with each of the teacher (columns) on "
+            "validation examples: 1 where both tell examples apart alike. The numbers are those that --hint takes; of "
+            "maps the means over the positions are compared.",
+            "A table of squares, darker where the layers are more alike, with the number in each."),
     "training": ("Loss and validation error, epoch by epoch, all stages one after the other.",
                  "Two curves by epoch: the loss above, the validation error below.")}
 """Caption and alternative text of each figure, by the name of its file."""
@@ -43,6 +51,14 @@ MEANING: tuple[tuple[str, str], ...] = (
     ("Dead, constant, duplicate", "Why a neuron could be cut out: nobody reads it; its value never changes, so it "
                                   "moved into the next bias; another one computes the same and took over its weights."))
 """Words of the tables and what they mean."""
+
+DISTILLED = (
+    *MEANING[:3],
+    ("Balance", "Value: mean of the last epoch, as the loss divides it, without its weight. Gradient norm: of the "
+                "weighted term, by all parameters, on the last batch. Cosine: to the gradient of the labels' "
+                "cross-entropy."),
+    ("Dead", "Share of the neurons behind an activation that were zero for every example of the last batches."))
+"""Words of the tables of a distillation and what they mean."""
 
 SPARSE = (
     *MEANING[:3],
@@ -176,6 +192,15 @@ def differing(summary: Mapping[str, Any], names: Mapping[str, str], picture: str
     return f"<p>{words}</p>{picture}{folded if found['examples'] else ''}"
 
 
+def balance(summary: Mapping[str, Any]) -> str:
+    """The terms of the last epoch, and the neurons that are dead after it."""
+    terms = [[name, *("none" if t[key] is None else f"{t[key]:.3g}" for key in ("value", "gradient_norm", "cosine"))]
+             for name, t in summary["balance"].items()]
+    dead = ", ".join(f"{percent(share)} of activation {int(i) + 1}" for i, share in summary["dead"].items())
+    return ((table(["term, last epoch", "value", "gradient norm", "cosine to the labels"], terms) if terms else "")
+            + (f"<p>Dead after the last epoch: {dead}.</p>" if dead else ""))
+
+
 def html(summary: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
     """The page of a run: ``summary`` is what summary.json holds; ``pictures`` are PNGs by the names of CAPTIONS."""
     names, shown = sides(summary), dict.fromkeys(CAPTIONS, "")
@@ -186,15 +211,17 @@ def html(summary: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
     large, small = [summary[name] for name in (*names, *names)][:2]
     head, rows, meaning = ["", *names.values()], compared(large, small), MEANING
     part, title = percent(small["macs"] / large["macs"]), f"A network trained on {summary['data']}"
-    if "teacher" in summary:
+    if "layers" in summary:
         title = f"A network for {summary['data']}, compressed to {part}"
+    elif "teacher" in summary:
+        title, meaning = f"A student for {summary['data']}, with {part} of its teacher's work", DISTILLED
     elif "sparse" in summary:
         title, meaning = f"A sparse network trained on {summary['data']}, {part} of the dense one", SPARSE
     else:
         rows, meaning = [row[:2] for row in rows], MEANING[:3]
     head += [f"{b} / {a}" for a, b in pairwise(names.values())]
     sections = {" and ".join(names.values()).capitalize(): table(head, [*rows, *measured(summary, names)])}
-    if phases := [name for name in ("penalised", "debiased") if name in summary]:
+    if phases := [name for name in ("dense", "penalised", "debiased") if name in summary and name not in names]:
         sections["Phases"] = table(["", "test error", "validation error"], [
             [f"{phase}{' (delivered)' * (summary[phase] == small)}", percent(summary[phase]["test_error"], 2),
              percent(summary[phase]["validation_error"], 2)] for phase in phases])
@@ -210,7 +237,10 @@ def html(summary: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
     if shown["pixels"] or summary.get("kept_inputs"):
         sections["Inputs"] = shown["pixels"] or (
             f"<p>The small network reads the inputs {escape(summary['kept_inputs'])}, counted from 0.</p>")
-    if "teacher" in summary:
+    if "balance" in summary:
+        sections["Balance of the terms"] = shown["balance"] + balance(summary)
+        sections["Layers alike"] = shown["cka"]
+    if "layers" in summary:
         sections["Layers and their certificates"] = "\n".join([*compression(summary), shown["path"]])
     sections |= {
         "Training": shown["training"],

@@ -12,6 +12,8 @@ from npkd.report.numbers import chain, number, percent
 
 MEANINGS = {
     "split": "The validation part chooses; the test part is looked at once, at the end.",
+    "objective": "Weight and loss of each term, and what it reads of student and teacher: activations, -1 the logits.",
+    "scheme": "Who teaches whom, and its source.",
     "seed": "Of everything that is drawn at random.", "target": "How small the network has to be.",
     "penalty_on": "Weights whose groups the penalty sets to zero together, and its weight λ where it was given.",
     "λ_found": "The smallest network that the target or the path led to was trained with this weight.",
@@ -65,6 +67,7 @@ def settings(summary: Mapping[str, Any]) -> list[list[str]]:
             weight = recipe.get("label_weight", recipe.get("labels"))               # "labels": version 0.1
             also = f", and the labels with weight {weight:g}" if weight else ""
             rows.append(["learnt from", f"the answers of the {'better network' if better else 'teacher'}{also}"])
+    rows += [[name, summary[name]] for name in ("scheme", "objective") if summary.get(name)]
     rows += [[f"shown to the {who}" if "teacher" in summary else "augmentation", str(words)]
              for who, words in summary["augmentation"].items()]
     left_out = set(OF_STUDENT if "model" in summary else OF_TRAINED if untrained(summary) else ())

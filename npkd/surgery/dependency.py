@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from npkd.core.types import Array
 from npkd.core.validation import InputError
@@ -135,7 +133,12 @@ def trace(network: Network, sizes: Sequence[tuple[int, ...]],
 
 
 def classes(count: int, ties: Sequence[tuple[Array, Array]]) -> Array:
-    """Class of each label 0 … count − 1, where the labels of a tie are in one class: (count,)."""
+    """Class of each label 0 … count − 1, where the labels of a tie are in one class; in order of the first."""
     one, other = (np.concatenate([np.arange(0), *(tie[side] for tie in ties)]) for side in (0, 1))
-    graph = coo_array((np.ones(len(one), np.int8), (one, other)), shape=(count, count))
-    return np.asarray(connected_components(graph, directed=False)[1])
+    least, before = np.arange(count), np.arange(0)              # of every label the least one that it is known to equal
+    while not np.array_equal(least, before):
+        before, both = least.copy(), np.minimum(least[one], least[other])
+        np.minimum.at(least, one, both)
+        np.minimum.at(least, other, both)
+        least = least[least]                                    # what is known of those: long chains take few rounds
+    return np.unique(least, return_inverse=True)[1]

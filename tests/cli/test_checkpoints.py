@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import npkd
-from npkd.cli import checkpoints, prepare, recorder, run
+from npkd.cli import prepare, recorder, run
 from npkd.cli.main import main
-from npkd.cli.settings import Settings
+from npkd.cli.settings import Settings, absolute
 from npkd.core.files import read_npz, write_npz
 from npkd.core.progress import NoProgress
 from npkd.core.validation import InputError
@@ -24,10 +24,9 @@ from npkd.nn.model import Model, load
 from npkd.nn.model import save as save_model
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
 from npkd.nn.training import TrainingSettings
-from npkd.pipeline import stages
+from npkd.pipeline import checkpoints, stages
 from npkd.pipeline.recipe import complete
-from npkd.report import figures
-from tests.tiny import Stop, stored, words
+from tests.tiny import Stop, stored, undrawn, words
 
 STAGES = [("teacher", 1), ("round 1 of 5: layers", 2), ("round 2 of 5: distillation", 1), ("final distillation", 2),
           ("figures and report", 0)]
@@ -35,7 +34,7 @@ STAGES = [("teacher", 1), ("round 1 of 5: layers", 2), ("round 2 of 5: distillat
 
 @pytest.fixture(autouse=True)
 def _no_drawing(monkeypatch):
-    monkeypatch.setattr(figures, "png", lambda figure: b"npkd, a picture")
+    undrawn(monkeypatch)
 
 
 def settings(folder, **more):
@@ -67,7 +66,7 @@ def whole(tmp_path_factory):
     """The files of a run that was not broken off."""
     folder = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "png", lambda figure: b"npkd, a picture")
+        undrawn(patch)
         run.run(settings(folder), NoProgress())
     return files(folder / "out")
 
@@ -166,7 +165,7 @@ def test_a_given_teacher_and_a_target_of_error(tmp_path):
 def test_a_killed_run_goes_on(tmp_path, whole):
     """SIGKILL: nothing can be saved then; what was kept before is whole."""
     arguments = words(tmp_path, "--epochs", "4", "--seed", "2")
-    code = ("import sys\nfrom npkd.cli import checkpoints\nfrom npkd.cli.main import main\n"
+    code = ("import sys\nfrom npkd.pipeline import checkpoints\nfrom npkd.cli.main import main\n"
             "checkpoints.LEAST_SECONDS, checkpoints.SHARE = 0, 1e9\nsys.exit(main(sys.argv[1:]))")
     environment = {**os.environ, "PYTHONPATH": str(Path(npkd.__file__).parent.parent), "OPENBLAS_NUM_THREADS": "1"}
     running = subprocess.Popen([sys.executable, "-c", code, *arguments], env=environment)
@@ -205,7 +204,7 @@ def test_a_second_interrupt_says_what_the_files_hold(tmp_path, monkeypatch, plac
     else:
         assert words == f"interrupted twice, before there was a checkpoint{network or '; nothing was saved'}"
     monkeypatch.undo()
-    monkeypatch.setattr(figures, "png", lambda figure: b"npkd, a picture")
+    undrawn(monkeypatch)
     if not seconds:
         resume(asked)
         assert files(tmp_path / "out") == whole
@@ -299,12 +298,12 @@ def test_running_moments_come_back(tmp_path):
     moments = np.arange(3, dtype=np.float32), np.ones(3, np.float32) / 3
     trained = start.replace({1: replace(start.layers[1], running=moments)})
     rng.random(7)
-    file = checkpoints.CheckpointFile(tmp_path / "c.npz", settings(tmp_path), data)
+    file = checkpoints.CheckpointFile(tmp_path / "c.npz", absolute(settings(tmp_path)), data, resume=False)
     epochs = (("a note", {"stage": "teacher", "loss": 1 / 3}),) * 2
     better = trained.replace({0: dense_layer(16, 3, rng)})
     file.keep("teacher", checkpoints.Checkpoint(epochs, trained, moments, rng.bit_generator.state, (1, 1 / 3, better)))
     file.flush()
-    again = checkpoints.CheckpointFile(tmp_path / "c.npz", settings(tmp_path, resume=True), data)
+    again = checkpoints.CheckpointFile(tmp_path / "c.npz", absolute(settings(tmp_path)), data, resume=True)
     assert again.kept("final distillation", start) is None
     kept = again.kept("teacher", start)
     assert kept.epochs == epochs
@@ -326,7 +325,7 @@ def test_the_file_is_not_written_more_often_than_it_is_worth(tmp_path, monkeypat
 
     monkeypatch.setattr(checkpoints, "write_npz", write)
     data = run.prepare(settings(tmp_path), NoProgress()).data
-    file = checkpoints.CheckpointFile(tmp_path / "c.npz", settings(tmp_path), data)
+    file = checkpoints.CheckpointFile(tmp_path / "c.npz", absolute(settings(tmp_path)), data, resume=False)
     checkpoint = checkpoints.Checkpoint((), perceptron([16, 3], np.random.default_rng(0)), (), {})
     for _ in range(100):                                    # an epoch takes a second, a file 0.6
         clock[0] += 1

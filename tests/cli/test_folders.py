@@ -22,12 +22,12 @@ from npkd.nn.model import save as save_model
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
 from npkd.report import figures
 from npkd.report.page import CAPTIONS
-from tests.tiny import Stop, quick, stored, tree, words
+from tests.tiny import Stop, quick, stored, tree, undrawn, words
 
 
 @pytest.fixture(autouse=True)
 def _no_drawing(monkeypatch):
-    monkeypatch.setattr(figures, "png", lambda figure: b"npkd, a picture")
+    undrawn(monkeypatch)
 
 
 @pytest.fixture

@@ -31,17 +31,16 @@ from npkd.nn.network import Layer, Network, dense_layer, perceptron
 from npkd.nn.scaling import Scaling
 from npkd.pipeline import stages
 from npkd.pipeline.recipe import Recipe, complete
-from npkd.report import figures
 from npkd.sparsity.group_lasso import Problem
 from npkd.sparsity.penalties import L1, NeuronGroups
 from npkd.sparsity.statistics import Statistics
-from tests.tiny import Stop, arrays, quick, stored, tree, words
+from tests.tiny import Stop, arrays, quick, stored, tree, undrawn, words
 
 
 @pytest.fixture(autouse=True)
 def _no_drawing(monkeypatch):
     """Drawing is most of the time of a quick run, and looked at elsewhere."""
-    monkeypatch.setattr(figures, "png", lambda figure: b"npkd, a picture")
+    undrawn(monkeypatch)
 
 
 def one_sentence(capsys, *said):

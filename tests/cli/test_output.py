@@ -12,8 +12,7 @@ import pytest
 import npkd
 from npkd.cli.main import main
 from npkd.cli.output import Output
-from npkd.report import figures
-from tests.tiny import stored, words
+from tests.tiny import stored, undrawn, words
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(npkd.__file__).parent.parent), "OPENBLAS_NUM_THREADS": "1"}
 RUN = ("import sys\nfrom npkd.report import figures\nfigures.require, figures.draw = lambda: None, lambda *given: {}\n"
@@ -83,7 +82,7 @@ def test_bars_where_a_terminal_knows_ascii_alone(tmp_path, monkeypatch):
     terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
     terminal.isatty = lambda: True
     monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setattr(figures, "png", lambda figure: b"npkd, a picture")
+    undrawn(monkeypatch)
     assert main([word for word in words(tmp_path) if word != "--quiet"]) == 0
     assert b"final distillation" in terminal.buffer.getvalue()
 

@@ -17,9 +17,9 @@ from npkd.core import progress
 from npkd.core.validation import InputError
 from npkd.experiments import spread
 from npkd.pipeline import sparse, sparse_phases
-from npkd.report import figures
+from reference import check as checks
 from tests.cli.test_output import ENVIRONMENT
-from tests.tiny import words
+from tests.tiny import undrawn, words
 
 SLOW = """
 import sys, time
@@ -96,7 +96,7 @@ def cut_short(real, problem, network, bound):
 
 
 def test_a_rise_that_ends_early_has_a_line(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(figures, "png", lambda figure: b"npkd, a picture")
+    undrawn(monkeypatch)
     monkeypatch.setattr(sparse_phases, "START", 2e-3)
     monkeypatch.setattr(sparse, "to_target", partial(cut_short, sparse_phases.to_target))
     code = main(loud(tmp_path, "--penalty", "neurons", "--target", "macs=50%", "--hidden", "30,20", command="train",
@@ -110,6 +110,8 @@ def test_a_rise_that_ends_early_has_a_line(tmp_path, capsys, monkeypatch):
 
 
 def test_the_checks_are_shown(capsys, monkeypatch):
+    """tests/cli/test_check.py makes them."""
+    monkeypatch.setattr(checks, "check_case", lambda case: checks.Row(case.name, checks.kind_of(case.what), 0, 0, 1, 1))
     with contextlib.suppress(SystemExit):
         assert check.main() == 0
     out, err = capsys.readouterr()
@@ -125,14 +127,14 @@ def test_runs_of_an_experiment_are_shown_by_the_same_rule():
 
 @pytest.mark.parametrize("command", ["compress", "train"])
 def test_quiet_is_quiet(tmp_path, capsys, monkeypatch, command):
-    monkeypatch.setattr(figures, "png", lambda figure: b"npkd, a picture")
+    undrawn(monkeypatch)
     monkeypatch.setattr(progress, "SOON", 0.0)
     assert main(words(tmp_path, command=command)) == 0
     assert capsys.readouterr().err == ""
 
 
 def test_a_message_stands_on_a_line_of_its_own_below_a_bar(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(figures, "png", lambda figure: b"npkd, a picture")
+    undrawn(monkeypatch)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "npkd-out").mkdir()

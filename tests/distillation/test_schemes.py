@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from npkd.core.validation import InputError
+from npkd.data.augmentation import Noise
 from npkd.distillation import schemes
 from npkd.distillation.features import attention_transfer
 from npkd.distillation.library import SCHEMES
@@ -23,7 +24,6 @@ from npkd.distillation.schemes import offline
 from npkd.distillation.synthesis import Synthesis, moments_of, stored_moments, synthesise
 from npkd.distillation.teacher import Ensemble, one_a_batch
 from npkd.distillation.terms import Term
-from npkd.distillation.transfer import Noise
 from npkd.nn.losses import cross_entropy, squared_error
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
 from npkd.nn.normalisation import moments
@@ -648,10 +648,10 @@ def test_layer_wise_keeps_what_the_teacher_says_and_the_widths_that_are_asked_fo
 
 
 def test_every_scheme_is_in_the_table_and_is_an_iterator_of_records():
-    words = [entry.word for entry in SCHEMES]
+    words = [entry.word for entry in SCHEMES.values()]
     assert len(set(words)) == len(words) == 13
     assert all(word == word.lower() and " " not in word for word in words)
-    functions = {entry.function for entry in SCHEMES}
+    functions = {entry.function for entry in SCHEMES.values()}
     public = {f for f in vars(schemes).values() if getattr(f, "__module__", "") == schemes.__name__
               and getattr(f, "__annotations__", {}).get("return") == "Records"}
     assert public - functions == {schemes.together}

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection, PathCollection
-from scipy.stats import ttest_rel
 
 from npkd.cli.main import main
 from npkd.cli.parser import parser
@@ -283,6 +282,8 @@ def test_units_come_after_what_they_need(tmp_path):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_intervals_are_those_of_the_paired_t_test(seed):
+    from scipy.stats import ttest_rel  # half a second that no other test has to wait
+
     rng = np.random.default_rng(seed)
     ours = rng.random(5)
     theirs = ours + rng.normal(0.3, 0.3, 5)
@@ -516,7 +517,7 @@ def test_the_numbers_replace_no_file_of_others_unasked(tmp_path, monkeypatch, ca
 
 def test_the_command_knows_what_the_parser_offers():
     offered = next(a for a in parser()._subparsers._group_actions[0].choices["reproduce"]._actions if a.dest == "name")
-    assert tuple(command.EXPERIMENTS) == tuple(offered.choices) == ("lenet300", "lenet5")
+    assert (*command.EXPERIMENTS, *command.STUDIES) == tuple(offered.choices) == ("lenet300", "lenet5", "hinton2015")
     parts = next(a for a in parser()._subparsers._group_actions[0].choices["reproduce"]._actions if a.dest == "part")
     assert tuple(parts.choices) == command.PARTS == ("all", "comparison", "post-training", "records")
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from npkd import compress
+from npkd.cli import prepare
 from npkd.cli.main import main
 from npkd.cli.settings import Settings
 from npkd.core.validation import InputError
@@ -25,6 +26,7 @@ from npkd.surgery.widths import geometry
 from tests.tiny import stored
 
 RNG = np.random.default_rng(0)
+SHORT = Recipe(epochs=1, rounds=2)
 
 
 def run(folder, *more, data=None, command="compress"):
@@ -36,9 +38,10 @@ def run(folder, *more, data=None, command="compress"):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A finished run; ``label_weights`` in it is what every distillation weighed labels with."""
+    """A finished run of three rounds; ``label_weights`` in it is what every distillation weighed labels with."""
     path = tmp_path_factory.mktemp("lenet5")
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepare, "complete", lambda *a, **b: replace(complete(*a, **b), rounds=3))
         weights = weights_of_labels(patch)
         assert run(path, "--target", "macs=20%") == 0
     (path / "label_weights").write_text(json.dumps(weights))
@@ -108,7 +111,8 @@ def weights_of_labels(monkeypatch):
 
 def test_labels_weigh_in_every_distillation_of_the_job(folder):
     weights = json.loads((folder / "label_weights").read_text())
-    assert len(weights) == complete(Recipe(network="lenet5"), 54_000).rounds
+    assert len(weights) == 3
+    assert complete(Recipe(network="lenet5"), 54_000).rounds > 3
     assert set(weights) == {1.0}
 
 
@@ -156,10 +160,10 @@ def test_a_network_of_ones_own_with_convolutions():
     rng = np.random.default_rng(5)
     teacher = lenet5(rng, channels=(4, 6), hidden=12, shape=(16, 16, 1), classes=3)
     x = rng.standard_normal((150, 256)).astype(np.float32)
-    out = compress(teacher, x, target="macs=40%", recipe=Recipe(epochs=1))
+    out = compress(teacher, x, target="macs=40%", recipe=SHORT)
     assert out.macs[0] == cost.of(teacher).macs
     assert cost.of(out.student).macs == out.macs[1] <= 0.4 * out.macs[0]
-    large = compress(scaled(teacher, 1 / 64), x * 64, target="macs=40%", recipe=Recipe(epochs=1))
+    large = compress(scaled(teacher, 1 / 64), x * 64, target="macs=40%", recipe=SHORT)
     assert np.array_equal(scaled(teacher, 1 / 64).predict(x * 64), teacher.predict(x))
     assert large.macs[1] <= 0.4 * large.macs[0]
     assert np.isfinite(large.student.predict(x * 64)).all()
@@ -170,7 +174,7 @@ def test_all_colours_are_read():
     rng = np.random.default_rng(6)
     teacher = lenet5(rng, channels=(4, 6), hidden=12, shape=(16, 16, 3), classes=3)
     out = compress(teacher, rng.standard_normal((120, 768)).astype(np.float32), target="macs=40%",
-                   recipe=Recipe(epochs=1))
+                   recipe=SHORT)
     assert out.student.widths[0] == 3
     assert cost.of(out.student).macs <= 0.4 * cost.of(teacher).macs
 
@@ -193,7 +197,7 @@ def test_a_teacher_that_reads_some_positions_alone_is_counted_as_it_is_used():
         geometry(teacher)
     whole = widened(teacher)
     np.testing.assert_allclose(whole.predict(x), teacher.predict(x), atol=1e-5)
-    out = compress(teacher, x, target="parameters=40%", recipe=Recipe(epochs=1))
+    out = compress(teacher, x, target="parameters=40%", recipe=SHORT)
     assert cost.of(out.student).parameters <= 0.4 * cost.of(whole).parameters
 
 

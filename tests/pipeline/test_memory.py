@@ -13,8 +13,7 @@ from npkd.core import validation
 from npkd.nn.architectures import lenet5
 from npkd.nn.network import perceptron
 from npkd.pipeline.examples import memory_needed
-from npkd.report import figures
-from tests.tiny import words
+from tests.tiny import undrawn, words
 
 GB = 10 ** 9
 
@@ -77,7 +76,7 @@ def test_compress_warns_and_goes_on(monkeypatch, form):
 
 def test_the_command_line_says_it_in_a_sentence(tmp_path, monkeypatch, capsys):
     available(monkeypatch, 0)
-    monkeypatch.setattr(figures, "png", lambda figure: b"npkd, a picture")
+    undrawn(monkeypatch)
     with warnings.catch_warnings():
         warnings.simplefilter("default")
         assert main(words(tmp_path)) == 0

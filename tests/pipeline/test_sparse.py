@@ -2,10 +2,12 @@
 
 import json
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
 
+from npkd.cli import prepare
 from npkd.cli.main import main
 from npkd.core.validation import InputError
 from npkd.data.datasets import from_arrays
@@ -21,11 +23,13 @@ from npkd.pipeline.sparse_recipe import SparseRecipe, sparse_recipe, strengths_o
 from npkd.pipeline.stages import Run, error_rate
 from npkd.surgery.dependency import dependency_groups
 from npkd.surgery.removal import difference
+from tests.tiny import undrawn
 
-QUICK = SparseRecipe({"inputs": None, "neurons": None}, path=True, settling=2, epochs=6, debias_epochs=3, batch_size=16,
-                     learning_rate=0.05)
+QUICK = SparseRecipe({"inputs": None, "neurons": None}, path=True, growth=1.25, settling=2, epochs=6, debias_epochs=3,
+                     batch_size=16, learning_rate=0.05)
 
 
+@cache
 def problem(seed=0, n=240):
     """Two of ten inputs say the class."""
     rng = np.random.default_rng(seed)
@@ -37,6 +41,12 @@ def problem(seed=0, n=240):
     return data, last.network
 
 
+@cache
+def undisturbed(seed, words):
+    """What QUICK ends with: trained once for all tests that look at it."""
+    return trained(QUICK, seed, words)
+
+
 def trained(recipe, seed=0, words=None):
     data, dense = problem(seed)
     run = Run(data, Recipe(), np.random.default_rng(seed))
@@ -46,7 +56,7 @@ def trained(recipe, seed=0, words=None):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_target_is_met_and_never_passed(seed):
-    data, dense, result = trained(QUICK, seed, "macs=40%")
+    data, dense, result = undisturbed(seed, "macs=40%")
     bound = 0.4 * cost.of(dense).macs
     for network in (result.penalised, result.debiased, result.model):
         assert cost.of(network).macs <= bound
@@ -195,43 +205,47 @@ class Broken(NoProgress):
             raise KeyboardInterrupt
 
 
+def with_progress(words, progress):
+    data, dense = problem()
+    recipe = replace(QUICK, target=words and target.parse(words, dense.widths), path=words is None)
+    return sparse_training(Run(data, Recipe(), np.random.default_rng(0), progress), dense, recipe)
+
+
+@cache
+def not_broken_off(words):
+    """A run and its lines, to compare others with."""
+    whole = Broken("", None)
+    return with_progress(words, whole), whole.lines
+
+
 @pytest.mark.parametrize(("words", "stage"), [("macs=40%", "λ rises"), ("macs=40%", "last λ"), (None, "path")])
 @pytest.mark.parametrize("part", [0.5, 1.0])
 def test_a_run_that_goes_on_ends_as_one_that_was_not_broken_off(words, stage, part):
     """The same network, λ, count of epochs, path and history, broken off in a stage or at its end."""
-    data, dense = problem()
-    recipe = replace(QUICK, target=words and target.parse(words, dense.widths), path=words is None)
-
-    def run(progress):
-        return sparse_training(Run(data, Recipe(), np.random.default_rng(0), progress), dense, recipe)
-
-    whole, broken = Broken("", None), Broken(stage, None)
-    expected = run(whole)
-    ends = max(line["epoch"] for line in whole.lines if line["stage"] == stage)
+    (expected, lines), broken = not_broken_off(words), Broken(stage, None)
+    ends = max(line["epoch"] for line in lines if line["stage"] == stage)
     broken.after = max(1, round(part * ends))
     with pytest.raises(KeyboardInterrupt):
-        run(broken)
+        with_progress(words, broken)
     broken.lines = []
-    result = run(broken)
+    result = with_progress(words, broken)
     assert (result.lam, result.epochs, result.path) == (expected.lam, expected.epochs, expected.path)
     for one, other in zip(result.model.layers, expected.model.layers, strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(one.params, other.params, strict=True))
-    for one, other in zip(broken.lines, whole.lines, strict=True):
+    for one, other in zip(broken.lines, lines, strict=True):
         assert {**one, "seconds": 0} == {**other, "seconds": 0}
 
 
 def test_an_epoch_that_ends_a_phase_is_told():
-    data, dense = problem()
-    told = Broken("", None)
-    recipe = replace(QUICK, target=target.parse("macs=40%", dense.widths), path=False)
-    result = sparse_training(Run(data, Recipe(), np.random.default_rng(0), told), dense, recipe)
+    (result, lines), dense = not_broken_off("macs=40%"), problem()[1]
     bound = sparse_phases.SLACK * 0.4 * cost.of(dense).macs
-    rise = [line["size"] for line in told.lines if line["stage"] == "λ rises"]
+    rise = [line["size"] for line in lines if line["stage"] == "λ rises"]
     assert rise[-1] <= bound < min(rise[:-1])
-    seconds = [line["seconds"] for line in told.lines if line["stage"] == "λ rises"]
+    seconds = [line["seconds"] for line in lines if line["stage"] == "λ rises"]
     assert seconds == sorted(seconds)
     assert seconds[-1] > 2 * seconds[0]                                                    # of the stage, not the epoch
-    assert result.epochs == sum("lambda" in line for line in told.lines)
+    assert result.epochs == sum("lambda" in line for line in lines)
+
 
 def test_what_nobody_reads_is_cut_out_before_the_last_lambda():
     """The network computes the same; the numbers of the neurons that stay are told; inputs stay."""
@@ -306,7 +320,7 @@ def test_the_path_allows_one_standard_error(monkeypatch):
 
 
 def test_the_path_goes_up_until_nothing_is_left():
-    _, dense, result = trained(QUICK)
+    _, dense, result = undisturbed(0, None)
     lams = [point["lambda"] for point in result.path]
     assert (np.diff(lams) > 0).all()
     assert min(result.path[-1]["alive"]) == 0 or len(lams) == 150
@@ -322,7 +336,8 @@ def test_weights_that_are_zero_stay_zero_without_penalty():
 
 
 def test_the_same_seed_gives_the_same_network():
-    one, other = (trained(QUICK, 1, "macs=40%")[2] for _ in range(2))
+    one, other = undisturbed(1, "macs=40%")[2], trained(QUICK, 1, "macs=40%")[2]
+    assert one is not other
     assert one.lam == other.lam
     data, _ = problem(1)
     assert difference(one.model, other.model, data.x_validation) == 0
@@ -361,7 +376,9 @@ def test_a_target_out_of_reach_is_refused_before_anything_is_trained():
         sparse_training(Run(data, Recipe(), np.random.default_rng(0)), dense, replace(QUICK, target=goal, path=False))
 
 
-def test_the_command(tmp_path, capsys):
+def test_the_command(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(prepare, "sparse_recipe", lambda *given: replace(                       # fewer epochs
+        sparse_recipe(*given), growth=1.1, settling=10, epochs=30))
     rng = np.random.default_rng(3)
     x = rng.standard_normal((300, 10))
     y = (x[:, 0] > 0).astype(int)
@@ -387,6 +404,7 @@ def test_the_command(tmp_path, capsys):
     for name in ("growth", "settling", "epochs", "debias epochs", "batch size", "learning rate", "weight decay"):
         assert f"with the penalty: {name}" in page
     assert "multiply-accumulates" in capsys.readouterr().out
+    undrawn(monkeypatch)
     again = ["train", "--data", str(tmp_path / "data.npz"), "--start", str(out / "dense.npz"), "--penalty",
              "neurons=0.02", "--quiet", "--out", str(tmp_path / "again")]
     assert main(again) == 0

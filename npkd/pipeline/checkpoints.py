@@ -8,7 +8,6 @@ their logits, which are computed in other batches.
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 import zlib
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from npkd import __version__
-from npkd.cli.settings import PATHS, Settings
 from npkd.core.files import VERSION, read_npz, write_npz
 from npkd.core.types import Array
 from npkd.core.validation import InputError
@@ -33,27 +31,6 @@ def fingerprint(data: Data) -> int:
     for a in (data.x_train, data.y_train, data.x_validation, data.y_validation):
         checksum = zlib.crc32(a.data if a.flags.c_contiguous else a.tobytes(), checksum)
     return checksum
-
-
-def absolute(settings: Settings) -> dict[str, Any]:
-    """The settings as JSON holds them; files with their whole path, so that the run can go on from another folder."""
-    values = dataclasses.asdict(settings)
-    for name in PATHS:
-        if values[name] is not None and os.path.exists(values[name]):
-            values[name] = os.path.abspath(values[name])
-    return {name: value for name, value in values.items() if name not in ("out", "overwrite", "resume")}
-
-
-def stored_settings(path: Path) -> dict[str, Any]:
-    """The settings in a run's checkpoint. Raises InputError for another file, or one of another version of npkd."""
-    header, _ = read_npz(path, "checkpoint")
-    if header.get("npkd") != __version__:
-        raise InputError(f"--resume: {path} is of npkd {header.get('npkd')!r:.20}, this is {__version__}; take that "
-                         f"version, or begin the run again")
-    settings = header.get("settings")
-    if not isinstance(settings, dict) or {*settings} != {*absolute(Settings())}:
-        raise InputError(f"--resume: {path} does not hold the settings of a run; begin the run again")
-    return settings | {"hidden": settings["hidden"] and tuple(settings["hidden"]), "given": tuple(settings["given"])}
 
 
 def named(prefix: str, network: Network) -> dict[str, Array]:
@@ -78,16 +55,17 @@ def restored(network: Network, arrays: Mapping[str, Array], prefix: str, running
 class CheckpointFile:
     """Checkpoints by stage, in memory and in a file; ``seconds`` that a run which goes on took before.
 
+    settings    what the run was begun with, as JSON, its "data" by name;   resume  the run goes on with the file
     Raises InputError where the file of a run that goes on is damaged, or of a run on other data.
     """
 
-    def __init__(self, path: Path, settings: Settings, data: Data) -> None:
-        self.path, self.settings, self.data = path, absolute(settings), fingerprint(data)
+    def __init__(self, path: Path, settings: Mapping[str, Any], data: Data, *, resume: bool) -> None:
+        self.path, self.settings, self.data = path, settings, fingerprint(data)
         self.stages: dict[str, Checkpoint] = {}
         self.stored: dict[str, tuple[Mapping[str, Any], dict[str, Array]]] = {}
         self.seconds, self.began = 0.0, time.perf_counter()
         self.next_write, self.unwritten = 0.0, False
-        if settings.resume:
+        if resume:
             self.read()
         else:
             self.write()
@@ -96,7 +74,7 @@ class CheckpointFile:
         """Read what a run that was broken off has left."""
         header, arrays = read_npz(self.path, "checkpoint")
         if header.get("data") != self.data:
-            raise InputError(f"--resume: {self.settings['data']} holds other examples than when the run in "
+            raise InputError(f"resume: {self.settings['data']} holds other examples than when the run in "
                              f"{self.path.parent} was begun; give it those, or begin the run again")
         try:
             self.seconds = float(header["seconds"])
@@ -104,7 +82,7 @@ class CheckpointFile:
                 inner = {name.partition(".")[2]: a for name, a in arrays.items() if name.startswith(f"{k}.")}
                 self.stored[stage["stage"]] = stage, inner
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"--resume: {self.path} is damaged ({error!r:.80}); begin the run again") from error
+            raise InputError(f"resume: {self.path} is damaged ({error!r:.80}); begin the run again") from error
 
     def kept(self, stage: str, network: Network) -> Checkpoint | None:
         """The checkpoint of a stage that begins with ``network``, whose layers say where the arrays belong."""
@@ -121,7 +99,7 @@ class CheckpointFile:
                 best = epoch, validation, latest if same else restored(network, arrays, "best", about["running"])
             self.stages[stage] = Checkpoint(epochs, latest, optimiser, about["rng"], best)
         except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise InputError(f"--resume: {self.path} does not fit this run ({error!r:.80}); begin it again") from error
+            raise InputError(f"resume: {self.path} does not fit this run ({error!r:.80}); begin it again") from error
         return self.stages[stage]
 
     def keep(self, stage: str, checkpoint: Checkpoint) -> None:

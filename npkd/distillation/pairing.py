@@ -1,0 +1,166 @@
+"""Terms for a student and its teacher: where a loss reads, through which connector, with which parts and arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from npkd.core.types import Array
+from npkd.core.validation import InputError
+from npkd.distillation.connectors import connector, ridge
+from npkd.distillation.contrastive import contrastive, draw_memory, draw_negatives
+from npkd.distillation.factors import factor_transfer, paraphraser
+from npkd.distillation.overhaul import margins, overhaul
+from npkd.distillation.teacher import Teacher
+from npkd.distillation.terms import Term
+from npkd.distillation.variational import alpha0, variational_information
+from npkd.nn.losses import squared_error
+from npkd.nn.network import Layer, Network
+from npkd.nn.training import TrainingSettings, train
+from npkd.sparsity.statistics import Statistics
+
+Place = tuple[int, int]                                     # numbers of activations, the student's first
+
+
+def hidden(layer: Layer, *, pooling: bool = False) -> bool:
+    """Whether a layer is an activation (relu, …), or a ``pooling`` of maps."""
+    return layer.row.activation or (pooling and bool(layer.row.maps) and not layer.row.weights)
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A student, its teacher, and the examples x (N, ...) with labels y (N,) that the student is to learn from.
+
+    temperature   of losses that have one; None: what each has unless told
+    arrays        collects what terms read of the batch beside the teacher's activations, a row an example
+    """
+
+    student: Network
+    teacher: Network
+    x: Array
+    y: Array
+    rng: np.random.Generator
+    temperature: float | None = None
+    arrays: dict[str, Array] = field(default_factory=dict)
+
+    @cached_property
+    def shapes(self) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+        """Shapes of all activations of an example, of both networks."""
+        one, other = (network(self.x[:2])[0] for network in (self.student, self.teacher))
+        return [a.shape[1:] for a in one], [a.shape[1:] for a in other]
+
+    def teaches(self, index: int) -> Array:
+        """An activation of the teacher at all examples."""
+        return Teacher(self.teacher, (index,))(self.x)[f"teacher{index}"]
+
+    def places(self, who: str, *, maps: bool = False, before: bool = False) -> list[Place]:
+        """Pairs of activations, first and last: those behind hidden activations or ``before`` them, or ``maps``, behind
+        these or poolings. Raises InputError where there are none."""
+        found = [[i + 1 - before for i, layer in enumerate(network.layers[:-1])
+                  if hidden(layer, pooling=maps) and (len(shapes[i + 1]) == 3 or not maps)]
+                 for network, shapes in zip((self.student, self.teacher), self.shapes, strict=True)]
+        if not all(found):
+            raise InputError(f"{who}: it compares {'maps' if maps else 'hidden activations'}, and "
+                             f"{'the teacher' if found[0] else 'the student'} has none; take another one")
+        return [(found[0][0], found[1][0]), (found[0][-1], found[1][-1])]
+
+    def connector(self, place: Place) -> Network | None:
+        """What brings the student's activation to the shape of the teacher's, None where it has it."""
+        try:
+            return connector(self.shapes[0][place[0]], self.shapes[1][place[1]], self.rng)
+        except InputError as error:
+            raise InputError(f"activation {place[0]} of the student, {place[1]} of the teacher: {error}") from error
+
+    def term(self, loss: Callable[..., Any], place: Place, connected: bool = False, **more: Any) -> Term:
+        """A term of weight 1 at a place."""
+        return Term(loss, *place, connector=self.connector(place) if connected else None, **more)
+
+    def last(self, loss: Callable[..., Any], who: str, connected: bool = False, **more: Any) -> Term:
+        """A term of weight 1 at the last hidden activations, or the last ``maps``, or ``before`` them."""
+        place = self.places(who, **{name: more.pop(name) for name in ("maps", "before") if name in more})[-1]
+        return self.term(loss, place, connected, **more)
+
+
+def logits(loss: Callable[..., Any], **arrays: str) -> Callable[[Pair], Term]:
+    """Of the logits, at the temperature of the pair."""
+    return lambda pair: Term(loss, arrays=arrays, options={} if pair.temperature is None else {
+        "temperature": pair.temperature})
+
+
+def hint(pair: Pair, place: Place) -> Term:
+    """A hint with a learned regressor at a place. Raises InputError where a network has no such activation."""
+    ends = [len(shapes) - 1 for shapes in pair.shapes]
+    if not all(0 < i <= end for i, end in zip(place, ends, strict=True)):
+        raise InputError(f"--hint {place[0]}:{place[1]}: the student has the activations 1 … {ends[0]}, the teacher "
+                         f"1 … {ends[1]}; take one of each")
+    return pair.term(squared_error, place, True)
+
+
+def closed_form(pair: Pair) -> Term:
+    """A hint at the last hidden activations, by the ridge regressor of the untrained student."""
+    place = pair.places("ridge")[-1]
+    s, t = Teacher(pair.student, place[:1])(pair.x)[f"teacher{place[0]}"], pair.teaches(place[1])
+    if s.ndim != t.ndim or s.shape[1:-1] != t.shape[1:-1]:
+        raise InputError(f"ridge: the activations are {s.shape[1:]} and {t.shape[1:]}; positions must agree")
+    rows = [a.reshape(-1, a.shape[-1]).astype(np.float64) for a in (s, t)]
+    return Term(squared_error, *place, connector=ridge(Statistics.of(*rows), strength=1e-3 * len(rows[0]),
+                                                       maps=s.ndim == 4))
+
+
+def two_layers(loss: Callable[..., Any], who: str, maps: bool) -> Callable[[Pair], Term]:
+    """Of the first and the last of the hidden activations together, with connectors; of ``maps``, or of any."""
+    def make(pair: Pair) -> Term:
+        places = pair.places(who, maps=maps or min(max(map(len, shapes)) for shapes in pair.shapes) == 3)
+        if places[0][0] == places[1][0] or places[0][1] == places[1][1]:
+            raise InputError(f"{who}: it compares two layers, and one of the networks has but one; take another one")
+        one, other = zip(*places, strict=True)
+        return Term(loss, one, other, connector=tuple(map(pair.connector, places)))
+
+    return make
+
+
+def variational(pair: Pair) -> Term:
+    """With a variance for each channel of the teacher's."""
+    channels = pair.shapes[1][pair.places("vid")[-1][1]][-1]
+    return pair.last(variational_information, "vid", True, parts=(np.full(channels, alpha0(), pair.x.dtype),))
+
+
+def contrast(pair: Pair, width: int = 64, count: int = 64) -> Term:
+    """Embeddings of 64, and 64 negatives of other classes for each example."""
+    place, n = pair.places("crd")[-1], len(pair.x)
+    shapes = [each[i] for each, i in zip(pair.shapes, place, strict=True)]
+    if max(map(len, shapes)) > 1:
+        raise InputError(f"crd: the activations are {shapes[0]} and {shapes[1]}; both must be rows")
+    pair.arrays["index"] = np.arange(n)
+    pair.arrays["negatives"] = draw_negatives(np.arange(n), pair.y, count, pair.rng)
+    parts = tuple((pair.rng.standard_normal((width, f + 1)) / np.sqrt(f)).astype(pair.x.dtype) for f, in shapes)
+    return pair.term(contrastive, place, parts=parts, arrays={"index": "index", "negatives": "negatives"},
+                     memory=draw_memory(n, width, pair.rng))
+
+
+def overhauled(pair: Pair) -> Term:
+    """Before the last activation; margins of the teacher's values, taken as Gaussian in each channel."""
+    a = pair.teaches(pair.places("ofd", before=True)[-1][1])
+    a = a.reshape(-1, a.shape[-1]).astype(np.float64)
+    return pair.last(overhaul, "ofd", True, before=True,
+                     options={"margin": margins(a.std(axis=0) + 1e-6, a.mean(axis=0))})
+
+
+def factors(pair: Pair, epochs: int = 5) -> Term:
+    """With half as many factors as channels; the paraphraser is trained first, for 5 epochs."""
+    i, j = pair.places("ft", maps=True)[-1]
+    maps = pair.teaches(j)
+
+    def again(a: Any, batch: Any) -> tuple[float, dict[int, Array]]:
+        value, d = squared_error(a[-1], batch["x"])
+        return value, {len(a) - 1: d}
+
+    *_, last = train(paraphraser(maps.shape[-1], max(1, maps.shape[-1] // 2), pair.rng), {"x": maps}, again,
+                     rng=pair.rng, settings=TrainingSettings(epochs, clip=1.0))
+    pair.arrays["factor"] = Network(last.network.layers[:6]).predict(maps)
+    return Term(factor_transfer, i, "factor", connector=connector(pair.shapes[0][i], pair.arrays["factor"].shape[1:],
+                                                                 pair.rng, forced=True))

@@ -1,0 +1,131 @@
+"""Studies: published tables again. Settings × seeds -> runs, which are kept -> sentences that hold or are missed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+import numpy as np
+
+from npkd import __version__
+from npkd.core.files import make_folder, write_json
+from npkd.core.progress import NoProgress, Progress, shown, tracked
+from npkd.data.datasets import Data
+from npkd.experiments.setting import stored_json
+from npkd.experiments.spread import one_thread, quiet
+from npkd.nn.network import Network
+from npkd.nn.training import Record, TrainingSettings
+from npkd.pipeline.checkpoints import CheckpointFile
+from npkd.pipeline.epochs import epochs_of
+
+Run = dict[str, Any]
+"""Of a run, as JSON: "test_error", the test part looked at once, "seconds", "cpu_seconds", and what the bars need."""
+Job = tuple[Callable[["Unit", Progress], Run], "Unit"]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One run: a setting by name and all its numbers, as JSON; a seed; the folder that keeps the study's files."""
+
+    setting: str
+    numbers: Mapping[str, Any]
+    seed: int
+    folder: Path
+
+    def path(self, suffix: str) -> Path:
+        """A file of this run: with other numbers it has another name."""
+        digest = hashlib.sha256(json.dumps([str(self), self.numbers], sort_keys=True).encode()).hexdigest()
+        return self.folder / (re.sub(r"[^\w.]+", "-", f"{self} {digest[:16]}") + suffix)
+
+    def __str__(self) -> str:
+        return f"{self.setting}, seed {self.seed}"
+
+
+class Study(Protocol):
+    """A module with these names is a study, with seeds 0 … SEEDS − 1 where nobody says how many."""
+
+    SEEDS: int
+
+    def settings(self, quick: bool) -> Sequence[Mapping[str, Mapping[str, Any]]]:
+        """Waves of settings by name, a wave reads files of those before. Numbers: any, "seeds": at most so many.
+        ``quick``: a few that take less than two minutes in all."""
+
+    def run(self, unit: Unit, progress: Progress) -> Run:
+        """The run of a unit; what later waves read it writes to ``unit.path(…)``."""
+
+    def bars(self, runs: Sequence[Run]) -> list[str]:
+        """Sentences (``bar``) on the runs that are there, each with its "setting" and "seed"."""
+
+
+def trained(unit: Unit, progress: Progress, data: Data, start: Network, training: Callable[..., Iterator[Record]],
+            settings: TrainingSettings, rng: np.random.Generator) -> tuple[Network, Run]:
+    """The network after ``training(start, settings=settings)`` on ``data``, and what that took. A run that was broken
+    off goes on (``TrainingSettings.done``) from its checkpoint, which stays until its result is kept."""
+    path, clock = unit.path(".npz"), [time.process_time()]
+    file = CheckpointFile(path, {"data": data.name, **unit.numbers}, data, resume=path.is_file())
+    keeper: Any = SimpleNamespace(begin=progress.begin, step=progress.step, keep=file.keep, kept=file.kept)
+
+    def cpu_seconds(record: Record) -> Run:
+        clock.append(time.process_time())
+        return {"cpu_seconds": clock[-1] - clock[-2]}
+
+    try:
+        last, = deque(epochs_of(str(unit), start, training, settings, rng, keeper, cpu_seconds), maxlen=1)
+    finally:
+        file.flush()
+    lines = [line for _, line in last.epochs]
+    return last.network, {"seconds": lines[-1]["seconds"], "cpu_seconds": sum(x["cpu_seconds"] for x in lines)}
+
+
+def finish(job: Job, progress: Progress | None = None) -> str:
+    """Do a run and keep it; returns its words."""
+    run, unit = job
+    result = {"setting": unit.setting, "seed": unit.seed, **run(unit, progress or NoProgress())}
+    write_json(unit.path(".json"), result)
+    unit.path(".npz").unlink(missing_ok=True)
+    return str(unit)
+
+
+def finished(todo: Sequence[Job], jobs: int) -> Iterator[str]:
+    """Do runs, ``jobs`` at a time with a thread each; one that is alone in this process."""
+    if jobs == 1 or len(todo) <= 1:
+        for job in todo:
+            with shown(True) as progress:
+                yield finish(job, progress)
+    else:
+        with one_thread(), multiprocessing.get_context("spawn").Pool(min(jobs, len(todo)), quiet) as pool:
+            yield from tracked(pool.imap_unordered(finish, todo), "runs", len(todo), str)
+
+
+def reproduce(study: Study, command: str, waves: Sequence[Sequence[Unit]], jobs: int, path: str | None) -> Run:
+    """Do what is missing (with no jobs nothing), and return, after every run also write to ``path``, what is kept;
+    ``hours`` are those of one run after another, ``missing`` counts the runs that are not done."""
+    units = [unit for wave in waves for unit in wave]
+    make_folder(units[0].folder)
+
+    def kept() -> Run:
+        runs = [run for unit in units if (run := stored_json(unit.path(".json"))) is not None]
+        hours, core_hours = (round(sum(run[name] for run in runs) / 3600, 3) for name in ("seconds", "cpu_seconds"))
+        found = {"command": command, "npkd": __version__, "hours": hours, "core_hours": core_hours,
+                 "settings": {unit.setting: unit.numbers for unit in units}, "missing": len(units) - len(runs),
+                 "bars": study.bars(runs), "runs": runs}
+        if path is not None:
+            write_json(path, found)
+        return found
+
+    try:
+        for wave in waves if jobs else ():
+            for _ in finished([(study.run, unit) for unit in wave if stored_json(unit.path(".json")) is None], jobs):
+                kept()
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("interrupted; what is done is kept, the same command goes on") from None
+    return kept()

@@ -1,0 +1,190 @@
+"""Distillation of a fresh student by a loss and a scheme, in the words of the command line (npkd distil --list).
+
+A student is trained as ``offline`` trains unless told, on the examples as they are. Schemes that need more than one
+teacher and one data set are refused; npkd.distillation.schemes has them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from npkd.core.types import Array
+from npkd.core.validation import InputError, positive
+from npkd.distillation import schemes
+from npkd.distillation.cka import cka_matrix
+from npkd.distillation.library import LOSSES, SCHEMES, terms_of
+from npkd.distillation.objective import Terms
+from npkd.distillation.pairing import Pair, Place, hidden, hint
+from npkd.distillation.scheme_losses import adversarial_logits, deepest_weights, discriminator, mutual_learning
+from npkd.distillation.synthesis import Synthesis, moments_of, synthesise
+from npkd.distillation.teacher import Teacher
+from npkd.distillation.terms import Term
+from npkd.nn.losses import cross_entropy
+from npkd.nn.network import Network, convolves, dense_layer, perceptron
+from npkd.nn.training import Record, TrainingSettings
+from npkd.pipeline.epochs import epochs_of
+from npkd.pipeline.stages import Run, error_rate
+from npkd.pipeline.target import Target
+from npkd.sparsity.layerwise import distil, exactly
+from npkd.surgery.widths import widths_of
+
+LABELS, SOFT, RELATED = 0.1, 0.9, 10.0
+"""Weights of labels and soft targets where no loss is named, and of a graph of neighbours beside the labels."""
+MADE, COMPARED = 1000, 1000
+"""Examples that ``data-free`` makes, and on which layers are compared."""
+OWN = ("mutual", "own-layers", "graph", "attention")
+"""Schemes that say themselves what is learnt."""
+NEEDS: Mapping[str, str] = {"ensemble": "several teachers", "cross-modal": "the same examples in two kinds",
+                            "lifelong": "examples of new classes alone, and a student with more outputs"}
+"""What other schemes need than a teacher and data."""
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What is learnt: losses by word and hints by place, each with its weight (None: its own), and how.
+
+    labels        weight of the labels; None: LABELS beside soft targets, 1 beside losses that are named
+    temperature   of losses that have one; None: their own
+    """
+
+    losses: tuple[tuple[str, float | None], ...] = ()
+    hints: tuple[tuple[Place, float | None], ...] = ()
+    labels: float | None = None
+    temperature: float | None = None
+    scheme: str = "offline"
+
+    def objective(self, pair: Pair) -> Terms:
+        """The objective of a student. Raises InputError for networks without what a loss reads."""
+        named, labels = self.losses or (("soft", SOFT),), LABELS if self.labels is None else self.labels
+        labels = 1.0 if self.losses and self.labels is None else labels
+        terms = [Term(cross_entropy, teacher="y", weight=labels)] if labels else []
+        terms += [term for word, weight in named for term in terms_of(word, pair, weight)]
+        terms += [replace(hint(pair, place), weight=LOSSES["hint"].weight if weight is None else weight)
+                  for place, weight in self.hints]
+        if self.temperature is not None and not any("temperature" in term.options for term in terms):
+            raise InputError(f"--temperature: {', '.join(word for word, _ in named)} has none; leave it out")
+        return Terms(terms)
+
+
+def learnt_of(loss: str | None, hints: str | None, weights: str | None, labels: float | None,
+              temperature: float | None, scheme: str | None) -> Learnt:
+    """What is learnt, from words: "rkd,soft", "2:3,4:5", "25,1" (losses first, then hints). Raises InputError for what
+    is not understood, and for options that do nothing."""
+    scheme, words = scheme or "offline", loss.split(",") if loss else []
+    try:
+        places = [(int(one), int(other)) for one, other in (word.split(":") for word in (hints or "").split(",") * bool(
+            hints))]
+        numbers = [float(word) for word in (weights or "").split(",") if weights]
+    except ValueError:
+        raise InputError(f"npkd distil: got --hint {hints} and --loss-weight {weights}; write STUDENT:TEACHER, numbers "
+                         "of activations, as in 2:3, and numbers, as in 25,1") from None
+    for name, number in (("--label-weight", labels or 0.0), *(("--loss-weight", number) for number in numbers)):
+        positive("npkd distil", name, number, zero=True)
+    positive("npkd distil", "--temperature", 1.0 if temperature is None else temperature)
+    if scheme not in SCHEMES:
+        raise InputError(f"--scheme {scheme:.40}: it must be one of {', '.join(SCHEMES)}")
+    if scheme in NEEDS:
+        raise InputError(f"--scheme {scheme}: it needs {NEEDS[scheme]}; in Python there is npkd.distillation.schemes."
+                         f"{SCHEMES[scheme].function.__name__}")
+    if numbers and len(numbers) != len(words) + len(places):
+        raise InputError(f"--loss-weight: got {weights}; it needs a number for each --loss, then one for each --hint, "
+                         f"{len(words) + len(places)} here")
+    if (scheme in OWN and (loss or hints or labels is not None)) or (scheme in OWN[2:] and temperature is not None):
+        raise InputError(f"--scheme {scheme}: it says itself what is learnt; leave out what else does")
+    if places and scheme in ("assistants", "born-again"):
+        raise InputError(f"--scheme {scheme}: each student has another teacher; name a --loss in the place of --hint")
+    given = [*numbers, *[None] * (len(words) + len(places))]
+    return Learnt(tuple(zip(words, given, strict=False)), tuple(zip(places, given[len(words):], strict=False)), labels,
+                  temperature, scheme)
+
+
+def distilled(run: Run, student: Network, teacher: Network, learnt: Learnt) -> tuple[Network, Terms | None]:
+    """The trained student of a teacher, and what it learnt, None where the scheme says that; ``run.state.student`` is
+    the newest. Raises InputError for networks and schemes that do not go together."""
+    data, rng, progress = {"x": run.data.x_train, "y": run.data.y_train}, run.rng, run.progress
+    if learnt.scheme == "layer-wise":
+        student = cut(teacher, run)
+    if learnt.scheme == "data-free":
+        indices = [0, *(i + 1 for i, layer in enumerate(teacher.layers[:-1]) if hidden(layer))]
+        labels = np.arange(min(MADE, len(data["x"]))) % run.data.classes
+        progress.begin("inputs from the teacher", 1)
+        synthesis = Synthesis(labels, data["x"].shape[1:], moments_of(teacher, data["x"][:MADE], indices))
+        data = {"x": synthesise(teacher, synthesis, rng), "y": labels}
+    students, objective = [student], None
+    if learnt.scheme in ("assistants", "born-again"):
+        students.insert(0, another(student, teacher, rng, same=learnt.scheme == "born-again"))
+    for k, start in enumerate(students, 1):
+        pair = Pair(start, teacher, data["x"], data["y"], rng, learnt.temperature)
+        if learnt.scheme in OWN:
+            training = own(learnt.scheme, pair, data)
+        else:
+            objective = learnt.objective(pair)
+            if learnt.scheme == "adversarial":
+                parts = discriminator(run.data.classes, rng, dtype=data["x"].dtype)
+                objective = Terms([*objective.terms, Term(adversarial_logits, weight=0.1, parts=parts)])
+            training = partial(schemes.offline, teacher=teacher, data=data | pair.arrays, terms=objective, rng=rng)
+            if any(term.memory is not None for term in objective.terms):       # no checkpoint has it: begins again
+                progress = SimpleNamespace(begin=progress.begin, step=progress.step)
+        settings = TrainingSettings(run.recipe.epochs, run.recipe.batch_size, clip=1.0, validate=lambda network:
+                                    error_rate(network, run.data.x_validation, run.data.y_validation))
+        stage = "distillation" + f" {k} of {len(students)}" * (len(students) > 1)
+        for now in epochs_of(stage, start, training, settings, rng, progress):
+            run.state.student = teacher = now.network
+    return teacher, objective
+
+
+def own(scheme: str, pair: Pair, data: Mapping[str, Array]) -> Callable[..., Iterator[Record]]:
+    """The training of a scheme that says itself what is learnt."""
+    rng, options = pair.rng, {} if pair.temperature is None else {"temperature": pair.temperature}
+    term = Term(mutual_learning, options=options)
+    if scheme == "mutual":
+        return lambda start, settings: schemes.mutual([start, pair.teacher], data, term, settings=settings, rng=rng)
+    if scheme == "own-layers":
+        heads = {i: Network([dense_layer(math.prod(pair.shapes[0][i]), pair.student.widths[-1], rng)])
+                 for i, _ in pair.places("own-layers")}
+        term = replace(term, options=options | {"weights": deepest_weights(len(heads) + 1)})
+        return partial(schemes.own_layers, heads=heads, data=data, term=term, rng=rng)
+    if scheme == "graph":
+        return partial(schemes.graph, teacher=pair.teacher, data=data, rng=rng,
+                       pairs={pair.places("graph")[-1]: RELATED})
+    return partial(schemes.attention, teacher=pair.teacher, data=data, rng=rng,
+                   pairs=dict.fromkeys(pair.places("attention", maps=True), LOSSES["at"].weight))
+
+
+def another(student: Network, teacher: Network, rng: np.random.Generator, *, same: bool) -> Network:
+    """A further student, drawn; unless it is to be the ``same``, with widths half-way to the teacher's widest layer."""
+    if convolves(student):
+        raise InputError("npkd distil: further students are drawn as perceptrons; leave out --network")
+    widest = max(teacher.widths[1:-1], default=1)
+    widths = [w if same else max(w, round(math.sqrt(w * widest))) for w in student.widths[1:-1]]
+    return perceptron([student.widths[0], *widths, student.widths[-1]], rng, activation=next(
+        str(layer.op) for layer in student.layers if hidden(layer)))
+
+
+def cut(teacher: Network, run: Run) -> Network:
+    """The teacher cut to the student's widths, layer by layer."""
+    if convolves(teacher) or run.recipe.network != "perceptron":
+        raise InputError("--scheme layer-wise: it takes two perceptrons; npkd compress cuts other networks")
+    widths = (widths_of(teacher)[0], *run.recipe.hidden)
+    Target("widths", 1.0, widths).require(widths_of(teacher))
+    parts = np.array_split(run.data.x_train, len(run.data.x_train) // 1000 + 1)
+    return distil(teacher, lambda: iter(parts), exactly(widths)).student
+
+
+def alignment(student: Network, teacher: Network, x: Array) -> dict[str, Any]:
+    """Linear CKA of each hidden layer, and the logits, of the student with each of the teacher on the first examples,
+    of maps of their means over the positions. Layers go by the number of their activation, and their op."""
+    found, layers = dict[str, Any](), list[list[Array]]()
+    for name, network in (("student", student), ("teacher", teacher)):
+        at = [i for i, layer in enumerate(network.layers[:-1], 1) if hidden(layer, pooling=True)]
+        found[name] = [f"{i} {network.layers[i - 1].op}" for i in at] + [f"{len(network.layers)} logits"]
+        layers.append([a.mean(axis=(1, 2)) if a.ndim == 4 else a
+                       for a in Teacher(network, [*at, -1])(x[:COMPARED]).values()])
+    return found | {"matrix": np.round(cka_matrix([(layers[0], layers[1])]), 4).tolist()}

@@ -1,0 +1,42 @@
+"""The generated parts of published tables that are run again: ours beside theirs, and the bars."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import npkd
+from npkd.experiments import tables
+from npkd.experiments.published import FOLDER
+from reference.markdown import table, wrapped
+from reference.provenance import made_with
+
+
+def hinton2015(stored: Mapping[str, Any]) -> str:
+    """Errors of the students of Hinton et al. beside theirs; how many runs are not there yet; the bars."""
+    name = "hinton2015"
+    if name not in stored:
+        return wrapped(f"Not run with npkd {npkd.__version__} yet: `npkd reproduce {name} --json FILE`.")
+    content, rows = stored[name], []
+    with (FOLDER / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+        theirs = {row["setting"]: row for row in csv.DictReader(file)}
+    for setting in dict.fromkeys(run["setting"] for run in content["runs"]):
+        runs = [run for run in content["runs"] if run["setting"] == setting]
+        both = [runs, [run["corrected"] for run in runs if "corrected" in run]]
+        cells = [errors_of([10_000 * run["test_error"] for run in some]) if some else "" for some in both]
+        right = errors_of([100 * run["right"] for run in both[1]]) if both[1] else ""
+        other = theirs.get(setting, {"errors": "", "corrected": ""})
+        rows.append([setting, str(len(runs)), *cells, right, other["errors"], other["corrected"]])
+    head = ["setting", "seeds", "errors", "bias corrected", "right of the omitted or shown classes, %", "published",
+            "published, bias chosen on the test set"]
+    missing = f"{content['missing']} of {content['missing'] + len(content['runs'])} runs are **not there yet**.\n\n"
+    lines = "\n".join(wrapped(f"    {line}", 12 * " ") for line in content["bars"])
+    return (f"{missing if content['missing'] else ''}{table(head, rows)}\n\n{lines}\n\n"
+            f"{content['core_hours']:.1f} core hours. {made_with(stored, (name,))}")
+
+
+def errors_of(values: Sequence[float]) -> str:
+    """Mean and deviation of errors."""
+    value = tables.statistic(values)
+    return f"{value['mean']:.1f}" + ("" if value["deviation"] is None else f" ± {value['deviation']:.1f}")
