@@ -10,6 +10,7 @@ import numpy as np
 
 from npkd.core.types import Array, Batch
 from npkd.core.validation import InputError
+from npkd.data.augmentation import check_pictures
 
 Answers = Callable[[Array], Array | Mapping[str, Array]]
 """What a teacher says to examples (n, I): logits (n, classes), which a batch holds as "teacher", or arrays by name."""
@@ -19,13 +20,6 @@ LARGEST = 2 ** 31
 
 BLOCK, ASKED = 1000, 10_000
 """Pictures that are gathered at once (so their places stay in the CPU's cache), and that the teacher sees at once."""
-
-
-def check_pictures(who: str, x: Array, shape: Sequence[int], max_shift: int) -> None:
-    """Raise InputError unless x (N, H·W) holds pictures of that shape (H, W), and 0 ≤ max_shift is below both."""
-    if len(shape) != 2 or shape[0] * shape[1] != x.shape[1] or not 0 <= max_shift < min(shape):
-        raise InputError(f"{who}: shape is {tuple(shape)} and max_shift {max_shift}; x has {x.shape[1]} inputs, which "
-                         "must be H·W, max_shift below both")
 
 
 def named(answers: Array | Mapping[str, Array]) -> Mapping[str, Array]:

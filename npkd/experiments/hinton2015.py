@@ -11,9 +11,10 @@ import numpy as np
 
 from npkd.core.progress import Progress
 from npkd.core.types import Array
+from npkd.data.augmentation import Noise
 from npkd.data.datasets import Data, load
-from npkd.distillation.objective import Distillation
-from npkd.distillation.transfer import Noise
+from npkd.distillation.classes import class_bias
+from npkd.distillation.objective import distillation
 from npkd.experiments.compare import bar
 from npkd.experiments.study import Run, Unit, trained
 from npkd.nn import model
@@ -84,7 +85,7 @@ def student(unit: Unit, data: Data, progress: Progress) -> Run:
     seen = replace(data, x_train=data.x_train[kept], y_train=data.y_train[kept])
     batch = {"x": seen.x_train, "y": seen.y_train, "teacher": predict(teacher, seen.x_train)}
     t = numbers["temperature"]
-    objective = Distillation(numbers["labels"], 0.0 if t is None else 1.0, t or 1.0)
+    objective = distillation(numbers["labels"], 0.0 if t is None else 1.0, t or 1.0)
     rng = np.random.default_rng([unit.seed, 1])
     start = perceptron([data.x_train.shape[1], *numbers["hidden"], data.classes], rng)
     training = partial(train, data=batch, objective=objective, optimiser=SGD(numbers["learning_rate"]), rng=rng)
@@ -105,21 +106,6 @@ def judged(logits: Array, data: Data, biased: Sequence[int] = ()) -> Run:
     of_biased = np.isin(data.y_test, biased)
     return {"test_error": float(wrong.mean()), "errors": int(wrong.sum())} | (
         {"right": 1 - float(wrong[of_biased].mean()), "of": int(of_biased.sum())} if len(biased) else {})
-
-
-def class_bias(logits: Array, prior: Array, *, classes: Sequence[int]) -> Array:
-    """Numbers b that, added to the logits of pictures without labels, give the classes their known shares of the
-    predictions; zero for other classes."""
-    b, chosen = np.zeros(logits.shape[1]), list(classes)
-    share = (prior / prior.sum())[chosen]
-    for _ in range(1000):
-        z = logits + b
-        p = np.exp(z - z.max(axis=1, keepdims=True))
-        mass = (p / p.sum(axis=1, keepdims=True)).mean(axis=0)[chosen]
-        b[chosen] += np.log(share / mass)
-        if np.abs(mass - share).max() < 1e-9:
-            break
-    return b
 
 
 def bars(runs: Sequence[Run]) -> list[str]:

@@ -42,7 +42,7 @@ class Recipe:
     student_learning_rate, student_weight_decay, clip   for the student; clip is the largest norm of a gradient
     temperature     of the soft targets
     label_weight    weight of the labels' cross-entropy beside the soft targets, which weigh 1; without labels it is 0
-    noise_std, mixup_alpha, max_shift   augmentation, see distillation.transfer; mixup is for the student alone
+    noise_std, mixup_alpha, max_shift   augmentation, see data.augmentation; mixup is for the student alone
     adversarial_eps  ε of (T11), for the student alone: half of the examples are moved so far to a higher loss
     refresh         epochs after which the student is shown newly augmented examples
     balance_exponent    q of (W10): how much a layer that has lost much is spared when a budget is allocated

@@ -23,7 +23,7 @@ CASES = [
         Wrong(((X,), LABELS), ("mutual_learning", "[[-1.0]]", "none negative"), {"weights": -np.ones((1, 1))}),
         Wrong(((X,), LABELS), ("mutual_learning", "nan", "none negative"), {"weights": np.nan * np.ones((1, 1))}),
         Wrong(((X, X), LABELS), ("temperature is 0", "positive"), {"temperature": 0.0}),
-        Wrong(((X, X), LABELS[:3]), ("target has shape (3,)", "(4,)")),
+        Wrong(((X, X), LABELS[:3]), ("shape (3,)", "(4,)")),
     )),
     Case("mutual_learning, weights", mutual_learning, (THREE, LABELS),
          {"held": tuple(normal(4, 3) for _ in range(3)), "weights": normal(3, 3) ** 2}),

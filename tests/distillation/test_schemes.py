@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from npkd.core.validation import InputError
+from npkd.data.augmentation import Noise
 from npkd.distillation import schemes
 from npkd.distillation.features import attention_transfer
 from npkd.distillation.library import SCHEMES
@@ -23,7 +24,6 @@ from npkd.distillation.schemes import offline
 from npkd.distillation.synthesis import Synthesis, moments_of, stored_moments, synthesise
 from npkd.distillation.teacher import Ensemble, one_a_batch
 from npkd.distillation.terms import Term
-from npkd.distillation.transfer import Noise
 from npkd.nn.losses import cross_entropy, squared_error
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
 from npkd.nn.normalisation import moments

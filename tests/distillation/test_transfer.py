@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npkd.core.validation import InputError
-from npkd.distillation.transfer import Noise, Transfer, add_noise, shift_pictures
+from npkd.data.augmentation import Noise, add_noise, shift_pictures
+from npkd.distillation.transfer import Transfer
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
 
 
