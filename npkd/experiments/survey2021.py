@@ -89,8 +89,7 @@ def run(unit: Unit, progress: Progress) -> Run:
         given = {key: numbers[key] for key in PAIRS[numbers["pair"]]} | {"pair": numbers["pair"]}
         path = Unit(f"{numbers['pair']}: teacher", {**given, "seeds": 1}, 0, unit.folder).path(".model.npz")
         recipe = Recipe(epochs=numbers["epochs"], batch_size=BATCH_SIZE, hidden=tuple(numbers["student"])[1:-1] or (1,))
-        losses = ((numbers["loss"], None),) if "loss" in numbers else ()
-        learnt = Learnt(losses, scheme=numbers.get("scheme", "offline"))
+        learnt = Learnt(numbers.get("loss"), scheme=numbers.get("scheme", "offline"))
         network, _ = distilled(Stages(data, recipe, rng, progress), start, model.load(path).network, learnt)
     seconds, cpu = perf_counter() - began[0], process_time() - began[1]
     if is_teacher:
