@@ -97,7 +97,7 @@ def hint(pair: Pair, place: Place | None = None) -> Term:
     if not all(0 < i <= end for i, end in zip(place, ends, strict=True)):
         raise InputError(f"--hint {place[0]}:{place[1]}: the student has the activations 1 … {ends[0]}, the teacher "
                          f"1 … {ends[1]}; take one of each")
-    return Term(squared_error, *place, connector=pair.connector(place))
+    return Term(squared_error, *place, connector=pair.connector(place), name=f"hint {place[0]}:{place[1]}")
 
 
 def closed_form(pair: Pair) -> Term:

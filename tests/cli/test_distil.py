@@ -128,7 +128,7 @@ def test_the_same_words_give_the_same_bytes_and_are_in_the_command(home, tmp_pat
     result = json.loads((tmp_path / "one/summary.json").read_text())
     assert result["objective"] == (
         "0.2 cross_entropy(-1, y) + 3.0 relational_distance(2, 4) + 6.0 relational_angle(2, 4) + 0.5 soft_targets(-1, "
-        "-1) + 0.25 squared_error(2, 4)")
+        "-1) + 0.25 hint 2:4(2, 4)")
     again = shlex.split(result["command"])
     assert {*words[5:-1]} - {"3"} <= {*again}
     assert "3.0" in again
