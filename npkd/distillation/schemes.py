@@ -2,7 +2,7 @@
 
 All are iterators of Records, as ``train``: ``network`` is the student, ``beside`` are others that learn with it, and of
 several trainings in turn ``stage`` names the one. Arguments, in this order: student(s), teacher(s), data, what is to be
-learnt; then optimiser, settings, rng as in ``train``. npkd/distillation/library.py lists them with their sources.
+learnt; then optimiser, settings, rng as in ``train``. npkd/pipeline/library.py lists them with their sources.
 """
 
 from __future__ import annotations
