@@ -1,5 +1,6 @@
 """What there is to distil with, by the words of the command line: losses, and schemes of Gou et al. 2021, sections 3
-to 5; each with its source, and losses with what they are divided by. `npkd distil --list` and docs/losses.md show it.
+to 5; each with its source, and losses with what they are divided by. `npkd distil --list` and docs/book/20-library.md
+show it.
 """
 
 from __future__ import annotations
