@@ -16,15 +16,15 @@ from numpy.random import Generator
 
 from npkd.core.types import Batch
 from npkd.core.validation import InputError, whole
+from npkd.data.logit_cache import named
+from npkd.data.transfer import Transfer
 from npkd.distillation import scheme_losses as losses
 from npkd.distillation.features import attention_transfer
-from npkd.distillation.logit_cache import named
 from npkd.distillation.objective import Terms
 from npkd.distillation.response import soft_targets
 from npkd.distillation.synthesis import Synthesis, synthesise
 from npkd.distillation.teacher import Ensemble, Teacher, teacher_of
 from npkd.distillation.terms import Term, array_of
-from npkd.distillation.transfer import Transfer
 from npkd.nn.losses import cross_entropy
 from npkd.nn.network import Layer, Network, dense_layer
 from npkd.nn.optimisers import Optimiser

@@ -10,7 +10,6 @@ import numpy as np
 from npkd.core.types import Array
 from npkd.nn.network import Network
 
-
 FEW = 10
 """Of layers with fewer neurons nothing is said."""
 
