@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from npkd.cli.main import result_table
-from npkd.distillation.library import listed
 from npkd.experiments import lenet5, lenet300, tables
+from npkd.pipeline.library import listed
 from reference import studies
 from reference.benchmarks import other_sets
 from reference.markdown import table, wrapped

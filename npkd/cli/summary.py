@@ -20,11 +20,11 @@ from npkd.cli.prepare import PreparedRun
 from npkd.cli.settings import PATHS, TARGET, Settings
 from npkd.core.types import Array
 from npkd.data.datasets import Data
-from npkd.distillation.library import SCHEMES
 from npkd.nn.model import Model
 from npkd.nn.network import Network, convolves
 from npkd.pipeline import stages
 from npkd.pipeline.distil import alignment
+from npkd.pipeline.library import SCHEMES
 from npkd.pipeline.recipe import OF_DISTILLED, OF_EXAMPLES, Recipe
 from npkd.pipeline.result import CompressionResult, layers_of, logits_of_rows, measures_of
 from npkd.pipeline.sparse import SparseResult

@@ -12,7 +12,6 @@ import numpy as np
 
 from npkd.core.progress import Progress
 from npkd.data.datasets import Data, load
-from npkd.distillation.library import LOSSES, SCHEMES
 from npkd.experiments.compare import paired
 from npkd.experiments.study import Run, Unit
 from npkd.nn import model
@@ -20,6 +19,7 @@ from npkd.nn.architectures import conv_layer
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
 from npkd.nn.training import TrainingSettings, train
 from npkd.pipeline.distil import NEEDS, Learnt, distilled
+from npkd.pipeline.library import LOSSES, SCHEMES
 from npkd.pipeline.recipe import Recipe
 from npkd.pipeline.stages import Run as Stages
 from npkd.pipeline.stages import error_rate

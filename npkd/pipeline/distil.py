@@ -19,9 +19,7 @@ from npkd.core.types import Array
 from npkd.core.validation import InputError
 from npkd.distillation import schemes
 from npkd.distillation.cka import cka_matrix
-from npkd.distillation.library import LOSSES, SCHEMES, terms_of
 from npkd.distillation.objective import Terms
-from npkd.distillation.pairing import Pair, Place, hidden
 from npkd.distillation.scheme_losses import adversarial_logits, deepest_weights, discriminator, mutual_learning
 from npkd.distillation.synthesis import Synthesis, moments_of, synthesise
 from npkd.distillation.teacher import Teacher
@@ -30,6 +28,8 @@ from npkd.nn.losses import cross_entropy
 from npkd.nn.network import Network, convolves, dense_layer, perceptron
 from npkd.nn.training import Record, TrainingSettings
 from npkd.pipeline.epochs import epochs_of
+from npkd.pipeline.library import LOSSES, SCHEMES, terms_of
+from npkd.pipeline.pairing import Pair, Place, hidden
 from npkd.pipeline.stages import Run, error_rate
 from npkd.pipeline.target import Target
 from npkd.sparsity.layerwise import distil, exactly

@@ -13,13 +13,13 @@ from npkd.cli.main import main
 from npkd.cli.settings import Settings
 from npkd.core.progress import NoProgress
 from npkd.core.validation import InputError
-from npkd.distillation.library import LOSSES, SCHEMES
 from npkd.nn.architectures import lenet5
 from npkd.nn.fast.workspace import predict
 from npkd.nn.model import Model, load
 from npkd.nn.model import save as save_model
 from npkd.nn.scaling import Scaling
 from npkd.pipeline.distil import NEEDS, Learnt
+from npkd.pipeline.library import LOSSES, SCHEMES
 from tests.cli.test_checkpoints import broken_off, files, resume
 from tests.tiny import stored, undrawn
 

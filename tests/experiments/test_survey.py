@@ -5,10 +5,10 @@ import json
 import pytest
 
 from npkd.core.progress import NoProgress
-from npkd.distillation.library import LOSSES, SCHEMES
 from npkd.experiments import survey2021
 from npkd.experiments.study import Unit
 from npkd.pipeline.distil import NEEDS
+from npkd.pipeline.library import LOSSES, SCHEMES
 
 
 def test_every_loss_and_scheme_has_a_row_for_the_pairs_that_it_is_for():

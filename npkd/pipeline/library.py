@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from npkd.core.validation import InputError
-from npkd.distillation import classes, features, pairing, relations, response, schemes
+from npkd.distillation import classes, features, relations, response, schemes
 from npkd.distillation.cka import centred_kernel_alignment
-from npkd.distillation.pairing import Pair, Place, logits, two_layers
 from npkd.distillation.review import review
 from npkd.distillation.singular_vectors import singular_vectors
 from npkd.distillation.terms import Term
+from npkd.pipeline import pairing
+from npkd.pipeline.pairing import Pair, Place, logits, two_layers
 
 
 @dataclass(frozen=True)

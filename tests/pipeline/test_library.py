@@ -1,4 +1,4 @@
-"""npkd.distillation.library: every word makes terms that can be learnt, or says in a sentence why not."""
+"""npkd.pipeline.library: every word makes terms that can be learnt, or says in a sentence why not."""
 
 import re
 from functools import partial
@@ -8,14 +8,14 @@ import pytest
 
 from npkd.core.validation import InputError
 from npkd.distillation import schemes
-from npkd.distillation.library import LOSSES, SCHEMES, listed, terms_of
 from npkd.distillation.objective import Terms
-from npkd.distillation.pairing import Pair
 from npkd.nn.architectures import conv_layer
 from npkd.nn.losses import squared_error
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
 from npkd.nn.optimisers import Adam
 from npkd.nn.training import TrainingSettings, train
+from npkd.pipeline.library import LOSSES, SCHEMES, listed, terms_of
+from npkd.pipeline.pairing import Pair
 
 pytestmark = pytest.mark.filterwarnings("ignore::npkd.nn.dead.DeadNeuronsWarning")     # networks of a few neurons
 
