@@ -19,6 +19,7 @@ from typing import Any
 
 from npkd.cli.main import result_table
 from npkd.experiments import lenet5, lenet300, tables
+from npkd.pipeline.library import listed
 from reference import studies
 from reference.benchmarks import other_sets
 from reference.markdown import table, wrapped
@@ -286,6 +287,8 @@ TABLES: Mapping[str, Callable[[Stored], str]] = {
     "path": path,
     "sparse": sparse,
     "hinton2015": studies.hinton2015,
+    "losses and schemes": lambda stored: table(["word", "name", "paper", "source", "divided by", "option"], [
+        [f"`{word}`", *rest, f"`{option}`"] for word, *rest, option in listed()]),
     **{f"bars {name}": partial(bars, name=name) for name in BARS},
 }
 """Every generated part by the name that a page gives."""

@@ -19,17 +19,13 @@ settings.load_profile("npkd")
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _no_waiting_for_the_disk():
-    """Files that tests write need not outlive the machine; tests/core/test_files.py sees that npkd asks for it."""
+def _no_clock_and_no_disk():
+    """Progress in a pipe prints a line when a second has gone by; tests of what is printed do not go by the clock.
+    Files that tests write need not outlive the machine; tests/core/test_files.py sees that npkd asks for it."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("npkd.core.progress.SOON", 1e6)
         patch.setattr(os, "fsync", lambda descriptor: None)
         yield
-
-
-@pytest.fixture(autouse=True)
-def _no_line_by_the_clock(monkeypatch):
-    """Progress in a pipe prints a line when a second has gone by; tests of what is printed do not go by the clock."""
-    monkeypatch.setattr("npkd.core.progress.SOON", 1e6)
 
 
 def pytest_terminal_summary(terminalreporter):

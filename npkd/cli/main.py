@@ -88,7 +88,7 @@ def dispatch(arguments: Sequence[str]) -> int:
 
         return reproduce(Options(**{name: value for name, value in vars(options).items() if name != "command"}))
     if options.command == "distil" and options.list:
-        from npkd.distillation.library import listed
+        from npkd.pipeline.library import listed
 
         widths = [max(map(len, column)) for column in zip(*listed(), strict=True)]
         print(*("  ".join(map(str.ljust, row, widths)).rstrip() for row in listed()), sep="\n")

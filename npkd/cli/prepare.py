@@ -21,7 +21,7 @@ from npkd.nn.model import Model
 from npkd.nn.model import load as load_model
 from npkd.nn.network import Network, convolves, perceptron
 from npkd.pipeline import stages, target
-from npkd.pipeline.distil import Learnt, distilled, learnt_of
+from npkd.pipeline.distil import Learnt, distilled
 from npkd.pipeline.recipe import Recipe, complete, plain
 from npkd.pipeline.sparse import require
 from npkd.pipeline.sparse_recipe import SparseRecipe, sparse_recipe, strengths_of
@@ -97,8 +97,8 @@ def prepare(settings: Settings, progress: Progress) -> PreparedRun:
             data = rescaled(data, model.scaling)
     recipe, learnt = recipe_of(settings, data, model), None
     if settings.command == "distil" and network is not None:
-        learnt, groups = learnt_of(settings.loss, settings.hint, settings.loss_weight, settings.label_weight,
-                                   settings.temperature, settings.scheme), None
+        learnt, groups = Learnt(settings.loss, settings.hint, settings.loss_weight, settings.label_weight,
+                                settings.temperature, settings.scheme or "offline"), None
         rehearse(settings, data, recipe, network, learnt)
         if settings.penalty is None:
             return PreparedRun(settings, data, recipe, network, model, None, seed, learnt=learnt)
@@ -122,7 +122,7 @@ def prepare(settings: Settings, progress: Progress) -> PreparedRun:
 def untrained(settings: Settings, data: Data, recipe: Recipe, rng: np.random.Generator | None = None) -> Network:
     """The network that is to be trained, as the settings name it, drawn."""
     rng = rng or np.random.default_rng(0)
-    if recipe.network != "perceptron" or settings.command == "compress":
+    if recipe.network != "perceptron":
         return stages.fresh(recipe, data, rng)
     rates = (0.0, *[settings.dropout] * len(recipe.hidden)) if settings.dropout else ()
     return perceptron([data.x_train.shape[1], *recipe.hidden, data.classes], rng, activation=settings.activation,

@@ -61,7 +61,7 @@ class Terms:
         self.parameters = np.zeros(sum(a.size for a in arrays), arrays[0].dtype if arrays else np.float32)
         self.terms, self.gradient = [term.mapped(view) for term in self.terms], np.zeros_like(self.parameters)
         self.memories = {term.name: term.memory for term in self.terms}
-        self.epoch, self.progress, self.totals, self.seen = 1, 0.0, dict[str, float](), 0
+        self.epoch, self.progress, self.latest, self.totals, self.seen = 1, 0.0, math.inf, dict[str, float](), 0
 
     def __repr__(self) -> str:
         return " + ".join(f"{term.weight if not callable(term.weight) else 'c(p)'} {term.name}({term.student}, "
@@ -69,9 +69,9 @@ class Terms:
 
     def at(self, epoch: int, progress: float) -> None:
         """Say where a training is: the epoch, from 1 on, and the part of the training that is done, 0 … 1."""
-        if epoch != self.epoch or progress <= self.progress:
+        if epoch != self.epoch or progress <= self.latest:     # the latter: another training of one epoch
             self.totals, self.seen = {}, 0
-        self.epoch, self.progress = epoch, progress
+        self.epoch, self.progress, self.latest = epoch, progress, progress
 
     def weight(self, term: Term) -> float:
         """The weight of a term, now."""

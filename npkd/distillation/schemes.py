@@ -2,7 +2,7 @@
 
 All are iterators of Records, as ``train``: ``network`` is the student, ``beside`` are others that learn with it, and of
 several trainings in turn ``stage`` names the one. Arguments, in this order: student(s), teacher(s), data, what is to be
-learnt; then optimiser, settings, rng as in ``train``. npkd/distillation/library.py lists them with their sources.
+learnt; then optimiser, settings, rng as in ``train``. npkd/pipeline/library.py lists them with their sources.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from numpy.random import Generator
 
 from npkd.core.types import Batch
 from npkd.core.validation import InputError, whole
+from npkd.data.logit_cache import named
+from npkd.data.transfer import Transfer
 from npkd.distillation import scheme_losses as losses
 from npkd.distillation.features import attention_transfer
-from npkd.distillation.logit_cache import named
 from npkd.distillation.objective import Terms
 from npkd.distillation.response import soft_targets
 from npkd.distillation.safety import safely
 from npkd.distillation.synthesis import Synthesis, synthesise
 from npkd.distillation.teacher import Ensemble, Teacher, teacher_of
 from npkd.distillation.terms import Term, array_of
-from npkd.distillation.transfer import Transfer
 from npkd.nn.losses import cross_entropy
 from npkd.nn.network import Layer, Network, dense_layer
 from npkd.nn.optimisers import Optimiser

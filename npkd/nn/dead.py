@@ -10,6 +10,9 @@ import numpy as np
 from npkd.core.types import Array
 from npkd.nn.network import Network
 
+FEW = 10
+"""Of layers with fewer neurons nothing is said."""
+
 
 class DeadNeuronsWarning(UserWarning):
     """More than half of a layer is zero for every example."""
@@ -20,7 +23,7 @@ class Activity:
 
     def __init__(self, network: Network) -> None:
         self.layers = [i for i, layer in enumerate(network.layers) if layer.row.activation]
-        self.active, self.warned = dict[int, Array](), False
+        self.active, self.widths, self.warned = dict[int, Array](), dict[int, int](), False
 
     def see(self, activations: Sequence[Array]) -> None:
         """Look at the activations of a batch."""
@@ -32,12 +35,13 @@ class Activity:
     def dead(self) -> dict[int, float]:
         """The share of neurons of each layer that were zero for all examples since the last call."""
         shares = {i: float(np.mean(~active)) for i, active in self.active.items()}
+        self.widths = {i: active.size for i, active in self.active.items()}
         self.active = {}
         return shares
 
     def warn(self, shares: dict[int, float], epoch: int, learning_rate: float) -> None:
         """Say once that more than half of a layer is dead, and what to do."""
-        worst = max(shares, key=lambda i: shares[i], default=None)
+        worst = max((i for i in shares if self.widths[i] >= FEW), key=lambda i: shares[i], default=None)
         if worst is not None and shares[worst] > 0.5 and not self.warned:
             self.warned = True
             warnings.warn(f"train: after epoch {epoch} {shares[worst]:.0%} of the neurons of layer {worst} are zero "

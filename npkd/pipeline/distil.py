@@ -9,19 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from npkd.core.types import Array
-from npkd.core.validation import InputError, positive
+from npkd.core.validation import InputError
 from npkd.distillation import schemes
 from npkd.distillation.cka import cka_matrix
-from npkd.distillation.library import LOSSES, SCHEMES, terms_of
 from npkd.distillation.objective import Terms
-from npkd.distillation.pairing import Pair, Place, hidden, hint
 from npkd.distillation.safety import safe_clip
 from npkd.distillation.scheme_losses import adversarial_logits, deepest_weights, discriminator, mutual_learning
 from npkd.distillation.synthesis import Synthesis, moments_of, synthesise
@@ -31,6 +29,8 @@ from npkd.nn.losses import cross_entropy
 from npkd.nn.network import Network, convolves, dense_layer, perceptron
 from npkd.nn.training import Record, TrainingSettings
 from npkd.pipeline.epochs import epochs_of
+from npkd.pipeline.library import LOSSES, SCHEMES, terms_of
+from npkd.pipeline.pairing import Pair, Place, hidden
 from npkd.pipeline.stages import Run, error_rate
 from npkd.pipeline.target import Target
 from npkd.sparsity.layerwise import distil, exactly
@@ -49,61 +49,53 @@ NEEDS: Mapping[str, str] = {"ensemble": "several teachers", "cross-modal": "the 
 
 @dataclass(frozen=True)
 class Learnt:
-    """What is learnt: losses by word and hints by place, each with its weight (None: its own), and how.
+    """What is learnt, in the words of the command line. Raises InputError for what is not understood or does nothing.
 
-    labels        weight of the labels; None: LABELS beside soft targets, 1 beside losses that are named
-    temperature   of losses that have one; None: their own
+    loss, hint    as "rkd,soft" and "2:3,4:5";   loss_weight  as "25,1,1", losses first; None: their own
+    label_weight  None: LABELS beside soft targets alone, else 1;   temperature  of losses with one; None: their own
     """
 
-    losses: tuple[tuple[str, float | None], ...] = ()
-    hints: tuple[tuple[Place, float | None], ...] = ()
-    labels: float | None = None
+    loss: str | None = None
+    hint: str | None = None
+    loss_weight: str | None = None
+    label_weight: float | None = None
     temperature: float | None = None
     scheme: str = "offline"
 
+    def __post_init__(self) -> None:
+        if self.scheme not in SCHEMES:
+            raise InputError(f"--scheme {self.scheme:.40}: it must be one of {', '.join(SCHEMES)}")
+        if self.scheme in NEEDS:
+            raise InputError(f"--scheme {self.scheme}: it needs {NEEDS[self.scheme]}; in Python there is "
+                             f"npkd.distillation.schemes.{SCHEMES[self.scheme].function.__name__}")
+        if self.scheme in OWN and (self.named or self.label_weight is not None or (
+                self.scheme in OWN[2:] and self.temperature is not None)):
+            raise InputError(f"--scheme {self.scheme}: it says itself what is learnt; leave out what else does")
+
+    @cached_property
+    def named(self) -> list[tuple[str | Place, float | None]]:
+        """Words of losses, and places of hints, with their weights."""
+        words: list[str | Place] = [*self.loss.split(",")] if self.loss else []
+        try:
+            for word in self.hint.split(",") if self.hint else ():
+                one, other = map(int, word.split(":"))
+                words.append((one, other))
+            weights = [float(word) for word in self.loss_weight.split(",")] if self.loss_weight else [None] * len(words)
+            return list(zip(words, weights, strict=True))
+        except ValueError:
+            raise InputError(f"npkd distil: got --loss {self.loss}, --hint {self.hint}, --loss-weight "
+                             f"{self.loss_weight}; a hint is STUDENT:TEACHER, numbers of activations, as in 2:3, and "
+                             "weights are numbers, one for each loss, then one for each hint") from None
+
     def objective(self, pair: Pair) -> Terms:
         """The objective of a student. Raises InputError for networks without what a loss reads."""
-        named, labels = self.losses or (("soft", SOFT),), LABELS if self.labels is None else self.labels
-        labels = 1.0 if self.losses and self.labels is None else labels
+        labels = self.label_weight if self.label_weight is not None else 1.0 if self.loss else LABELS
         terms = [Term(cross_entropy, teacher="y", weight=labels)] if labels else []
-        terms += [term for word, weight in named for term in terms_of(word, pair, weight)]
-        terms += [replace(hint(pair, place), weight=LOSSES["hint"].weight if weight is None else weight)
-                  for place, weight in self.hints]
+        for word, weight in self.named if self.loss else [("soft", SOFT), *self.named]:
+            terms += terms_of(word, pair, weight)
         if self.temperature is not None and not any("temperature" in term.options for term in terms):
-            raise InputError(f"--temperature: {', '.join(word for word, _ in named)} has none; leave it out")
+            raise InputError(f"--temperature: {self.loss} has none; leave it out")
         return Terms(terms)
-
-
-def learnt_of(loss: str | None, hints: str | None, weights: str | None, labels: float | None,
-              temperature: float | None, scheme: str | None) -> Learnt:
-    """What is learnt, from words: "rkd,soft", "2:3,4:5", "25,1" (losses first, then hints). Raises InputError for what
-    is not understood, and for options that do nothing."""
-    scheme, words = scheme or "offline", loss.split(",") if loss else []
-    try:
-        places = [(int(one), int(other)) for one, other in (word.split(":") for word in (hints or "").split(",") * bool(
-            hints))]
-        numbers = [float(word) for word in (weights or "").split(",") if weights]
-    except ValueError:
-        raise InputError(f"npkd distil: got --hint {hints} and --loss-weight {weights}; write STUDENT:TEACHER, numbers "
-                         "of activations, as in 2:3, and numbers, as in 25,1") from None
-    for name, number in (("--label-weight", labels or 0.0), *(("--loss-weight", number) for number in numbers)):
-        positive("npkd distil", name, number, zero=True)
-    positive("npkd distil", "--temperature", 1.0 if temperature is None else temperature)
-    if scheme not in SCHEMES:
-        raise InputError(f"--scheme {scheme:.40}: it must be one of {', '.join(SCHEMES)}")
-    if scheme in NEEDS:
-        raise InputError(f"--scheme {scheme}: it needs {NEEDS[scheme]}; in Python there is npkd.distillation.schemes."
-                         f"{SCHEMES[scheme].function.__name__}")
-    if numbers and len(numbers) != len(words) + len(places):
-        raise InputError(f"--loss-weight: got {weights}; it needs a number for each --loss, then one for each --hint, "
-                         f"{len(words) + len(places)} here")
-    if (scheme in OWN and (loss or hints or labels is not None)) or (scheme in OWN[2:] and temperature is not None):
-        raise InputError(f"--scheme {scheme}: it says itself what is learnt; leave out what else does")
-    if places and scheme in ("assistants", "born-again"):
-        raise InputError(f"--scheme {scheme}: each student has another teacher; name a --loss in the place of --hint")
-    given = [*numbers, *[None] * (len(words) + len(places))]
-    return Learnt(tuple(zip(words, given, strict=False)), tuple(zip(places, given[len(words):], strict=False)), labels,
-                  temperature, scheme)
 
 
 def distilled(run: Run, student: Network, teacher: Network, learnt: Learnt) -> tuple[Network, Terms | None]:

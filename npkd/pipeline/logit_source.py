@@ -11,7 +11,7 @@ from npkd.core.types import Array
 from npkd.core.validation import InputError
 from npkd.data.batches import ROWS, plain
 from npkd.data.datasets import Data
-from npkd.distillation.logit_cache import Answers
+from npkd.data.logit_cache import Answers
 from npkd.interop.adapt import rescaled_network
 from npkd.nn.fast.workspace import predict
 from npkd.nn.model import Model

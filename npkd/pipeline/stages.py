@@ -18,10 +18,10 @@ from npkd.core.validation import InputError
 from npkd.data.augmentation import Noise
 from npkd.data.batches import MAPS, batches_of
 from npkd.data.datasets import Data
-from npkd.distillation.logit_cache import Answers
+from npkd.data.logit_cache import Answers
+from npkd.data.transfer import Transfer
 from npkd.distillation.objective import distillation
 from npkd.distillation.teacher import Teacher
-from npkd.distillation.transfer import Transfer
 from npkd.nn.architectures import lenet5
 from npkd.nn.fast.workspace import predict
 from npkd.nn.network import Network, convolves, perceptron

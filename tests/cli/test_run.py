@@ -524,12 +524,14 @@ def test_the_command_names_every_option():
         "train": Settings("train", data="a.npz", epochs=3, hidden=(5, 4), dropout=0.1234567, activation="tanh", seed=9,
                           penalty="inputs,neurons", costs="size", penalty_path=True, debias=False, distil_from="d"),
         "start": Settings("train", data="a.npz", start="s.npz", penalty="neurons=0.1", target="macs=20%"),
+        "distil": Settings("distil", data="a", teacher="t", loss="rkd,soft", hint="2:3", loss_weight="25,1,1", seed=2,
+                           label_weight=0.5, temperature=20.0, scheme="assistants", hidden=(3,)),
         "lenet5": Settings(data="a", network="lenet5")}
     told = set()
     for one in everything.values():
         words = shlex.split(summary.command(replace(one, out="elsewhere", overwrite=True)))
         options = vars(parser.read(words[1:]))
-        again = Settings(**{name: value for name, value in options.items() if name not in ("quiet", "out")})
+        again = Settings(**{name: value for name, value in options.items() if name not in ("quiet", "out", "list")})
         assert replace(again, target=one.target if one.target is None else again.target) == one
         told |= {field.name for field in fields(Settings) if getattr(one, field.name) != field.default}
     assert {field.name for field in fields(Settings)} - told == {"out", "overwrite", "resume", "given"}

@@ -9,7 +9,6 @@ from npkd.core.validation import InputError
 from npkd.data.augmentation import Noise
 from npkd.distillation import schemes
 from npkd.distillation.features import attention_transfer
-from npkd.distillation.library import SCHEMES
 from npkd.distillation.objective import Terms, distillation
 from npkd.distillation.response import soft_targets
 from npkd.distillation.scheme_losses import (
@@ -29,6 +28,7 @@ from npkd.nn.network import Layer, Network, dense_layer, perceptron
 from npkd.nn.normalisation import moments
 from npkd.nn.optimisers import SGD, Adam
 from npkd.nn.training import TrainingSettings, train
+from npkd.pipeline.library import SCHEMES
 
 SETTINGS, OPTIMISER = TrainingSettings(5, 32), SGD(0.01)
 HOW = {"settings": SETTINGS, "optimiser": OPTIMISER}

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from npkd.core.validation import InputError
+from npkd.data.transfer import Transfer
 from npkd.distillation.objective import Terms, distillation
 from npkd.distillation.response import soft_targets
 from npkd.distillation.teacher import Teacher, teacher_of
 from npkd.distillation.terms import Term
-from npkd.distillation.transfer import Transfer
 from npkd.nn.losses import cross_entropy, squared_error
 from npkd.nn.network import perceptron
 from npkd.nn.optimisers import SGD, Adam

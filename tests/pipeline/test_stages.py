@@ -216,7 +216,8 @@ def test_a_watch_is_told_of_every_step(data):
         *(("teacher", e) for e in range(1, 13)), ("round 1 of 2: distillation", 1),
         *(("final distillation", e) for e in range(1, 4))]
     for r in lines:
-        assert set(r) == {"stage", "epoch", "loss", "validation_error", "rate", "widths", "seconds"}
+        assert set(r) == {"stage", "epoch", "loss", "validation_error", "rate", "widths", "seconds", "dead"}
+        assert {*r["dead"]} <= {"1", "3"}                       # by layer
         assert np.isfinite(r["loss"])
         assert 0 <= r["validation_error"] <= 1
     assert lines[0]["widths"] == [6, 10, 8, 3]
@@ -247,12 +248,14 @@ def test_an_interrupt_of_the_teacher(data):
 def test_the_words_beside_a_bar():
     network = perceptron([2, 3], np.random.default_rng(0))
     record = SimpleNamespace(loss=0.12346, validation=0.0625, epoch=3, learning_rate=0.1, seconds=1.23456,
-                             network=network)
+                             network=network, dead={1: 0.5}, terms={})
     assert note_of(record) == "loss 0.1235, validation error 6.25%"
     record.validation = None
     assert "validation" not in note_of(record)
     assert line_of("x", record, 2.0) == {"stage": "x", "epoch": 3, "loss": 0.12346, "validation_error": None,
-                                         "rate": 0.1, "widths": [2, 3], "seconds": 3.235}
+                                         "rate": 0.1, "widths": [2, 3], "seconds": 3.235, "dead": {"1": 0.5}}
+    record.terms = {"soft": {"value": 1.5, "cosine": float("nan")}}
+    assert line_of("x", record, 2.0)["terms"] == {"soft": {"value": 1.5, "cosine": None}}     # JSON has no NaN
 
 
 def test_the_layers_of_a_summary(data, teacher):

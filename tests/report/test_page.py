@@ -66,11 +66,15 @@ def stands_alone(text):
     return page
 
 
-@pytest.fixture(scope="module", params=["compress", "train"])
+@pytest.fixture(scope="module", params=["compress", "train", "distil"])
 def folder(request, tmp_path_factory):
     """The folder of a run."""
-    where = tmp_path_factory.mktemp(request.param)
-    assert quick(where, command=request.param) == 0
+    where, more = tmp_path_factory.mktemp(request.param), []
+    if request.param == "distil":
+        assert quick(where, command="train") == 0
+        (where / "out").rename(where / "before")
+        more = ["--teacher", str(where / "before" / "model.npz"), "--epochs", "2"]
+    assert quick(where, *more, command=request.param) == 0
     return where / "out"
 
 
@@ -84,7 +88,7 @@ def test_the_page_stands_alone_and_shows_every_figure(folder):
     shown = [base64.b64decode(a["src"].partition(",")[2]) for tag, a in page.tags if tag == "img"]
     stored = {path.stem: path.read_bytes() for path in (folder / "figures").iterdir()}
     assert shown == [stored[name] for name in report_page.CAPTIONS if name in stored]
-    assert set(stored) == {"training", "examples"} | ({"size", "pixels", "path"} if len(shown) > 2 else set())
+    assert set(stored) - {"training", "examples"} in (set(), {"size", "pixels", "path"}, {"balance", "cka"})
     alts = [a["alt"] for tag, a in page.tags if tag == "img"]
     assert len(set(alts)) == len(alts)
     assert min(len(alt.split()) for alt in alts) > 6                             # words that say what is drawn
@@ -167,6 +171,23 @@ def test_the_page_says_what_the_summary_says(folder, result):
         assert name.replace("_", " ") in text
         assert name == "hidden" or (value if isinstance(value, str) else "no" if value is False
                                     else f"{value:g}") in text
+
+
+def test_the_page_of_a_distillation_says_what_each_term_adds(folder, result):
+    text = " ".join(stands_alone((folder / "report.html").read_text(encoding="utf-8")).text).replace("\xa0", " ")
+    assert ("Balance of the terms" in text) == ("Layers alike" in text) == ("balance" in result)
+    if "balance" not in result:
+        return
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    for name, term in result["balance"].items():
+        cells = "".join(f"<td>{term[key]:.3g}</td>" for key in ("value", "gradient_norm", "cosine"))
+        assert f'<th scope="row">{name}</th>{cells}' in page
+    for layer, share in result["dead"].items():
+        assert f"{100 * share:.1f} % of activation {int(layer) + 1}" in text
+    assert "compressed" not in text
+    assert "certificate" not in text
+    assert result["objective"] in text
+    assert result["scheme"] in text
 
 
 def test_the_page_is_built_again_from_the_folder(folder):
@@ -263,6 +284,31 @@ def test_the_inputs_that_a_network_reads():
     assert figures.inputs_of(plain, 6).tolist() == [0, 1, 2, 3, 4, 5]
     narrow = Network([Layer("select", options={"kept": [1, 4]}), dense_layer(2, 2, rng)])
     assert figures.inputs_of(narrow, 6).tolist() == [1, 4]
+
+
+def test_the_balance_shows_every_term_of_every_epoch_and_leaves_out_what_is_none():
+    lines = [{"terms": {"a_b": {"value": 1.0, "gradient_norm": 2.0, "cosine": 0.5},
+                        "c": {"value": -3.0 * k, "gradient_norm": 0.0, "cosine": None}}} for k in (1, 2)]
+    value, norm, cosine = figures.balance(lines).axes
+    assert [line.get_label() for line in value.lines] == ["a b", "c"]
+    assert [list(line.get_ydata()) for line in value.lines] == [[1, 1], [-3, -6]]
+    assert value.get_yscale() == "symlog"                                        # below zero, too
+    assert list(norm.lines[0].get_ydata()) == [2, 2]
+    assert np.isnan(norm.lines[1].get_ydata()).all()
+    assert np.isnan(cosine.lines[1].get_ydata()).all()
+    assert list(cosine.lines[0].get_xdata()) == [1, 2]
+    above = [{"terms": {"a": line["terms"]["a_b"]}} for line in lines]
+    assert figures.balance(above).axes[0].get_yscale() == "log"
+
+
+def test_the_alignment_has_the_students_layers_as_rows():
+    told = {"student": ["2 relu", "3 logits"], "teacher": ["2 relu", "4 relu", "5 logits"],
+            "matrix": [[0.1, 0.2, 0.3], [0.4, 0.5, 0.96]]}
+    (axes,) = figures.alike(told).axes
+    assert np.array_equal(axes.images[0].get_array(), told["matrix"])
+    assert [label.get_text() for label in axes.get_yticklabels()] == told["student"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == told["teacher"]
+    assert [text.get_text() for text in axes.texts] == ["0.10", "0.20", "0.30", "0.40", "0.50", "0.96"]
 
 
 HISTORY = [

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from npkd.core.validation import InputError
 from npkd.data.augmentation import Noise, add_noise, shift_pictures
-from npkd.distillation.transfer import Transfer
+from npkd.data.transfer import Transfer
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
 
 

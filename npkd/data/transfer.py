@@ -12,7 +12,7 @@ import numpy as np
 from npkd.core.types import Array, Batch
 from npkd.core.validation import positive
 from npkd.data.augmentation import Noise, add_noise, mixup
-from npkd.distillation.logit_cache import LARGEST, Answers, LogitCache, named
+from npkd.data.logit_cache import LARGEST, Answers, LogitCache, named
 
 
 class Transfer:

@@ -1,5 +1,6 @@
 """What there is to distil with, by the words of the command line: losses, and schemes of Gou et al. 2021, sections 3
-to 5; each with its source, and losses with what they are divided by. `npkd distil --list` and docs/losses.md show it.
+to 5; each with its source, and losses with what they are divided by. `npkd distil --list` and docs/book/20-library.md
+show it.
 """
 
 from __future__ import annotations
@@ -11,20 +12,11 @@ from typing import Any
 from npkd.core.validation import InputError
 from npkd.distillation import classes, features, relations, response, schemes
 from npkd.distillation.cka import centred_kernel_alignment
-from npkd.distillation.pairing import (
-    Pair,
-    closed_form,
-    contrast,
-    factors,
-    hint,
-    logits,
-    overhauled,
-    two_layers,
-    variational,
-)
 from npkd.distillation.review import review
 from npkd.distillation.singular_vectors import singular_vectors
 from npkd.distillation.terms import Term
+from npkd.pipeline import pairing
+from npkd.pipeline.pairing import Pair, Place, logits, two_layers
 
 
 @dataclass(frozen=True)
@@ -54,39 +46,39 @@ LOSSES: Mapping[str, Entry] = {row.word: row for row in (
     Entry("dist", "DIST", "DIST", "Huang et al. 2022", "N and C, times T²", logits(response.dist)),
     Entry("smoothing", "label smoothing as a teacher", "Tf-KD", "Yuan et al. 2020", "N",
           lambda p: Term(classes.label_smoothing, teacher="y")),
-    Entry("hint", "hints with learned regressor", "FitNets", "Romero et al. 2015", "2N",
-          lambda p: hint(p, p.places("hint")[-1]), 0.01),
-    Entry("ridge", "hints with closed-form regressor", "FitNets", "Hoerl & Kennard 1970", "2N", closed_form, 0.01),
+    Entry("hint", "hints with learned regressor", "FitNets", "Romero et al. 2015", "2N", pairing.hint, 0.01),
+    Entry("ridge", "hints with closed-form regressor", "FitNets", "Hoerl & Kennard 1970", "2N",
+          pairing.closed_form, 0.01),
     Entry("at", "attention transfer", "AT", "Zagoruyko & Komodakis 2017", "N",
-          lambda p: p.last(features.attention_transfer, "at", maps=True)),
+          lambda p: p.term(features.attention_transfer, "at", maps=True)),
     Entry("nst", "NST", "NST", "Huang & Wang 2017", "N and pairs of channels",
-          lambda p: p.last(features.neuron_selectivity, "nst", maps=True), 10.0),
+          lambda p: p.term(features.neuron_selectivity, "nst", maps=True), 10.0),
     Entry("fsp", "FSP", "FSP", "Yim et al. 2017", "N, P in G", two_layers(features.flow, "fsp", False), 1e-3),
     Entry("ab", "activation boundaries", "AB", "Heo et al. 2019a", "N",
-          lambda p: p.last(features.activation_boundaries, "ab", True, before=True), 1e-3),
-    Entry("vid", "VID", "VID", "Ahn et al. 2019", "N", variational, 0.1),
-    Entry("crd", "CRD", "CRD", "Tian et al. 2020", "N", contrast, 0.1),
+          lambda p: p.term(features.activation_boundaries, "ab", connected=True, before=True), 1e-3),
+    Entry("vid", "VID", "VID", "Ahn et al. 2019", "N", pairing.variational, 0.1),
+    Entry("crd", "CRD", "CRD", "Tian et al. 2020", "N", pairing.contrast, 0.1),
     Entry("cka", "CKA as a loss", "CKA", "Kornblith et al. 2019", "nothing, a ratio",
-          lambda p: p.last(centred_kernel_alignment, "cka")),
-    Entry("ofd", "overhaul (OFD)", "OFD", "Heo et al. 2019b", "N", overhauled, 1e-3),
-    Entry("ft", "factor transfer with its paraphraser", "FT", "Kim et al. 2018", "N", factors, 0.1),
+          lambda p: p.term(centred_kernel_alignment, "cka")),
+    Entry("ofd", "overhaul (OFD)", "OFD", "Heo et al. 2019b", "N", pairing.overhauled, 1e-3),
+    Entry("ft", "factor transfer with its paraphraser", "FT", "Kim et al. 2018", "N", pairing.factors, 0.1),
     Entry("kdsvd", "KDSVD", "KDSVD", "Lee et al. 2018", "N", two_layers(singular_vectors, "kdsvd", True), 10.0),
     Entry("review", "review (HCL)", "ReviewKD", "Chen et al. 2021", "all entries",
-          lambda p: p.last(review, "review", True, maps=True)),
+          lambda p: p.term(review, "review", connected=True, maps=True)),
     Entry("rkd", "RKD distance and angle", "RKD", "Park et al. 2019", "N² and N³", lambda p: [
-        p.last(relations.relational_distance, "rkd"), p.last(relations.relational_angle, "rkd", weight=2.0)], 10.0),
+        p.term(relations.relational_distance, "rkd"), p.term(relations.relational_angle, "rkd", weight=2.0)], 10.0),
     Entry("rkd-distance", "RKD distance", "RKD-D", "Park et al. 2019", "N²",
-          lambda p: p.last(relations.relational_distance, "rkd-distance"), 10.0),
+          lambda p: p.term(relations.relational_distance, "rkd-distance"), 10.0),
     Entry("rkd-angle", "RKD angle", "RKD-A", "Park et al. 2019", "N³",
-          lambda p: p.last(relations.relational_angle, "rkd-angle"), 20.0),
+          lambda p: p.term(relations.relational_angle, "rkd-angle"), 20.0),
     Entry("sp", "similarity preserving", "SP", "Tung & Mori 2019", "N²",
-          lambda p: p.last(relations.similarity_preserving, "sp"), 1000.0),
+          lambda p: p.term(relations.similarity_preserving, "sp"), 1000.0),
     Entry("cc", "correlation congruence", "CC", "Peng et al. 2019", "N²",
-          lambda p: p.last(relations.correlation_congruence, "cc"), 10.0),
+          lambda p: p.term(relations.correlation_congruence, "cc"), 10.0),
     Entry("cc-coded", "correlation congruence as coded", "CC", "Peng et al. 2019, RepDistiller", "N − 1",
-          lambda p: p.last(relations.neighbour_congruence, "cc-coded", True), 1e-3),
+          lambda p: p.term(relations.neighbour_congruence, "cc-coded", connected=True), 1e-3),
     Entry("pkt", "PKT", "PKT", "Passalis & Tefas 2018", "N",
-          lambda p: p.last(relations.probabilistic_transfer, "pkt"), 10.0),
+          lambda p: p.term(relations.probabilistic_transfer, "pkt"), 10.0),
 )}
 """Every loss by its word."""
 
@@ -109,12 +101,14 @@ SCHEMES: Mapping[str, Entry] = {row.word: row for row in (
 """Every scheme by its word."""
 
 
-def terms_of(word: str, pair: Pair, weight: float | None = None) -> list[Term]:
-    """The terms of a loss for a pair; ``weight``: in the place of the one that it has. Raises InputError for another
-    word, and for networks without what the loss reads."""
-    if word not in LOSSES:
-        raise InputError(f"--loss {word}: it must be one of {', '.join(LOSSES)}")
-    made, factor = LOSSES[word].function(pair), LOSSES[word].weight if weight is None else weight
+def terms_of(word: str | Place, pair: Pair, weight: float | None = None) -> list[Term]:
+    """The terms of a loss, or of a hint at a place, for a pair; ``weight``: in the place of the one that it has.
+
+    Raises InputError for another word, and for networks without what the loss reads."""
+    row = LOSSES.get("hint" if isinstance(word, tuple) else word)
+    if row is None:
+        raise InputError(f"--loss {word:.40}: it must be one of {', '.join(LOSSES)}")
+    made, factor = row.function(pair, *[word] * isinstance(word, tuple)), row.weight if weight is None else weight
     return [replace(term, weight=factor * term.weight) for term in (made if isinstance(made, list) else [made])]
 
 

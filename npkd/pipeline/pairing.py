@@ -14,6 +14,7 @@ from npkd.core.validation import InputError
 from npkd.distillation.connectors import connector, ridge
 from npkd.distillation.contrastive import contrastive, draw_memory, draw_negatives
 from npkd.distillation.factors import factor_transfer, paraphraser
+from npkd.distillation.objective import Terms
 from npkd.distillation.overhaul import margins, overhaul
 from npkd.distillation.teacher import Teacher
 from npkd.distillation.terms import Term
@@ -29,6 +30,11 @@ Place = tuple[int, int]                                     # numbers of activat
 def hidden(layer: Layer, *, pooling: bool = False) -> bool:
     """Whether a layer is an activation (relu, …), or a ``pooling`` of maps."""
     return layer.row.activation or (pooling and bool(layer.row.maps) and not layer.row.weights)
+
+
+def answers(network: Network, index: int, x: Array) -> Array:
+    """An activation at all examples."""
+    return Teacher(network, (index,))(x)[f"teacher{index}"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,10 +59,6 @@ class Pair:
         one, other = (network(self.x[:2])[0] for network in (self.student, self.teacher))
         return [a.shape[1:] for a in one], [a.shape[1:] for a in other]
 
-    def teaches(self, index: int) -> Array:
-        """An activation of the teacher at all examples."""
-        return Teacher(self.teacher, (index,))(self.x)[f"teacher{index}"]
-
     def places(self, who: str, *, maps: bool = False, before: bool = False) -> list[Place]:
         """Pairs of activations, first and last: those behind hidden activations or ``before`` them, or ``maps``, behind
         these or poolings. Raises InputError where there are none."""
@@ -75,14 +77,11 @@ class Pair:
         except InputError as error:
             raise InputError(f"activation {place[0]} of the student, {place[1]} of the teacher: {error}") from error
 
-    def term(self, loss: Callable[..., Any], place: Place, connected: bool = False, **more: Any) -> Term:
-        """A term of weight 1 at a place."""
+    def term(self, loss: Callable[..., Any], who: str, *, connected: bool = False, maps: bool = False,
+             before: bool = False, **more: Any) -> Term:
+        """A term of weight 1 at the last of the ``places``."""
+        place = self.places(who, maps=maps, before=before)[-1]
         return Term(loss, *place, connector=self.connector(place) if connected else None, **more)
-
-    def last(self, loss: Callable[..., Any], who: str, connected: bool = False, **more: Any) -> Term:
-        """A term of weight 1 at the last hidden activations, or the last ``maps``, or ``before`` them."""
-        place = self.places(who, **{name: more.pop(name) for name in ("maps", "before") if name in more})[-1]
-        return self.term(loss, place, connected, **more)
 
 
 def logits(loss: Callable[..., Any], **arrays: str) -> Callable[[Pair], Term]:
@@ -91,24 +90,23 @@ def logits(loss: Callable[..., Any], **arrays: str) -> Callable[[Pair], Term]:
         "temperature": pair.temperature})
 
 
-def hint(pair: Pair, place: Place) -> Term:
-    """A hint with a learned regressor at a place. Raises InputError where a network has no such activation."""
-    ends = [len(shapes) - 1 for shapes in pair.shapes]
+def hint(pair: Pair, place: Place | None = None) -> Term:
+    """A hint with a learned regressor at a place, or at the last hidden activations. Raises InputError where a network
+    has no such activation."""
+    ends, place = [len(shapes) - 1 for shapes in pair.shapes], place or pair.places("hint")[-1]
     if not all(0 < i <= end for i, end in zip(place, ends, strict=True)):
         raise InputError(f"--hint {place[0]}:{place[1]}: the student has the activations 1 … {ends[0]}, the teacher "
                          f"1 … {ends[1]}; take one of each")
-    return pair.term(squared_error, place, True)
+    return Term(squared_error, *place, connector=pair.connector(place))
 
 
 def closed_form(pair: Pair) -> Term:
     """A hint at the last hidden activations, by the ridge regressor of the untrained student."""
     place = pair.places("ridge")[-1]
-    s, t = Teacher(pair.student, place[:1])(pair.x)[f"teacher{place[0]}"], pair.teaches(place[1])
-    if s.ndim != t.ndim or s.shape[1:-1] != t.shape[1:-1]:
-        raise InputError(f"ridge: the activations are {s.shape[1:]} and {t.shape[1:]}; positions must agree")
+    s, t = (answers(network, i, pair.x) for network, i in zip((pair.student, pair.teacher), place, strict=True))
     rows = [a.reshape(-1, a.shape[-1]).astype(np.float64) for a in (s, t)]
-    return Term(squared_error, *place, connector=ridge(Statistics.of(*rows), strength=1e-3 * len(rows[0]),
-                                                       maps=s.ndim == 4))
+    fitted = ridge(Statistics.of(*rows), strength=1e-3 * len(rows[0]), maps=s.ndim == 4)
+    return Term(squared_error, *place, connector=fitted)
 
 
 def two_layers(loss: Callable[..., Any], who: str, maps: bool) -> Callable[[Pair], Term]:
@@ -126,7 +124,8 @@ def two_layers(loss: Callable[..., Any], who: str, maps: bool) -> Callable[[Pair
 def variational(pair: Pair) -> Term:
     """With a variance for each channel of the teacher's."""
     channels = pair.shapes[1][pair.places("vid")[-1][1]][-1]
-    return pair.last(variational_information, "vid", True, parts=(np.full(channels, alpha0(), pair.x.dtype),))
+    return pair.term(variational_information, "vid", connected=True,
+                     parts=(np.full(channels, alpha0(), pair.x.dtype),))
 
 
 def contrast(pair: Pair, width: int = 64, count: int = 64) -> Term:
@@ -138,29 +137,26 @@ def contrast(pair: Pair, width: int = 64, count: int = 64) -> Term:
     pair.arrays["index"] = np.arange(n)
     pair.arrays["negatives"] = draw_negatives(np.arange(n), pair.y, count, pair.rng)
     parts = tuple((pair.rng.standard_normal((width, f + 1)) / np.sqrt(f)).astype(pair.x.dtype) for f, in shapes)
-    return pair.term(contrastive, place, parts=parts, arrays={"index": "index", "negatives": "negatives"},
+    return pair.term(contrastive, "crd", parts=parts, arrays={"index": "index", "negatives": "negatives"},
                      memory=draw_memory(n, width, pair.rng))
 
 
 def overhauled(pair: Pair) -> Term:
     """Before the last activation; margins of the teacher's values, taken as Gaussian in each channel."""
-    a = pair.teaches(pair.places("ofd", before=True)[-1][1])
+    a = answers(pair.teacher, pair.places("ofd", before=True)[-1][1], pair.x)
     a = a.reshape(-1, a.shape[-1]).astype(np.float64)
-    return pair.last(overhaul, "ofd", True, before=True,
-                     options={"margin": margins(a.std(axis=0) + 1e-6, a.mean(axis=0))})
+    margin = margins(a.std(axis=0) + 1e-6, a.mean(axis=0))
+    return pair.term(overhaul, "ofd", connected=True, before=True, options={"margin": margin})
 
 
 def factors(pair: Pair, epochs: int = 5) -> Term:
     """With half as many factors as channels; the paraphraser is trained first, for 5 epochs."""
     i, j = pair.places("ft", maps=True)[-1]
-    maps = pair.teaches(j)
+    maps = answers(pair.teacher, j, pair.x)
 
-    def again(a: Any, batch: Any) -> tuple[float, dict[int, Array]]:
-        value, d = squared_error(a[-1], batch["x"])
-        return value, {len(a) - 1: d}
-
-    *_, last = train(paraphraser(maps.shape[-1], max(1, maps.shape[-1] // 2), pair.rng), {"x": maps}, again,
-                     rng=pair.rng, settings=TrainingSettings(epochs, clip=1.0))
+    *_, last = train(paraphraser(maps.shape[-1], max(1, maps.shape[-1] // 2), pair.rng), {"x": maps},
+                     Terms([Term(squared_error, teacher="x")]), rng=pair.rng,
+                     settings=TrainingSettings(epochs, clip=1.0))
     pair.arrays["factor"] = Network(last.network.layers[:6]).predict(maps)
     return Term(factor_transfer, i, "factor", connector=connector(pair.shapes[0][i], pair.arrays["factor"].shape[1:],
                                                                  pair.rng, forced=True))

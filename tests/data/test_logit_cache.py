@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npkd.core.validation import InputError
-from npkd.distillation import transfer
-from npkd.distillation.logit_cache import LogitCache
-from npkd.distillation.transfer import Transfer
+from npkd.data import transfer
+from npkd.data.logit_cache import LogitCache
+from npkd.data.transfer import Transfer
 
 from .test_transfer import shifted
 
