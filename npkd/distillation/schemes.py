@@ -22,6 +22,7 @@ from npkd.distillation import scheme_losses as losses
 from npkd.distillation.features import attention_transfer
 from npkd.distillation.objective import Terms
 from npkd.distillation.response import soft_targets
+from npkd.distillation.safety import safely
 from npkd.distillation.synthesis import Synthesis, synthesise
 from npkd.distillation.teacher import Ensemble, Teacher, teacher_of
 from npkd.distillation.terms import Term, array_of
@@ -40,10 +41,11 @@ def offline(student: Network, teacher: Network | Ensemble, data: Batch, terms: T
 
     data        "x" and, where a term reads them, "y" and other arrays; the answers of the teacher are added
     settings    with an augmentation, the teacher answers to what it makes of the examples; without, it answers once
+                without optimiser and clip the gradient is bounded by (K50), at the rate of SGD(): ``safe_clip``
     Raises InputError as ``train`` does, AssertionError if the teacher's bytes are not what they were before.
     """
     answers = teacher_of(teacher, terms) if isinstance(teacher, Network) else teacher
-    before, settings = answers.digest, taught(answers, settings or TrainingSettings())
+    before, settings = answers.digest, taught(answers, safely(student, data, optimiser, settings))
     yield from train(student, data, terms, optimiser=optimiser, settings=settings, rng=rng)
     assert answers.digest == before, "offline: the teacher was changed"
 
@@ -83,6 +85,7 @@ def together(student: Network, others: Sequence[tuple[int, Network]], data: Batc
         raise InputError("together: a network beside the first has dropout or batch_norm; only the first may have them")
     indices, networks = zip((-1, None), *others, strict=True)
     terms = Terms([replace(term, student=indices, teacher="y", connector=networks)])
+    settings = safely(student, data, optimiser, settings)
     for record in train(student, data, terms, optimiser=optimiser, settings=settings, rng=rng):
         yield replace(record, beside=tuple(c.copy() for c in terms.terms[0].connectors if c))
 
@@ -120,7 +123,7 @@ def adversarial(student: Network, teacher: Network, data: Batch, terms: Terms, *
 def cross_modal(student: Network, teacher: Network, data: Batch, terms: Terms, *, optimiser: Optimiser | None = None,
                 settings: TrainingSettings | None = None, rng: Generator) -> Records:
     """The teacher answers to data's "paired", another kind of input x' of the same examples: v = f(x').      (Z15)"""
-    settings = taught(teacher_of(teacher, terms), settings or TrainingSettings(), "paired")           # (Z15)
+    settings = taught(teacher_of(teacher, terms), safely(student, data, optimiser, settings), "paired")   # (Z15)
     yield from train(student, data, terms, optimiser=optimiser, settings=settings, rng=rng)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from npkd.core.progress import Progress
 from npkd.data.datasets import Data, load
+from npkd.distillation.safety import safe_clip
 from npkd.experiments.compare import paired
 from npkd.experiments.study import Run, Unit
 from npkd.nn import model
@@ -37,7 +38,7 @@ PAIRS: Mapping[str, Run] = {
 
 MAPS, PERCEPTRONS = {"at", "nst", "ft", "kdsvd", "review", "attention"}, {"assistants", "born-again", "layer-wise"}
 """Words of losses and schemes that compare maps, and of schemes for perceptrons alone."""
-BATCH_SIZE, CLIP = 128, 1.0
+BATCH_SIZE = 128
 
 
 def settings(quick: bool) -> list[dict[str, Run]]:
@@ -82,7 +83,7 @@ def run(unit: Unit, progress: Progress) -> Run:
     is_teacher = unit.setting.endswith("teacher")
     start = drawn(numbers["teacher" if is_teacher else "student"], rng)
     if is_teacher or unit.setting.endswith(ALONE):
-        options = TrainingSettings(numbers["epochs"], BATCH_SIZE, clip=CLIP)
+        options = TrainingSettings(numbers["epochs"], BATCH_SIZE, clip=safe_clip(start, data.x_train, BATCH_SIZE))
         *_, last = train(start, {"x": data.x_train, "y": data.y_train}, settings=options, rng=rng)
         network = last.network
     else:
