@@ -13,6 +13,7 @@ from npkd.core.validation import InputError
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction["Parser"]
 
+BETTER = "a better network that npkd saved, whose answers are learnt; npkd train takes it with a penalty"
 COMMANDS = ("compress", "train", "distil", "check", "reproduce", "report")
 
 
@@ -82,19 +83,13 @@ def run_options() -> Parser:
     return shared
 
 
-def add_source(add: Callable[..., object]) -> None:
-    """The network that a compression, or a sparse training, learns from."""
-    add("--distil-from", metavar="FILE", help="a better network that npkd saved, whose answers are learnt; npkd train "
-                                              "takes it with a penalty")
-
-
 def add_compress(commands: Commands, shared: Parser) -> None:
     """The options of ``npkd compress``."""
     compress = commands.add_parser("compress", parents=[shared], allow_abbrev=False,
                                    help="make a small network from a large one",
                                    description="Train a teacher, or take one, and distil it into a smaller network.")
     add = compress.add_argument
-    add_source(add)
+    add("--distil-from", metavar="FILE", help=BETTER)
     add("--epochs", type=whole(0), metavar="N", help="passes over the data in the last distillation; 0: the student is "
                                                      "not trained, its layers are refitted alone")
     add("--teacher", metavar="FILE", help="a network that npkd saved; without it one is trained")
@@ -108,10 +103,10 @@ def add_train(commands: Commands, shared: Parser) -> None:
     """The options of ``npkd train``."""
     train = commands.add_parser("train", parents=[shared], allow_abbrev=False, help="train a plain or a sparse network",
                                 description="Train a network; with a penalty it loses neurons while it learns.")
-    add_source(train.add_argument)
-    train.add_argument("--start", metavar="FILE", help="a network that npkd saved, to begin with; without it one is "
-                                                       "trained")
-    add_training(train.add_argument)
+    add = train.add_argument
+    add("--distil-from", metavar="FILE", help=BETTER)
+    add("--start", metavar="FILE", help="a network that npkd saved, to begin with; without it one is trained")
+    add_training(add)
 
 
 def add_distil(commands: Commands, shared: Parser) -> None:
@@ -121,15 +116,13 @@ def add_distil(commands: Commands, shared: Parser) -> None:
                                  description="Train a fresh student from a teacher, by any loss and scheme.")
     add = distil.add_argument
     add("--teacher", metavar="FILE", help="a network that npkd saved")
-    add("--list", action="store_true", help="print every loss and scheme: word, name, paper, source, what it is "
-                                            "divided by, option")
+    add("--list", action="store_true", help="print every loss and scheme, and what it is divided by")
     add("--loss", metavar="WORD,...", help="beside the labels (default: soft, with weight 0.9)")
-    add("--hint", metavar="S:T,...", help="activation S of the student learns activation T of the teacher, by a "
-                                          "regressor; the report's picture has the numbers")
+    add("--hint", metavar="S:T,...", help="activation S of the student learns T of the teacher, by a regressor")
     add("--loss-weight", metavar="C,...", help="of each --loss, then of each --hint (default: their own)")
     add("--label-weight", type=float, metavar="C", help="of the labels (default: 0.1, with --loss 1)")
     add("--temperature", type=float, metavar="T", help="of losses that have one (default: their own, of soft 4)")
-    add("--scheme", metavar="WORD", help="who teaches whom (default: offline)")
+    add("--scheme", metavar="WORD", default="offline", help="who teaches whom (default: offline)")
     add_training(add)
 
 

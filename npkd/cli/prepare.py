@@ -5,17 +5,16 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 
-from npkd.cli.settings import STUDENT, TARGET, Settings
+from npkd.cli.settings import TARGET, Settings
 from npkd.core.progress import Progress
 from npkd.core.validation import Diverged, InputError
 from npkd.data.datasets import Data, sizes
 from npkd.data.datasets import load as load_data
-from npkd.distillation.objective import Terms
 from npkd.interop.adapt import prunable, require_countable, rescaled, rescaled_network
 from npkd.nn.model import Model
 from npkd.nn.model import load as load_model
@@ -53,7 +52,7 @@ class PreparedRun:
     split_seed: int
     distil_from: Network | None = None
     sparse: SparseRecipe | None = None
-    learnt: Learnt | None = None
+    learnt: Learnt = field(default_factory=Learnt)
 
     @property
     def split(self) -> dict[str, int]:
@@ -95,17 +94,14 @@ def prepare(settings: Settings, progress: Progress) -> PreparedRun:
             network = rescaled_network(model, data, who)
         else:
             data = rescaled(data, model.scaling)
-    recipe, learnt = recipe_of(settings, data, model), None
+    recipe, learnt = recipe_of(settings, data, model), Learnt()
     if settings.command == "distil" and network is not None:
-        learnt, groups = Learnt(settings.loss, settings.hint, settings.loss_weight, settings.label_weight,
-                                settings.temperature, settings.scheme or "offline"), None
+        learnt, groups = Learnt(**{each.name: getattr(settings, each.name) for each in fields(Learnt)}), None
         rehearse(settings, data, recipe, network, learnt)
-        if settings.penalty is None:
-            return PreparedRun(settings, data, recipe, network, model, None, seed, learnt=learnt)
-    if settings.command == "train" and settings.penalty is None:
-        return PreparedRun(settings, data, recipe, None, None, None, seed)
+    if settings.command != "compress" and settings.penalty is None:
+        return PreparedRun(settings, data, recipe, network, model, None, seed, learnt=learnt)
     distil_from = logit_source(settings.distil_from, data, seed) if settings.distil_from is not None else None
-    whole = untrained(settings, data, recipe) if learnt or network is None else network
+    whole = network if network and settings.command != "distil" else untrained(settings, data, recipe)
     groups = groups or dependency_groups(whole)
     words, sparse = TARGET if settings.target is None and settings.command == "compress" else settings.target, None
     goal = None if words is None else target.parse(words, widths_of(whole, groups), settings.keep_inputs,
@@ -132,12 +128,9 @@ def untrained(settings: Settings, data: Data, recipe: Recipe, rng: np.random.Gen
 def rehearse(settings: Settings, data: Data, recipe: Recipe, teacher: Network, learnt: Learnt) -> None:
     """An epoch on a few examples: raise InputError, before a file is written, for what does not go together."""
     rows = np.linspace(0, len(data.x_train) - 1, 64).astype(int)
-    few = replace(data, x_train=data.x_train[rows], y_train=data.y_train[rows], x_validation=data.x_validation[:64],
-                  y_validation=data.y_validation[:64])
-    run = stages.Run(few, replace(recipe, epochs=1), np.random.default_rng(0))
-    objective: Terms | None = None
-    with warnings.catch_warnings(), contextlib.suppress(Diverged):
-        warnings.simplefilter("ignore")
+    few = replace(data, x_train=data.x_train[rows], y_train=data.y_train[rows])
+    run, objective = stages.Run(few, replace(recipe, epochs=1), np.random.default_rng(0)), None
+    with warnings.catch_warnings(action="ignore"), contextlib.suppress(Diverged):
         _, objective = distilled(run, untrained(settings, few, recipe), teacher, learnt)
     if settings.penalty is not None and objective and any(t.student != -1 or t.trained for t in objective.terms):
         raise InputError("settings: got --penalty with a loss of hidden activations, which die; take one of logits")
@@ -148,7 +141,7 @@ def recipe_of(settings: Settings, data: Data, teacher: Model | None) -> Recipe:
     maps = teacher is not None and settings.command != "distil" and convolves(teacher.network)
     recipe = Recipe(network="lenet5" if maps else settings.network, keep_inputs=settings.keep_inputs)
     if settings.hidden is not None or settings.command == "distil":
-        recipe = replace(recipe, hidden=settings.hidden or STUDENT)
+        recipe = replace(recipe, hidden=settings.hidden or (30, 30))
     if settings.command == "compress" and settings.epochs is not None:
         recipe = replace(recipe, epochs=settings.epochs)
     # pixels are moved only where all have one scale: elsewhere a moved pixel means another value

@@ -24,13 +24,11 @@ from npkd.cli.recorder import Recorder
 from npkd.cli.settings import PATHS, TARGET, Settings, stored_settings
 from npkd.core.files import make_folder, reason, write_bytes, write_json, write_text
 from npkd.core.progress import Progress
-from npkd.core.types import Array, Objective
 from npkd.core.validation import InputError
 from npkd.distillation.objective import distillation
 from npkd.nn.fast.workspace import predict
 from npkd.nn.model import Model
 from npkd.nn.model import load as load_model
-from npkd.nn.training import classification
 from npkd.pipeline import stages
 from npkd.pipeline.distil import distilled
 from npkd.pipeline.sparse import sparse_training
@@ -133,7 +131,11 @@ def train_one(plan: PreparedRun, recorder: Recorder, rng: np.random.Generator) -
         numbers, classes = summary.judged(model, data)
         return summary.general(plan) | {"model": numbers} | side_by_side({"model": model}, {"model": classes}, data)
     recorder.save("dense", model)
-    result = sparse_training(run, model, plan.sparse, *objective_of(plan))
+    learnt: tuple[Any, ...] = ()
+    if plan.distil_from is not None:
+        objective = distillation(labels=plan.recipe.label_weight, temperature=plan.recipe.temperature)
+        learnt = objective, {"teacher": predict(plan.distil_from, data.x_train)}
+    result = sparse_training(run, model, plan.sparse, *learnt)
     recorder.save("model", result.model)
     return summary.of_sparse_training(plan, result)
 
@@ -142,7 +144,6 @@ def distil(plan: PreparedRun, recorder: Recorder, rng: np.random.Generator) -> d
     """Distil a fresh student, which may then lose neurons; then the test part, once."""
     state, data, sparse = recorder.state, plan.data, None
     assert plan.teacher is not None
-    assert plan.learnt is not None
     state.teacher = plan.teacher
     recorder.save("teacher", plan.teacher)
     run = Run(data, plan.recipe, rng, recorder, state)
@@ -152,15 +153,7 @@ def distil(plan: PreparedRun, recorder: Recorder, rng: np.random.Generator) -> d
         sparse = sparse_training(run, student, plan.sparse, objective, {"teacher": predict(plan.teacher, data.x_train)})
         student = sparse.model
     recorder.save("student", student)
-    return summary.of_distillation(plan, student, recorder.history, str(objective or ""), sparse)
-
-
-def objective_of(plan: PreparedRun) -> tuple[Objective, dict[str, Array]]:
-    """What sparse training learns: the labels, or the answers of a better network too; and the arrays it needs."""
-    if plan.distil_from is None:
-        return classification, {}
-    objective = distillation(labels=plan.recipe.label_weight, temperature=plan.recipe.temperature)
-    return objective, {"teacher": predict(plan.distil_from, plan.data.x_train)}
+    return summary.of_distillation(plan, (plan.teacher, student), recorder.history, str(objective or ""), sparse)
 
 
 def rebuild(folder: str | Path) -> Path:

@@ -15,7 +15,6 @@ from npkd.pipeline.recipe import NETWORKS
 
 COMMANDS = ("compress", "train", "distil")
 PATHS = ("data", "teacher", "distil_from", "start")         # settings that name files
-STUDENT = (30, 30)                                          # hidden widths of distil
 TARGET = "macs=10%"                                         # of compress, where nothing is said
 
 
@@ -62,7 +61,7 @@ class Settings:
     loss_weight: str | None = None
     label_weight: float | None = None
     temperature: float | None = None
-    scheme: str | None = None
+    scheme: str = "offline"
     target: str | None = None
     keep_inputs: bool = False
     dropout: float = 0.0
@@ -97,7 +96,7 @@ class Settings:
                   ("--no-debias", not self.debias)]
         if self.command != "compress" and self.penalty is None and (got := [name for name, value in sparse if value]):
             raise InputError(f"settings: got {', '.join(got)} and no --penalty; npkd {self.command} takes it with one")
-        if self.penalty is not None and self.scheme not in (None, "offline"):
+        if self.penalty is not None and self.scheme != "offline":
             raise InputError(f"settings: got --penalty and --scheme {self.scheme:.40}; neurons die in offline alone")
         if self.start is not None and shaped:
             raise InputError("settings: got a network to start from, and the network that is to be trained; give one")

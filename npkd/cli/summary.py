@@ -25,7 +25,7 @@ from npkd.nn.network import Network, convolves
 from npkd.pipeline import stages
 from npkd.pipeline.distil import alignment
 from npkd.pipeline.library import SCHEMES
-from npkd.pipeline.recipe import OF_DISTILLED, OF_EXAMPLES, Recipe
+from npkd.pipeline.recipe import OF_EXAMPLES, Recipe
 from npkd.pipeline.result import CompressionResult, layers_of, logits_of_rows, measures_of
 from npkd.pipeline.sparse import SparseResult
 from npkd.report.figures import inputs_of
@@ -76,7 +76,7 @@ def general(plan: PreparedRun) -> dict[str, Any]:
         "seed": settings.seed, "seconds": 0.0,
         "split": {**plan.split, "seed_from_teacher": plan.split_seed != settings.seed},
         "recipe": {name: value for name, value in asdict(plan.recipe).items() if name not in OF_EXAMPLES and (
-            plan.learnt is None or name in OF_DISTILLED)},
+            settings.command != "distil" or name in ("epochs", "network", "hidden", "batch_size"))},
         "augmentation": augmentation(plan.recipe, compressed=settings.command == "compress"),
         "versions": {"npkd": __version__, "numpy": np.__version__, "scipy": scipy.__version__}}
 
@@ -140,19 +140,17 @@ def of_compression(plan: PreparedRun, result: CompressionResult, delivered: Mode
                    for r, budget in zip(result.rounds, result.budgets, strict=False)]}
 
 
-def of_distillation(plan: PreparedRun, student: Network, history: Sequence[Mapping[str, Any]], objective: str,
-                    sparse: SparseResult | None) -> dict[str, Any]:
+def of_distillation(plan: PreparedRun, pair: tuple[Network, Network], history: Sequence[Mapping[str, Any]],
+                    objective: str, sparse: SparseResult | None) -> dict[str, Any]:
     """The summary of ``npkd distil``; ``history`` as the run has written it, ``objective`` in words, if any."""
-    assert plan.teacher is not None
-    assert plan.learnt is not None
-    both = of_two(("teacher", plan.teacher), ("student", student), plan.data)
-    last, scheme = [line for line in history if "terms" in line][-1:], SCHEMES[plan.learnt.scheme]
+    (teacher, student), scheme = pair, SCHEMES[plan.settings.scheme]
+    both = of_two(("teacher", teacher), ("student", student), plan.data)
     more = {} if sparse is None else of_penalty(plan, sparse) | {"dense": judged(sparse.dense, plan.data)[0]}
     return general(plan) | both | more | {
         "teacher_file": Path(str(plan.settings.teacher)).name, "objective": objective,
         "agreement": 1 - both["differing"]["count"] / len(plan.data.y_test),
-        "scheme": f"{scheme.word}: {scheme.name}, {scheme.source}", "balance": last[0]["terms"] if last else {},
-        "dead": history[-1]["dead"], "cka": alignment(student, plan.teacher, plan.data.x_validation),
+        "scheme": f"{scheme.word}: {scheme.name}, {scheme.source}", "dead": history[-1]["dead"],
+        "balance": history[-1].get("terms", {}), "cka": alignment(student, teacher, plan.data.x_validation),
         "kept_inputs": both["kept_inputs"] if student.layers[0].op == "select" else None}
 
 

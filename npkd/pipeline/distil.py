@@ -1,8 +1,4 @@
-"""Distillation of a fresh student by a loss and a scheme, in the words of the command line (npkd distil --list).
-
-A student is trained as ``offline`` trains unless told, on the examples as they are. Schemes that need more than one
-teacher and one data set are refused; npkd.distillation.schemes has them.
-"""
+"""Distillation of a fresh student, on the examples as they are, in the words of the command line (npkd distil)."""
 
 from __future__ import annotations
 
@@ -36,12 +32,9 @@ from npkd.pipeline.target import Target
 from npkd.sparsity.layerwise import distil, exactly
 from npkd.surgery.widths import widths_of
 
-LABELS, SOFT, RELATED = 0.1, 0.9, 10.0
-"""Weights of labels and soft targets where no loss is named, and of a graph of neighbours beside the labels."""
-MADE, COMPARED = 1000, 1000
-"""Examples that ``data-free`` makes, and on which layers are compared."""
-OWN = ("mutual", "own-layers", "graph", "attention")
-"""Schemes that say themselves what is learnt."""
+LABELS, SOFT, RELATED = 0.1, 0.9, 10.0                      # weights without --loss; of neighbours beside the labels
+SOME = 1000                                                 # examples that are made, and on which layers are compared
+OWN = ("mutual", "own-layers", "graph", "attention")        # schemes that say themselves what is learnt
 NEEDS: Mapping[str, str] = {"ensemble": "several teachers", "cross-modal": "the same examples in two kinds",
                             "lifelong": "examples of new classes alone, and a student with more outputs"}
 """What other schemes need than a teacher and data."""
@@ -66,10 +59,10 @@ class Learnt:
         if self.scheme not in SCHEMES:
             raise InputError(f"--scheme {self.scheme:.40}: it must be one of {', '.join(SCHEMES)}")
         if self.scheme in NEEDS:
-            raise InputError(f"--scheme {self.scheme}: it needs {NEEDS[self.scheme]}; in Python there is "
-                             f"npkd.distillation.schemes.{SCHEMES[self.scheme].function.__name__}")
-        if self.scheme in OWN and (self.named or self.label_weight is not None or (
-                self.scheme in OWN[2:] and self.temperature is not None)):
+            where = f"npkd.distillation.schemes.{SCHEMES[self.scheme].function.__name__}"
+            raise InputError(f"--scheme {self.scheme}: it needs {NEEDS[self.scheme]}; in Python there is {where}")
+        said = self.named or self.label_weight is not None or (self.scheme in OWN[2:] and self.temperature is not None)
+        if self.scheme in OWN and said:
             raise InputError(f"--scheme {self.scheme}: it says itself what is learnt; leave out what else does")
 
     @cached_property
@@ -83,9 +76,8 @@ class Learnt:
             weights = [float(word) for word in self.loss_weight.split(",")] if self.loss_weight else [None] * len(words)
             return list(zip(words, weights, strict=True))
         except ValueError:
-            raise InputError(f"npkd distil: got --loss {self.loss}, --hint {self.hint}, --loss-weight "
-                             f"{self.loss_weight}; a hint is STUDENT:TEACHER, numbers of activations, as in 2:3, and "
-                             "weights are numbers, one for each loss, then one for each hint") from None
+            raise InputError(f"npkd distil: got --hint {self.hint}, --loss-weight {self.loss_weight}; a hint is "
+                             "STUDENT:TEACHER, as in 2:3, weights are one for each loss, then each hint") from None
 
     def objective(self, pair: Pair) -> Terms:
         """The objective of a student. Raises InputError for networks without what a loss reads."""
@@ -102,15 +94,13 @@ def distilled(run: Run, student: Network, teacher: Network, learnt: Learnt) -> t
     """The trained student of a teacher, and what it learnt, None where the scheme says that; ``run.state.student`` is
     the newest. Raises InputError for networks and schemes that do not go together."""
     data, rng, progress = {"x": run.data.x_train, "y": run.data.y_train}, run.rng, run.progress
-    if learnt.scheme == "layer-wise":
-        student = cut(teacher, run)
+    students, objective = [cut(teacher, run) if learnt.scheme == "layer-wise" else student], None
     if learnt.scheme == "data-free":
         indices = [0, *(i + 1 for i, layer in enumerate(teacher.layers[:-1]) if hidden(layer))]
-        labels = np.arange(min(MADE, len(data["x"]))) % run.data.classes
+        labels = np.arange(min(SOME, len(data["x"]))) % run.data.classes
         progress.begin("inputs from the teacher", 1)
-        synthesis = Synthesis(labels, data["x"].shape[1:], moments_of(teacher, data["x"][:MADE], indices))
+        synthesis = Synthesis(labels, data["x"].shape[1:], moments_of(teacher, data["x"][:SOME], indices))
         data = {"x": synthesise(teacher, synthesis, rng), "y": labels}
-    students, objective = [student], None
     if learnt.scheme in ("assistants", "born-again"):
         students.insert(0, another(student, teacher, rng, same=learnt.scheme == "born-again"))
     for k, start in enumerate(students, 1):
@@ -145,21 +135,19 @@ def own(scheme: str, pair: Pair, data: Mapping[str, Array]) -> Callable[..., Ite
                  for i, _ in pair.places("own-layers")}
         term = replace(term, options=options | {"weights": deepest_weights(len(heads) + 1)})
         return partial(schemes.own_layers, heads=heads, data=data, term=term, rng=rng)
-    if scheme == "graph":
-        return partial(schemes.graph, teacher=pair.teacher, data=data, rng=rng,
-                       pairs={pair.places("graph")[-1]: RELATED})
-    return partial(schemes.attention, teacher=pair.teacher, data=data, rng=rng,
-                   pairs=dict.fromkeys(pair.places("attention", maps=True), LOSSES["at"].weight))
+    maps, weight = scheme == "attention", LOSSES["at"].weight if scheme == "attention" else RELATED
+    return partial(SCHEMES[scheme].function, teacher=pair.teacher, data=data, rng=rng,
+                   pairs=dict.fromkeys(pair.places(scheme, maps=maps)[not maps:], weight))
 
 
 def another(student: Network, teacher: Network, rng: np.random.Generator, *, same: bool) -> Network:
     """A further student, drawn; unless it is to be the ``same``, with widths half-way to the teacher's widest layer."""
     if convolves(student):
         raise InputError("npkd distil: further students are drawn as perceptrons; leave out --network")
-    widest = max(teacher.widths[1:-1], default=1)
-    widths = [w if same else max(w, round(math.sqrt(w * widest))) for w in student.widths[1:-1]]
-    return perceptron([student.widths[0], *widths, student.widths[-1]], rng, activation=next(
-        str(layer.op) for layer in student.layers if hidden(layer)))
+    (inputs, *widths, outputs), widest = student.widths, max(teacher.widths[1:-1], default=1)
+    widths = [w if same else max(w, round(math.sqrt(w * widest))) for w in widths]
+    activation = next(str(layer.op) for layer in student.layers if hidden(layer))
+    return perceptron([inputs, *widths, outputs], rng, activation=activation)
 
 
 def cut(teacher: Network, run: Run) -> Network:
@@ -179,6 +167,6 @@ def alignment(student: Network, teacher: Network, x: Array) -> dict[str, Any]:
     for name, network in (("student", student), ("teacher", teacher)):
         at = [i for i, layer in enumerate(network.layers[:-1], 1) if hidden(layer, pooling=True)]
         found[name] = [f"{i} {network.layers[i - 1].op}" for i in at] + [f"{len(network.layers)} logits"]
-        layers.append([a.mean(axis=(1, 2)) if a.ndim == 4 else a
-                       for a in Teacher(network, [*at, -1])(x[:COMPARED]).values()])
+        every = Teacher(network, [*at, -1])(x[:SOME]).values()
+        layers.append([a.mean(axis=(1, 2)) if a.ndim == 4 else a for a in every])
     return found | {"matrix": np.round(cka_matrix([(layers[0], layers[1])]), 4).tolist()}

@@ -1,7 +1,5 @@
 """What there is to distil with, by the words of the command line: losses, and schemes of Gou et al. 2021, sections 3
-to 5; each with its source, and losses with what they are divided by. `npkd distil --list` and docs/book/20-library.md
-show it.
-"""
+to 5, each with its source. `npkd distil --list` and docs/book/20-library.md show it."""
 
 from __future__ import annotations
 
@@ -22,11 +20,8 @@ from npkd.pipeline.pairing import Pair, Place, logits, two_layers
 @dataclass(frozen=True)
 class Entry:
     """``word`` for the command line, ``name`` in a sentence, ``paper`` its name in papers, if any, ``source`` of it,
-    and ``normaliser``, what a value is divided by (of a scheme its terms say that).
-
-    function    of a scheme; of a loss what makes its terms, of weight 1, for a Pair
-    weight      that a loss has unless told
-    """
+    ``normaliser``, what a value is divided by (of a scheme its terms say that), ``function`` of a scheme, or what makes
+    a loss's terms, of weight 1, for a Pair, and the ``weight`` that a loss has unless told."""
 
     word: str
     name: str
@@ -53,7 +48,8 @@ LOSSES: Mapping[str, Entry] = {row.word: row for row in (
           lambda p: p.term(features.attention_transfer, "at", maps=True)),
     Entry("nst", "NST", "NST", "Huang & Wang 2017", "N and pairs of channels",
           lambda p: p.term(features.neuron_selectivity, "nst", maps=True), 10.0),
-    Entry("fsp", "FSP", "FSP", "Yim et al. 2017", "N, P in G", two_layers(features.flow, "fsp", False), 1e-3),
+    Entry("fsp", "FSP", "FSP", "Yim et al. 2017", "N, P in G",
+          lambda p: two_layers(p, features.flow, "fsp"), 1e-3),
     Entry("ab", "activation boundaries", "AB", "Heo et al. 2019a", "N",
           lambda p: p.term(features.activation_boundaries, "ab", connected=True, before=True), 1e-3),
     Entry("vid", "VID", "VID", "Ahn et al. 2019", "N", pairing.variational, 0.1),
@@ -62,7 +58,8 @@ LOSSES: Mapping[str, Entry] = {row.word: row for row in (
           lambda p: p.term(centred_kernel_alignment, "cka")),
     Entry("ofd", "overhaul (OFD)", "OFD", "Heo et al. 2019b", "N", pairing.overhauled, 1e-3),
     Entry("ft", "factor transfer with its paraphraser", "FT", "Kim et al. 2018", "N", pairing.factors, 0.1),
-    Entry("kdsvd", "KDSVD", "KDSVD", "Lee et al. 2018", "N", two_layers(singular_vectors, "kdsvd", True), 10.0),
+    Entry("kdsvd", "KDSVD", "KDSVD", "Lee et al. 2018", "N",
+          lambda p: two_layers(p, singular_vectors, "kdsvd", maps=True), 10.0),
     Entry("review", "review (HCL)", "ReviewKD", "Chen et al. 2021", "all entries",
           lambda p: p.term(review, "review", connected=True, maps=True)),
     Entry("rkd", "RKD distance and angle", "RKD", "Park et al. 2019", "N² and N³", lambda p: [
@@ -102,9 +99,8 @@ SCHEMES: Mapping[str, Entry] = {row.word: row for row in (
 
 
 def terms_of(word: str | Place, pair: Pair, weight: float | None = None) -> list[Term]:
-    """The terms of a loss, or of a hint at a place, for a pair; ``weight``: in the place of the one that it has.
-
-    Raises InputError for another word, and for networks without what the loss reads."""
+    """The terms of a loss, or of a hint at a place, for a pair; ``weight``: in the place of the one that it has. Raises
+    InputError for another word, and for networks without what the loss reads."""
     row = LOSSES.get("hint" if isinstance(word, tuple) else word)
     if row is None:
         raise InputError(f"--loss {word:.40}: it must be one of {', '.join(LOSSES)}")

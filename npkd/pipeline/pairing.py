@@ -54,10 +54,9 @@ class Pair:
     arrays: dict[str, Array] = field(default_factory=dict)
 
     @cached_property
-    def shapes(self) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+    def shapes(self) -> list[list[tuple[int, ...]]]:
         """Shapes of all activations of an example, of both networks."""
-        one, other = (network(self.x[:2])[0] for network in (self.student, self.teacher))
-        return [a.shape[1:] for a in one], [a.shape[1:] for a in other]
+        return [[a.shape[1:] for a in network(self.x[:2])[0]] for network in (self.student, self.teacher)]
 
     def places(self, who: str, *, maps: bool = False, before: bool = False) -> list[Place]:
         """Pairs of activations, first and last: those behind hidden activations or ``before`` them, or ``maps``, behind
@@ -91,8 +90,7 @@ def logits(loss: Callable[..., Any], **arrays: str) -> Callable[[Pair], Term]:
 
 
 def hint(pair: Pair, place: Place | None = None) -> Term:
-    """A hint with a learned regressor at a place, or at the last hidden activations. Raises InputError where a network
-    has no such activation."""
+    """A hint with a learned regressor at a place, or at the last hidden activations; InputError where there is none."""
     ends, place = [len(shapes) - 1 for shapes in pair.shapes], place or pair.places("hint")[-1]
     if not all(0 < i <= end for i, end in zip(place, ends, strict=True)):
         raise InputError(f"--hint {place[0]}:{place[1]}: the student has the activations 1 … {ends[0]}, the teacher "
@@ -109,33 +107,27 @@ def closed_form(pair: Pair) -> Term:
     return Term(squared_error, *place, connector=fitted)
 
 
-def two_layers(loss: Callable[..., Any], who: str, maps: bool) -> Callable[[Pair], Term]:
+def two_layers(pair: Pair, loss: Callable[..., Any], who: str, *, maps: bool = False) -> Term:
     """Of the first and the last of the hidden activations together, with connectors; of ``maps``, or of any."""
-    def make(pair: Pair) -> Term:
-        places = pair.places(who, maps=maps or min(max(map(len, shapes)) for shapes in pair.shapes) == 3)
-        if places[0][0] == places[1][0] or places[0][1] == places[1][1]:
-            raise InputError(f"{who}: it compares two layers, and one of the networks has but one; take another one")
-        one, other = zip(*places, strict=True)
-        return Term(loss, one, other, connector=tuple(map(pair.connector, places)))
-
-    return make
+    places = pair.places(who, maps=maps or min(max(map(len, shapes)) for shapes in pair.shapes) == 3)
+    one, other = zip(*places, strict=True)
+    if one[0] == one[1] or other[0] == other[1]:
+        raise InputError(f"{who}: it compares two layers, and one of the networks has but one; take another one")
+    return Term(loss, one, other, connector=tuple(map(pair.connector, places)))
 
 
 def variational(pair: Pair) -> Term:
     """With a variance for each channel of the teacher's."""
-    channels = pair.shapes[1][pair.places("vid")[-1][1]][-1]
-    return pair.term(variational_information, "vid", connected=True,
-                     parts=(np.full(channels, alpha0(), pair.x.dtype),))
+    alpha = np.full(pair.shapes[1][pair.places("vid")[-1][1]][-1], alpha0(), pair.x.dtype)
+    return pair.term(variational_information, "vid", connected=True, parts=(alpha,))
 
 
 def contrast(pair: Pair, width: int = 64, count: int = 64) -> Term:
     """Embeddings of 64, and 64 negatives of other classes for each example."""
-    place, n = pair.places("crd")[-1], len(pair.x)
-    shapes = [each[i] for each, i in zip(pair.shapes, place, strict=True)]
+    shapes, n = [each[i] for each, i in zip(pair.shapes, pair.places("crd")[-1], strict=True)], len(pair.x)
     if max(map(len, shapes)) > 1:
         raise InputError(f"crd: the activations are {shapes[0]} and {shapes[1]}; both must be rows")
-    pair.arrays["index"] = np.arange(n)
-    pair.arrays["negatives"] = draw_negatives(np.arange(n), pair.y, count, pair.rng)
+    pair.arrays.update(index=np.arange(n), negatives=draw_negatives(np.arange(n), pair.y, count, pair.rng))
     parts = tuple((pair.rng.standard_normal((width, f + 1)) / np.sqrt(f)).astype(pair.x.dtype) for f, in shapes)
     return pair.term(contrastive, "crd", parts=parts, arrays={"index": "index", "negatives": "negatives"},
                      memory=draw_memory(n, width, pair.rng))
@@ -152,11 +144,9 @@ def overhauled(pair: Pair) -> Term:
 def factors(pair: Pair, epochs: int = 5) -> Term:
     """With half as many factors as channels; the paraphraser is trained first, for 5 epochs."""
     i, j = pair.places("ft", maps=True)[-1]
-    maps = answers(pair.teacher, j, pair.x)
-
-    *_, last = train(paraphraser(maps.shape[-1], max(1, maps.shape[-1] // 2), pair.rng), {"x": maps},
-                     Terms([Term(squared_error, teacher="x")]), rng=pair.rng,
-                     settings=TrainingSettings(epochs, clip=1.0))
-    pair.arrays["factor"] = Network(last.network.layers[:6]).predict(maps)
-    return Term(factor_transfer, i, "factor", connector=connector(pair.shapes[0][i], pair.arrays["factor"].shape[1:],
-                                                                 pair.rng, forced=True))
+    maps, again = answers(pair.teacher, j, pair.x), Terms([Term(squared_error, teacher="x")])
+    coder = paraphraser(maps.shape[-1], max(1, maps.shape[-1] // 2), pair.rng)
+    *_, last = train(coder, {"x": maps}, again, rng=pair.rng, settings=TrainingSettings(epochs, clip=1.0))
+    pair.arrays["factor"] = factor = Network(last.network.layers[:6]).predict(maps)
+    translator = connector(pair.shapes[0][i], factor.shape[1:], pair.rng, forced=True)
+    return Term(factor_transfer, i, "factor", connector=translator)

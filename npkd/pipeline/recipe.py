@@ -124,9 +124,6 @@ OF_STUDENT = (*OF_TRAINED, "rounds", "epochs", "balance_exponent", "statistics",
 OF_EXAMPLES = ("distil_from", "validation", "sample")
 """What a summary tells of in other words."""
 
-OF_DISTILLED = ("epochs", "network", "hidden", "batch_size")
-"""What matters to a fresh student."""
-
 
 def complete(recipe: Recipe, examples: int, shape: Sequence[int] = (), *, labelled: bool = True,
              scaled: bool = True) -> Recipe:

@@ -112,15 +112,13 @@ def balance(history: Sequence[Mapping[str, Any]]) -> Figure:
     figure = canvas("What each term adds", 6.4)
     panels = figure.subplots(3, 1, sharex=True)
     names = dict.fromkeys(name for line in history for name in line["terms"])
-    for axes, (key, words) in zip(panels, (("value", "value"), ("gradient_norm", "gradient norm"),
-                                           ("cosine", "cosine to labels")), strict=True):
+    for axes, key in zip(panels, ("value", "gradient_norm", "cosine"), strict=True):
         for k, name in enumerate(names):
             numbers = [line["terms"].get(name, {}).get(key) or math.nan for line in history]       # 0: no such gradient
             axes.plot(range(1, len(numbers) + 1), numbers, linewidth=2, marker="o" if len(numbers) < 4 else None,
                       color=(BLUE, ORANGE, GREEN, PINK, SKY, RED)[k % 6], label=name.replace("_", " "))
-        tidy(axes, "epoch" * (key == "cosine"), words)
-        if key != "cosine":
-            axes.set_yscale("symlog" if key == "value" and axes.dataLim.y0 < 0 else "log")
+        tidy(axes, "epoch" * (key == "cosine"), key.replace("_", " "))
+        axes.set_yscale("linear" if key == "cosine" else "symlog" if axes.dataLim.y0 < 0 else "log")
     panels[-1].set_ylim(-1.05, 1.05)
     panels[-1].xaxis.get_major_locator().set_params(integer=True)
     panels[0].legend(**ABOVE)
@@ -129,18 +127,15 @@ def balance(history: Sequence[Mapping[str, Any]]) -> Figure:
 
 def alike(cka: Mapping[str, Any]) -> Figure:
     """The alignment of the student's layers (rows) with the teacher's (columns), as a summary holds it."""
-    rows, columns = cka["student"], cka["teacher"]
-    figure = canvas("Which layers are alike", 1.6 + 0.5 * len(rows))
+    figure = canvas("Which layers are alike", 1.6 + 0.5 * len(cka["student"]))
     axes = figure.subplots()
     axes.imshow(cka["matrix"], cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right", fontsize=SMALL)
-    axes.set_yticks(range(len(rows)), rows, fontsize=SMALL)
-    for i, line in enumerate(cka["matrix"]):
-        for j, value in enumerate(line):
-            axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=SMALL,
-                      color="white" if value > 0.6 else INK)
-    axes.set_xlabel("teacher", fontsize=MEDIUM, color=INK)
-    axes.set_ylabel("student", fontsize=MEDIUM, color=INK)
+    tidy(axes, "teacher", "student")
+    axes.grid(visible=False)
+    axes.set_xticks(range(len(cka["teacher"])), cka["teacher"], rotation=30, ha="right")
+    axes.set_yticks(range(len(cka["student"])), cka["student"])
+    for (i, j), value in np.ndenumerate(cka["matrix"]):
+        axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=SMALL, color=INK if value < 0.6 else "white")
     return figure
 
 
@@ -256,10 +251,9 @@ def draw(data: Data, state: State, history: Sequence[Mapping[str, Any]],
     if shape is not None and shown:
         rows = data.x_test[[one["example"] for one in shown]] / data.scaling.factor + data.scaling.offset
         drawings["examples"] = examples(shown, rows, shape, sides(summary))
-    if lines := [line for line in history if "terms" in line and "balance" in summary]:
-        drawings["balance"] = balance(lines)
     if "cka" in summary:
-        drawings["cka"] = alike(summary["cka"])
+        lines = [line for line in history if "terms" in line]
+        drawings |= {"cka": alike(summary["cka"]), **({"balance": balance(lines)} if lines else {})}
     if "rounds" in summary or "sparse" in summary:
         drawings["size"] = size(history, summary)
     if state.rounds:

@@ -24,13 +24,11 @@ CAPTIONS: Mapping[str, tuple[str, str]] = {
              "none makes up for another. Circles: the choice, on its line. Diamonds: what was measured in the end, no "
              "points of a line: the refit makes up for what went, and errors of the layers before are added.",
              "A falling curve for each layer, the choice on it, and the measured error above or below."),
-    "balance": ("What each term of the objective adds, epoch by epoch: its value, before its weight; the norm of its "
-                "weighted gradient; and that gradient's cosine to the gradient of the labels. A term with a large norm "
-                "and a cosine near 1 is a larger step along the labels and little else.",
+    "balance": ("By epoch each term's value, before its weight; the norm of its weighted gradient; and that gradient's "
+                "cosine to the one of the labels. A large norm with a cosine near 1 is a larger step and little else.",
                 "Three panels of curves by epoch, one curve a term: value, gradient norm, cosine to the labels."),
-    "cka": ("Linear centred kernel alignment of each layer of the student (rows) with each of the teacher (columns) on "
-            "validation examples: 1 where both tell examples apart alike. The numbers are those that --hint takes; of "
-            "maps the means over the positions are compared.",
+    "cka": ("Linear centred kernel alignment of the layers of both on validation examples, of maps of their means over "
+            "the positions: 1 where both tell examples apart alike. The numbers of the layers are those of --hint.",
             "A table of squares, darker where the layers are more alike, with the number in each."),
     "training": ("Loss and validation error, epoch by epoch, all stages one after the other.",
                  "Two curves by epoch: the loss above, the validation error below.")}
@@ -54,9 +52,8 @@ MEANING: tuple[tuple[str, str], ...] = (
 
 DISTILLED = (
     *MEANING[:3],
-    ("Balance", "Value: mean of the last epoch, as the loss divides it, without its weight. Gradient norm: of the "
-                "weighted term, by all parameters, on the last batch. Cosine: to the gradient of the labels' "
-                "cross-entropy."),
+    ("Balance", "Value: mean of the epoch, as the loss divides it, without its weight. Gradient norm: of the weighted "
+                "term, by all parameters, on the last batch. Cosine: to the gradient of the labels' cross-entropy."),
     ("Dead", "Share of the neurons behind an activation that were zero for every example of the last batches."))
 """Words of the tables of a distillation and what they mean."""
 
@@ -194,11 +191,11 @@ def differing(summary: Mapping[str, Any], names: Mapping[str, str], picture: str
 
 def balance(summary: Mapping[str, Any]) -> str:
     """The terms of the last epoch, and the neurons that are dead after it."""
-    terms = [[name, *("none" if t[key] is None else f"{t[key]:.3g}" for key in ("value", "gradient_norm", "cosine"))]
-             for name, t in summary["balance"].items()]
-    dead = ", ".join(f"{percent(share)} of activation {int(i) + 1}" for i, share in summary["dead"].items())
-    return ((table(["term, last epoch", "value", "gradient norm", "cosine to the labels"], terms) if terms else "")
-            + (f"<p>Dead after the last epoch: {dead}.</p>" if dead else ""))
+    terms = [[name, *("none" if number is None else f"{number:.3g}" for number in term.values())]
+             for name, term in summary["balance"].items()]
+    dead = ", ".join(f"{percent(share)} of activation {int(i) + 1}" for i, share in summary["dead"].items()) or "none"
+    return (table(["term, last epoch", "value", "gradient norm", "cosine to the labels"], terms) * bool(terms)
+            + f"<p>Dead after the last epoch: {dead}.</p>")
 
 
 def html(summary: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
@@ -238,8 +235,7 @@ def html(summary: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
         sections["Inputs"] = shown["pixels"] or (
             f"<p>The small network reads the inputs {escape(summary['kept_inputs'])}, counted from 0.</p>")
     if "balance" in summary:
-        sections["Balance of the terms"] = shown["balance"] + balance(summary)
-        sections["Layers alike"] = shown["cka"]
+        sections |= {"Balance of the terms": shown["balance"] + balance(summary), "Layers alike": shown["cka"]}
     if "layers" in summary:
         sections["Layers and their certificates"] = "\n".join([*compression(summary), shown["path"]])
     sections |= {

@@ -13,8 +13,8 @@ from npkd.report.numbers import chain, number, percent
 MEANINGS = {
     "split": "The validation part chooses; the test part is looked at once, at the end.",
     "objective": "Weight and loss of each term, and what it reads of student and teacher: activations, -1 the logits.",
-    "scheme": "Who teaches whom, and its source.",
-    "seed": "Of everything that is drawn at random.", "target": "How small the network has to be.",
+    "scheme": "Who teaches whom.", "target": "How small the network has to be.",
+    "seed": "Of everything that is drawn at random.",
     "penalty_on": "Weights whose groups the penalty sets to zero together, and its weight λ where it was given.",
     "λ_found": "The smallest network that the target or the path led to was trained with this weight.",
     "costs": "What a group costs in the penalty: what its removal saves, the root of its size, or one."}

@@ -220,8 +220,8 @@ def test_a_teacher_without_a_scaling_and_a_student_that_gets_one(home, tmp_path)
 @pytest.mark.parametrize(("more", "words"), [
     ({"teacher": None}, "needs one"), ({"loss": "nothing"}, "it must be one of soft, logits"),
     ({"scheme": "nothing"}, "it must be one of offline"), ({"loss": "rkd", "temperature": 3.0}, "rkd has none"),
-    ({"loss_weight": "3"}, "one for each loss"), ({"loss": "rkd,soft", "loss_weight": "3"}, "one for each loss"),
-    ({"loss": "rkd", "loss_weight": "x"}, "weights are numbers"), ({"hint": "2"}, "STUDENT:TEACHER"),
+    ({"loss_weight": "3"}, "for each loss"), ({"loss": "rkd,soft", "loss_weight": "3"}, "for each loss"),
+    ({"loss": "rkd", "loss_weight": "x"}, "for each loss"), ({"hint": "2"}, "STUDENT:TEACHER"),
     ({"hint": "2:9"}, "1 … 5"), ({"loss": "rkd", "loss_weight": "-1"}, "-1"), ({"label_weight": -1.0}, "-1"),
     ({"temperature": 0.0}, "temperature"), ({"scheme": "graph", "temperature": 2.0}, "leave out"),
     ({"scheme": "mutual", "loss": "rkd"}, "leave out"), ({"scheme": "mutual", "label_weight": 1.0}, "leave out"),
