@@ -149,7 +149,7 @@ def add_reproduce(commands: Commands) -> None:
                                                 "records. What is done is kept.")
     add = reproduce.add_argument
     add("name", choices=("lenet300", "lenet5", "hinton2015", "survey2021"),
-        help="methods compared on LeNet-300-100 or LeNet-5; the MNIST results of Hinton et al. 2015")
+        help="methods compared on LeNet-300-100 or LeNet-5; or a study named after its paper")
     add("--quick", action="store_true", help="a few minutes: one budget, some methods, a part of the data")
     add("--seeds", type=whole(1, 1000), metavar="K",
         help="seeds 0 … K − 1 (default: 5, comparison of lenet5: 3, quick: 2)")

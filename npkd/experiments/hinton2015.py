@@ -34,7 +34,7 @@ TEACHER: Run = {**DATA, "seeds": 1, "hidden": [1200, 1200], "dropout": [0.1, 0.3
 """Dropout, a bound on the norm of each hidden neuron's weights, pictures moved by up to two pixels."""
 
 STUDENT: Run = {**DATA, "hidden": [800, 800], "labels": 0.0, "temperature": 20.0, "omitted": [], "biased": [],
-                    "epochs": 150, "batch_size": 128, "learning_rate": 0.02, "clip": 10.0}
+                    "epochs": 100, "batch_size": 128, "learning_rate": 0.02, "clip": 10.0}
 """No dropout, no penalty, no augmentation; as many epochs for students of labels as for those of a teacher."""
 
 TEMPERATURES: Mapping[int, Sequence[float]] = {300: (1, 2, 4, 8, 12, 20, 40), 30: (1, 2, 2.5, 3, 4, 8, 12, 20, 40)}

@@ -353,6 +353,6 @@ def test_a_bar_is_a_sentence():
 
 
 def test_studies_are_in_the_command():
-    assert set(command.STUDIES) == {"hinton2015"}
+    assert command.STUDIES["hinton2015"] is hinton2015
     with pytest.raises(InputError, match="no JSON"):
         study.stored_json(__import__("pathlib").Path(__file__))
