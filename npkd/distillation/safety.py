@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -14,43 +15,53 @@ from npkd.nn.network import Network
 from npkd.nn.optimisers import Optimiser
 from npkd.nn.training import TrainingSettings
 
-EXAMPLES = 32
-"""Examples, evenly spaced, from which the bound is taken."""
+MOST = 512
+"""Examples from which the bound is taken, where a batch holds more."""
 
 
-def safe_clip(student: Network, x: Array, batch_size: int = 128) -> float | None:
-    """Norm of the gradient that a cross-entropy has where it is sure of wrong classes: a bound for a batch's.
-
-        clip² = 1/(BM) Σ_m ‖J_mᵀ (e_a − e_b)‖²,   J_m = ∂z_m/∂θ,   a = m mod C,   b = m + 1 mod C           (K50)
-
-    student  as it is before training, z (N, C) its logits;   x (N, ...)  its examples, M of which are looked at
-    batch_size  B, or N where that is smaller
-    Of temperature, losses and weights nothing is in it. None where the gradient is zero (a network of one output, or
-    of zeros). Draws nothing. Source: own.
-    """
+def examples_of(x: Array, batch_size: int) -> Array:
+    """Which examples of x (N, ...) the bound is taken from, drawn, the same in every call: as many as a batch holds."""
     whole("safe_clip", 1, batch_size=batch_size, examples=len(x))
-    rows, squares = np.linspace(0, len(x) - 1, min(EXAMPLES, len(x))).astype(int), 0.0
-    for m, i in enumerate(rows):
-        activations, backward = student(x[i:i + 1])
-        d = np.zeros_like(activations[-1])
-        d[..., m % d.shape[-1]] += 1
-        d[..., (m + 1) % d.shape[-1]] -= 1                                            # e_a − e_b
-        gradients = [g.astype(np.float64) for layer in backward({len(activations) - 1: d})[1] for g in layer]
-        squares += sum(float(np.vdot(g, g)) for g in gradients)
-    return math.sqrt(squares / (len(rows) * min(batch_size, len(x)))) or None         # (K50)
+    return np.random.default_rng(0).permutation(len(x))[:min(batch_size, MOST)]
 
 
-def safely(student: Network, data: Batch, optimiser: Optimiser | None,
-           settings: TrainingSettings | None) -> TrainingSettings:
-    """The settings of a training in which nothing is said of rate and bound: with (K50), which belongs to the default
-    rate. Settings with a clip stay, and those of a training that has an optimiser of its own.
+def safe_clip(student: Network, x: Array, classes: Array, batch_size: int = 128) -> float | None:
+    """Norm of the gradient that the cross-entropy of a batch has where every class is surely taken for the next one.
 
-    Raises InputError where a run goes on without the bound that it had, which was that of its first network.
+        clip = ‖1/B Σ_n J_nᵀ (e_b − e_a)‖,   J_n = ∂z_n/∂θ,   a = y_n mod C,   b = y_n + 1 mod C             (K50)
+
+    student  as it is before training, z (N, C) its logits;   x (N, ...)  examples;   classes y (N,)  integers, of
+    labels or of a teacher. A bound of the gradient for training at the rate of SGD() by whatever loss: no temperature
+    is in it. It is divided by B alone. None where the gradient is zero (one output) or not finite. Source: own.
+    """
+    rows = examples_of(x, batch_size)
+    activations, backward = student(x[rows])
+    n, d = np.arange(len(rows)), np.zeros_like(activations[-1])
+    d[n, ..., (classes[rows] + 1) % d.shape[-1]] += 1 / len(rows)
+    d[n, ..., classes[rows] % d.shape[-1]] -= 1 / len(rows)                                   # (e_b − e_a) / B
+    gradients = backward({len(activations) - 1: d})[1]
+    norm = math.sqrt(sum(float(np.square(g, dtype=np.float64).sum()) for layer in gradients for g in layer))   # (K50)
+    return norm if 0 < norm < math.inf else None
+
+
+def safely(student: Network, data: Batch, optimiser: Optimiser | None, settings: TrainingSettings | None,
+           answers: Callable[[Array], Mapping[str, Array]] | None = None) -> TrainingSettings:
+    """The settings of a distillation of whose rate and bound nothing is said: with (K50), which belongs to the rate of
+    SGD(). Others stay as they are: those with a clip, and of a training that has an optimiser of its own.
+
+    The classes are the labels, data["y"], or what the teacher's ``answers`` say, or any, in turn. Raises InputError
+    where a run goes on without the bound that it began with.
     """
     settings = settings or TrainingSettings()
     if optimiser is not None or settings.clip is not None:
         return settings
     if settings.done:
         raise InputError(f"distillation: done is {settings.done} and clip is not set; give the clip that the run began "
-                         "with, safe_clip(student before its training, x, batch_size)")
-    return replace(settings, clip=safe_clip(student, array_of(data, "x"), settings.batch_size))
+                         "with, safe_clip(the student before its training, x, classes, batch_size)")
+    x, classes = array_of(data, "x"), np.asarray(data.get("y"))
+    if classes.dtype.kind not in "iu" or classes.shape != x.shape[:1]:
+        rows, classes = examples_of(x, settings.batch_size), np.arange(len(x))
+        logits = (answers(x[rows]) if answers else {}).get("teacher")
+        if logits is not None and logits.ndim == 2:
+            classes[rows] = logits.argmax(axis=1)
+    return replace(settings, clip=safe_clip(student, x, classes, settings.batch_size))

@@ -45,7 +45,7 @@ def offline(student: Network, teacher: Network | Ensemble, data: Batch, terms: T
     Raises InputError as ``train`` does, AssertionError if the teacher's bytes are not what they were before.
     """
     answers = teacher_of(teacher, terms) if isinstance(teacher, Network) else teacher
-    before, settings = answers.digest, taught(answers, safely(student, data, optimiser, settings))
+    before, settings = answers.digest, taught(answers, safely(student, data, optimiser, settings, answers))
     yield from train(student, data, terms, optimiser=optimiser, settings=settings, rng=rng)
     assert answers.digest == before, "offline: the teacher was changed"
 
