@@ -71,7 +71,7 @@ def run_options() -> Parser:
              "files (default: digits)")
     add("--network", choices=("perceptron", "lenet5"), default="perceptron",
         help="what is trained (default: perceptron)")
-    add("--hidden", type=widths, metavar="N,N", help="hidden widths of what is trained (default: 300,100; of distil 30,30)")
+    add("--hidden", type=widths, metavar="N,N", help="hidden widths of what is trained (300,100; of distil 30,30)")
     add("--seed", type=whole(0), default=0, metavar="N", help="of everything that is drawn (default: 0)")
     add("--out", metavar="DIR", help="folder to write to, new or empty (default: npkd-out, or the first free one of "
                                      "npkd-out-2, npkd-out-3, …)")
