@@ -101,7 +101,7 @@ def test_as_many_stay_as_wanted_with_a_certificate(seed, neurons):
     if neurons < 7:                                    # another start, the same λ: the same neurons
         cost = adaptive(s, neurons, 1e-4).cost * adaptive(s, neurons, 1e-4).sigma
         again = Problem(s, cost).solve(solution.lam, tolerance=1e-12)
-        np.testing.assert_allclose(again.w, solution.w, atol=1e-2 * np.abs(again.w).max())
+        np.testing.assert_allclose(again.w, solution.w, atol=3e-2 * np.abs(again.w).max())     # gap ≤ 1e-6
 
 
 def test_of_independent_neurons_the_most_harmful_losses_are_spared():
