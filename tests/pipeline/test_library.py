@@ -82,6 +82,7 @@ def test_a_weight_takes_the_place_of_the_one_that_a_loss_has(taught):
     for word in ("rkd", "hint"):
         own = [term.weight for term in terms_of(word, pair)]
         assert own[0] == LOSSES[word].weight
+        assert own[1:] == [2 * own[0]] * (word == "rkd")        # angles weigh twice what distances do
         assert [term.weight for term in terms_of(word, pair, 3.0)] == [3.0 * w / own[0] for w in own]
     place, = terms_of((2, 4), pair, 0.5)
     assert (place.student, place.teacher, place.weight, place.loss) == (2, 4, 0.5, squared_error)
