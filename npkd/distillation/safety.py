@@ -15,30 +15,31 @@ from npkd.nn.network import Network
 from npkd.nn.optimisers import Optimiser
 from npkd.nn.training import TrainingSettings
 
-MOST = 512
-"""Examples from which the bound is taken, where a batch holds more."""
+EXAMPLES = 512
+"""Examples from which the bound is taken."""
 
 
-def examples_of(x: Array, batch_size: int) -> Array:
-    """Which examples of x (N, ...) the bound is taken from, drawn, the same in every call: as many as a batch holds."""
-    whole("safe_clip", 1, batch_size=batch_size, examples=len(x))
-    return np.random.default_rng(0).permutation(len(x))[:min(batch_size, MOST)]
+def examples_of(x: Array) -> Array:
+    """Which examples of x (N, ...) the bound is taken from: drawn, the same in every call."""
+    whole("safe_clip", 1, examples=len(x))
+    return np.random.default_rng(0).permutation(len(x))[:EXAMPLES]
 
 
-def safe_clip(student: Network, x: Array, classes: Array, batch_size: int = 128) -> float | None:
-    """Norm of the gradient that the cross-entropy of a batch has where every class is surely taken for the next one.
+def safe_clip(student: Network, x: Array, classes: Array) -> float | None:
+    """Norm of the gradient that a cross-entropy has where every class is surely taken for the next one.
 
-        clip = ‖1/B Σ_n J_nᵀ (e_b − e_a)‖,   J_n = ∂z_n/∂θ,   a = y_n mod C,   b = y_n + 1 mod C             (K50)
+        clip = ‖1/M Σ_m J_mᵀ (e_b − e_a)‖,   J_m = ∂z_m/∂θ,   a = y_m mod C,   b = y_m + 1 mod C             (K50)
 
-    student  as it is before training, z (N, C) its logits;   x (N, ...)  examples;   classes y (N,)  integers, of
-    labels or of a teacher. A bound of the gradient for training at the rate of SGD() by whatever loss: no temperature
-    is in it. It is divided by B alone. None where the gradient is zero (one output) or not finite. Source: own.
+    student  as it is before training, z (N, C) its logits;   x (N, ...)  examples, of which M ≤ EXAMPLES are drawn;
+    classes  y (N,) integers, of labels or of a teacher
+    A bound of the gradient, at the rate of SGD(), for whatever loss: no temperature is in it. Divided by M alone. None
+    where that gradient is zero (one output) or not finite. Source: own.
     """
-    rows = examples_of(x, batch_size)
+    rows = examples_of(x)
     activations, backward = student(x[rows])
-    n, d = np.arange(len(rows)), np.zeros_like(activations[-1])
-    d[n, ..., (classes[rows] + 1) % d.shape[-1]] += 1 / len(rows)
-    d[n, ..., classes[rows] % d.shape[-1]] -= 1 / len(rows)                                   # (e_b − e_a) / B
+    m, d = np.arange(len(rows)), np.zeros_like(activations[-1])
+    d[m, ..., (classes[rows] + 1) % d.shape[-1]] += 1 / len(rows)
+    d[m, ..., classes[rows] % d.shape[-1]] -= 1 / len(rows)                                   # (e_b − e_a) / M
     gradients = backward({len(activations) - 1: d})[1]
     norm = math.sqrt(sum(float(np.square(g, dtype=np.float64).sum()) for layer in gradients for g in layer))   # (K50)
     return norm if 0 < norm < math.inf else None
@@ -57,11 +58,11 @@ def safely(student: Network, data: Batch, optimiser: Optimiser | None, settings:
         return settings
     if settings.done:
         raise InputError(f"distillation: done is {settings.done} and clip is not set; give the clip that the run began "
-                         "with, safe_clip(the student before its training, x, classes, batch_size)")
+                         "with, safe_clip(the student before its training, x, classes)")
     x, classes = array_of(data, "x"), np.asarray(data.get("y"))
     if classes.dtype.kind not in "iu" or classes.shape != x.shape[:1]:
-        rows, classes = examples_of(x, settings.batch_size), np.arange(len(x))
+        rows, classes = examples_of(x), np.arange(len(x))
         logits = (answers(x[rows]) if answers else {}).get("teacher")
         if logits is not None and logits.ndim == 2:
             classes[rows] = logits.argmax(axis=1)
-    return replace(settings, clip=safe_clip(student, x, classes, settings.batch_size))
+    return replace(settings, clip=safe_clip(student, x, classes))

@@ -117,7 +117,7 @@ def distilled(run: Run, student: Network, teacher: Network, learnt: Learnt) -> t
                 progress = SimpleNamespace(begin=progress.begin, step=progress.step)
         settings = TrainingSettings(run.recipe.epochs, run.recipe.batch_size, validate=lambda network:
                                     error_rate(network, run.data.x_validation, run.data.y_validation),
-                                    clip=safe_clip(start, data["x"], data["y"], run.recipe.batch_size))
+                                    clip=safe_clip(start, data["x"], data["y"]))
         stage = "distillation" + f" {k} of {len(students)}" * (len(students) > 1)
         for now in epochs_of(stage, start, training, settings, rng, progress):
             run.state.student = teacher = now.network
