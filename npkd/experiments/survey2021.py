@@ -83,8 +83,7 @@ def run(unit: Unit, progress: Progress) -> Run:
     is_teacher = unit.setting.endswith("teacher")
     start = drawn(numbers["teacher" if is_teacher else "student"], rng)
     if is_teacher or unit.setting.endswith(ALONE):
-        options = TrainingSettings(numbers["epochs"], BATCH_SIZE,
-                                   clip=safe_clip(start, data.x_train, data.y_train))
+        options = TrainingSettings(numbers["epochs"], BATCH_SIZE, clip=safe_clip(start, data.x_train, data.y_train))
         *_, last = train(start, {"x": data.x_train, "y": data.y_train}, settings=options, rng=rng)
         network = last.network
     else:

@@ -40,7 +40,7 @@ from npkd.nn.training import TrainingSettings, train
 from reference.benchmarks.bars import ProgressBars
 
 TEMPERATURES, SEEDS, EXAMPLES = (1.0, 4.0, 20.0, 100.0), (0, 1, 2), 12_000
-CLASSES, DIMENSIONS, DRAWN, TEACHER = 200, 64, 7, 100
+CLASSES, DIMENSIONS, DRAWN, TEACHER = 200, 64, 2026, 100
 """Of the synthetic set, with the seed that draws it; the seed of both teachers."""
 BAR = 1.0
 """Points of error that a run may be worse than the best."""
@@ -126,12 +126,12 @@ def measure(problems: Sequence[Problem], seeds: Sequence[int] = SEEDS) -> dict[s
                 for temperature in TEMPERATURES:
                     runs.append(taught(problem, last.network, temperature, seed, bounded=bounded))
                     print(runs[-1], file=sys.stderr, flush=True)
-    return {"teachers": teachers, "runs": runs}
+    return {"sets": teachers, "runs": runs}
 
 
 def judge(bars: ProgressBars, content: dict[str, Any]) -> None:
     """No run of a set is more than BAR points worse than the best; no layer of one is mostly dead."""
-    for teacher in content["teachers"]:
+    for teacher in content["sets"]:
         name = teacher["set"]
         runs = [run for run in content["runs"] if run["set"] == name and run["bounded"]]
         errors = [100 * (1.0 if run["test_error"] is None else run["test_error"]) for run in runs]
@@ -142,9 +142,9 @@ def judge(bars: ProgressBars, content: dict[str, Any]) -> None:
 
 def table(content: dict[str, Any]) -> str:
     """The table of chapter 5."""
-    lines = ["| set | T | r(T) | error in %, by seed | most of a layer dead | without the bound, seed 0 |",
+    lines = ["| set | T | r(T) | error in %, by seed | dead in a layer, at most | without the bound, seed 0 |",
              "|---|---|---|---|---|---|"]
-    for teacher in content["teachers"]:
+    for teacher in content["sets"]:
         for temperature, r in zip(TEMPERATURES, teacher["ratios"], strict=True):
             runs = [run for run in content["runs"] if (run["set"], run["temperature"]) == (teacher["set"], temperature)]
             with_it, (without,) = ([run for run in runs if run["bounded"] is bounded] for bounded in (True, False))
