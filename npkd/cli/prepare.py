@@ -20,7 +20,7 @@ from npkd.nn.model import Model
 from npkd.nn.model import load as load_model
 from npkd.nn.network import Network, convolves, perceptron
 from npkd.pipeline import stages, target
-from npkd.pipeline.distil import Learnt, distilled
+from npkd.pipeline.distil import DistillationRecipe, distilled
 from npkd.pipeline.recipe import Recipe, complete, plain
 from npkd.pipeline.sparse import require
 from npkd.pipeline.sparse_recipe import SparseRecipe, sparse_recipe, strengths_of
@@ -52,7 +52,7 @@ class PreparedRun:
     split_seed: int
     distil_from: Network | None = None
     sparse: SparseRecipe | None = None
-    learnt: Learnt = field(default_factory=Learnt)
+    learnt: DistillationRecipe = field(default_factory=DistillationRecipe)
 
     @property
     def split(self) -> dict[str, int]:
@@ -94,9 +94,9 @@ def prepare(settings: Settings, progress: Progress) -> PreparedRun:
             network = rescaled_network(model, data, who)
         else:
             data = rescaled(data, model.scaling)
-    recipe, learnt = recipe_of(settings, data, model), Learnt()
+    recipe, learnt = recipe_of(settings, data, model), DistillationRecipe()
     if settings.command == "distil" and network is not None:
-        learnt, groups = Learnt(**{each.name: getattr(settings, each.name) for each in fields(Learnt)}), None
+        learnt, groups = replace(learnt, **{f.name: getattr(settings, f.name) for f in fields(learnt)}), None
         rehearse(settings, data, recipe, network, learnt)
     if settings.command != "compress" and settings.penalty is None:
         return PreparedRun(settings, data, recipe, network, model, None, seed, learnt=learnt)
@@ -125,7 +125,7 @@ def untrained(settings: Settings, data: Data, recipe: Recipe, rng: np.random.Gen
                       dropout_rates=rates)
 
 
-def rehearse(settings: Settings, data: Data, recipe: Recipe, teacher: Network, learnt: Learnt) -> None:
+def rehearse(settings: Settings, data: Data, recipe: Recipe, teacher: Network, learnt: DistillationRecipe) -> None:
     """An epoch on a few examples: raise InputError, before a file is written, for what does not go together."""
     rows = np.linspace(0, len(data.x_train) - 1, 64).astype(int)
     few = replace(data, x_train=data.x_train[rows], y_train=data.y_train[rows])

@@ -71,7 +71,7 @@ def contrastive(student: Array, teacher: Array, student_embedding: Array, teache
     check_contrastive(memory, index, negatives, student=student, student_embedding=student_embedding, teacher=teacher,
                       teacher_embedding=teacher_embedding)
     picked, z = np.column_stack([index, negatives]), memory.log_z or (None, None)
-    ours, theirs = (told_apart(a, w, bank, picked, memory.temperature, log_z) for a, w, bank, log_z in
+    ours, theirs = (noise_contrastive(a, w, bank, picked, memory.temperature, log_z) for a, w, bank, log_z in
                     ((student, student_embedding, memory.teacher, z[0]),
                      (teacher, teacher_embedding, memory.student, z[1])))
     banks = memory.student.copy(), memory.teacher.copy()
@@ -81,7 +81,7 @@ def contrastive(student: Array, teacher: Array, student_embedding: Array, teache
         memory, student=banks[0], teacher=banks[1], log_z=(ours[-1], theirs[-1]))
 
 
-def told_apart(a: Array, w: Array, bank: Array, picked: Array, temperature: float, log_z: float | None
+def noise_contrastive(a: Array, w: Array, bank: Array, picked: Array, temperature: float, log_z: float | None
                ) -> tuple[Array, Array, Array, float, float]:
     """x, da, dW, one network's part of (Y8), log Z; ``picked`` (N, 1 + K) rows of the other's bank."""
     inputs, matrix = np.column_stack([a, np.ones(len(a))]), w.astype(wide(w))

@@ -109,9 +109,9 @@ class Terms:
 
         A gain that is only a larger scale shows as a large norm with a cosine near 1. NaN where there are no labels.
         """
-        (activations, backward), norms = network(batch["x"]), dict[str, dict[str, float]]()
         if len(self.terms) < 2:
-            return norms
+            return {}
+        (activations, backward), norms = network(batch["x"]), dict[str, dict[str, float]]()
 
         def gradient(sensitivities: Mapping[int, Array]) -> Array:
             _, gradients = backward(sensitivities)

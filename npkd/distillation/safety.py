@@ -45,7 +45,7 @@ def safe_clip(student: Network, x: Array, classes: Array) -> float | None:
     return norm if 0 < norm < math.inf else None
 
 
-def safely(student: Network, data: Batch, optimiser: Optimiser | None, settings: TrainingSettings | None,
+def with_safe_clip(student: Network, data: Batch, optimiser: Optimiser | None, settings: TrainingSettings | None,
            answers: Callable[[Array], Mapping[str, Array]] | None = None) -> TrainingSettings:
     """The settings of a distillation of whose rate and bound nothing is said: with (K50), which belongs to the rate of
     SGD(). Others stay as they are: those with a clip, and of a training that has an optimiser of its own.

@@ -22,7 +22,7 @@ from npkd.distillation import scheme_losses as losses
 from npkd.distillation.features import attention_transfer
 from npkd.distillation.objective import Terms
 from npkd.distillation.response import soft_targets
-from npkd.distillation.safety import safely
+from npkd.distillation.safety import with_safe_clip
 from npkd.distillation.synthesis import Synthesis, synthesise
 from npkd.distillation.teacher import Ensemble, Teacher, teacher_of
 from npkd.distillation.terms import Term, array_of
@@ -45,12 +45,13 @@ def offline(student: Network, teacher: Network | Ensemble, data: Batch, terms: T
     Raises InputError as ``train`` does, AssertionError if the teacher's bytes are not what they were before.
     """
     answers = teacher_of(teacher, terms) if isinstance(teacher, Network) else teacher
-    before, settings = answers.digest, taught(answers, safely(student, data, optimiser, settings, answers))
+    before, settings = answers.digest, with_safe_clip(student, data, optimiser, settings, answers)
+    settings = with_answers(answers, settings)
     yield from train(student, data, terms, optimiser=optimiser, settings=settings, rng=rng)
     assert answers.digest == before, "offline: the teacher was changed"
 
 
-def taught(answers: Teacher | Ensemble, settings: TrainingSettings, source: str = "x") -> TrainingSettings:
+def with_answers(answers: Teacher | Ensemble, settings: TrainingSettings, source: str = "x") -> TrainingSettings:
     """The settings with the teacher's answers to the array ``source`` of what the student is shown."""
     change, show = settings.augmentation, Transfer(answers)
 
@@ -67,7 +68,7 @@ def taught(answers: Teacher | Ensemble, settings: TrainingSettings, source: str 
 def mutual(peers: Sequence[Network], data: Batch, term: Term | None = None, *, optimiser: Optimiser | None = None,
            settings: TrainingSettings | None = None, rng: Generator) -> Records:
     """Peers learn from the labels and from one another, (Z1), all at each batch; the first is the records' network."""
-    yield from together(peers[0], [(0, peer) for peer in peers[1:]], data, term or Term(losses.mutual_learning),
+    yield from joint_training(peers[0], [(0, peer) for peer in peers[1:]], data, term or Term(losses.mutual_learning),
                         optimiser=optimiser, settings=settings, rng=rng)
 
 
@@ -75,17 +76,17 @@ def own_layers(student: Network, heads: Mapping[int, Network], data: Batch, term
                optimiser: Optimiser | None = None, settings: TrainingSettings | None = None, rng: Generator) -> Records:
     """{activation: classifier on it} learn from the labels and from the deepest, (Z3), and their layers with them."""
     term = term or Term(losses.mutual_learning, options={"weights": losses.deepest_weights(len(heads) + 1)})
-    yield from together(student, [*heads.items()], data, term, optimiser=optimiser, settings=settings, rng=rng)
+    yield from joint_training(student, [*heads.items()], data, term, optimiser=optimiser, settings=settings, rng=rng)
 
 
-def together(student: Network, others: Sequence[tuple[int, Network]], data: Batch, term: Term, *,
+def joint_training(student: Network, others: Sequence[tuple[int, Network]], data: Batch, term: Term, *,
              optimiser: Optimiser | None, settings: TrainingSettings | None, rng: Generator) -> Records:
     """A student and other networks, each on an activation of it, learn by one term, which reads the logits of all."""
     if any(layer.row.random or layer.row.running for _, other in others for layer in other.layers):
-        raise InputError("together: a network beside the first has dropout or batch_norm; only the first may have them")
+        raise InputError("joint_training: a network beside the first has dropout or batch_norm; only that one may")
     indices, networks = zip((-1, None), *others, strict=True)
     terms = Terms([replace(term, student=indices, teacher="y", connector=networks)])
-    settings = safely(student, data, optimiser, settings)
+    settings = with_safe_clip(student, data, optimiser, settings)
     for record in train(student, data, terms, optimiser=optimiser, settings=settings, rng=rng):
         yield replace(record, beside=tuple(c.copy() for c in terms.terms[0].connectors if c))
 
@@ -123,26 +124,27 @@ def adversarial(student: Network, teacher: Network, data: Batch, terms: Terms, *
 def cross_modal(student: Network, teacher: Network, data: Batch, terms: Terms, *, optimiser: Optimiser | None = None,
                 settings: TrainingSettings | None = None, rng: Generator) -> Records:
     """The teacher answers to data's "paired", another kind of input x' of the same examples: v = f(x').      (Z15)"""
-    settings = taught(teacher_of(teacher, terms), safely(student, data, optimiser, settings), "paired")   # (Z15)
+    settings = with_safe_clip(student, data, optimiser, settings)
+    settings = with_answers(teacher_of(teacher, terms), settings, "paired")           # (Z15)
     yield from train(student, data, terms, optimiser=optimiser, settings=settings, rng=rng)
 
 
-def by_pairs(loss: Callable[..., Any], pairs: Mapping[tuple[int, int], float]) -> Terms:
+def paired_layers(loss: Callable[..., Any], pairs: Mapping[tuple[int, int], float]) -> Terms:
     """The cross-entropy with the labels, and a loss between layers: {(student's activation, teacher's): weight}."""
     return Terms([Term(cross_entropy, teacher="y"), *(Term(loss, i, j, c) for (i, j), c in pairs.items())])
 
 
 def attention(student: Network, teacher: Network, data: Batch, pairs: Mapping[tuple[int, int], float], *,
               optimiser: Optimiser | None = None, settings: TrainingSettings | None = None, rng: Generator) -> Records:
-    """The student learns where the teacher's maps are active, ``by_pairs`` of layers."""
-    terms = by_pairs(attention_transfer, pairs)
+    """The student learns where the teacher's maps are active, ``paired_layers`` of layers."""
+    terms = paired_layers(attention_transfer, pairs)
     yield from offline(student, teacher, data, terms, optimiser=optimiser, settings=settings, rng=rng)
 
 
 def graph(student: Network, teacher: Network, data: Batch, pairs: Mapping[tuple[int, int], float], *,
           optimiser: Optimiser | None = None, settings: TrainingSettings | None = None, rng: Generator) -> Records:
-    """The student learns how an example lies to its neighbours, (Z7), ``by_pairs`` of layers."""
-    terms = by_pairs(losses.neighbour_graph, pairs)
+    """The student learns how an example lies to its neighbours, (Z7), ``paired_layers`` of layers."""
+    terms = paired_layers(losses.neighbour_graph, pairs)
     yield from offline(student, teacher, data, terms, optimiser=optimiser, settings=settings, rng=rng)
 
 

@@ -75,7 +75,7 @@ class Term:
     def __call__(self, activations: Sequence[Array], batch: Batch,
                  memory: Any = None) -> tuple[float, list[Array], list[Array], Any]:
         """Value, sensitivities of the student's activations, gradients of ``trained``, and the new memory."""
-        paths = [through(c, activations[i]) for i, c in zip(tupled(self.student), self.connectors, strict=True)]
+        paths = [apply_connector(c, activations[i]) for i, c in zip(tupled(self.student), self.connectors, strict=True)]
         students = tuple(y for y, _ in paths)
         teachers = tuple(array_of(batch, teacher_name(t)) for t in tupled(self.teacher))
         options = {**self.options, **{option: array_of(batch, name) for option, name in self.arrays.items()}}
@@ -94,7 +94,7 @@ class Term:
                 rest[-1] if memory is not None else None)
 
 
-def through(connector: Network | None, x: Array) -> tuple[Array, Callable[[Array], tuple[Array, list[Array]]]]:
+def apply_connector(connector: Network | None, x: Array) -> tuple[Array, Callable[[Array], tuple[Array, list[Array]]]]:
     """A connector at x: what it gives, and d -> (sensitivity of x, gradients of its parameters)."""
     if connector is None:
         return x, lambda d: (d, [])

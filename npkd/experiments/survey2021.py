@@ -19,7 +19,7 @@ from npkd.nn import model
 from npkd.nn.architectures import conv_layer
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
 from npkd.nn.training import TrainingSettings, train
-from npkd.pipeline.distil import NEEDS, Learnt, distilled
+from npkd.pipeline.distil import IN_PYTHON, DistillationRecipe, distilled
 from npkd.pipeline.library import LOSSES, SCHEMES
 from npkd.pipeline.recipe import Recipe
 from npkd.pipeline.stages import Run as Stages
@@ -50,7 +50,7 @@ def settings(quick: bool) -> list[dict[str, Run]]:
         numbers = {**numbers, **({"examples": 600, "epochs": 3} if quick else {}), "pair": name}
         teachers[f"{name}: teacher"] = {**numbers, "seeds": 1}
         wanted = {ALONE: {}, **{word: {"loss": word} for word in LOSSES},
-                  **{word: {"scheme": word} for word in SCHEMES if word not in {*NEEDS, "offline"}}}
+                  **{word: {"scheme": word} for word in SCHEMES if word not in {*IN_PYTHON, "offline"}}}
         students |= {f"{name}: {word}": {**numbers, **what} for word, what in wanted.items()
                      if word not in (PERCEPTRONS if name == "cnn" else MAPS)}
     return [teachers, students]
@@ -79,8 +79,8 @@ def part(name: str, examples: int) -> Data:
 def run(unit: Unit, progress: Progress) -> Run:
     """See Study; "epoch_seconds": processor time of the student by its epochs, that of further networks in it."""
     numbers, data = unit.numbers, part(unit.numbers["data"], unit.numbers["examples"])
-    began, rng = (perf_counter(), process_time()), np.random.default_rng([unit.seed, unit.setting.endswith("teacher")])
-    is_teacher = unit.setting.endswith("teacher")
+    began, is_teacher = (perf_counter(), process_time()), unit.setting.endswith("teacher")
+    rng = np.random.default_rng([unit.seed, is_teacher])
     start = drawn(numbers["teacher" if is_teacher else "student"], rng)
     if is_teacher or unit.setting.endswith(ALONE):
         options = TrainingSettings(numbers["epochs"], BATCH_SIZE, clip=safe_clip(start, data.x_train, data.y_train))
@@ -90,7 +90,7 @@ def run(unit: Unit, progress: Progress) -> Run:
         given = {key: numbers[key] for key in PAIRS[numbers["pair"]]} | {"pair": numbers["pair"]}
         path = Unit(f"{numbers['pair']}: teacher", {**given, "seeds": 1}, 0, unit.folder).path(".model.npz")
         recipe = Recipe(epochs=numbers["epochs"], batch_size=BATCH_SIZE, hidden=tuple(numbers["student"])[1:-1] or (1,))
-        learnt = Learnt(numbers.get("loss"), scheme=numbers.get("scheme", "offline"))
+        learnt = DistillationRecipe(numbers.get("loss"), scheme=numbers.get("scheme", "offline"))
         network, _ = distilled(Stages(data, recipe, rng, progress), start, model.load(path).network, learnt)
     seconds, cpu = perf_counter() - began[0], process_time() - began[1]
     if is_teacher:

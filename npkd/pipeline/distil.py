@@ -32,20 +32,20 @@ from npkd.pipeline.target import Target
 from npkd.sparsity.layerwise import distil, exactly
 from npkd.surgery.widths import widths_of
 
-LABELS, SOFT, RELATED = 0.1, 0.9, 10.0                      # weights without --loss; of neighbours beside the labels
-SOME = 1000                                                 # examples that are made, and on which layers are compared
-OWN = ("mutual", "own-layers", "graph", "attention")        # schemes that say themselves what is learnt
-NEEDS: Mapping[str, str] = {"ensemble": "several teachers", "cross-modal": "the same examples in two kinds",
-                            "lifelong": "examples of new classes alone, and a student with more outputs"}
-"""What other schemes need than a teacher and data."""
+LABEL_WEIGHT, SOFT_WEIGHT, GRAPH_WEIGHT = 0.1, 0.9, 10.0    # the first two without --loss; of neighbours beside labels
+EXAMPLES = 1000                                             # examples that are made, and on which layers are compared
+WITHOUT_TERMS = "mutual", "own-layers", "graph", "attention"            # schemes that say themselves what is learnt
+IN_PYTHON: Mapping[str, str] = {"ensemble": "several teachers", "cross-modal": "the same examples in two kinds",
+                                "lifelong": "examples of new classes alone, and a student with more outputs"}
+"""What schemes need that the command line does not give."""
 
 
 @dataclass(frozen=True)
-class Learnt:
+class DistillationRecipe:
     """What is learnt, in the words of the command line. Raises InputError for what is not understood or does nothing.
 
     loss, hint    as "rkd,soft" and "2:3,4:5";   loss_weight  as "25,1,1", losses first; None: their own
-    label_weight  None: LABELS beside soft targets alone, else 1;   temperature  of losses with one; None: their own
+    label_weight  None: 0.1 beside soft targets alone, else 1;   temperature  of losses with one; None: their own
     """
 
     loss: str | None = None
@@ -58,11 +58,11 @@ class Learnt:
     def __post_init__(self) -> None:
         if self.scheme not in SCHEMES:
             raise InputError(f"--scheme {self.scheme:.40}: it must be one of {', '.join(SCHEMES)}")
-        if self.scheme in NEEDS:
+        if self.scheme in IN_PYTHON:
             where = f"npkd.distillation.schemes.{SCHEMES[self.scheme].function.__name__}"
-            raise InputError(f"--scheme {self.scheme}: it needs {NEEDS[self.scheme]}; in Python there is {where}")
-        said = self.named or self.label_weight is not None or (self.scheme in OWN[2:] and self.temperature is not None)
-        if self.scheme in OWN and said:
+            raise InputError(f"--scheme {self.scheme}: it needs {IN_PYTHON[self.scheme]}; in Python there is {where}")
+        heated = self.temperature is not None and self.scheme in WITHOUT_TERMS[2:]
+        if self.scheme in WITHOUT_TERMS and (self.named or self.label_weight is not None or heated):
             raise InputError(f"--scheme {self.scheme}: it says itself what is learnt; leave out what else does")
 
     @cached_property
@@ -81,31 +81,31 @@ class Learnt:
 
     def objective(self, pair: Pair) -> Terms:
         """The objective of a student. Raises InputError for networks without what a loss reads."""
-        labels = self.label_weight if self.label_weight is not None else 1.0 if self.loss else LABELS
+        labels = self.label_weight if self.label_weight is not None else 1.0 if self.loss else LABEL_WEIGHT
         terms = [Term(cross_entropy, teacher="y", weight=labels)] if labels else []
-        for word, weight in self.named if self.loss else [("soft", SOFT), *self.named]:
+        for word, weight in self.named if self.loss else [("soft", SOFT_WEIGHT), *self.named]:
             terms += terms_of(word, pair, weight)
         if self.temperature is not None and not any("temperature" in term.options for term in terms):
             raise InputError(f"--temperature: {self.loss} has none; leave it out")
         return Terms(terms)
 
 
-def distilled(run: Run, student: Network, teacher: Network, learnt: Learnt) -> tuple[Network, Terms | None]:
+def distilled(run: Run, student: Network, teacher: Network, learnt: DistillationRecipe) -> tuple[Network, Terms | None]:
     """The trained student of a teacher, and what it learnt, None where the scheme says that; ``run.state.student`` is
     the newest. Raises InputError for networks and schemes that do not go together."""
     data, rng, progress = {"x": run.data.x_train, "y": run.data.y_train}, run.rng, run.progress
     students, objective = [cut(teacher, run) if learnt.scheme == "layer-wise" else student], None
     if learnt.scheme == "data-free":
         indices = [0, *(i + 1 for i, layer in enumerate(teacher.layers[:-1]) if hidden(layer))]
-        labels = np.arange(min(SOME, len(data["x"]))) % run.data.classes
+        labels = np.arange(min(EXAMPLES, len(data["x"]))) % run.data.classes
         progress.begin("inputs from the teacher", 1)
-        synthesis = Synthesis(labels, data["x"].shape[1:], moments_of(teacher, data["x"][:SOME], indices))
+        synthesis = Synthesis(labels, data["x"].shape[1:], moments_of(teacher, data["x"][:EXAMPLES], indices))
         data = {"x": synthesise(teacher, synthesis, rng), "y": labels}
     if learnt.scheme in ("assistants", "born-again"):
         students.insert(0, another(student, teacher, rng, same=learnt.scheme == "born-again"))
     for k, start in enumerate(students, 1):
         pair = Pair(start, teacher, data["x"], data["y"], rng, learnt.temperature)
-        if learnt.scheme in OWN:
+        if learnt.scheme in WITHOUT_TERMS:
             training = own(learnt.scheme, pair, data)
         else:
             objective = learnt.objective(pair)
@@ -135,7 +135,7 @@ def own(scheme: str, pair: Pair, data: Mapping[str, Array]) -> Callable[..., Ite
                  for i, _ in pair.places("own-layers")}
         term = replace(term, options=options | {"weights": deepest_weights(len(heads) + 1)})
         return partial(schemes.own_layers, heads=heads, data=data, term=term, rng=rng)
-    maps, weight = scheme == "attention", LOSSES["at"].weight if scheme == "attention" else RELATED
+    maps, weight = scheme == "attention", LOSSES["at"].weight if scheme == "attention" else GRAPH_WEIGHT
     return partial(SCHEMES[scheme].function, teacher=pair.teacher, data=data, rng=rng,
                    pairs=dict.fromkeys(pair.places(scheme, maps=maps)[not maps:], weight))
 
@@ -167,6 +167,6 @@ def alignment(student: Network, teacher: Network, x: Array) -> dict[str, Any]:
     for name, network in (("student", student), ("teacher", teacher)):
         at = [i for i, layer in enumerate(network.layers[:-1], 1) if hidden(layer, pooling=True)]
         found[name] = [f"{i} {network.layers[i - 1].op}" for i in at] + [f"{len(network.layers)} logits"]
-        every = Teacher(network, [*at, -1])(x[:SOME]).values()
+        every = Teacher(network, [*at, -1])(x[:EXAMPLES]).values()
         layers.append([a.mean(axis=(1, 2)) if a.ndim == 4 else a for a in every])
     return found | {"matrix": np.round(cka_matrix([(layers[0], layers[1])]), 4).tolist()}

@@ -14,7 +14,7 @@ from npkd.distillation.review import review
 from npkd.distillation.singular_vectors import singular_vectors
 from npkd.distillation.terms import Term
 from npkd.pipeline import pairing
-from npkd.pipeline.pairing import Pair, Place, logits, two_layers
+from npkd.pipeline.pairing import Pair, Place, logit_term, two_layer_term
 
 
 @dataclass(frozen=True)
@@ -33,33 +33,33 @@ class Entry:
 
 
 LOSSES: Mapping[str, Entry] = {row.word: row for row in (
-    Entry("soft", "soft targets", "KD", "Hinton et al. 2015", "N, times T²", logits(response.soft_targets)),
+    Entry("soft", "soft targets", "KD", "Hinton et al. 2015", "N, times T²", logit_term(response.soft_targets)),
     Entry("logits", "logit matching", "", "Ba & Caruana 2014", "2N", lambda p: Term(response.logit_matching), 0.1),
     Entry("standardised", "standardised logits", "LSKD", "Sun et al. 2024", "N, times T²",
-          logits(response.standardised_logits)),
-    Entry("dkd", "decoupled KD", "DKD", "Zhao et al. 2022", "N, times T²", logits(response.decoupled, labels="y"), 0.5),
-    Entry("dist", "DIST", "DIST", "Huang et al. 2022", "N and C, times T²", logits(response.dist)),
+          logit_term(response.standardised_logits)),
+    Entry("dkd", "decoupled KD", "DKD", "Zhao et al. 2022", "N, times T²",
+          logit_term(response.decoupled, labels="y"), 0.5),
+    Entry("dist", "DIST", "DIST", "Huang et al. 2022", "N and C, times T²", logit_term(response.dist)),
     Entry("smoothing", "label smoothing as a teacher", "Tf-KD", "Yuan et al. 2020", "N",
           lambda p: Term(classes.label_smoothing, teacher="y")),
-    Entry("hint", "hints with learned regressor", "FitNets", "Romero et al. 2015", "2N", pairing.hint, 0.01),
+    Entry("hint", "hints with learned regressor", "FitNets", "Romero et al. 2015", "2N", pairing.hint_term, 0.01),
     Entry("ridge", "hints with closed-form regressor", "FitNets", "Hoerl & Kennard 1970", "2N",
-          pairing.closed_form, 0.01),
+          pairing.ridge_term, 0.01),
     Entry("at", "attention transfer", "AT", "Zagoruyko & Komodakis 2017", "N",
           lambda p: p.term(features.attention_transfer, "at", maps=True)),
     Entry("nst", "NST", "NST", "Huang & Wang 2017", "N and pairs of channels",
           lambda p: p.term(features.neuron_selectivity, "nst", maps=True), 10.0),
-    Entry("fsp", "FSP", "FSP", "Yim et al. 2017", "N, P in G",
-          lambda p: two_layers(p, features.flow, "fsp"), 1e-3),
+    Entry("fsp", "FSP", "FSP", "Yim et al. 2017", "N, P in G", lambda p: two_layer_term(p, features.flow, "fsp"), 1e-3),
     Entry("ab", "activation boundaries", "AB", "Heo et al. 2019a", "N",
           lambda p: p.term(features.activation_boundaries, "ab", connected=True, before=True), 1e-3),
-    Entry("vid", "VID", "VID", "Ahn et al. 2019", "N", pairing.variational, 0.1),
-    Entry("crd", "CRD", "CRD", "Tian et al. 2020", "N", pairing.contrast, 0.1),
+    Entry("vid", "VID", "VID", "Ahn et al. 2019", "N", pairing.variational_term, 0.1),
+    Entry("crd", "CRD", "CRD", "Tian et al. 2020", "N", pairing.contrastive_term, 0.1),
     Entry("cka", "CKA as a loss", "CKA", "Kornblith et al. 2019", "nothing, a ratio",
           lambda p: p.term(centred_kernel_alignment, "cka")),
-    Entry("ofd", "overhaul (OFD)", "OFD", "Heo et al. 2019b", "N", pairing.overhauled, 1e-3),
-    Entry("ft", "factor transfer with its paraphraser", "FT", "Kim et al. 2018", "N", pairing.factors, 0.1),
+    Entry("ofd", "overhaul (OFD)", "OFD", "Heo et al. 2019b", "N", pairing.overhaul_term, 1e-3),
+    Entry("ft", "factor transfer with its paraphraser", "FT", "Kim et al. 2018", "N", pairing.factor_term, 0.1),
     Entry("kdsvd", "KDSVD", "KDSVD", "Lee et al. 2018", "N",
-          lambda p: two_layers(p, singular_vectors, "kdsvd", maps=True), 10.0),
+          lambda p: two_layer_term(p, singular_vectors, "kdsvd", maps=True), 10.0),
     Entry("review", "review (HCL)", "ReviewKD", "Chen et al. 2021", "all entries",
           lambda p: p.term(review, "review", connected=True, maps=True)),
     Entry("rkd", "RKD distance and angle", "RKD", "Park et al. 2019", "N² and N³", lambda p: [
@@ -89,8 +89,7 @@ SCHEMES: Mapping[str, Entry] = {row.word: row for row in (
     Entry("adversarial", "a discriminator of logits", "", "Xu et al. 2018", "", schemes.adversarial),
     Entry("cross-modal", "paired inputs of two kinds", "", "Gupta et al. 2016", "", schemes.cross_modal),
     Entry("graph", "relations of neighbours", "", "own form, after Liu et al. 2019", "", schemes.graph),
-    Entry("attention", "attention transfer, layer by layer", "AT", "Zagoruyko & Komodakis 2017", "",
-          schemes.attention),
+    Entry("attention", "attention transfer, layer by layer", "AT", "Zagoruyko & Komodakis 2017", "", schemes.attention),
     Entry("data-free", "inputs made from the teacher", "", "Yin et al. 2020; Lopes et al. 2017", "", schemes.data_free),
     Entry("lifelong", "learning without forgetting", "LwF", "Li & Hoiem 2018", "", schemes.lifelong),
     Entry("layer-wise", "neurons chosen layer by layer", "", "this project", "", schemes.layer_wise),

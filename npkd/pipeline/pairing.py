@@ -83,13 +83,13 @@ class Pair:
         return Term(loss, *place, connector=self.connector(place) if connected else None, **more)
 
 
-def logits(loss: Callable[..., Any], **arrays: str) -> Callable[[Pair], Term]:
+def logit_term(loss: Callable[..., Any], **arrays: str) -> Callable[[Pair], Term]:
     """Of the logits, at the temperature of the pair."""
     return lambda pair: Term(loss, arrays=arrays, options={} if pair.temperature is None else {
         "temperature": pair.temperature})
 
 
-def hint(pair: Pair, place: Place | None = None) -> Term:
+def hint_term(pair: Pair, place: Place | None = None) -> Term:
     """A hint with a learned regressor at a place, or at the last hidden activations; InputError where there is none."""
     ends, place = [len(shapes) - 1 for shapes in pair.shapes], place or pair.places("hint")[-1]
     if not all(0 < i <= end for i, end in zip(place, ends, strict=True)):
@@ -98,7 +98,7 @@ def hint(pair: Pair, place: Place | None = None) -> Term:
     return Term(squared_error, *place, connector=pair.connector(place), name=f"hint {place[0]}:{place[1]}")
 
 
-def closed_form(pair: Pair) -> Term:
+def ridge_term(pair: Pair) -> Term:
     """A hint at the last hidden activations, by the ridge regressor of the untrained student."""
     place = pair.places("ridge")[-1]
     s, t = (answers(network, i, pair.x) for network, i in zip((pair.student, pair.teacher), place, strict=True))
@@ -107,7 +107,7 @@ def closed_form(pair: Pair) -> Term:
     return Term(squared_error, *place, connector=fitted)
 
 
-def two_layers(pair: Pair, loss: Callable[..., Any], who: str, *, maps: bool = False) -> Term:
+def two_layer_term(pair: Pair, loss: Callable[..., Any], who: str, *, maps: bool = False) -> Term:
     """Of the first and the last of the hidden activations together, with connectors; of ``maps``, or of any."""
     places = pair.places(who, maps=maps or min(max(map(len, shapes)) for shapes in pair.shapes) == 3)
     one, other = zip(*places, strict=True)
@@ -116,13 +116,13 @@ def two_layers(pair: Pair, loss: Callable[..., Any], who: str, *, maps: bool = F
     return Term(loss, one, other, connector=tuple(map(pair.connector, places)))
 
 
-def variational(pair: Pair) -> Term:
+def variational_term(pair: Pair) -> Term:
     """With a variance for each channel of the teacher's."""
     alpha = np.full(pair.shapes[1][pair.places("vid")[-1][1]][-1], alpha0(), pair.x.dtype)
     return pair.term(variational_information, "vid", connected=True, parts=(alpha,))
 
 
-def contrast(pair: Pair, width: int = 64, count: int = 64) -> Term:
+def contrastive_term(pair: Pair, width: int = 64, count: int = 64) -> Term:
     """Embeddings of 64, and 64 negatives of other classes for each example."""
     shapes, n = [each[i] for each, i in zip(pair.shapes, pair.places("crd")[-1], strict=True)], len(pair.x)
     if max(map(len, shapes)) > 1:
@@ -133,7 +133,7 @@ def contrast(pair: Pair, width: int = 64, count: int = 64) -> Term:
                      memory=draw_memory(n, width, pair.rng))
 
 
-def overhauled(pair: Pair) -> Term:
+def overhaul_term(pair: Pair) -> Term:
     """Before the last activation; margins of the teacher's values, taken as Gaussian in each channel."""
     a = answers(pair.teacher, pair.places("ofd", before=True)[-1][1], pair.x)
     a = a.reshape(-1, a.shape[-1]).astype(np.float64)
@@ -141,7 +141,7 @@ def overhauled(pair: Pair) -> Term:
     return pair.term(overhaul, "ofd", connected=True, before=True, options={"margin": margin})
 
 
-def factors(pair: Pair, epochs: int = 5) -> Term:
+def factor_term(pair: Pair, epochs: int = 5) -> Term:
     """With half as many factors as channels; the paraphraser is trained first, for 5 epochs."""
     i, j = pair.places("ft", maps=True)[-1]
     maps, again = answers(pair.teacher, j, pair.x), Terms([Term(squared_error, teacher="x")])

@@ -31,8 +31,7 @@ def side_by_side(networks: Mapping[str, Network], answers: Mapping[str, Array], 
                       in {"examples": y, **{name: y[a != y] for name, a in answers.items()}}.items()},
         "differing": {"count": len(differ), "right": {name: int((a == y)[differ].sum()) for name, a in answers.items()},
                       "examples": [{"example": int(n), **{name: int(a[n]) for name, a in said.items()}}
-                                   for n in differ[:EXAMPLES]]},
-        "latency": latency(networks, data.x_test)}
+                                   for n in differ[:EXAMPLES]]}, "latency": latency(networks, data.x_test)}
 
 
 def latency(networks: Mapping[str, Network], x: Array) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from npkd.nn.fast.workspace import predict
 from npkd.nn.model import Model, load
 from npkd.nn.model import save as save_model
 from npkd.nn.scaling import Scaling
-from npkd.pipeline.distil import NEEDS, Learnt
+from npkd.pipeline.distil import IN_PYTHON, DistillationRecipe
 from npkd.pipeline.library import LOSSES, SCHEMES
 from tests.cli.test_checkpoints import broken_off, files, resume
 from tests.tiny import stored, undrawn
@@ -150,7 +150,7 @@ def test_what_is_said_changes_what_is_learnt(home, tmp_path):
 @pytest.mark.parametrize("word", [*LOSSES, *SCHEMES])
 def test_every_word_is_enough(home, tmp_path, word):
     option = {"loss" if word in LOSSES else "scheme": word}
-    if word in MAPS or word in NEEDS:
+    if word in MAPS or word in IN_PYTHON:
         words = refused(home, tmp_path / "out", **option)
         assert ("maps" if word in MAPS else f"npkd.distillation.schemes.{SCHEMES[word].function.__name__}") in words
         return
@@ -239,7 +239,7 @@ def test_other_commands_do_not_take_the_options_of_distil(capsys):
         assert "--loss" in capsys.readouterr().err
     assert main(["distil", "--distil-from", "file"]) == 2
     assert "--distil-from" in capsys.readouterr().err
-    assert Learnt() == Learnt(scheme="offline")
+    assert DistillationRecipe() == DistillationRecipe(scheme="offline")
 
 
 # --- broken off

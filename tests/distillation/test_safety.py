@@ -9,7 +9,7 @@ import pytest
 
 from npkd.core.validation import InputError
 from npkd.distillation.objective import distillation
-from npkd.distillation.safety import EXAMPLES, safe_clip, safely
+from npkd.distillation.safety import EXAMPLES, safe_clip, with_safe_clip
 from npkd.distillation.schemes import cross_modal, mutual, offline
 from npkd.nn.dead import DeadNeuronsWarning
 from npkd.nn.losses import cross_entropy
@@ -117,7 +117,7 @@ def test_where_the_classes_come_from():
     y, said = np.arange(600)[::-1] % 10, teacher.predict(x).argmax(axis=1)
 
     def clip(data, answers=None):
-        return safely(student, data, None, None, answers).clip
+        return with_safe_clip(student, data, None, None, answers).clip
 
     def answers(x):
         return {"teacher": teacher.predict(x)}
@@ -131,9 +131,9 @@ def test_where_the_classes_come_from():
 def test_what_is_given_stays():
     student, _, x = case()
     given = TrainingSettings(3, clip=7.0)
-    assert safely(student, {"x": x}, None, given) is given
-    assert safely(student, {"x": x}, SGD(), TrainingSettings(3)).clip is None
-    found = safely(student, {"x": x}, None, TrainingSettings(3, 16))
+    assert with_safe_clip(student, {"x": x}, None, given) is given
+    assert with_safe_clip(student, {"x": x}, SGD(), TrainingSettings(3)).clip is None
+    found = with_safe_clip(student, {"x": x}, None, TrainingSettings(3, 16))
     assert replace(found, clip=None) == TrainingSettings(3, 16, schedule=found.schedule)
 
 

@@ -262,7 +262,7 @@ def test_peers_that_behave_otherwise_in_training_are_refused():
     student, _, data = case()
     one = np.ones(3, np.float32)
     for layer in (Layer("dropout", options={"rate": 0.5}), Layer("batch_norm", (one, 0 * one))):
-        with pytest.raises(InputError, match="together: a network beside the first has dropout or batch_norm"):
+        with pytest.raises(InputError, match="joint_training: a network beside the first has dropout or batch_norm"):
             list(schemes.mutual([student, Network([*student.layers, layer])], data, rng=rng()))
         list(schemes.mutual([Network([*student.layers, layer]), student], data, **HOW, rng=rng()))
 
@@ -654,5 +654,5 @@ def test_every_scheme_is_in_the_table_and_is_an_iterator_of_records():
     functions = {entry.function for entry in SCHEMES.values()}
     public = {f for f in vars(schemes).values() if getattr(f, "__module__", "") == schemes.__name__
               and getattr(f, "__annotations__", {}).get("return") == "Records"}
-    assert public - functions == {schemes.together}
+    assert public - functions == {schemes.joint_training}
     assert functions <= public

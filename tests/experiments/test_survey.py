@@ -7,14 +7,14 @@ import pytest
 from npkd.core.progress import NoProgress
 from npkd.experiments import survey2021
 from npkd.experiments.study import Unit
-from npkd.pipeline.distil import NEEDS
+from npkd.pipeline.distil import IN_PYTHON
 from npkd.pipeline.library import LOSSES, SCHEMES
 
 
 def test_every_loss_and_scheme_has_a_row_for_the_pairs_that_it_is_for():
     teachers, students = survey2021.settings(False)
     assert [*teachers] == ["mlp: teacher", "cnn: teacher", "optdigits: teacher"]
-    words = {*LOSSES, *SCHEMES} - {*NEEDS, "offline"}
+    words = {*LOSSES, *SCHEMES} - {*IN_PYTHON, "offline"}
     for pair, but in (("mlp", survey2021.MAPS), ("optdigits", survey2021.MAPS), ("cnn", survey2021.PERCEPTRONS)):
         rows = {name.split(": ")[1] for name in students if name.startswith(pair)}
         assert rows == (words - but) | {survey2021.ALONE}
