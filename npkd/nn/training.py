@@ -200,6 +200,8 @@ def run(workspace: Workspace, batches: Minibatches, objective: Objective, optimi
                 total += value * len(batch["x"])
                 if (1 - progress) * len(batches.cuts) <= LAST_BATCHES:
                     activity.see(activations)
+        for array in state.carried:
+            array[np.abs(array) < np.finfo(workspace.parameters.dtype).tiny] = 0     # subnormal numbers are slow
         network = workspace.network.copy()
         check_finite(float(np.abs(workspace.parameters).max()), workspace, epoch, optimiser.learning_rate)
         penalty_value = sum(penalty.value(network.layers[i].params[0]) for i, penalty in penalties.items())     # (P18)
