@@ -100,8 +100,8 @@ class Settings:
             raise InputError(f"settings: got --penalty and --scheme {self.scheme:.40}; neurons die in offline alone")
         drawn = shaped or self.dropout or self.activation != "relu" or self.epochs is not None
         if self.start is not None and drawn:
-            raise InputError("settings: got a network to start from, and widths, dropout, an activation or epochs, which "
-                             "are for one that is trained here; give one of both")
+            raise InputError("settings: got a network to start from, and widths, dropout, an activation or epochs, "
+                             "which are for one that is trained here; give one of both")
         if not 0 <= self.dropout < 1:
             raise InputError(f"settings: --dropout is {self.dropout}; it must be at least 0 and below 1")
         if self.overwrite and self.resume:

@@ -316,8 +316,8 @@ def test_sensitivities_may_enter_anywhere():
 
 
 def test_no_epoch_begins_with_subnormal_numbers():
-    """The velocity of an input that is zero after the first epoch decays by 0.9 a step: below the smallest normal number
-    of float32, 1e-38, after some 800 steps, and then to the smallest subnormal one, where it would stay."""
+    """The velocity of an input that is zero after the first epoch decays by 0.9 a step: below the smallest normal
+    number of float32, 1e-38, after some 800 steps, and then to the smallest subnormal one, where it would stay."""
     shown = iter([1.0])
 
     def only_once(batch, rng):
