@@ -26,8 +26,8 @@ from npkd.core.files import make_folder, read_npz, write_json
 from npkd.data.datasets import DIGITS
 from npkd.experiments import lenet5, lenet300, tables
 from npkd.experiments.experiment import Experiment, Record
+from npkd.experiments.runs import run_all
 from npkd.experiments.setting import VERSION, Setting, digest
-from npkd.experiments.spread import run_all
 from npkd.pipeline.recipe import Recipe, complete
 
 EXAMPLES = 3_439

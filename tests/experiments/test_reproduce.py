@@ -16,6 +16,7 @@ from matplotlib.collections import LineCollection, PathCollection
 
 from npkd.cli.main import main
 from npkd.cli.parser import parser
+from npkd.core.files import make_folder
 from npkd.core.validation import InputError
 from npkd.experiments import command, lenet5, lenet300, published, runs, spread, tables
 from npkd.experiments.compare import paired
@@ -178,7 +179,7 @@ def test_the_same_setting_gives_the_same_result(tmp_path):
         return {k: v for k, v in result.items() if k != "seconds"}
 
     for s in tiny(tmp_path, seeds=1):
-        one, two = (without_time(runs.finish(s, spread.make_folder(tmp_path / name))) for name in "ab")
+        one, two = (without_time(runs.finish(s, make_folder(tmp_path / name))) for name in "ab")
         assert one == two
 
 
@@ -209,7 +210,7 @@ def test_a_logit_source_is_trained_once_and_asked(tmp_path, monkeypatch):
     trained, train_teacher = [], runs.stages.train_teacher
     monkeypatch.setattr(runs.stages, "train_teacher",
                         lambda *given: (trained.append(given), train_teacher(*given))[1])
-    assert spread.waves([unit])[0] == [unit.teacher, distil_from]
+    assert runs.waves([unit])[0] == [unit.teacher, distil_from]
     monkeypatch.setattr(runs.stages, "transfer_set", lambda network,
                         *rest: (asked.append(network), transfer_set(network, *rest))[1])
     runs.finish(unit, tmp_path)
@@ -238,13 +239,14 @@ def test_runs_follow_ours_where_they_are_told_to(tmp_path):
 def test_processes_do_what_one_does_and_the_second_time_nothing(tmp_path, capfd):
     settings = tiny(tmp_path, names=("obs",))
     before = dict(os.environ)
-    alone, together = spread.make_folder(tmp_path / "alone"), tmp_path / "together"
-    count = spread.run_all(settings, together, 2)
+    alone, together = make_folder(tmp_path / "alone"), tmp_path / "together"
+    count = runs.run_all(settings, together, 2)
     assert count == len({s.teacher for s in settings}) + len(settings)
     assert dict(os.environ) == before
     said = capfd.readouterr().err
-    assert f"runs: {count}/{count}, obs" in said
-    assert spread.run_all(settings, together, 2) == 0
+    for wave in ("2/2, teacher plain, seed", "6/6, o", "2/2, obs at our widths, 90 MACs, seed"):
+        assert f"runs: {wave}" in said
+    assert runs.run_all(settings, together, 2) == 0
     for s in settings:
         assert read(s, together)["widths"] == runs.finish(s, alone)["widths"]
 
@@ -262,18 +264,18 @@ def test_processes_take_one_thread_each():
 
 def test_a_run_that_cannot_be_is_named(tmp_path):
     with pytest.raises(InputError, match=r"obs, 4 MACs, seed 0: .*smallest"):
-        spread.run_all([Setting(taught(tmp_path), "obs", 4, RECIPE)], tmp_path / "runs", 1)
+        runs.run_all([Setting(taught(tmp_path), "obs", 4, RECIPE)], tmp_path / "runs", 1)
 
 
 def test_units_come_after_what_they_need(tmp_path):
     settings = tiny(tmp_path)
-    teachers, own, following = spread.waves(list(reversed(settings)))
+    teachers, own, following = runs.waves(list(reversed(settings)))
     assert set(teachers) == {s.teacher for s in settings}
     assert set(own) | set(following) == set(settings)
     assert all(s.widths_of in own for s in following)
     assert len(own) + len(following) == len(settings)
     alone = [s for s in settings if s.widths_of]
-    assert spread.waves(alone)[1] == list(dict.fromkeys(s.widths_of for s in alone))    # also where nobody asked for it
+    assert runs.waves(alone)[1] == list(dict.fromkeys(s.widths_of for s in alone))    # also where nobody asked for it
 
 
 # ---- numbers
@@ -415,7 +417,7 @@ def test_what_is_stored_is_shown_and_nothing_run(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(lenet300, "quick", lambda seeds: settings)
     folder = tmp_path / "runs"
     first = [s for s in settings if s.teacher.seed == 0]
-    spread.run_all(first[:2], folder, 1)                               # ours and obs of seed 0
+    runs.run_all(first[:2], folder, 1)                               # ours and obs of seed 0
     runs.finish(settings[-1].teacher, folder)
     runs.finish(next(s for s in settings if s.teacher.seed == 1 and s.method == "obs" and s.widths_of is None), folder)
     monkeypatch.setattr(command, "run_all", lambda *given: pytest.fail("something was run"))
@@ -492,7 +494,7 @@ def test_wrong_words_are_refused(words, said, capsys):
 def test_the_numbers_replace_no_file_of_others_unasked(tmp_path, monkeypatch, capsys):
     """Before anything is run; what npkd reproduce wrote is replaced, anything else with --overwrite alone."""
     settings = [s for s in tiny(tmp_path, names=("obs",)) if s.teacher.seed == 0][:2]
-    spread.run_all(settings, tmp_path / "runs", 1)
+    runs.run_all(settings, tmp_path / "runs", 1)
     capsys.readouterr()
     monkeypatch.setattr(lenet300, "quick", lambda seeds: settings)
     path = tmp_path / "out.json"
