@@ -12,7 +12,7 @@ from npkd import __version__
 from npkd.core.files import reason, write_json
 from npkd.core.validation import InputError
 from npkd.experiments import hinton2015, lenet5, lenet300, survey2021, tables
-from npkd.experiments.experiment import Experiment
+from npkd.experiments.experiment import Experiment, comparison, post_training, records
 from npkd.experiments.runs import run_all
 from npkd.experiments.setting import VERSION, Setting, digest, read
 from npkd.experiments.study import Study, Unit
@@ -89,20 +89,20 @@ def run_experiment(options: Namespace) -> None:
     if quick and part in ("records", "post-training"):
         raise InputError(f"reproduce: quick runs have no {part}; leave out --quick, or --part {part}")
     wanted = ("comparison",) if quick else PARTS[1:] if part == "all" else (part,)
-    compared = [] if "comparison" not in wanted else experiment.quick(count) if quick else experiment.comparison(count)
-    untrained = experiment.post_training(of_records) if "post-training" in wanted else []
-    records = experiment.records(of_records) if "records" in wanted else []
+    compared = experiment.quick(count) if quick else comparison(experiment, count) if "comparison" in wanted else []
+    untrained = post_training(experiment, of_records) if "post-training" in wanted else []
+    beaten = records(experiment, of_records) if "records" in wanted else []
     if stored:
         compared, untrained = finished(compared, folder), finished(untrained, folder)
-        records = [(record, done) for record, settings in records if (done := finished(settings, folder))]
-    everything = [*compared, *untrained, *(s for _, settings in records for s in settings)]
+        beaten = [(record, done) for record, settings in beaten if (done := finished(settings, folder))]
+    everything = [*compared, *untrained, *(s for _, settings in beaten for s in settings)]
     if not everything:
         raise InputError(f"reproduce: {folder} holds no finished run of {name}; give the folder of an earlier run "
                          f"with --runs")
     new = 0 if stored else run_all(everything, folder, options.jobs)
     rows = {"comparison": tables.comparison_rows(compared, folder),
             "post_training": tables.comparison_rows(untrained, folder),
-            "records": tables.record_rows(records, folder),
+            "records": tables.record_rows(beaten, folder),
             "teachers": tables.teacher_rows(everything, folder, experiment.TEACHER_BARS)}
     texts = [tables.comparison_text(rows["comparison"]), tables.comparison_text(rows["post_training"]),
              tables.records_text(rows["records"]), tables.teachers_text(rows["teachers"]),
@@ -113,6 +113,6 @@ def run_experiment(options: Namespace) -> None:
         words = ["npkd", "reproduce", name, *["--quick"] * quick,
                  *(["--seeds", str(count)] if quick or count == of_records else []),
                  *(["--part", part] if part != "all" else []), *["--stored"] * stored]
-        runs = {"comparison": compared, "post_training": untrained, "records": [s for _, some in records for s in some]}
+        runs = {"comparison": compared, "post_training": untrained, "records": [s for _, some in beaten for s in some]}
         write_json(options.json, {"command": shlex.join(words), "npkd": __version__, "version": VERSION, "settings": {
             part: digest(settings) for part, settings in runs.items() if settings}, **rows})

@@ -19,8 +19,9 @@ from npkd.cli.parser import parser
 from npkd.core.files import make_folder
 from npkd.core.validation import InputError
 from npkd.experiments import command, lenet5, lenet300, published, runs, spread, tables
+from npkd.experiments import experiment as experiments
 from npkd.experiments.compare import paired
-from npkd.experiments.experiment import SCRATCH, Record, against, untrained
+from npkd.experiments.experiment import SCRATCH, Record, against, comparison, post_training, records, teacher, untrained
 from npkd.experiments.methods import METHODS, NAMES
 from npkd.experiments.setting import (
     LATER,
@@ -97,7 +98,7 @@ STORED = {                                  # SHA-256 of the hashes of all units
 @pytest.mark.parametrize(("experiment", "part"), STORED)
 def test_every_run_that_version_0_1_stored_is_still_found(experiment, part):
     """Fields have other names since; the runs lie under the hashes of the old ones, those of tutored records too."""
-    units = getattr(experiment, part)(2 if part == "comparison" else 1)
+    units = getattr(experiments, part)(experiment, 2 if part == "comparison" else 1)
     if part == "records":
         units = [unit for _, some in units for unit in some]
     hashes = "".join([key(unit) for unit in units] + [key(unit.teacher) for unit in units])
@@ -312,13 +313,13 @@ def test_verdicts():
 def test_the_comparison_is_at_equal_cost():
     """The methods of the issue; one teacher a seed; 60 epochs for all; each method with widths of its own, at one
     budget some with ours."""
-    settings = lenet300.comparison(5)
+    settings = comparison(lenet300, 5)
     assert len(set(settings)) == len(settings)
     assert {s.epochs for s in settings} == {60}
     assert {s.macs for s in settings} == {26_620, 9_560, 4_800}
     teachers = {s.teacher for s in settings}
     assert sorted(t.seed for t in teachers) == [0, 1, 2, 3, 4]
-    assert teachers <= {lenet300.teacher(kind, seed) for kind in ("plain", "moved") for seed in range(5)}
+    assert teachers <= {teacher(lenet300, kind, seed) for kind in ("plain", "moved") for seed in range(5)}
     assert len({t.kind for t in teachers}) == 1
     assert {s.method for s in settings} == {name for name in NAMES if "refitted" not in name}
     learnt = {replace(s.recipe, rounds=1, round_epochs=0, epochs=1) for s in settings}
@@ -345,10 +346,10 @@ def test_the_records_are_the_bars():
     found = [((r.teacher != "plain", r.macs, r.keep_inputs), r.bar) for r in lenet300.RECORDS]
     assert set(found) == set(bars.items())
     assert not any(r.distil_from for r in lenet300.RECORDS if r.teacher == "plain")       # like for like
-    for record, settings in lenet300.records(3):
+    for record, settings in records(lenet300, 3):
         assert [s.teacher.seed for s in settings] == [0, 1, 2]
         assert all(s.method == "ours" and s.macs == record.macs and s.recipe == record.recipe for s in settings)
-        distil_from = [lenet5.teacher("moved", seed) for seed in range(3)] if record.distil_from else [None] * 3
+        distil_from = [teacher(lenet5, "moved", seed) for seed in range(3)] if record.distil_from else [None] * 3
         assert [s.distil_from for s in settings] == distil_from
         assert record.teacher != "plain" or record.recipe.max_shift == settings[0].teacher.recipe.max_shift == 0
     assert all(recipe.hidden == (300, 100) for recipe in lenet300.TEACHERS.values())
@@ -429,7 +430,7 @@ def test_what_is_stored_is_shown_and_nothing_run(tmp_path, monkeypatch, capsys):
     assert stored["command"].endswith("--stored")
     assert "0 runs" in capsys.readouterr().out
     cut = untrained(first[0].teacher, 90, RECIPE, ("obs",), ())
-    monkeypatch.setattr(lenet300, "post_training", lambda seeds: cut)
+    monkeypatch.setattr(command, "post_training", lambda experiment, seeds: cut)
     words = ["reproduce", "lenet300", "--part", "post-training", "--stored", "--runs", str(folder), "--json",
              str(tmp_path / "cut.json")]
     assert main(words) == 2                                            # only runs with training are there
@@ -530,7 +531,7 @@ def test_the_command_knows_what_the_parser_offers():
 
 
 def test_the_comparison_of_convolutions_is_at_equal_cost():
-    settings = lenet5.comparison(3)
+    settings = comparison(lenet5, 3)
     assert set(lenet5.METHODS) == {"incoming weights", "outgoing weights", "activation", "taylor", "slimming", *SCRATCH}
     assert len(set(settings)) == len(settings) == 2 * 3 * (8 + 2)
     assert {s.epochs for s in settings} == {20}
@@ -552,7 +553,7 @@ def test_the_comparison_of_convolutions_is_at_equal_cost():
 
 @pytest.mark.parametrize("experiment", [lenet300, lenet5])
 def test_without_training_all_have_one_cut_and_no_epoch(experiment):
-    settings = experiment.post_training(5)
+    settings = post_training(experiment, 5)
     assert {(s.recipe.rounds, s.epochs) for s in settings} == {(1, 0)}
     assert len({s.recipe for s in settings}) == 1
     assert {s.kind for s in settings} == {"macs"}
@@ -579,10 +580,10 @@ def test_the_records_of_convolutions_are_the_bars():
                      (True, "macs", 63_000, 0.70), (True, "parameters", weights + 5 + 10 + 16 + 10, 1.00),
                      (True, "macs", 400_000, 0.66),
                      (True, "macs", cost.of(architectures.lenet5(np.random.default_rng(0))).macs, 0.60)}
-    records = lenet5.records(2)
+    beaten = records(lenet5, 2)
     # the moonshot is no run of its own
-    assert len({s for _, settings in records for s in settings}) == 2 * (len(records) - 1)
-    for record, settings in records:
+    assert len({s for _, settings in beaten for s in settings}) == 2 * (len(beaten) - 1)
+    for record, settings in beaten:
         assert all((s.method, s.macs, s.kind, s.recipe) == ("ours", record.macs, record.kind, record.recipe)
                    for s in settings)
         assert record.recipe.max_shift == settings[0].teacher.recipe.max_shift == (record.teacher == "moved")
@@ -631,23 +632,23 @@ def test_lenet5_is_reproduced_end_to_end(tmp_path, monkeypatch, capsys):
                Record("two", "plain", 1_500, 0.0, once, kind="parameters")]
     asked = {}
 
-    def comparison(seeds):
+    def compared(experiment, seeds):
         asked["comparison"] = seeds
         return [s for seed in range(seeds)
                 for s in against(small(tmp_path, seed), macs, SMALL, ("taylor", "slimming", *SCRATCH), (), ())]
 
-    def beaten(seeds):
+    def beaten(experiment, seeds):
         asked["records"] = seeds
         return [(record, [record.run(small(tmp_path, seed, "plain")) for seed in range(seeds)]) for record in records]
 
-    def cut(seeds):
+    def cut(experiment, seeds):
         asked["post-training"] = seeds
         return [s for seed in range(seeds)
                 for s in untrained(small(tmp_path, seed), macs, SMALL, ("taylor",), ("taylor refitted",))]
 
-    monkeypatch.setattr(lenet5, "comparison", comparison)
-    monkeypatch.setattr(lenet5, "post_training", cut)
-    monkeypatch.setattr(lenet5, "records", beaten)
+    monkeypatch.setattr(command, "comparison", compared)
+    monkeypatch.setattr(command, "post_training", cut)
+    monkeypatch.setattr(command, "records", beaten)
     monkeypatch.setattr(lenet5, "SEEDS", 1)
     monkeypatch.setattr(lenet5, "RECORD_SEEDS", 2)
     words = ["reproduce", "lenet5", "--runs", str(tmp_path / "runs"), "--jobs", "1", "--json",
