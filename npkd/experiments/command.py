@@ -106,7 +106,7 @@ def run_experiment(options: Namespace) -> None:
             "teachers": tables.teacher_rows(everything, folder, experiment.TEACHER_BARS)}
     texts = [tables.comparison_text(rows["comparison"]), tables.comparison_text(rows["post_training"]),
              tables.records_text(rows["records"]), tables.teachers_text(rows["teachers"]),
-             tables.published_text(experiment.PUBLISHED),
+             f"What others report: docs/results/{name}.md and reference/published/{name}.csv, in a checkout.",
              f"{new} runs in {time.perf_counter() - began:.0f} s; all are kept in {folder}"]
     print("\n\n".join(filter(None, texts)))
     if options.json is not None:

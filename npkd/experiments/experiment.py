@@ -1,4 +1,4 @@
-"""What an experiment is: settings to run, bars to hold, published results to stand beside."""
+"""What an experiment is: settings to run, and bars to hold."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from npkd.experiments.published import Published
 from npkd.experiments.setting import Setting, TeacherSetting
 from npkd.pipeline.recipe import Recipe
 from npkd.pipeline.recipe import untrained as without_training
@@ -49,7 +48,7 @@ class Experiment(Protocol):
     COMPARISON        recipe of the comparison at BUDGETS of multiply-accumulates: METHODS, of which SHORT ones have one
                       removal too, and FOLLOWING ones are done with our widths too
     UNTRAINED         methods without any training behind the cut, at UNTRAINED_BUDGETS; REFITTED with our widths
-    RECORDS           to beat;   PUBLISHED  what others report
+    RECORDS           to beat
     """
 
     SEEDS: int
@@ -65,7 +64,6 @@ class Experiment(Protocol):
     UNTRAINED_BUDGETS: Sequence[int]
     REFITTED: Sequence[str]
     RECORDS: Sequence[Record]
-    PUBLISHED: Sequence[Published]
 
     def quick(self, seeds: int) -> list[Setting]:
         """A few minutes: to see that it runs, not who wins."""

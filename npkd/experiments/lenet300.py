@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from npkd.experiments import lenet5
 from npkd.experiments.experiment import DATA, EXAMPLES, SCRATCH, SHAPE, Record, against
-from npkd.experiments.published import Published, published
 from npkd.experiments.setting import Setting, TeacherSetting
 from npkd.pipeline.recipe import Recipe, complete, plain
 
@@ -15,8 +14,6 @@ BUDGETS: Sequence[int] = (9_560, 26_620, 4_800)
 """Multiply-accumulates of the comparison."""
 
 SEEDS = RECORD_SEEDS = 5
-
-PUBLISHED: Sequence[Published] = published("lenet300")
 
 TEACHER_BARS: Mapping[str, float] = {}
 

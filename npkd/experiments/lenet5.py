@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from npkd.experiments.experiment import DATA, EXAMPLES, SCRATCH, SHAPE, Record, against
-from npkd.experiments.published import Published, published
 from npkd.experiments.setting import Setting, TeacherSetting
 from npkd.pipeline.recipe import Recipe, complete, plain
 
@@ -14,8 +13,6 @@ BUDGETS: Sequence[int] = (93_000, 63_000)
 """Multiply-accumulates of the comparison: of the smallest published networks, 4.1 % and 2.7 % of the dense one's."""
 
 SEEDS, RECORD_SEEDS = 3, 5
-
-PUBLISHED: Sequence[Published] = published("lenet5")
 
 TEACHER_BARS: Mapping[str, float] = {"plain": 0.90}
 

@@ -18,7 +18,7 @@ from npkd.cli.main import main
 from npkd.cli.parser import parser
 from npkd.core.files import make_folder
 from npkd.core.validation import InputError
-from npkd.experiments import command, lenet5, lenet300, published, runs, spread, tables
+from npkd.experiments import command, lenet5, lenet300, runs, spread, tables
 from npkd.experiments import experiment as experiments
 from npkd.experiments.compare import paired
 from npkd.experiments.experiment import SCRATCH, Record, against, comparison, post_training, records, teacher, untrained
@@ -39,9 +39,11 @@ from npkd.nn import architectures, cost
 from npkd.pipeline.recipe import Recipe
 from reference.benchmarks import figures
 from reference.benchmarks.pareto import CONVOLUTIONS, pareto
+from reference.published_results import published
 from tests.tiny import arrays, fixed
 
 ROOT = Path(__file__).resolve().parents[2]
+PERCEPTRONS, LENETS = published("lenet300"), published("lenet5")
 RECIPE = fixed(hidden=(8, 6), teacher_epochs=1, rounds=2, round_epochs=1, epochs=1, batch_size=16,
                 learning_rate=0.02, student_learning_rate=0.02)
 
@@ -355,15 +357,11 @@ def test_the_records_are_the_bars():
     assert all(recipe.hidden == (300, 100) for recipe in lenet300.TEACHERS.values())
 
 
-def test_published_rows_are_read_where_the_tables_are(tmp_path, monkeypatch):
-    """A row of each kind, by hand; outside of a checkout there are none, and the text says so."""
-    assert lenet300.PUBLISHED[0] == ("VIBNet (Dai 2018)", (97, 71, 33), 1.6, False, 9_560, "read", True)
-    assert lenet5.PUBLISHED[0] == ("Taylor, small (Molchanov 2017)", (2, 7, 99), 0.2, True, 63_278, "read", False)
-    assert (len(lenet300.PUBLISHED), len(lenet5.PUBLISHED)) == (15, 25)
-    assert "dense + 0.20" in tables.published_text(lenet5.PUBLISHED)
-    monkeypatch.setattr(published, "FOLDER", tmp_path)
-    assert published.published("lenet300") == []
-    assert "run it from a checkout" in tables.published_text([])
+def test_published_rows_are_read():
+    """A row of each kind, by hand."""
+    assert PERCEPTRONS[0] == ("VIBNet (Dai 2018)", (97, 71, 33), 1.6, False, 9_560, "read", True)
+    assert LENETS[0] == ("Taylor, small (Molchanov 2017)", (2, 7, 99), 0.2, True, 63_278, "read", False)
+    assert (len(PERCEPTRONS), len(LENETS)) == (15, 25)
 
 
 def test_published_rows_are_those_of_the_table():
@@ -373,8 +371,8 @@ def test_published_rows_are_those_of_the_table():
     assert all(row["source"] for row in rows)
     single = {row["method"]: row for row in rows if row["kept"] and "ensemble" not in row["method"]
               and "unstructured" not in row["method"]}
-    assert {p.method for p in lenet300.PUBLISHED} == set(single)
-    for p in lenet300.PUBLISHED:
+    assert {p.method for p in PERCEPTRONS} == set(single)
+    for p in PERCEPTRONS:
         row = single[p.method]
         assert (row["kept"], float(row["test_error"]), int(row["macs"]), row["sureness"], row["inputs_removed"]) == (
             "-".join(map(str, p.widths)), p.test_error, p.macs, p.sureness, "yes" if p.inputs_removed else "no")
@@ -397,7 +395,7 @@ def test_the_command_prints_tables_and_goes_on_where_it_stopped(tmp_path, monkey
     assert main([*words, "--json", str(tmp_path / "out.json")]) == 0
     text = capsys.readouterr().out
     assert "5 runs in" in text                                        # those of the other seed
-    assert "VIBNet" in text
+    assert "reference/published/lenet300.csv" in text
     stored = json.loads((tmp_path / "out.json").read_text())
     assert stored["command"] == "npkd reproduce lenet300 --quick --seeds 2"
     by_label = {row["method"]: row for row in stored["comparison"]}
@@ -456,7 +454,7 @@ def test_the_picture_holds_every_point():
     axes = figure.axes[0]
     drawn = [tuple(point) for c in axes.collections if isinstance(c, PathCollection)
              for point in np.asarray(c.get_offsets())]
-    assert {(p.macs, p.test_error) for p in lenet300.PUBLISHED} | {(9100, 1.6)} == set(drawn)
+    assert {(p.macs, p.test_error) for p in PERCEPTRONS} | {(9100, 1.6)} == set(drawn)
     lines = {(float(x), round(float(y), 9)) for line in axes.lines
              for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)}
     assert {(9000, 1.5), (9000, 1.3), (9000, 1.9), (9000, 1.2), (9000, 1.1)} <= lines
@@ -598,8 +596,8 @@ def test_published_convolutions_are_those_of_the_table():
     assert {row["sureness"] for row in rows} == {"read", "recalled", "recomputed"}
     assert all(row["source"] for row in rows)
     held = {row["method"]: row for row in rows if row["kept"]}
-    assert {p.method for p in lenet5.PUBLISHED} == set(held)
-    for p in lenet5.PUBLISHED:
+    assert {p.method for p in LENETS} == set(held)
+    for p in LENETS:
         row, (one, two, *rest) = held[p.method], p.widths
         read_in, hidden = rest if len(rest) == 2 else (4 * 4 * two, *rest)
         assert p.macs == 24 * 24 * 25 * one + 8 * 8 * 25 * one * two + read_in * hidden + 10 * hidden
@@ -609,7 +607,7 @@ def test_published_convolutions_are_those_of_the_table():
         assert row["test_error"].startswith("dense + ") == p.over_dense
         assert float(row["test_error"].removeprefix("dense + ")) == p.test_error
     page = (ROOT / "docs" / "results" / "lenet5.md").read_text(encoding="utf-8")
-    assert all(line.strip() in page for line in tables.published_text(lenet5.PUBLISHED).splitlines()[:-1])
+    assert all(p.method in page for p in LENETS)
 
 
 SMALL = replace(RECIPE, network="lenet5", max_shift=1, statistics=200, batch_size=64, learning_rate=0.01,
@@ -658,8 +656,7 @@ def test_lenet5_is_reproduced_end_to_end(tmp_path, monkeypatch, capsys):
     assert asked == {"comparison": 1, "records": 2, "post-training": 2}
     assert "19 runs in" in text                       # 4 teachers, 5 methods, 3 without training, 2 records, of 2 seeds
     assert "one cut, no training, seeds [0, 1]" in text
-    for said in ("Taylor, large (Molchanov 2017)", "dense + 0.02", "1,500 parameters", "Teachers, plain, seeds [0, 1]:",
-                 "taylor"):
+    for said in ("reference/published/lenet5.csv", "1,500 parameters", "Teachers, plain, seeds [0, 1]:", "taylor"):
         assert said in text
     stored = json.loads((tmp_path / "out.json").read_text())
     assert stored["command"] == "npkd reproduce lenet5"              # the two numbers of seeds are the experiment's own
@@ -731,11 +728,11 @@ def test_the_picture_of_convolutions_draws_rises_as_lines():
     axes = pareto(comparison, [], CONVOLUTIONS).axes[0]
     drawn = {tuple(point) for c in axes.collections if isinstance(c, PathCollection)
              for point in np.asarray(c.get_offsets())}
-    whole = {(p.macs, p.test_error) for p in lenet5.PUBLISHED if not p.over_dense}
+    whole = {(p.macs, p.test_error) for p in LENETS if not p.over_dense}
     assert drawn == whole | {(92_500, 100 * 0.0085)}
     lines = next(c for c in axes.collections if isinstance(c, LineCollection) and "dense" in str(c.get_label()))
     ends = {(round(float(low[0])), round(float(low[1]), 6), round(float(high[1]), 6))
             for low, high in lines.get_segments()}
-    assert ends == {(p.macs, round(0.8 + p.test_error, 6), round(0.9 + p.test_error, 6)) for p in lenet5.PUBLISHED
+    assert ends == {(p.macs, round(0.8 + p.test_error, 6), round(0.9 + p.test_error, 6)) for p in LENETS
                     if p.over_dense}
     assert "1 points above 2 % are left out" in axes.get_xlabel()
