@@ -8,9 +8,9 @@ from typing import Any
 
 import npkd
 from npkd.experiments import tables
-from npkd.experiments.published import FOLDER
 from reference.markdown import table, wrapped
 from reference.provenance import made_with
+from reference.published_results import FOLDER
 
 
 def hinton2015(stored: Mapping[str, Any]) -> str:

@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from npkd.cli.main import result_table
-from npkd.experiments import lenet5, lenet300, tables
+from npkd.experiments import lenet5, tables
 from npkd.pipeline.library import listed
-from reference import studies
+from reference import published_results, studies
 from reference.benchmarks import other_sets
 from reference.markdown import table, wrapped
 from reference.peers import group_lasso
 from reference.provenance import made_with
+from reference.published_results import RISE
 
 Row = Mapping[str, Any]
 Stored = Mapping[str, Any]
@@ -208,9 +209,11 @@ def records(stored: Stored, name: str) -> str:
 
 
 def published(stored: Stored, name: str) -> str:
-    """What others report, from reference/published, as ``npkd reproduce`` prints it."""
-    text = tables.published_text({"lenet300": lenet300, "lenet5": lenet5}[name].PUBLISHED).rpartition("\n\n")[0]
-    return "\n".join(f"    {line}" for line in text.splitlines())
+    """What others report, from reference/published."""
+    rows = [["published", "widths", "MACs", "test %", "known"]]
+    rows += [[p.method, "-".join(map(str, p.widths)), f"{p.macs:,}", f"{RISE * p.over_dense}{p.test_error:.2f}",
+              p.sureness] for p in published_results.published(name)]
+    return "\n".join(f"    {line}" for line in tables.aligned(rows).splitlines())
 
 
 def sets(stored: Stored) -> str:

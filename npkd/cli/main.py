@@ -84,9 +84,9 @@ def dispatch(arguments: Sequence[str]) -> int:
         print(f"Read {rebuild(options.folder or latest('summary.json'))}")
         return 0
     if options.command == "reproduce":
-        from npkd.experiments.command import Options, reproduce
+        from npkd.experiments.command import reproduce
 
-        return reproduce(Options(**{name: value for name, value in vars(options).items() if name != "command"}))
+        return reproduce(options)
     if options.command == "distil" and options.list:
         from npkd.pipeline.library import listed
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import shlex
 import time
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from npkd import __version__
 from npkd.core.files import reason, write_json
 from npkd.core.validation import InputError
 from npkd.experiments import hinton2015, lenet5, lenet300, survey2021, tables
-from npkd.experiments.experiment import Experiment
+from npkd.experiments.experiment import Experiment, comparison, post_training, records
+from npkd.experiments.runs import run_all
 from npkd.experiments.setting import VERSION, Setting, digest, read
-from npkd.experiments.spread import run_all
 from npkd.experiments.study import Study, Unit
 from npkd.experiments.study import reproduce as finish_study
 
@@ -48,29 +48,7 @@ def require_replaceable(path: Path, overwrite: bool) -> None:
                          f"give --overwrite to replace it")
 
 
-@dataclass(frozen=True)
-class Options:
-    """What ``npkd reproduce`` is told.
-
-    name    a key of EXPERIMENTS or STUDIES;   part  "all" or one of PARTS;   quick  a few minutes of it
-    seeds   0 … seeds − 1; None: as many as the experiment says
-    runs    folder that keeps finished runs;   jobs  runs at the same time
-    stored  nothing is run, and the tables are of what is finished
-    json    file that the numbers are written to, or None;   overwrite  also where npkd reproduce did not write it
-    """
-
-    name: str
-    quick: bool = False
-    seeds: int | None = None
-    json: str | None = None
-    runs: str = "npkd-runs"
-    jobs: int = 2
-    part: str = "all"
-    stored: bool = False
-    overwrite: bool = False
-
-
-def run_study(options: Options) -> int:
+def run_study(options: Namespace) -> None:
     """Of a study run what is missing and print its bars. Raises InputError where parts are asked for, it has none."""
     name, quick, study = options.name, options.quick, STUDIES[options.name]
     if options.part != "all":
@@ -82,53 +60,59 @@ def run_study(options: Options) -> int:
     found = finish_study(study, shlex.join(words), waves, 0 if options.stored else options.jobs, options.json)
     print("\n".join([*found["bars"], f"{len(found['runs'])} runs done, {found['missing']} missing, "
                      f"{found['core_hours']} core hours; all are kept in {folder}"]))
+
+
+def reproduce(options: Namespace) -> int:
+    """Run what is missing, print the tables, write them to a file where one is named; the exit code, 0.
+
+    options    as npkd.cli.parser reads them. Raises InputError for what cannot be run or written, and KeyboardInterrupt
+    that says what is kept.
+    """
+    if options.json is not None:                                                              # before hours of work
+        require_replaceable(Path(options.json), options.overwrite)
+    folder = Path(options.runs)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"reproduce: --runs is {folder}, which is a file; it must be a folder, or be free")
+    try:
+        (run_study if options.name in STUDIES else run_experiment)(options)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("interrupted; what is done is kept, the same command goes on") from None
     return 0
 
 
-def reproduce(options: Options) -> int:
-    """Run what is missing, print the tables, write them to a file where one is named; the exit code, 0.
-
-    Raises InputError for what cannot be run or written.
-    """
-    name, quick, json, part, stored = options.name, options.quick, options.json, options.part, options.stored
-    began, folder = time.perf_counter(), Path(options.runs)
-    if json is not None:                                                                      # before hours of work
-        require_replaceable(Path(json), options.overwrite)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"reproduce: --runs is {folder}, which is a file; it must be a folder, or be free")
-    if name in STUDIES:
-        return run_study(options)
-    experiment = EXPERIMENTS[name]
+def run_experiment(options: Namespace) -> None:
+    """Of an experiment run what is missing, and print its tables. Raises InputError where nothing is there to print."""
+    name, quick, part, stored, folder = options.name, options.quick, options.part, options.stored, Path(options.runs)
+    began, experiment = time.perf_counter(), EXPERIMENTS[name]
     count = options.seeds or (2 if quick else experiment.SEEDS)
     of_records = options.seeds or experiment.RECORD_SEEDS
     if quick and part in ("records", "post-training"):
         raise InputError(f"reproduce: quick runs have no {part}; leave out --quick, or --part {part}")
     wanted = ("comparison",) if quick else PARTS[1:] if part == "all" else (part,)
-    compared = [] if "comparison" not in wanted else experiment.quick(count) if quick else experiment.comparison(count)
-    untrained = experiment.post_training(of_records) if "post-training" in wanted else []
-    records = experiment.records(of_records) if "records" in wanted else []
+    compared = experiment.quick(count) if quick else comparison(experiment, count) if "comparison" in wanted else []
+    untrained = post_training(experiment, of_records) if "post-training" in wanted else []
+    beaten = records(experiment, of_records) if "records" in wanted else []
     if stored:
         compared, untrained = finished(compared, folder), finished(untrained, folder)
-        records = [(record, done) for record, settings in records if (done := finished(settings, folder))]
-    everything = [*compared, *untrained, *(s for _, settings in records for s in settings)]
+        beaten = [(record, done) for record, settings in beaten if (done := finished(settings, folder))]
+    everything = [*compared, *untrained, *(s for _, settings in beaten for s in settings)]
     if not everything:
         raise InputError(f"reproduce: {folder} holds no finished run of {name}; give the folder of an earlier run "
                          f"with --runs")
     new = 0 if stored else run_all(everything, folder, options.jobs)
     rows = {"comparison": tables.comparison_rows(compared, folder),
             "post_training": tables.comparison_rows(untrained, folder),
-            "records": tables.record_rows(records, folder),
+            "records": tables.record_rows(beaten, folder),
             "teachers": tables.teacher_rows(everything, folder, experiment.TEACHER_BARS)}
     texts = [tables.comparison_text(rows["comparison"]), tables.comparison_text(rows["post_training"]),
              tables.records_text(rows["records"]), tables.teachers_text(rows["teachers"]),
-             tables.published_text(experiment.PUBLISHED),
+             f"What others report: docs/results/{name}.md and reference/published/{name}.csv, in a checkout.",
              f"{new} runs in {time.perf_counter() - began:.0f} s; all are kept in {folder}"]
     print("\n\n".join(filter(None, texts)))
-    if json is not None:
+    if options.json is not None:
         words = ["npkd", "reproduce", name, *["--quick"] * quick,
                  *(["--seeds", str(count)] if quick or count == of_records else []),
                  *(["--part", part] if part != "all" else []), *["--stored"] * stored]
-        runs = {"comparison": compared, "post_training": untrained, "records": [s for _, some in records for s in some]}
-        write_json(json, {"command": shlex.join(words), "npkd": __version__, "version": VERSION, "settings": {
+        runs = {"comparison": compared, "post_training": untrained, "records": [s for _, some in beaten for s in some]}
+        write_json(options.json, {"command": shlex.join(words), "npkd": __version__, "version": VERSION, "settings": {
             part: digest(settings) for part, settings in runs.items() if settings}, **rows})
-    return 0

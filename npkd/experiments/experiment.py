@@ -1,4 +1,4 @@
-"""What an experiment is: settings to run, bars to hold, published results to stand beside."""
+"""What an experiment is: settings to run, and bars to hold."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from npkd.experiments.published import Published
 from npkd.experiments.setting import Setting, TeacherSetting
 from npkd.pipeline.recipe import Recipe
 from npkd.pipeline.recipe import untrained as without_training
+
+DATA, EXAMPLES, SHAPE = "mnist", 54_000, (28, 28)
+"""The data, about how much of it is left after the split, and what one example is."""
 
 SCRATCH = ("scratch", "scratch with distillation")
 """Methods whose network never was a large one."""
@@ -19,7 +21,8 @@ SCRATCH = ("scratch", "scratch with distillation")
 class Record:
     """A record to beat: at most ``bar`` % test error in the mean over seeds, with at most ``macs`` of a Setting's kind.
 
-    name what it is;  teacher a key of the experiment's TEACHERS;  distil_from: are a better network's answers learnt?
+    name what it is;  teacher a key of the experiment's TEACHERS;  distil_from: the recipe of a better network, whose
+    answers are learnt, or None
     """
 
     name: str
@@ -29,37 +32,66 @@ class Record:
     recipe: Recipe
     keep_inputs: bool = False
     kind: str = "macs"
-    distil_from: bool = False
+    distil_from: Recipe | None = None
 
-    def run(self, taught: TeacherSetting, distil_from: TeacherSetting | None = None) -> Setting:
-        """The run that is held against it; it learns from ``distil_from`` where the record says so."""
-        return Setting(taught, "ours", self.macs, self.recipe, self.keep_inputs, kind=self.kind,
-                       distil_from=distil_from if self.distil_from else None)
+    def run(self, taught: TeacherSetting) -> Setting:
+        """The run that is held against it."""
+        better = None if self.distil_from is None else replace(taught, kind="moved", recipe=self.distil_from)
+        return Setting(taught, "ours", self.macs, self.recipe, self.keep_inputs, kind=self.kind, distil_from=better)
 
 
 class Experiment(Protocol):
-    """A module with these names is an experiment; its functions give the settings of seeds 0, 1, ….
+    """A module with these names is an experiment.
 
-    SEEDS           of the comparison, RECORD_SEEDS of the records, where nobody says how many
-    TEACHER_BARS    of kinds of teachers, % test error in the mean;   PUBLISHED  what others report
+    SEEDS             of the comparison, RECORD_SEEDS of the records and without training, where nobody says how many
+    TEACHERS          recipes by kind;   TEACHER_BARS  of kinds, % test error in the mean
+    COMPARISON        recipe of the comparison at BUDGETS of multiply-accumulates: METHODS, of which SHORT ones have one
+                      removal too, and FOLLOWING ones are done with our widths too
+    UNTRAINED         methods without any training behind the cut, at UNTRAINED_BUDGETS; REFITTED with our widths
+    RECORDS           to beat
     """
 
     SEEDS: int
     RECORD_SEEDS: int
+    TEACHERS: Mapping[str, Recipe]
     TEACHER_BARS: Mapping[str, float]
-    PUBLISHED: Sequence[Published]
-
-    def comparison(self, seeds: int) -> list[Setting]:
-        """Every method and budget."""
+    COMPARISON: Recipe
+    BUDGETS: Sequence[int]
+    METHODS: Sequence[str]
+    SHORT: Sequence[str]
+    FOLLOWING: Sequence[str]
+    UNTRAINED: Sequence[str]
+    UNTRAINED_BUDGETS: Sequence[int]
+    REFITTED: Sequence[str]
+    RECORDS: Sequence[Record]
 
     def quick(self, seeds: int) -> list[Setting]:
         """A few minutes: to see that it runs, not who wins."""
 
-    def post_training(self, seeds: int) -> list[Setting]:
-        """Methods without any training behind the cut."""
 
-    def records(self, seeds: int) -> list[tuple[Record, list[Setting]]]:
-        """Every record with its runs."""
+def teacher(experiment: Experiment, kind: str, seed: int) -> TeacherSetting:
+    """The teacher of a kind for a seed, on all of the data."""
+    return TeacherSetting(DATA, None, kind, experiment.TEACHERS[kind], seed)
+
+
+def comparison(experiment: Experiment, seeds: int) -> list[Setting]:
+    """Every method and budget, for seeds 0, 1, …."""
+    return [s for macs in experiment.BUDGETS for seed in range(seeds)
+            for s in against(teacher(experiment, "moved", seed), macs, experiment.COMPARISON, experiment.METHODS,
+                             experiment.SHORT, experiment.FOLLOWING)]
+
+
+def post_training(experiment: Experiment, seeds: int) -> list[Setting]:
+    """Methods without any training behind the cut, for seeds 0, 1, …."""
+    return [s for macs in experiment.UNTRAINED_BUDGETS for seed in range(seeds)
+            for s in untrained(teacher(experiment, "moved", seed), macs, experiment.TEACHERS["moved"],
+                               experiment.UNTRAINED, experiment.REFITTED)]
+
+
+def records(experiment: Experiment, seeds: int) -> list[tuple[Record, list[Setting]]]:
+    """Every record with its runs, for seeds 0, 1, …."""
+    return [(record, [record.run(teacher(experiment, record.teacher, seed)) for seed in range(seeds)])
+            for record in experiment.RECORDS]
 
 
 def against(taught: TeacherSetting, macs: int, recipe: Recipe, names: Sequence[str], short: Sequence[str],

@@ -5,40 +5,36 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from npkd.experiments.experiment import SCRATCH, Record, against, untrained
-from npkd.experiments.published import Published, published
+from npkd.experiments.experiment import DATA, EXAMPLES, SCRATCH, SHAPE, Record, against
 from npkd.experiments.setting import Setting, TeacherSetting
 from npkd.pipeline.recipe import Recipe, complete, plain
 
-DATA, EXAMPLES, SHAPE = "mnist", 54_000, (28, 28)
-"""The data, about how much of it is left after the split, and what one example is."""
-
-BUDGETS = (93_000, 63_000)
+BUDGETS: Sequence[int] = (93_000, 63_000)
 """Multiply-accumulates of the comparison: of the smallest published networks, 4.1 % and 2.7 % of the dense one's."""
 
 SEEDS, RECORD_SEEDS = 3, 5
-
-PUBLISHED: Sequence[Published] = published("lenet5")
 
 TEACHER_BARS: Mapping[str, float] = {"plain": 0.90}
 
 PICTURES = complete(Recipe(network="lenet5"), EXAMPLES, SHAPE)
 """The default recipe for such data, which moves pictures by a pixel."""
 
-TEACHERS = {"plain": plain(PICTURES), "moved": PICTURES}
+TEACHERS: Mapping[str, Recipe] = {"plain": plain(PICTURES), "moved": PICTURES}
 """Like for like: a 20-50-500 net without augmentation; the same with pictures moved by a pixel."""
 
 COMPARISON = replace(PICTURES, rounds=11, round_epochs=1, epochs=10, label_weight=0.0, clip=10.0)
 """The distillation of the comparison: 20 epochs, 10 of them between removals, without labels."""
 
-METHODS = ("incoming weights", "outgoing weights", "activation", "taylor", "slimming", *SCRATCH)
+METHODS: Sequence[str] = ("incoming weights", "outgoing weights", "activation", "taylor", "slimming", *SCRATCH)
+SHORT: Sequence[str] = ()
+FOLLOWING: Sequence[str] = SCRATCH
 """Those that are compared with ours; from scratch, also with the widths that ours found."""
 
-UNTRAINED_BUDGETS = (1_146_500, 573_250, 229_300, 114_650)
+UNTRAINED_BUDGETS: Sequence[int] = (1_146_500, 573_250, 229_300, 114_650)
 """A half, a quarter, a tenth and a twentieth of the dense network's: what can be cut without any training."""
 
-UNTRAINED = ("random", "incoming weights", "outgoing weights", "activation", "taylor")
-REFITTED = ("random refitted", "outgoing weights refitted", "activation refitted", "taylor refitted")
+UNTRAINED: Sequence[str] = ("random", "incoming weights", "outgoing weights", "activation", "taylor")
+REFITTED: Sequence[str] = ("random refitted", "outgoing weights refitted", "activation refitted", "taylor refitted")
 """Without training; and at the widths that ours found, refitted as ours is, so that the choice alone differs."""
 
 AT_LAST = replace(PICTURES, all_at_last=True)
@@ -53,7 +49,7 @@ WHOLE = 2_293_000
 WEIGHTS = 2_751 + 5 + 10 + 16 + 10
 """Parameters of the smallest published network, 5-10-76-16: weights, and the biases, which we count too."""
 
-RECORDS = (
+RECORDS: Sequence[Record] = (
     Record("like for like, 93,000", "plain", 93_000, 0.80, LIKE_FOR_LIKE),
     Record("like for like, 63,000", "plain", 63_000, 1.00, LIKE_FOR_LIKE),
     Record("best, 93,000", "moved", 93_000, 0.80, AT_LAST),
@@ -65,31 +61,9 @@ RECORDS = (
 """The moonshot is one more bar for the same runs. In the last a network learns on, from labels and its own logits."""
 
 
-def teacher(kind: str, seed: int) -> TeacherSetting:
-    """The teacher of a kind for a seed, on all of the data."""
-    return TeacherSetting(DATA, None, kind, TEACHERS[kind], seed)
-
-
-def comparison(seeds: int) -> list[Setting]:
-    """Every method, budget and seed."""
-    return [s for macs in BUDGETS for seed in range(seeds)
-            for s in against(teacher("moved", seed), macs, COMPARISON, METHODS, (), SCRATCH)]
-
-
 def quick(seeds: int) -> list[Setting]:
     """One budget, less than a tenth of the data, a few epochs: to see that it runs, not who wins."""
     taught = TeacherSetting(DATA, 5_000, "moved", replace(TEACHERS["moved"], teacher_epochs=2), 0)
     recipe = replace(COMPARISON, rounds=4, round_epochs=1, epochs=3, statistics=1_000)
     return [s for seed in range(seeds)
             for s in against(replace(taught, seed=seed), BUDGETS[0], recipe, METHODS, (), ())]
-
-
-def post_training(seeds: int) -> list[Setting]:
-    """Every method, budget and seed without training."""
-    return [s for macs in UNTRAINED_BUDGETS for seed in range(seeds)
-            for s in untrained(teacher("moved", seed), macs, PICTURES, UNTRAINED, REFITTED)]
-
-
-def records(seeds: int) -> list[tuple[Record, list[Setting]]]:
-    """Every record with its run for each seed."""
-    return [(record, [record.run(teacher(record.teacher, seed)) for seed in range(seeds)]) for record in RECORDS]

@@ -1,18 +1,24 @@
-"""One unit of an experiment, from its setting to its result; the test part is used once, when all is decided."""
+"""Units of an experiment, from setting to result, and all that it needs before them, each once.
+
+The test part is used once, when all is decided."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from npkd.core.files import make_folder
+from npkd.core.validation import Diverged, InputError
 from npkd.data.datasets import Data, sizes
 from npkd.data.datasets import load as load_data
 from npkd.experiments.methods import Followed, make
-from npkd.experiments.setting import TeacherSetting, Unit, path_of, read, write
+from npkd.experiments.setting import Setting, TeacherSetting, Unit, path_of, read, write
+from npkd.experiments.spread import spread
 from npkd.nn import cost
 from npkd.nn.model import Model
 from npkd.nn.model import load as load_model
@@ -79,3 +85,28 @@ def finish(unit: Unit, folder: Path) -> dict[str, Any]:
               "teacher_test_error": about["test_error"], "seconds": round(time.perf_counter() - began, 1)}
     write(unit, result, folder)
     return result
+
+
+def waves(settings: Sequence[Setting]) -> list[list[Unit]]:
+    """All units in the order of what they need: teachers, runs that follow no other, runs that do. Each once."""
+    teachers: list[Unit] = [unit for s in settings for unit in (s.teacher, s.distil_from) if unit]
+    first: list[Unit] = [s.widths_of or s for s in settings]
+    following: list[Unit] = [s for s in settings if s.widths_of]
+    return [list(dict.fromkeys(units)) for units in (teachers, first, following)]
+
+
+def work(job: tuple[Unit, Path]) -> str:
+    """Finish one unit, and return its words. Raises InputError, which names the unit, where it cannot be run."""
+    try:
+        finish(*job)
+    except (InputError, Diverged) as error:
+        raise InputError(f"{job[0]}: {error}") from error
+    return str(job[0])
+
+
+def run_all(settings: Sequence[Setting], folder: Path, jobs: int) -> int:
+    """Finish every setting, and what it needs, in ``jobs`` processes; returns how many units were run now.
+    Raises InputError where a unit cannot be run."""
+    make_folder(folder)
+    todo = [[(unit, folder) for unit in wave if read(unit, folder) is None] for wave in waves(settings)]
+    return sum(len([*spread(work, wave, jobs)]) for wave in todo)

@@ -46,6 +46,9 @@ class TeacherSetting:
     recipe: Recipe
     seed: int
 
+    def __str__(self) -> str:
+        return f"teacher {self.kind}, seed {self.seed}"
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -79,6 +82,11 @@ class Setting:
     def epochs(self) -> int:
         """Passes over the data in all: rounds and the last distillation."""
         return (self.recipe.rounds - 1) * self.recipe.round_epochs + self.recipe.epochs
+
+    def __str__(self) -> str:
+        how = (" at our widths" if self.widths_of else "") + (", from a better network" if self.distil_from else "")
+        counted = "MACs" if self.kind == "macs" else self.kind
+        return f"{self.method}{how}, {self.macs} {counted}, seed {self.teacher.seed}"
 
 
 Unit = TeacherSetting | Setting

@@ -1,4 +1,4 @@
-"""Many units over several processes, one thread of linear algebra each: the same numbers however many there are."""
+"""Runs over several processes, one thread of linear algebra each: the same numbers however many there are."""
 
 from __future__ import annotations
 
@@ -6,26 +6,14 @@ import multiprocessing
 import os
 import signal
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from typing import Any
 
-from npkd.core.files import make_folder
-from npkd.core.progress import shown
-from npkd.core.validation import Diverged, InputError
-from npkd.experiments.runs import finish
-from npkd.experiments.setting import Setting, TeacherSetting, Unit, read
+from npkd.core.progress import tracked
 
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """What the libraries of linear algebra look at when they are loaded, and never again."""
-
-
-def waves(settings: Sequence[Setting]) -> list[list[Unit]]:
-    """All units in the order of what they need: teachers, runs that follow no other, runs that do. Each once."""
-    teachers: list[Unit] = [unit for s in settings for unit in (s.teacher, s.distil_from) if unit]
-    first: list[Unit] = [s.widths_of or s for s in settings]
-    following: list[Unit] = [s for s in settings if s.widths_of]
-    return [list(dict.fromkeys(units)) for units in (teachers, first, following)]
 
 
 @contextmanager
@@ -47,45 +35,8 @@ def quiet() -> None:
     warnings.simplefilter("ignore", RuntimeWarning)
 
 
-def work(job: tuple[Unit, Path]) -> str:
-    """Finish one unit, and return its words. Raises InputError, which names the unit, where it cannot be run."""
-    try:
-        finish(*job)
-    except (InputError, Diverged) as error:
-        raise InputError(f"{words(job[0])}: {error}") from error
-    return words(job[0])
-
-
-def words(unit: Unit) -> str:
-    """A unit in a line."""
-    if isinstance(unit, TeacherSetting):
-        return f"teacher {unit.kind}, seed {unit.seed}"
-    how = (" at our widths" if unit.widths_of else "") + (", from a better network" if unit.distil_from else "")
-    counted = "MACs" if unit.kind == "macs" else unit.kind
-    return f"{unit.method}{how}, {unit.macs} {counted}, seed {unit.teacher.seed}"
-
-
-def run_all(settings: Sequence[Setting], folder: Path, jobs: int) -> int:
-    """Finish every setting, and what it needs, in ``jobs`` processes, with bars or lines on stderr; returns how many
-    units were run now. Raises InputError where a unit cannot be run, and KeyboardInterrupt that says what is kept.
-    """
-    make_folder(folder)
-    todo = [[unit for unit in wave if read(unit, folder) is None] for wave in waves(settings)]
-    count = sum(map(len, todo))
-    if not count:
-        return 0
-    done, context = 0, multiprocessing.get_context("spawn")
-    with one_thread(), context.Pool(min(jobs, max(map(len, todo))), quiet) as pool, shown(True) as progress:
-        progress.begin("runs", count)
-        try:
-            for wave in todo:
-                for name in pool.imap_unordered(work, [(unit, folder) for unit in wave]):
-                    done += 1
-                    progress.step(name)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"interrupted; {done} of {count} runs are done and kept in {folder}; the same "
-                                    f"command goes on") from None
-        finally:
-            pool.terminate()
-            pool.join()
-    return count
+def spread(work: Callable[[Any], str], todo: Sequence[Any], jobs: int) -> Iterator[str]:
+    """The words that ``work`` returns of each thing to do, in ``jobs`` processes, with bars or lines on stderr."""
+    if todo:
+        with one_thread(), multiprocessing.get_context("spawn").Pool(min(jobs, len(todo)), quiet) as pool:
+            yield from tracked(pool.imap_unordered(work, todo), "runs", len(todo), str)

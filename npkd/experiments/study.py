@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import re
 import time
 from collections import deque
@@ -18,10 +17,10 @@ import numpy as np
 
 from npkd import __version__
 from npkd.core.files import make_folder, write_json
-from npkd.core.progress import NoProgress, Progress, shown, tracked
+from npkd.core.progress import NoProgress, Progress, shown
 from npkd.data.datasets import Data
 from npkd.experiments.setting import stored_json
-from npkd.experiments.spread import one_thread, quiet
+from npkd.experiments.spread import spread
 from npkd.nn.network import Network
 from npkd.nn.training import Record, TrainingSettings
 from npkd.pipeline.checkpoints import CheckpointFile
@@ -102,8 +101,7 @@ def finished(todo: Sequence[Job], jobs: int) -> Iterator[str]:
             with shown(True) as progress:
                 yield finish(job, progress)
     else:
-        with one_thread(), multiprocessing.get_context("spawn").Pool(min(jobs, len(todo)), quiet) as pool:
-            yield from tracked(pool.imap_unordered(finish, todo), "runs", len(todo), str)
+        yield from spread(finish, todo, jobs)
 
 
 def reproduce(study: Study, command: str, waves: Sequence[Sequence[Unit]], jobs: int, path: str | None) -> Run:
@@ -122,10 +120,7 @@ def reproduce(study: Study, command: str, waves: Sequence[Sequence[Unit]], jobs:
             write_json(path, found)
         return found
 
-    try:
-        for wave in waves if jobs else ():
-            for _ in finished([(study.run, unit) for unit in wave if stored_json(unit.path(".json")) is None], jobs):
-                kept()
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("interrupted; what is done is kept, the same command goes on") from None
+    for wave in waves if jobs else ():
+        for _ in finished([(study.run, unit) for unit in wave if stored_json(unit.path(".json")) is None], jobs):
+            kept()
     return kept()

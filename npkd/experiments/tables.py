@@ -10,7 +10,6 @@ from typing import Any
 from npkd.core.validation import InputError
 from npkd.experiments.compare import paired, spread
 from npkd.experiments.experiment import Record
-from npkd.experiments.published import RISE, Published
 from npkd.experiments.setting import Setting, read
 
 Row = Mapping[str, Any]
@@ -72,8 +71,8 @@ def record_rows(records: Sequence[tuple[Record, list[Setting]]], folder: Path) -
     rows = list[dict[str, Any]]()
     for record, settings in records:
         row: dict[str, Any] = {
-            "record": record.name, "teacher": record.teacher, "distil_from": record.distil_from, "allowed": record.macs,
-            "kind": record.kind, "keep_inputs": record.keep_inputs, "bar": record.bar / 100,
+            "record": record.name, "teacher": record.teacher, "distil_from": record.distil_from is not None,
+            "allowed": record.macs, "kind": record.kind, "keep_inputs": record.keep_inputs, "bar": record.bar / 100,
             "seeds": [s.teacher.seed for s in settings], "epochs": settings[0].epochs}
         row |= summed([result_of(s, folder) for s in settings])
         rows.append(row | {"holds": bool(row["test_error"]["mean"] <= record.bar / 100)})
@@ -149,13 +148,3 @@ def teachers_text(rows: Sequence[Row]) -> str:
     """The teachers against their bars, a line each."""
     return "\n".join(f"Teachers, {row['teacher']}, seeds {row['seeds']}: {percent(row['test_error'])} %, bar "
                      f"{100 * row['bar']:.2f} %: {JUDGED[row['holds']]}" for row in rows)
-
-
-def published_text(published: Sequence[Published]) -> str:
-    """What others report."""
-    if not published:
-        return "What others report (reference/published) is not installed with the package; run it from a checkout."
-    lines = [["published", "widths", "MACs", "test %", "known"]]
-    lines += [[p.method, "-".join(map(str, p.widths)), f"{p.macs:,}", f"{RISE * p.over_dense}{p.test_error:.2f}",
-               p.sureness] for p in published]
-    return aligned(lines) + '\n\nNearly all single runs, many chosen on the test set; "recalled" is not verified.'

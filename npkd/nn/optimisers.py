@@ -84,7 +84,8 @@ class SGD:
 
 
 class SGDState:
-    """The velocity of a run. (nn/fast/workspace.py has the same update at less cost.)"""
+    """The velocity v of a run. Where ``velocity`` is the vector that ``update`` gets as its gradient, that already is v
+    of (T2), as ``Workspace.backward`` computes it with β = μ, but for the weight decay: no second one is read."""
 
     def __init__(self, settings: SGD, velocity: Array) -> None:
         self.settings, self.velocity, self.carried = settings, velocity, (velocity,)
@@ -93,8 +94,9 @@ class SGDState:
         """See SGD."""
         if self.settings.weight_decay:
             add(gradient, self.settings.weight_decay, parameters)      # (T1)
-        self.velocity *= self.settings.momentum
-        self.velocity += gradient                                      # (T2)
+        if gradient is not self.velocity:
+            self.velocity *= self.settings.momentum
+            self.velocity += gradient                                  # (T2)
         if self.settings.nesterov:
             add(parameters, -learning_rate, gradient)
             add(parameters, -learning_rate * self.settings.momentum, self.velocity)  # (T3)

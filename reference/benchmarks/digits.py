@@ -24,10 +24,10 @@ import numpy as np
 import npkd
 from npkd.core.files import make_folder, read_npz, write_json
 from npkd.data.datasets import DIGITS
-from npkd.experiments import lenet5, lenet300, tables
+from npkd.experiments import experiment, lenet5, lenet300, tables
 from npkd.experiments.experiment import Experiment, Record
+from npkd.experiments.runs import run_all
 from npkd.experiments.setting import VERSION, Setting, digest
-from npkd.experiments.spread import run_all
 from npkd.pipeline.recipe import Recipe, complete
 
 EXAMPLES = 3_439
@@ -78,7 +78,7 @@ def translated(setting: Setting, second: Second, data: str, own_epochs: bool = F
 def records(second: Second, data: str, seeds: int) -> list[tuple[Record, list[Setting]]]:
     """Those that stand for the method alone, each size once: from a teacher on augmented data and its answers."""
     found = list[tuple[Record, list[Setting]]]()
-    for record, runs in second.experiment.records(seeds):
+    for record, runs in experiment.records(second.experiment, seeds):
         if record.teacher == "moved" and not record.distil_from and record.kind == "macs" and "(" not in record.name:
             own = runs[0].recipe.rounds > 1
             runs = [translated(s, second, data, own) for s in runs]
@@ -89,9 +89,9 @@ def records(second: Second, data: str, seeds: int) -> list[tuple[Record, list[Se
 def plans(second: Second, data: str) -> tuple[dict[str, list[Setting]], list[tuple[Record, list[Setting]]]]:
     """The runs of every part, and the records with theirs."""
     own, beside = second.experiment, records(second, data, second.experiment.RECORD_SEEDS)
-    return {"post_training": [translated(s, second, data) for s in own.post_training(own.RECORD_SEEDS)],
+    return {"post_training": [translated(s, second, data) for s in experiment.post_training(own, own.RECORD_SEEDS)],
             "records": [s for _, some in beside for s in some],
-            "comparison": [translated(s, second, data) for s in own.comparison(own.SEEDS)]}, beside
+            "comparison": [translated(s, second, data) for s in experiment.comparison(own, own.SEEDS)]}, beside
 
 
 def main() -> int:

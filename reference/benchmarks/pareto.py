@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from npkd.experiments.published import Published, published
 from npkd.experiments.tables import Row
 from npkd.report.figures import BLUE, GREEN, GREY, INK, ORANGE, PINK, SMALL, canvas, tidy
+from reference.published_results import Published, published
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -122,7 +122,7 @@ def test_the_checks_are_shown(capsys, monkeypatch):
 
 def test_runs_of_an_experiment_are_shown_by_the_same_rule():
     """So that it has lines before the first run is done; tests/experiments runs it."""
-    assert spread.shown is progress.shown
+    assert spread.tracked is progress.tracked
 
 
 @pytest.mark.parametrize("command", ["compress", "train"])

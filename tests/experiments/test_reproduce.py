@@ -16,10 +16,12 @@ from matplotlib.collections import LineCollection, PathCollection
 
 from npkd.cli.main import main
 from npkd.cli.parser import parser
+from npkd.core.files import make_folder
 from npkd.core.validation import InputError
-from npkd.experiments import command, lenet5, lenet300, published, runs, spread, tables
+from npkd.experiments import command, lenet5, lenet300, runs, spread, tables
+from npkd.experiments import experiment as experiments
 from npkd.experiments.compare import paired
-from npkd.experiments.experiment import SCRATCH, Record, against, untrained
+from npkd.experiments.experiment import SCRATCH, Record, against, comparison, post_training, records, teacher, untrained
 from npkd.experiments.methods import METHODS, NAMES
 from npkd.experiments.setting import (
     LATER,
@@ -37,9 +39,11 @@ from npkd.nn import architectures, cost
 from npkd.pipeline.recipe import Recipe
 from reference.benchmarks import figures
 from reference.benchmarks.pareto import CONVOLUTIONS, pareto
+from reference.published_results import published
 from tests.tiny import arrays, fixed
 
 ROOT = Path(__file__).resolve().parents[2]
+PERCEPTRONS, LENETS = published("lenet300"), published("lenet5")
 RECIPE = fixed(hidden=(8, 6), teacher_epochs=1, rounds=2, round_epochs=1, epochs=1, batch_size=16,
                 learning_rate=0.02, student_learning_rate=0.02)
 
@@ -96,7 +100,7 @@ STORED = {                                  # SHA-256 of the hashes of all units
 @pytest.mark.parametrize(("experiment", "part"), STORED)
 def test_every_run_that_version_0_1_stored_is_still_found(experiment, part):
     """Fields have other names since; the runs lie under the hashes of the old ones, those of tutored records too."""
-    units = getattr(experiment, part)(2 if part == "comparison" else 1)
+    units = getattr(experiments, part)(experiment, 2 if part == "comparison" else 1)
     if part == "records":
         units = [unit for _, some in units for unit in some]
     hashes = "".join([key(unit) for unit in units] + [key(unit.teacher) for unit in units])
@@ -178,7 +182,7 @@ def test_the_same_setting_gives_the_same_result(tmp_path):
         return {k: v for k, v in result.items() if k != "seconds"}
 
     for s in tiny(tmp_path, seeds=1):
-        one, two = (without_time(runs.finish(s, spread.make_folder(tmp_path / name))) for name in "ab")
+        one, two = (without_time(runs.finish(s, make_folder(tmp_path / name))) for name in "ab")
         assert one == two
 
 
@@ -209,7 +213,7 @@ def test_a_logit_source_is_trained_once_and_asked(tmp_path, monkeypatch):
     trained, train_teacher = [], runs.stages.train_teacher
     monkeypatch.setattr(runs.stages, "train_teacher",
                         lambda *given: (trained.append(given), train_teacher(*given))[1])
-    assert spread.waves([unit])[0] == [unit.teacher, distil_from]
+    assert runs.waves([unit])[0] == [unit.teacher, distil_from]
     monkeypatch.setattr(runs.stages, "transfer_set", lambda network,
                         *rest: (asked.append(network), transfer_set(network, *rest))[1])
     runs.finish(unit, tmp_path)
@@ -238,13 +242,14 @@ def test_runs_follow_ours_where_they_are_told_to(tmp_path):
 def test_processes_do_what_one_does_and_the_second_time_nothing(tmp_path, capfd):
     settings = tiny(tmp_path, names=("obs",))
     before = dict(os.environ)
-    alone, together = spread.make_folder(tmp_path / "alone"), tmp_path / "together"
-    count = spread.run_all(settings, together, 2)
+    alone, together = make_folder(tmp_path / "alone"), tmp_path / "together"
+    count = runs.run_all(settings, together, 2)
     assert count == len({s.teacher for s in settings}) + len(settings)
     assert dict(os.environ) == before
     said = capfd.readouterr().err
-    assert f"runs: {count}/{count}, obs" in said
-    assert spread.run_all(settings, together, 2) == 0
+    for wave in ("2/2, teacher plain, seed", "6/6, o", "2/2, obs at our widths, 90 MACs, seed"):
+        assert f"runs: {wave}" in said
+    assert runs.run_all(settings, together, 2) == 0
     for s in settings:
         assert read(s, together)["widths"] == runs.finish(s, alone)["widths"]
 
@@ -262,18 +267,18 @@ def test_processes_take_one_thread_each():
 
 def test_a_run_that_cannot_be_is_named(tmp_path):
     with pytest.raises(InputError, match=r"obs, 4 MACs, seed 0: .*smallest"):
-        spread.run_all([Setting(taught(tmp_path), "obs", 4, RECIPE)], tmp_path / "runs", 1)
+        runs.run_all([Setting(taught(tmp_path), "obs", 4, RECIPE)], tmp_path / "runs", 1)
 
 
 def test_units_come_after_what_they_need(tmp_path):
     settings = tiny(tmp_path)
-    teachers, own, following = spread.waves(list(reversed(settings)))
+    teachers, own, following = runs.waves(list(reversed(settings)))
     assert set(teachers) == {s.teacher for s in settings}
     assert set(own) | set(following) == set(settings)
     assert all(s.widths_of in own for s in following)
     assert len(own) + len(following) == len(settings)
     alone = [s for s in settings if s.widths_of]
-    assert spread.waves(alone)[1] == list(dict.fromkeys(s.widths_of for s in alone))    # also where nobody asked for it
+    assert runs.waves(alone)[1] == list(dict.fromkeys(s.widths_of for s in alone))    # also where nobody asked for it
 
 
 # ---- numbers
@@ -310,13 +315,13 @@ def test_verdicts():
 def test_the_comparison_is_at_equal_cost():
     """The methods of the issue; one teacher a seed; 60 epochs for all; each method with widths of its own, at one
     budget some with ours."""
-    settings = lenet300.comparison(5)
+    settings = comparison(lenet300, 5)
     assert len(set(settings)) == len(settings)
     assert {s.epochs for s in settings} == {60}
     assert {s.macs for s in settings} == {26_620, 9_560, 4_800}
     teachers = {s.teacher for s in settings}
     assert sorted(t.seed for t in teachers) == [0, 1, 2, 3, 4]
-    assert teachers <= {lenet300.teacher(kind, seed) for kind in ("plain", "moved") for seed in range(5)}
+    assert teachers <= {teacher(lenet300, kind, seed) for kind in ("plain", "moved") for seed in range(5)}
     assert len({t.kind for t in teachers}) == 1
     assert {s.method for s in settings} == {name for name in NAMES if "refitted" not in name}
     learnt = {replace(s.recipe, rounds=1, round_epochs=0, epochs=1) for s in settings}
@@ -343,24 +348,20 @@ def test_the_records_are_the_bars():
     found = [((r.teacher != "plain", r.macs, r.keep_inputs), r.bar) for r in lenet300.RECORDS]
     assert set(found) == set(bars.items())
     assert not any(r.distil_from for r in lenet300.RECORDS if r.teacher == "plain")       # like for like
-    for record, settings in lenet300.records(3):
+    for record, settings in records(lenet300, 3):
         assert [s.teacher.seed for s in settings] == [0, 1, 2]
         assert all(s.method == "ours" and s.macs == record.macs and s.recipe == record.recipe for s in settings)
-        distil_from = [lenet5.teacher("moved", seed) for seed in range(3)] if record.distil_from else [None] * 3
+        distil_from = [teacher(lenet5, "moved", seed) for seed in range(3)] if record.distil_from else [None] * 3
         assert [s.distil_from for s in settings] == distil_from
         assert record.teacher != "plain" or record.recipe.max_shift == settings[0].teacher.recipe.max_shift == 0
     assert all(recipe.hidden == (300, 100) for recipe in lenet300.TEACHERS.values())
 
 
-def test_published_rows_are_read_where_the_tables_are(tmp_path, monkeypatch):
-    """A row of each kind, by hand; outside of a checkout there are none, and the text says so."""
-    assert lenet300.PUBLISHED[0] == ("VIBNet (Dai 2018)", (97, 71, 33), 1.6, False, 9_560, "read", True)
-    assert lenet5.PUBLISHED[0] == ("Taylor, small (Molchanov 2017)", (2, 7, 99), 0.2, True, 63_278, "read", False)
-    assert (len(lenet300.PUBLISHED), len(lenet5.PUBLISHED)) == (15, 25)
-    assert "dense + 0.20" in tables.published_text(lenet5.PUBLISHED)
-    monkeypatch.setattr(published, "FOLDER", tmp_path)
-    assert published.published("lenet300") == []
-    assert "run it from a checkout" in tables.published_text([])
+def test_published_rows_are_read():
+    """A row of each kind, by hand."""
+    assert PERCEPTRONS[0] == ("VIBNet (Dai 2018)", (97, 71, 33), 1.6, False, 9_560, "read", True)
+    assert LENETS[0] == ("Taylor, small (Molchanov 2017)", (2, 7, 99), 0.2, True, 63_278, "read", False)
+    assert (len(PERCEPTRONS), len(LENETS)) == (15, 25)
 
 
 def test_published_rows_are_those_of_the_table():
@@ -370,8 +371,8 @@ def test_published_rows_are_those_of_the_table():
     assert all(row["source"] for row in rows)
     single = {row["method"]: row for row in rows if row["kept"] and "ensemble" not in row["method"]
               and "unstructured" not in row["method"]}
-    assert {p.method for p in lenet300.PUBLISHED} == set(single)
-    for p in lenet300.PUBLISHED:
+    assert {p.method for p in PERCEPTRONS} == set(single)
+    for p in PERCEPTRONS:
         row = single[p.method]
         assert (row["kept"], float(row["test_error"]), int(row["macs"]), row["sureness"], row["inputs_removed"]) == (
             "-".join(map(str, p.widths)), p.test_error, p.macs, p.sureness, "yes" if p.inputs_removed else "no")
@@ -394,7 +395,7 @@ def test_the_command_prints_tables_and_goes_on_where_it_stopped(tmp_path, monkey
     assert main([*words, "--json", str(tmp_path / "out.json")]) == 0
     text = capsys.readouterr().out
     assert "5 runs in" in text                                        # those of the other seed
-    assert "VIBNet" in text
+    assert "reference/published/lenet300.csv" in text
     stored = json.loads((tmp_path / "out.json").read_text())
     assert stored["command"] == "npkd reproduce lenet300 --quick --seeds 2"
     by_label = {row["method"]: row for row in stored["comparison"]}
@@ -415,7 +416,7 @@ def test_what_is_stored_is_shown_and_nothing_run(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(lenet300, "quick", lambda seeds: settings)
     folder = tmp_path / "runs"
     first = [s for s in settings if s.teacher.seed == 0]
-    spread.run_all(first[:2], folder, 1)                               # ours and obs of seed 0
+    runs.run_all(first[:2], folder, 1)                               # ours and obs of seed 0
     runs.finish(settings[-1].teacher, folder)
     runs.finish(next(s for s in settings if s.teacher.seed == 1 and s.method == "obs" and s.widths_of is None), folder)
     monkeypatch.setattr(command, "run_all", lambda *given: pytest.fail("something was run"))
@@ -427,7 +428,7 @@ def test_what_is_stored_is_shown_and_nothing_run(tmp_path, monkeypatch, capsys):
     assert stored["command"].endswith("--stored")
     assert "0 runs" in capsys.readouterr().out
     cut = untrained(first[0].teacher, 90, RECIPE, ("obs",), ())
-    monkeypatch.setattr(lenet300, "post_training", lambda seeds: cut)
+    monkeypatch.setattr(command, "post_training", lambda experiment, seeds: cut)
     words = ["reproduce", "lenet300", "--part", "post-training", "--stored", "--runs", str(folder), "--json",
              str(tmp_path / "cut.json")]
     assert main(words) == 2                                            # only runs with training are there
@@ -453,7 +454,7 @@ def test_the_picture_holds_every_point():
     axes = figure.axes[0]
     drawn = [tuple(point) for c in axes.collections if isinstance(c, PathCollection)
              for point in np.asarray(c.get_offsets())]
-    assert {(p.macs, p.test_error) for p in lenet300.PUBLISHED} | {(9100, 1.6)} == set(drawn)
+    assert {(p.macs, p.test_error) for p in PERCEPTRONS} | {(9100, 1.6)} == set(drawn)
     lines = {(float(x), round(float(y), 9)) for line in axes.lines
              for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)}
     assert {(9000, 1.5), (9000, 1.3), (9000, 1.9), (9000, 1.2), (9000, 1.1)} <= lines
@@ -492,7 +493,7 @@ def test_wrong_words_are_refused(words, said, capsys):
 def test_the_numbers_replace_no_file_of_others_unasked(tmp_path, monkeypatch, capsys):
     """Before anything is run; what npkd reproduce wrote is replaced, anything else with --overwrite alone."""
     settings = [s for s in tiny(tmp_path, names=("obs",)) if s.teacher.seed == 0][:2]
-    spread.run_all(settings, tmp_path / "runs", 1)
+    runs.run_all(settings, tmp_path / "runs", 1)
     capsys.readouterr()
     monkeypatch.setattr(lenet300, "quick", lambda seeds: settings)
     path = tmp_path / "out.json"
@@ -528,7 +529,7 @@ def test_the_command_knows_what_the_parser_offers():
 
 
 def test_the_comparison_of_convolutions_is_at_equal_cost():
-    settings = lenet5.comparison(3)
+    settings = comparison(lenet5, 3)
     assert set(lenet5.METHODS) == {"incoming weights", "outgoing weights", "activation", "taylor", "slimming", *SCRATCH}
     assert len(set(settings)) == len(settings) == 2 * 3 * (8 + 2)
     assert {s.epochs for s in settings} == {20}
@@ -550,7 +551,7 @@ def test_the_comparison_of_convolutions_is_at_equal_cost():
 
 @pytest.mark.parametrize("experiment", [lenet300, lenet5])
 def test_without_training_all_have_one_cut_and_no_epoch(experiment):
-    settings = experiment.post_training(5)
+    settings = post_training(experiment, 5)
     assert {(s.recipe.rounds, s.epochs) for s in settings} == {(1, 0)}
     assert len({s.recipe for s in settings}) == 1
     assert {s.kind for s in settings} == {"macs"}
@@ -577,10 +578,10 @@ def test_the_records_of_convolutions_are_the_bars():
                      (True, "macs", 63_000, 0.70), (True, "parameters", weights + 5 + 10 + 16 + 10, 1.00),
                      (True, "macs", 400_000, 0.66),
                      (True, "macs", cost.of(architectures.lenet5(np.random.default_rng(0))).macs, 0.60)}
-    records = lenet5.records(2)
+    beaten = records(lenet5, 2)
     # the moonshot is no run of its own
-    assert len({s for _, settings in records for s in settings}) == 2 * (len(records) - 1)
-    for record, settings in records:
+    assert len({s for _, settings in beaten for s in settings}) == 2 * (len(beaten) - 1)
+    for record, settings in beaten:
         assert all((s.method, s.macs, s.kind, s.recipe) == ("ours", record.macs, record.kind, record.recipe)
                    for s in settings)
         assert record.recipe.max_shift == settings[0].teacher.recipe.max_shift == (record.teacher == "moved")
@@ -595,8 +596,8 @@ def test_published_convolutions_are_those_of_the_table():
     assert {row["sureness"] for row in rows} == {"read", "recalled", "recomputed"}
     assert all(row["source"] for row in rows)
     held = {row["method"]: row for row in rows if row["kept"]}
-    assert {p.method for p in lenet5.PUBLISHED} == set(held)
-    for p in lenet5.PUBLISHED:
+    assert {p.method for p in LENETS} == set(held)
+    for p in LENETS:
         row, (one, two, *rest) = held[p.method], p.widths
         read_in, hidden = rest if len(rest) == 2 else (4 * 4 * two, *rest)
         assert p.macs == 24 * 24 * 25 * one + 8 * 8 * 25 * one * two + read_in * hidden + 10 * hidden
@@ -606,7 +607,7 @@ def test_published_convolutions_are_those_of_the_table():
         assert row["test_error"].startswith("dense + ") == p.over_dense
         assert float(row["test_error"].removeprefix("dense + ")) == p.test_error
     page = (ROOT / "docs" / "results" / "lenet5.md").read_text(encoding="utf-8")
-    assert all(line.strip() in page for line in tables.published_text(lenet5.PUBLISHED).splitlines()[:-1])
+    assert all(p.method in page for p in LENETS)
 
 
 SMALL = replace(RECIPE, network="lenet5", max_shift=1, statistics=200, batch_size=64, learning_rate=0.01,
@@ -629,23 +630,23 @@ def test_lenet5_is_reproduced_end_to_end(tmp_path, monkeypatch, capsys):
                Record("two", "plain", 1_500, 0.0, once, kind="parameters")]
     asked = {}
 
-    def comparison(seeds):
+    def compared(experiment, seeds):
         asked["comparison"] = seeds
         return [s for seed in range(seeds)
                 for s in against(small(tmp_path, seed), macs, SMALL, ("taylor", "slimming", *SCRATCH), (), ())]
 
-    def beaten(seeds):
+    def beaten(experiment, seeds):
         asked["records"] = seeds
         return [(record, [record.run(small(tmp_path, seed, "plain")) for seed in range(seeds)]) for record in records]
 
-    def cut(seeds):
+    def cut(experiment, seeds):
         asked["post-training"] = seeds
         return [s for seed in range(seeds)
                 for s in untrained(small(tmp_path, seed), macs, SMALL, ("taylor",), ("taylor refitted",))]
 
-    monkeypatch.setattr(lenet5, "comparison", comparison)
-    monkeypatch.setattr(lenet5, "post_training", cut)
-    monkeypatch.setattr(lenet5, "records", beaten)
+    monkeypatch.setattr(command, "comparison", compared)
+    monkeypatch.setattr(command, "post_training", cut)
+    monkeypatch.setattr(command, "records", beaten)
     monkeypatch.setattr(lenet5, "SEEDS", 1)
     monkeypatch.setattr(lenet5, "RECORD_SEEDS", 2)
     words = ["reproduce", "lenet5", "--runs", str(tmp_path / "runs"), "--jobs", "1", "--json",
@@ -655,8 +656,7 @@ def test_lenet5_is_reproduced_end_to_end(tmp_path, monkeypatch, capsys):
     assert asked == {"comparison": 1, "records": 2, "post-training": 2}
     assert "19 runs in" in text                       # 4 teachers, 5 methods, 3 without training, 2 records, of 2 seeds
     assert "one cut, no training, seeds [0, 1]" in text
-    for said in ("Taylor, large (Molchanov 2017)", "dense + 0.02", "1,500 parameters", "Teachers, plain, seeds [0, 1]:",
-                 "taylor"):
+    for said in ("reference/published/lenet5.csv", "1,500 parameters", "Teachers, plain, seeds [0, 1]:", "taylor"):
         assert said in text
     stored = json.loads((tmp_path / "out.json").read_text())
     assert stored["command"] == "npkd reproduce lenet5"              # the two numbers of seeds are the experiment's own
@@ -728,11 +728,11 @@ def test_the_picture_of_convolutions_draws_rises_as_lines():
     axes = pareto(comparison, [], CONVOLUTIONS).axes[0]
     drawn = {tuple(point) for c in axes.collections if isinstance(c, PathCollection)
              for point in np.asarray(c.get_offsets())}
-    whole = {(p.macs, p.test_error) for p in lenet5.PUBLISHED if not p.over_dense}
+    whole = {(p.macs, p.test_error) for p in LENETS if not p.over_dense}
     assert drawn == whole | {(92_500, 100 * 0.0085)}
     lines = next(c for c in axes.collections if isinstance(c, LineCollection) and "dense" in str(c.get_label()))
     ends = {(round(float(low[0])), round(float(low[1]), 6), round(float(high[1]), 6))
             for low, high in lines.get_segments()}
-    assert ends == {(p.macs, round(0.8 + p.test_error, 6), round(0.9 + p.test_error, 6)) for p in lenet5.PUBLISHED
+    assert ends == {(p.macs, round(0.8 + p.test_error, 6), round(0.9 + p.test_error, 6)) for p in LENETS
                     if p.over_dense}
     assert "1 points above 2 % are left out" in axes.get_xlabel()

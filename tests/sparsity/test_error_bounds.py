@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 
 from npkd.core.validation import InputError
 from npkd.nn.architectures import lenet5
-from npkd.nn.fast.workspace import VelocityInGradient
 from npkd.nn.losses import squared_error
 from npkd.nn.network import Layer, Network, dense_layer
-from npkd.nn.optimisers import SGD
+from npkd.nn.optimisers import SGD, SGDState
 from npkd.nn.training import TrainingSettings, train
 from npkd.sparsity import error_bounds as module
 from npkd.sparsity.error_bounds import ErrorBounds, propagation, slopes, spectral_norm
@@ -610,7 +609,7 @@ def test_momentum_comes_to_rest_with_exact_zeros(nesterov):
 
 def test_with_the_step_of_plain_descent_it_would_rest_elsewhere(monkeypatch):
     """τ = η in place of η/(1 − μ): the test above would see it."""
-    monkeypatch.setattr(VelocityInGradient, "update", lambda self, parameters, gradient, rate: [
+    monkeypatch.setattr(SGDState, "update", lambda self, parameters, gradient, rate: [
         parameters.__isub__(rate * gradient), rate][1])
     _, rest, _ = run(1, 0.7, False, STEPS, constant=True)
     assert rest > 1e-2

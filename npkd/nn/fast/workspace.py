@@ -23,7 +23,7 @@ from npkd.nn.fast.maps import FEW_EXAMPLES
 from npkd.nn.fast.steps import Plain
 from npkd.nn.fast.threads import both, threads
 from npkd.nn.network import Network, at_once, convolves, observe
-from npkd.nn.optimisers import SGD, Optimiser, State, add
+from npkd.nn.optimisers import SGD, Optimiser, SGDState, State
 
 T = TypeVar("T")
 
@@ -57,21 +57,6 @@ class JoinedActivations(Sequence[Array]):
         if i not in self.whole:
             self.whole[i] = np.concatenate([half[i] for half in self.halves])
         return self.whole[i]
-
-
-class VelocityInGradient:
-    """The state of SGD where ``gradient`` is v of (T2), as ``Workspace.backward`` computes it with β = μ: no second
-    vector is read and written. Its weight decay and (T3) are left to do. Tested equal to optimisers.SGDState."""
-
-    def __init__(self, settings: SGD, gradient: Array) -> None:
-        self.settings, self.carried = settings, (gradient,)
-
-    def update(self, parameters: Array, gradient: Array, learning_rate: float) -> float:
-        """As SGDState.update."""
-        if self.settings.weight_decay:
-            add(gradient, self.settings.weight_decay, parameters)      # (T1)
-        add(parameters, -learning_rate, gradient)                      # (T3)
-        return learning_rate / (1 - self.settings.momentum)
 
 
 class Workspace:
@@ -154,7 +139,7 @@ class Workspace:
         form or ``separate`` (clipping) needs the gradient alone."""
         if type(optimiser) is SGD and not (separate or optimiser.nesterov):
             self.beta = optimiser.momentum
-            return VelocityInGradient(optimiser, self.gradient)
+            return SGDState(optimiser, self.gradient)
         self.beta = 0.0
         return optimiser.begin(self.parameters)
 

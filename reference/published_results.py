@@ -1,4 +1,4 @@
-"""Published results on MNIST, to print beside ours: reference/published/NAME.csv, with the source of each.
+"""Published results on MNIST, to stand beside ours: reference/published/NAME.csv, with the source of each.
 
 Nearly all are single runs, many chosen on the test set. How sure: "read" in a source, "recalled" from memory and not
 verified, "recomputed": recalled too, but the cost of the recalled widths is the recalled cost.
@@ -10,8 +10,8 @@ import csv
 from pathlib import Path
 from typing import NamedTuple
 
-FOLDER = Path(__file__).resolve().parents[2] / "reference" / "published"
-"""Of the tables, which are not installed with the package."""
+FOLDER = Path(__file__).with_name("published")
+"""Of the tables."""
 
 RISE = "dense + "
 """In front of an error that is the rise above that of a dense network, which is not printed."""
@@ -36,11 +36,8 @@ class Published(NamedTuple):
 
 
 def published(name: str) -> list[Published]:
-    """The rows of a table by their cost, but ensembles and unstructured networks; none outside of a checkout."""
-    path = FOLDER / f"{name}.csv"
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
+    """The rows of a table by their cost, but ensembles and unstructured networks."""
+    with (FOLDER / f"{name}.csv").open(encoding="utf-8", newline="") as file:
         return [row_of(row) for row in csv.DictReader(file)
                 if row["kept"] and "ensemble" not in row["method"] and "unstructured" not in row["method"]]
 
