@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 import npkd
+from npkd.experiments import survey2021 as survey
 from npkd.experiments import tables
+from npkd.experiments.compare import paired, spread
 from reference.markdown import table, wrapped
 from reference.provenance import made_with
 from reference.published_results import FOLDER
@@ -42,6 +46,38 @@ def errors_by_setting(stored: Mapping[str, Any], name: str) -> str:
         errors.setdefault(run["setting"], []).append(10_000 * run["test_error"])
     rows = [[setting, str(len(values)), errors_of(values)] for setting, values in errors.items()]
     return framed(stored, name, table(["setting", "seeds", "errors"], rows))
+
+
+def survey2021(stored: Mapping[str, Any]) -> str:
+    """For every row and pair of networks the error, the gain over the row's baseline, and the time of an epoch."""
+    name, (_, wanted) = "survey2021", survey.settings(False)
+    if name not in stored:
+        return not_run(name)
+    runs: dict[str, dict[int, Any]] = {setting: {} for setting in wanted}
+    for run in stored[name]["runs"]:
+        runs.setdefault(run["setting"], {})[run["seed"]] = run
+    head = ["row", *(f"{pair}, {what}" for pair in survey.PAIRS for what in ("error, %", "gain", "time"))]
+    rows, verdicts = list[list[str]](), Counter[str]()
+    for word in dict.fromkeys(setting.split(": ")[1] for setting in wanted):
+        rows.append([word])
+        for pair in survey.PAIRS:
+            own, soft, alone = (runs.get(f"{pair}: {other}", {}) for other in (
+                word, "soft", survey.BASELINES.get(word, survey.ALONE)))
+            seeds, cells = sorted({*own} & {*alone}), ["", "", ""]
+            if own:
+                error, deviation = spread([100 * run["test_error"] for run in own.values()])
+                cells[0] = f"{error:.2f}" + ("" if deviation is None else f" ± {deviation:.2f}")
+            if seeds and own is not alone:
+                gain = paired(*([100 * some[seed]["test_error"] for seed in seeds] for some in (alone, own)))
+                verdicts[gain.verdict] += 1
+                cells[1] = f"{gain.mean:+.2f} {gain.verdict}"
+            if own and soft:
+                times = [fmean(run["epoch_seconds"] for run in some.values()) for some in (own, soft)]
+                cells[2] = f"{times[0] / times[1]:.2f}"
+            rows[-1] += cells
+    told = ", ".join(f"{verdicts[word]} {word}" for word in ("win", "tie", "loss", "open") if verdicts[word])
+    content = {**stored[name], "bars": [stored[name]["bars"][0], f"of the comparisons seed by seed: {told}"]}
+    return framed({**stored, name: content}, name, table(head, rows))
 
 
 def not_run(name: str) -> str:
