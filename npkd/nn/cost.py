@@ -19,13 +19,11 @@ class Cost:
     macs        multiply-accumulates an example, biases not counted
     parameters  numbers that are stored: weights, biases, gates, offsets, and of a batch norm its running moments too
     bytes       of the parameters, 4 each in float32
-    neurons     inputs and hidden neurons or channels, as many as each layer of weights reads
     """
 
     macs: int
     parameters: int
     bytes: int
-    neurons: int
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ def of_widths(widths: Sequence[int], geometry: Geometry | None = None) -> Cost:
               zip(geometry.columns, geometry.positions, geometry.reads, geometry.makes, strict=True)]
     parameters = sum((k * i + 1) * o for k, _, i, o in layers)                        # (C1)
     macs = sum(p * k * i * o for k, p, i, o in layers)                                # (C1)
-    return Cost(macs, parameters, 4 * parameters, sum(i for _, _, i, _ in layers))
+    return Cost(macs, parameters, 4 * parameters)
 
 
 def of(network: Network, shape: Sequence[int] | None = None) -> Cost:
@@ -75,21 +73,7 @@ def of(network: Network, shape: Sequence[int] | None = None) -> Cost:
     weights = {i: network.layers[i].params[0] for i in network.weight_layers}
     sizes = shapes(network, shape) if convolves(network) else []
     macs = sum(w.size * (math.prod(sizes[i + 1][:-1]) if sizes else 1) for i, w in weights.items())               # (C2)
-    return Cost(macs, sum(a.size for a in arrays), sum(a.nbytes for a in arrays), sum(read(network, sizes)))
-
-
-def read(network: Network, sizes: Sequence[tuple[int, ...]]) -> list[int]:
-    """How many neurons or channels each layer of weights reads: behind flatten a channel at all positions is one."""
-    counts, channel = [], np.arange(0)       # of every entry of the last axis, the number of its channel; empty: itself
-    for i, layer in enumerate(network.layers):
-        if layer.row.weights:
-            counts.append(len(np.unique(channel)) or layer.params[0].shape[-1] * layer.settings.get("groups", 1))
-            channel = np.arange(0)
-        elif layer.row.flat and sizes and len(sizes[i]) == 3 and counts:
-            channel = layer.row.entries_of(sizes[i], layer.settings)[:, 0]
-        elif layer.row.entries and len(channel):
-            channel = channel[layer.row.entries(channel.shape, **layer.settings)[:, 0]]
-    return counts
+    return Cost(macs, sum(a.size for a in arrays), sum(a.nbytes for a in arrays))
 
 
 def shapes(network: Network, shape: Sequence[int] | None = None) -> list[tuple[int, ...]]:

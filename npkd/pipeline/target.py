@@ -40,8 +40,10 @@ class Target:
 
     def size(self, widths: Sequence[int]) -> float:
         """What the bound counts, for a network with these widths, inputs and outputs included."""
-        return float(getattr(cost.of_widths(widths, geometry=self.geometry),
-                             self.kind if self.kind in SIZES else "macs"))
+        if self.kind == "neurons":                            # as many as each layer of weights reads
+            return float(sum(widths[i] for i in self.geometry.reads) if self.geometry else sum(widths[:-1]))
+        kind = self.kind if self.kind in SIZES else "macs"
+        return float(getattr(cost.of_widths(widths, geometry=self.geometry), kind))
 
     def smallest(self, teacher_widths: Sequence[int], keep_inputs: bool = False) -> float:
         """What it counts with one neuron a layer, beside what cannot become smaller."""
@@ -122,7 +124,7 @@ def parse(text: str, teacher_widths: Sequence[int], keep_inputs: bool = False,
     if not (math.isfinite(value) and value > 0) or (kind == "error" and number.endswith("%")):
         raise InputError(f"target: got {text!r}; after {kind}= it needs a positive number, such as 26620 or 26,620")
     if number.endswith("%"):
-        value = min(value * float(getattr(cost.of_widths(teacher_widths, geometry=geometry), kind)) / 100, 1e300)
+        value = min(value * Target(kind, value, geometry=geometry).size(teacher_widths) / 100, 1e300)
     target = Target(kind, value, geometry=geometry)
     target.require(teacher_widths, keep_inputs)
     return target

@@ -32,7 +32,6 @@ def test_of_equals_counting(widths, double):
     c = cost.of(network)
     assert (c.macs, c.parameters, c.bytes) == counted(network, None)
     assert replace(c, bytes=4 * c.parameters) == cost.of_widths(widths)
-    assert c.neurons == sum(widths[:-1])
 
 
 def test_other_layers_count_as_parameters():
@@ -84,7 +83,6 @@ def test_lenet5_costs_what_its_formula_says(c1, c2, kept, hidden):
     """The published one: 14,400 c1 + 1,600 c1 c2 + kept inputs · hidden + 10 hidden."""
     c = cost.of(lenet5(c1, c2, kept, hidden))
     assert c.macs == 14_400 * c1 + 1_600 * c1 * c2 + kept * hidden + 10 * hidden
-    assert c.neurons == 1 + c1 + c2 + hidden                  # of the kept inputs every channel counts once
     weights = 25 * c1 + 25 * c1 * c2 + kept * hidden + 10 * hidden
     assert c.parameters == weights + c1 + c2 + hidden + 10
     assert c.bytes == 4 * c.parameters
@@ -111,7 +109,6 @@ def test_a_convolution_by_counting_its_windows(size, kernel, stride, padding, di
     per_window = sum(1 for _ in np.ndindex(4, *kernel, 2 // groups))
     c = cost.of(network, shape=(*size, 2))
     assert c.macs == len(rows) * len(columns) * per_window + 12
-    assert c.neurons == 2 + 4
     assert cost.of(Network([maps(*size, 2), *layers])).macs == c.macs
 
 
@@ -129,14 +126,3 @@ def test_shapes_are_those_of_the_activations():
 def test_maps_of_unknown_size_are_refused(layers):
     with pytest.raises(InputError, match="give the shape of one example"):
         cost.shapes(Network(layers))
-
-
-def test_neurons_behind_flatten_and_maxout():
-    """Neurons are counted where they are read: a channel once at all its positions, a maxout neuron once for all its
-    pieces."""
-    network = Network([maps(2, 2, 1), conv(3, 1, 1, 1), Layer("flatten"),
-                       Layer("select", options={"kept": [0, 3, 6, 1]}), dense(8, 4),
-                       Layer("maxout", options={"pieces": 2}), dense(2, 4)])
-    assert cost.of(network).neurons == 1 + 2 + 4
-    assert cost.of(Network([maps(2, 2, 1), Layer("max_pool", options={"size": 1}), Layer("flatten"),
-                            dense(2, 4)])).neurons == 4
