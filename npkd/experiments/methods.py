@@ -29,7 +29,7 @@ from npkd.nn.network import Layer, Network, convolves, perceptron
 from npkd.nn.optimisers import SGD
 from npkd.nn.training import TrainingSettings
 from npkd.pipeline import stages
-from npkd.pipeline.stages import Run, Stage
+from npkd.pipeline.stages import Run
 from npkd.pipeline.target import Target
 from npkd.surgery.widths import geometry
 
@@ -134,10 +134,8 @@ def in_rounds(setting: Setting, run: Run, teacher: Network, followed: Followed |
         student = method.removal(student, x, y, widths, rng)
         path.append(student.widths)
         if r < recipe.rounds:
-            stage = Stage(f"round {r}", recipe.round_epochs, recipe.student_learning_rate / 2)
-            student = stages.distil_end_to_end(run, student, stage, transfer)
-    stage = Stage("final distillation", recipe.epochs, recipe.student_learning_rate)
-    return stages.distil_end_to_end(run, student, stage, transfer), path
+            student = stages.distil_end_to_end(run, student, transfer, f"round {r}", recipe.round_epochs, 0.5)
+    return stages.distil_end_to_end(run, student, transfer, "final distillation", recipe.epochs), path
 
 
 def slimmed(setting: Setting, run: Run, teacher: Network, followed: Followed | None) -> Made:
@@ -159,8 +157,8 @@ def slimmed(setting: Setting, run: Run, teacher: Network, followed: Followed | N
     across = score if setting.method == "slimming" else None
     widths = followed_widths(followed, student) if followed else allocated(setting, student, setting.macs, across)
     student = cut(student, [best(s, w) for s, w in zip(score, widths, strict=True)])
-    stage = Stage("final distillation", max(setting.epochs - first, 1), recipe.student_learning_rate)
-    return stages.distil_end_to_end(run, student, stage, transfer), [student.widths]
+    epochs = max(setting.epochs - first, 1)
+    return stages.distil_end_to_end(run, student, transfer, "final distillation", epochs), [student.widths]
 
 
 def from_scratch(setting: Setting, run: Run, teacher: Network, followed: Followed | None) -> Made:
@@ -182,6 +180,6 @@ def from_scratch(setting: Setting, run: Run, teacher: Network, followed: Followe
     if setting.method == "scratch":
         student = stages.train_teacher(replace(run, recipe=replace(recipe, teacher_epochs=setting.epochs)), student)
     else:
-        stage = Stage("distillation", setting.epochs, recipe.student_learning_rate)
-        student = stages.distil_end_to_end(run, student, stage, stages.transfer_set(teacher, data, recipe))
+        transfer = stages.transfer_set(teacher, data, recipe)
+        student = stages.distil_end_to_end(run, student, transfer, "distillation", setting.epochs)
     return student, [student.widths]

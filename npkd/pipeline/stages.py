@@ -60,15 +60,6 @@ class Run:
     outside: Callable[[Network], Network] = lambda network: network
 
 
-@dataclass(frozen=True)
-class Stage:
-    """A distillation end to end: its name, its epochs, and the learning rate that it begins with."""
-
-    name: str
-    epochs: int
-    learning_rate: float
-
-
 def error_rate(network: Network, x: Array, y: Array) -> float:
     """Fraction of examples x (N, I) that the network does not put into their class y (N,)."""
     return float((predict(network, x).argmax(axis=1) != y).mean())
@@ -98,21 +89,25 @@ def fresh(recipe: Recipe, data: Data, rng: np.random.Generator) -> Network:
     return perceptron([data.x_train.shape[1], *recipe.hidden, data.classes], rng)
 
 
-def distil_end_to_end(run: Run, student: Network, stage: Stage, transfer: Transfer) -> Network:
-    """The student trained on a fixed support: on the logits of the transfer set, and on labels if they are weighed."""
+def distil_end_to_end(run: Run, student: Network, transfer: Transfer, stage: str, epochs: int,
+                      rate: float = 1.0) -> Network:
+    """The student trained on a fixed support: on the logits of the transfer set, and on labels if they are weighed.
+
+    stage  its name;   rate  part of the recipe's learning rate of students that it begins with
+    """
     data, recipe = run.data, run.recipe
-    if not stage.epochs:
+    if not epochs:
         return student
     kept, body = open_front(student)
     x_validation = data.x_validation if kept is None else np.take(data.x_validation, kept, axis=1)
     objective = distillation(labels=recipe.label_weight, temperature=recipe.temperature)
-    settings = TrainingSettings(stage.epochs, recipe.batch_size, clip=recipe.clip, refresh=recipe.refresh,
+    settings = TrainingSettings(epochs, recipe.batch_size, clip=recipe.clip, refresh=recipe.refresh,
                                 augmentation=lambda batch, rng: transfer(batch, rng, kept),
                                 adversarial_eps=recipe.adversarial_eps,
                                 validate=lambda network: error_rate(network, x_validation, data.y_validation))
     training = partial(train, data={"x": data.x_train, "y": data.y_train}, objective=objective, rng=run.rng,
-                       optimiser=SGD(stage.learning_rate, weight_decay=recipe.student_weight_decay))
-    for now in epochs_of(stage.name, body, training, settings, run.rng, run.progress):
+                       optimiser=SGD(rate * recipe.student_learning_rate, weight_decay=recipe.student_weight_decay))
+    for now in epochs_of(stage, body, training, settings, run.rng, run.progress):
         trained = now.network if kept is None else Network([student.layers[0], *now.network.layers])
         run.state.student = run.outside(trained)
     return trained
@@ -173,18 +168,16 @@ def compress(run: Run, teacher: Network, target: Target, source: Network | Answe
     if target.kind == "error":
         return compress_to_error(run, teacher, target, transfer, whole)
     target.require(whole, recipe.keep_inputs)
-    rate = recipe.student_learning_rate
     for r in range(1, recipe.rounds + 1):
         goal = target.after(r / recipe.rounds, whole)                      # (W11)
         name = f"round {r} of {recipe.rounds}"
         student = remove_round(run, student, goal, goal.bound, f"{name}: layers", whole)
         if r < recipe.rounds:
-            stage = Stage(f"{name}: distillation", recipe.round_epochs, rate / 2)
-            student = distil_end_to_end(run, student, stage, transfer)
+            student = distil_end_to_end(run, student, transfer, f"{name}: distillation", recipe.round_epochs, 0.5)
     if recipe.all_at_last and recipe.trained:
         run = replace(run, data=everything(run.data))
         transfer = transfer_set(source, run.data, recipe)
-    return distil_end_to_end(run, student, Stage("final distillation", recipe.epochs, rate), transfer)
+    return distil_end_to_end(run, student, transfer, "final distillation", recipe.epochs)
 
 
 def everything(data: Data) -> Data:
@@ -204,9 +197,8 @@ def compress_to_error(run: Run, teacher: Network, target: Target, transfer: Tran
         if budget < smallest:
             break
         student = remove_round(run, student, target, budget, f"round {r}: layers", whole)
-        stage = Stage(f"round {r}: distillation", max(recipe.round_epochs, recipe.epochs // 2),
-                      recipe.student_learning_rate)
-        student = distil_end_to_end(run, student, stage, transfer)
+        student = distil_end_to_end(run, student, transfer, f"round {r}: distillation",
+                                    max(recipe.round_epochs, recipe.epochs // 2))
         if error_rate(student, data.x_validation, data.y_validation) > bound + 1e-12:
             break
         best, rounds, widths = student, len(state.rounds), widths_of(student)
