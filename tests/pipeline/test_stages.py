@@ -17,7 +17,7 @@ from npkd.nn.model import Model, save
 from npkd.nn.network import perceptron
 from npkd.pipeline import stages
 from npkd.pipeline.epochs import line_of, note_of
-from npkd.pipeline.result import certified, largest, layers_of, measures_of
+from npkd.pipeline.result import certified, largest, layers_of
 from npkd.pipeline.stages import Run, State, compress, error_rate, train_teacher
 from npkd.pipeline.target import Target
 from npkd.sparsity.layerwise import distil, exactly
@@ -268,12 +268,6 @@ def test_the_layers_of_a_summary(data, teacher):
         assert entry["duality_gap"] == max(out.layers[k].duality_gap for out in state.rounds) <= 1e-6
         assert entry["lambda"] <= entry["lambda_max"]
     assert layers_of([]) == []
-
-
-def test_one_side_of_a_summary(teacher):
-    c = cost.of(teacher)
-    assert measures_of(teacher, 0.25) == {"widths": [6, 10, 8, 3], "test_error": 0.25, "macs": c.macs,
-                                   "parameters": c.parameters, "bytes": c.bytes}
 
 
 def test_error_rate_counts(data, teacher):
