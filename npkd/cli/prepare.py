@@ -18,7 +18,7 @@ from npkd.data.datasets import load as load_data
 from npkd.interop.adapt import prunable, require_countable, rescaled, rescaled_network
 from npkd.nn.model import Model
 from npkd.nn.model import load as load_model
-from npkd.nn.network import Network, convolves, perceptron
+from npkd.nn.network import Network, convolves
 from npkd.pipeline import stages, target
 from npkd.pipeline.distil import DistillationRecipe, distilled
 from npkd.pipeline.recipe import Recipe, complete, plain
@@ -98,12 +98,8 @@ def prepare(settings: Settings, progress: Progress) -> PreparedRun:
 
 def untrained(settings: Settings, data: Data, recipe: Recipe, rng: np.random.Generator | None = None) -> Network:
     """The network that is to be trained, as the settings name it, drawn."""
-    rng = rng or np.random.default_rng(0)
-    if recipe.network != "perceptron":
-        return stages.fresh(recipe, data, rng)
     rates = (0.0, *[settings.dropout] * len(recipe.hidden)) if settings.dropout else ()
-    return perceptron([data.x_train.shape[1], *recipe.hidden, data.classes], rng, activation=settings.activation,
-                      dropout_rates=rates)
+    return stages.fresh(recipe, data, rng or np.random.default_rng(0), settings.activation, rates)
 
 
 def rehearse(settings: Settings, data: Data, recipe: Recipe, teacher: Network, learnt: DistillationRecipe) -> None:

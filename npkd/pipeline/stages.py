@@ -59,6 +59,10 @@ class Run:
     state: State = field(default_factory=State)
     outside: Callable[[Network], Network] = lambda network: network
 
+    def validation_error(self, network: Network) -> float:
+        """Fraction of the validation part that a network does not put into its class."""
+        return error_rate(network, self.data.x_validation, self.data.y_validation)
+
 
 def error_rate(network: Network, x: Array, y: Array) -> float:
     """Fraction of examples x (N, I) that the network does not put into their class y (N,)."""
@@ -71,7 +75,7 @@ def train_teacher(run: Run, start: Network | None = None) -> Network:
     run.state.teacher = start or fresh(recipe, data, run.rng)
     settings = TrainingSettings(recipe.teacher_epochs, recipe.batch_size,
                                 augmentation=Noise(recipe.noise_std, max_shift=recipe.max_shift, shape=data.shape),
-                                validate=lambda network: error_rate(network, data.x_validation, data.y_validation))
+                                validate=run.validation_error)
     training = partial(train, data={"x": data.x_train, "y": data.y_train},
                        optimiser=SGD(recipe.learning_rate, weight_decay=recipe.weight_decay), rng=run.rng)
     for now in epochs_of("teacher", run.state.teacher, training, settings, run.rng, run.progress):
@@ -79,14 +83,17 @@ def train_teacher(run: Run, start: Network | None = None) -> Network:
     return run.state.teacher
 
 
-def fresh(recipe: Recipe, data: Data, rng: np.random.Generator) -> Network:
-    """An untrained network for the data, as the recipe names it. Raises InputError where lenet5 gets no pictures."""
+def fresh(recipe: Recipe, data: Data, rng: np.random.Generator, activation: str = "relu",
+          dropout_rates: Sequence[float] = ()) -> Network:
+    """An untrained network for the data, as the recipe names it; of a perceptron with this activation, and these rates.
+    Raises InputError where lenet5 gets no pictures."""
     if recipe.network == "lenet5":
         if len(data.shape) not in (2, 3):
             raise InputError(f"lenet5: {data.name} has examples of shape {data.shape}; it needs pictures, (H, W) or "
                              f"(H, W, C)")
         return lenet5(rng, shape=(*data.shape, 1)[:3], classes=data.classes)
-    return perceptron([data.x_train.shape[1], *recipe.hidden, data.classes], rng)
+    return perceptron([data.x_train.shape[1], *recipe.hidden, data.classes], rng, activation=activation,
+                      dropout_rates=dropout_rates)
 
 
 def distil_end_to_end(run: Run, student: Network, transfer: Transfer, stage: str, epochs: int,
@@ -150,8 +157,6 @@ def compress(run: Run, teacher: Network, target: Target, source: Network | Answe
     """The student of a teacher, within the target; rounds are reported in ``run.state``. ``source``: another network,
     or its answers, to be learnt instead of the teacher's.
 
-        budget_r = size(teacher)^(1 − r/R) · target^(r/R)                             (W11)
-
     For a target of size, R rounds with budgets (W11), each followed by a distillation, the last by the long one. For a
     target of error, rounds that halve the multiply-accumulates, each with a distillation, as long as the validation
     error stays within the bound. Without epochs nothing is distilled: layers are refitted alone, see ``distil``.
@@ -189,8 +194,8 @@ def everything(data: Data) -> Data:
 def compress_to_error(run: Run, teacher: Network, target: Target, transfer: Transfer, whole: Sequence[int]) -> Network:
     """The smallest student of a falling sequence whose validation error stays within the bound; ``whole``: the widths
     of the teacher."""
-    data, recipe, state, widths = run.data, run.recipe, run.state, whole
-    bound = error_rate(teacher, data.x_validation, data.y_validation) + target.bound / 100
+    recipe, state, widths = run.recipe, run.state, whole
+    bound = run.validation_error(teacher) + target.bound / 100
     student, best, rounds, smallest = teacher, teacher, 0, target.smallest(whole, recipe.keep_inputs)
     for r in range(1, 20):
         budget = target.size(widths) / 2
@@ -199,7 +204,7 @@ def compress_to_error(run: Run, teacher: Network, target: Target, transfer: Tran
         student = remove_round(run, student, target, budget, f"round {r}: layers", whole)
         student = distil_end_to_end(run, student, transfer, f"round {r}: distillation",
                                     max(recipe.round_epochs, recipe.epochs // 2))
-        if error_rate(student, data.x_validation, data.y_validation) > bound + 1e-12:
+        if run.validation_error(student) > bound + 1e-12:
             break
         best, rounds, widths = student, len(state.rounds), widths_of(student)
     state.student = run.outside(best)
