@@ -100,12 +100,6 @@ def of_two(large: tuple[str, Network], small: tuple[str, Network], data: Data) -
     return numbers | {"kept_inputs": inputs} | side_by_side(networks, answers, data)
 
 
-def of_sparse_training(plan: PreparedRun, result: SparseResult) -> dict[str, Any]:
-    """The summary of ``npkd train --penalty``: "model" is the delivered network."""
-    both = of_two(("dense", result.dense), ("model", result.model), plan.data)
-    return general(plan) | both | of_penalty(plan, result)
-
-
 def of_penalty(plan: PreparedRun, result: SparseResult) -> dict[str, Any]:
     """What a summary says of the penalty and of the networks on the way."""
     assert plan.sparse is not None
