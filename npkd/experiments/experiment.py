@@ -8,7 +8,6 @@ from typing import Protocol
 
 from npkd.experiments.setting import Setting, TeacherSetting
 from npkd.pipeline.recipe import Recipe
-from npkd.pipeline.recipe import untrained as without_training
 
 DATA, EXAMPLES, SHAPE = "mnist", 54_000, (28, 28)
 """The data, about how much of it is left after the split, and what one example is."""
@@ -82,6 +81,6 @@ def against(taught: TeacherSetting, macs: int, recipe: Recipe, names: Sequence[s
 def untrained(taught: TeacherSetting, macs: int, recipe: Recipe, names: Sequence[str],
               following: Sequence[str]) -> list[Setting]:
     """Ours and the named methods on the same teacher, in one cut and untrained; ``following`` ones with our widths."""
-    first = Setting(taught, "ours", macs, without_training(recipe))
+    first = Setting(taught, "ours", macs, replace(recipe, rounds=1, round_epochs=0, epochs=0))
     return [first, *(replace(first, method=name) for name in names),
             *(replace(first, method=name, widths_of=first) for name in following)]
