@@ -17,7 +17,7 @@ def hinton2015(stored: Mapping[str, Any]) -> str:
     """Errors of the students of Hinton et al. beside theirs; how many runs are not there yet; the bars."""
     name = "hinton2015"
     if name not in stored:
-        return wrapped(f"Not run with npkd {npkd.__version__} yet: `npkd reproduce {name} --json FILE`.")
+        return not_run(name)
     content, rows = stored[name], []
     with (FOLDER / f"{name}.csv").open(encoding="utf-8", newline="") as file:
         theirs = {row["setting"]: row for row in csv.DictReader(file)}
@@ -30,9 +30,31 @@ def hinton2015(stored: Mapping[str, Any]) -> str:
         rows.append([setting, str(len(runs)), *cells, right, other["errors"], other["corrected"]])
     head = ["setting", "seeds", "errors", "bias corrected", "right of the omitted or shown classes, %", "published",
             "published, bias chosen on the test set"]
+    return framed(stored, name, table(head, rows))
+
+
+def errors_by_setting(stored: Mapping[str, Any], name: str) -> str:
+    """Errors of a study's settings, of 10,000; how many runs are not there yet; the bars."""
+    if name not in stored:
+        return not_run(name)
+    content, errors = stored[name], dict[str, list[float]]()
+    for run in content["runs"]:
+        errors.setdefault(run["setting"], []).append(10_000 * run["test_error"])
+    rows = [[setting, str(len(values)), errors_of(values)] for setting, values in errors.items()]
+    return framed(stored, name, table(["setting", "seeds", "errors"], rows))
+
+
+def not_run(name: str) -> str:
+    """The words of a study that is not there yet."""
+    return wrapped(f"Not run with npkd {npkd.__version__} yet: `npkd reproduce {name} --json FILE`.")
+
+
+def framed(stored: Mapping[str, Any], name: str, rows: str) -> str:
+    """The table of a study between the runs that are not there yet and its bars."""
+    content = stored[name]
     missing = f"{content['missing']} of {content['missing'] + len(content['runs'])} runs are **not there yet**.\n\n"
     lines = "\n".join(wrapped(f"    {line}", 12 * " ") for line in content["bars"])
-    return (f"{missing if content['missing'] else ''}{table(head, rows)}\n\n{lines}\n\n"
+    return (f"{missing if content['missing'] else ''}{rows}\n\n{lines}\n\n"
             f"{content['core_hours']:.1f} core hours. {made_with(stored, (name,))}")
 
 

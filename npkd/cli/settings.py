@@ -83,8 +83,10 @@ class Settings:
             raise InputError(f"settings: got {', '.join(got)} and no --penalty; npkd {self.command} takes it with one")
         if self.penalty is not None and self.scheme != "offline":
             raise InputError(f"settings: got --penalty and --scheme {self.scheme:.40}; neurons die in offline alone")
-        if self.start is not None and shaped:
-            raise InputError("settings: got a network to start from, and the network that is to be trained; give one")
+        drawn = shaped or self.dropout or self.activation != "relu" or self.epochs is not None
+        if self.start is not None and drawn:
+            raise InputError("settings: got a network to start from, and widths, dropout, an activation or epochs, "
+                             "which are for one that is trained here; give one of both")
         if not 0 <= self.dropout < 1:
             raise InputError(f"settings: --dropout is {self.dropout}; it must be at least 0 and below 1")
         if self.overwrite and self.resume:

@@ -78,6 +78,9 @@ def general(plan: PreparedRun) -> dict[str, Any]:
         "split": {**plan.split, "seed_from_teacher": plan.split_seed != settings.seed},
         "recipe": {name: value for name, value in asdict(plan.recipe).items() if name not in OF_EXAMPLES and (
             settings.command != "distil" or name in ("epochs", "network", "hidden", "batch_size"))},
+        "distil_from": None if plan.distil_from is None else {
+            "file": Path(str(settings.distil_from)).name, "widths": plan.distil_from.widths,
+            "test_error": stages.error_rate(plan.distil_from, data.x_test, data.y_test)},
         "augmentation": augmentation(plan.recipe, compressed=settings.command == "compress"),
         "versions": {"npkd": __version__, "numpy": np.__version__, "scipy": scipy.__version__}}
 
@@ -120,9 +123,6 @@ def of_compression(plan: PreparedRun, result: CompressionResult, delivered: Mode
     file, target = plan.settings.teacher, plan.target
     return general(plan) | both | {
         "teacher_file": None if file is None else Path(file).name,
-        "distil_from": None if plan.distil_from is None else {
-            "file": Path(str(plan.settings.distil_from)).name, "widths": plan.distil_from.widths,
-            "test_error": stages.error_rate(plan.distil_from, plan.data.x_test, plan.data.y_test)},
         "target": {"words": plan.settings.target or TARGET, "kind": target.kind, "bound": target.bound},
         "agreement": 1 - both["differing"]["count"] / len(plan.data.y_test),
         "layers": [layer | {"kept": kept, "of": of} for layer, kept, of in zip(

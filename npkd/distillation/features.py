@@ -105,28 +105,34 @@ def flow(student: tuple[Array, ...], teacher: tuple[Array, ...]) -> tuple[float,
     (d_a, d_b). Divided by N; P is in G. Of a and b the larger is averaged over windows. Raises InputError where student
     and teacher differ in channels (positions may differ). Source: Yim et al. 2017.
     """
-    (g, back), (target, _) = flow_matrix(student), flow_matrix(teacher)
-    if g.shape != target.shape:
-        raise InputError(f"flow: the student's products (N, C, D) are {g.shape} and the teacher's {target.shape}; they "
-                         "must agree: put a connector behind the student's activations")
-    away = g - target
-    return float(np.square(away).sum() / len(g)), back(2 / len(g) * away)             # (X10), (X11)
+    (a, b, back), (c, d, _) = flow_pair(student), flow_pair(teacher)
+    if (len(a), a.shape[2], b.shape[2]) != (len(c), c.shape[2], d.shape[2]):
+        raise InputError(f"flow: the student's products (N, C, D) are {(len(a), a.shape[2], b.shape[2])} and the "
+                         f"teacher's {(len(c), c.shape[2], d.shape[2])}; they must agree: put a connector behind the "
+                         "student's activations")
+    if a.shape[1] + c.shape[1] < min(a.shape[2], b.shape[2]):    # whichever is smaller: positions, or channels
+        left, right, p = np.concatenate([a, c], axis=1), np.concatenate([b, -d], axis=1), a.shape[1]
+        k, m = (v @ v.swapaxes(1, 2) for v in (left, right))
+        total, da, db = max(0.0, float((k * m).sum())), m[:, :p] @ left, k[:, :p] @ right         # (X10), (X11)
+    else:
+        away = a.swapaxes(1, 2) @ b - c.swapaxes(1, 2) @ d                            # (X9)
+        total, da, db = float(np.square(away).sum()), b @ away.swapaxes(1, 2), a @ away           # (X10), (X11)
+    return total / len(a), back(2 / len(a) * da, 2 / len(a) * db)
 
 
-def flow_matrix(pair: tuple[Array, ...]) -> tuple[Array, Callable[[Array], tuple[Array, ...]]]:
-    """G of (X9), (N, C, D), from two activations, and the way back to both."""
+def flow_pair(pair: tuple[Array, ...]) -> tuple[Array, Array, Callable[[Array, Array], tuple[Array, ...]]]:
+    """a/P (N, P, C) and b (N, P, D) of two activations, of which (X9) is the product, and the way back to both."""
     if not isinstance(pair, tuple) or len(pair) != 2:
         raise InputError(f"flow: got {described(pair)}; student and teacher must each be a tuple of two activations")
     floats("flow", first=pair[0], second=pair[1])
     (a, back_a), (b, back_b) = matched("flow", *(v[:, None, None] if v.ndim == 2 else v for v in pair))
-    x, y = (v.reshape(len(v), -1, v.shape[3]) for v in (a, b))                        # (N, P, C) and (N, P, D)
+    positions = math.prod(a.shape[1:3])
 
-    def back(dg: Array) -> tuple[Array, ...]:
-        da, db = back_a((y @ dg.swapaxes(1, 2)).reshape(a.shape)), back_b((x @ dg).reshape(b.shape))
-        return tuple((d / x.shape[1]).reshape(v.shape).astype(v.dtype)                # (X11)
-                     for d, v in zip((*da, *db), pair, strict=True))
+    def back(da: Array, db: Array) -> tuple[Array, ...]:
+        (da,), (db,) = back_a(da.reshape(a.shape) / positions), back_b(db.reshape(b.shape))
+        return tuple(d.reshape(v.shape).astype(v.dtype) for d, v in zip((da, db), pair, strict=True))
 
-    return x.swapaxes(1, 2) @ y / x.shape[1], back                                    # (X9)
+    return a.reshape(len(a), positions, -1) / positions, b.reshape(len(b), positions, -1), back
 
 
 def activation_boundaries(student: Array, teacher: Array, *, margin: float = 1.0) -> tuple[float, Array]:

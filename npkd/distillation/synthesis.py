@@ -10,6 +10,7 @@ import numpy as np
 from npkd.core.types import Array
 from npkd.distillation.scheme_losses import moment_matching
 from npkd.distillation.teacher import Teacher
+from npkd.nn.fast.workspace import Workspace
 from npkd.nn.losses import cross_entropy
 from npkd.nn.network import Network
 from npkd.nn.normalisation import moments
@@ -52,12 +53,15 @@ def synthesise(teacher: Network, settings: Synthesis, rng: np.random.Generator) 
     dtype, schedule = teacher.layers[teacher.weight_layers[-1]].params[0].dtype, cosine()
     flat = rng.standard_normal(len(settings.labels) * int(np.prod(settings.shape))).astype(dtype)
     x, state = flat.reshape(-1, *settings.shape), settings.optimiser.begin(flat)
+    space = Workspace(teacher, len(x))
     for step in range(settings.steps):
-        activations, backward = teacher(x)
-        d = {len(activations) - 1: cross_entropy(activations[-1], settings.labels)[1]}
-        for i, target in settings.moments.items():
-            d[i] = settings.weight * moment_matching(activations[i], target)[1] + d.get(i, 0)
-        dx, _ = backward(d)                                                           # (Z11)
+        with space.blas:
+            activations = space.forward(x)
+            d = {len(activations) - 1: cross_entropy(activations[-1], settings.labels)[1]}
+            for i, target in settings.moments.items():
+                d[i] = settings.weight * moment_matching(activations[i], target)[1] + d.get(i, 0)
+            dx = space.backward(d, inputs=True)                                       # (Z11)
+        assert dx is not None
         rate = settings.optimiser.learning_rate * schedule((step + 0.5) / settings.steps)
         state.update(flat, dx.reshape(-1).astype(dtype, copy=False), rate)
     return x

@@ -89,15 +89,15 @@ class Ensemble:
         return " ".join(teacher.digest for teacher in self.teachers)
 
 
-def one_a_batch(count: int) -> list[Callable[[float], float]]:
-    """Weights of so many terms, one a teacher: of each batch one is 1, drawn by its place p in the training, others 0.
+def one_a_batch(count: int, weight: float = 1.0) -> list[Callable[[float], float]]:
+    """Weights of so many terms, one a teacher: of each batch one is c, drawn by its place p in the training, others 0.
 
-        c_m(p) = [m = m(p)],   m(p) uniform on 0 … M − 1                              (Z13)
+        c_m(p) = c [m = m(p)],   m(p) uniform on 0 … M − 1                            (Z13)
     """
-    def weight(m: int, p: float) -> float:
-        return float(np.random.default_rng(int(p * 2 ** 53)).integers(count) == m)    # (Z13)
+    def chosen(m: int, p: float) -> float:
+        return weight * float(np.random.default_rng(int(p * 2 ** 53)).integers(count) == m)       # (Z13)
 
-    return [partial(weight, m) for m in range(count)]
+    return [partial(chosen, m) for m in range(count)]
 
 
 def teacher_of(network: Network, terms: Terms) -> Teacher:

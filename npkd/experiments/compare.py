@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from scipy.special import stdtrit
@@ -60,3 +60,15 @@ def paired(theirs: Sequence[float], ours: Sequence[float]) -> Paired:
         return Paired(mean, None)
     reach = float(stdtrit(n - 1, 0.5 + CONFIDENCE / 2)) * deviation / math.sqrt(n)                               # (I25)
     return Paired(mean, (mean - reach, mean + reach))
+
+
+def beats(what: str, theirs: Mapping[int, float], ours: Mapping[int, float]) -> list[str]:
+    """A sentence on theirs − ours of the seeds that both have: it holds where the interval lies above zero, that of one
+    seed is open; none without a seed."""
+    seeds = sorted({*theirs} & {*ours})
+    if not seeds:
+        return []
+    gain = paired([theirs[seed] for seed in seeds], [ours[seed] for seed in seeds])
+    told = "" if gain.interval is None else " [{:+.1f}, {:+.1f}]".format(*gain.interval)
+    return [f"{'holds' if gain.verdict == 'win' else 'MISSED'}  {what}: gain {gain.mean:+.1f}{told}, {gain.verdict}, "
+            f"{len(seeds)} seeds"]

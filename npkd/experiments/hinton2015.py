@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 
@@ -57,19 +58,24 @@ def settings(quick: bool) -> list[dict[str, Run]]:
     return [{"teacher": teacher}, students]
 
 
-def run(unit: Unit, progress: Progress) -> Run:
-    """See Study; "errors" of the test part, of students with a biased class also "corrected"."""
-    numbers = unit.numbers
+def pictures(numbers: Mapping[str, Any]) -> Data:
+    """The first of all pictures that are not for the test, as training part."""
     whole = load(numbers["data"], seed=0)
     x = np.concatenate([whole.x_train, whole.x_validation])[:numbers["examples"]]
     y = np.concatenate([whole.y_train, whole.y_validation])[:numbers["examples"]]
-    data = replace(whole, x_train=x, y_train=y, x_validation=x[:0], y_validation=y[:0])
+    return replace(whole, x_train=x, y_train=y, x_validation=x[:0], y_validation=y[:0])
+
+
+def run(unit: Unit, progress: Progress) -> Run:
+    """See Study; "errors" of the test part, of students with a biased class also "corrected"."""
+    numbers = unit.numbers
+    data = pictures(numbers)
     if "teacher" in numbers:
         return student(unit, data, progress)
-    rng = np.random.default_rng([unit.seed, 0])
-    start = perceptron([x.shape[1], *numbers["hidden"], data.classes], rng, dropout_rates=numbers["dropout"])
+    rng, batch = np.random.default_rng([unit.seed, 0]), {"x": data.x_train, "y": data.y_train}
+    start = perceptron([batch["x"].shape[1], *numbers["hidden"], data.classes], rng, dropout_rates=numbers["dropout"])
     bound = {i: MaxNorm(numbers["max_norm"]) for i in start.dense_layers[:-1]}
-    training = partial(train, data={"x": x, "y": y}, optimiser=SGD(numbers["learning_rate"]), penalties=bound, rng=rng)
+    training = partial(train, data=batch, optimiser=SGD(numbers["learning_rate"]), penalties=bound, rng=rng)
     augmentation = Noise(0.0, max_shift=numbers["max_shift"], shape=data.shape)
     options = TrainingSettings(numbers["epochs"], numbers["batch_size"], augmentation=augmentation)
     network, cost = trained(unit, progress, data, start, training, options, rng)

@@ -23,7 +23,7 @@ from npkd.nn.fast.workspace import Workspace
 from npkd.nn.losses import cross_entropy
 from npkd.nn.minibatches import Augmentation, Minibatches
 from npkd.nn.network import Network
-from npkd.nn.optimisers import SGD, Optimiser, bound_norm
+from npkd.nn.optimisers import SGD, Optimiser, bound_norm, kept
 from npkd.nn.schedules import Schedule, cosine
 from npkd.nn.trained_objective import ObjectiveState
 
@@ -209,10 +209,9 @@ def run(workspace: Workspace, batches: Minibatches, objective: Objective, optimi
         if validation is None or validation < smallest or not best_epoch:
             best, best_epoch, smallest = network, epoch, math.inf if validation is None else validation
         dead, seconds = activity.dead(), time.perf_counter() - started
-        if not penalties:
-            activity.warn(dead, epoch, learning_rate)
+        activity.warn({} if penalties else dead, epoch, learning_rate)
         yield Record(epoch, total / batches.rows, penalty_value, validation, learning_rate, seconds, network, best,
-                     tuple(array.copy() for array in (*state.carried, *own.carried)), dead, own.balance(network, batch))
+                     tuple(map(kept, (*state.carried, *own.carried))), dead, own.balance(network, batch))
 
 
 def check_finite(value: float, workspace: Workspace, epoch: int, rate: float) -> None:

@@ -22,7 +22,7 @@ from npkd.distillation.synthesis import Synthesis, moments_of, synthesise
 from npkd.distillation.teacher import Teacher
 from npkd.distillation.terms import Term
 from npkd.nn.losses import cross_entropy
-from npkd.nn.network import Network, convolves, dense_layer, perceptron
+from npkd.nn.network import Layer, Network, convolves, dense_layer, perceptron
 from npkd.nn.training import Record, TrainingSettings
 from npkd.pipeline.epochs import epochs_of
 from npkd.pipeline.library import LOSSES, SCHEMES, terms_of
@@ -131,8 +131,9 @@ def own(scheme: str, pair: Pair, data: Mapping[str, Array]) -> Callable[..., Ite
     if scheme == "mutual":
         return lambda start, settings: schemes.mutual([start, pair.teacher], data, term, settings=settings, rng=rng)
     if scheme == "own-layers":
-        heads = {i: Network([dense_layer(math.prod(pair.shapes[0][i]), pair.student.widths[-1], rng)])
-                 for i, _ in pair.places("own-layers")}
+        shapes, outputs = pair.shapes[0], pair.student.widths[-1]
+        heads = {i: Network([Layer("flatten")] * (len(shapes[i]) > 1) + [
+            dense_layer(math.prod(shapes[i]), outputs, rng)]) for i, _ in pair.places("own-layers")}
         term = replace(term, options=options | {"weights": deepest_weights(len(heads) + 1)})
         return partial(schemes.own_layers, heads=heads, data=data, term=term, rng=rng)
     maps, weight = scheme == "attention", LOSSES["at"].weight if scheme == "attention" else GRAPH_WEIGHT

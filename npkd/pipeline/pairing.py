@@ -123,14 +123,15 @@ def variational_term(pair: Pair) -> Term:
 
 
 def contrastive_term(pair: Pair, width: int = 64, count: int = 64) -> Term:
-    """Embeddings of 64, and 64 negatives of other classes for each example."""
-    shapes, n = [each[i] for each, i in zip(pair.shapes, pair.places("crd")[-1], strict=True)], len(pair.x)
+    """Embeddings of 64 of what the last layers read, and 64 negatives of other classes for each example."""
+    i, j = (len(network.layers) - 1 for network in (pair.student, pair.teacher))
+    shapes, n = (pair.shapes[0][i], pair.shapes[1][j]), len(pair.x)
     if max(map(len, shapes)) > 1:
-        raise InputError(f"crd: the activations are {shapes[0]} and {shapes[1]}; both must be rows")
+        raise InputError(f"crd: the last layers read {shapes[0]} and {shapes[1]}; both must be rows")
     pair.arrays.update(index=np.arange(n), negatives=draw_negatives(np.arange(n), pair.y, count, pair.rng))
     parts = tuple((pair.rng.standard_normal((width, f + 1)) / np.sqrt(f)).astype(pair.x.dtype) for f, in shapes)
-    return pair.term(contrastive, "crd", parts=parts, arrays={"index": "index", "negatives": "negatives"},
-                     memory=draw_memory(n, width, pair.rng))
+    return Term(contrastive, i, j, parts=parts, arrays={"index": "index", "negatives": "negatives"},
+                memory=draw_memory(n, width, pair.rng))
 
 
 def overhaul_term(pair: Pair) -> Term:

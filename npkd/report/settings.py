@@ -56,13 +56,13 @@ def settings(summary: Mapping[str, Any]) -> list[list[str]]:
                  f"{' × '.join(map(str, summary['shape']))}"],
         ["split", f"drawn with seed {split['seed']} ({whose})"],
         ["seed", str(summary["seed"])], *([["target", target_in_words(target)]] if target else [])]
+    better = summary.get("distil_from", summary.get("tutor"))                  # "tutor": version 0.1
+    if better:
+        error = percent(better["test_error"], 2)
+        rows.append(["better network", f"whose answers are learnt, from the file {better['file']}, test error {error}"])
     if "teacher" in summary:
         file = summary["teacher_file"]
         rows.append(["teacher", f"from the file {file}" if file else "trained in this run"])
-        better = summary.get("distil_from", summary.get("tutor"))              # "tutor": version 0.1
-        if better:
-            error = percent(better["test_error"], 2)
-            rows.append(["better network", f"from the file {better['file']}, test error {error}"])
         if not untrained(summary):
             weight = recipe.get("label_weight", recipe.get("labels"))               # "labels": version 0.1
             also = f", and the labels with weight {weight:g}" if weight else ""

@@ -57,6 +57,8 @@ CASES = [
     Case("flow, one map larger", flow,
          ((normal(2, 4, 2, 2), normal(2, 2, 2, 3)), (normal(2, 2, 2, 2), normal(2, 4, 4, 3)))),
     Case("flow, rows", flow, ((normal(3, 2), normal(3, 4)), (normal(3, 2), normal(3, 4)))),
+    Case("flow, wide rows", flow, ((normal(3, 3), normal(3, 4)), (normal(3, 3), normal(3, 4)))),
+    Case("flow, few positions", flow, ((normal(2, 1, 2, 5), normal(2, 1, 2, 6)), (normal(2, 5), normal(2, 6)))),
     Case("flow, square, a map and a row", flow, ((normal(2, 2, 2, 2), normal(2, 2)), (normal(2, 2), normal(2, 2)))),
     Case("activation_boundaries", activation_boundaries, (PREACTIVATIONS, SIDES), wrong=(
         Wrong((ROWS, normal(3, 3)), ("activation_boundaries", "(3, 4)", "(3, 3)", "agree")),

@@ -315,6 +315,20 @@ def test_sensitivities_may_enter_anywhere():
             assert np.array_equal(p, q)
 
 
+def test_no_epoch_begins_with_subnormal_numbers():
+    """The velocity of an input that is zero after the first epoch decays by 0.9 a step: below the smallest normal
+    number of float32, 1e-38, after some 800 steps, and then to the smallest subnormal one, where it would stay."""
+    shown = iter([1.0])
+
+    def only_once(batch, rng):
+        return {**batch, "x": batch["x"] * np.array([next(shown, 0.0), 1, 1, 1], np.float32)}
+
+    records = run(small_network(np.float32), problem(np.float32), epochs=130, augmentation=only_once)
+    tiny = np.finfo(np.float32).tiny
+    assert not any(((v != 0) & (np.abs(v) < tiny)).any() for r in records for v in r.carried)
+    assert (records[0].carried[0] == 0).sum() < (records[-1].carried[0] == 0).sum() - 3
+
+
 def test_running_moments_follow_the_batches():
     rng = np.random.default_rng(0)
     norm = Layer("batch_norm", (np.ones(5), np.zeros(5)))

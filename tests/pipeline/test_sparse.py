@@ -410,6 +410,9 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     assert main(again) == 0
     taught = [*again[:-1], str(tmp_path / "taught"), "--distil-from", str(out / "dense.npz")]
     assert main(taught) == 0
+    summary = json.loads((tmp_path / "taught" / "summary.json").read_text())
+    assert summary["distil_from"]["test_error"] == summary["dense"]["test_error"]
+    assert "from the file dense.npz, test error" in (tmp_path / "taught" / "report.html").read_text()
 
 
 @pytest.mark.parametrize(("words", "sentence"), [
@@ -419,6 +422,7 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     (["--penalty", "neurons=0.1", "--target", "macs=20%"], "got λ, and a target or the path, which look for λ; give"),
     (["--penalty", "neurons=x"], "write kinds with their λ"),
     (["--penalty", "rows=0.1"], "kind is 'rows'"),
+    (["--penalty", "neurons=0.1", "--start", "dense.npz"], "which are for one that is trained here"),
     (["--penalty", "channels=0.1"], "this network has inputs, neurons and weights"),
 ])
 def test_wrong_words_are_one_sentence(words, sentence, capsys, tmp_path):
