@@ -110,7 +110,7 @@ def flow(student: tuple[Array, ...], teacher: tuple[Array, ...]) -> tuple[float,
         raise InputError(f"flow: the student's products (N, C, D) are {(len(a), a.shape[2], b.shape[2])} and the "
                          f"teacher's {(len(c), c.shape[2], d.shape[2])}; they must agree: put a connector behind the "
                          "student's activations")
-    if a.shape[1] + c.shape[1] < min(a.shape[2], b.shape[2]):    # whichever is smaller: positions, or channels
+    if a.shape[1] + c.shape[1] < min(a.shape[2], b.shape[2]):    # fewer positions than channels: ‖LᵀR‖² = ⟨LLᵀ, RRᵀ⟩
         left, right, p = np.concatenate([a, c], axis=1), np.concatenate([b, -d], axis=1), a.shape[1]
         k, m = (v @ v.swapaxes(1, 2) for v in (left, right))
         total, da, db = max(0.0, float((k * m).sum())), m[:, :p] @ left, k[:, :p] @ right         # (X10), (X11)

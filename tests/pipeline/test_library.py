@@ -113,10 +113,10 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(taught):
     mixed = Pair(rows.student, maps.teacher, maps.x, maps.y, rng())
     linear = Pair(perceptron([64, 3], rng()), rows.teacher, rows.x, rows.y, rng())
     shallow = Pair(perceptron([64, 8, 3], rng()), rows.teacher, rows.x, rows.y, rng())
-    headless = Network([*maps.teacher.layers[:6], Layer("global_average_pool"), dense_layer(8, 3, rng())])
-    vectors = Pair(rows.student, headless, maps.x, maps.y, rng())
+    network = Network([Layer("unflatten", options={"shape": [2, 2, 1]}), conv_layer(1, 3, 2, rng()), Layer("flatten")])
+    last_maps = Pair(network, network, rows.x[:, :4], rows.y, rng())
     for pair, word, words in ((mixed, "at", "the student has none"), (linear, "rkd", "hidden activations, and"),
-                              (shallow, "fsp", "but one"), (vectors, "crd", "both must be rows"),
+                              (shallow, "fsp", "but one"), (last_maps, "crd", "both must be rows"),
                               (mixed, (2, 3), "activation 2 of the student, 3 of the teacher"),
                               (rows, (0, 2), "1 … 5"), (rows, (2, 6), "1 … 5"), (rows, "other", "one of soft")):
         with pytest.raises(InputError, match=re.escape(words)):
