@@ -9,7 +9,7 @@ from typing import Any
 import npkd
 from npkd.experiments import lenet5, lenet300
 from npkd.experiments.command import STUDIES
-from npkd.experiments.experiment import Experiment, comparison, post_training, records
+from npkd.experiments.experiment import Experiment, records, seeded
 from npkd.experiments.setting import OLD_NAMES, VERSION, Setting, digest
 from npkd.pipeline.recipe import OF_STUDENT, Recipe, complete, plain
 from reference.benchmarks import digits
@@ -32,7 +32,7 @@ def settings_of(name: str, part: str, seeds: int) -> list[Setting]:
     own = EXPERIMENTS[network]
     if part == "records":
         return [s for _, some in records(own, seeds) for s in some]
-    return post_training(own, seeds) if part == "post_training" else comparison(own, seeds)
+    return seeded(own.POST_TRAINING if part == "post_training" else own.COMPARISON, seeds)
 
 
 def npkd_of(content: Node) -> str:

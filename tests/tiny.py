@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from npkd.cli.main import main
+from npkd.nn import cost
 from npkd.nn.network import Network
 from npkd.pipeline.recipe import Recipe
 from npkd.report import figures
@@ -48,6 +49,11 @@ def words(folder, *more, command="compress", data=None):
 def quick(folder, *more, command="compress", data=None):
     """A quick run; the exit code."""
     return main(words(folder, *more, command=command, data=data))
+
+
+def counted(widths, kind):
+    """What a target of a kind counts of a perceptron with these widths, outputs included."""
+    return sum(widths[:-1]) if kind == "neurons" else getattr(cost.of_widths(widths), kind)
 
 
 def undrawn(patch):

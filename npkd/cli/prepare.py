@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from npkd.data.datasets import load as load_data
 from npkd.interop.adapt import prunable, require_countable, rescaled, rescaled_network
 from npkd.nn.model import Model
 from npkd.nn.model import load as load_model
-from npkd.nn.network import Network, convolves, perceptron
+from npkd.nn.network import Network, convolves
 from npkd.pipeline import stages, target
 from npkd.pipeline.distil import DistillationRecipe, distilled
 from npkd.pipeline.recipe import Recipe, complete, plain
@@ -60,30 +60,11 @@ class PreparedRun:
         return {"seed": self.split_seed, **sizes(self.data)}
 
 
-def downloading(progress: Progress) -> Callable[[int, int], None]:
-    """Bytes of downloads as stages of a progress: one stage a file, one step a hundredth. Then the data is read."""
-    done = 100                                                # a file that comes at once, or of unknown length, is read
-
-    def downloaded(so_far: int, total: int) -> None:
-        nonlocal done
-        percent = 100 * so_far // total if total else 100
-        if percent < done:                                    # another file, or another mirror
-            progress.begin("download", 100)
-            done = 0
-        for _ in range(done, percent):
-            progress.step(f"{so_far / 1e6:.1f} MB")
-        if done < percent == 100:
-            progress.begin("reading the data", 1)
-        done = percent
-
-    return downloaded
-
-
 def prepare(settings: Settings, progress: Progress) -> PreparedRun:
     """Load and check everything. Raises InputError for data, a teacher or a target that cannot be worked with."""
     file = settings.teacher or settings.start
     model = load_model(file) if file is not None else None
-    data = load_data(settings.data, seed=settings.seed, progress=downloading(progress))
+    data = load_data(settings.data, seed=settings.seed, progress=progress)
     seed, network, groups, who = settings.seed, None, None, f"{'start' if settings.start else 'teacher'}: {file}"
     if model is not None:
         seed = split_seed(model.about, data, seed)
@@ -117,12 +98,8 @@ def prepare(settings: Settings, progress: Progress) -> PreparedRun:
 
 def untrained(settings: Settings, data: Data, recipe: Recipe, rng: np.random.Generator | None = None) -> Network:
     """The network that is to be trained, as the settings name it, drawn."""
-    rng = rng or np.random.default_rng(0)
-    if recipe.network != "perceptron":
-        return stages.fresh(recipe, data, rng)
     rates = (0.0, *[settings.dropout] * len(recipe.hidden)) if settings.dropout else ()
-    return perceptron([data.x_train.shape[1], *recipe.hidden, data.classes], rng, activation=settings.activation,
-                      dropout_rates=rates)
+    return stages.fresh(recipe, data, rng or np.random.default_rng(0), settings.activation, rates)
 
 
 def rehearse(settings: Settings, data: Data, recipe: Recipe, teacher: Network, learnt: DistillationRecipe) -> None:

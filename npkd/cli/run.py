@@ -137,7 +137,8 @@ def train_one(plan: PreparedRun, recorder: Recorder, rng: np.random.Generator) -
         learnt = objective, {"teacher": predict(plan.distil_from, data.x_train)}
     result = sparse_training(run, model, plan.sparse, *learnt)
     recorder.save("model", result.model)
-    return summary.of_sparse_training(plan, result)
+    both = summary.of_two(("dense", result.dense), ("model", result.model), data)          # the latter is delivered
+    return summary.general(plan) | both | summary.of_penalty(plan, result)
 
 
 def distil(plan: PreparedRun, recorder: Recorder, rng: np.random.Generator) -> dict[str, Any]:

@@ -20,29 +20,14 @@ TARGET = "macs=10%"                                         # of compress, where
 
 @dataclass(frozen=True)
 class Settings:
-    """What a user asks for.
+    """What a user asks for: a command, and its options as npkd.cli.parser explains them, by their names there.
 
-    command         "compress", "train" or "distil"
-    data            "digits", "mnist", "fashion-mnist", or the path of an .npz or of a folder with IDX files
-    out             the folder that is written to, made where it is missing
-    seed            of the validation split and of everything that is drawn
-    epochs          compress: of the last distillation, the other stages in proportion, 0: the student is not trained;
-                    else of the training. None: by the size of the data
-    network         what is trained: "perceptron" or "lenet5"
-    hidden          the perceptron's hidden widths, None: the recipe's, of distil (30, 30)
-    teacher         compress, distil: the file of a trained network; None: compress trains one
-    loss, hint, loss_weight, label_weight, temperature, scheme   distil: see npkd.pipeline.distil.learnt_of
-    distil_from     compress: the file of a better network, of any kind, whose answers are learnt instead; or None
-    target          how small, see npkd.pipeline.target; None: compress TARGET, train none
-    keep_inputs     compress: no input is removed
-    dropout         train, distil: rate behind each hidden layer;   activation  between the dense layers
-    penalty         "neurons=0.002", or "inputs,neurons" with a target or the path, see npkd.pipeline.sparse
-    costs           train: of one neuron in the penalty, "macs", "size" or "equal"
-    penalty_path    train: λ rises until nothing is left;   debias  a last phase without penalty
-    start           train: the file of a trained network that the penalty begins with; None: one is trained
-    overwrite       an earlier run in ``out`` is replaced when this one is done
-    resume          go on with the run in ``out`` that was broken off and was begun with the same settings
-    given           options that were written out: the summary names them also where they say what holds without them
+    command     "compress", "train" or "distil"
+    data        also the path of an .npz or of a folder with IDX files;   out  is made where it is missing
+    epochs      compress: of the last distillation, the other stages in proportion; else of the training. None: by the
+                size of the data
+    hidden      None: the recipe's, of distil (30, 30);   target  None: of compress TARGET, of train none
+    given       options that were written out: the summary names them also where they say what holds without them
 
     Raises InputError for words that are not known and numbers out of range.
     """

@@ -20,13 +20,14 @@ from npkd.cli.prepare import PreparedRun
 from npkd.cli.settings import PATHS, TARGET, Settings
 from npkd.core.types import Array
 from npkd.data.datasets import Data
+from npkd.nn import cost
 from npkd.nn.model import Model
 from npkd.nn.network import Network, convolves
 from npkd.pipeline import stages
 from npkd.pipeline.distil import alignment
 from npkd.pipeline.library import SCHEMES
 from npkd.pipeline.recipe import OF_EXAMPLES, Recipe
-from npkd.pipeline.result import CompressionResult, layers_of, logits_of_rows, measures_of
+from npkd.pipeline.result import CompressionResult, layers_of, logits_of_rows
 from npkd.pipeline.sparse import SparseResult
 from npkd.report.figures import inputs_of
 from npkd.report.numbers import ranges, side_by_side
@@ -89,8 +90,8 @@ def judged(network: Network, data: Data) -> tuple[dict[str, Any], Array]:
     classes = logits_of_rows(network, data.x_test).argmax(axis=1)
     on_validation = logits_of_rows(network, data.x_validation).argmax(axis=1)
     counted = Network(network.layers[2 * (network.layers[0].op == "gate"):])          # a scaling in front costs nothing
-    numbers = measures_of(counted, float((classes != data.y_test).mean()))
-    return numbers | {"validation_error": float((on_validation != data.y_validation).mean())}, classes
+    return {"widths": widths_of(counted), "test_error": float((classes != data.y_test).mean()),
+            **asdict(cost.of(counted)), "validation_error": float((on_validation != data.y_validation).mean())}, classes
 
 
 def of_two(large: tuple[str, Network], small: tuple[str, Network], data: Data) -> dict[str, Any]:
@@ -100,12 +101,6 @@ def of_two(large: tuple[str, Network], small: tuple[str, Network], data: Data) -
         numbers[name], answers[name] = judged(network, data)
     inputs = None if convolves(small[1]) else ranges(inputs_of(small[1], data.x_test.shape[1]).tolist())
     return numbers | {"kept_inputs": inputs} | side_by_side(networks, answers, data)
-
-
-def of_sparse_training(plan: PreparedRun, result: SparseResult) -> dict[str, Any]:
-    """The summary of ``npkd train --penalty``: "model" is the delivered network."""
-    both = of_two(("dense", result.dense), ("model", result.model), plan.data)
-    return general(plan) | both | of_penalty(plan, result)
 
 
 def of_penalty(plan: PreparedRun, result: SparseResult) -> dict[str, Any]:

@@ -33,12 +33,6 @@ Prepare = Callable[[Network, Array, Sequence[Array]], Network]
 """``prepare(network, x, kept)``: with weights for a network of the neurons ``kept`` of each group; none is gone yet."""
 
 
-def squares(w: Array, axes: tuple[int, ...]) -> Array:
-    """Σ w² along some axes, in float64."""
-    w = w.astype(np.float64)
-    return np.asarray((w * w).sum(axis=axes))
-
-
 def chance(network: Network, x: Array, y: Array, rng: np.random.Generator) -> list[Array]:
     """Any neuron is as good as another.
 
@@ -58,7 +52,8 @@ def incoming(network: Network, x: Array, y: Array, rng: np.random.Generator) -> 
     for k, group in enumerate(dependency_groups(network)):
         if (i := group.producer) is not None:
             w = network.layers[i].params[0]
-            out[k] = np.sqrt(np.bincount(group.units[i + 1], squares(w, tuple(range(1, w.ndim)))))               # (I2)
+            squares = np.square(w, dtype=np.float64).sum(axis=tuple(range(1, w.ndim)))
+            out[k] = np.sqrt(np.bincount(group.units[i + 1], squares))                                           # (I2)
     return out
 
 
@@ -70,7 +65,8 @@ def outgoing(network: Network, x: Array, y: Array, rng: np.random.Generator) -> 
     out = []
     for group in dependency_groups(network):
         w = network.layers[group.consumer].params[0]
-        out.append(np.sqrt(np.bincount(group.units[group.consumer], squares(w, tuple(range(w.ndim - 1))))))      # (I3)
+        squares = np.square(w, dtype=np.float64).sum(axis=tuple(range(w.ndim - 1)))
+        out.append(np.sqrt(np.bincount(group.units[group.consumer], squares)))                                   # (I3)
     return out
 
 

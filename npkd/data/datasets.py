@@ -14,9 +14,10 @@ import numpy as np
 
 from npkd.core.files import read_arrays, read_npz
 from npkd.core.filetypes import described
+from npkd.core.progress import Progress, shown
 from npkd.core.types import Array
 from npkd.core.validation import InputError, as_array, finite
-from npkd.data.idx import SOURCES, DownloadProgress, read_folder, read_set
+from npkd.data.idx import SOURCES, read_folder, read_set
 from npkd.nn.scaling import Scaling, flat
 
 DIGITS = Path(__file__).with_name("digits.npz")
@@ -176,7 +177,7 @@ def undecided(examples: int) -> str:
 
 
 def load(name_or_path: str, *, seed: int, validation: float = 0.1, mirrors: Sequence[str] | None = None,
-         progress: DownloadProgress | None = None) -> Data:
+         progress: Progress | bool | None = None) -> Data:
     """Data by name, or from a path.
 
     name_or_path    "digits" (embedded), "mnist" or "fashion-mnist" (npkd.data.idx.find says where they are looked for),
@@ -184,7 +185,7 @@ def load(name_or_path: str, *, seed: int, validation: float = 0.1, mirrors: Sequ
                     names go before paths
     seed            draws the validation part;   validation  its fraction of the training part, at most 0.5
     mirrors         places to download from instead of the public ones; () keeps off the network
-    progress        called as ``progress(bytes so far, total)`` while a file is downloaded
+    progress        told of downloads; True shows bars, in a pipe lines
 
     Pictures of bytes, and the digits, are mapped from their full range to 0 … 1; other inputs as ``from_arrays`` says.
     Raises InputError for an unknown name, files that are missing or damaged, and data that cannot be learnt from."""
@@ -193,7 +194,8 @@ def load(name_or_path: str, *, seed: int, validation: float = 0.1, mirrors: Sequ
         header, stored = read_npz(DIGITS, "digits")
         arrays, limits = [stored[key] for key in NAMES], (0, header["largest"])
     elif name in SOURCES:
-        arrays, limits = read_set(name, mirrors=mirrors, progress=progress), (0, 255)
+        with shown(progress) as told:
+            arrays, limits = read_set(name, mirrors=mirrors, progress=told), (0, 255)
     elif os.path.isdir(name):
         arrays, name = read_folder(path), path.resolve().name.removesuffix(".npz")
         limits = (0, 255) if arrays[0].dtype == np.uint8 else None

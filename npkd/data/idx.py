@@ -14,7 +14,7 @@ import os
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,7 @@ import numpy as np
 
 from npkd.core.files import NewPath, make_folder, reason, write_bytes
 from npkd.core.npy import DEFLATE_RATIO, BoundedFile, read_bytes
+from npkd.core.progress import NoProgress, Progress
 from npkd.core.types import Array
 from npkd.core.validation import InputError
 
@@ -35,8 +36,8 @@ SYSTEM = Path("/usr/share/datasets")
 """Where Debian's package dataset-fashion-mnist puts its files, in a folder fashion-mnist."""
 WAIT = 30.0
 """Seconds after which a mirror that says nothing is given up."""
-DownloadProgress = Callable[[int, int], None]
-"""``progress(bytes so far, total)`` of the file that is being downloaded; total is 0 where the mirror does not say."""
+PIECE = 1 << 16
+"""Bytes that are read at a time; a file that is larger is a stage of a progress, each hundredth a step."""
 
 
 @dataclass(frozen=True)
@@ -161,34 +162,39 @@ def cache_folder(name: str) -> Path:
     return Path(cache if os.path.isabs(cache) else os.path.expanduser("~/.cache"), "npkd", name)
 
 
-def fetch(url: str, most: int, progress: DownloadProgress | None) -> bytes:
+def fetch(url: str, most: int, progress: Progress) -> bytes:
     """The body of an answer. Raises OSError or HTTPException, also where it is above ``most`` bytes or incomplete."""
     try:
         with urllib.request.urlopen(url, timeout=WAIT) as answer:
-            total, chunks, so_far = int(answer.headers.get("Content-Length") or 0), [], 0
-            while chunk := answer.read(1 << 16):
+            total, chunks, so_far, percent = int(answer.headers.get("Content-Length") or 0), [], 0, 0
+            if total > PIECE:
+                progress.begin("download", 100)
+            while chunk := answer.read(PIECE):
                 chunks.append(chunk)
                 so_far += len(chunk)
                 if so_far > most:
                     raise OSError(f"it gives more than {most} bytes")
-                if progress:
-                    progress(so_far, total)
+                before, percent = percent, 100 * so_far // total if total > PIECE else 0
+                for _ in range(before, percent):
+                    progress.step(f"{so_far / 1e6:.1f} MB")
     except urllib.error.HTTPError as error:
         with closing(error):                     # it holds the connection
             raise OSError(f"{error.code} {error.reason}") from error
     if so_far < total:
         raise OSError(f"it broke off after {so_far} of {total} bytes")
+    if percent:
+        progress.begin("reading the data", 1)
     return b"".join(chunks)
 
 
-def download(name: str, part: str, mirrors: Sequence[str], progress: DownloadProgress | None) -> Path:
+def download(name: str, part: str, mirrors: Sequence[str], progress: Progress | None) -> Path:
     """Fetch one file of a public data set into the cache folder, from the first mirror that gives it unchanged. It is
     checked before it is written. Raises InputError that says what each mirror answered."""
     answers = []
     for mirror in mirrors:
         url = f"{mirror.rstrip('/')}/{part}.gz"
         try:
-            data = fetch(url, 2 * math.prod(SOURCES[name].shapes[PARTS.index(part)]) + 4096, progress)
+            data = fetch(url, 2 * math.prod(SOURCES[name].shapes[PARTS.index(part)]) + 4096, progress or NoProgress())
             check(decode(io.BytesIO(data), len(data), url), part, name, url)
         except (OSError, http.client.HTTPException, ValueError) as error:     # ValueError: no URL, no number
             answers.append(str(error) if isinstance(error, InputError) else f"{url}: {error}")
@@ -203,7 +209,7 @@ def download(name: str, part: str, mirrors: Sequence[str], progress: DownloadPro
 
 
 def find(name: str, *, mirrors: Sequence[str] | None = None,
-         progress: DownloadProgress | None = None) -> dict[str, Path]:
+         progress: Progress | None = None) -> dict[str, Path]:
     """Paths of the four files of "mnist" or "fashion-mnist" by part (PARTS). They are not read yet.
 
     Searched for whole sets: $NPKD_DATA/name, the user's cache folder, /usr/share/datasets/name (Debian). What is then
@@ -221,7 +227,7 @@ def find(name: str, *, mirrors: Sequence[str] | None = None,
 
 
 def read_set(name: str, *, mirrors: Sequence[str] | None = None,
-             progress: DownloadProgress | None = None) -> list[Array]:
+             progress: Progress | None = None) -> list[Array]:
     """The four arrays of a public data set, in the order of PARTS, found by ``find`` and checked. Raises InputError as
     ``find``, and for a file whose sum or shape is not that of the data set."""
     arrays, paths = [], find(name, mirrors=mirrors, progress=progress)

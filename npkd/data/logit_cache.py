@@ -28,9 +28,7 @@ def named(answers: Array | Mapping[str, Array]) -> Mapping[str, Array]:
 
 
 class LogitCache:
-    """Every picture in all its moved forms, and the teacher's answers to each.
-
-        x'_n,r,c = x_n,(r−u_n),(c−v_n),   u_n, v_n uniform on {−k, …, k}                   (K8)
+    """Every picture in all its forms, moved as ``shift_pictures`` moves it (K8), and the teacher's answers to each.
 
     x (N, H·W)      the pictures, zero where nothing moves in;  shape (H, W);  k = max_shift ≥ 0, below both
     answer          the teacher's, see Answers: (n, H·W) -> logits (n, classes), or several arrays by name. Where it has

@@ -12,7 +12,7 @@ from npkd import __version__
 from npkd.core.files import reason, write_json
 from npkd.core.validation import InputError
 from npkd.experiments import ba2014, hinton2015, lenet5, lenet300, survey2021, tables
-from npkd.experiments.experiment import Experiment, comparison, post_training, records
+from npkd.experiments.experiment import Experiment, records, seeded
 from npkd.experiments.runs import run_all
 from npkd.experiments.setting import VERSION, Setting, digest, read
 from npkd.experiments.study import Study, Unit
@@ -89,8 +89,8 @@ def run_experiment(options: Namespace) -> None:
     if quick and part in ("records", "post-training"):
         raise InputError(f"reproduce: quick runs have no {part}; leave out --quick, or --part {part}")
     wanted = ("comparison",) if quick else PARTS[1:] if part == "all" else (part,)
-    compared = experiment.quick(count) if quick else comparison(experiment, count) if "comparison" in wanted else []
-    untrained = post_training(experiment, of_records) if "post-training" in wanted else []
+    compared = seeded(experiment.QUICK if quick else experiment.COMPARISON, count) if "comparison" in wanted else []
+    untrained = seeded(experiment.POST_TRAINING, of_records) if "post-training" in wanted else []
     beaten = records(experiment, of_records) if "records" in wanted else []
     if stored:
         compared, untrained = finished(compared, folder), finished(untrained, folder)

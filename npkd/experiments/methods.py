@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ from npkd.nn.network import Layer, Network, convolves, perceptron
 from npkd.nn.optimisers import SGD
 from npkd.nn.training import TrainingSettings
 from npkd.pipeline import stages
-from npkd.pipeline.stages import Run, Stage
+from npkd.pipeline.stages import Run
 from npkd.pipeline.target import Target
 from npkd.surgery.widths import geometry
 
@@ -57,24 +58,14 @@ METHODS: Mapping[str, Method] = {
     "net-trim": Method(net_trim.removal)}
 """By the name that a setting gives."""
 
+Made = tuple[Network, list[list[int]]]
+"""A student, and its widths after each removal, inputs first, outputs last."""
+
+Followed = Mapping[str, Any]
+"""Result of the run that ``widths_of`` names: "path", widths as in Made, "inputs", those that its student reads."""
+
 NAMES = ("ours", *METHODS, "slimming", "slimming in proportion", "scratch", "scratch with distillation")
 """All that a setting may name."""
-
-
-@dataclass(frozen=True, eq=False)
-class Made:
-    """A student, and its widths after each removal, inputs first, outputs last."""
-
-    student: Network
-    path: list[list[int]]
-
-
-@dataclass(frozen=True, eq=False)
-class Followed:
-    """Of the run that ``widths_of`` names: its path, see Made, and the inputs that its student reads."""
-
-    path: list[list[int]]
-    inputs: list[int]
 
 
 def make(setting: Setting, run: Run, teacher: Network, followed: Followed | None,
@@ -88,7 +79,7 @@ def make(setting: Setting, run: Run, teacher: Network, followed: Followed | None
         if followed is not None:
             raise InputError("experiments: our method was given widths of another run; it finds its own")
         student = stages.compress(run, teacher, goal(setting, teacher), distil_from)
-        return Made(student, [removed.student.widths for removed in run.state.rounds])
+        return student, [removed.student.widths for removed in run.state.rounds]
     if distil_from is not None:
         raise InputError(f"experiments: {setting.method} was given distil_from; it learns from its teacher, as all "
                          f"that are compared")
@@ -119,10 +110,11 @@ def allocated(setting: Setting, network: Network, budget: float, score: Sequence
 
 def followed_widths(followed: Followed, network: Network, r: int = 1, rounds: int = 1) -> list[int]:
     """The widths of round r (from 1) of the run that is followed; a run in one step takes its last ones."""
-    if rounds not in (1, len(followed.path)):
-        raise InputError(f"experiments: rounds are {rounds}, of the run that gives the widths {len(followed.path)}; "
-                         f"they must agree, or be 1")
-    widths = followed.path[-1] if rounds == 1 else followed.path[r - 1]
+    path = followed["path"]
+    if rounds not in (1, len(path)):
+        raise InputError(f"experiments: rounds are {rounds}, of the run that gives the widths {len(path)}; they must "
+                         f"agree, or be 1")
+    widths = path[-1] if rounds == 1 else path[r - 1]
     return [min(w, most) for w, most in zip(widths[:-1], network.widths[:-1], strict=True)]
 
 
@@ -142,10 +134,8 @@ def in_rounds(setting: Setting, run: Run, teacher: Network, followed: Followed |
         student = method.removal(student, x, y, widths, rng)
         path.append(student.widths)
         if r < recipe.rounds:
-            stage = Stage(f"round {r}", recipe.round_epochs, recipe.student_learning_rate / 2)
-            student = stages.distil_end_to_end(run, student, stage, transfer)
-    stage = Stage("final distillation", recipe.epochs, recipe.student_learning_rate)
-    return Made(stages.distil_end_to_end(run, student, stage, transfer), path)
+            student = stages.distil_end_to_end(run, student, transfer, f"round {r}", recipe.round_epochs, 0.5)
+    return stages.distil_end_to_end(run, student, transfer, "final distillation", recipe.epochs), path
 
 
 def slimmed(setting: Setting, run: Run, teacher: Network, followed: Followed | None) -> Made:
@@ -167,8 +157,8 @@ def slimmed(setting: Setting, run: Run, teacher: Network, followed: Followed | N
     across = score if setting.method == "slimming" else None
     widths = followed_widths(followed, student) if followed else allocated(setting, student, setting.macs, across)
     student = cut(student, [best(s, w) for s, w in zip(score, widths, strict=True)])
-    stage = Stage("final distillation", max(setting.epochs - first, 1), recipe.student_learning_rate)
-    return Made(stages.distil_end_to_end(run, student, stage, transfer), [student.widths])
+    epochs = max(setting.epochs - first, 1)
+    return stages.distil_end_to_end(run, student, transfer, "final distillation", epochs), [student.widths]
 
 
 def from_scratch(setting: Setting, run: Run, teacher: Network, followed: Followed | None) -> Made:
@@ -183,13 +173,13 @@ def from_scratch(setting: Setting, run: Run, teacher: Network, followed: Followe
                          classes=data.classes)
     else:
         spread = data.x_train.var(axis=0, dtype=np.float64)
-        inputs = followed.inputs if followed else best(spread, widths[0]).tolist()
+        inputs = followed["inputs"] if followed else best(spread, widths[0]).tolist()
         student = perceptron([*widths, data.classes], run.rng)
         if len(inputs) < data.x_train.shape[1]:
             student = Network([Layer("select", options={"kept": inputs}), *student.layers])
     if setting.method == "scratch":
         student = stages.train_teacher(replace(run, recipe=replace(recipe, teacher_epochs=setting.epochs)), student)
     else:
-        stage = Stage("distillation", setting.epochs, recipe.student_learning_rate)
-        student = stages.distil_end_to_end(run, student, stage, stages.transfer_set(teacher, data, recipe))
-    return Made(student, [student.widths])
+        transfer = stages.transfer_set(teacher, data, recipe)
+        student = stages.distil_end_to_end(run, student, transfer, "distillation", setting.epochs)
+    return student, [student.widths]

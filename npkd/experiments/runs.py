@@ -16,7 +16,7 @@ from npkd.core.files import make_folder
 from npkd.core.validation import Diverged, InputError
 from npkd.data.datasets import Data, sizes
 from npkd.data.datasets import load as load_data
-from npkd.experiments.methods import Followed, make
+from npkd.experiments.methods import make
 from npkd.experiments.setting import Setting, TeacherSetting, Unit, path_of, read, write
 from npkd.experiments.spread import spread
 from npkd.nn import cost
@@ -69,19 +69,16 @@ def finish(unit: Unit, folder: Path) -> dict[str, Any]:
     teacher, about = teacher_of(owner, folder, data)
     if isinstance(unit, TeacherSetting):
         return about
-    followed = None
-    if unit.widths_of is not None:
-        first = finish(unit.widths_of, folder)
-        followed = Followed(first["path"], first["inputs"])
+    followed = finish(unit.widths_of, folder) if unit.widths_of is not None else None
     distil_from = teacher_of(unit.distil_from, folder, data)[0] if unit.distil_from else None
     began = time.perf_counter()
     run = Run(without_test(data, owner.examples), replace(unit.recipe, keep_inputs=unit.keep_inputs),
               np.random.default_rng([unit.teacher.seed, 1]))
-    made = make(unit, run, teacher, followed, distil_from)
-    size, kept = cost.of(made.student), stages.open_front(made.student)[0]
-    result = {**errors(made.student, data), "widths": made.student.widths, "macs": size.macs,
-              "parameters": size.parameters, "path": made.path,
-              "inputs": list(range(made.student.widths[0])) if kept is None else kept.tolist(),
+    student, path = make(unit, run, teacher, followed, distil_from)
+    size, kept = cost.of(student), stages.open_front(student)[0]
+    result = {**errors(student, data), "widths": student.widths, "macs": size.macs,
+              "parameters": size.parameters, "path": path,
+              "inputs": list(range(student.widths[0])) if kept is None else kept.tolist(),
               "teacher_test_error": about["test_error"], "seconds": round(time.perf_counter() - began, 1)}
     write(unit, result, folder)
     return result

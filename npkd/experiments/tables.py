@@ -70,10 +70,11 @@ def record_rows(records: Sequence[tuple[Record, list[Setting]]], folder: Path) -
     """One row a record."""
     rows = list[dict[str, Any]]()
     for record, settings in records:
+        one = settings[0]
         row: dict[str, Any] = {
-            "record": record.name, "teacher": record.teacher, "distil_from": record.distil_from is not None,
-            "allowed": record.macs, "kind": record.kind, "keep_inputs": record.keep_inputs, "bar": record.bar / 100,
-            "seeds": [s.teacher.seed for s in settings], "epochs": settings[0].epochs}
+            "record": record.name, "teacher": one.teacher.kind, "distil_from": one.distil_from is not None,
+            "allowed": one.macs, "kind": one.kind, "keep_inputs": one.keep_inputs, "bar": record.bar / 100,
+            "seeds": [s.teacher.seed for s in settings], "epochs": one.epochs}
         row |= summed([result_of(s, folder) for s in settings])
         rows.append(row | {"holds": bool(row["test_error"]["mean"] <= record.bar / 100)})
     return rows

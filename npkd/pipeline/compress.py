@@ -12,7 +12,7 @@ from npkd.core.progress import Progress, shown
 from npkd.core.validation import InputError, whole, within_memory
 from npkd.data.datasets import Data
 from npkd.interop.adapt import adapt, prunable, reading_rows, require_countable
-from npkd.interop.layers import Layers, Teacher, model_of, require_agreement
+from npkd.interop.layers import Layers, Teacher, model_of, require_agreement, scaled
 from npkd.nn.model import Model
 from npkd.nn.network import Network, convolves
 from npkd.pipeline import stages
@@ -58,7 +58,7 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
         network, goal = checked(teacher, source, target, recipe)
         progress.step("they fit together")
         examples = source.read(network, recipe, seed, progress)
-        inner, scaling = examples.inside(network), examples.data.scaling
+        inner, scaling = scaled(network, examples.unit), examples.data.scaling
         even = np.ptp(scaling.offset) == 0 == np.ptp(scaling.factor)            # else a moved pixel changes its value
         recipe = complete(replace(recipe, network="lenet5") if convolves(network) else recipe,
                           len(examples.data.x_train), examples.data.shape if even else (), labelled=examples.labelled,

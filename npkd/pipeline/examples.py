@@ -42,10 +42,6 @@ class Examples:
     unit: float
     units: Array | None
 
-    def inside(self, network: Network) -> Network:
-        """A network of examples divided by ``units`` as one of these."""
-        return scaled(network, self.unit)
-
     def outside(self, network: Network) -> Network:
         """A network of these examples as one of those that were given."""
         network = scaled(network, 1 / self.unit)

@@ -169,11 +169,6 @@ def of_size(network: str, examples: int, shape: Sequence[int]) -> Recipe:
     return base
 
 
-def untrained(recipe: Recipe) -> Recipe:
-    """The recipe for a student that is cut once and not trained."""
-    return replace(recipe, rounds=1, round_epochs=0, epochs=0)
-
-
 def plain(recipe: Recipe) -> Recipe:
     """The complete recipe for a plain network: no shifts; a perceptron then gets small batches against overfitting."""
     if recipe.network != "perceptron" or not recipe.max_shift:

@@ -135,13 +135,6 @@ def certified(gaps: Sequence[float | None]) -> str:
     return f"{sentence}: relative duality gap at most {gap:.1e}."
 
 
-def measures_of(network: Network, test_error: float) -> dict[str, Any]:
-    """What the summary says of a network whose neurons can be removed."""
-    c = cost.of(network)
-    return {"widths": widths_of(network), "test_error": test_error, "macs": c.macs, "parameters": c.parameters,
-            "bytes": c.bytes}
-
-
 def layers_of(rounds: Sequence[Distilled]) -> list[dict[str, Any]]:
     """The layers of the summary: the last round's, of the teacher's widths, with the largest gap of all rounds."""
     pairs = enumerate(zip(rounds[0].layers, rounds[-1].layers, strict=True)) if rounds else ()

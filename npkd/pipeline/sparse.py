@@ -88,7 +88,7 @@ def sparse_training(run: Run, dense: Network, recipe: SparseRecipe, objective: O
     run.state.student = model = run.outside(penalised)
     debiased = unpenalised(problem, penalised) if recipe.debias else None
     if debiased is not None:
-        errors = [error_rate(each, data.x_validation, data.y_validation) for each in (penalised, debiased)]
+        errors = [run.validation_error(each) for each in (penalised, debiased)]
         model = run.outside(debiased if errors[1] <= errors[0] else penalised)
     run.state.student = model
     return SparseResult(dense, penalised, debiased, model, lam, epochs + more, (before, after), value, removals, path)

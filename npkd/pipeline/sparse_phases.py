@@ -19,7 +19,7 @@ from npkd.nn.training import Penalty, Record, TrainingSettings, train
 from npkd.pipeline.epochs import epochs_of
 from npkd.pipeline.progress import Checkpoint
 from npkd.pipeline.sparse_recipe import SparseRecipe
-from npkd.pipeline.stages import Run, error_rate
+from npkd.pipeline.stages import Run
 from npkd.pipeline.target import Target
 from npkd.sparsity.outgoing import alive, outgoing_penalties, stationarity
 from npkd.surgery.dependency import dependency_groups
@@ -119,16 +119,10 @@ def trained(problem: Problem, network: Network, lam: float, phase: Phase) -> Che
                 yield replace(record, epoch=epoch, carried=(np.array(last), *carried), best=best, seconds=seconds)
 
     settings = TrainingSettings(phase.epochs, min(recipe.batch_size, len(problem.batch["x"])),
-                                validate=validation_of(problem))
+                                validate=run.validation_error)
     for now in epochs_of(phase.name, network, training, settings, run.rng, run.progress, problem.line):
         run.state.student = run.outside(now.network)
     return now
-
-
-def validation_of(problem: Problem) -> Callable[[Network], float]:
-    """The validation error of a network."""
-    data = problem.run.data
-    return lambda network: error_rate(network, data.x_validation, data.y_validation)
 
 
 def to_target(problem: Problem, network: Network, bound: float) -> tuple[Network, float, int]:
@@ -189,7 +183,7 @@ def along_path(problem: Problem, network: Network) -> tuple[Network, float, int,
     """λ rises by the recipe's growth an epoch until some layer reads nothing any more. Returns the smallest network
     whose validation error is within one standard error of the dense one's, its λ, the epochs, and the history of each.
     """
-    dense = validation_of(problem)(network)
+    dense = problem.run.validation_error(network)
     allowed = dense + math.sqrt(dense * (1 - dense) / len(problem.run.data.y_validation))
     last = trained(problem, network, START, Phase(
         "path", problem.longest, constant, lambda lam, network: lam * problem.recipe.growth,

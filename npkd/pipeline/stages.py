@@ -59,14 +59,9 @@ class Run:
     state: State = field(default_factory=State)
     outside: Callable[[Network], Network] = lambda network: network
 
-
-@dataclass(frozen=True)
-class Stage:
-    """A distillation end to end: its name, its epochs, and the learning rate that it begins with."""
-
-    name: str
-    epochs: int
-    learning_rate: float
+    def validation_error(self, network: Network) -> float:
+        """Fraction of the validation part that a network does not put into its class."""
+        return error_rate(network, self.data.x_validation, self.data.y_validation)
 
 
 def error_rate(network: Network, x: Array, y: Array) -> float:
@@ -80,7 +75,7 @@ def train_teacher(run: Run, start: Network | None = None) -> Network:
     run.state.teacher = start or fresh(recipe, data, run.rng)
     settings = TrainingSettings(recipe.teacher_epochs, recipe.batch_size,
                                 augmentation=Noise(recipe.noise_std, max_shift=recipe.max_shift, shape=data.shape),
-                                validate=lambda network: error_rate(network, data.x_validation, data.y_validation))
+                                validate=run.validation_error)
     training = partial(train, data={"x": data.x_train, "y": data.y_train},
                        optimiser=SGD(recipe.learning_rate, weight_decay=recipe.weight_decay), rng=run.rng)
     for now in epochs_of("teacher", run.state.teacher, training, settings, run.rng, run.progress):
@@ -88,31 +83,38 @@ def train_teacher(run: Run, start: Network | None = None) -> Network:
     return run.state.teacher
 
 
-def fresh(recipe: Recipe, data: Data, rng: np.random.Generator) -> Network:
-    """An untrained network for the data, as the recipe names it. Raises InputError where lenet5 gets no pictures."""
+def fresh(recipe: Recipe, data: Data, rng: np.random.Generator, activation: str = "relu",
+          dropout_rates: Sequence[float] = ()) -> Network:
+    """An untrained network for the data, as the recipe names it; of a perceptron with this activation, and these rates.
+    Raises InputError where lenet5 gets no pictures."""
     if recipe.network == "lenet5":
         if len(data.shape) not in (2, 3):
             raise InputError(f"lenet5: {data.name} has examples of shape {data.shape}; it needs pictures, (H, W) or "
                              f"(H, W, C)")
         return lenet5(rng, shape=(*data.shape, 1)[:3], classes=data.classes)
-    return perceptron([data.x_train.shape[1], *recipe.hidden, data.classes], rng)
+    return perceptron([data.x_train.shape[1], *recipe.hidden, data.classes], rng, activation=activation,
+                      dropout_rates=dropout_rates)
 
 
-def distil_end_to_end(run: Run, student: Network, stage: Stage, transfer: Transfer) -> Network:
-    """The student trained on a fixed support: on the logits of the transfer set, and on labels if they are weighed."""
+def distil_end_to_end(run: Run, student: Network, transfer: Transfer, stage: str, epochs: int,
+                      rate: float = 1.0) -> Network:
+    """The student trained on a fixed support: on the logits of the transfer set, and on labels if they are weighed.
+
+    stage  its name;   rate  part of the recipe's learning rate of students that it begins with
+    """
     data, recipe = run.data, run.recipe
-    if not stage.epochs:
+    if not epochs:
         return student
     kept, body = open_front(student)
     x_validation = data.x_validation if kept is None else np.take(data.x_validation, kept, axis=1)
     objective = distillation(labels=recipe.label_weight, temperature=recipe.temperature)
-    settings = TrainingSettings(stage.epochs, recipe.batch_size, clip=recipe.clip, refresh=recipe.refresh,
+    settings = TrainingSettings(epochs, recipe.batch_size, clip=recipe.clip, refresh=recipe.refresh,
                                 augmentation=lambda batch, rng: transfer(batch, rng, kept),
                                 adversarial_eps=recipe.adversarial_eps,
                                 validate=lambda network: error_rate(network, x_validation, data.y_validation))
     training = partial(train, data={"x": data.x_train, "y": data.y_train}, objective=objective, rng=run.rng,
-                       optimiser=SGD(stage.learning_rate, weight_decay=recipe.student_weight_decay))
-    for now in epochs_of(stage.name, body, training, settings, run.rng, run.progress):
+                       optimiser=SGD(rate * recipe.student_learning_rate, weight_decay=recipe.student_weight_decay))
+    for now in epochs_of(stage, body, training, settings, run.rng, run.progress):
         trained = now.network if kept is None else Network([student.layers[0], *now.network.layers])
         run.state.student = run.outside(trained)
     return trained
@@ -155,8 +157,6 @@ def compress(run: Run, teacher: Network, target: Target, source: Network | Answe
     """The student of a teacher, within the target; rounds are reported in ``run.state``. ``source``: another network,
     or its answers, to be learnt instead of the teacher's.
 
-        budget_r = size(teacher)^(1 − r/R) · target^(r/R)                             (W11)
-
     For a target of size, R rounds with budgets (W11), each followed by a distillation, the last by the long one. For a
     target of error, rounds that halve the multiply-accumulates, each with a distillation, as long as the validation
     error stays within the bound. Without epochs nothing is distilled: layers are refitted alone, see ``distil``.
@@ -173,18 +173,16 @@ def compress(run: Run, teacher: Network, target: Target, source: Network | Answe
     if target.kind == "error":
         return compress_to_error(run, teacher, target, transfer, whole)
     target.require(whole, recipe.keep_inputs)
-    rate = recipe.student_learning_rate
     for r in range(1, recipe.rounds + 1):
         goal = target.after(r / recipe.rounds, whole)                      # (W11)
         name = f"round {r} of {recipe.rounds}"
         student = remove_round(run, student, goal, goal.bound, f"{name}: layers", whole)
         if r < recipe.rounds:
-            stage = Stage(f"{name}: distillation", recipe.round_epochs, rate / 2)
-            student = distil_end_to_end(run, student, stage, transfer)
+            student = distil_end_to_end(run, student, transfer, f"{name}: distillation", recipe.round_epochs, 0.5)
     if recipe.all_at_last and recipe.trained:
         run = replace(run, data=everything(run.data))
         transfer = transfer_set(source, run.data, recipe)
-    return distil_end_to_end(run, student, Stage("final distillation", recipe.epochs, rate), transfer)
+    return distil_end_to_end(run, student, transfer, "final distillation", recipe.epochs)
 
 
 def everything(data: Data) -> Data:
@@ -196,18 +194,17 @@ def everything(data: Data) -> Data:
 def compress_to_error(run: Run, teacher: Network, target: Target, transfer: Transfer, whole: Sequence[int]) -> Network:
     """The smallest student of a falling sequence whose validation error stays within the bound; ``whole``: the widths
     of the teacher."""
-    data, recipe, state, widths = run.data, run.recipe, run.state, whole
-    bound = error_rate(teacher, data.x_validation, data.y_validation) + target.bound / 100
+    recipe, state, widths = run.recipe, run.state, whole
+    bound = run.validation_error(teacher) + target.bound / 100
     student, best, rounds, smallest = teacher, teacher, 0, target.smallest(whole, recipe.keep_inputs)
     for r in range(1, 20):
         budget = target.size(widths) / 2
         if budget < smallest:
             break
         student = remove_round(run, student, target, budget, f"round {r}: layers", whole)
-        stage = Stage(f"round {r}: distillation", max(recipe.round_epochs, recipe.epochs // 2),
-                      recipe.student_learning_rate)
-        student = distil_end_to_end(run, student, stage, transfer)
-        if error_rate(student, data.x_validation, data.y_validation) > bound + 1e-12:
+        student = distil_end_to_end(run, student, transfer, f"round {r}: distillation",
+                                    max(recipe.round_epochs, recipe.epochs // 2))
+        if run.validation_error(student) > bound + 1e-12:
             break
         best, rounds, widths = student, len(state.rounds), widths_of(student)
     state.student = run.outside(best)

@@ -25,7 +25,7 @@ import npkd
 from npkd.core.files import make_folder, read_npz, write_json
 from npkd.data.datasets import DIGITS
 from npkd.experiments import experiment, lenet5, lenet300, tables
-from npkd.experiments.experiment import Experiment, Record
+from npkd.experiments.experiment import Experiment, Record, seeded
 from npkd.experiments.runs import run_all
 from npkd.experiments.setting import VERSION, Setting, digest
 from npkd.pipeline.recipe import Recipe, complete
@@ -79,19 +79,18 @@ def records(second: Second, data: str, seeds: int) -> list[tuple[Record, list[Se
     """Those that stand for the method alone, each size once: from a teacher on augmented data and its answers."""
     found = list[tuple[Record, list[Setting]]]()
     for record, runs in experiment.records(second.experiment, seeds):
-        if record.teacher == "moved" and not record.distil_from and record.kind == "macs" and "(" not in record.name:
-            own = runs[0].recipe.rounds > 1
-            runs = [translated(s, second, data, own) for s in runs]
-            found.append((replace(record, teacher=second.kind, macs=runs[0].macs), runs))
+        one = record.setting
+        if one.teacher.kind == "moved" and not one.distil_from and one.kind == "macs" and "(" not in record.name:
+            found.append((record, [translated(s, second, data, one.recipe.rounds > 1) for s in runs]))
     return found
 
 
 def plans(second: Second, data: str) -> tuple[dict[str, list[Setting]], list[tuple[Record, list[Setting]]]]:
     """The runs of every part, and the records with theirs."""
     own, beside = second.experiment, records(second, data, second.experiment.RECORD_SEEDS)
-    return {"post_training": [translated(s, second, data) for s in experiment.post_training(own, own.RECORD_SEEDS)],
+    return {"post_training": [translated(s, second, data) for s in seeded(own.POST_TRAINING, own.RECORD_SEEDS)],
             "records": [s for _, some in beside for s in some],
-            "comparison": [translated(s, second, data) for s in experiment.comparison(own, own.SEEDS)]}, beside
+            "comparison": [translated(s, second, data) for s in seeded(own.COMPARISON, own.SEEDS)]}, beside
 
 
 def main() -> int:

@@ -465,34 +465,11 @@ def test_an_interrupt_of_plain_training_leaves_the_model(tmp_path):
 
 # smaller things
 
-def test_a_download_is_a_stage_for_each_file():
-    told = []
-
-    class Noting:
-        def begin(self, stage, steps):
-            told.append([stage, steps, 0])
-
-        def step(self, note, record=None):
-            told[-1][2] += 1
-
-    progress = preparation.downloading(Noting())
-    for size in (9912422, 28881, 1648877, 4542):
-        for so_far in [*range(65536, size, 65536), size]:
-            progress(so_far, size)
-    reading = ["reading the data", 1, 0]
-    assert told == [["download", 100, 100], reading, ["download", 100, 100], reading]      # two come in one piece
-    told.clear()
-    progress = preparation.downloading(Noting())
-    for so_far in (1, 2, 3):                                  # a mirror that does not say how long it will be
-        progress(so_far, 0)
-    assert told == []
-
-
 def test_downloads_are_shown(tmp_path, monkeypatch):
     told, real = [], preparation.load_data
 
     def load(name, *, seed, progress):
-        progress(50, 100)
+        progress.begin("download", 100)
         return real(name, seed=seed)
 
     monkeypatch.setattr(preparation, "load_data", load)

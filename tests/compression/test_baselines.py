@@ -4,6 +4,7 @@ solution obeys."""
 import itertools
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from npkd.compression.reconstruct import by_rule, statistics
 from npkd.core.validation import InputError
 from npkd.data.datasets import from_arrays
 from npkd.distillation.objective import distillation
-from npkd.experiments.methods import METHODS, NAMES, Followed, make
+from npkd.experiments.methods import METHODS, NAMES, make
 from npkd.experiments.setting import Setting, TeacherSetting
 from npkd.nn import cost
 from npkd.nn.architectures import conv_layer, lenet5
@@ -457,8 +458,9 @@ def tiny_run():
 
 
 def made(setting, data, teacher, followed, rng):
-    """The student of a setting, with its own recipe."""
-    return make(setting, Run(data, replace(setting.recipe, keep_inputs=setting.keep_inputs), rng), teacher, followed)
+    """The student of a setting, with its own recipe, and its path."""
+    run = Run(data, replace(setting.recipe, keep_inputs=setting.keep_inputs), rng)
+    return SimpleNamespace(**dict(zip(("student", "path"), make(setting, run, teacher, followed), strict=True)))
 
 
 def setting(method, recipe, **changed):
@@ -485,21 +487,21 @@ def test_every_method_stays_within_the_budget_and_needs_no_test_part(method, kee
 def test_every_method_takes_widths_that_are_given(method):
     data, teacher, recipe = tiny_run()
     first = setting("ours", recipe)
-    given = Followed([[12, 7, 5, 3], [9, 6, 4, 3], [6, 5, 4, 3]], [1, 2, 3, 5, 8, 13])
+    given = {"path": [[12, 7, 5, 3], [9, 6, 4, 3], [6, 5, 4, 3]], "inputs": [1, 2, 3, 5, 8, 13]}
     out = made(setting(method, recipe, widths_of=first), data, teacher, given, RNG(0))
     assert out.student.widths == [6, 5, 4, 3]
-    for one, wanted in zip(out.path, given.path if method in METHODS else given.path[-1:], strict=True):
+    for one, wanted in zip(out.path, given["path"] if method in METHODS else given["path"][-1:], strict=True):
         assert one == wanted or method == "lasso"
         assert all(a <= b for a, b in zip(one, wanted, strict=True))  # fewer where the LASSO finds one without any use
     if method.startswith("scratch"):
-        assert out.student.layers[0].options["kept"] == given.inputs
+        assert out.student.layers[0].options["kept"] == given["inputs"]
     short = made(setting(method, replace(recipe, rounds=1), widths_of=first), data, teacher, given, RNG(0))
     assert short.path == [[6, 5, 4, 3]]
 
 
 def test_wrong_settings_are_refused():
     data, teacher, recipe = tiny_run()
-    given = Followed([[12, 7, 5, 3], [6, 5, 4, 3]], [0, 1, 2, 3, 4, 5])
+    given = {"path": [[12, 7, 5, 3], [6, 5, 4, 3]], "inputs": [0, 1, 2, 3, 4, 5]}
     with pytest.raises(InputError, match="method is 'hope'"):
         made(setting("hope", recipe), data, teacher, None, RNG(0))
     with pytest.raises(InputError, match="finds its own"):
@@ -684,7 +686,7 @@ def test_methods_for_dense_layers_refuse_convolutions(method):
 def test_small_networks_from_scratch_follow_widths():
     data, teacher, recipe = tiny_convolutions()
     first = setting("ours", recipe)
-    given = Followed([[1, 3, 5, 7, 3], [1, 3, 4, 6, 3], [1, 2, 4, 5, 3]], [0])
+    given = {"path": [[1, 3, 5, 7, 3], [1, 3, 4, 6, 3], [1, 2, 4, 5, 3]], "inputs": [0]}
     for method in ("scratch", "random"):
         out = made(setting(method, recipe, widths_of=first), data, teacher, given, RNG(0))
         assert out.student.widths == [1, 2, 4, 5, 3]

@@ -305,14 +305,34 @@ def test_a_pipe_is_no_file(tmp_path):
         read_idx(tmp_path / "pipe")
 
 
+class Noting:
+    """A progress that keeps its stages with their steps and how many were done."""
+
+    def __init__(self):
+        self.told = []
+
+    def begin(self, stage, steps):
+        self.told.append([stage, steps, 0])
+
+    def step(self, note, record=None):
+        self.told[-1][2] += 1
+
+
+def test_a_download_is_a_stage_for_each_file(home, serve, monkeypatch):
+    """But for those that come in one piece."""
+    address, _ = serve(PACKED)
+    sizes = sorted(len(body) for body in PACKED.values())
+    monkeypatch.setattr(idx, "PIECE", sizes[1])
+    progress = Noting()
+    assert equal(read_set("mnist", mirrors=[address], progress=progress))
+    assert progress.told == 2 * [["download", 100, 100], ["reading the data", 1, 0]]
+
+
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
 def test_a_good_download(home, serve, name):
     address, asked = serve(PACKED)
-    seen = []
-    assert equal(read_set(name, mirrors=[address], progress=lambda so_far, total: seen.append((so_far, total))))
+    assert equal(read_set(name, mirrors=[address]))
     assert asked == list(PACKED)
-    assert {total for _, total in seen} == {len(body) for body in PACKED.values()}
-    assert [so_far for so_far, total in seen if so_far == total] == [len(body) for body in PACKED.values()]
     folder = home / "cache" / "npkd" / name
     assert {f"/{p.name}": p.read_bytes() for p in folder.iterdir()} == PACKED
     assert equal(read_set(name, mirrors=()))           # and from now on it is there
@@ -330,9 +350,9 @@ def test_the_public_mirrors_are_asked_when_no_others_are_given(home, serve, monk
 
 def test_a_body_of_unknown_length(home, serve):
     address, _ = serve({path: (200, None, body) for path, body in PACKED.items()})
-    totals = set()
-    assert equal(read_set("mnist", mirrors=[address], progress=lambda so_far, total: totals.add(total)))
-    assert totals == {0}
+    progress = Noting()
+    assert equal(read_set("mnist", mirrors=[address], progress=progress))
+    assert progress.told == []
 
 
 FIRST = f"/{PARTS[0]}.gz"
@@ -402,14 +422,16 @@ def test_a_mirror_that_says_nothing_is_given_up(home, monkeypatch):
     assert everything(home) == []
 
 
-def test_an_interrupted_download_leaves_nothing(home, serve):
+def test_an_interrupted_download_leaves_nothing(home, serve, monkeypatch):
     address, _ = serve(PACKED)
 
-    def interrupt(so_far, total):
-        raise KeyboardInterrupt
+    class Interrupt(Noting):
+        def step(self, note, record=None):
+            raise KeyboardInterrupt
 
+    monkeypatch.setattr(idx, "PIECE", 100)
     with pytest.raises(KeyboardInterrupt):
-        read_set("mnist", mirrors=[address], progress=interrupt)
+        read_set("mnist", mirrors=[address], progress=Interrupt())
     assert everything(home) == []
 
 

@@ -19,9 +19,8 @@ from npkd.cli.parser import parser
 from npkd.core.files import make_folder
 from npkd.core.validation import InputError
 from npkd.experiments import command, lenet5, lenet300, runs, spread, tables
-from npkd.experiments import experiment as experiments
 from npkd.experiments.compare import paired
-from npkd.experiments.experiment import SCRATCH, Record, against, comparison, post_training, records, teacher, untrained
+from npkd.experiments.experiment import SCRATCH, Record, against, of_seed, records, seeded, untrained
 from npkd.experiments.methods import METHODS, NAMES
 from npkd.experiments.setting import (
     LATER,
@@ -100,9 +99,10 @@ STORED = {                                  # SHA-256 of the hashes of all units
 @pytest.mark.parametrize(("experiment", "part"), STORED)
 def test_every_run_that_version_0_1_stored_is_still_found(experiment, part):
     """Fields have other names since; the runs lie under the hashes of the old ones, those of tutored records too."""
-    units = getattr(experiments, part)(experiment, 2 if part == "comparison" else 1)
     if part == "records":
-        units = [unit for _, some in units for unit in some]
+        units = [unit for _, some in records(experiment, 1) for unit in some]
+    else:
+        units = seeded(getattr(experiment, part.upper()), 2 if part == "comparison" else 1)
     hashes = "".join([key(unit) for unit in units] + [key(unit.teacher) for unit in units])
     assert hashlib.sha256(hashes.encode()).hexdigest() == STORED[experiment, part]
 
@@ -315,13 +315,13 @@ def test_verdicts():
 def test_the_comparison_is_at_equal_cost():
     """The methods of the issue; one teacher a seed; 60 epochs for all; each method with widths of its own, at one
     budget some with ours."""
-    settings = comparison(lenet300, 5)
+    settings = seeded(lenet300.COMPARISON, 5)
     assert len(set(settings)) == len(settings)
     assert {s.epochs for s in settings} == {60}
     assert {s.macs for s in settings} == {26_620, 9_560, 4_800}
     teachers = {s.teacher for s in settings}
     assert sorted(t.seed for t in teachers) == [0, 1, 2, 3, 4]
-    assert teachers <= {teacher(lenet300, kind, seed) for kind in ("plain", "moved") for seed in range(5)}
+    assert teachers == {replace(lenet300.MOVED, seed=seed) for seed in range(5)}
     assert len({t.kind for t in teachers}) == 1
     assert {s.method for s in settings} == {name for name in NAMES if "refitted" not in name}
     learnt = {replace(s.recipe, rounds=1, round_epochs=0, epochs=1) for s in settings}
@@ -345,16 +345,18 @@ def test_the_records_are_the_bars():
     bars = {(False, 9_560, False): 1.60, (False, 69_266, False): 1.40, (True, 9_560, False): 1.30,
             (True, 6_000, False): 1.60,
             (True, 27_000, False): 1.00, (True, 3_100, False): 1.60, (True, 60_000, True): 1.43}
-    found = [((r.teacher != "plain", r.macs, r.keep_inputs), r.bar) for r in lenet300.RECORDS]
+    found = [((r.setting.teacher.kind != "plain", r.setting.macs, r.setting.keep_inputs), r.bar)
+             for r in lenet300.RECORDS]
     assert set(found) == set(bars.items())
-    assert not any(r.distil_from for r in lenet300.RECORDS if r.teacher == "plain")       # like for like
+    assert not any(r.setting.distil_from for r in lenet300.RECORDS if r.setting.teacher == lenet300.PLAIN)
     for record, settings in records(lenet300, 3):
+        one = record.setting
         assert [s.teacher.seed for s in settings] == [0, 1, 2]
-        assert all(s.method == "ours" and s.macs == record.macs and s.recipe == record.recipe for s in settings)
-        distil_from = [teacher(lenet5, "moved", seed) for seed in range(3)] if record.distil_from else [None] * 3
+        assert all((s.method, s.macs, s.recipe) == ("ours", one.macs, one.recipe) for s in settings)
+        distil_from = [replace(lenet5.MOVED, seed=seed) for seed in range(3)] if one.distil_from else [None] * 3
         assert [s.distil_from for s in settings] == distil_from
-        assert record.teacher != "plain" or record.recipe.max_shift == settings[0].teacher.recipe.max_shift == 0
-    assert all(recipe.hidden == (300, 100) for recipe in lenet300.TEACHERS.values())
+        assert one.teacher.kind != "plain" or one.recipe.max_shift == settings[0].teacher.recipe.max_shift == 0
+    assert all(taught.recipe.hidden == (300, 100) for taught in (lenet300.PLAIN, lenet300.MOVED))
 
 
 def test_published_rows_are_read():
@@ -387,7 +389,7 @@ def test_published_rows_are_those_of_the_table():
 
 def test_the_command_prints_tables_and_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):
     settings = tiny(tmp_path, names=("obs",))
-    monkeypatch.setattr(lenet300, "quick", lambda seeds: [s for s in settings if s.teacher.seed < seeds])
+    monkeypatch.setattr(lenet300, "QUICK", [[s for s in settings if s.teacher.seed == 0]])
     words = ["reproduce", "lenet300", "--quick", "--runs", str(tmp_path / "runs"), "--jobs", "1"]
     assert main([*words, "--seeds", "1"]) == 0
     once = capsys.readouterr().out
@@ -413,7 +415,7 @@ def test_the_command_prints_tables_and_goes_on_where_it_stopped(tmp_path, monkey
 
 def test_what_is_stored_is_shown_and_nothing_run(tmp_path, monkeypatch, capsys):
     settings = tiny(tmp_path, names=("obs",))
-    monkeypatch.setattr(lenet300, "quick", lambda seeds: settings)
+    monkeypatch.setattr(lenet300, "QUICK", [[s for s in settings if s.teacher.seed == 0]])
     folder = tmp_path / "runs"
     first = [s for s in settings if s.teacher.seed == 0]
     runs.run_all(first[:2], folder, 1)                               # ours and obs of seed 0
@@ -428,7 +430,7 @@ def test_what_is_stored_is_shown_and_nothing_run(tmp_path, monkeypatch, capsys):
     assert stored["command"].endswith("--stored")
     assert "0 runs" in capsys.readouterr().out
     cut = untrained(first[0].teacher, 90, RECIPE, ("obs",), ())
-    monkeypatch.setattr(command, "post_training", lambda experiment, seeds: cut)
+    monkeypatch.setattr(lenet300, "POST_TRAINING", [cut])
     words = ["reproduce", "lenet300", "--part", "post-training", "--stored", "--runs", str(folder), "--json",
              str(tmp_path / "cut.json")]
     assert main(words) == 2                                            # only runs with training are there
@@ -469,7 +471,7 @@ def test_records_are_judged_by_their_mean(tmp_path):
     settings = [Setting(taught(tmp_path, seed), "ours", 90, RECIPE) for seed in range(2)]
     errors = [runs.finish(s, tmp_path)["test_error"] for s in settings]
     for bar, holds in ((100 * np.mean(errors) + 1e-6, True), (100 * np.mean(errors) - 1e-6, False)):
-        record = Record("one", "plain", 90, bar, RECIPE)
+        record = Record("one", bar, settings[0])
         row, = tables.record_rows([(record, settings)], tmp_path)
         assert row["holds"] is holds
         assert ("MISSED" in tables.records_text([row])) is not holds
@@ -495,7 +497,7 @@ def test_the_numbers_replace_no_file_of_others_unasked(tmp_path, monkeypatch, ca
     settings = [s for s in tiny(tmp_path, names=("obs",)) if s.teacher.seed == 0][:2]
     runs.run_all(settings, tmp_path / "runs", 1)
     capsys.readouterr()
-    monkeypatch.setattr(lenet300, "quick", lambda seeds: settings)
+    monkeypatch.setattr(lenet300, "QUICK", [settings])
     path = tmp_path / "out.json"
     words = ["reproduce", "lenet300", "--quick", "--stored", "--runs", str(tmp_path / "runs"), "--json", str(path)]
     for mine in ('{"mine": 1}', '{"notes": "npkd reproduce ", "command": "npkd reproduce "}'):
@@ -529,7 +531,7 @@ def test_the_command_knows_what_the_parser_offers():
 
 
 def test_the_comparison_of_convolutions_is_at_equal_cost():
-    settings = comparison(lenet5, 3)
+    settings = seeded(lenet5.COMPARISON, 3)
     assert set(lenet5.METHODS) == {"incoming weights", "outgoing weights", "activation", "taylor", "slimming", *SCRATCH}
     assert len(set(settings)) == len(settings) == 2 * 3 * (8 + 2)
     assert {s.epochs for s in settings} == {20}
@@ -545,13 +547,13 @@ def test_the_comparison_of_convolutions_is_at_equal_cost():
             assert len({s.teacher for s in here}) == 1
             assert [s.method for s in here] == ["ours", *lenet5.METHODS, *SCRATCH]
             assert [s.widths_of for s in here] == [None] * 8 + [here[0]] * 2
-    assert {s.method for s in lenet5.quick(2)} == {s.method for s in settings}
-    assert {s.teacher.examples for s in lenet5.quick(2)} == {5_000}
+    assert {s.method for s in seeded(lenet5.QUICK, 2)} == {s.method for s in settings}
+    assert {s.teacher.examples for s in seeded(lenet5.QUICK, 2)} == {5_000}
 
 
 @pytest.mark.parametrize("experiment", [lenet300, lenet5])
 def test_without_training_all_have_one_cut_and_no_epoch(experiment):
-    settings = post_training(experiment, 5)
+    settings = seeded(experiment.POST_TRAINING, 5)
     assert {(s.recipe.rounds, s.epochs) for s in settings} == {(1, 0)}
     assert len({s.recipe for s in settings}) == 1
     assert {s.kind for s in settings} == {"macs"}
@@ -570,7 +572,7 @@ def test_without_training_all_have_one_cut_and_no_epoch(experiment):
 
 
 def test_the_records_of_convolutions_are_the_bars():
-    found = {(r.teacher != "plain", r.kind, r.macs, r.bar) for r in lenet5.RECORDS}
+    found = {(r.setting.teacher.kind != "plain", r.setting.kind, r.setting.macs, r.bar) for r in lenet5.RECORDS}
     weights = 5 * 25 + 10 * 5 * 25 + 76 * 16 + 16 * 10
     assert weights == 2_751
     assert found == {(False, "macs", 93_000, 0.80), (False, "macs", 63_000, 1.00), (True, "macs", 93_000, 0.80),
@@ -582,10 +584,18 @@ def test_the_records_of_convolutions_are_the_bars():
     # the moonshot is no run of its own
     assert len({s for _, settings in beaten for s in settings}) == 2 * (len(beaten) - 1)
     for record, settings in beaten:
-        assert all((s.method, s.macs, s.kind, s.recipe) == ("ours", record.macs, record.kind, record.recipe)
-                   for s in settings)
-        assert record.recipe.max_shift == settings[0].teacher.recipe.max_shift == (record.teacher == "moved")
-    assert lenet5.TEACHERS["plain"] == replace(lenet5.PICTURES, max_shift=0, teacher_epochs=10)
+        one = record.setting
+        assert all((s.method, s.macs, s.kind, s.recipe) == ("ours", one.macs, one.kind, one.recipe) for s in settings)
+        assert one.recipe.max_shift == settings[0].teacher.recipe.max_shift == (one.teacher.kind == "moved")
+    assert lenet5.PLAIN.recipe == replace(lenet5.PICTURES, max_shift=0, teacher_epochs=10)
+
+
+def test_a_run_with_another_seed_has_all_that_it_needs_with_that_seed(tmp_path):
+    first = Setting(taught(tmp_path), "ours", 90, RECIPE, distil_from=taught(tmp_path, hidden=(9, 7)))
+    one, other = (replace(unit, method="obs", widths_of=unit) for unit in (first, replace(
+        first, teacher=taught(tmp_path, 3), distil_from=taught(tmp_path, 3, hidden=(9, 7)))))
+    assert of_seed(one, 3) == other
+    assert seeded([[first], [one]], 2) == [first, of_seed(first, 1), one, of_seed(one, 1)]
 
 
 def test_published_convolutions_are_those_of_the_table():
@@ -626,41 +636,26 @@ def test_lenet5_is_reproduced_end_to_end(tmp_path, monkeypatch, capsys):
     """Comparison, records by multiply-accumulates and by parameters, teachers against their bar; a second time nothing
     is run."""
     macs, once = 80_000, replace(SMALL, rounds=1)
-    records = [Record("one", "plain", 150_000, 100.0, once),
-               Record("two", "plain", 1_500, 0.0, once, kind="parameters")]
-    asked = {}
-
-    def compared(experiment, seeds):
-        asked["comparison"] = seeds
-        return [s for seed in range(seeds)
-                for s in against(small(tmp_path, seed), macs, SMALL, ("taylor", "slimming", *SCRATCH), (), ())]
-
-    def beaten(experiment, seeds):
-        asked["records"] = seeds
-        return [(record, [record.run(small(tmp_path, seed, "plain")) for seed in range(seeds)]) for record in records]
-
-    def cut(experiment, seeds):
-        asked["post-training"] = seeds
-        return [s for seed in range(seeds)
-                for s in untrained(small(tmp_path, seed), macs, SMALL, ("taylor",), ("taylor refitted",))]
-
-    monkeypatch.setattr(command, "comparison", compared)
-    monkeypatch.setattr(command, "post_training", cut)
-    monkeypatch.setattr(command, "records", beaten)
+    plain, moved = small(tmp_path, 0, "plain"), small(tmp_path, 0)
+    monkeypatch.setattr(lenet5, "COMPARISON", [against(moved, macs, SMALL, ("taylor", "slimming", *SCRATCH), (), ())])
+    monkeypatch.setattr(lenet5, "POST_TRAINING", [untrained(moved, macs, SMALL, ("taylor",), ("taylor refitted",))])
+    monkeypatch.setattr(lenet5, "RECORDS", [
+        Record("one", 100.0, Setting(plain, "ours", 150_000, once)),
+        Record("two", 0.0, Setting(plain, "ours", 1_500, once, kind="parameters"))])
     monkeypatch.setattr(lenet5, "SEEDS", 1)
     monkeypatch.setattr(lenet5, "RECORD_SEEDS", 2)
     words = ["reproduce", "lenet5", "--runs", str(tmp_path / "runs"), "--jobs", "1", "--json",
              str(tmp_path / "out.json")]
     assert main(words) == 0
     text = capsys.readouterr().out
-    assert asked == {"comparison": 1, "records": 2, "post-training": 2}
     assert "19 runs in" in text                       # 4 teachers, 5 methods, 3 without training, 2 records, of 2 seeds
     assert "one cut, no training, seeds [0, 1]" in text
     for said in ("reference/published/lenet5.csv", "1,500 parameters", "Teachers, plain, seeds [0, 1]:", "taylor"):
         assert said in text
     stored = json.loads((tmp_path / "out.json").read_text())
     assert stored["command"] == "npkd reproduce lenet5"              # the two numbers of seeds are the experiment's own
-    assert [row["method"] for row in stored["comparison"]] == ["ours", "taylor", "slimming", *SCRATCH]
+    assert [(row["method"], row["seeds"]) for row in stored["comparison"]] == [
+        (name, [0]) for name in ("ours", "taylor", "slimming", *SCRATCH)]
     assert all(max(row["macs"]["by_seed"]) <= macs for row in stored["comparison"])
     assert [(row["method"], row["epochs"]) for row in stored["post_training"]] == [
         ("ours", 0), ("taylor", 0), ("taylor refitted (our widths)", 0)]

@@ -29,7 +29,7 @@ from npkd.nn.scaling import Scaling
 from npkd.nn.training import TrainingSettings, train
 from npkd.pipeline.recipe import Recipe
 from npkd.pipeline.stages import State
-from tests.tiny import rounding
+from tests.tiny import counted, rounding
 
 RNG = np.random.default_rng(0)
 N, WIDTH = 600, 8
@@ -710,9 +710,9 @@ def test_no_target_is_exceeded(target):
     if kind == "widths":
         assert out.student.widths[:-1] == [5, 6, 4]
         return
-    whole = getattr(cost.of(TEACHER), kind)
+    whole = counted(TEACHER.widths, kind)
     bound = float(words.removesuffix("%")) / 100 * whole if words.endswith("%") else float(words)
-    assert getattr(cost.of_widths(out.student.widths), kind) <= bound
+    assert counted(out.student.widths, kind) <= bound
 
 
 # ---- refusals

@@ -83,11 +83,11 @@ def test_a_given_strength_is_kept():
 @pytest.mark.parametrize("better", ["penalised", "debiased"])
 def test_the_validation_part_says_which_is_delivered(better, monkeypatch):
     monkeypatch.setattr(sparse, "unpenalised", lambda problem, network: network.copy())
-    real, errors = sparse.error_rate, iter([0.1, 0.2] if better == "penalised" else [0.2, 0.1])
+    errors = iter([0.1, 0.2] if better == "penalised" else [0.2, 0.1])
     monkeypatch.setattr(sparse, "at_last", lambda *a, real=sparse.at_last: (
-        real(*a), monkeypatch.setattr(sparse, "error_rate", lambda *b: next(errors)))[0])
+        real(*a), monkeypatch.setattr(Run, "validation_error", lambda *b: next(errors)))[0])
     _, _, result = trained(QUICK, 0, "macs=40%")
-    assert real is not sparse.error_rate
+    assert next(errors, None) is None
     assert result.model is getattr(result, better)
 
 
@@ -309,7 +309,7 @@ def test_where_an_epoch_has_fewer_steps_lambda_rises_slower(examples, growth, se
 def test_the_path_allows_one_standard_error(monkeypatch):
     """√(p (1 − p) / n) of n validation examples, with p = 0.2."""
     allowed = []
-    monkeypatch.setattr(sparse_phases, "validation_of", lambda problem: lambda network: 0.2)
+    monkeypatch.setattr(Run, "validation_error", lambda self, network: 0.2)
     monkeypatch.setattr(sparse_phases, "trained", lambda problem, network, lam, phase: allowed.append(
         phase.allowed) or Checkpoint((), network, (), {}))
     data, dense = problem()

@@ -17,11 +17,11 @@ from npkd.nn.model import Model, save
 from npkd.nn.network import perceptron
 from npkd.pipeline import stages
 from npkd.pipeline.epochs import line_of, note_of
-from npkd.pipeline.result import certified, largest, layers_of, measures_of
+from npkd.pipeline.result import certified, largest, layers_of
 from npkd.pipeline.stages import Run, State, compress, error_rate, train_teacher
 from npkd.pipeline.target import Target
 from npkd.sparsity.layerwise import distil, exactly
-from tests.tiny import fixed
+from tests.tiny import counted, fixed
 
 RECIPE = fixed(hidden=(10, 8), teacher_epochs=12, rounds=2, round_epochs=1, epochs=3, batch_size=32,
                 learning_rate=0.05, noise_std=0.05)
@@ -79,7 +79,7 @@ SIZES = [("macs", 0.5), ("macs", 0.15), ("macs", 0.1), ("neurons", 0.8), ("neuro
 @pytest.mark.parametrize(("kind", "fraction"), SIZES)
 @pytest.mark.parametrize("keep_inputs", [False, True])
 def test_a_target_of_size_is_never_exceeded(data, teacher, kind, fraction, keep_inputs):
-    whole = getattr(cost.of(teacher), kind)
+    whole = counted(teacher.widths, kind)
     target = Target(kind, fraction * whole)
     smallest = target.size([6 if keep_inputs else 1, 1, 1, 3])
     if smallest > target.bound:
@@ -87,7 +87,7 @@ def test_a_target_of_size_is_never_exceeded(data, teacher, kind, fraction, keep_
             run(data, teacher, target, keep_inputs=keep_inputs)
         return
     state = run(data, teacher, target, keep_inputs=keep_inputs)
-    assert getattr(cost.of(state.student), kind) <= target.bound
+    assert counted(state.student.widths, kind) <= target.bound
     assert len(state.rounds) == RECIPE.rounds
     assert all(r.duality_gap <= 1e-6 for out in state.rounds for r in out.layers)
     assert all(out.difference64 <= 1e-12 and out.difference <= 1e-5 for out in state.rounds)
@@ -270,12 +270,6 @@ def test_the_layers_of_a_summary(data, teacher):
     assert layers_of([]) == []
 
 
-def test_one_side_of_a_summary(teacher):
-    c = cost.of(teacher)
-    assert measures_of(teacher, 0.25) == {"widths": [6, 10, 8, 3], "test_error": 0.25, "macs": c.macs,
-                                   "parameters": c.parameters, "bytes": c.bytes}
-
-
 def test_error_rate_counts(data, teacher):
     predicted = teacher.predict(data.x_train).argmax(axis=1)
     wrong = sum(int(p != y) for p, y in zip(predicted, data.y_train, strict=True))
@@ -303,9 +297,9 @@ def test_the_last_distillation_may_see_everything_and_no_other_one(teacher, monk
     test part."""
     seen, data = [], tiny()
 
-    def watched(run, student, stage, transfer, distil=stages.distil_end_to_end):
-        seen.append((stage.name, len(run.data.x_train), run.data.x_train))
-        return distil(run, student, stage, transfer)
+    def watched(run, student, transfer, stage, *rest, distil=stages.distil_end_to_end):
+        seen.append((stage, len(run.data.x_train), run.data.x_train))
+        return distil(run, student, transfer, stage, *rest)
 
     monkeypatch.setattr(stages, "distil_end_to_end", watched)
     recipe = fixed(hidden=(10, 8), rounds=3, round_epochs=1, epochs=1, batch_size=32, all_at_last=True)

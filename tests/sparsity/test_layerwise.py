@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from npkd.core.validation import InputError
-from npkd.nn import cost
 from npkd.nn.architectures import lenet5
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
 from npkd.sparsity import collect, layerwise, refitting
@@ -21,6 +20,7 @@ from npkd.sparsity.statistics import Statistics
 from npkd.surgery.dependency import dependency_groups
 from npkd.surgery.removal import difference, remove
 from reference.definitions.sparsity import statistics as raw
+from tests.tiny import counted
 
 
 def teacher_and_data(seed=0, widths=(6, 12, 8, 3), n=300, activation="relu", dtype=np.float64):
@@ -422,7 +422,7 @@ def test_within_a_budget(what, keep_inputs):
     teacher, x = teacher_and_data(19)
 
     def size(widths):
-        return float(getattr(cost.of_widths([*widths, 3]), what))
+        return float(counted([*widths, 3], what))
 
     for fraction in (0.7, 0.4):
         budget = fraction * size([6, 12, 8])
