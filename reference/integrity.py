@@ -187,7 +187,7 @@ def of_study(name: str, content: Node) -> Iterator[str]:
         for node in (run, run.get("corrected", {})):
             where, sizes = f"{run['setting']}, seed {run['seed']}", {"test": TESTS["mnist"]}
             yield from (f"{where}: {fault}" for fault in of_errors(node, sizes))
-            if node and node["errors"] != round(node["test_error"] * sizes["test"]):
+            if "test_error" in node and node["errors"] != round(node["test_error"] * sizes["test"]):
                 yield f"{where}: errors is {node['errors']}, of {node['test_error']}"
     if len({(run["setting"], run["seed"]) for run in content["runs"]}) < len(content["runs"]):
         yield "runs: a setting has two runs with one seed"

@@ -22,9 +22,7 @@ def hinton2015(stored: Mapping[str, Any]) -> str:
     name = "hinton2015"
     if name not in stored:
         return not_run(name)
-    content, rows = stored[name], []
-    with (FOLDER / f"{name}.csv").open(encoding="utf-8", newline="") as file:
-        theirs = {row["setting"]: row for row in csv.DictReader(file)}
+    content, theirs, rows = stored[name], published(name), []
     for setting in dict.fromkeys(run["setting"] for run in content["runs"]):
         runs = [run for run in content["runs"] if run["setting"] == setting]
         both = [runs, [run["corrected"] for run in runs if "corrected" in run]]
@@ -38,14 +36,27 @@ def hinton2015(stored: Mapping[str, Any]) -> str:
 
 
 def errors_by_setting(stored: Mapping[str, Any], name: str) -> str:
-    """Errors of a study's settings, of 10,000; how many runs are not there yet; the bars."""
+    """Errors of a study's settings, of 10,000, beside the published ones; how many runs are not there yet; the bars."""
     if name not in stored:
         return not_run(name)
-    content, errors = stored[name], dict[str, list[float]]()
-    for run in content["runs"]:
-        errors.setdefault(run["setting"], []).append(10_000 * run["test_error"])
-    rows = [[setting, str(len(values)), errors_of(values)] for setting, values in errors.items()]
-    return framed(stored, name, table(["setting", "seeds", "errors"], rows))
+    theirs, errors = published(name), dict[str, list[float]]()
+    for run in stored[name]["runs"]:
+        if "test_error" in run:
+            errors.setdefault(run["setting"], []).append(10_000 * run["test_error"])
+    head, rows = ["setting", "seeds", "errors", "published"][:4 if theirs else 3], list[list[str]]()
+    for setting, values in errors.items():
+        other = f"{theirs[setting]['errors']} ({theirs[setting]['sureness']})" if setting in theirs else ""
+        rows.append([setting, str(len(values)), errors_of(values), other][:len(head)])
+    return framed(stored, name, table(head, rows))
+
+
+def published(name: str) -> dict[str, dict[str, str]]:
+    """The published numbers of a study by setting; none where there is no table."""
+    path = FOLDER / f"{name}.csv"
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8", newline="") as file:
+        return {row["setting"]: row for row in csv.DictReader(file)}
 
 
 def survey2021(stored: Mapping[str, Any]) -> str:

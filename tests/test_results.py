@@ -283,3 +283,27 @@ def test_the_page_of_a_study_says_what_is_there_and_what_is_not():
     assert "not there yet" not in text
     assert "today's is other numbers for hard: **not run again**" in text
     assert "Not run with npkd" in tables.TABLES["hinton2015"]({})
+
+
+@pytest.mark.parametrize(("name", "row", "other"), [
+    ("romero2015", "| KD | 2 | 62.0 ± 2.8 | 65 (recalled) |", "| KD, no shifts | 1 | 70.0 |  |"),
+    ("ba2014", "| logits | 2 | 62.0 ± 2.8 |", "| soft targets | 1 | 70.0 |")])
+def test_errors_stand_beside_the_published_where_there_are_any(name, row, other):
+    """A first stage has none, and is no fault."""
+    one, two = row.split(" | ")[0][2:], other.split(" | ")[0][2:]
+    numbers = json.loads(json.dumps({key: value for wave in STUDIES[name].settings(False)
+                                     for key, value in wave.items()}))
+    runs = [{"setting": setting, "seed": seed, "test_error": value / 10_000, "errors": value, "seconds": 90.0,
+             "cpu_seconds": 45.0, "parameters": 29_850} for setting, seed, value in ((one, 0, 60), (one, 1, 64),
+                                                                                    (two, 0, 70))]
+    runs.append({"setting": "hint, stage 1", "seed": 0, "seconds": 90.0, "cpu_seconds": 45.0, "parameters": 29_850})
+    content = {"command": f"npkd reproduce {name}", "npkd": npkd.__version__, "hours": 0.1, "core_hours": 0.05,
+               "settings": numbers, "missing": 7, "bars": STUDIES[name].bars(runs), "runs": runs}
+    assert list(integrity.of_file(name, content)) == []
+    text = tables.TABLES[name]({name: content})
+    assert text.startswith("7 of 11 runs are **not there yet**.")
+    assert f"\n{row}\n" in text
+    assert f"\n{other}\n" in text
+    assert ", today's." in " ".join(text.split())
+    assert "stage 1" not in text.partition("\n\n    ")[0]
+    assert f"`npkd reproduce {name} --json FILE`" in " ".join(tables.TABLES[name]({}).split())

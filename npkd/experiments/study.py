@@ -27,7 +27,8 @@ from npkd.pipeline.checkpoints import CheckpointFile
 from npkd.pipeline.epochs import epochs_of
 
 Run = dict[str, Any]
-"""Of a run, as JSON: "test_error", the test part looked at once, "seconds", "cpu_seconds", and what the bars need."""
+"""Of a run, as JSON: "test_error", the test part looked at once (not by the first of two stages), "seconds",
+"cpu_seconds", and what the bars need."""
 Job = tuple[Callable[["Unit", Progress], Run], "Unit"]
 
 
