@@ -198,6 +198,7 @@ def test_of_the_weights_of_several_teachers_one_is_1_and_each_is_that_as_often()
     assert set(np.unique(drawn)) == {0, 1}
     assert (drawn.sum(axis=1) == 1).all()
     assert drawn.mean(axis=0) == pytest.approx(0.25, abs=0.04)
+    assert [weight(0.3) for weight in one_a_batch(4, 0.9)] == [0.9 * weight(0.3) for weight in weights]
 
 
 @pytest.mark.parametrize("weights", [[1], [1, -1], [0, 0], [1, np.nan]])

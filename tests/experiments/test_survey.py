@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from npkd.core.progress import NoProgress
+from npkd.distillation.safety import safe_clip
 from npkd.experiments import survey2021
 from npkd.experiments.study import Unit
+from npkd.nn.network import perceptron
+from npkd.nn.training import TrainingSettings, train
 from npkd.pipeline.library import LOSSES, SCHEMES
 
 
@@ -57,6 +60,15 @@ def test_without_its_weight_a_scheme_is_its_baseline(runs, word, baseline):
     """A baseline sees the same inputs and examples: with the teacher's weight at 0 nothing is left that differs."""
     without, alone, whole = runs(word, weight=0.0), runs(baseline), runs(word)
     assert without["test_error"] == alone["test_error"] != whole["test_error"]
+
+
+def test_labels_alone_of_the_lower_half_are_plain_training_on_it(runs):
+    data, rng = survey2021.lower_half(survey2021.part("digits", 600)), np.random.default_rng([0, 0])
+    start = perceptron(survey2021.PAIRS["optdigits"]["student"], rng)
+    options = TrainingSettings(3, 128, clip=safe_clip(start, data.x_train, data.y_train))
+    *_, last = train(start, {"x": data.x_train, "y": data.y_train}, settings=options, rng=rng)
+    error = (last.network.predict(data.x_test).argmax(axis=1) != data.y_test).mean()
+    assert runs(survey2021.LOWER)["test_error"] == pytest.approx(error)
 
 
 def test_the_lower_half_is_all_that_a_cross_modal_student_sees():

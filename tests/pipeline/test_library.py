@@ -1,5 +1,6 @@
 """npkd.pipeline.library: every word makes terms that can be learnt, or says in a sentence why not."""
 
+import math
 import re
 from functools import partial
 
@@ -14,6 +15,7 @@ from npkd.nn.losses import squared_error
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
 from npkd.nn.optimisers import Adam
 from npkd.nn.training import TrainingSettings, train
+from npkd.pipeline.distil import own
 from npkd.pipeline.library import LOSSES, SCHEMES, listed, terms_of
 from npkd.pipeline.pairing import Pair
 
@@ -106,6 +108,19 @@ def test_where_losses_read(taught):
     assert terms_of("ofd", pair)[0].student == terms_of("ab", pair)[0].teacher == 8
     assert terms_of("fsp", pair)[0].student == (3, 6)
     assert terms_of("fsp", taught["rows"](rng()))[0].student == (2, 4)
+    flat = Network([*pair.student.layers[:7], dense_layer(64, 3, rng())])          # its last hidden activation is maps
+    crd, = terms_of("crd", Pair(flat, pair.teacher, pair.x, pair.y, rng()))
+    assert (crd.student, crd.teacher) == (7, 9)
+    assert [part.shape[1] for part in crd.parts] == [64 + 1, 16 + 1]
+
+
+@pytest.mark.parametrize("kind", ["rows", "maps"])
+def test_layers_of_any_kind_learn_from_the_deepest(taught, kind):
+    pair = taught[kind](rng())
+    training = own("own-layers", pair, {"x": pair.x, "y": pair.y})
+    *_, record = training(pair.student, settings=TrainingSettings(1, 20))
+    shapes = [math.prod(pair.shapes[0][i]) for i, _ in pair.places("own-layers")]
+    assert [head.layers[-1].params[0].shape for head in record.beside] == [(3, size) for size in shapes]
 
 
 def test_what_cannot_be_compared_is_refused_in_a_sentence(taught):
