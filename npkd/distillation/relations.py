@@ -43,7 +43,7 @@ def from_distances(g: Array, x: Array) -> Array:
 def smooth_l1(u: Array) -> tuple[Array, float]:
     """Slopes of h, and the sum of its values:   h(u) = u²/2 where |u| < 1, else |u| − ½        (Q3)"""
     slope = np.clip(u, -1, 1)
-    return slope, float((slope * (u - slope / 2)).sum())                              # (Q3)
+    return slope, float(np.vdot(slope, u) - np.vdot(slope, slope) / 2)                # (Q3)
 
 
 def relational_distance(student: Array, teacher: Array) -> tuple[float, Array]:
@@ -83,9 +83,10 @@ def relational_angle(student: Array, teacher: Array) -> tuple[float, Array]:
         a, inverse = angles(squared, i)
         slope, part = smooth_l1(a - angles(target, i)[0])
         value += part                                                                 # (Q8)
-        w = slope * inverse * inverse[:, None]
-        g -= w / 2                                                                    # (Q9)
-        g[i] += w.sum(axis=1) - (slope * a).sum(axis=1) * inverse ** 2                # (Q9)
+        g[i] += inverse * (slope @ inverse - np.einsum("jk,jk->j", slope, a) * inverse)     # (Q9)
+        slope *= inverse / 2
+        slope *= inverse[:, None]
+        g -= slope                                                                    # (Q9)
     return value / n ** 3, from_distances(g / n ** 3, x).reshape(student.shape).astype(student.dtype)
 
 
@@ -93,7 +94,11 @@ def angles(squared: Array, i: int) -> tuple[Array, Array]:
     """Cosines of the angles at example i (N, N), and 1/√D_ij (N,), or 0 where there is no direction."""
     r = np.sqrt(squared[i])
     inverse = np.divide(1, r, where=r >= NEAR, out=np.zeros_like(r))
-    return (squared[i] + squared[i][:, None] - squared) / 2 * inverse * inverse[:, None], inverse     # (Q7)
+    a = squared[i] + squared[i][:, None]
+    a -= squared                                              # in place: new arrays cost more than what they hold
+    a *= inverse / 2
+    a *= inverse[:, None]                                                             # (Q7)
+    return a, inverse
 
 
 def similarity_preserving(student: Array, teacher: Array) -> tuple[float, Array]:
