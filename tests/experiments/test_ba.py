@@ -31,7 +31,7 @@ def test_the_student_is_shallow_as_large_as_the_teacher_and_students_differ_in_w
 
 def test_a_small_run_of_it(tmp_path, monkeypatch):
     monkeypatch.setattr(ba2014, "QUICK", {"data": "digits", "examples": 300, "epochs": 4, "hidden": [30]})
-    monkeypatch.setattr(ba2014, "TEACHER", {**ba2014.TEACHER, "dropout": [0.1, 0.1], "max_shift": 1})
+    monkeypatch.setattr(ba2014, "TEACHER", {**ba2014.TEACHER, "max_shift": 1})
     given, train = {}, ba2014.train
     monkeypatch.setattr(ba2014, "train", lambda start, **more: (
         given.setdefault(len(given), (start, more)), train(start, **more))[1])
