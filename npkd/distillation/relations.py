@@ -84,9 +84,7 @@ def relational_angle(student: Array, teacher: Array) -> tuple[float, Array]:
         slope, part = smooth_l1(a - angles(target, i)[0])
         value += part                                                                 # (Q8)
         g[i] += inverse * (slope @ inverse - np.einsum("jk,jk->j", slope, a) * inverse)     # (Q9)
-        slope *= inverse / 2
-        slope *= inverse[:, None]
-        g -= slope                                                                    # (Q9)
+        g -= slope * np.outer(inverse, inverse / 2)                                   # (Q9)
     return value / n ** 3, from_distances(g / n ** 3, x).reshape(student.shape).astype(student.dtype)
 
 
@@ -96,8 +94,7 @@ def angles(squared: Array, i: int) -> tuple[Array, Array]:
     inverse = np.divide(1, r, where=r >= NEAR, out=np.zeros_like(r))
     a = squared[i] + squared[i][:, None]
     a -= squared                                              # in place: new arrays cost more than what they hold
-    a *= inverse / 2
-    a *= inverse[:, None]                                                             # (Q7)
+    a *= np.outer(inverse, inverse / 2)                                               # (Q7)
     return a, inverse
 
 
