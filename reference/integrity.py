@@ -184,10 +184,13 @@ def of_file(name: str, content: Node) -> Iterator[str]:
 def of_study(name: str, content: Node) -> Iterator[str]:
     """A published table run again: errors of its runs, one of each setting and seed, and its bars."""
     for run in content["runs"]:
+        numbers, where = content["settings"].get(run["setting"], {}), f"{run['setting']}, seed {run['seed']}"
+        if "outputs" in numbers:                            # judged by the examples of some classes, however many
+            continue
+        sizes = {"test": TESTS[numbers.get("data", "mnist")]}
         for node in (run, run.get("corrected", {})):
-            where, sizes = f"{run['setting']}, seed {run['seed']}", {"test": TESTS["mnist"]}
             yield from (f"{where}: {fault}" for fault in of_errors(node, sizes))
-            if "test_error" in node and node["errors"] != round(node["test_error"] * sizes["test"]):
+            if "errors" in node and node["errors"] != round(node["test_error"] * sizes["test"]):
                 yield f"{where}: errors is {node['errors']}, of {node['test_error']}"
     if len({(run["setting"], run["seed"]) for run in content["runs"]}) < len(content["runs"]):
         yield "runs: a setting has two runs with one seed"

@@ -78,7 +78,7 @@ def survey2021(stored: Mapping[str, Any]) -> str:
             if own:
                 error, deviation = spread([100 * run["test_error"] for run in own.values()])
                 cells[0] = f"{error:.2f}" + ("" if deviation is None else f" ± {deviation:.2f}")
-            if seeds and own is not alone:
+            if seeds and word not in {survey.ALONE, *survey.BASELINES.values()}:
                 gain = paired(*([100 * some[seed]["test_error"] for seed in seeds] for some in (alone, own)))
                 verdicts[gain.verdict] += 1
                 cells[1] = f"{gain.mean:+.2f} {gain.verdict}"
@@ -101,8 +101,8 @@ def framed(stored: Mapping[str, Any], name: str, rows: str) -> str:
     content = stored[name]
     missing = f"{content['missing']} of {content['missing'] + len(content['runs'])} runs are **not there yet**.\n\n"
     lines = "\n".join(wrapped(f"    {line}", 12 * " ") for line in content["bars"])
-    return (f"{missing if content['missing'] else ''}{rows}\n\n{lines}\n\n"
-            f"{content['core_hours']:.1f} core hours. {made_with(stored, (name,))}")
+    hours = wrapped(f"{content['core_hours']:.1f} core hours. {made_with(stored, (name,))}".replace("\n", " "))
+    return f"{missing if content['missing'] else ''}{rows}\n\n{lines}\n\n{hours}"
 
 
 def errors_of(values: Sequence[float]) -> str:
