@@ -30,8 +30,8 @@ def safe_clip(student: Network, x: Array, classes: Array) -> float | None:
 
         clip = ‖1/M Σ_m J_mᵀ (e_b − e_a)‖,   J_m = ∂z_m/∂θ,   a = y_m mod C,   b = y_m + 1 mod C             (K50)
 
-    student  as it is before training, z (N, C) its logits;   x (N, ...)  examples, of which M ≤ EXAMPLES are drawn;
-    classes  y (N,) integers, of labels or of a teacher
+    student  as it is drawn before training (else ``redrawn``), z (N, C) its logits;   x (N, ...)  examples, of which
+    M ≤ EXAMPLES are drawn;   classes  y (N,) integers, of labels or of a teacher
     A bound of the gradient, at the rate of SGD(), for whatever loss: no temperature is in it. Divided by M alone. None
     where that gradient is zero (one output) or not finite. Source: own.
     """
@@ -43,6 +43,17 @@ def safe_clip(student: Network, x: Array, classes: Array) -> float | None:
     gradients = backward({len(activations) - 1: d})[1]
     norm = math.sqrt(sum(float(np.square(g, dtype=np.float64).sum()) for layer in gradients for g in layer))   # (K50)
     return norm if 0 < norm < math.inf else None
+
+
+def redrawn(network: Network) -> Network:
+    """The same layers with weights drawn as for relu (He et al. 2015) and biases 0, the same in every call. The bound
+    of a trained network is larger, and lets steps at the rate of SGD() kill its neurons."""
+    rng, fresh = np.random.default_rng(0), {}
+    for i in network.weight_layers:
+        w, *rest = (layer := network.layers[i]).params
+        w = (rng.standard_normal(w.shape) * math.sqrt(2 * len(w) / w.size)).astype(w.dtype)
+        fresh[i] = replace(layer, params=(w, *map(np.zeros_like, rest)))
+    return network.copy().replace(fresh)
 
 
 def with_safe_clip(student: Network, data: Batch, optimiser: Optimiser | None, settings: TrainingSettings | None,

@@ -22,7 +22,7 @@ from npkd.distillation import scheme_losses as losses
 from npkd.distillation.features import attention_transfer
 from npkd.distillation.objective import Terms
 from npkd.distillation.response import soft_targets
-from npkd.distillation.safety import with_safe_clip
+from npkd.distillation.safety import redrawn, with_safe_clip
 from npkd.distillation.synthesis import Synthesis, synthesise
 from npkd.distillation.teacher import Ensemble, Teacher, teacher_of
 from npkd.distillation.terms import Term, array_of
@@ -169,6 +169,7 @@ def lifelong(student: Network, teacher: Network, data: Batch, old: Term | None =
     old = replace(old or Term(soft_targets, options={"temperature": 2.0}), student=-1, teacher=-1, connector=kept)
     terms = Terms([Term(cross_entropy, teacher="y", connector=new), old])             # (Z16)
     data = {**data, "y": data["y"] - first}
+    settings = with_safe_clip(redrawn(student), data, optimiser, settings)
     yield from offline(student, teacher, data, terms, optimiser=optimiser, settings=settings, rng=rng)
 
 
@@ -185,4 +186,5 @@ def layer_wise(teacher: Network, widths: Sequence[int], data: Batch, terms: Term
     """This project's own: the teacher cut to ``widths`` layer by layer (chapter 10) learns from what it was."""
     parts = np.array_split(data["x"], len(data["x"]) // 1000 + 1)
     student = distil(teacher, lambda: iter(parts), exactly(widths)).student
+    settings = with_safe_clip(redrawn(student), data, optimiser, settings)
     yield from offline(student, teacher, data, terms, optimiser=optimiser, settings=settings, rng=rng)

@@ -16,7 +16,7 @@ from npkd.core.validation import InputError
 from npkd.distillation import schemes
 from npkd.distillation.cka import cka_matrix
 from npkd.distillation.objective import Terms
-from npkd.distillation.safety import safe_clip
+from npkd.distillation.safety import redrawn, safe_clip
 from npkd.distillation.scheme_losses import adversarial_logits, deepest_weights, discriminator, mutual_learning
 from npkd.distillation.synthesis import Synthesis, moments_of, synthesise
 from npkd.distillation.teacher import Teacher
@@ -115,9 +115,10 @@ def distilled(run: Run, student: Network, teacher: Network, learnt: Distillation
             training = partial(schemes.offline, teacher=teacher, data=data | pair.arrays, terms=objective, rng=rng)
             if any(term.memory is not None for term in objective.terms):       # no checkpoint has it: begins again
                 progress = SimpleNamespace(begin=progress.begin, step=progress.step)
+        untrained = redrawn(start) if learnt.scheme == "layer-wise" else start
         settings = TrainingSettings(run.recipe.epochs, run.recipe.batch_size, validate=lambda network:
                                     error_rate(network, run.data.x_validation, run.data.y_validation),
-                                    clip=safe_clip(start, data["x"], data["y"]))
+                                    clip=safe_clip(untrained, data["x"], data["y"]))
         stage = "distillation" + f" {k} of {len(students)}" * (len(students) > 1)
         for now in epochs_of(stage, start, training, settings, rng, progress):
             run.state.student = teacher = now.network

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from npkd.core.validation import InputError
+from npkd.data.datasets import load
 from npkd.distillation.objective import distillation
-from npkd.distillation.safety import EXAMPLES, safe_clip, with_safe_clip
-from npkd.distillation.schemes import cross_modal, mutual, offline
+from npkd.distillation.safety import EXAMPLES, redrawn, safe_clip, with_safe_clip
+from npkd.distillation.schemes import cross_modal, layer_wise, lifelong, mutual, offline, widened
 from npkd.nn.dead import DeadNeuronsWarning
 from npkd.nn.losses import cross_entropy
 from npkd.nn.network import Layer, Network, perceptron
@@ -178,3 +179,38 @@ def test_the_stored_runs_are_of_the_settings_of_the_code_and_what_the_chapter_sh
     temperatures.judge(bars, found)
     assert (found["settings"], found["bars"]) == (temperatures.SETTINGS, bars.lines)
     assert temperatures.table(found) in (ROOT / "docs" / "book" / "5-losses.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A network of the digits 0 to 4, one of all, and the examples of both."""
+    data, settings = load("digits", seed=0), TrainingSettings(40, 32)
+    x, y, found = data.x_train[:1500], data.y_train[:1500], []
+    for classes in (5, 10):
+        start, seen = perceptron([64, 100, 30, classes], np.random.default_rng(0)), y < classes
+        *_, last = train(start, {"x": x[seen], "y": y[seen]}, settings=settings, rng=np.random.default_rng(1))
+        found.append(last.network)
+    return (*found, x, y)
+
+
+def test_schemes_that_begin_with_a_trained_student_kill_none_of_its_layers(trained):
+    """The bound of a trained network is several times that of its layers drawn anew."""
+    old, teacher, x, y = trained
+    assert safe_clip(teacher, x, y) > 2 * safe_clip(redrawn(teacher), x, y)
+    rng, settings = np.random.default_rng(0), TrainingSettings(40, 32)
+    *_, cut = layer_wise(teacher, [64, 20, 10], {"x": x, "y": y}, distillation(0.1, 0.9), settings=settings, rng=rng)
+    new = {"x": x[y >= 5], "y": y[y >= 5]}
+    *_, grown = lifelong(widened(old, 5, rng), old, new, settings=settings, rng=rng)
+    assert max(*cut.dead.values(), *grown.dead.values()) < 0.5
+    assert (cut.network.predict(x).argmax(axis=1) != y).mean() < 0.03
+
+
+def test_a_network_drawn_anew_is_one_of_the_same_layers_as_it_would_be_drawn():
+    network = perceptron([400, 300, 10], np.random.default_rng(5))
+    again, drawn = redrawn(network), perceptron([400, 300, 10], np.random.default_rng(1))
+    assert again.widths == network.widths
+    for one, other, first in zip(again.layers[0].params, drawn.layers[0].params, network.layers[0].params, strict=True):
+        assert one.std() == pytest.approx(other.std(), rel=0.02)
+        assert one.dtype == first.dtype
+    assert not np.array_equal(again.layers[0].params[0], network.layers[0].params[0])
+    assert np.array_equal(again.layers[0].params[0], redrawn(network).layers[0].params[0])
