@@ -80,13 +80,14 @@ def survey2021(stored: Mapping[str, Any]) -> str:
                 cells[0] = f"{error:.2f}" + ("" if deviation is None else f" ± {deviation:.2f}")
             if seeds and word not in {survey.ALONE, *survey.BASELINES.values()}:
                 gain = paired(*([100 * some[seed]["test_error"] for seed in seeds] for some in (alone, own)))
-                verdicts[gain.verdict] += 1
-                cells[1] = f"{gain.mean:+.2f} {gain.verdict}"
+                whole = len(seeds) == survey.SEEDS
+                verdicts[gain.verdict if whole else "not there yet"] += 1
+                cells[1] = f"{gain.mean:+.2f} {gain.verdict if whole else f'({len(seeds)} of {survey.SEEDS})'}"
             if own and soft:
                 times = [fmean(run["epoch_seconds"] for run in some.values()) for some in (own, soft)]
                 cells[2] = f"{times[0] / times[1]:.2f}"
             rows[-1] += cells
-    told = ", ".join(f"{verdicts[word]} {word}" for word in ("win", "tie", "loss", "open") if verdicts[word])
+    told = ", ".join(f"{verdicts[word]} {word}" for word in ("win", "tie", "loss", "not there yet") if verdicts[word])
     content = {**stored[name], "bars": [stored[name]["bars"][0], f"of the comparisons seed by seed: {told}"]}
     return framed({**stored, name: content}, name, table(head, rows))
 

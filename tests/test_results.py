@@ -285,6 +285,38 @@ def test_the_page_of_a_study_says_what_is_there_and_what_is_not():
     assert "Not run with npkd" in tables.TABLES["hinton2015"]({})
 
 
+def survey_content():
+    """What `npkd reproduce survey2021` stores, of three rows of the digits: one that gains, one of two seeds alone."""
+    numbers = json.loads(json.dumps({name: value for wave in STUDIES["survey2021"].settings(False)
+                                     for name, value in wave.items()}))
+    errors = {"network of 0 to 4": [3], "labels alone": [80, 90, 100, 90, 80], "soft": [60, 70, 80, 70, 60],
+              "lifelong": [400, 500], "fine-tuning": [900, 900]}
+    runs = [{"setting": f"optdigits: {word}", "seed": seed, "test_error": value / (900 if "0 to 4" in word else 1_797),
+             "epoch_seconds": 0.25 if word == "labels alone" else 0.5, "seconds": 90.0, "cpu_seconds": 45.0}
+            for word, values in errors.items() for seed, value in enumerate(values)]
+    hours = [round(len(runs) * seconds / 3600, 3) for seconds in (90, 45)]
+    return {"command": "npkd reproduce survey2021", "npkd": npkd.__version__, "hours": hours[0],
+            "core_hours": hours[1], "settings": numbers, "missing": 579,
+            "bars": STUDIES["survey2021"].bars(runs), "runs": runs}
+
+
+def test_a_spoiled_survey_is_noticed_by_the_size_of_its_own_test_part():
+    content = survey_content()
+    assert list(integrity.of_file("survey2021", content)) == []
+    content["runs"][1]["test_error"] = 0.0445                     # of 10,000 it might be, of 1,797 examples it is not
+    assert any("of 1797 examples" in fault for fault in integrity.of_file("survey2021", content))
+
+
+def test_the_page_of_the_survey_has_errors_gains_over_the_own_baseline_and_times():
+    rows = {line.split(" | ")[0][2:]: line.split(" | ")[-3:] for line in tables.TABLES["survey2021"](
+        {"survey2021": survey_content()}).splitlines() if line.startswith("| ")}
+    assert rows["labels alone"] == ["4.90 ± 0.47", "", "0.50 |"]
+    assert rows["soft"] == ["3.78 ± 0.47", "+1.11 win", "1.00 |"]                    # always 20 of 1,797 fewer
+    assert rows["lifelong"] == ["25.04 ± 3.93", "+25.04 (2 of 5)", "1.00 |"]
+    assert rows["fine-tuning"] == ["50.08 ± 0.00", "", "1.00 |"]
+    assert rows["pkt"] == ["", "", " |"]
+
+
 @pytest.mark.parametrize(("name", "row", "other"), [
     ("romero2015", "| KD | 2 | 62.0 ± 2.8 | 65 (recalled) |", "| KD, no shifts | 1 | 70.0 |  |"),
     ("ba2014", "| logits | 2 | 62.0 ± 2.8 |", "| soft targets | 1 | 70.0 |")])

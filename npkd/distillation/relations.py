@@ -93,7 +93,7 @@ def angles(squared: Array, i: int) -> tuple[Array, Array]:
     r = np.sqrt(squared[i])
     inverse = np.divide(1, r, where=r >= NEAR, out=np.zeros_like(r))
     a = squared[i] + squared[i][:, None]
-    a -= squared                                              # in place: new arrays cost more than what they hold
+    a -= squared                                              # in place: a new array costs more than the sums
     a *= np.outer(inverse, inverse / 2)                                               # (Q7)
     return a, inverse
 

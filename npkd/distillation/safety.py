@@ -46,8 +46,8 @@ def safe_clip(student: Network, x: Array, classes: Array) -> float | None:
 
 
 def redrawn(network: Network) -> Network:
-    """The same layers with weights drawn as for relu (He et al. 2015) and biases 0, the same in every call. The bound
-    of a trained network is larger, and lets steps at the rate of SGD() kill its neurons."""
+    """A copy whose dense and convolutional layers have weights from N(0, 2/inputs) and biases 0, as they are drawn
+    (He et al. 2015); the same in every call. That of a trained network is larger: relus die."""
     rng, fresh = np.random.default_rng(0), {}
     for i in network.weight_layers:
         w, *rest = (layer := network.layers[i]).params
@@ -57,7 +57,7 @@ def redrawn(network: Network) -> Network:
 
 
 def with_safe_clip(student: Network, data: Batch, optimiser: Optimiser | None, settings: TrainingSettings | None,
-           answers: Callable[[Array], Mapping[str, Array]] | None = None) -> TrainingSettings:
+                   answers: Callable[[Array], Mapping[str, Array]] | None = None) -> TrainingSettings:
     """The settings of a distillation of whose rate and bound nothing is said: with (K50), which belongs to the rate of
     SGD(). Others stay as they are: those with a clip, and of a training that has an optimiser of its own.
 

@@ -69,7 +69,7 @@ def mutual(peers: Sequence[Network], data: Batch, term: Term | None = None, *, o
            settings: TrainingSettings | None = None, rng: Generator) -> Records:
     """Peers learn from the labels and from one another, (Z1), all at each batch; the first is the records' network."""
     yield from joint_training(peers[0], [(0, peer) for peer in peers[1:]], data, term or Term(losses.mutual_learning),
-                        optimiser=optimiser, settings=settings, rng=rng)
+                              optimiser=optimiser, settings=settings, rng=rng)
 
 
 def own_layers(student: Network, heads: Mapping[int, Network], data: Batch, term: Term | None = None, *,
@@ -80,10 +80,10 @@ def own_layers(student: Network, heads: Mapping[int, Network], data: Batch, term
 
 
 def joint_training(student: Network, others: Sequence[tuple[int, Network]], data: Batch, term: Term, *,
-             optimiser: Optimiser | None, settings: TrainingSettings | None, rng: Generator) -> Records:
+                   optimiser: Optimiser | None, settings: TrainingSettings | None, rng: Generator) -> Records:
     """A student and other networks, each on an activation of it, learn by one term, which reads the logits of all."""
     if any(layer.row.random or layer.row.running for _, other in others for layer in other.layers):
-        raise InputError("joint_training: a network beside the first has dropout or batch_norm; only that one may")
+        raise InputError("joint_training: a network beside the first has dropout or batch_norm; only the first may")
     indices, networks = zip((-1, None), *others, strict=True)
     terms = Terms([replace(term, student=indices, teacher="y", connector=networks)])
     settings = with_safe_clip(student, data, optimiser, settings)

@@ -31,11 +31,11 @@ DATA: Run = {"data": "mnist", "examples": 60_000}
 """All pictures that are not for the test, as in the paper; what had to be chosen was chosen with a tenth held out."""
 
 TEACHER: Run = {**DATA, "seeds": 1, "hidden": [1200, 1200], "dropout": [0.1, 0.3, 0.3], "max_norm": 15 ** 0.5,
-                    "max_shift": 2, "epochs": 200, "batch_size": 128, "learning_rate": 0.1}
+                "max_shift": 2, "epochs": 200, "batch_size": 128, "learning_rate": 0.1}
 """Dropout, a bound on the norm of each hidden neuron's weights, pictures moved by up to two pixels."""
 
 STUDENT: Run = {**DATA, "hidden": [800, 800], "labels": 0.0, "temperature": 20.0, "omitted": [], "biased": [],
-                    "epochs": 50, "batch_size": 128, "learning_rate": 0.02, "clip": 10.0}
+                "epochs": 50, "batch_size": 128, "learning_rate": 0.02, "clip": 10.0}
 """No dropout, no penalty, no augmentation; as many epochs for students of labels as for those of a teacher."""
 
 TEMPERATURES: Mapping[int, Sequence[float]] = {300: (1, 2, 4, 8, 12, 20, 40), 30: (1, 2, 2.5, 3, 4, 8, 12, 20, 40)}

@@ -127,7 +127,7 @@ def run(unit: Unit, progress: Progress) -> Run:
     if word in GIVEN or word == ALONE or scheme in IN_STUDY:
         options = TrainingSettings(epochs // 2 if scheme in IN_TURN else epochs, BATCH_SIZE, validate=lambda network:
                                    error_rate(network, data.x_validation, data.y_validation))
-        *_, last = taught(unit, start, data, options, rng)
+        *_, last = training(unit, start, data, options, rng)
         network = last.network
     else:
         times = max(1, len(data.x_train) // EXAMPLES) if scheme == "data-free" else 1
@@ -141,8 +141,8 @@ def run(unit: Unit, progress: Progress) -> Run:
             "cpu_seconds": round(cpu, 2), "epoch_seconds": round(cpu / epochs, 4)}
 
 
-def taught(unit: Unit, start: Network, data: Data, options: TrainingSettings, rng: np.random.Generator
-           ) -> Iterator[Record]:
+def training(unit: Unit, start: Network, data: Data, options: TrainingSettings, rng: np.random.Generator
+             ) -> Iterator[Record]:
     """A training by the labels, or by a scheme IN_STUDY; without a bound (K50) in ``options`` the scheme finds its."""
     numbers, widths, scheme = unit.numbers, unit.numbers["student"], unit.numbers.get("scheme")
     weight, kept = numbers.get("weight", SOFT_WEIGHT), np.isin(data.y_train, range(*numbers.get("classes", [CLASSES])))
@@ -188,12 +188,12 @@ def bars(runs: Sequence[Run]) -> list[str]:
             continue
         gain = paired([100 * alone[s]["test_error"] for s in seeds], [100 * found[s]["test_error"] for s in seeds])
         slower = [f"{found[s]['epoch_seconds'] / soft[s]['epoch_seconds']:.2f}" for s in seeds[:1] if s in soft]
-        verdict, error = "holds" if gain.verdict in ("win", "tie") else "MISSED", fmean(
+        holds, error = gain.verdict in ("win", "tie") and len(seeds) == SEEDS, fmean(
             100 * one["test_error"] for one in found.values())
-        sentences.append(f"{verdict}: not worse than {other}: {setting}, {error:.2f} %, gain {gain.mean:+.2f} "
-                         f"points ({gain.verdict}, {len(seeds)} seeds)" + "".join(
-                             f", {factor} of the time of soft targets" for factor in slower))
+        sentences.append(", ".join([
+            f"{'holds' if holds else 'MISSED'}: no worse than {other} beyond chance: {setting}", f"{error:.2f} %",
+            f"gain {gain.mean:+.2f} points ({gain.verdict}, {len(seeds)} of {SEEDS} seeds)",
+            *(f"{factor} of the time of soft targets" for factor in slower)]))
     done = sum(len(by_setting.get(name, {})) == SEEDS for name in wanted)
     verdict = "holds" if done == len(wanted) else "MISSED"
-    return [f"{verdict}: the table is complete, {done} of {len(wanted)} settings with {SEEDS} seeds",
-            *sentences]
+    return [f"{verdict}: the table is complete, {done} of {len(wanted)} settings with {SEEDS} seeds", *sentences]

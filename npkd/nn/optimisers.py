@@ -55,9 +55,9 @@ def bound_norm(clip: float, *gradients: Array) -> None:
             g *= clip / norm                                           # (T10)
 
 
-def kept(carried: Array) -> Array:
-    """A copy of what an optimiser carries. In both, subnormal numbers are now 0: processors are slow with them, and a
-    velocity without gradient would never leave them."""
+def flush_subnormals(carried: Array) -> Array:
+    """Set the subnormal numbers of what an optimiser carries to 0, in place, and return a copy. Processors are slow
+    with them, and a velocity without gradient would never leave them."""
     carried[np.abs(carried) < np.finfo(np.result_type(carried, np.float32)).tiny] = 0
     return carried.copy()
 

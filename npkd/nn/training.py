@@ -23,7 +23,7 @@ from npkd.nn.fast.workspace import Workspace
 from npkd.nn.losses import cross_entropy
 from npkd.nn.minibatches import Augmentation, Minibatches
 from npkd.nn.network import Network
-from npkd.nn.optimisers import SGD, Optimiser, bound_norm, kept
+from npkd.nn.optimisers import SGD, Optimiser, bound_norm, flush_subnormals
 from npkd.nn.schedules import Schedule, cosine
 from npkd.nn.trained_objective import ObjectiveState
 
@@ -211,7 +211,7 @@ def run(workspace: Workspace, batches: Minibatches, objective: Objective, optimi
         dead, seconds = activity.dead(), time.perf_counter() - started
         activity.warn({} if penalties else dead, epoch, learning_rate)
         yield Record(epoch, total / batches.rows, penalty_value, validation, learning_rate, seconds, network, best,
-                     tuple(map(kept, (*state.carried, *own.carried))), dead, own.balance(network, batch))
+                     tuple(map(flush_subnormals, (*state.carried, *own.carried))), dead, own.balance(network, batch))
 
 
 def check_finite(value: float, workspace: Workspace, epoch: int, rate: float) -> None:
