@@ -13,11 +13,13 @@ from npkd.cli.main import main
 from npkd.cli.settings import Settings
 from npkd.core.progress import NoProgress
 from npkd.core.validation import InputError
+from npkd.distillation.safety import redrawn, safe_clip
 from npkd.nn.architectures import lenet5
 from npkd.nn.fast.workspace import predict
 from npkd.nn.model import Model, load
 from npkd.nn.model import save as save_model
 from npkd.nn.scaling import Scaling
+from npkd.pipeline import distil
 from npkd.pipeline.distil import IN_PYTHON, DistillationRecipe
 from npkd.pipeline.library import LOSSES, SCHEMES
 from tests.cli.test_checkpoints import broken_off, files, resume
@@ -170,6 +172,16 @@ def test_each_scheme_does_what_it_says(home, tmp_path):
     whole, _ = done(home, tmp_path / "whole", scheme="layer-wise", hidden=(24, 12), epochs=1)
     assert whole["agreement"] > 0.9                         # nothing was cut, and an epoch does not change much
     assert "nearest possible" in refused(home, tmp_path / "wider", scheme="layer-wise", hidden=(30, 12))
+
+
+@pytest.mark.parametrize(("scheme", "again"), [("offline", False), ("layer-wise", True)])
+def test_the_bound_is_of_a_student_that_is_drawn(home, tmp_path, monkeypatch, scheme, again):
+    """What is drawn anew a second time is the same."""
+    asked = []
+    monkeypatch.setattr(distil, "safe_clip", lambda network, *rest: asked.append(network) or safe_clip(network, *rest))
+    done(home, tmp_path / "out", scheme=scheme)
+    w, once_more = (network.layers[0].params[0] for network in (asked[-1], redrawn(asked[-1])))
+    assert np.array_equal(w, once_more) == again
 
 
 def test_neurons_die_while_the_student_learns(home, tmp_path):
