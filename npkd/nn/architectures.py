@@ -1,4 +1,6 @@
-"""LeNet-5, in the form that pruning is measured on. (The perceptron stands in network.py.)"""
+"""Convolutional networks: LeNet-5, in the form that pruning is measured on, and a small separable one.
+
+The perceptron stands in network.py."""
 
 from __future__ import annotations
 
@@ -38,3 +40,23 @@ def lenet5(rng: np.random.Generator, *, channels: tuple[int, int] = (20, 50), hi
         Layer("flatten"),
         dense_layer(sides[0] * sides[1] * channels[1], hidden, rng, dtype), Layer("relu"),
         dense_layer(hidden, classes, rng, dtype)])
+
+
+def separable(rng: np.random.Generator, *, channels: tuple[int, int, int] = (16, 32, 64),
+              shape: Sequence[int] = (28, 28, 1), classes: int = 10, dtype: Any = np.float32) -> Network:
+    """A small network of depthwise separable convolutions: each 3×3 over one channel alone, then 1×1 over all channels.
+
+    channels  of the first convolution, with stride 2, and of the two 1×1;   shape  (H, W, C) of a picture, as a row
+    A pair costs kh kw C + C F multiply-accumulates a position in the place of kh kw C F. Raises InputError for pictures
+    below 8×8 and numbers that are not positive. Source: Howard et al. 2017 (MobileNets), in outline.
+    """
+    if len(shape) != 3 or min(*channels, classes, *shape) < 1 or min(shape[:2]) < 8:
+        raise InputError(f"separable: channels are {channels}, shape {tuple(shape)}; all must be positive, pictures at "
+                         "least 8×8")
+    layers = [Layer("unflatten", options={"shape": list(shape)}),
+              conv_layer(shape[2], channels[0], 3, rng, dtype, stride=2, padding=1), Layer("relu")]
+    for c, f, last in ((channels[0], channels[1], Layer("max_pool", options={"size": 2})),
+                       (channels[1], channels[2], Layer("global_average_pool"))):
+        layers += [conv_layer(1, c, 3, rng, dtype, padding=1, groups=c), Layer("relu"),
+                   conv_layer(c, f, 1, rng, dtype), Layer("relu"), last]
+    return Network([*layers, dense_layer(channels[-1], classes, rng, dtype)])

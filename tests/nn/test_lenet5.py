@@ -16,9 +16,11 @@ from npkd.experiments import lenet5 as experiment
 from npkd.interop.adapt import widened
 from npkd.interop.layers import scaled
 from npkd.nn import cost
-from npkd.nn.architectures import conv_layer, lenet5
+from npkd.nn.architectures import conv_layer, lenet5, separable
 from npkd.nn.model import load
 from npkd.nn.network import Layer, Network, dense_layer
+from npkd.nn.optimisers import SGD
+from npkd.nn.training import TrainingSettings, train
 from npkd.pipeline import stages
 from npkd.pipeline.recipe import Recipe, complete, plain
 from npkd.sparsity.collect import collect_statistics
@@ -225,3 +227,15 @@ def test_the_same_positions_in_every_pass():
                                          network.weight_layers), collect_statistics(network, network, lambda: [x],
                                                                                       network.weight_layers[1:2])
     assert np.array_equal(every[1].A, alone.A)
+
+
+def test_a_separable_network_has_the_costs_of_its_formula_and_learns():
+    """kh kw C + C F multiply-accumulates a position for a pair; a few steps on four pictures fit them."""
+    network = separable(np.random.default_rng(0), dtype=np.float64)
+    assert cost.of(network).macs == 196 * 9 * 16 + 196 * (9 * 16 + 16 * 32) + 49 * (9 * 32 + 32 * 64) + 640
+    x, y = np.random.default_rng(1).standard_normal((4, 784)), np.array([0, 3, 5, 9])
+    *_, last = train(network, {"x": x, "y": y}, optimiser=SGD(0.05), rng=np.random.default_rng(2),
+                     settings=TrainingSettings(80, 4))
+    assert last.loss < 0.2
+    with pytest.raises(InputError, match="8×8"):
+        separable(np.random.default_rng(0), shape=(7, 28, 1))
