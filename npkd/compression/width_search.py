@@ -47,7 +47,7 @@ class Space:
             w_k = min(m_k, max(1, ⌊f p_k m_k⌋)),   f as large as size(w) ≤ budget allows           (N101)
         """
         def at(f: float) -> list[int]:
-            return [min(m, max(1, int(f * p * m))) for p, m in zip(parts, self.most, strict=True)]               # (N101)
+            return [min(m, max(1, int(f * p * m))) for p, m in zip(parts, self.most, strict=True)]              # (N101)
 
         if self.size(at(0.0)) > self.budget:
             raise InputError(f"width search: budget is {self.budget:g}; one neuron a layer has {self.size(at(0.0)):g}")
@@ -79,13 +79,13 @@ def by_evolution(space: Space, first: int = 4) -> Rule:
             return at_random(space)(tried, rng)
         best = sorted(tried, key=lambda one: one.reward)[:PARENTS]
         parent = np.array(best[rng.integers(len(best))].widths) / np.array(space.most)
-        return space.filled(parent * np.exp(0.3 * rng.standard_normal(len(parent))))                             # (N102)
+        return space.filled(parent * np.exp(0.3 * rng.standard_normal(len(parent))))                            # (N102)
 
     return rule
 
 
 def by_price(space: Space, curves: Sequence[Curve]) -> Rule:
-    """The widths that the layers' curves allocate (W10), with one exponent after the other, then changes of the best."""
+    """The widths that the layers' curves allocate (W10), with one exponent after another, then changes of the best."""
     def rule(tried: Sequence[Tried], rng: np.random.Generator) -> tuple[int, ...]:
         if len(tried) < len(EXPONENTS):
             return tuple(allocate(curves, space.size, space.budget, whole=space.most,
