@@ -94,8 +94,8 @@ def add_compress(commands: Commands, shared: Parser) -> None:
                                                      "not trained, its layers are refitted alone")
     add("--teacher", metavar="FILE", help="a network that npkd saved; without it one is trained")
     add("--target", metavar="KIND=NUMBER",
-        help="macs=N, neurons=N, parameters=N or bytes=N (N%%: of the teacher's), widths=N-N (neurons a layer, inputs "
-             "first), or error=+POINTS (default: macs=10%%)")
+        help="macs=N, neurons=N, parameters=N or bytes=N, of the file (N%%: of the teacher's), widths=N-N (neurons a "
+             "layer, inputs first), or error=+POINTS (default: macs=10%%)")
     add("--keep-inputs", action="store_true", help="remove no input")
 
 
@@ -134,7 +134,7 @@ def add_training(add: Callable[..., object]) -> None:
     add("--penalty", metavar="KIND=NUMBER,...", help="weights that become zero, each with its λ: inputs=, neurons=, "
                                                      "channels=, weights=; without numbers λ is found: inputs,neurons")
     add("--target", metavar="KIND=NUMBER", help="with a penalty whose λ is found: macs=N, neurons=N, parameters=N or "
-                                                "bytes=N (N%%: of the dense network's)")
+                                                "bytes=N, of the file (N%%: of the dense network's)")
     add("--costs", choices=("macs", "size", "equal"), default="macs",
         help="of a neuron in the penalty: the multiply-accumulates that its removal saves, the root of the number of "
              "its weights, or one (default: macs)")

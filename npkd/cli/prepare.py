@@ -86,7 +86,8 @@ def prepare(settings: Settings, progress: Progress) -> PreparedRun:
     groups = groups or dependency_groups(whole)
     words, sparse = TARGET if settings.target is None and settings.command == "compress" else settings.target, None
     goal = None if words is None else target.parse(words, widths_of(whole, groups), settings.keep_inputs,
-                                                   geometry(whole, groups))
+                                                   geometry(whole, groups),
+                                                   target.file_of(Model(whole, data.scaling), settings.keep_inputs))
     if settings.penalty is not None:
         sparse = replace(sparse_recipe(recipe, len(data.x_train)), strengths=strengths_of(settings.penalty),
                          target=goal, costs=settings.costs, path=settings.penalty_path, debias=settings.debias)

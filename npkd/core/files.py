@@ -120,7 +120,12 @@ def write_npz(path: NewPath, header: Mapping[str, Any], arrays: Mapping[str, Arr
     compress    smaller and slower; the bytes then also depend on the zlib at hand
 
     Raises InputError as ``write_bytes``, and for a header or an array that could not be read back."""
-    who = f"write: {path}"
+    write_bytes(path, npz_bytes(header, arrays, compress=compress, who=f"write: {path}"))
+
+
+def npz_bytes(header: Mapping[str, Any], arrays: Mapping[str, Array], *, compress: bool = False, who: str = "write"
+              ) -> bytes:
+    """The content of the file that ``write_npz`` writes. Raises InputError as it, where nothing is written."""
     if not str(header.get("format", "")).startswith("npkd-") or header.get("version") != VERSION:
         raise InputError(f"{who}: header is {dict(header)}; it needs \"format\": \"npkd-…\" and \"version\": {VERSION}")
     if "header" in arrays or "arrays" in header:
@@ -143,7 +148,7 @@ def write_npz(path: NewPath, header: Mapping[str, Any], arrays: Mapping[str, Arr
             info.create_system, info.external_attr = 3, 0o600 << 16     # the same on every system
             info.compress_type = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
             archive.writestr(info, member.getvalue(), compresslevel=9 if compress else None)
-    write_bytes(path, stream.getvalue())
+    return stream.getvalue()
 
 
 def read_arrays(path: NewPath, names: tuple[str, ...] | None = None) -> dict[str, Array]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from npkd.core.files import VERSION, NewPath, read_npz, write_npz
+from npkd.core.files import VERSION, NewPath, npz_bytes, read_npz, write_bytes
 from npkd.core.types import Array
 from npkd.core.validation import InputError, as_array, finite
 from npkd.nn.cost import input_shape
@@ -73,6 +73,11 @@ def same_maps(who: str, network: Network, shape: tuple[int, ...]) -> None:
 
 def save(path: NewPath, model: Model) -> None:
     """Write a model. The same model gives the same bytes. Raises InputError where the system refuses to write."""
+    write_bytes(path, content(model, f"write: {path}"))
+
+
+def content(model: Model, who: str = "model") -> bytes:
+    """The bytes of the file that ``save`` writes."""
     layers, arrays = [], dict[str, Array]()
     for i, layer in enumerate(model.network.layers):
         layers.append({"op": str(layer.op), "options": dict(layer.options), "running": len(layer.running)})
@@ -82,8 +87,8 @@ def save(path: NewPath, model: Model) -> None:
             arrays[f"{i}.running{k}"] = r
     if model.scaling:
         arrays |= {"offset": model.scaling.offset, "factor": model.scaling.factor}
-    write_npz(path, {"format": "npkd-network", "version": VERSION, "layers": layers, "about": dict(model.about)},
-              arrays)
+    header = {"format": "npkd-network", "version": VERSION, "layers": layers, "about": dict(model.about)}
+    return npz_bytes(header, arrays, who=who)
 
 
 def load(path: NewPath, ops: Sequence[Op] = ()) -> Model:

@@ -20,7 +20,7 @@ from npkd.pipeline.examples import Source, source_of
 from npkd.pipeline.logit_source import logits_of
 from npkd.pipeline.recipe import Recipe, complete
 from npkd.pipeline.result import CompressionResult, logits_of_rows, saved_and_loaded
-from npkd.pipeline.target import Target, parse
+from npkd.pipeline.target import Target, file_of, parse
 from npkd.surgery.widths import geometry, widths_of
 
 
@@ -35,7 +35,7 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
                 are labels, y), a function that gives a new iterator of batches for every pass, something that can be
                 iterated again and again, or an iterator, which is copied to a temporary file; a batch is an array (n,
                 ...) or a pair with its labels. Or a Data, which brings labels and a validation part of its own
-    target      how small: "macs=10%", "macs=26620", "parameters=", "bytes=", "neurons=", "widths=97-71-33", or
+    target      how small: "macs=10%", "macs=26620", "parameters=", "bytes=", of the file, "neurons=", "widths=97-71-33", or
                 "error=+0.5": points of error on the examples held out; without labels of disagreement with the teacher
     labels      (N,) integer classes in the order of x: errors are then measured with them; the student learns from them
                 where the recipe weighs them, by default with a convolutional network
@@ -97,8 +97,9 @@ def checked(teacher: Teacher, source: Source, target: str, recipe: Recipe) -> tu
     Raises InputError for a teacher, its function, a target or a network to distil from that do not fit together."""
     who, first = "compress: the teacher", source.first
     network, groups = prunable(source.model, first, who)
-    goal = parse(target, widths_of(network, groups), recipe.keep_inputs, geometry(network, groups))
-    require_countable(network, goal.kind, who)
+    require_countable(network, target.partition("=")[0], who)
+    goal = parse(target, widths_of(network, groups), recipe.keep_inputs, geometry(network, groups),
+                 file_of(Model(network, source.given.scaling), recipe.keep_inputs))
     if isinstance(teacher, Layers) and teacher.answers is not None:
         raw = source.outside_rows(first.x_train)
         given = network if source.given is source.model else adapt(source.given, first, who)

@@ -7,8 +7,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from npkd.core.validation import InputError, one_of, positive
 from npkd.nn import cost
+from npkd.nn.model import Model, content
+from npkd.nn.network import convolves
 
 SIZES = ("macs", "parameters", "bytes", "neurons")
 
@@ -23,6 +27,8 @@ class Target:
     bound   the number; for "widths" the multiply-accumulates that they make
     widths  of "widths" alone: the most neurons of each layer, inputs first, the outputs left out
     geometry    how the teacher's layers meet its widths, see npkd.surgery.widths; None: of a perceptron
+    file        of "bytes", which are those of the file that is written: how many it has beside its parameters, and how
+                many more for each input that is selected, see ``file_of``; (0, 0): of the parameters alone
 
     Raises InputError for other kinds and for numbers that are not finite and positive; see ``require`` for the rest.
     """
@@ -31,6 +37,7 @@ class Target:
     bound: float
     widths: tuple[int, ...] = ()
     geometry: cost.Geometry | None = None
+    file: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
         one_of("target", "kind", self.kind, (*SIZES, "widths", "error"))
@@ -43,7 +50,8 @@ class Target:
         if self.kind == "neurons":                            # as many as each layer of weights reads
             return float(sum(widths[i] for i in self.geometry.reads) if self.geometry else sum(widths[:-1]))
         kind = self.kind if self.kind in SIZES else "macs"
-        return float(getattr(cost.of_widths(widths, geometry=self.geometry), kind))
+        counted = float(getattr(cost.of_widths(widths, geometry=self.geometry), kind))
+        return counted + self.file[0] + self.file[1] * widths[0] if kind == "bytes" else counted
 
     def smallest(self, teacher_widths: Sequence[int], keep_inputs: bool = False) -> float:
         """What it counts with one neuron a layer, beside what cannot become smaller."""
@@ -94,13 +102,27 @@ class Target:
         return replace(self, bound=whole * (self.bound / whole) ** done)                                         # (W11)
 
 
+ABOUT, SELECT = 512, 80
+"""Bytes of a file that are kept free for what it says of itself, and for a layer that selects inputs, beside them."""
+
+
+def file_of(model: Model, keep_inputs: bool) -> tuple[float, float]:
+    """``Target.file`` of networks that are made of this one by removing neurons: float32, with the same scaling.
+
+    In the header each selected input takes its digits, a comma and a space."""
+    small = Model(model.network.astype(np.float32), model.scaling)
+    beside = len(content(small)) - sum(p.nbytes for layer in small.network.layers for p in layer.params)
+    digits = len(str(model.network.widths[0] - 1))
+    return float(beside + ABOUT + SELECT), 0.0 if keep_inputs or convolves(model.network) else digits + 2.0
+
+
 def chain(widths: Sequence[int]) -> str:
     """784-300-100."""
     return "-".join(map(str, widths))
 
 
 def parse(text: str, teacher_widths: Sequence[int], keep_inputs: bool = False,
-          geometry: cost.Geometry | None = None) -> Target:
+          geometry: cost.Geometry | None = None, file: tuple[float, float] = (0.0, 0.0)) -> Target:
     """A target from words: ``macs=26620``, ``macs=10%`` (of the teacher's), ``neurons=120``, ``widths=97-71-33``,
     ``error=+0.5`` (points). Raises InputError for unknown words and numbers that are not positive, and for a target
     that no student of a teacher with these widths (outputs included) can be within."""
@@ -124,7 +146,7 @@ def parse(text: str, teacher_widths: Sequence[int], keep_inputs: bool = False,
     if not (math.isfinite(value) and value > 0) or (kind == "error" and number.endswith("%")):
         raise InputError(f"target: got {text!r}; after {kind}= it needs a positive number, such as 26620 or 26,620")
     if number.endswith("%"):
-        value = min(value * Target(kind, value, geometry=geometry).size(teacher_widths) / 100, 1e300)
-    target = Target(kind, value, geometry=geometry)
+        value = min(value * Target(kind, value, geometry=geometry, file=file).size(teacher_widths) / 100, 1e300)
+    target = Target(kind, value, geometry=geometry, file=file)
     target.require(teacher_widths, keep_inputs)
     return target

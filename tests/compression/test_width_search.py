@@ -62,8 +62,8 @@ def test_a_search_tries_as_often_as_it_is_told_and_trains_no_widths_twice(name):
 def test_evolution_finds_what_chance_does_not():
     """A reward with one valley: after as many tries the children of the best are nearer to it, mean of ten seeds."""
     def best(rule, seed):
-        tried = search(rule, lambda w: float(sum((np.log(w) - np.log((36, 9, 8))) ** 2)), 40, np.random.default_rng(seed))
-        return min(one.reward for one in tried)
+        rng = np.random.default_rng(seed)
+        return min(one.reward for one in search(rule, lambda w: sum((np.log(w) - np.log((36, 9, 8))) ** 2), 40, rng))
 
     chance, evolved = (np.mean([best(RULES[name], seed) for seed in range(10)]) for name in ("random", "evolution"))
     assert evolved < 0.5 * chance
