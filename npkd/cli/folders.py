@@ -16,19 +16,20 @@ from npkd.cli.settings import PATHS, Settings
 from npkd.core.files import make_folder, read_arrays, reason
 from npkd.core.lock import locked
 from npkd.core.validation import InputError
+from npkd.interop.coded import MAGIC
 from npkd.report.page import CAPTIONS
 
 DEFAULT = "npkd-out"                                        # where none is named: this, or the first free npkd-out-2, …
 CHECKPOINT = "checkpoint.npz"                               # in the folder of a run that is not done
 LOCK, STAGING, TEMPORARY = ".npkd-lock", "unfinished", re.compile(r"\.[0-9a-f]{32}\.tmp")
 
-FILES = ("teacher.npz", "distil_from.npz", "tutor.npz", "student.npz", "model.npz", "dense.npz", "history.jsonl",
-         *(f"figures/{name}.png" for name in (*CAPTIONS, "kept", "weights", "sparse path")),     # the last: version 0.2
+FILES = ("teacher.npz", "distil_from.npz", "tutor.npz", "student.npz", "student.npkz", "model.npz", "dense.npz",
+         "history.jsonl", *(f"figures/{name}.png" for name in (*CAPTIONS, "kept", "weights", "sparse path")),
          "summary.json", "report.html", CHECKPOINT)
-"""What runs write. ("tutor.npz": version 0.1)"""
+"""What runs write. ("tutor.npz": version 0.1; "sparse path": 0.2)"""
 
-MARKS = {".npz": b'"format": "npkd-', ".jsonl": b'{"stage": "', ".png": b"npkd", ".json": b'"command": "npkd ',
-         ".html": b"<title>npkd: "}
+MARKS = {".npkz": MAGIC, ".npz": b'"format": "npkd-', ".jsonl": b'{"stage": "', ".png": b"npkd",
+         ".json": b'"command": "npkd ', ".html": b"<title>npkd: "}
 """What the files of a run hold, by the end of their names."""
 
 

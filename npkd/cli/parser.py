@@ -43,6 +43,11 @@ def widths(text: str) -> tuple[int, ...]:
     raise argparse.ArgumentTypeError(f"got {text!r:.40}; it must be widths from 1 to 1000000, such as 300,100")
 
 
+def words(text: str) -> tuple[str, ...]:
+    """A reader of words: "neurons,int8"."""
+    return tuple(text.split(","))
+
+
 def parser() -> Parser:
     """All commands and options."""
     top = Parser(prog="npkd", allow_abbrev=False,
@@ -96,6 +101,9 @@ def add_compress(commands: Commands, shared: Parser) -> None:
     add("--target", metavar="KIND=NUMBER",
         help="macs=N, neurons=N, parameters=N or bytes=N, of the file (N%%: of the teacher's), widths=N-N (neurons a "
              "layer, inputs first), or error=+POINTS (default: macs=10%%)")
+    add("--steps", type=words, metavar="STEP,...",
+        help="in this order: neurons, low-rank, weights (single ones become zero), int8, int4, ternary or dyadic, code "
+             "(student.npkz); the target is shared among the first three (default: neurons)")
     add("--keep-inputs", action="store_true", help="remove no input")
 
 

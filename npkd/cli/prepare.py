@@ -22,8 +22,9 @@ from npkd.nn.network import Network, convolves
 from npkd.pipeline import stages, target
 from npkd.pipeline.distil import DistillationRecipe, distilled
 from npkd.pipeline.recipe import Recipe, complete, plain
-from npkd.pipeline.sparse import require
+from npkd.pipeline.sparse import require as require_sparse
 from npkd.pipeline.sparse_recipe import SparseRecipe, sparse_recipe, strengths_of
+from npkd.pipeline.steps import require
 from npkd.pipeline.target import Target
 from npkd.surgery.dependency import dependency_groups
 from npkd.surgery.widths import geometry, widths_of
@@ -85,13 +86,15 @@ def prepare(settings: Settings, progress: Progress) -> PreparedRun:
     whole = network if network and settings.command != "distil" else untrained(settings, data, recipe)
     groups = groups or dependency_groups(whole)
     words, sparse = TARGET if settings.target is None and settings.command == "compress" else settings.target, None
+    words = require(recipe.steps, str(words)) if recipe.steps else words
     goal = None if words is None else target.parse(words, widths_of(whole, groups), settings.keep_inputs,
                                                    geometry(whole, groups),
-                                                   target.file_of(Model(whole, data.scaling), settings.keep_inputs))
+                                                   target.file_of(Model(whole, data.scaling), settings.keep_inputs),
+                                                   recipe.steps in ((), ("neurons",)))
     if settings.penalty is not None:
         sparse = replace(sparse_recipe(recipe, len(data.x_train)), strengths=strengths_of(settings.penalty),
                          target=goal, costs=settings.costs, path=settings.penalty_path, debias=settings.debias)
-        require(sparse, whole, groups)
+        require_sparse(sparse, whole, groups)
     if network is not None and goal is not None:
         require_countable(whole, goal.kind, who)
     return PreparedRun(settings, data, recipe, network, model, goal, seed, distil_from, sparse, learnt)
@@ -117,7 +120,8 @@ def rehearse(settings: Settings, data: Data, recipe: Recipe, teacher: Network, l
 def recipe_of(settings: Settings, data: Data, teacher: Model | None) -> Recipe:
     """The complete recipe of a run."""
     maps = teacher is not None and settings.command != "distil" and convolves(teacher.network)
-    recipe = Recipe(network="lenet5" if maps else settings.network, keep_inputs=settings.keep_inputs)
+    recipe = Recipe(network="lenet5" if maps else settings.network, keep_inputs=settings.keep_inputs,
+                    steps=settings.steps or ())
     if settings.hidden is not None or settings.command == "distil":
         recipe = replace(recipe, hidden=settings.hidden or (30, 30))
     if settings.command == "compress" and settings.epochs is not None:

@@ -14,6 +14,7 @@ from npkd.cli.settings import absolute
 from npkd.core.files import reason, write_bytes, write_text
 from npkd.core.progress import Progress
 from npkd.core.validation import InputError
+from npkd.interop.coded import save_coded
 from npkd.nn.model import Model
 from npkd.nn.model import save as save_model
 from npkd.nn.network import Network
@@ -25,13 +26,14 @@ from npkd.surgery.widths import widths_of
 class Recorder:
     """A progress that passes on what it is told, keeps history and checkpoints, and writes files when a stage begins.
 
-    folder    where the files of the run lie until it is done;   saved  networks written so far, by name
+    folder    where the files of the run lie until it is done
+    saved     networks written so far, by name;   coded  names of those whose files are coded
     """
 
     def __init__(self, plan: PreparedRun, state: State, progress: Progress, folder: Path) -> None:
         self.plan, self.state, self.progress, self.folder = plan, state, progress, folder
         self.history: list[dict[str, Any]] = []
-        self.rounds, self.saved = 0, dict[str, Network | None]()
+        self.rounds, self.saved, self.coded = 0, dict[str, Network | None](), set[str]()
         # the first file of the run, before any training: a folder that cannot be written to is refused here
         self.checkpoints = CheckpointFile(folder / CHECKPOINT, absolute(plan.settings), plan.data,
                                           resume=plan.settings.resume)
@@ -70,12 +72,24 @@ class Recorder:
         elif self.saved.get(name) is not network:
             about = {"npkd": __version__, "made_by": settings.command, "data": data.name, "seed": settings.seed,
                      "split": self.plan.split}
-            save_model(self.folder / f"{name}.npz", Model(network, data.scaling, about))
+            save_model(self.path(name), Model(network, data.scaling, about))
             self.saved[name] = network
+
+    def path(self, name: str) -> Path:
+        """The file of a network."""
+        return self.folder / f"{name}.{'npkz' if name in self.coded else 'npz'}"
+
+    def code(self, name: str) -> None:
+        """Put the coded file of a network in the place of the one that was written."""
+        plain, network = self.path(name), self.saved[name]
+        assert network is not None
+        self.coded.add(name)
+        save_coded(self.path(name), Model(network, self.plan.data.scaling))
+        plain.unlink()
 
     def copy(self, name: str, given: str) -> None:
         """Copy the file of a given network. Raises InputError where a run that goes on was begun with another."""
-        copy = self.folder / f"{name}.npz"
+        copy = self.path(name)
         try:
             content = Path(given).read_bytes()
             if self.plan.settings.resume and copy.exists() and copy.read_bytes() != content:
@@ -103,7 +117,7 @@ class Recorder:
         self.checkpoints.flush()
         if not self.saved:
             return "interrupted before there was a network; nothing was saved"
-        files = ", ".join(f"{key}.npz" for key in self.saved)
+        files = ", ".join(self.path(key).name for key in self.saved)
         part = f" ({name} after {epochs} of {planned} epochs)" if settings.teacher is None and epochs < planned else ""
         return f"interrupted; {files} and history.jsonl are in {self.folder}{part}; to go on: {self.resume_command}"
 
@@ -114,7 +128,7 @@ class Recorder:
 
     def left_by_two_interrupts(self) -> str:
         """After an interrupt of ``rescue``: what the files hold, and how to go on. Nothing is written."""
-        files = "".join(f"; {key}.npz is in {self.folder}" for key in self.saved)
+        files = "".join(f"; {self.path(key).name} is in {self.folder}" for key in self.saved)
         last = self.checkpoints.last_written()
         if last:
             return f"interrupted twice; the last checkpoint is of {last}{files}; to go on: {self.resume_command}"

@@ -56,7 +56,7 @@ def run(settings: Settings, progress: Progress, begins: Callable[[], None] = lam
         try:
             begins()
             result = {"train": train_one, "distil": distil, "compress": compress}[settings.command](plan, recorder, rng)
-            result["files"] = {name: (folder / f"{name}.npz").stat().st_size for name in sorted(recorder.saved)}
+            result["files"] = {name: recorder.path(name).stat().st_size for name in sorted(recorder.saved)}
             result["seconds"] = round(time.perf_counter() - began + recorder.checkpoints.seconds, 3)
             write_result(result, recorder)
             folders.publish(folder, Path(settings.out))
@@ -117,7 +117,9 @@ def compress(plan: PreparedRun, recorder: Recorder, rng: np.random.Generator) ->
     result = npkd.compress(teacher, data, plan.settings.target or TARGET, recipe=recipe, seed=rng, progress=recorder)
     recorder.save_newest()
     recorder.save("student", result.student)
-    return summary.of_compression(plan, result, load_model(recorder.folder / "student.npz"))
+    if plan.recipe.steps[-1:] == ("code",):
+        recorder.code("student")
+    return summary.of_compression(plan, result, load_model(recorder.path("student")))
 
 
 def train_one(plan: PreparedRun, recorder: Recorder, rng: np.random.Generator) -> dict[str, Any]:

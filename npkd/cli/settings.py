@@ -12,10 +12,10 @@ from npkd.core.files import read_npz
 from npkd.core.validation import InputError, one_of
 from npkd.nn.network import ACTIVATIONS
 from npkd.pipeline.recipe import NETWORKS
+from npkd.pipeline.target import TARGET as TARGET
 
 COMMANDS = ("compress", "train", "distil")
 PATHS = ("data", "teacher", "distil_from", "start")         # settings that name files
-TARGET = "macs=10%"                                         # of compress, where nothing is said
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class Settings:
     temperature: float | None = None
     scheme: str = "offline"
     target: str | None = None
+    steps: tuple[str, ...] | None = None
     keep_inputs: bool = False
     dropout: float = 0.0
     activation: str = "relu"
@@ -113,4 +114,5 @@ def stored_settings(path: Path) -> dict[str, Any]:
     settings = header.get("settings")
     if not isinstance(settings, dict) or {*settings} != {*absolute(Settings())}:
         raise InputError(f"--resume: {path} does not hold the settings of a run; begin the run again")
-    return settings | {"hidden": settings["hidden"] and tuple(settings["hidden"]), "given": tuple(settings["given"])}
+    return settings | {"hidden": settings["hidden"] and tuple(settings["hidden"]), "given": tuple(settings["given"]),
+                       "steps": settings["steps"] and tuple(settings["steps"])}

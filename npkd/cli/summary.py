@@ -127,6 +127,7 @@ def of_compression(plan: PreparedRun, result: CompressionResult, delivered: Mode
         "agreement": 1 - both["differing"]["count"] / len(plan.data.y_test),
         "layers": [layer | {"kept": kept, "of": of} for layer, kept, of in zip(
             layers_of(result.rounds), both["student"]["widths"], both["teacher"]["widths"], strict=False)],
+        "steps": [asdict(step) for step in result.steps],
         "removal_difference": result.difference,
         "removal_difference_float64": max((r.difference64 for r in result.rounds), default=0.0),
         "removal_difference_float64_is_of": "both networks with their float32 parameters widened to float64",

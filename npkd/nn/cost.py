@@ -70,10 +70,14 @@ def of(network: Network, shape: Sequence[int] | None = None) -> Cost:
     ``shape``: of one example, see ``shapes``; a perceptron needs none. Raises InputError as ``shapes``.
     """
     arrays = [p for layer in network.layers for p in (*layer.params, *layer.running)]
-    weights = {i: network.layers[i].params[0] for i in network.weight_layers}
-    sizes = shapes(network, shape) if convolves(network) else []
-    macs = sum(w.size * (math.prod(sizes[i + 1][:-1]) if sizes else 1) for i, w in weights.items())               # (C2)
+    macs = sum(network.layers[i].params[0].size * n for i, n in positions_of(network, shape).items())             # (C2)
     return Cost(macs, sum(a.size for a in arrays), sum(a.nbytes for a in arrays))
+
+
+def positions_of(network: Network, shape: Sequence[int] | None = None) -> dict[int, int]:
+    """For each layer of weights the positions at which it uses its weights: P·Q of a convolution, else 1; as ``of``."""
+    sizes = shapes(network, shape) if convolves(network) else []
+    return {i: math.prod(sizes[i + 1][:-1]) if sizes else 1 for i in network.weight_layers}
 
 
 def shapes(network: Network, shape: Sequence[int] | None = None) -> list[tuple[int, ...]]:

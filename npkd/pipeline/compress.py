@@ -15,7 +15,7 @@ from npkd.interop.adapt import adapt, prunable, reading_rows, require_countable
 from npkd.interop.layers import Layers, Teacher, model_of, require_agreement, scaled
 from npkd.nn.model import Model
 from npkd.nn.network import Network, convolves
-from npkd.pipeline import stages
+from npkd.pipeline import stages, steps
 from npkd.pipeline.examples import Source, source_of
 from npkd.pipeline.logit_source import logits_of
 from npkd.pipeline.recipe import Recipe, complete
@@ -67,7 +67,12 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
         answers = None if recipe.distil_from is None else logits_of(recipe.distil_from, data, examples.unit)
         state = getattr(progress, "state", None) or stages.State()
         run = stages.Run(data, recipe, rng, progress, state, examples.outside)
-        inner_student = stages.compress(run, inner, goal, answers)
+        if recipe.steps:
+            chain = steps.Chain(run, recipe.steps, goal, answers or inner,
+                                lambda network: Model(examples.outside(network), given.scaling))
+            inner_student, reports = steps.compress(chain, inner)
+        else:
+            inner_student, reports = stages.compress(run, inner, goal, answers), []
     student = examples.outside(inner_student)
     rows, y = examples.outside_rows(data.x_validation), data.y_validation
     before = logits_of_rows(reading_rows(given.network, data, "compress: the teacher"), rows)
@@ -79,7 +84,7 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
         student, examples.outside(inner), given.scaling, run.state.rounds, run.state.budgets, examples.learnt_from,
         len(data.x_train) * recipe.trained, len(y), float((by_teacher == by_student).mean()), examples.labelled,
         float((by_teacher != y).mean()), float((by_student != y).mean()),
-        max([float(restored), *(r.difference for r in run.state.rounds)]))
+        max([float(restored), *(r.difference for r in run.state.rounds)]), reports)
 
 
 def generator(seed: int | np.random.Generator) -> np.random.Generator:
@@ -98,8 +103,10 @@ def checked(teacher: Teacher, source: Source, target: str, recipe: Recipe) -> tu
     who, first = "compress: the teacher", source.first
     network, groups = prunable(source.model, first, who)
     require_countable(network, target.partition("=")[0], who)
+    target = steps.require(recipe.steps, target) if recipe.steps else target
     goal = parse(target, widths_of(network, groups), recipe.keep_inputs, geometry(network, groups),
-                 file_of(Model(network, source.given.scaling), recipe.keep_inputs))
+                 file_of(Model(network, source.given.scaling), recipe.keep_inputs),
+                 neurons=recipe.steps in ((), ("neurons",)))
     if isinstance(teacher, Layers) and teacher.answers is not None:
         raw = source.outside_rows(first.x_train)
         given = network if source.given is source.model else adapt(source.given, first, who)

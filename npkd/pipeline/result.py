@@ -22,6 +22,7 @@ from npkd.nn.model import save as save_model
 from npkd.nn.network import Network
 from npkd.nn.ops import Op
 from npkd.nn.scaling import Scaling
+from npkd.pipeline.steps import StepReport
 from npkd.sparsity.layerwise import Distilled, LayerReport
 from npkd.surgery.widths import widths_of
 
@@ -39,6 +40,7 @@ class CompressionResult:
     agreement           fraction to which student and teacher give the same class
     labelled            are there labels? Without, the teacher's classes are the labels of teacher_error (0) and
                         student_error (1 − agreement)
+    steps               of a chain, a report of each
     difference          largest difference of the outputs that cutting neurons out made in any round, or the change back
                         to the units of the examples, float32
     """
@@ -56,6 +58,7 @@ class CompressionResult:
     teacher_error: float
     student_error: float
     difference: float
+    steps: Sequence[StepReport] = ()
 
     @property
     def layers(self) -> list[LayerReport]:

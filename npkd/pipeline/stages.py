@@ -5,9 +5,10 @@ A ``Progress`` is told what happens; nothing is printed or written, and the test
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from npkd.nn.architectures import lenet5
 from npkd.nn.fast.workspace import predict
 from npkd.nn.network import Network, convolves, perceptron
 from npkd.nn.optimisers import SGD
-from npkd.nn.training import TrainingSettings, train
+from npkd.nn.training import Penalty, TrainingSettings, train
 from npkd.pipeline.epochs import epochs_of
 from npkd.pipeline.recipe import Recipe
 from npkd.pipeline.target import Target
@@ -97,10 +98,14 @@ def fresh(recipe: Recipe, data: Data, rng: np.random.Generator, activation: str 
 
 
 def distil_end_to_end(run: Run, student: Network, transfer: Transfer, stage: str, epochs: int,
-                      rate: float = 1.0) -> Network:
+                      rate: float = 1.0, penalties: Callable[[Network], Mapping[int, Penalty]] | None = None
+                      ) -> Network:
     """The student trained on a fixed support: on the logits of the transfer set, and on labels if they are weighed.
 
     stage  its name;   rate  part of the recipe's learning rate of students that it begins with
+    penalties  of the network behind a select: those that hold its zeros, or its grid. They may carry a state, so such a
+    stage keeps no checkpoints and begins anew when a run goes on; the last network counts, not the best: it alone is
+    sure to be where they hold it
     """
     data, recipe = run.data, run.recipe
     if not epochs:
@@ -114,7 +119,11 @@ def distil_end_to_end(run: Run, student: Network, transfer: Transfer, stage: str
                                 validate=lambda network: error_rate(network, x_validation, data.y_validation))
     training = partial(train, data={"x": data.x_train, "y": data.y_train}, objective=objective, rng=run.rng,
                        optimiser=SGD(rate * recipe.student_learning_rate, weight_decay=recipe.student_weight_decay))
-    for now in epochs_of(stage, body, training, settings, run.rng, run.progress):
+    progress = run.progress
+    if penalties is not None:
+        training = partial(training, penalties=penalties(body))
+        progress = SimpleNamespace(begin=progress.begin, step=progress.step)
+    for now in epochs_of(stage, body, training, settings, run.rng, progress):
         trained = now.network if kept is None else Network([student.layers[0], *now.network.layers])
         run.state.student = run.outside(trained)
     return trained

@@ -14,6 +14,9 @@ from npkd.nn import cost
 from npkd.nn.model import Model, content
 from npkd.nn.network import convolves
 
+TARGET = "macs=10%"
+"""Where nobody says another one."""
+
 SIZES = ("macs", "parameters", "bytes", "neurons")
 
 
@@ -122,10 +125,12 @@ def chain(widths: Sequence[int]) -> str:
 
 
 def parse(text: str, teacher_widths: Sequence[int], keep_inputs: bool = False,
-          geometry: cost.Geometry | None = None, file: tuple[float, float] = (0.0, 0.0)) -> Target:
+          geometry: cost.Geometry | None = None, file: tuple[float, float] = (0.0, 0.0), neurons: bool = True
+          ) -> Target:
     """A target from words: ``macs=26620``, ``macs=10%`` (of the teacher's), ``neurons=120``, ``widths=97-71-33``,
     ``error=+0.5`` (points). Raises InputError for unknown words and numbers that are not positive, and for a target
-    that no student of a teacher with these widths (outputs included) can be within."""
+    that no student of a teacher with these widths (outputs included) can be within; unless ``neurons`` is False, where
+    more than neurons may go."""
     kind, equals, number = text.partition("=")
     if kind not in (*SIZES, "widths", "error") or not equals:
         raise InputError(f"target: got {text!r}; write macs=N, parameters=N, bytes=N or neurons=N (or N%), widths=N-N, "
@@ -148,5 +153,6 @@ def parse(text: str, teacher_widths: Sequence[int], keep_inputs: bool = False,
     if number.endswith("%"):
         value = min(value * Target(kind, value, geometry=geometry, file=file).size(teacher_widths) / 100, 1e300)
     target = Target(kind, value, geometry=geometry, file=file)
-    target.require(teacher_widths, keep_inputs)
+    if neurons:
+        target.require(teacher_widths, keep_inputs)
     return target

@@ -152,7 +152,8 @@ def certificate(layer: Mapping[str, Any]) -> list[str]:
 def compression(summary: Mapping[str, Any]) -> list[str]:
     """What only a compression has: layers with their certificates, and removal."""
     if not summary["layers"]:
-        return ["<p>Nothing was removed: every smaller network was worse than the target allows.</p>"]
+        why = "." if summary.get("steps") else ": every smaller network was worse than the target allows."
+        return [f"<p>No neuron was removed{why}</p>"]
     rows = [[group(k), f"{a['kept']}\N{NO-BREAK SPACE}of\N{NO-BREAK SPACE}{a['of']}", *certificate(a)]
             for k, a in enumerate(summary["layers"])]
     gaps, sentences, reasons = [a["duality_gap"] for a in summary["layers"]], [], ("dead", "constant", "duplicate")
@@ -198,6 +199,14 @@ def balance(summary: Mapping[str, Any]) -> str:
             + f"<p>Dead after the last epoch: {dead}.</p>")
 
 
+def steps(reports: Sequence[Mapping[str, Any]]) -> str:
+    """The steps of a chain, each with its errors on the validation part and what the network is behind it."""
+    head = ["step", "validation error, cut", "distilled", "parameters", "multiply-accumulates", "bytes of the file"]
+    rows = [[r["step"], percent(r["cut"], 2), percent(r["error"], 2), number(r["parameters"]), number(r["macs"]),
+             number(r["bytes"])] for r in reports]
+    return "<p>Parameters and multiply-accumulates are those of weights that are not zero.</p>" + table(head, rows)
+
+
 def html(summary: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
     """The page of a run: ``summary`` is what summary.json holds; ``pictures`` are PNGs by the names of CAPTIONS."""
     names, shown = sides(summary), dict.fromkeys(CAPTIONS, "")
@@ -236,6 +245,8 @@ def html(summary: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
             f"<p>The small network reads the inputs {escape(summary['kept_inputs'])}, counted from 0.</p>")
     if "balance" in summary:
         sections |= {"Balance of the terms": shown["balance"] + balance(summary), "Layers alike": shown["cka"]}
+    if summary.get("steps"):
+        sections["Steps"] = steps(summary["steps"])
     if "layers" in summary:
         sections["Layers and their certificates"] = "\n".join([*compression(summary), shown["path"]])
     sections |= {

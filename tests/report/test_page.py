@@ -235,7 +235,7 @@ def test_everything_is_escaped(result):
 def test_a_run_that_removed_nothing_has_a_page_too(folder, result):
     if "layers" in result:
         text = report_page.html(result | {"layers": [], "rounds": [], "removals": []}, {})
-        assert "Nothing was removed" in text
+        assert "No neuron was removed" in text
         stands_alone(text)
 
 

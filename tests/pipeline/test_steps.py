@@ -1,0 +1,129 @@
+"""A chain of compressions: orders that make sense, targets that are met in the file as it is written, zeros and grids
+that later steps keep, and shares that go where they cost least."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import npkd
+from npkd.core.validation import InputError
+from npkd.data.datasets import load
+from npkd.nn.cost import of
+from npkd.nn.model import Model
+from npkd.pipeline import steps
+from npkd.pipeline.stages import Run, train_teacher
+from npkd.pipeline.steps import GRIDS, SIZED, STEPS, nonzero
+from npkd.pipeline.target import parse
+from tests.tiny import fixed
+
+RECIPE = fixed(hidden=(24, 16), teacher_epochs=12, rounds=2, round_epochs=1, epochs=4, batch_size=32, learning_rate=0.02,
+               student_learning_rate=0.02)
+
+
+@pytest.fixture(scope="module")
+def data():
+    whole = load("digits", seed=0)
+    return replace(whole, x_train=whole.x_train[:900], y_train=whole.y_train[:900])
+
+
+@pytest.fixture(scope="module")
+def teacher(data):
+    return Model(train_teacher(Run(data, RECIPE, np.random.default_rng(1))), data.scaling)
+
+
+def compressed(teacher, data, words, target, **changes):
+    recipe = replace(RECIPE, steps=tuple(words.split(",")), **changes)
+    return npkd.compress(teacher, data, target, recipe=recipe, seed=3)
+
+
+def written(result, folder):
+    """The file of a result, and the network that is read back from it."""
+    path = folder / ("student.npkz" if result.steps[-1].step == "code" else "student.npz")
+    result.save(path)
+    return path.stat().st_size, npkd.load(path).network
+
+
+def weights(network):
+    return [network.layers[i].params[0] for i in network.weight_layers]
+
+
+@pytest.mark.parametrize(("words", "target", "said"), [
+    ("neurons,banana", "macs=10%", "got neurons,banana; write some of"), ("int8,int8", "macs=10%", "each once"),
+    ("int8,neurons", "macs=10%", "a later step would undo"), ("weights,neurons", "macs=10%", "would undo"),
+    ("code,int8", "bytes=9000", "would undo"), ("int8,int4", "bytes=9000", "would undo"),
+    ("neurons,weights", "neurons=20", "a target of neurons is for neurons alone"),
+    ("int8", "macs=20%", "makes fewer macs; add one of"), ("", "macs=10%", "write some of")])
+def test_chains_that_make_no_sense_are_refused_before_anything_is_trained(teacher, data, words, target, said):
+    with pytest.raises(InputError, match=said):
+        compressed(teacher, data, words, target)
+
+
+@pytest.mark.parametrize("step", SIZED)
+@pytest.mark.parametrize("target", ["parameters=30%", "macs=30%", "bytes=6000"])
+@pytest.mark.parametrize("epochs", [0, 4])
+def test_every_sized_step_meets_every_target_that_counts(teacher, data, step, target, epochs, tmp_path):
+    words = f"{step},code" if target.startswith("bytes") else step
+    result = compressed(teacher, data, words, target, epochs=epochs, **({} if epochs else {"rounds": 1,
+                                                                                          "round_epochs": 0}))
+    size, network = written(result, tmp_path)
+    kind, number = target.split("=")
+    whole = dict(zip(("parameters", "macs"), nonzero(teacher.network), strict=True))
+    bound = float(number) if kind == "bytes" else float(number[:-1]) / 100 * whole[kind]
+    have = {"bytes": size, **dict(zip(("parameters", "macs"), nonzero(network), strict=True))}[kind]
+    assert 0.5 * bound < have <= bound
+    assert size == result.steps[-1].bytes
+    assert result.steps[-1].error == pytest.approx(result.student_error)
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_a_grid_is_kept_through_the_distillation_and_zeros_behind_it(teacher, data, grid, tmp_path):
+    result = compressed(teacher, data, f"weights,{grid},code", "parameters=50%")
+    _, network = written(result, tmp_path)
+    for w in weights(network):
+        levels = 256 if grid == "int8" else 16
+        assert max(len(np.unique(row)) for row in w) <= levels
+        assert (w == 0).any()
+    before = nonzero(network)[0]
+    assert before <= 0.5 * nonzero(teacher.network)[0]
+    assert [r.step for r in result.steps] == ["weights", grid, "code"]
+    assert result.steps[1].parameters <= result.steps[0].parameters
+
+
+def test_a_grid_alone_needs_no_target_and_keeps_all_weights(teacher, data):
+    result = compressed(teacher, data, "int8", "macs=10%")
+    assert of(result.student).macs == of(teacher.network).macs
+    assert result.student_error <= result.teacher_error + 0.03
+
+
+def test_a_file_that_cannot_be_so_small_is_refused_with_its_size(teacher, data):
+    with pytest.raises(InputError, match=r"int8,code make \d+ bytes, the target is 500; add a step"):
+        compressed(teacher, data, "int8,code", "bytes=500")
+
+
+def test_shares_go_to_the_step_that_costs_less(teacher, data, monkeypatch):
+    """With a price of our own: the first step is free, or the second; the sizes end at the goal and only fall."""
+    whole = nonzero(teacher.network)[0]
+    for cheap in ("neurons", "weights"):
+        run = Run(data, replace(RECIPE, steps=("neurons", "weights")), np.random.default_rng(0))
+        chain = steps.Chain(run, ("neurons", "weights"), parse("parameters=100", teacher.network.widths, neurons=False),
+                            teacher.network, Model)
+        monkeypatch.setattr(steps.Chain, "untrained", lambda self, network, sizes: sizes)
+        monkeypatch.setattr(Run, "validation_error", lambda self, sizes: {
+            "neurons": sizes["neurons"] < whole, "weights": sizes["weights"] < sizes["neurons"]}[
+                "weights" if cheap == "neurons" else "neurons"])
+        sizes = steps.shared(chain, teacher.network, 100.0)
+        assert sizes["weights"] == pytest.approx(100)
+        assert sizes["neurons"] == pytest.approx(100 if cheap == "neurons" else whole)
+
+
+def test_the_same_seed_gives_the_same_student(teacher, data):
+    one, other = (compressed(teacher, data, "neurons,weights,int4", "parameters=40%") for _ in range(2))
+    assert all(np.array_equal(a, b) for a, b in zip(weights(one.student), weights(other.student), strict=True))
+    assert one.steps == other.steps
+
+
+def test_all_steps_are_known_to_the_command_line():
+    from npkd.cli.parser import parser
+    text = next(a for a in parser()._subparsers._group_actions[0].choices["compress"]._actions if a.dest == "steps").help
+    assert all(step in text for step in STEPS)
