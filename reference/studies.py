@@ -50,6 +50,24 @@ def errors_by_setting(stored: Mapping[str, Any], name: str) -> str:
     return framed(stored, name, table(head, rows))
 
 
+def compression(stored: Mapping[str, Any]) -> str:
+    """Test error, parameters, multiply-accumulates and bytes of every way to compress; means and deviations; bars."""
+    name = "compression"
+    if name not in stored:
+        return not_run(name)
+    runs: dict[str, list[Any]] = {}
+    for run in stored[name]["runs"]:
+        runs.setdefault(run["setting"], []).append(run)
+    rows = []
+    for setting, some in runs.items():
+        error, deviation = spread([100 * run["test_error"] for run in some])
+        told = f"{error:.2f}" + ("" if deviation is None else f" ± {deviation:.2f}")
+        rows.append([setting, str(len(some)), told, *(f"{fmean([run[key] for run in some]):,.0f}"
+                                                      for key in ("parameters", "macs", "bytes"))])
+    head = ["setting", "seeds", "test error, %", "parameters", "multiply-accumulates", "bytes of the file"]
+    return framed(stored, name, table(head, rows))
+
+
 def published(name: str) -> dict[str, dict[str, str]]:
     """The published numbers of a study by setting; none where there is no table."""
     path = FOLDER / f"{name}.csv"

@@ -292,6 +292,7 @@ TABLES: Mapping[str, Callable[[Stored], str]] = {
     "hinton2015": studies.hinton2015,
     **{name: partial(studies.errors_by_setting, name=name) for name in ("ba2014", "romero2015")},
     "survey2021": studies.survey2021,
+    "compression": studies.compression,
     "losses and schemes": lambda stored: table(["word", "name", "paper", "source", "divided by", "option"], [
         [f"`{word}`", *rest, f"`{option}`"] for word, *rest, option in listed()]),
     **{f"bars {name}": partial(bars, name=name) for name in BARS},
