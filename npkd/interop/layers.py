@@ -159,4 +159,6 @@ def scaled(network: Network, factor: float | Array) -> Network:
         w = w * (factor[np.asarray(front.options["kept"])] if factor.ndim and front.op == "select" else factor)
     if not np.isfinite(w).all():
         raise InputError(f"compress: the first layer times {factor.max():g}, the unit of x, is beyond float32: rescale")
-    return network.replace({k: replace(network.layers[k], params=(w, b))})
+    quantised = {i: replace(layer, options={**layer.options, "step": layer.options["step"] / float(factor)})
+                 for i, layer in enumerate(network.layers[:k]) if layer.op == "quantize"}
+    return network.replace({**quantised, k: replace(network.layers[k], params=(w, b))})

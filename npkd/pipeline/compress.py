@@ -68,6 +68,9 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
         state = getattr(progress, "state", None) or stages.State()
         run = stages.Run(data, recipe, rng, progress, state, examples.outside)
         if recipe.steps:
+            if examples.units is not None and set(recipe.steps) & set(steps.GRIDS):
+                raise InputError("compress: the features have units that are far apart, which no grid suits; give the "
+                                 "teacher as a Model with its scaling")
             chain = steps.Chain(run, recipe.steps, goal, answers or inner,
                                 lambda network: Model(examples.outside(network), given.scaling))
             inner_student, reports = steps.compress(chain, inner)
