@@ -5,7 +5,7 @@ A ``Progress`` is told what happens; nothing is printed or written, and the test
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import SimpleNamespace
@@ -27,12 +27,15 @@ from npkd.nn.architectures import lenet5
 from npkd.nn.fast.workspace import predict
 from npkd.nn.network import Network, convolves, perceptron
 from npkd.nn.optimisers import SGD
-from npkd.nn.training import Penalty, TrainingSettings, train
+from npkd.nn.training import Record, TrainingSettings, train
 from npkd.pipeline.epochs import epochs_of
 from npkd.pipeline.recipe import Recipe
 from npkd.pipeline.target import Target
 from npkd.sparsity.layerwise import Distilled, distil, exactly, within
 from npkd.surgery.widths import widths_of
+
+Training = Callable[..., Iterator[Record]]
+"""``train``, or what takes its place."""
 
 
 @dataclass(eq=False)
@@ -98,14 +101,12 @@ def fresh(recipe: Recipe, data: Data, rng: np.random.Generator, activation: str 
 
 
 def distil_end_to_end(run: Run, student: Network, transfer: Transfer, stage: str, epochs: int,
-                      rate: float = 1.0, penalties: Callable[[Network], Mapping[int, Penalty]] | None = None
-                      ) -> Network:
+                      rate: float = 1.0, trainer: Callable[[Network], Training] | None = None) -> Network:
     """The student trained on a fixed support: on the logits of the transfer set, and on labels if they are weighed.
 
     stage  its name;   rate  part of the recipe's learning rate of students that it begins with
-    penalties  of the network behind a select: those that hold its zeros, or its grid. They may carry a state, so such a
-    stage keeps no checkpoints and begins anew when a run goes on; the last network counts, not the best: it alone is
-    sure to be where they hold it
+    trainer  of the network behind a select: what trains it in the place of ``train``, such as one that holds zeros or a
+    grid. It may carry a state, so such a stage keeps no checkpoints and begins anew when a run goes on
     """
     data, recipe = run.data, run.recipe
     if not epochs:
@@ -117,12 +118,10 @@ def distil_end_to_end(run: Run, student: Network, transfer: Transfer, stage: str
                                 augmentation=lambda batch, rng: transfer(batch, rng, kept),
                                 adversarial_eps=recipe.adversarial_eps,
                                 validate=lambda network: error_rate(network, x_validation, data.y_validation))
-    training = partial(train, data={"x": data.x_train, "y": data.y_train}, objective=objective, rng=run.rng,
+    training = partial(trainer(body) if trainer else train, data={"x": data.x_train, "y": data.y_train},
+                       objective=objective, rng=run.rng,
                        optimiser=SGD(rate * recipe.student_learning_rate, weight_decay=recipe.student_weight_decay))
-    progress = run.progress
-    if penalties is not None:
-        training = partial(training, penalties=penalties(body))
-        progress = SimpleNamespace(begin=progress.begin, step=progress.step)
+    progress = SimpleNamespace(begin=run.progress.begin, step=run.progress.step) if trainer else run.progress
     for now in epochs_of(stage, body, training, settings, run.rng, progress):
         trained = now.network if kept is None else Network([student.layers[0], *now.network.layers])
         run.state.student = run.outside(trained)

@@ -3,7 +3,7 @@
     neurons     whole neurons and inputs go, layer by layer                          pipeline.stages
     low-rank    layers become two, by the best map of a rank in output space         compression.low_rank
     weights     single weights become zero, while the student learns                 compression.unstructured
-    int8, int4, ternary, dyadic   the weights lie on a grid; trained straight through    compression.quantization
+    int8, int4, ternary, dyadic   weights lie on a grid, activations are bytes          compression.quantization
     code        the file is coded                                                    interop.coded
 
 Steps that make a network smaller by as much as one wants share what the target asks by marginal price: the part is
@@ -21,10 +21,10 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from npkd.compression.dyadic import DYADIC, nearest
+from npkd.compression.dyadic import QUARTERS, frobenius_scale, nearest
 from npkd.compression.low_rank import low_rank, ranks_within
-from npkd.compression.quantization import StraightThrough, ternary, uniform
-from npkd.compression.unstructured import GradualMagnitude, magnitude
+from npkd.compression.quantization import StraightThrough, levels, quantized, ternary_levels
+from npkd.compression.unstructured import gradual, magnitude, train_masked
 from npkd.core.types import Array
 from npkd.core.validation import InputError
 from npkd.data.batches import batches_of
@@ -34,7 +34,7 @@ from npkd.interop.coded import coded_size
 from npkd.nn.cost import positions_of
 from npkd.nn.model import Model, content
 from npkd.nn.network import Network
-from npkd.nn.training import Penalty
+from npkd.nn.training import Penalty, train
 from npkd.pipeline import stages
 from npkd.pipeline.stages import Run
 from npkd.pipeline.target import TARGET, Target
@@ -44,10 +44,15 @@ from npkd.surgery.widths import geometry
 SIZED = ("neurons", "low-rank", "weights")
 """Steps that make a network as small as one wants."""
 
-GRIDS: Mapping[str, Callable[[Array], Array]] = {
-    "int8": partial(uniform, bits=8), "int4": partial(uniform, bits=4), "ternary": ternary,
-    "dyadic": partial(nearest, levels=DYADIC, scale=True)}
-"""Steps that put weights on a grid: w -> the nearest w on it."""
+def dyadic_levels(w: Array) -> Callable[[Array], Array]:
+    """The rounding to {0, ±1/4, ±1/2, ±1} times the best scale of a matrix (N22)."""
+    return partial(nearest, levels=QUARTERS, scale=frobenius_scale(w, QUARTERS))
+
+
+GRIDS: Mapping[str, Callable[[Array], Callable[[Array], Array]]] = {
+    "int8": partial(levels, bits=8), "int4": partial(levels, bits=4), "ternary": ternary_levels,
+    "dyadic": dyadic_levels}
+"""Steps that put weights on a grid: w -> the rounding that suits w."""
 
 COUNTED = ("macs", "parameters", "bytes")
 """Targets that every sized step can meet."""
@@ -131,7 +136,7 @@ class Chain:
             if step in SIZED:
                 network = smaller(step, run, network, sizes[step], self.counted)
             elif step in GRIDS:
-                network = on_grid(network, GRIDS[step])
+                network = on_grid(run, network, step)
         return network
 
     @property
@@ -172,13 +177,16 @@ def count_of(network: Network, size: float, kind: str) -> int:
     return max(1, int(size - biases))
 
 
-def on_grid(network: Network, quantise: Callable[[Array], Array]) -> Network:
-    """The network with all weights on a grid; those that are zero stay zero, biases are as they were."""
-    layers = {}
-    for i in network.weight_layers:
-        w, *rest = network.layers[i].params
-        layers[i] = replace(network.layers[i], params=(np.where(w == 0, w, quantise(w)), *rest))
-    return network.replace(layers)
+def on_grid(run: Run, network: Network, step: str, *, weights: bool = True) -> Network:
+    """The network with activations in bytes and, unless told otherwise, all weights on a grid; zeros stay zero."""
+    fit = partial(kept_zero, fit=GRIDS[step]) if weights else None
+    return quantized(network, run.data.x_train, fit).astype(np.float32)
+
+
+def kept_zero(w: Array, fit: Callable[[Array], Callable[[Array], Array]]) -> Callable[[Array], Array]:
+    """The rounding that suits w, (O, ...), of weights in its shape; those that are zero in w are 0."""
+    mask, rounding = w != 0, fit(w)
+    return lambda v: np.where(mask, rounding(v), v.dtype.type(0)) if v.shape == mask.shape else rounding(v)
 
 
 def shared(chain: Chain, network: Network, goal: float) -> dict[str, float]:
@@ -265,33 +273,26 @@ def distilled(chain: Chain, k: int, network: Network, size: float) -> tuple[Netw
         target = Target(chain.counted, size, geometry=geometry(network)) if math.isfinite(size) else chain.target
         part = replace(run, recipe=replace(recipe, epochs=epochs))
         return network, stages.compress(part, network, target, chain.source)
-    cut = on_grid(network, GRIDS[step]) if step in GRIDS else smaller(step, run, network, size, chain.counted)
+    cut = on_grid(run, network, step) if step in GRIDS else smaller(step, run, network, size, chain.counted)
     if not recipe.trained:
         return cut, cut
-    quantise = next((GRIDS[word] for word in chain.steps[:k + 1] if word in GRIDS), None)
     if step == "weights":
         count = count_of(network, size, chain.counted)
         fallen = stages.distil_end_to_end(run, network, transfer, f"{step}: fewer and fewer", epochs, 1.0,
-                                          lambda body: GradualMagnitude.penalties(body, count))
-        network = magnitude(fallen, count)
-    else:
-        network = cut
-    return cut, stages.distil_end_to_end(run, network, transfer, f"{step}: distillation", epochs, 0.5,
-                                         lambda body: held(body, quantise))
+                                          lambda body: partial(train_masked, masks=gradual(body, count)))
+        return cut, magnitude(fallen, count)
+    begin, grid = (on_grid(run, network, step, weights=False), GRIDS[step]) if step in GRIDS else (cut, None)
+    return cut, stages.distil_end_to_end(run, begin, transfer, f"{step}: distillation", epochs, 0.5,
+                                         lambda body: partial(train, penalties=held(body, grid)))
 
 
-def held(network: Network, quantise: Callable[[Array], Array] | None) -> dict[int, Penalty]:
-    """Penalties that keep weights that are zero at zero, and all weights on the grid that ``quantise`` rounds to."""
+def held(network: Network, fit: Callable[[Array], Callable[[Array], Array]] | None) -> dict[int, Penalty]:
+    """Penalties that keep weights that are zero at zero, and all weights on the grid that suits them at the start."""
     penalties: dict[int, Penalty] = {}
     for i in network.weight_layers:
-        mask = network.layers[i].params[0] != 0
-        if quantise is not None:
-            penalties[i] = StraightThrough(partial(rounded, quantise=quantise, mask=mask))
-        elif not mask.all():
-            penalties[i] = Support(mask)
+        w = network.layers[i].params[0]
+        if fit is not None:
+            penalties[i] = StraightThrough(kept_zero(w, fit), w)
+        elif not w.all():
+            penalties[i] = Support(w != 0)
     return penalties
-
-
-def rounded(w: Array, quantise: Callable[[Array], Array], mask: Array) -> Array:
-    """w on the grid, zero where the mask is."""
-    return np.where(mask, quantise(np.where(mask, w, 0)), w.dtype.type(0))
