@@ -11,7 +11,7 @@ import numpy as np
 from scipy import special
 
 from npkd.core.types import Array, Backward
-from npkd.core.validation import InputError, floats
+from npkd.core.validation import InputError, floats, whole
 
 
 def relu(x: Array) -> tuple[Array, Backward]:
@@ -130,6 +130,48 @@ def silu(x: Array) -> tuple[Array, Backward]:
         return (dy * s * (1 + x * (1 - s)),)     # (A16)
 
     return y, backward
+
+
+def clipped_linear(x: Array, *, shift: int = 1) -> tuple[Array, Backward]:
+    """A line through 0 whose slope is a power of two, cut at ±1: a shift and a comparison.
+
+        y = min(max(x/2^k, −1), 1)                                                    (A17)
+
+    x any shape -> y of the same shape; floats; k = ``shift``. Raises InputError unless k is whole, −8 … 8. Source:
+    Cintra et al. 2018 (linear II is k = 1, linear I k = 2; of the hyperbolic tangent k = 0 is nearest).
+    """
+    half = half_width("clipped_linear", x, shift)
+    y = np.minimum(np.maximum(x / half, -1), 1)                                       # (A17)
+
+    def backward(dy: Array) -> tuple[Array, ...]:
+        return (dy * (np.abs(x) < half) / half,)                                      # (A18)  slope 0 at ±2^k
+
+    return y, backward
+
+
+def clipped_quadratic(x: Array, *, shift: int = 1) -> tuple[Array, Backward]:
+    """Two parabolas that meet in 0 and end flat at ±1: shifts, a square and a comparison.
+
+        y = sign(x) (1 − (1 − min(|x|/2^k, 1))²)                                      (A19)
+
+    x any shape -> y of the same shape; floats; k = ``shift``. Raises InputError unless k is whole, −8 … 8. Source:
+    Cintra et al. 2018 (quadratic II is k = 1, quadratic I k = 2).
+    """
+    half = half_width("clipped_quadratic", x, shift)
+    rest = 1 - np.minimum(np.abs(x) / half, 1)
+    y = np.sign(x) * (1 - rest * rest)                                                # (A19)
+
+    def backward(dy: Array) -> tuple[Array, ...]:
+        return (dy * rest * (2 / half),)                                              # (A20)
+
+    return y, backward
+
+
+def half_width(who: str, x: Array, shift: int) -> float:
+    """2^k. Raises InputError for x that are no floats, and unless k = ``shift`` is whole, −8 … 8."""
+    floats(who, x=x)
+    whole(who, -8, 8, shift=shift)
+    return 2.0 ** int(shift)
 
 
 def finite_number(who: str, name: str, value: float) -> float:
