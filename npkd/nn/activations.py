@@ -137,16 +137,14 @@ def clipped_linear(x: Array, *, shift: int = 1) -> tuple[Array, Backward]:
 
         y = min(max(x/2^k, −1), 1)                                                    (A17)
 
-    x any shape -> y of the same shape; floats; k = ``shift``. Raises InputError unless k is whole, −8 … 8. Source:
-    Cintra et al. 2018 (linear II is k = 1, linear I k = 2; of the hyperbolic tangent k = 0 is nearest).
+    x any shape -> y of the same shape; floats; k = ``shift``, whole, −8 … 8, or InputError. Source: Cintra et al. 2018
+    (linear I is k = 2, linear II k = 1; the tangent of tanh in 0 is k = 0).
     """
-    half = half_width("clipped_linear", x, shift)
+    floats("clipped_linear", x=x)
+    whole("clipped_linear", -8, 8, shift=shift)
+    half = 2.0 ** int(shift)
     y = np.minimum(np.maximum(x / half, -1), 1)                                       # (A17)
-
-    def backward(dy: Array) -> tuple[Array, ...]:
-        return (dy * (np.abs(x) < half) / half,)                                      # (A18)  slope 0 at ±2^k
-
-    return y, backward
+    return y, lambda dy: (dy * (np.abs(x) < half) / half,)                            # (A18)  slope 0 at ±2^k
 
 
 def clipped_quadratic(x: Array, *, shift: int = 1) -> tuple[Array, Backward]:
@@ -154,24 +152,14 @@ def clipped_quadratic(x: Array, *, shift: int = 1) -> tuple[Array, Backward]:
 
         y = sign(x) (1 − (1 − min(|x|/2^k, 1))²)                                      (A19)
 
-    x any shape -> y of the same shape; floats; k = ``shift``. Raises InputError unless k is whole, −8 … 8. Source:
-    Cintra et al. 2018 (quadratic II is k = 1, quadratic I k = 2).
+    As clipped_linear. Source: Cintra et al. 2018 (quadratic I is k = 2, quadratic II k = 1, with the slope 1 in 0).
     """
-    half = half_width("clipped_quadratic", x, shift)
+    floats("clipped_quadratic", x=x)
+    whole("clipped_quadratic", -8, 8, shift=shift)
+    half = 2.0 ** int(shift)
     rest = 1 - np.minimum(np.abs(x) / half, 1)
     y = np.sign(x) * (1 - rest * rest)                                                # (A19)
-
-    def backward(dy: Array) -> tuple[Array, ...]:
-        return (dy * rest * (2 / half),)                                              # (A20)
-
-    return y, backward
-
-
-def half_width(who: str, x: Array, shift: int) -> float:
-    """2^k. Raises InputError for x that are no floats, and unless k = ``shift`` is whole, −8 … 8."""
-    floats(who, x=x)
-    whole(who, -8, 8, shift=shift)
-    return 2.0 ** int(shift)
+    return y, lambda dy: (dy * rest * (2 / half),)                                    # (A20)
 
 
 def finite_number(who: str, name: str, value: float) -> float:
