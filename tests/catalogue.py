@@ -9,7 +9,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from npkd.nn.activations import elu, gelu, leaky_relu, maxout, relu, sigmoid, silu, tanh
+from npkd.nn.activations import (
+    clipped_linear,
+    clipped_quadratic,
+    elu,
+    gelu,
+    leaky_relu,
+    maxout,
+    relu,
+    sigmoid,
+    silu,
+    tanh,
+)
 from npkd.nn.convolution import conv2d, im2col
 from npkd.nn.layers import add, dense, dropout, flatten, gate, offset, select, unflatten
 from npkd.nn.losses import cross_entropy, squared_error
@@ -112,6 +123,12 @@ OPS = [
     Case("elu, alpha", elu, (off_zero(3, 3),), {"alpha": 0.3}, kinks=((np.array([[0.0, 1.0], [-1.0, -0.0]]),),)),
     Case("gelu", gelu, (normal(4, 4),), wrong=(Wrong((WHOLE,), ("gelu", "x is int64", "floating-point")),)),
     Case("silu", silu, (2 * normal(4, 4),), wrong=(Wrong((WHOLE,), ("silu", "x is int64", "floating-point")),)),
+    *(Case(f"{op.__name__}, 2^{shift}", op, (2 ** shift * np.array([[-1.3, -0.7, -0.2], [0.1, 0.5, 2.0]]),),
+           {"shift": shift}, kinks=((2 ** shift * np.array([-1.0, 0.0, 1.0]),),), wrong=(
+        Wrong((WHOLE,), (op.__name__, "x is int64", "floating-point")),
+        Wrong((X,), (op.__name__, "shift is 0.5", "whole"), {"shift": 0.5}),
+        Wrong((X,), (op.__name__, "shift is 9", "at most 8"), {"shift": 9}),
+    )) for op in (clipped_linear, clipped_quadratic) for shift in (-1, 0, 1, 2)),
     Case("maxout", maxout, (apart(4, 4),), {"pieces": 2}, kinks=((np.array([[1.0, 1, 0, 2]]),), (np.zeros((2, 4)),)),
          wrong=(
         Wrong((X,), ("maxout", "(4, 3)", "pieces is 2", "(N, J·pieces)"), {"pieces": 2}),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from npkd.core.types import Array
 from npkd.core.validation import InputError
 from npkd.nn.network import Network, convolves, reads_maps
 
@@ -102,3 +103,14 @@ def input_shape(network: Network) -> tuple[int, ...]:
         if not layer.row.flat and (layer.row.entries or layer.row.skip or not layer.row.per_neuron):
             break
     raise InputError("shapes: the size of the maps is unknown; begin with unflatten, or give the shape of one example")
+
+
+def signed_digits(n: Array) -> Array:
+    """How many digits of the shortest form of whole numbers in digits −1, 0, 1 are not zero: two of 7 = 8 − 1.
+
+        s(n) = ones of |n| xor 3|n| in binary                                         (C3)
+
+    n below 2^61 -> int64 of the same shape. Source: Reitwiesner 1960.
+    """
+    n = np.abs(n)
+    return np.asarray(np.bitwise_count(n ^ 3 * n), np.int64)                          # (C3)

@@ -12,7 +12,18 @@ import numpy as np
 
 from npkd.core.types import Array, Backward
 from npkd.core.validation import InputError, one_of
-from npkd.nn.activations import elu, gelu, leaky_relu, maxout, relu, sigmoid, silu, tanh
+from npkd.nn.activations import (
+    clipped_linear,
+    clipped_quadratic,
+    elu,
+    gelu,
+    leaky_relu,
+    maxout,
+    relu,
+    sigmoid,
+    silu,
+    tanh,
+)
 from npkd.nn.convolution import conv2d
 from npkd.nn.layers import add, dense, dropout, flatten, gate, offset, select, unflatten
 from npkd.nn.normalisation import batch_norm
@@ -157,6 +168,8 @@ OPS: Mapping[str, Op] = {op.name: op for op in (
     Op(elu, per_neuron=True, slope=lambda *, alpha: max(1.0, abs(alpha))),
     Op(gelu, per_neuron=True, slope=1.1289042),          # rounded up; attained at √2
     Op(silu, per_neuron=True, slope=1.0998394),          # rounded up; attained at 2.39936
+    Op(clipped_linear, per_neuron=True, slope=lambda *, shift: 2.0 ** -shift),
+    Op(clipped_quadratic, per_neuron=True, slope=lambda *, shift: 2.0 ** (1 - shift)),
     Op(maxout, per_neuron=True, slope=1.0, entries=lambda shape, *, pieces: np.arange(shape[-1]).reshape(-1, pieces)),
     Op(gate, ("J",), per_neuron=True, affine=lambda g: (g, np.zeros_like(g))),
     Op(batch_norm, ("J", "J"), per_neuron=True, affine=affine_of_batch_norm),

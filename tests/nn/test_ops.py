@@ -42,7 +42,11 @@ LAYERS = {
 """A layer of each op that is no plain activation, with the shape of an example."""
 
 STEEP = {"leaky_relu, steep": (Layer("leaky_relu", options={"slope": -3.0}), (6,)),
-         "elu, steep": (Layer("elu", options={"alpha": 2.0}), (6,))}
+         "elu, steep": (Layer("elu", options={"alpha": 2.0}), (6,)),
+         "clipped_linear, steep": (Layer("clipped_linear", options={"shift": -1}), (6,)),
+         "clipped_quadratic, flat": (Layer("clipped_quadratic", options={"shift": 2}), (6,))}
+AT_ZERO_ALONE = ("elu, steep", "clipped_quadratic", "clipped_quadratic, flat")
+"""Whose largest slope is attained at 0 (elu: of its negative side) and nowhere else."""
 CASES = {**{name: (Layer(name), (6,)) for name in ACTIVATIONS}, **LAYERS, **STEEP}
 
 
@@ -52,7 +56,8 @@ def f(layer, x):
 
 def test_there_is_a_layer_of_every_op():
     assert {layer.row.name for layer, _ in CASES.values()} == set(OPS) - {"add"}
-    assert set(ACTIVATIONS) == {"relu", "tanh", "sigmoid", "leaky_relu", "elu", "gelu", "silu"}
+    assert set(ACTIVATIONS) == {"relu", "tanh", "sigmoid", "leaky_relu", "elu", "gelu", "silu", "clipped_linear",
+                                "clipped_quadratic"}
 
 
 @pytest.mark.parametrize("name", [name for name, (layer, _) in CASES.items() if not layer.row.weights])
@@ -83,7 +88,7 @@ def test_slopes_are_never_exceeded_and_nearly_reached(name):
     options = {**layer.settings, **({"rng": None} if layer.row.random else {})}
     y = definition(x, *layer.params, **options)
     steepest = np.abs(np.diff(y, axis=0)).max() / h
-    near = 2e-3 if name == "elu, steep" else 1e-5             # the slope 2 of its negative side is attained at 0 alone
+    near = 1e-5 if name not in AT_ZERO_ALONE else 2e-3
     assert (1 - near) * slopes(layer).max() <= steepest <= slopes(layer).max() * (1 + 1e-9)
 
 

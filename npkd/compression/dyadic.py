@@ -1,0 +1,239 @@
+"""Weights from a few dyadic rationals: products become shifts and additions. docs/book/23-low-complexity.md.
+
+The 0-1 programme in Frobenius norm is Cintra et al. 2018; the same in output space, from statistics, is our own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import linalg
+
+from npkd.core.linalg import inner_product, product
+from npkd.core.types import Array, Batch, Objective
+from npkd.core.validation import InputError, floats, positive, whole
+from npkd.data.batches import batches_of
+from npkd.nn.cost import shapes, signed_digits
+from npkd.nn.network import Network, convolves
+from npkd.nn.optimisers import Optimiser
+from npkd.nn.training import Penalty, Record, TrainingSettings, train
+from npkd.sparsity.collect import collect_statistics, matrix
+from npkd.sparsity.statistics import Statistics
+
+SIGNS, HALVES, QUARTERS = (-1.0, 0.0, 1.0), (-1.0, -0.5, 0.0, 0.5, 1.0), (-1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0)
+"""Zero and powers of two. (QUARTERS with ±3/4 is dyadic(2).)"""
+RIDGE, STEP, TURNS, EXAMPLES = 1e-2, 1.1, 5, 5000
+"""ρ of (N25) over the mean of A_jj/N; of the search for a scale, the next over the last, and turns with the weights;
+examples from which ``dyadic_student`` takes statistics."""
+
+
+def dyadic(bits: int) -> tuple[float, ...]:
+    """D_b = {a/2^b : a whole, |a| ≤ 2^b}, dyadic rationals of 0 … 12 fractional bits, ascending               (N20)"""
+    whole("dyadic", 0, 12, bits=bits)
+    return tuple((np.arange(-2 ** bits, 2 ** bits + 1) / 2 ** bits).tolist())                                   # (N20)
+
+
+def nearest(w: Array, levels: Sequence[float], scale: float = 1.0) -> Array:
+    """The solution of the 0-1 programme of one level for each weight: the nearest of the levels times the scale.
+
+        min ‖W − T‖²_F over T with entries in αD:   t_ij = argmin_{d ∈ αD} (w_ij − d)²        (N21)
+
+    w floats, any shape; of two equally near levels the smaller. Raises InputError for levels that do not ascend.
+    """
+    floats("nearest", w=w)
+    positive("nearest", "scale", scale)
+    grid = np.asarray(levels, np.float64)
+    if not len(grid) or not np.isfinite(grid).all() or (np.diff(grid) <= 0).any():
+        raise InputError(f"nearest: levels are {list(levels)[:5]}; they must be finite numbers, ascending, at least one")
+    return (grid * scale).astype(w.dtype)[np.searchsorted((grid[:-1] + grid[1:]) / 2 * scale, w)]               # (N21)
+
+
+def frobenius_scale(w: Array, levels: Sequence[float]) -> float:
+    """The scale of the best grid for weights: the global minimum over α > 0 and T with entries in D.
+
+        min ‖W − αT‖²_F = ‖W‖² − max_T ⟨W, T⟩²/‖T‖²,   α = ⟨W, T⟩/‖T‖²                (N22)
+
+    The best T rounds W/α. As α grows, it changes at α = w/m for a weight w and a middle m of two levels, and nowhere
+    else; both sums go along. 1 where no T helps. Raises InputError for more than 2e7 changes.
+    """
+    grid, w = np.asarray(levels, np.float64), w.astype(np.float64).ravel()
+    middle = (grid[:-1] + grid[1:]) / 2
+    if w.size * len(middle) > 2e7:
+        raise InputError(f"frobenius_scale: {len(grid)} levels for {w.size} weights; give fewer levels, or a scale")
+    first = grid[np.searchsorted(middle, np.sign(w) * 1e300)]                        # T for α near 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        at = w[:, None] / middle
+    order, on = np.argsort(at[at > 0], kind="stable"), at > 0
+    less = (np.abs(w)[:, None] * np.diff(grid))[on][order], (np.sign(w)[:, None] * np.diff(grid * grid))[on][order]
+    along, size = (start - np.cumsum([0, *d]) for start, d in zip((w @ first, first @ first), less, strict=True))
+    value = np.where((along > 0) & (size > 1e-9 * size[0]), along / np.sqrt(np.maximum(size, 1e-300)), 0)
+    best = int(value.argmax())
+    return float(along[best] / size[best]) if value[best] > 0 else 1.0                                          # (N22)
+
+
+def compensated(A: Array, w: Array, levels: Sequence[float], scale: float) -> Array:
+    """Rounding of one input after the other, the largest A_jj first; those to come make up for its error.
+
+        t_oj = nearest(w_oj),   w_ok ← w_ok − (w_oj − t_oj) U_jk/U_jj for k > j,   A⁻¹ = UᵀU        (N23)
+
+    w (m, d) the least squares solution; U upper triangular. Source: Frantar & Alistarh 2022, with one order for all.
+    """
+    order = np.argsort(-np.diag(A), kind="stable")
+    U = linalg.cholesky(linalg.inv(A[np.ix_(order, order)]))
+    left, t = np.ascontiguousarray(w[:, order].T), np.empty_like(w)
+    for j, column in enumerate(order):
+        t[:, column] = nearest(left[j], levels, scale)
+        left[j + 1:] -= np.outer(U[j, j + 1:] / U[j, j], left[j] - t[:, column])                                # (N23)
+    return t
+
+
+def descend(A: Array, c: Array, t: Array, levels: Sequence[float], scale: float) -> Array:
+    """Coordinate descent on ⟨T, TA⟩ − 2⟨T, c⟩ until no change of a single weight makes it smaller, all rows at once.
+
+        t_oj ← nearest(t_oj + g_oj/A_jj),   g = c − TA                                (N24)
+    """
+    t, g, grid, moving = t.copy(), c - product(t, A), np.asarray(levels) * scale, True
+    while moving:                                                     # every change gains, so that it ends
+        moving = False
+        for j, a in enumerate(np.diag(A)):
+            step = grid[np.searchsorted((grid[:-1] + grid[1:]) / 2, t[:, j] + g[:, j] / a)] - t[:, j]           # (N24)
+            rows = np.flatnonzero(step * (2 * g[:, j] - a * step) > 1e-9 * a * scale ** 2)
+            t[rows, j] += step[rows]
+            g[rows] -= np.outer(step[rows], A[j])
+            moving |= len(rows) > 0
+    return nearest(t, levels, scale)
+
+
+def output_space(statistics: Statistics, w: Array, levels: Sequence[float], *, scale: float | None = None,
+                 ridge: float = RIDGE) -> tuple[Array, float]:
+    """The 0-1 programme in output space: weights on the grid whose outputs are nearest to the targets.
+
+        min 1/N ‖Z − 1bᵀ − HTᵀ‖²_F + ρ ‖W − T‖²_F = ⟨T, TA'⟩ − 2⟨T, c⟩ + const over T with entries in αD,
+        A' = A/N + ρI,   c = Cᵀ/N + ρW                                                (N25)
+
+    w (m, d) float64 -> T (m, d) and α. The better one of (N21) and (N23), then (N24). Without ``scale`` α is first that
+    of (N22), grows while (N23) gets better, and then takes turns with (N24): α ⟨T, c⟩/⟨T, TA'⟩ is best for T.   (N26)
+    The error of the outputs is at most that of (N21) at (N22), as no T is nearer to W.
+    """
+    A, C, _ = statistics.normalised()
+    rho, fixed = ridge * float(np.trace(A)) / len(A) + 1e-300, scale is not None
+    scale = frobenius_scale(w, levels) if scale is None else scale
+    A, c = A + rho * np.eye(len(A)), C.T + rho * w                                                              # (N25)
+
+    def value(t: Array) -> float:
+        return inner_product(t, product(t, A)) - 2 * inner_product(t, c)
+
+    solution, wider, t = linalg.solve(A, c.T, assume_a="pos").T, scale, nearest(w, levels, scale)
+    while value(new := compensated(A, solution, levels, wider)) < value(t):
+        t, scale, wider = new, wider, wider * STEP
+        if fixed:
+            break
+    for _ in range(0 if fixed else TURNS):
+        t = descend(A, c, t, levels, scale)
+        if (along := inner_product(t, c)) > 0:
+            factor = along / inner_product(t, product(t, A))                                                    # (N26)
+            scale, t = scale * factor, t * factor
+    return descend(A, c, t, levels, scale), scale
+
+
+def excess_bound(A: Array, w: Array, levels: Sequence[float], scale: float) -> float:
+    """What every T on the grid costs more than the least squares solution w (m, d), at least.
+
+        min ⟨T − W, (T − W)A⟩ ≥ λ Σ_oj v_j min_{d ∈ αD} (w_oj − d)²,   v_j = 1/[A⁻¹]_jj,
+        λ the least eigenvalue of A_jk/√(v_j v_k), so that A − λ diag(v) ⪰ 0          (N27)
+    """
+    v = 1 / np.diag(linalg.inv(A))
+    least = linalg.eigvalsh(A / np.sqrt(np.outer(v, v)), subset_by_index=(0, 0))[0]
+    return max(0.0, float(least * (np.square(w - nearest(w, levels, scale)) @ v).sum()))                        # (N27)
+
+
+def dyadic_network(network: Network, levels: Sequence[float], batches: Callable[[], Iterable[Array]] | None = None, *,
+                   scale: float | None = None, layers: Sequence[int] | None = None) -> Network:
+    """The network with all weights, dense and convolutional, or those of ``layers``, on a grid; biases stay floats.
+
+    batches() gives inputs: from first to last, every layer is fitted (N25) on what the student feeds it to what it gave,
+    its bias is the best (S3). None: nearest rounding (N21). ``scale``, or one for each layer, of 12 bits, so that
+    float32 holds αd exactly. Raises InputError for grouped convolutions with batches.
+    """
+    student = network
+    for i in network.weight_layers if layers is None else layers:
+        layer, w, b, alpha = network.layers[i], matrix(network.layers[i]), network.layers[i].params[1], scale
+        if batches is None:
+            alpha = alpha or frobenius_scale(w, levels)
+        elif layer.settings.get("groups", 1) > 1:
+            raise InputError(f"dyadic_network: layer {i} is a grouped convolution; without batches it can be rounded")
+        else:
+            statistics = collect_statistics(student, network, batches, [i])[0]
+            w, alpha = output_space(statistics, w, levels, scale=alpha)
+            b = statistics.intercept(w).astype(b.dtype)
+        fraction, exponent = math.frexp(alpha)
+        short = math.ldexp(round(4096 * fraction), exponent - 12)
+        t = nearest(w * (1.0 if batches is None else short / alpha), levels, short).reshape(layer.params[0].shape)
+        student = student.replace({i: replace(layer, params=(t.astype(layer.params[0].dtype), b))})
+    return student
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The indicator of weights on a grid, for training: its proximal step, not of a convex penalty, rounds.
+
+        Ω(w) = 0 where all w_i ∈ αD, else ∞,   prox(v, t) = nearest(v)                (N28)
+    """
+
+    levels: tuple[float, ...]
+    scale: float = 1.0
+
+    def value(self, w: Array) -> float:
+        """0 where all weights are on the grid, else ∞."""
+        return 0.0 if np.array_equal(self.prox(w, 1.0), w) else math.inf                                        # (N28)
+
+    def prox(self, v: Array, step: float | Array) -> Array:
+        """The nearest point of the grid (N21), for every step, a number or an array."""
+        return nearest(v, self.levels, self.scale)                                                              # (N28)
+
+
+def dyadic_student(start: Network, levels: Sequence[float], data: Batch, objective: Objective, *, optimiser: Optimiser,
+                   settings: TrainingSettings, rng: np.random.Generator) -> Iterator[Record]:
+    """Layers go on the grid from first to last; after each of them the rest of the network learns to make up for it.
+
+    A layer is fitted (N25) to what it gives in the network as trained so far, and (N28) holds it from then on. A stage
+    for each layer, of which ``settings`` speak; the other arguments as of ``train``. The last record is on the grid.
+    """
+    penalties, batches = dict[int, Penalty](), batches_of(data["x"][:EXAMPLES])
+    for i in start.weight_layers:
+        start = dyadic_network(start, levels, batches, layers=[i])
+        penalties[i] = Levels(tuple(np.unique(start.layers[i].params[0]).tolist()))
+        for record in train(start, data, objective, optimiser=optimiser, penalties=penalties, settings=settings, rng=rng):
+            yield replace(record, stage=f"layer {i} on the grid")
+        start = record.network
+
+
+def additions_and_shifts(network: Network, shape: Sequence[int] | None = None) -> tuple[int, int]:
+    """What the layers of weights of a network on grids add and shift for an example.
+
+        additions = Σ_o P (max(Σ_j s(n_oj) − 1, 0) + [b_o ≠ 0]),   shifts = Σ_oj P (s(n_oj) − [n_oj odd])       (N30)
+
+    W = u n with whole n; s: their signed digits (C3), each a shifted input; P positions. u, and what stands between the
+    layers, is not counted. ``shape``: of one example, see ``npkd.nn.cost.of``. Raises InputError for other weights.
+    """
+    sizes, additions, shifts = shapes(network, shape) if convolves(network) else [], 0, 0
+    for i in network.weight_layers:
+        n, positions = whole_numbers(matrix(network.layers[i])), math.prod(sizes[i + 1][:-1]) if sizes else 1
+        digits = signed_digits(n)
+        sums = np.maximum(digits.sum(axis=1) - 1, 0) + (network.layers[i].params[1] != 0)
+        additions += positions * int(sums.sum())                                                                # (N30)
+        shifts += positions * int((digits - n % 2).sum())                                                       # (N30)
+    return additions, shifts
+
+
+def whole_numbers(w: Array) -> Array:
+    """n of W = u n for the largest u that makes all whole, up to 2^16. Raises InputError where there is none."""
+    least = float(np.abs(w[w != 0]).min(initial=np.inf))
+    for parts in range(1, 65):
+        n = w * (parts / least)
+        if np.abs(n).max(initial=0) <= 2 ** 16 and (np.abs(n - np.rint(n)) <= 1e-6 * np.abs(n)).all():
+            return np.rint(n).astype(np.int64)
+    raise InputError("additions_and_shifts: the weights of a layer lie on no grid; round them, as dyadic_network does")
