@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 def quantize(x: Array, step: float, zero: int = 0, low: int = 0, high: int = 255) -> Array:
     y = np.zeros(x.shape)
     for k in np.ndindex(x.shape):
-        y[k] = min(max(x[k], step * (low - zero)), step * (high - zero))     # (N41)
+        y[k] = min(max(float(x[k]), step * (low - zero)), step * (high - zero))     # (N41)
     return y
 
 
