@@ -26,6 +26,7 @@ from npkd.nn.layers import add, dense, dropout, flatten, gate, offset, select, u
 from npkd.nn.losses import cross_entropy, squared_error
 from npkd.nn.normalisation import batch_norm
 from npkd.nn.pooling import average_pool, global_average_pool, max_pool
+from npkd.nn.quantize import quantize
 from npkd.sparsity.outgoing import Support
 from npkd.sparsity.penalties import L1, MaxNorm, NeuronGroups, SparseGroups
 from reference.check import Wrong
@@ -138,6 +139,19 @@ OPS = [
     )),
     Case("maxout, three pieces", maxout, (apart(3, 6),), {"pieces": 3},
          kinks=((np.array([[1.0, 0.0, 1.0, 2.0, 2.0, 2.0]]),),)),
+    Case("quantize", quantize, (np.array([[0.5, -0.25, 0.0], [1.0, -1.6, 0.75], [2.1, 0.25, -2.0]]),),
+         {"step": 0.25, "zero": 3, "low": -1, "high": 8}, wrong=(
+        Wrong((WHOLE,), ("quantize", "x is int64", "floating-point"), {"step": 0.5}),
+        Wrong((X,), ("quantize", "step is 0", "positive"), {"step": 0.0}),
+        Wrong((X,), ("quantize", "step is nan", "positive"), {"step": float("nan")}),
+        Wrong((X,), ("quantize", "zero is 256", "at most 255"), {"step": 0.5, "zero": 256}),
+        Wrong((X,), ("quantize", "zero is -1", "at least 0"), {"step": 0.5, "zero": -1}),
+        Wrong((X,), ("quantize", "zero is 0.5", "whole"), {"step": 0.5, "zero": 0.5}),
+        Wrong((X,), ("quantize", "high is 2.5", "whole"), {"step": 0.5, "high": 2.5}),
+        Wrong((X,), ("quantize", "low is 0 and high 0", "below"), {"step": 0.5, "high": 0}),
+    ), kinks=((np.array([[-1.0, 1.25], [1.25, 0.5]]),),)),
+    Case("quantize, bytes", quantize, (np.array([[3.0, 1.5], [-1.0, 0.5]]),), {"step": 0.5}, kinks=(
+        (np.array([[0.0, 127.5]]),),)),
     Case("batch_norm", batch_norm, (normal(5, 3), off_zero(3), normal(3)), wrong=(
         Wrong((X, normal(4), normal(3)), ("batch_norm", "(4, 3)", "gamma (4,)", "(J,)")),
         Wrong((X, normal(3), normal(1)), ("batch_norm", "(4, 3)", "beta (1,)", "(J,)")),

@@ -28,6 +28,7 @@ from npkd.nn.convolution import conv2d
 from npkd.nn.layers import add, dense, dropout, flatten, gate, offset, select, unflatten
 from npkd.nn.normalisation import batch_norm
 from npkd.nn.pooling import average_pool, global_average_pool, max_pool
+from npkd.nn.quantize import quantize
 
 
 @dataclass(frozen=True)
@@ -184,5 +185,6 @@ OPS: Mapping[str, Op] = {op.name: op for op in (
     Op(max_pool, per_neuron=True, maps=True, front=True, homogeneous="positive"),
     Op(average_pool, per_neuron=True, maps=True, front=True, homogeneous="all"),
     Op(global_average_pool, per_neuron=True, maps=True, front=True, homogeneous="all"),
+    Op(quantize, per_neuron=True, front=True),           # no Lipschitz bound: it jumps
     Op(add, per_neuron=True))}
 """The ops of npkd by name."""

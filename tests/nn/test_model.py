@@ -33,7 +33,7 @@ def everything(dtype=np.float32):
         Layer("relu"), Layer("maxout", options={"pieces": 2}), Layer("gate", (normal(3),)),
         Layer("dense", (normal(4, 3), normal(4))),
         Layer("tanh"), Layer("batch_norm", (normal(4), normal(4))), Layer("dense", (normal(2, 4), normal(2))),
-        *map(Layer, ACTIVATIONS),
+        *map(Layer, ACTIVATIONS), Layer("quantize", options={"step": 0.1, "zero": 7, "low": -3, "high": 90}),
     ]
     return Network(layers).astype(dtype)
 

@@ -35,6 +35,7 @@ LAYERS = {
     "dropout": (Layer("dropout", options={"rate": 0.4}), (6,)),
     "select": (Layer("select", options={"kept": [5, 0, 2]}), (6,)),
     "unflatten": (Layer("unflatten", options={"shape": [3, 2]}), (6,)),
+    "quantize": (Layer("quantize", options={"step": 0.5, "low": -99, "high": 99}), (6,)),
     "flatten": (Layer("flatten"), (3, 2)),
     **{op: (Layer(op, options={"size": 2}), (4, 4, 3)) for op in ("max_pool", "average_pool")},
     "global_average_pool": (Layer("global_average_pool"), (4, 4, 3)),
