@@ -37,7 +37,7 @@ from npkd.nn.network import Network
 from npkd.nn.training import Penalty, train
 from npkd.pipeline import stages
 from npkd.pipeline.stages import Run
-from npkd.pipeline.target import TARGET, Target
+from npkd.pipeline.target import ABOUT, TARGET, Target
 from npkd.sparsity.outgoing import Support
 from npkd.surgery.widths import geometry
 
@@ -117,7 +117,7 @@ class Chain:
         kind = self.target.kind
         if kind == "bytes":
             return float(coded_size(self.written(network)) if "code" in self.steps else
-                         len(content(self.written(network))))
+                         len(content(self.written(network))) + ABOUT)
         return float(nonzero(network)[kind == "macs"])
 
     def report(self, step: str, before: Network, network: Network) -> StepReport:

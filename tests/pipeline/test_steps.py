@@ -68,11 +68,11 @@ def test_every_sized_step_meets_every_target_that_counts(teacher, data, step, ta
                                                                                           "round_epochs": 0}))
     size, network = written(result, tmp_path)
     kind, number = target.split("=")
-    whole = dict(zip(("parameters", "macs"), nonzero(teacher.network), strict=True))
-    bound = float(number) if kind == "bytes" else float(number[:-1]) / 100 * whole[kind]
+    bound = float(number) if kind == "bytes" else float(number[:-1]) / 100 * getattr(of(teacher.network), kind)
     have = {"bytes": size, **dict(zip(("parameters", "macs"), nonzero(network), strict=True))}[kind]
     assert 0.5 * bound < have <= bound
-    assert size == result.steps[-1].bytes
+    said = result.steps[-1].bytes                                        # of an .npz without what it says of itself
+    assert size == said if words.endswith("code") else said <= size <= said + 100
     assert result.steps[-1].error == pytest.approx(result.student_error)
 
 

@@ -1,0 +1,2 @@
+def low_rank(*a): raise NotImplementedError
+def ranks_within(*a): raise NotImplementedError
