@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from npkd.cli.settings import PATHS, Settings
+from npkd.core.coded_files import MAGIC
 from npkd.core.files import make_folder, read_arrays, reason
 from npkd.core.lock import locked
 from npkd.core.validation import InputError
-from npkd.interop.coded import MAGIC
 from npkd.report.page import CAPTIONS
 
 DEFAULT = "npkd-out"                                        # where none is named: this, or the first free npkd-out-2, …

@@ -14,7 +14,6 @@ from npkd.cli.settings import absolute
 from npkd.core.files import reason, write_bytes, write_text
 from npkd.core.progress import Progress
 from npkd.core.validation import InputError
-from npkd.interop.coded import save_coded
 from npkd.nn.model import Model
 from npkd.nn.model import save as save_model
 from npkd.nn.network import Network
@@ -84,7 +83,7 @@ class Recorder:
         plain, network = self.path(name), self.saved[name]
         assert network is not None
         self.coded.add(name)
-        save_coded(self.path(name), Model(network, self.plan.data.scaling))
+        save_model(self.path(name), Model(network, self.plan.data.scaling))
         plain.unlink()
 
     def copy(self, name: str, given: str) -> None:

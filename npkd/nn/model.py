@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from npkd.core.coded_files import coded_bytes, is_coded, read_coded
 from npkd.core.files import VERSION, NewPath, npz_bytes, read_npz, write_bytes
 from npkd.core.types import Array
 from npkd.core.validation import InputError, as_array, finite
@@ -16,6 +18,9 @@ from npkd.nn.fast.workspace import predict
 from npkd.nn.network import Layer, Network, reads_maps
 from npkd.nn.ops import OPS, Op
 from npkd.nn.scaling import Scaling, flat
+
+CODED = ".npkz"
+"""The end of the name of a coded file."""
 
 MOST_LAYERS = 10_000
 """Layers of a network that is read from a file."""
@@ -72,11 +77,12 @@ def same_maps(who: str, network: Network, shape: tuple[int, ...]) -> None:
 
 
 def save(path: NewPath, model: Model) -> None:
-    """Write a model. The same model gives the same bytes. Raises InputError where the system refuses to write."""
-    write_bytes(path, content(model, f"write: {path}"))
+    """Write a model, coded where the name ends with .npkz: chapter 26. The same model gives the same bytes.
+    Raises InputError where the system refuses to write."""
+    write_bytes(path, content(model, coded=os.fspath(path).endswith(CODED), who=f"write: {path}"))
 
 
-def content(model: Model, who: str = "model") -> bytes:
+def content(model: Model, *, coded: bool = False, who: str = "model") -> bytes:
     """The bytes of the file that ``save`` writes."""
     layers, arrays = [], dict[str, Array]()
     for i, layer in enumerate(model.network.layers):
@@ -88,18 +94,23 @@ def content(model: Model, who: str = "model") -> bytes:
     if model.scaling:
         arrays |= {"offset": model.scaling.offset, "factor": model.scaling.factor}
     header = {"format": "npkd-network", "version": VERSION, "layers": layers, "about": dict(model.about)}
-    return npz_bytes(header, arrays, who=who)
+    return coded_bytes(header, arrays) if coded else npz_bytes(header, arrays, who=who)
 
 
 def load(path: NewPath, ops: Sequence[Op] = ()) -> Model:
-    """Read a model that ``save`` wrote; ``ops``: the rows of ops of one's own that it holds.
+    """Read a model that ``save`` wrote, coded or not, whatever its name; ``ops``: the rows of ops of one's own that it holds.
 
     Raises InputError for a file that is missing, truncated or not npkd's, for layers that this npkd does not know, and
     for arrays and options that do not fit. It takes no more memory than the arrays.
     """
-    header, arrays = read_npz(path, "network", "; make one with npkd.nn.model.save(path, npkd.nn.model.Model(network)),"
-                              " or give arrays to npkd.compress as they are, [(w0, b0), (w1, b1), …]")
+    if is_coded(path):
+        header, arrays = read_coded(path)
+    else:
+        header, arrays = read_npz(path, "network", "; make one with npkd.nn.model.save(path, npkd.nn.model.Model("
+                                  "network)), or give arrays to npkd.compress as they are, [(w0, b0), (w1, b1), …]")
     try:
+        if header.get("format") != "npkd-network":
+            raise InputError(f"its format is {header.get('format')!r:.40}")
         layers, known, used = [], {**OPS, **{op.name: op for op in ops}}, set[str]()
         if len(header["layers"]) > MOST_LAYERS:
             raise InputError(f"{len(header['layers'])} layers; at most {MOST_LAYERS} are read")

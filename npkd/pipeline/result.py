@@ -82,7 +82,7 @@ class CompressionResult:
         return self.model().logits(x)
 
     def model(self) -> Model:
-        """The student as it is saved."""
+        """The student as it is saved, in a name that ends with .npkz coded."""
         return Model(self.student, self.scaling, {"npkd": __version__, "made_by": "npkd.compress"})
 
     def save(self, path: NewPath) -> None:

@@ -4,7 +4,7 @@
     low-rank    layers become two, by the best map of a rank in output space         compression.low_rank
     weights     single weights become zero, while the student learns                 compression.unstructured
     int8, int4, ternary, dyadic   weights lie on a grid, activations are bytes          compression.quantization
-    code        the file is coded                                                    interop.coded
+    code        the file is coded                                                    core.coded_files
 
 Steps that make a network smaller by as much as one wants share what the target asks by marginal price: the part is
 given away in equal factors, each to the step with which the validation error of the chain without training is least.
@@ -30,7 +30,6 @@ from npkd.core.validation import InputError
 from npkd.data.batches import batches_of
 from npkd.data.logit_cache import Answers
 from npkd.data.transfer import Transfer
-from npkd.interop.coded import coded_size
 from npkd.nn.cost import positions_of
 from npkd.nn.model import Model, content
 from npkd.nn.network import Network
@@ -116,15 +115,17 @@ class Chain:
         """What the target counts: weights that are zero count nothing, in a file that is not coded they do."""
         kind = self.target.kind
         if kind == "bytes":
-            return float(coded_size(self.written(network)) if "code" in self.steps else
-                         len(content(self.written(network))) + ABOUT)
+            return float(self.bytes(network, coded="code" in self.steps))
         return float(nonzero(network)[kind == "macs"])
 
     def report(self, step: str, before: Network, network: Network) -> StepReport:
         """What is told of a step that gave ``before``, and after its distillation ``network``."""
-        size = coded_size if step == "code" else lambda model: len(content(model))
         return StepReport(step, self.run.validation_error(before), self.run.validation_error(network),
-                          *nonzero(network), size(self.written(network)))
+                          *nonzero(network), self.bytes(network, coded=step == "code"))
+
+    def bytes(self, network: Network, *, coded: bool) -> int:
+        """Of the file, were it written now; in one that is not coded with room for what it says of itself."""
+        return len(content(self.written(network), coded=coded)) + ABOUT * (not coded)
 
     def untrained(self, network: Network, sizes: Mapping[str, float]) -> Network:
         """The network after the sized steps, each down to its size, and the grid, without training, on a sample."""

@@ -71,8 +71,8 @@ def test_every_sized_step_meets_every_target_that_counts(teacher, data, step, ta
     bound = float(number) if kind == "bytes" else float(number[:-1]) / 100 * getattr(of(teacher.network), kind)
     have = {"bytes": size, **dict(zip(("parameters", "macs"), nonzero(network), strict=True))}[kind]
     assert 0.5 * bound < have <= bound
-    said = result.steps[-1].bytes                                        # of an .npz without what it says of itself
-    assert size == said if words.endswith("code") else said <= size <= said + 100
+    said = result.steps[-1].bytes                                        # with room for what it says of itself
+    assert said <= size + 20 and size <= said + 60 if words.endswith("code") else size <= said <= size + 600
     assert result.steps[-1].error == pytest.approx(result.student_error)
 
 

@@ -1,0 +1,134 @@
+"""Whole numbers in few bytes, and back exactly: an adaptive binary arithmetic coder, and arrays by their neighbours.
+
+Integers alone decide what is written, so that every machine writes and reads the same. docs/book/26-coding-and-cost.md.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable
+
+import numpy as np
+
+from npkd.core.types import Array
+
+BITS, LOW = 48, 40
+"""Bits of the interval; a byte is written when its length is below 2^LOW."""
+LIMIT = 1023
+"""Counts of a context are halved there, so that it goes on learning."""
+LEAST = 8 * LIMIT
+"""Most decisions that a byte can hold: a decision costs at least about 1/LIMIT bits."""
+
+
+class Encoder:
+    """Decisions, each of a context, into bytes: an interval becomes shorter by the probability of each.
+
+        p = (n_0 + ½)/(n_0 + n_1 + 1), in 2^−16                                       (N80)
+        [l, l + r) ← [l, l + r p) for 0,   [l + r p, l + r) for 1                     (N81)
+
+    n_0 and n_1 count the decisions of the context so far. Sources: Krichevsky & Trofimov 1981; Witten, Neal & Cleary
+    1987, here in the form of a range coder with carries.
+    """
+
+    def __init__(self) -> None:
+        self.counts: dict[Hashable, list[int]] = defaultdict(lambda: [0, 0])
+        self.low, self.range, self.out = 0, 1 << BITS, bytearray()
+
+    def bit(self, bit: int, context: Hashable) -> int:
+        """Write a decision, and return it."""
+        n = self.counts[context]
+        bound = (self.range >> 16) * (((2 * n[0] + 1) << 15) // (n[0] + n[1] + 1))    # (N80)
+        if bit:
+            self.low, self.range = self.low + bound, self.range - bound               # (N81)
+        else:
+            self.range = bound                                                        # (N81)
+        n[bit] += 1
+        if n[0] + n[1] > LIMIT:
+            n[0], n[1] = n[0] + 1 >> 1, n[1] + 1 >> 1
+        while self.range < 1 << LOW:
+            self.shift()
+        return bit
+
+    def shift(self) -> None:
+        """Write the leading byte of the interval's low end, and carry into those before."""
+        if self.low >> BITS:
+            k = len(self.out) - 1
+            while self.out[k] == 255:
+                self.out[k] = 0
+                k -= 1
+            self.out[k] += 1
+        self.out.append(self.low >> LOW & 255)
+        self.low, self.range = (self.low & (1 << LOW) - 1) << 8, self.range << 8
+
+    def bytes(self) -> bytes:
+        """All that was written; behind it any number of zeros may be thought."""
+        for zeros in range(BITS, -1, -1):                             # the number in the interval with most zeros
+            number = self.low + (1 << zeros) - 1 >> zeros << zeros
+            if number < self.low + self.range:
+                break
+        self.low = number
+        for _ in range(BITS // 8):
+            self.shift()
+        return bytes(self.out).rstrip(b"\0")
+
+
+class Decoder:
+    """The decisions that an Encoder wrote, if they are asked for in the same order with the same contexts."""
+
+    def __init__(self, data: bytes) -> None:
+        self.counts: dict[Hashable, list[int]] = defaultdict(lambda: [0, 0])
+        self.data, self.at, self.range = data, BITS // 8, 1 << BITS
+        self.code = int.from_bytes(data[:self.at].ljust(self.at, b"\0"), "big")
+
+    def bit(self, bit: int, context: Hashable) -> int:
+        """Read a decision; the argument ``bit`` is not looked at."""
+        n = self.counts[context]
+        bound = (self.range >> 16) * (((2 * n[0] + 1) << 15) // (n[0] + n[1] + 1))    # (N80)
+        if bit := int(self.code >= bound):
+            self.code, self.range = self.code - bound, self.range - bound             # (N81)
+        else:
+            self.range = bound                                                        # (N81)
+        n[bit] += 1
+        if n[0] + n[1] > LIMIT:
+            n[0], n[1] = n[0] + 1 >> 1, n[1] + 1 >> 1
+        while self.range < 1 << LOW:
+            self.code = self.code << 8 | (self.data[self.at] if self.at < len(self.data) else 0)
+            self.range, self.at = self.range << 8, self.at + 1
+        return bit
+
+
+def number(coder: Encoder | Decoder, value: int, context: Hashable) -> int:
+    """A number n ≥ 0: the length of n + 1 in binary in ones and a zero, then its digits behind the first.
+
+    Each decision learns by all those before it, lengths beyond eight by the length alone. Source: Elias 1975 (γ).
+    """
+    value, length = value + 1, 0
+    while coder.bit(int(value >> length + 1 > 0), (context, "length", length)):
+        length += 1
+    prefix = 1
+    for k in range(length - 1, -1, -1):
+        digit = coder.bit(value >> k & 1, (context, length, prefix if length < 9 else k))
+        prefix = prefix << 1 | digit
+    return prefix - 1
+
+
+def integers(coder: Encoder | Decoder, q: Array, name: Hashable) -> Array:
+    """Whole numbers (O, d), or as many to be read: row after row, is it zero, its sign, its size.
+
+    What tells most of whether an entry is zero is how many of its column and of its row were not so far; both, as the
+    binary length of their part in 32nd, are the context. Empty rows and columns so cost next to nothing.
+    """
+    rows, columns = q.shape
+    out, filled = np.zeros((rows, columns), np.int64), [0] * columns
+    for r, row in enumerate(q.tolist()):
+        inside, new = 0, [0] * columns
+        for j, value in enumerate(row):
+            context = (name, (32 * filled[j] // (r + 1)).bit_length(), (32 * inside // (j + 8)).bit_length())
+            if coder.bit(int(value != 0), context):
+                inside += 1
+                filled[j] += 1
+                sign = coder.bit(int(value < 0), (name, "sign"))
+                size = number(coder, abs(value) - 1, (name, "size")) + 1
+                new[j] = -size if sign else size
+        out[r] = new
+    return out
