@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction["Parser"]
 
 BETTER = "a better network that npkd saved, whose answers are learnt; npkd train takes it with a penalty"
-COMMANDS = ("compress", "train", "distil", "check", "reproduce", "report")
+COMMANDS = ("compress", "train", "distil", "cost", "check", "reproduce", "report")
 
 
 class Parser(argparse.ArgumentParser):
@@ -57,6 +57,11 @@ def parser() -> Parser:
     add_compress(commands, run_options())
     add_train(commands, run_options())
     add_distil(commands, run_options())
+    cost = commands.add_parser("cost", allow_abbrev=False, help="what a network costs: counted, measured, estimated",
+                               description="Count what a network computes and stores, measure its latency here, and "
+                                           "estimate its energy.")
+    cost.add_argument("file", metavar="FILE", help="a network that npkd saved, .npz or .npkz")
+    cost.add_argument("--json", action="store_true", help="numbers as JSON")
     commands.add_parser("check", allow_abbrev=False, help="hold every op, loss and penalty against its definition",
                         description="Hold every op, loss and penalty against its definition. Needs a checkout.")
     add_reproduce(commands)

@@ -86,7 +86,7 @@ def listed(coder: Encoder | Decoder, values: Sequence[int], length: int, k: int)
 
 def written(coder: Encoder, raw: bytearray, a: Array, name: str) -> list[Any]:
     """Write an array in its shortest form; what the header tells of it."""
-    rows = a.reshape(len(a), -1) if a.ndim > 1 else a.reshape(1, -1)
+    rows = a.reshape(len(a), -1) if a.ndim > 1 and a.size else a.reshape(1, -1)
     for per_row in (False, True)[:1 + (a.ndim > 1)] if a.dtype in (np.float32, np.float64) and a.size else ():
         try:
             steps, q = grid(rows, per_channel=per_row, most=LARGEST)

@@ -100,8 +100,8 @@ def examples(numbers: Mapping[str, Any]) -> Data:
 
 def recipe_of(numbers: Mapping[str, Any], data: Data) -> Recipe:
     """The default recipe of the command line for such data, plain where nothing is moved."""
-    recipe = complete(Recipe(network=numbers["network"], epochs=numbers.get("epochs"),
-                             teacher_epochs=numbers.get("teacher_epochs")), len(data.x_train), data.shape)
+    given = {name: numbers[name] for name in ("epochs", "teacher_epochs") if name in numbers}
+    recipe = complete(Recipe(network=numbers["network"], **given), len(data.x_train), data.shape)
     steps = tuple(step for step in numbers.get("steps", ()) if step not in RULES)
     return replace(recipe if numbers["max_shift"] else plain(recipe), steps=steps)
 
@@ -141,7 +141,7 @@ def averaged(numbers: Run, unit: Unit) -> Any:
     experts = [model.load(Unit("LeNet-5", numbers, seed, unit.folder).path(".model.npz")) for seed in range(EXPERTS)]
 
     def answers(x: Array) -> Array:
-        return np.mean([expert.logits(x) for expert in experts], axis=0)
+        return np.asarray(np.mean([expert.logits(x) for expert in experts], axis=0))
 
     return answers
 

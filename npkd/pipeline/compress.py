@@ -35,8 +35,8 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
                 are labels, y), a function that gives a new iterator of batches for every pass, something that can be
                 iterated again and again, or an iterator, which is copied to a temporary file; a batch is an array (n,
                 ...) or a pair with its labels. Or a Data, which brings labels and a validation part of its own
-    target      how small: "macs=10%", "macs=26620", "parameters=", "bytes=" of the file, "neurons=", "widths=97-71-33" or
-                "error=+0.5": points of error on the examples held out; without labels of disagreement with the teacher
+    target      how small: "macs=10%", "macs=26620", "parameters=", "bytes=" of the file, "neurons=", "widths=97-71-33",
+                or "error=+0.5": points of error on the examples held out; without labels of disagreement with the teacher
     labels      (N,) integer classes in the order of x: errors are then measured with them; the student learns from them
                 where the recipe weighs them, by default with a convolutional network
     recipe      all other settings; what it leaves open is chosen from the data

@@ -49,7 +49,7 @@ class Recipe:
     statistics      of a data set in memory, the first examples that the statistics of a round are taken from; 0: all
     all_at_last     the last distillation is shown the validation part too: its errors are of examples that it knows
     keep_inputs     no input is removed
-    steps           of a chain, in order, see pipeline.steps: ("neurons", "int8", "code"); none: neurons alone, in rounds
+    steps           of a chain, in order, see pipeline.steps: ("neurons", "int8", "code"); none: neurons, in rounds
     distil_from     a better network whose answers the student learns instead of the teacher's: a Network, a Model, or
                     a function: x (n, ...) float32, in the shape in which examples are given, -> logits (n, C)
     validation      the part of the examples held out, above 0 and at most 0.5, or a pair (x, y) of others (y or None)

@@ -29,7 +29,6 @@ from npkd.core.types import Array
 from npkd.core.validation import InputError
 from npkd.data.batches import batches_of
 from npkd.data.logit_cache import Answers
-from npkd.data.transfer import Transfer
 from npkd.nn.cost import positions_of
 from npkd.nn.model import Model, content
 from npkd.nn.network import Network
@@ -201,9 +200,9 @@ def shared(chain: Chain, network: Network, goal: float) -> dict[str, float]:
     sized = [step for step in chain.steps if step in SIZED]
     parts, whole = dict.fromkeys(sized, 0), nonzero(network)[chain.counted == "macs"]
 
-    def sizes(parts: Mapping[str, int], of: int) -> dict[str, float]:
+    def sizes(parts: Mapping[str, int]) -> dict[str, float]:
         ends = np.cumsum([parts[step] for step in sized]) / SHARES
-        return {step: whole * (goal / whole) ** float(end) for step, end in zip(sized, ends, strict=True)}           # (N103)
+        return {step: whole * (goal / whole) ** float(end) for step, end in zip(sized, ends, strict=True)}  # (N103)
 
     if len(sized) == 1:
         return {sized[0]: goal}
@@ -211,11 +210,11 @@ def shared(chain: Chain, network: Network, goal: float) -> dict[str, float]:
         chain.run.progress.begin(f"shares of {', '.join(sized)}: {n + 1} of {SHARES}", len(sized))
         prices = list[tuple[float, int, str]]()
         for k, step in enumerate(sized):
-            tried = chain.untrained(network, sizes({**parts, step: parts[step] + 1}, n + 1))
+            tried = chain.untrained(network, sizes({**parts, step: parts[step] + 1}))
             prices.append((chain.run.validation_error(tried), k, step))
             chain.run.progress.step(f"{step}: {prices[-1][0]:.2%}")
         parts[min(prices)[2]] += 1
-    return sizes(parts, SHARES)
+    return sizes(parts)
 
 
 def goal_of(chain: Chain, network: Network) -> float:

@@ -1,0 +1,135 @@
+"""Coded files: bit for bit what was written; a thousand damaged and foreign ones are refused or read as they were."""
+
+import json
+import pickle
+import zlib
+
+import numpy as np
+import pytest
+
+import npkd
+from npkd.core.coded_files import HEAD, MAGIC, coded_bytes, is_coded, read_coded
+from npkd.core.validation import InputError
+from npkd.nn.model import Model, content, save
+from npkd.nn.network import Layer, Network, perceptron
+from npkd.nn.scaling import Scaling
+
+RNG = np.random.default_rng(7)
+F32 = np.float32
+ARRAYS = {
+    "normal": RNG.standard_normal((7, 5)).astype(F32), "one step": (RNG.integers(-7, 8, (9, 11)) * 0.013).astype(F32),
+    "steps of rows": (RNG.integers(-127, 128, (6, 20)) * RNG.integers(900, 1024, (6, 1)) / 2 ** 18).astype(F32),
+    "few values": RNG.choice(RNG.standard_normal(5).astype(F32), (12, 12)), "constant": np.full(784, 1 / 255, F32),
+    "zeros": np.zeros((4, 6), F32), "negative zeros": np.array([0.0, -0.0, 1.0, -0.0] * 9, F32),
+    "one number": np.array([0.1], F32), "kernels": (RNG.integers(-3, 4, (4, 3, 3, 2)) / 4).astype(F32),
+    "double": RNG.standard_normal(6), "double steps": RNG.integers(-9, 9, (5, 5)) / 8, "nothing": np.zeros((0, 3), F32),
+    "tiny": np.array([1e-45, 2e-45, 0, 1e-44], F32), "huge": np.array([3e38, 1e-38], F32), "scalar": np.array(2.5, F32),
+    "integers": np.arange(5), "bytes": np.arange(9, dtype=np.uint8), "half": np.array([0.5, 1.5], np.float16)}
+HEADER = {"format": "npkd-network", "kept": list(range(3, 90, 2)), "unsorted": [9, 3, 3, -5, 800, 0, 1, 2, 3, 4, 5],
+          "short": [1, 2], "nested": {"a": [True, None, 1.5, "word"], "b": [[1], [2, 3]]}, "bools": [True] * 12}
+
+
+def equal(a, b):
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+def test_header_and_arrays_come_back_bit_for_bit(tmp_path):
+    path = tmp_path / "a.npkz"
+    path.write_bytes(coded_bytes(HEADER, ARRAYS))
+    header, arrays = read_coded(path)
+    assert header == HEADER
+    assert [type(v) for v in header["bools"]] == [bool] * 12
+    assert arrays.keys() == ARRAYS.keys()
+    assert [name for name in ARRAYS if not equal(arrays[name], ARRAYS[name])] == []
+    assert coded_bytes(header, dict(reversed(arrays.items()))) == path.read_bytes()
+
+
+def test_values_on_grids_and_of_few_kinds_take_less(tmp_path):
+    for name in ("one step", "few values", "zeros", "steps of rows", "constant"):
+        array = np.tile(ARRAYS[name], (4,) * ARRAYS[name].ndim)
+        assert len(coded_bytes({}, {"a": array})) < 0.5 * array.nbytes, name
+
+
+def network():
+    rng = np.random.default_rng(1)
+    drawn = perceptron([30, 12, 5], rng)
+    return Network([Layer("select", options={"kept": sorted(rng.choice(64, 30, replace=False).tolist())}), *drawn.layers])
+
+
+def same_model(a, b):
+    return content(a) == content(b)
+
+
+def test_a_model_is_read_back_by_load_whatever_its_name(tmp_path):
+    model = Model(network(), Scaling(np.zeros(64, F32), np.full(64, 0.1, F32)), {"made_by": "a test"})
+    for name in ("m.npkz", "m.npz"):
+        save(tmp_path / name, model)
+        assert is_coded(tmp_path / name) == (name == "m.npkz")
+        (tmp_path / name).rename(tmp_path / "other.name")
+        assert same_model(npkd.load(tmp_path / "other.name"), model)
+
+
+def rest_of(data):
+    crc, small, length, raw = HEAD.unpack_from(data, len(MAGIC))
+    rest = data[len(MAGIC) + HEAD.size:]
+    return json.loads(zlib.decompress(rest[:small], -15)), rest[small:small + raw], rest[small + raw:]
+
+
+def built(told, raw, decisions):
+    text = json.dumps(told).encode()
+    squeezer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    small = squeezer.compress(text) + squeezer.flush()
+    rest = small + raw + decisions
+    return MAGIC + HEAD.pack(zlib.crc32(rest), len(small), len(text), len(raw)) + rest
+
+
+def hostile(data, rng):
+    """A coded file that was cut, changed in some bytes, put together with others, or replaced by something else."""
+    kind = rng.integers(6)
+    if kind == 0:
+        return data[:rng.integers(len(data))]
+    if kind == 1:
+        out = bytearray(data)
+        for at in rng.integers(0, len(data), rng.integers(1, 6)):
+            out[at] ^= 1 << rng.integers(8)
+        return bytes(out)
+    if kind == 2:
+        return data + rng.bytes(rng.integers(1, 50))
+    if kind == 3:                                                # right sums around other content
+        (header, told), raw, decisions = rest_of(data)
+        told = json.loads(json.dumps(told))
+        entry = told[rng.integers(len(told))]
+        if entry and rng.random() < 0.8:
+            entry[rng.integers(len(entry))] = [[-1], [10 ** 9, 10 ** 9], "grid", "O", "<f4", None, 3, "raw", {}, "list",
+                                               [2 ** 62, 4]][rng.integers(11)]
+        else:
+            header = [None, [], {"layers": 3}, {"listed": 10 ** 12}][rng.integers(4)]
+        return built([header, told], raw[:rng.integers(len(raw) + 1)], decisions)
+    if kind == 4:
+        return [b"", b"PK\3\4", b"\x80\x04" + pickle.dumps(3), rng.bytes(300), b"\x93NUMPY\1\0", b"a,b\n1,2\n",
+                MAGIC, MAGIC[:-1] + b"\2" + data[len(MAGIC):], MAGIC[:-1]][rng.integers(9)]
+    at, other = rng.integers(len(data)), rng.bytes(rng.integers(1, 9))
+    return data[:at] + other + data[at:]
+
+
+def test_a_thousand_hostile_files_are_refused_or_read_as_they_were(tmp_path):
+    model, path = Model(network(), Scaling(np.zeros(64, F32), np.full(64, 0.1, F32))), tmp_path / "m.npkz"
+    data, rng, refused = content(model, coded=True), np.random.default_rng(5), 0
+    for _ in range(1000):
+        path.write_bytes(hostile(data, rng))
+        try:
+            read = npkd.load(path)
+        except InputError as error:
+            refused += 1
+            assert str(path) in str(error)
+            assert "\n" not in str(error)
+        else:
+            assert same_model(read, model)
+    assert refused > 900
+
+
+def test_a_small_file_cannot_ask_for_much_memory(tmp_path):
+    path = tmp_path / "bomb.npkz"
+    path.write_bytes(built([{"format": "npkd-network"}, [["a", [30_000, 30_000], "<f4", "grid"]]], b"\0\0\x80\x3f", b""))
+    with pytest.raises(InputError, match="declares more than it can hold"):
+        read_coded(path)
