@@ -15,10 +15,10 @@ from npkd.nn.layers import add, dense, dropout, flatten, gate, offset, select, u
 from npkd.nn.losses import cross_entropy, squared_error
 from npkd.nn.normalisation import batch_norm
 from npkd.nn.pooling import average_pool, global_average_pool, max_pool
-from npkd.sparsity.nonconvex import L0, GroupMCP, GroupSCAD, NonNegativeL1, TopK
+from npkd.sparsity.nonconvex import L0, ConcaveGroups, NonNegativeL1, TopK
 from npkd.sparsity.outgoing import Support
 from npkd.sparsity.penalties import L1, MaxNorm, NeuronGroups, SparseGroups
-from npkd.sparsity.pseudo_norm import L1L2, Hoyer
+from npkd.sparsity.pseudo_norm import L1L2
 from reference.check import Wrong
 from tests.cases import Case, apart, normal, off_zero, positive, probabilities
 from tests.distillation import cases_features, cases_relations, cases_response, cases_schemes, cases_trained
@@ -362,28 +362,25 @@ PENALTIES = [
         Wrong((), ("TopK", "count is 2.0", "whole"), {"count": 2.0}),
     )),
     Case("TopK, one", TopK, (normal(5),), {"count": 1}, steps=(0.7, positive(5)), zeros=True, convex=False),
-    Case("GroupMCP", GroupMCP, (GROUPS,), {"lam": 0.6, "gamma": 2.5}, steps=(0.7, 2.0, 2.5, 4.0), zeros=True,
-         convex=False, wrong=(
-        Wrong((), ("GroupMCP", "gamma is 0", "positive"), {"lam": 1.0, "gamma": 0.0}),
-        Wrong((), ("GroupMCP", "lam is -1", "not negative"), {"lam": -1.0}),
-        Wrong((), ("GroupMCP", "cost", "positive"), {"lam": 1.0, "cost": 0.0}),
-        Wrong((GROUPS, np.ones((4, 2))), ("GroupMCP", "step is an array", "one number"), {"lam": 1.0}),
+    Case("ConcaveGroups, MCP", ConcaveGroups, (GROUPS,), {"lam": 0.6, "gamma": 2.5}, steps=(0.7, 2.5, 4.0),
+         zeros=True, convex=False, wrong=(
+        Wrong((), ("ConcaveGroups", "gamma is 0", "positive"), {"lam": 1.0, "gamma": 0.0}),
+        Wrong((), ("ConcaveGroups", "straight is -1", "not negative"), {"lam": 1.0, "straight": -1.0}),
+        Wrong((), ("ConcaveGroups", "lam is -1", "not negative"), {"lam": -1.0}),
+        Wrong((), ("ConcaveGroups", "cost", "positive"), {"lam": 1.0, "cost": 0.0}),
+        Wrong((GROUPS, np.ones((4, 2))), ("ConcaveGroups", "step is an array", "one number"), {"lam": 1.0}),
         Wrong((GROUPS, 0.1), ("axis is 2", "0 … 1"), {"lam": 1.0, "axis": 2}),
     )),
-    Case("GroupMCP, outgoing, costs", GroupMCP, (GROUPS.T,),
+    Case("ConcaveGroups, MCP, outgoing, costs", ConcaveGroups, (GROUPS.T,),
          {"lam": 0.6, "gamma": 1.5, "axis": 1, "cost": np.array([1.0, 0.5, 2.0, 1.5])}, steps=(0.5, 2.0), zeros=True,
          convex=False),
-    Case("GroupMCP, channels behind flatten", GroupMCP, (GROUPS.reshape(2, 4),),
+    Case("ConcaveGroups, MCP, channels behind flatten", ConcaveGroups, (GROUPS.reshape(2, 4),),
          {"lam": 0.3, "axis": 1, "channels": 2}, steps=(1.0, 5.0), convex=False),
-    Case("GroupSCAD", GroupSCAD, (GROUPS,), {"lam": 0.45, "a": 3.0}, steps=(0.4, 1.5, 2.0, 3.0, 4.5), zeros=True,
-         convex=False, wrong=(
-        Wrong((), ("GroupSCAD", "a − 2 is 0", "positive"), {"lam": 1.0, "a": 2.0}),
-        Wrong((), ("GroupSCAD", "lam is -1", "not negative"), {"lam": -1.0}),
-        Wrong((GROUPS, np.ones((4, 2))), ("GroupSCAD", "step is an array", "one number"), {"lam": 1.0}),
-    )),
-    Case("GroupSCAD, outgoing, costs", GroupSCAD, (GROUPS.T,),
-         {"lam": 0.6, "a": 2.5, "axis": 1, "cost": np.array([1.0, 0.5, 2.0, 1.5])}, steps=(0.5, 2.0), zeros=True,
-         convex=False),
+    Case("ConcaveGroups, SCAD", ConcaveGroups, (GROUPS,), {"lam": 0.45, "gamma": 2.0, "straight": 1.0},
+         steps=(0.4, 1.5, 3.0, 4.5), zeros=True, convex=False),
+    Case("ConcaveGroups, SCAD, outgoing, costs", ConcaveGroups, (GROUPS.T,),
+         {"lam": 0.6, "gamma": 1.5, "straight": 1.0, "axis": 1, "cost": np.array([1.0, 0.5, 2.0, 1.5])},
+         steps=(0.5, 2.0), zeros=True, convex=False),
     Case("L1L2", L1L2, (GROUPS,), {"lam": 0.9}, steps=(0.3, 1.5), zeros=True, convex=False, wrong=(
         Wrong((), ("L1L2", "lam is -1", "not negative"), {"lam": -1.0}),
         Wrong((GROUPS, np.ones((4, 2))), ("L1L2", "step is an array", "one number"), {"lam": 1.0}),
@@ -396,14 +393,9 @@ PENALTIES = [
     Case("L1L2, channels behind flatten", L1L2, (GROUPS.reshape(2, 4),), {"lam": 1.0, "axis": 1, "channels": 2},
          steps=(0.6,), convex=False),
     Case("L1L2, filters", L1L2, (normal(2, 2, 2, 1),), {"lam": 1.5, "axis": 0}, steps=(0.6,), convex=False),
-    Case("Hoyer", Hoyer, (np.array([0.3, -1.2, 2.0, 0.0, 0.7]),), {"lam": 0.2}, steps=(1.0, 1.5),
-         zeros=True, convex=False, wrong=(
-        Wrong((), ("Hoyer", "lam is -1", "not negative"), {"lam": -1.0}),
-        Wrong((GROUPS, np.ones((4, 2))), ("Hoyer", "step is an array", "one number"), {"lam": 1.0}),
-        Wrong((WHOLE, 0.1), ("Hoyer", "v is int64", "floating-point"), {"lam": 1.0}),
-    )),
-    Case("Hoyer, the root", Hoyer, (GROUPS,), {"lam": 0.7, "squared": False}, steps=(0.5, 1.5), zeros=True,
-         convex=False),
+    Case("L1L2, weights, squared", L1L2, (np.array([0.3, -1.2, 2.0, 0.0, 0.7]),),
+         {"lam": 0.2, "axis": None, "squared": True}, steps=(1.0, 1.5), zeros=True, convex=False),
+    Case("L1L2, weights", L1L2, (GROUPS,), {"lam": 0.7, "axis": None}, steps=(0.5, 1.5), zeros=True, convex=False),
 ]
 
 DISTILLATION = [*cases_response.CASES, *cases_features.CASES, *cases_trained.CASES, *cases_relations.CASES,

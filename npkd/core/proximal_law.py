@@ -59,14 +59,14 @@ def objective_at(value: Callable[[Array], float], v: Array, step: float | Array)
 
 
 def searched(value: Callable[[Array], float], step: float | Array, v: Array) -> list[Array]:
-    """Points where that is small: of v on every set of entries (above 10 entries, on 1,024 random ones) the 5 best, and
+    """Points where that is small: of v on every set of entries (above 10 entries, on 1,024 random ones) the 3 best, and
     from there steps along single entries while they help, halved down to 1e-7 of the largest entry."""
     at, rng, reach = objective_at(value, v, step), np.random.default_rng(0), float(np.abs(v).max(initial=0)) or 1.0
     sets = np.arange(2 ** v.size)[:, None] >> np.arange(v.size) & 1 if v.size <= 10 else (
         rng.random((1024, v.size)) < rng.random((1024, 1)))
     moves = np.concatenate([np.eye(v.size), -np.eye(v.size)]).reshape(-1, *v.shape)
     starts = [min((s * v * on.reshape(v.shape) for s in (0.5, 0.8, 1.0)), key=at) for on in sets]
-    found = sorted(starts, key=at)[:5]
+    found = sorted(starts, key=at)[:3]
     for i, u in enumerate(found):
         lowest, h = at(u), reach / 4
         while h > 1e-7 * reach:

@@ -21,8 +21,7 @@ from npkd.sparsity.outgoing import kind_of, outgoing_penalties
 from npkd.surgery.dependency import dependency_groups
 from npkd.surgery.removal import remove
 
-SEEDS = 3
-"""Of LeNet-5, whose runs are long."""
+SEEDS = 3  # LeNet-5 takes long
 
 NETWORK: Run = {"data": "mnist", "examples": 20_000, "epochs": 20, "batch_size": 128, "learning_rate": 0.03,
                 "weight_decay": 1e-4}
@@ -37,7 +36,7 @@ QUICK: Run = {"examples": 1_500, "epochs": 6, "learning_rate": 0.05}
 
 
 def settings(quick: bool) -> list[dict[str, Run]]:
-    """Both penalties, each with some strengths."""
+    """Both penalties, each at some λ."""
     return [{f"{name}, λ = {lam:g}": {**NETWORK, **(QUICK if quick else {}), "penalty": name, "lambda": lam}
              for name, lams in LAMBDAS.items() for lam in (lams[2:3] if quick else lams)}]
 
@@ -50,7 +49,7 @@ def on_filters(network: Network, kind: str, lam: float) -> dict[int, Penalty]:
 
 
 def run(unit: Unit, progress: Progress) -> Run:
-    """See Study; "errors" of the test part, "filters" and "units" that are left."""
+    """See Study; "errors" of the test part, "filters" and hidden "units" that are left."""
     numbers = unit.numbers
     data, rng = pictures(numbers), np.random.default_rng([unit.seed, 0])
     start = lenet5(rng, shape=data.shape, classes=data.classes)
@@ -61,20 +60,15 @@ def run(unit: Unit, progress: Progress) -> Run:
     network, cost = trained(unit, progress, data, start, training, options, rng)
     network, _ = remove(network)
     *filters, units = [group.width for group in dependency_groups(network)][1:]
-    left = {"filters": sum(filters), "widths": filters, "units": units}
-    return left | judged(predict(network, data.x_test), data) | cost
+    return {"filters": sum(filters), "units": units} | judged(predict(network, data.x_test), data) | cost
 
 
 def at_equal_filters(runs: Sequence[Run], seed: int) -> tuple[float, float] | None:
-    """Mean errors of l1, between whose runs is interpolated, and of l1/l2 at the filters that l1/l2 left; None without
-    any that lie between those of l1."""
+    """Mean errors of l1, interpolated, and of l1/l2 where l1/l2 left as many filters as some between l1's; or None."""
     theirs, ours = (sorted((run["filters"], 10_000 * run["test_error"]) for run in runs if run["seed"] == seed
                            and run["setting"].startswith(f"{name},")) for name in KINDS)
-    inside = [(filters, errors) for filters, errors in ours if theirs and theirs[0][0] <= filters <= theirs[-1][0]]
-    if not inside:
-        return None
-    filters, errors = np.array(inside).T
-    return float(np.interp(filters, *np.array(theirs).T).mean()), float(errors.mean())
+    inside = np.array([pair for pair in ours if theirs and theirs[0][0] <= pair[0] <= theirs[-1][0]]).reshape(-1, 2).T
+    return (float(np.interp(inside[0], *np.array(theirs).T).mean()), float(inside[1].mean())) if inside.size else None
 
 
 def bars(runs: Sequence[Run]) -> list[str]:

@@ -65,12 +65,10 @@ class NonNegativeL1:
 
 @dataclass(frozen=True)
 class TopK:
-    """At most ``count`` weights of an array that are not zero. Source: Blumensath & Davies 2008.
+    """At most ``count`` weights that are not zero, of equal ones the first. Source: Blumensath & Davies 2008.
 
         Ω(w) = 0 where |{i : w_i ≠ 0}| ≤ count, else ∞                                (P24)
         prox(v, t)_i = v_i where v_i²/t_i is among the ``count`` largest, else 0      (P25)
-
-    Of equal ones the first in the order of w stay. Raises InputError unless count ≥ 0 is whole.
     """
 
     count: int
@@ -93,77 +91,47 @@ class TopK:
         return np.where(stays.reshape(v.shape), v, v.dtype.type(0))                   # (P25)
 
 
-def bent_value(penalty: GroupMCP | GroupSCAD, w: Array, gamma: float, o: int) -> float:
-    """Ω(w), (P26)."""
-    w, axis = grouped(type(penalty).__name__, w, penalty.axis, penalty.channels)
-    kappa = penalty.lam * along(penalty.cost, w, axis)
-    x = np.minimum(group_norms(w, axis), (gamma + o) * kappa)
-    return float((kappa * x - np.maximum(x - o * kappa, 0) ** 2 / (2 * gamma)).sum())              # (P26)
-
-
-def bent_prox(penalty: GroupMCP | GroupSCAD, v: Array, step: float | Array, gamma: float, o: int) -> Array:
-    """The proximal step (P27)."""
-    t, (w, axis) = one_step(type(penalty).__name__, v, step), grouped("groups", v, penalty.axis, penalty.channels)
-    x, kappa, top = group_norms(w, axis), penalty.lam * along(penalty.cost, w, axis), gamma + 2 * o
-    b = gamma + o if t < gamma else (t + top) / 2 if t < top else np.sqrt(t * top)
-    between = (x - t * kappa * (1 + o / gamma)) / (1 - t / gamma) if t < gamma else x
-    u = np.where(x <= min(t + o, b) * kappa, np.maximum(x - t * kappa, 0), between)
-    return rescaled(v, penalty.axis, penalty.channels, np.where(x <= b * kappa, u, x))             # (P27)
-
-
 @dataclass(frozen=True, eq=False)
-class GroupMCP:
-    """The minimax concave penalty of the norms of groups, as in NeuronGroups: large ones do not shrink.
+class ConcaveGroups:
+    """Norms of groups whose penalty bends down until it is constant, so that large groups do not shrink.
 
-        Ω(w) = Σ_j ρ_j(‖w_j‖),   κ_j = λ c_j, o = 0,
-            ρ_j(x) = κ_j x − max(x − o κ_j, 0)²/2γ where x ≤ (γ + o) κ_j, constant beyond            (P26)
+        Ω(w) = Σ_j ρ_j(‖w_j‖),   κ_j = λ c_j,   ρ_j(x) = κ_j x − max(x − o κ_j, 0)²/2γ
+            where x ≤ (γ + o) κ_j, constant beyond                                    (P26)
         ‖prox(v, t)_j‖ = x = ‖v_j‖ where x > b κ_j; max(x − t κ_j, 0) where x ≤ min(t + o, b) κ_j;
             (x − t κ_j (1 + o/γ))/(1 − t/γ) between
-        b = γ + o where t < γ, (t + γ)/2 + o where γ ≤ t < γ + 2o, else √(t (γ + 2o))                (P27)
+        b = γ + o where t < γ, (t + γ)/2 + o where γ ≤ t < γ + 2o, else √(t (γ + 2o))  (P27)
 
-    Raises InputError unless γ > 0, and for an array of steps. Source: Zhang 2010; of groups Breheny & Huang 2015.
+    Groups and costs as in NeuronGroups. o = ``straight``: 0 is the minimax concave penalty, MCP, of γ (Zhang 2010), 1
+    smoothly clipped absolute deviation, SCAD, of a = γ + 1 (Fan & Li 2001); of groups Breheny & Huang 2015. Raises
+    InputError unless γ > 0, o ≥ 0, and for an array of steps.
     """
 
     lam: float
+    axis: int = 0
     gamma: float = 3.0
-    axis: int = 0
+    straight: float = 0.0
     cost: float | Array = 1.0
     channels: int = 0
 
     def __post_init__(self) -> None:
-        check_groups("GroupMCP", self.lam, self.cost)
-        positive("GroupMCP", "gamma", self.gamma)
+        check_groups("ConcaveGroups", self.lam, self.cost)
+        positive("ConcaveGroups", "gamma", self.gamma)
+        positive("ConcaveGroups", "straight", self.straight, zero=True)
 
     def value(self, w: Array) -> float:
         """Ω(w), (P26)."""
-        return bent_value(self, w, self.gamma, 0)
+        w, axis = grouped("ConcaveGroups", w, self.axis, self.channels)
+        kappa, gamma, o = self.lam * along(self.cost, w, axis), self.gamma, self.straight
+        x = np.minimum(group_norms(w, axis), (gamma + o) * kappa)
+        return float((kappa * x - np.maximum(x - o * kappa, 0) ** 2 / (2 * gamma)).sum())           # (P26)
 
     def prox(self, v: Array, step: float | Array) -> Array:
         """The proximal step (P27)."""
-        return bent_prox(self, v, step, self.gamma, 0)
-
-
-@dataclass(frozen=True, eq=False)
-class GroupSCAD:
-    """Smoothly clipped absolute deviation of the norms of groups: (P26) and (P27) with o = 1 and γ = a − 1.
-
-    Raises InputError unless a > 2, and for an array of steps. Source: Fan & Li 2001; of groups Breheny & Huang 2015.
-    """
-
-    lam: float
-    a: float = 3.7
-    axis: int = 0
-    cost: float | Array = 1.0
-    channels: int = 0
-
-    def __post_init__(self) -> None:
-        check_groups("GroupSCAD", self.lam, self.cost)
-        positive("GroupSCAD", "a − 2", self.a - 2)
-
-    def value(self, w: Array) -> float:
-        """Ω(w), (P26)."""
-        return bent_value(self, w, self.a - 1, 1)
-
-    def prox(self, v: Array, step: float | Array) -> Array:
-        """The proximal step (P27)."""
-        return bent_prox(self, v, step, self.a - 1, 1)
+        t, gamma, o, top = one_step("ConcaveGroups", v, step), self.gamma, self.straight, self.gamma + 2 * self.straight
+        w, axis = grouped("ConcaveGroups", v, self.axis, self.channels)
+        x, kappa = group_norms(w, axis), self.lam * along(self.cost, w, axis)
+        b = gamma + o if t < gamma else (t + top) / 2 if t < top else np.sqrt(t * top)
+        between = (x - t * kappa * (1 + o / gamma)) / (1 - t / gamma) if t < gamma else x
+        new = np.where(x <= min(t + o, b) * kappa, np.maximum(x - t * kappa, 0), between)
+        new = np.where(x <= b * kappa, new, x)                                                      # (P27)
+        return rescaled(w, axis, new).reshape(v.shape) if t * self.lam else v.copy()

@@ -93,11 +93,10 @@ def one_step(who: str, v: Array, step: float | Array) -> float:
     return float(step)
 
 
-def rescaled(v: Array, axis: int, channels: int, new: Array) -> Array:
-    """v with each group at its ``new`` norm, shaped as group_norms; its direction is kept, and a group of zeros."""
-    w, axis = grouped("groups", v, axis, channels)
+def rescaled(w: Array, axis: int, new: Array) -> Array:
+    """w with each group at its ``new`` norm, shaped as group_norms; directions are kept, and groups of zeros."""
     norms = group_norms(w, axis)
-    return scaled(w, np.divide(new, norms, where=norms != 0, out=np.zeros_like(norms))).reshape(v.shape)
+    return scaled(w, np.divide(new, norms, where=norms != 0, out=np.zeros_like(norms)))
 
 
 def shrink(v: Array, t: float | Array) -> Array:

@@ -67,13 +67,14 @@ class L1L2:
         Ω(w) = λ ‖v‖₁/‖v‖₂,   v_j = ‖w_j‖₂; squared: λ ‖v‖₁²/‖v‖₂²; Ω(0) = 0           (P30)
         ∂Ω/∂w_j = λ (1/‖v‖₂ − ‖v‖₁ v_j/‖v‖₂³) w_j/v_j; squared: times 2‖v‖₁/‖v‖₂       (P31)
 
-    Groups as in NeuronGroups. Ω(s w) = Ω(w) for s ≠ 0. At 0 it jumps down, so that there is a proximal step; that is
-    (P32) with the directions kept, and 0 where ‖v‖² ≤ 2tλ. Raises InputError unless λ ≥ 0, and for an array of steps.
-    Source: Berthelier et al. 2020, this form inferred; squared Yang, Wen & Li 2020.
+    Groups as in NeuronGroups; with ``axis=None`` every weight is one. Ω(s w) = Ω(w) for s ≠ 0. At 0 it jumps down, so
+    that there is a proximal step; that is (P32), directions kept, and 0 where ‖v‖² ≤ 2tλ. Raises InputError unless
+    λ ≥ 0, and for an array of steps. Source: Berthelier et al. 2020, this form inferred; squared of single weights
+    Yang, Wen & Li 2020, after the measure of Hoyer 2004.
     """
 
     lam: float
-    axis: int = 0
+    axis: int | None = 0
     channels: int = 0
     squared: bool = False
 
@@ -82,43 +83,26 @@ class L1L2:
 
     def value(self, w: Array) -> float:
         """Ω(w), (P30)."""
-        v = group_norms(*grouped("L1L2", w, self.axis, self.channels))
+        v = group_norms(*self.groups(w))
         v = v / (v.max(initial=0) or 1.0)
         return self.lam * float(v.sum() / (np.sqrt(np.square(v).sum()) or 1.0)) ** (1 + self.squared)         # (P30)
 
+    def groups(self, w: Array) -> tuple[Array, int]:
+        """Floats w, reshaped to have an axis of groups, and that axis."""
+        floats("L1L2", w=w)
+        return (w.reshape(-1, 1), 0) if self.axis is None else grouped("L1L2", w, self.axis, self.channels)
+
     def gradient(self, w: Array) -> Array:
         """∂Ω/∂w (P31); 0 in groups that are zero, where there is none."""
-        v = group_norms(*grouped("L1L2", w, self.axis, self.channels))
+        g, axis = self.groups(w)
+        v = group_norms(g, axis)
         s, r = v.sum(), np.sqrt(np.square(v).sum()) or 1.0
         outer = self.lam * (2 * s / r if self.squared else 1.0)
-        return rescaled(w, self.axis, self.channels, outer * (1 / r - s * v / r ** 3))                        # (P31)
+        return rescaled(g, axis, outer * (1 / r - s * v / r ** 3)).reshape(w.shape)                           # (P31)
 
     def prox(self, v: Array, step: float | Array) -> Array:
         """The proximal step (P32)."""
-        kappa, norms = one_step("L1L2", v, step) * self.lam, group_norms(*grouped("L1L2", v, self.axis, self.channels))
+        kappa, (w, axis) = one_step("L1L2", v, step) * self.lam, self.groups(v)
+        norms = group_norms(w, axis)
         new = shortened(norms.reshape(-1), kappa, self.squared).reshape(norms.shape)
-        return rescaled(v, self.axis, self.channels, new) if kappa else v.copy()
-
-
-@dataclass(frozen=True)
-class Hoyer:
-    """The same of single weights: Ω(w) = λ (Σ_i |w_i|)²/Σ_i w_i², its root where not ``squared``; Ω(0) = 0.
-
-    Errors as of L1L2, w any shape. Source: Yang, Wen & Li 2020, after the measure of Hoyer 2004.
-    """
-
-    lam: float
-    squared: bool = True
-
-    def __post_init__(self) -> None:
-        positive("Hoyer", "lam", self.lam, zero=True)
-
-    def value(self, w: Array) -> float:
-        """Ω(w), (P30) of groups of one weight."""
-        floats("Hoyer", w=w)
-        return L1L2(self.lam, squared=self.squared).value(w.reshape(-1, 1))
-
-    def prox(self, v: Array, step: float | Array) -> Array:
-        """The proximal step (P32) of the absolute values, signs kept."""
-        one_step("Hoyer", v, step)
-        return L1L2(self.lam, squared=self.squared).prox(v.reshape(-1, 1), step).reshape(v.shape)
+        return rescaled(w, axis, new).reshape(v.shape) if kappa else v.copy()

@@ -1,7 +1,6 @@
 """The definitions of npkd/sparsity/nonconvex.py: values, by loops and sums. Proximal steps are held against a search.
 
-Of the two penalties of groups that stop to shrink, the definition is what their sources begin with: the slope, a
-straight line down to 0, of which ρ is the integral.
+Of groups that stop to shrink the definition is what the sources begin with, the slope, of which ρ is the integral.
 """
 
 from __future__ import annotations
@@ -37,25 +36,15 @@ def integral(slope: Callable[[float], float], x: float, kinks: list[float]) -> f
     return sum((high - low) * (slope(low) + slope(high)) / 2 for low, high in zip(ends[:-1], ends[1:], strict=True))
 
 
-def group_mcp(w: Array, lam: float, gamma: float = 3.0, axis: int = 0, cost: float | Array = 1.0, channels: int = 0
-              ) -> float:
+def slope(kappa: float, gamma: float, straight: float, x: float) -> float:
+    """ρ'(x): κ at first, then a straight line down to 0."""
+    return kappa if x <= straight * kappa else max(kappa - (x - straight * kappa) / gamma, 0.0)
+
+
+def concave_groups(w: Array, lam: float, axis: int = 0, gamma: float = 3.0, straight: float = 0.0,
+                   cost: float | Array = 1.0, channels: int = 0) -> float:
     n, value = norms(w, axis, channels), 0.0
     for j, c in enumerate(costs(cost, len(n))):
-        value += integral(partial(mcp_slope, lam * c, gamma), n[j], [gamma * lam * c])     # (P26)
+        kinks = [straight * lam * c, (gamma + straight) * lam * c]
+        value += integral(partial(slope, lam * c, gamma, straight), n[j], kinks)     # (P26)
     return value
-
-
-def mcp_slope(kappa: float, gamma: float, x: float) -> float:
-    return max(kappa - x / gamma, 0.0)
-
-
-def group_scad(w: Array, lam: float, a: float = 3.7, axis: int = 0, cost: float | Array = 1.0, channels: int = 0
-               ) -> float:
-    n, value = norms(w, axis, channels), 0.0
-    for j, c in enumerate(costs(cost, len(n))):
-        value += integral(partial(scad_slope, lam * c, a), n[j], [lam * c, a * lam * c])     # (P26)
-    return value
-
-
-def scad_slope(kappa: float, a: float, x: float) -> float:
-    return kappa if x <= kappa else max(a * kappa - x, 0.0) / (a - 1)

@@ -20,9 +20,6 @@ def ratio(v: list[float], squared: bool) -> float:
     return once * once if squared else once
 
 
-def l1_l2(w: Array, lam: float, axis: int = 0, channels: int = 0, squared: bool = False) -> float:
-    return lam * ratio(norms(w, axis, channels), squared)     # (P30)
-
-
-def hoyer(w: Array, lam: float, squared: bool = True) -> float:
-    return lam * ratio([abs(float(w[k])) for k in np.ndindex(w.shape)], squared)     # (P30)
+def l1_l2(w: Array, lam: float, axis: int | None = 0, channels: int = 0, squared: bool = False) -> float:
+    weights = [abs(float(w[k])) for k in np.ndindex(w.shape)]
+    return lam * ratio(weights if axis is None else norms(w, axis, channels), squared)     # (P30)
