@@ -6,7 +6,7 @@ w_lj are the weights through which layer l reads neuron j: a column of a dense l
 all positions of a channel, of a convolution w[..., j]. λ_k: the strength of the kind that layer l reads, inputs,
 neurons or channels; λ_w: that of single weights. A neuron all of whose outgoing weights are zero is read by nobody and
 is removed exactly. Of kind "l1l2", Ω is the sum over the layers that read neurons or channels of the l1/l2 pseudo-norm
-of these groups (P30), and c is none. Derivation: docs/book/7-proximal.md.
+of these groups (P28), and c is none. Derivation: docs/book/7-proximal.md.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def outgoing_penalties(network: Network, groups: Sequence[DependencyGroup], stre
             of_groups, of_weights = strengths.get(kinds[k], 0.0), strengths.get("weights", 0.0)
             axis, channels = axis_of(network, group, i)
             if "l1l2" in strengths and kinds[k] != "inputs":
-                penalties[i] = L1L2(strengths["l1l2"], axis, channels)                                          # (P30)
+                penalties[i] = L1L2(strengths["l1l2"], axis, channels)                                          # (P28)
             elif not of_weights and kinds[k] in strengths:
                 penalties[i] = NeuronGroups(of_groups, axis, float(cost[k]), channels)                          # (P18)
             elif kinds[k] in strengths:

@@ -22,4 +22,4 @@ def ratio(v: list[float], squared: bool) -> float:
 
 def l1_l2(w: Array, lam: float, axis: int | None = 0, channels: int = 0, squared: bool = False) -> float:
     weights = [abs(float(w[k])) for k in np.ndindex(w.shape)]
-    return lam * ratio(weights if axis is None else norms(w, axis, channels), squared)     # (P30)
+    return lam * ratio(weights if axis is None else norms(w, axis, channels), squared)     # (P28)
