@@ -52,7 +52,7 @@ def run(unit: Unit, progress: Progress) -> Run:
     """See Study; "errors" of the test part, "filters" and hidden "units" that are left."""
     numbers = unit.numbers
     data, rng = pictures(numbers), np.random.default_rng([unit.seed, 0])
-    start = lenet5(rng, shape=data.shape, classes=data.classes)
+    start = lenet5(rng, classes=data.classes)
     training = partial(train, data={"x": data.x_train, "y": data.y_train}, rng=rng,
                        penalties=on_filters(start, KINDS[numbers["penalty"]], numbers["lambda"]),
                        optimiser=SGD(numbers["learning_rate"], weight_decay=numbers["weight_decay"]))
