@@ -69,5 +69,6 @@ def test_one_seed_is_open_and_hours_are_told_of_all_runs():
     assert study.bars(told(LINE, [(20, 180.0)], seeds=1))[0].startswith("MISSED  at equal filters")
     assert study.bars([]) == []
     run = told([(10, 200.0)], [], seeds=1, cpu=3600.0)
-    assert study.bars(run * (study.SEEDS * len(study.settings(False)[0])))[-1].startswith("MISSED  core hours of all runs")
+    whole = study.bars(run * (study.SEEDS * len(study.settings(False)[0])))
+    assert whole[-1].startswith("MISSED  core hours of all runs")
     assert study.bars(run) == []
