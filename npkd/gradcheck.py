@@ -22,7 +22,7 @@ import numpy as np
 
 from npkd.core.bound_op import BoundOp, names_of
 from npkd.core.derivatives import RESOLUTION, jacobian, mixture, precision, relative_error, rounding_noise
-from npkd.core.proximal_law import LAW, candidates, violation
+from npkd.core.proximal_law import LAW, candidates, excess, searched, violation
 from npkd.core.types import Array, Backward
 from npkd.core.validation import InputError, described, floats, positive, stepped
 
@@ -197,12 +197,13 @@ def check_kink(op: Callable[..., tuple[Array, Backward]], *arguments: Array,
 
 
 def check_penalty(penalty: Any, v: Array, *steps: float | Array, definition: Callable[[Array], float] | None = None,
-                  tolerance: float = LAW) -> Report:
+                  tolerance: float = LAW, convex: bool = True) -> Report:
     """Judge a convex penalty by the law of its proximal step, then spoil that step: is it noticed? A penalty that is
-    not convex breaks that law even where its step is exact, and cannot be judged here.
+    not convex breaks that law even where its step is exact; with ``convex=False`` a search looks for a better one.
 
     penalty       has ``value(w)``, a number, and ``prox(v, step)``, an array of the shape of v; λ is part of it
-    v             float array, small; ``steps``: numbers, or arrays of the shape of v, at least one
+    v             float array, small (not convex: at most 10 entries, or the search is one of random sets of them)
+    steps         numbers, or arrays of the shape of v, at least one
     definition    ``value = definition(w)``; the penalty's own value unless told
     Raises InputError for what does not have that form.
     """
@@ -210,7 +211,7 @@ def check_penalty(penalty: Any, v: Array, *steps: float | Array, definition: Cal
     if not steps:
         raise InputError(f"gradcheck: {who} got no steps; it needs at least one step")
     floats(f"gradcheck: {who}", v=v)
-    v, faults = np.array(v, np.float64), dict[str, None]()
+    v, faults, judge = np.array(v, np.float64), dict[str, None](), violation if convex else excess
     error, off, spoiled, unchanged = 0.0, 0.0, dict[str, bool](), list[str]()
     offset = 1e-3 * (float(np.abs(v).max(initial=0)) or 1.0)
     for i, step in enumerate(steps):
@@ -218,15 +219,16 @@ def check_penalty(penalty: Any, v: Array, *steps: float | Array, definition: Cal
         p, value = stepped(f"gradcheck: {who}", penalty, shown, shown_step), definition or penalty.value
         if not (np.array_equal(shown, v, equal_nan=True) and np.array_equal(shown_step, step)):
             faults["changes its arguments"] = None
-        points = candidates(value, penalty.prox, step, p, v)
-        error = float(np.maximum(error, violation(value, points, p, v, step)))
+        points = [*candidates(value, penalty.prox, step, p, v), *(() if convex else [p, *searched(value, step, v)])]
+        error = float(np.maximum(error, judge(value, points, p, v, step)))
         for what, bad in spoilings(p[None], max(1e-5, 100 * tolerance), offset).items():
             if np.array_equal(bad[0], p):
                 unchanged.append(f"prox {i} {what}")
             else:
-                spoiled[f"prox {i} {what}"] = not violation(value, points, bad[0], v, step) <= tolerance
+                spoiled[f"prox {i} {what}"] = not judge(value, points, bad[0], v, step) <= tolerance
         pairs = [(penalty.value(u), value(u)) for u in (v, p, *points)]
         off = float(np.max([off, *(0.0 if a == b else relative_error(np.array(a), np.array(b)) for a, b in pairs)]))
     if not error <= tolerance:
-        faults["prox breaks the law of a convex penalty (of one that is not convex this check says nothing)"] = None
+        faults["prox breaks the law of a convex penalty (of one that is not convex this check says nothing: give "
+               "convex=False)" if convex else "prox is not the global minimum: a search finds a smaller one"] = None
     return Report(who, {"prox": error}, off, tolerance, spoiled, tuple(unchanged), tuple(faults))

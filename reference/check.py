@@ -62,6 +62,7 @@ class Case:
     linear      is the op affine in its first argument?
     steps       penalty: steps of the proximal step, numbers or arrays of the shape of v
     zeros       penalty: does the proximal step make entries of these v exactly zero?
+    convex      penalty: judged by the law of a convex one, else by a search
     """
 
     name: str
@@ -73,6 +74,7 @@ class Case:
     linear: bool = False
     steps: tuple[float | Array, ...] = ()
     zeros: bool = False
+    convex: bool = True
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def check_penalty(case: Case, definition: Callable[..., float]) -> Row:
     """A penalty by the law of its proximal step, with the value of the definition; then with spoiled proximal steps."""
     penalty, v = case.what(**case.options), case.arguments[0]
     report = gradcheck.check_penalty(penalty, v, *case.steps, definition=lambda u: definition(u, **case.options),
-                                       tolerance=LAW)
+                                     tolerance=LAW, convex=case.convex)
     notes = list[str]()
     for step in case.steps:
         p, single = (

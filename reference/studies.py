@@ -68,6 +68,19 @@ def compression(stored: Mapping[str, Any]) -> str:
     return framed(stored, name, table(head, rows))
 
 
+def berthelier2020(stored: Mapping[str, Any]) -> str:
+    """Filters and hidden units that both penalties leave at each λ, and errors."""
+    name = "berthelier2020"
+    if name not in stored:
+        return not_run(name)
+    rows = list[list[str]]()
+    for setting in dict.fromkeys(run["setting"] for run in stored[name]["runs"]):
+        runs = [run for run in stored[name]["runs"] if run["setting"] == setting]
+        counts = [errors_of([run[what] for run in runs]) for what in ("filters", "units")]
+        rows.append([setting, str(len(runs)), *counts, errors_of([10_000 * run["test_error"] for run in runs])])
+    return framed(stored, name, table(["setting", "seeds", "filters of 70", "hidden units of 500", "errors"], rows))
+
+
 def published(name: str) -> dict[str, dict[str, str]]:
     """The published numbers of a study by setting; none where there is no table."""
     path = FOLDER / f"{name}.csv"

@@ -291,6 +291,7 @@ TABLES: Mapping[str, Callable[[Stored], str]] = {
     "sparse": sparse,
     "hinton2015": studies.hinton2015,
     **{name: partial(studies.errors_by_setting, name=name) for name in ("ba2014", "romero2015")},
+    "berthelier2020": studies.berthelier2020,
     "survey2021": studies.survey2021,
     "compression": studies.compression,
     "losses and schemes": lambda stored: table(["word", "name", "paper", "source", "divided by", "option"], [

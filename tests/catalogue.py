@@ -27,8 +27,10 @@ from npkd.nn.losses import cross_entropy, squared_error
 from npkd.nn.normalisation import batch_norm
 from npkd.nn.pooling import average_pool, global_average_pool, max_pool
 from npkd.nn.quantize import quantize
+from npkd.sparsity.nonconvex import L0, ConcaveGroups, NonNegativeL1, TopK
 from npkd.sparsity.outgoing import Support
 from npkd.sparsity.penalties import L1, MaxNorm, NeuronGroups, SparseGroups
+from npkd.sparsity.pseudo_norm import L1L2
 from reference.check import Wrong
 from tests.cases import Case, apart, normal, off_zero, positive, probabilities
 from tests.distillation import cases_features, cases_relations, cases_response, cases_schemes, cases_trained
@@ -314,6 +316,7 @@ V[2, 1] = 0.0
 STEPS = positive(2, 3)
 AT_THRESHOLD = STEPS * 0.8 * np.array([[1 + 1e-4], [1 - 1e-4]]) * np.array([0.6, 0.0, -0.8])     # ‖v_j/t‖ just beside λ
 SQUARE = normal(3, 3) * np.array([0.1, 1.0, 2.0])
+GROUPS = np.array([[0.1, -0.2], [0.9, 0.6], [-1.5, 1.4], [0.0, -0.7]])
 
 PENALTIES = [
     Case("L1", L1, (V,), {"lam": 0.3}, steps=(0.7, positive(4, 3)), zeros=True, wrong=(
@@ -375,6 +378,55 @@ PENALTIES = [
     Case("MaxNorm, channels behind flatten", MaxNorm, (normal(2, 4),), {"bound": 0.5, "axis": 1, "channels": 2},
          steps=(0.7,)),
     Case("Support", Support, (V,), {"mask": V > 0}, steps=(0.7, 1.0), zeros=True),
+    Case("NonNegativeL1", NonNegativeL1, (V,), {"lam": 0.3}, steps=(0.7, positive(4, 3)), zeros=True, wrong=(
+        Wrong((), ("NonNegativeL1", "lam is -1", "not negative"), {"lam": -1.0}),
+        Wrong((WHOLE, 0.1), ("NonNegativeL1", "v is int64", "floating-point"), {"lam": 1.0}),
+    )),
+    Case("L0", L0, (SQUARE,), {"lam": 0.5}, steps=(0.7, positive(3, 3)), zeros=True, convex=False, wrong=(
+        Wrong((), ("L0", "lam is nan"), {"lam": float("nan")}),
+        Wrong((SQUARE, -0.1), ("L0", "step is between -0.1"), {"lam": 1.0}),
+    )),
+    Case("L0, one axis", L0, (np.array([0.05, -1.0, 2.0, 0.0, 0.7]),), {"lam": 0.4}, steps=(0.9, positive(5)),
+         zeros=True, convex=False),
+    Case("TopK", TopK, (SQUARE,), {"count": 4}, steps=(0.7, positive(3, 3)), zeros=True, convex=False, wrong=(
+        Wrong((), ("TopK", "count is -1", "at least 0"), {"count": -1}),
+        Wrong((), ("TopK", "count is 2.0", "whole"), {"count": 2.0}),
+    )),
+    Case("TopK, one", TopK, (normal(5),), {"count": 1}, steps=(0.7, positive(5)), zeros=True, convex=False),
+    Case("ConcaveGroups, MCP", ConcaveGroups, (GROUPS,), {"lam": 0.6, "gamma": 2.5}, steps=(0.7, 2.5, 4.0),
+         zeros=True, convex=False, wrong=(
+        Wrong((), ("ConcaveGroups", "gamma is 0", "positive"), {"lam": 1.0, "gamma": 0.0}),
+        Wrong((), ("ConcaveGroups", "straight is -1", "not negative"), {"lam": 1.0, "straight": -1.0}),
+        Wrong((), ("ConcaveGroups", "lam is -1", "not negative"), {"lam": -1.0}),
+        Wrong((), ("ConcaveGroups", "cost", "positive"), {"lam": 1.0, "cost": 0.0}),
+        Wrong((GROUPS, np.ones((4, 2))), ("ConcaveGroups", "step is an array", "one number"), {"lam": 1.0}),
+        Wrong((GROUPS, 0.1), ("axis is 2", "0 … 1"), {"lam": 1.0, "axis": 2}),
+    )),
+    Case("ConcaveGroups, MCP, outgoing, costs", ConcaveGroups, (GROUPS.T,),
+         {"lam": 0.6, "gamma": 1.5, "axis": 1, "cost": np.array([1.0, 0.5, 2.0, 1.5])}, steps=(0.5, 2.0), zeros=True,
+         convex=False),
+    Case("ConcaveGroups, MCP, channels behind flatten", ConcaveGroups, (GROUPS.reshape(2, 4),),
+         {"lam": 0.3, "axis": 1, "channels": 2}, steps=(1.0, 5.0), convex=False),
+    Case("ConcaveGroups, SCAD", ConcaveGroups, (GROUPS,), {"lam": 0.45, "gamma": 2.0, "straight": 1.0},
+         steps=(0.4, 1.5, 3.0, 4.5), zeros=True, convex=False),
+    Case("ConcaveGroups, SCAD, outgoing, costs", ConcaveGroups, (GROUPS.T,),
+         {"lam": 0.6, "gamma": 1.5, "straight": 1.0, "axis": 1, "cost": np.array([1.0, 0.5, 2.0, 1.5])},
+         steps=(0.5, 2.0), zeros=True, convex=False),
+    Case("L1L2", L1L2, (GROUPS,), {"lam": 0.9}, steps=(0.3, 1.5), zeros=True, convex=False, wrong=(
+        Wrong((), ("L1L2", "lam is -1", "not negative"), {"lam": -1.0}),
+        Wrong((GROUPS, np.ones((4, 2))), ("L1L2", "step is an array", "one number"), {"lam": 1.0}),
+        Wrong((GROUPS, 0.1), ("axis is 2", "0 … 1"), {"lam": 1.0, "axis": 2}),
+        Wrong((WHOLE, 0.1), ("L1L2", "v is int64", "floating-point"), {"lam": 1.0}),
+    )),
+    Case("L1L2, nothing dies", L1L2, (GROUPS + np.sign(GROUPS),), {"lam": 0.2}, steps=(0.5,), convex=False),
+    Case("L1L2, squared", L1L2, (GROUPS,), {"lam": 0.5, "squared": True}, steps=(0.2, 1.5), zeros=True, convex=False),
+    Case("L1L2, outgoing", L1L2, (GROUPS.T,), {"lam": 0.9, "axis": 1}, steps=(1.0,), zeros=True, convex=False),
+    Case("L1L2, channels behind flatten", L1L2, (GROUPS.reshape(2, 4),), {"lam": 1.0, "axis": 1, "channels": 2},
+         steps=(0.6,), convex=False),
+    Case("L1L2, filters", L1L2, (normal(2, 2, 2, 1),), {"lam": 1.5, "axis": 0}, steps=(0.6,), convex=False),
+    Case("L1L2, weights, squared", L1L2, (np.array([0.3, -1.2, 2.0, 0.0, 0.7]),),
+         {"lam": 0.2, "axis": None, "squared": True}, steps=(1.0, 1.5), zeros=True, convex=False),
+    Case("L1L2, weights", L1L2, (GROUPS,), {"lam": 0.7, "axis": None}, steps=(0.5, 1.5), zeros=True, convex=False),
 ]
 
 DISTILLATION = [*cases_response.CASES, *cases_features.CASES, *cases_trained.CASES, *cases_relations.CASES,

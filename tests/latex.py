@@ -17,8 +17,9 @@ RELATIONS = {"=": np.allclose, r"\leftarrow": np.allclose, "<": lambda a, b: np.
 CLOSING = {"(": ")", "[": "]", "{": "}", r"\lVert": r"\rVert", r"\lvert": r"\rvert", r"\langle": r"\rangle"}
 WITHIN = {r"\lVert": np.linalg.norm, r"\lvert": lambda x: len(x) if np.ndim(x) else abs(x), r"\langle": np.vdot}
 BINDERS = {r"\sum": sum, r"\prod": np.prod, r"\max": max, r"\min": min}
-KNOWN = {r"\max": np.maximum, r"\log": np.log, r"\sqrt": np.sqrt, r"\operatorname{tr}": np.trace, "I": 1.0,
-         r"\operatorname{diag}": np.diag, r"\operatorname{clip}": lambda x, b: np.clip(x, -b, b)}
+KNOWN = {r"\max": np.maximum, r"\log": np.log, r"\sqrt": np.sqrt, r"\sin": np.sin, r"\cos": np.cos,
+         r"\operatorname{tr}": np.trace, "I": 1.0, r"\operatorname{diag}": np.diag,
+         r"\operatorname{clip}": lambda x, b: np.clip(x, -b, b)}
 ENDS = {*RELATIONS, *CLOSING.values(), "+", "-", ",", ";", r"\Longrightarrow", ""}
 
 

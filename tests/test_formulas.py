@@ -35,6 +35,7 @@ from reference.definitions.distillation.response import (
 from reference.definitions.distillation.singular_vectors import singular_vectors
 from reference.definitions.distillation.variational import variational_information
 from reference.definitions.nn.losses import cross_entropy, squared_error
+from reference.definitions.sparsity.pseudo_norm import l1_l2
 from tests.latex import holds
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -254,6 +255,34 @@ def norms(rng):
 def singles(rng):
     w = rng.standard_normal(5)
     return {"w": w, r"\lambda": 0.3, "i": range(5), r"\Omega": lambda w: 0.3 * sum(max(x, -x) for x in w)}
+
+
+def filters(rng):
+    """Filters w (4, 3), the pseudo-norm of them and of their norms, its slope by differences."""
+    w = rng.standard_normal((4, 3))
+    v = np.array([np.sqrt((row ** 2).sum()) for row in w])
+    return {"w": w, "v": v, r"\lambda": 0.3, "j": range(4), "i": range(4), r"\Omega": lambda w: l1_l2(w, 0.3),
+            "g": slopes(lambda v: l1_l2(v[:, None], 0.3), v)}
+
+
+def turned(rng, squared=False):
+    """The best direction q in the plane of v and 1, found on a grid of angles and polished; κ so small that q > 0."""
+    v, kappa = rng.uniform(1, 3, 4), rng.uniform(0.02, 0.1)
+    m, d = v.mean(), np.linalg.norm(v - v.mean())
+
+    def loss(theta):
+        q = np.cos(theta) / 2 + np.sin(theta) * (v - m) / d
+        return kappa * l1_l2(q[:, None], 1.0, squared=squared) - (q @ v) ** 2 / 2
+
+    angles = np.linspace(0, 1, 1001)
+    best = angles[np.argmin([loss(theta) for theta in angles])]
+    theta = minimize_scalar(loss, bounds=(best - 2e-3, best + 2e-3), method="bounded", options={"xatol": 1e-12}).x
+    return {"k": 4, "m": m, "d": d, "R": np.linalg.norm(v), r"\varphi": np.arccos(2 * m / np.linalg.norm(v)),
+            r"\kappa": kappa, r"\theta": theta}
+
+
+def turned_squared(rng):
+    return turned(rng, True)
 
 
 def batch(rng, loss, target, **others):
@@ -627,7 +656,8 @@ CASES = [
     ("W5", 0, residual), ("W5", 1, residual), ("W6", 0, screened), ("W7", 0, refitted), ("W8", 0, swept),
     ("W9", 0, majorised), ("W9", 1, majorised), ("W15", 0, without), ("W16", 0, without), ("I10", 0, compensated),
     ("I11", 0, eliminated), ("R3", 0, behind), ("P1", 0, soft_threshold), ("P2", 0, singles), ("P4", 0, norms),
-    ("P5", 0, shrunk), ("P10", 0, in_a_metric), ("P10", 1, in_a_metric), ("L1", 0, squares), ("L2", 0, squares),
+    ("P5", 0, shrunk), ("P28", 0, filters), ("P29", 0, filters), ("P32", 0, turned), ("P33", 0, turned_squared),
+    ("P10", 0, in_a_metric), ("P10", 1, in_a_metric), ("L1", 0, squares), ("L2", 0, squares),
     ("L4", 0, crossed), ("L5", 0, crossed), ("K1", 0, softened), ("K2", 0, softened), ("K3", 0, matched),
     ("K4", 0, matched), ("K5", 0, together), ("K9", 0, standardised), ("K9", 1, standardised), ("K10", 0, standardised),
     ("K12", 0, two_parts), ("K15", 0, correlated), ("K17", 0, through_softmax), ("D1", 0, dense), ("D2", 0, dense),

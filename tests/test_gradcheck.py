@@ -6,6 +6,8 @@ import pytest
 from npkd import gradcheck
 from npkd.core.validation import InputError
 from npkd.nn.normalisation import batch_norm
+from npkd.sparsity.penalties import NeuronGroups
+from npkd.sparsity.pseudo_norm import L1L2
 
 RNG = np.random.default_rng(0)
 X, W = RNG.standard_normal((3, 4)), RNG.standard_normal((2, 4))
@@ -391,17 +393,69 @@ def test_a_penalty_of_ones_own(size):
     assert not gradcheck.check_penalty(Ridge(0.7), v, 0.5, definition=lambda w: 0.7 * float((w * w).sum())).ok
 
 
-def test_of_a_penalty_that_is_not_convex_the_verdict_says_that_it_says_nothing():
+class Count:
     """The number of weights that are not zero, with its exact step: hard thresholding."""
-    class Count:
-        def value(self, w):
-            return float((w != 0).sum())
 
+    def __init__(self, bound=2.0):
+        self.bound = bound
+
+    def value(self, w):
+        return float((w != 0).sum())
+
+    def prox(self, v, step):
+        return np.where(v * v > self.bound * step, v, 0)
+
+
+def test_of_a_penalty_that_is_not_convex_the_law_says_nothing():
+    assert "of one that is not convex this check says nothing: give convex=False" in str(
+        gradcheck.check_penalty(Count(), X, 0.5))
+    assert "convex=False" in gradcheck.check_penalty.__doc__
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+def test_a_penalty_that_is_not_convex_by_search(size):
+    v = np.array([[0.3, -1.2, 2.0], [0.0, 0.9, -0.5]])
+    report = gradcheck.check_penalty(Count(), size * v, 0.5 * size ** 2, 0.3 * size ** 2, convex=False)
+    assert report.ok, report
+    assert len(report.spoiled) == 6
+    assert not report.unchanged
+    for bound in (1.4, 4.0):                        # a weight that should go stays, and one that should stay goes
+        wrong = gradcheck.check_penalty(Count(bound), size * v, 0.5 * size ** 2, convex=False)
+        assert not wrong.ok
+        assert "prox is not the global minimum: a search finds a smaller one" in str(wrong)
+
+
+def test_a_convex_penalty_passes_the_search_too_and_a_wrong_one_does_not():
+    v = np.random.default_rng(0).standard_normal((3, 2))
+    assert gradcheck.check_penalty(Ridge(0.7), v, 0.5, convex=False).ok
+    assert not gradcheck.check_penalty(Ridge(0.7, 1.0001), v, 0.5, convex=False).ok
+    assert gradcheck.check_penalty(NeuronGroups(0.6), v, 0.5, RNG.uniform(0.5, 2, v.shape), convex=False).ok
+
+
+def test_a_minimum_that_is_local_alone_is_noticed():
+    """With every weight, and with none: no small change of either is better."""
+    v = np.array([[0.3, -1.2, 2.0], [0.0, 0.9, -0.5]])
+    for bound in (0.0, 1e9):
+        report = gradcheck.check_penalty(Count(bound), v, 0.3, convex=False)
+        assert "prox is not the global minimum: a search finds a smaller one" in report.faults
+
+
+@pytest.mark.parametrize("squared", [False, True])
+@pytest.mark.parametrize("factor", [0.0, 0.999, 1.001, 3.0])
+def test_a_step_of_another_strength_is_noticed(squared, factor):
+    class Other(L1L2):
         def prox(self, v, step):
-            return np.where(v * v > 2 * step, v, 0)
+            return L1L2(factor * self.lam, squared=squared).prox(v, step)
 
-    assert "of one that is not convex this check says nothing" in str(gradcheck.check_penalty(Count(), X, 0.5))
-    assert "not convex" in gradcheck.check_penalty.__doc__
+    v = np.array([[0.4, 0.1], [2.0, -1.0], [0.2, 1.0]])
+    assert gradcheck.check_penalty(L1L2(0.9, squared=squared), v, 1.0, convex=False).ok
+    assert not gradcheck.check_penalty(Other(0.9, squared=squared), v, 1.0, convex=False).ok
+
+
+def test_more_than_ten_entries_are_searched_at_random():
+    v = np.random.default_rng(1).standard_normal((4, 3))
+    assert gradcheck.check_penalty(Count(), v, 0.3, convex=False).ok
+    assert not gradcheck.check_penalty(Count(5.0), v, 0.3, convex=False).ok
 
 
 def test_a_penalty_that_changes_v_is_noticed():

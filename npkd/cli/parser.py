@@ -144,8 +144,9 @@ def add_training(add: Callable[..., object]) -> None:
     add("--epochs", type=whole(1), metavar="N", help="passes over the data, with a penalty those of the dense network")
     add("--dropout", type=float, default=0.0, metavar="RATE", help="behind each hidden layer (default: 0)")
     add("--activation", default="relu", metavar="OP", help="between the layers: relu, tanh, gelu, ... (default: relu)")
-    add("--penalty", metavar="KIND=NUMBER,...", help="weights that become zero, each with its λ: inputs=, neurons=, "
-                                                     "channels=, weights=; without numbers λ is found: inputs,neurons")
+    add("--penalty", metavar="KIND=NUMBER,...",
+        help="weights that become zero, each with its λ: inputs=, neurons=, channels=, weights=, or l1l2= of neurons "
+             "and channels, whatever their size; without numbers, but of l1l2, λ is found: inputs,neurons")
     add("--target", metavar="KIND=NUMBER", help="with a penalty whose λ is found: macs=N, neurons=N, parameters=N or "
                                                 "bytes=N, of the file (N%%: of the dense network's)")
     add("--costs", choices=("macs", "size", "equal"), default="macs",
@@ -161,7 +162,8 @@ def add_reproduce(commands: Commands) -> None:
                                     description="Run every method at equal cost, with training and without, and the "
                                                 "records. What is done is kept.")
     add = reproduce.add_argument
-    add("name", choices=("lenet300", "lenet5", "hinton2015", "survey2021", "ba2014", "romero2015", "compression"),
+    add("name", choices=("lenet300", "lenet5", "hinton2015", "survey2021", "ba2014", "romero2015",
+                         "berthelier2020", "compression"),
         help="methods compared on LeNet-300-100 or LeNet-5; or a study named after its paper")
     add("--quick", action="store_true", help="a few minutes: one budget, some methods, a part of the data")
     add("--seeds", type=whole(1, 1000), metavar="K",

@@ -15,7 +15,7 @@ from npkd.sparsity.outgoing import COSTS, KINDS
 class SparseRecipe:
     """What a sparse training is to do.
 
-    strengths       λ by kind, "inputs", "neurons", "channels", "weights"; None: found, the same for all that are None
+    strengths       λ by kind, one of KINDS; None: found, the same for all that are None, of l1l2 never
     target          of size, to be met while training; needed where λ is to be found, unless ``path``
     costs           c of (P18): "macs", "size" or "equal"
     path            λ rises until nothing is left
@@ -47,6 +47,9 @@ class SparseRecipe:
             one_of("penalty", "kind", name, KINDS)
             positive("penalty", name, 1.0 if lam is None else lam)
         sought = [name for name, lam in self.strengths.items() if lam is None]
+        if "l1l2" in sought:
+            raise InputError("penalty: got l1l2 without λ, which is found for inputs, neurons, channels and weights "
+                             "alone; give one, as in l1l2=0.01")
         if not self.strengths or (sought == ["weights"] and self.target):
             raise InputError("penalty: a target needs inputs, neurons or channels whose λ is found")
         if bool(sought) != bool(self.target or self.path):

@@ -5,7 +5,8 @@
 w_lj are the weights through which layer l reads neuron j: a column of a dense layer, behind a flatten the columns of
 all positions of a channel, of a convolution w[..., j]. λ_k: the strength of the kind that layer l reads, inputs,
 neurons or channels; λ_w: that of single weights. A neuron all of whose outgoing weights are zero is read by nobody and
-is removed exactly. Derivation: docs/book/7-proximal.md.
+is removed exactly. Of kind "l1l2", Ω is the sum over the layers that read neurons or channels of the l1/l2 pseudo-norm
+of these groups (P28), and c is none. Derivation: docs/book/7-proximal.md.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from npkd.nn.cost import Geometry, of_widths
 from npkd.nn.network import Network, convolves
 from npkd.nn.training import Penalty
 from npkd.sparsity.penalties import L1, NeuronGroups, SparseGroups
+from npkd.sparsity.pseudo_norm import L1L2
 from npkd.surgery.dependency import DependencyGroup
 
-KINDS = ("inputs", "neurons", "channels", "weights")
+KINDS = ("inputs", "neurons", "channels", "weights", "l1l2")
 """What a penalty makes zero, in the words of ``--penalty``."""
 COSTS = ("macs", "size", "equal")
 """c of (P18): what the removal of a neuron saves in multiply-accumulates; √ of its number of outgoing weights; 1."""
@@ -59,26 +61,31 @@ def outgoing_penalties(network: Network, groups: Sequence[DependencyGroup], stre
     groups      dependency groups of the network, see surgery.dependency
     strengths   λ by kind: {"inputs": 1e-3, "neurons": 1e-3}
     costs       c of one neuron of each group; None: ``group_costs``, what its removal saves in multiply-accumulates
-    Raises InputError for kinds that are not known or that the network does not have, a negative λ, and for networks
-    whose inputs cannot be removed or whose channels are not read in the order of a flatten.
+    Raises InputError for kinds that are not known or that the network does not have, two on the same weights of which
+    one is l1l2, a negative λ, and for networks whose inputs cannot be removed or whose channels are not read in the
+    order of a flatten.
     """
     for name, lam in strengths.items():
         one_of("penalty", "kind", name, KINDS)
         positive("penalty", name, lam, zero=True)
     kinds = [kind_of(network, group) for group in groups]
-    missing = [name for name in strengths if name != "weights" and name not in kinds]
+    missing = [name for name in strengths if name not in ("weights", "l1l2", *kinds)]
     if missing or not strengths:
         raise InputError(f"penalty: got {', '.join(missing) or 'nothing'}; this network has "
                          f"{', '.join(dict.fromkeys(kinds))} and weights")
     if "inputs" in strengths and (groups[0].fixed or convolves(network)):
         raise InputError("penalty: got inputs; those of this network cannot be removed: leave them out")
+    if "l1l2" in strengths and (beside := sorted({"neurons", "channels", "weights"} & {*strengths})):
+        raise InputError(f"penalty: got l1l2 beside {', '.join(beside)}, which are on the same weights; give one")
     cost = group_costs(network, groups, strengths) if costs is None else costs
     penalties: dict[int, Penalty] = {}
     for k, group in enumerate(groups):
         for i in group.consumers:
             of_groups, of_weights = strengths.get(kinds[k], 0.0), strengths.get("weights", 0.0)
             axis, channels = axis_of(network, group, i)
-            if not of_weights and kinds[k] in strengths:
+            if "l1l2" in strengths and kinds[k] != "inputs":
+                penalties[i] = L1L2(strengths["l1l2"], axis, channels)                                          # (P28)
+            elif not of_weights and kinds[k] in strengths:
                 penalties[i] = NeuronGroups(of_groups, axis, float(cost[k]), channels)                          # (P18)
             elif kinds[k] in strengths:
                 both = of_groups + of_weights

@@ -85,6 +85,20 @@ def scaled(w: Array, factor: Array) -> Array:
     return np.asarray((w * factor.astype(dtype) + dtype.type(0)).astype(w.dtype, copy=False))
 
 
+def one_step(who: str, v: Array, step: float | Array) -> float:
+    """A step that is one number. Raises InputError for others, and as ``check_step``."""
+    if np.ndim(step):
+        raise InputError(f"{who}: step is an array; it must be one number (SGD, not Adam)")
+    check_step(who, v, step)
+    return float(step)
+
+
+def rescaled(w: Array, axis: int, new: Array) -> Array:
+    """w with each group at its ``new`` norm, shaped as group_norms; directions are kept, and groups of zeros."""
+    norms = group_norms(w, axis)
+    return scaled(w, np.divide(new, norms, where=norms != 0, out=np.zeros_like(norms)))
+
+
 def shrink(v: Array, t: float | Array) -> Array:
     """S_t(v), (P1); where t = 0 nothing changes, bit for bit."""
     with np.errstate(over="ignore"):                              # t beyond what the dtype of v holds
@@ -273,8 +287,6 @@ class MaxNorm:
 
     def prox(self, v: Array, step: float | Array) -> Array:
         """The projection (P9). Raises InputError for an array of steps."""
-        if np.ndim(step):
-            raise InputError("MaxNorm: step is an array; the Euclidean projection needs one number (SGD, not Adam)")
-        check_step("MaxNorm", v, step)
+        one_step("MaxNorm", v, step)
         w, axis = grouped("MaxNorm", v, self.axis, self.channels)
         return scaled(w, self.bound / np.maximum(group_norms(w, axis), self.bound)).reshape(v.shape)    # (P9)

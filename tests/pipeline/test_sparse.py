@@ -21,6 +21,7 @@ from npkd.pipeline.recipe import Recipe
 from npkd.pipeline.sparse import START, sparse_training
 from npkd.pipeline.sparse_recipe import SparseRecipe, sparse_recipe, strengths_of
 from npkd.pipeline.stages import Run, error_rate
+from npkd.sparsity.outgoing import read
 from npkd.surgery.dependency import dependency_groups
 from npkd.surgery.removal import difference
 from tests.tiny import undrawn
@@ -335,6 +336,16 @@ def test_weights_that_are_zero_stay_zero_without_penalty():
             assert not other.params[0][one.params[0] == 0].any()
 
 
+def test_one_training_with_the_pseudo_norm_and_what_nobody_reads_is_removed_exactly():
+    data, _, result = trained(replace(QUICK, strengths={"l1l2": 0.3}, path=False, epochs=20))
+    assert result.lam == 1.0
+    assert result.penalised.widths[0] == 10
+    assert sum(result.penalised.widths[1:3]) == 20 - len(result.removals) < 20
+    groups = dependency_groups(result.penalised)
+    assert all(reads.all() for reads in read(result.penalised, groups)[1:])
+    assert error_rate(result.model, data.x_validation, data.y_validation) <= 0.2
+
+
 def test_the_same_seed_gives_the_same_network():
     one, other = undisturbed(1, "macs=40%")[2], trained(QUICK, 1, "macs=40%")[2]
     assert one is not other
@@ -348,6 +359,9 @@ def test_the_same_seed_gives_the_same_network():
     ({"strengths": {"neurons": 0.1}, "path": True}, "got λ, and a target or the path, which look for λ; give one"),
     ({"strengths": {}}, "needs inputs, neurons or channels"),
     ({"strengths": {"rows": 0.1}}, "kind is 'rows'"),
+    ({"strengths": {"l1l2": None}}, "got l1l2 without λ, which is found for .* alone; give one"),
+    ({"strengths": {"l1l2": None}, "path": True}, "got l1l2 without λ"),
+    ({"strengths": {"l1l2": 0.1}, "path": True}, "got λ, and a target or the path"),
     ({"strengths": {"neurons": 0.0}}, "neurons is 0.0"),
     ({"strengths": {"neurons": 0.1}, "costs": "bytes"}, "costs is 'bytes'"),
 ])

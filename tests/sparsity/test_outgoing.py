@@ -55,6 +55,24 @@ def test_the_value_is_a_sum_over_neurons(make, kinds, costs):
 
 
 @pytest.mark.parametrize("make", [small, maps])
+def test_the_pseudo_norm_is_one_of_the_neurons_of_every_layer_that_reads_some(make):
+    """By a loop over neurons; the inputs take a penalty of their own, or none."""
+    network = make()
+    groups = dependency_groups(network)
+    penalties, expected = outgoing_penalties(network, groups, {"l1l2": 0.3}), 0.0
+    for group in groups[1:]:
+        for i in group.consumers:
+            norms = [np.linalg.norm(w) for weights in pairs(network, group) for layer, w in weights if layer == i]
+            expected += 0.3 * sum(norms) / np.linalg.norm(norms)
+    assert sum(p.value(network.layers[i].params[0]) for i, p in penalties.items()) == pytest.approx(expected, rel=1e-12)
+    assert groups[0].consumers[0] not in penalties
+    if make is small:
+        both = outgoing_penalties(network, groups, {"inputs": 0.1, "l1l2": 0.3})
+        assert sorted(both) == network.weight_layers
+        assert type(both[groups[0].consumers[0]]).__name__ == "NeuronGroups"
+
+
+@pytest.mark.parametrize("make", [small, maps])
 def test_a_cost_is_what_the_removal_of_a_neuron_saves(make):
     network = make()
     groups = dependency_groups(network)
@@ -201,6 +219,9 @@ def test_support_keeps_zeros():
     ({"channels": 1.0}, "got channels; this network has inputs, neurons and weights"),
     ({"rows": 1.0}, "kind is 'rows'"),
     ({"neurons": -1.0}, "neurons is -1.0"),
+    ({"l1l2": -1.0}, "l1l2 is -1.0"),
+    ({"l1l2": 0.1, "neurons": 0.1}, "got l1l2 beside neurons, which are on the same weights"),
+    ({"l1l2": 0.1, "weights": 0.1}, "got l1l2 beside weights"),
 ])
 def test_refusals(strengths, words):
     network = small()

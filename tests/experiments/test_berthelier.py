@@ -1,0 +1,74 @@
+"""The study of sparse filters: what differs between its settings, a small run of it, and bars that can be missed."""
+
+import numpy as np
+import pytest
+
+from npkd.core.progress import NoProgress
+from npkd.experiments import berthelier2020 as study
+from npkd.experiments.study import Unit
+from npkd.nn.architectures import lenet5
+
+
+def test_settings_differ_in_the_penalty_and_its_strength_alone():
+    wave, = study.settings(False)
+    assert len(wave) == sum(map(len, study.LAMBDAS.values()))
+    for name, numbers in wave.items():
+        assert {**numbers, "penalty": "", "lambda": 0} == {**study.NETWORK, "penalty": "", "lambda": 0}
+        assert name == f"{numbers['penalty']}, λ = {numbers['lambda']:g}"
+    assert len(study.settings(True)[0]) == 2
+
+
+@pytest.mark.parametrize(("kind", "groups"), [("channels", "NeuronGroups"), ("l1l2", "L1L2")])
+def test_a_penalty_is_on_all_that_reads_a_filter(kind, groups):
+    network = lenet5(np.random.default_rng(0))
+    penalties = study.on_filters(network, kind, 0.3)
+    assert sorted(penalties) == [3, 6]
+    for penalty in penalties.values():
+        assert type(penalty).__name__ == groups
+        assert penalty.lam == 0.3
+        assert getattr(penalty, "cost", 1.0) == 1.0
+    assert (penalties[3].axis, penalties[6].axis, penalties[6].channels) == (3, 1, 50)
+
+
+def test_a_small_run_of_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "QUICK", {"examples": 300, "epochs": 2})
+    monkeypatch.setattr(study, "settings", lambda quick: [
+        {name: {**study.NETWORK, **study.QUICK, "penalty": name.partition(",")[0], "lambda": lam}
+         for name, lam in (("l1, λ = 1e-06", 1e-6), ("l1/l2, λ = 40", 40.0))}])
+    runs = [{"setting": name, "seed": 0, **study.run(Unit(name, numbers, 0, tmp_path), NoProgress())}
+            for name, numbers in study.settings(True)[0].items()]
+    assert runs[0]["filters"] == 70
+    assert 2 <= runs[1]["filters"] < 70
+    assert all(run["errors"] == round(10_000 * run["test_error"]) for run in runs)
+    assert study.bars(runs) == []                                       # no run of l1/l2 lies between those of l1
+
+
+def told(theirs, ours, seeds=3, shift=0.0, cpu=200.0):
+    """Runs of both penalties; of seed s, errors of ours are ``shift`` + s above what is given."""
+    return [{"setting": f"{name}, λ = {k}", "seed": seed, "filters": filters, "cpu_seconds": cpu,
+             "test_error": (errors + (name == "l1/l2") * (shift + seed)) / 10_000}
+            for seed in range(seeds) for name, points in (("l1", theirs), ("l1/l2", ours))
+            for k, (filters, errors) in enumerate(points)]
+
+
+LINE = [(10, 200.0), (50, 120.0), (30, 160.0)]
+
+
+@pytest.mark.parametrize(("ours", "shift", "word", "gain"), [
+    ([(20, 180.0), (40, 140.0)], -1.0, "holds", "gain +0.0 [-2.5, +2.5], tie"),
+    ([(20, 180.0), (40, 140.0)], -50.0, "holds", "gain +49.0 [+46.5, +51.5], win"),
+    ([(20, 180.0), (60, 500.0)], 10.0, "MISSED", "gain -11.0 [-13.5, -8.5], loss"),
+    ([(5, 90.0), (10, 200.0), (70, 0.0)], 10.0, "MISSED", "gain -11.0 [-13.5, -8.5], loss")])
+def test_errors_are_compared_where_l1_leaves_fewer_and_more_filters(ours, shift, word, gain):
+    sentence, *hours = study.bars(told(LINE, ours, shift=shift))
+    assert sentence == (f"{word}  at equal filters l1/l2 is no worse than l1, errors of 10,000: {gain}, 3 seeds")
+    assert hours == []
+
+
+def test_one_seed_is_open_and_hours_are_told_of_all_runs():
+    assert study.bars(told(LINE, [(20, 180.0)], seeds=1))[0].startswith("MISSED  at equal filters")
+    assert study.bars([]) == []
+    run = told([(10, 200.0)], [], seeds=1, cpu=3600.0)
+    whole = study.bars(run * (study.SEEDS * len(study.settings(False)[0])))
+    assert whole[-1].startswith("MISSED  core hours of all runs")
+    assert study.bars(run) == []
