@@ -1,7 +1,7 @@
 """Single weights made exactly zero: once by a score, or while a network trains. Networks stay dense arrays with zeros.
 
 A mask is {index of a layer of weights: bool array in the shape of its weights}, True where a weight stays. Biases are
-not counted and stay; optimal brain surgeon fits them again. Derivation: docs/book/25-single-weights.md.
+not counted; optimal brain surgeon fits them again, all else leaves them. Derivation: docs/book/25-single-weights.md.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from npkd.core.types import Array, Batch, Objective
-from npkd.core.validation import InputError, below_one, positive, whole
+from npkd.core.validation import InputError, positive, whole
 from npkd.data.batches import MAPS, batches_of
 from npkd.nn.losses import cross_entropy
 from npkd.nn.network import Network, convolves
 from npkd.nn.optimisers import Optimiser
-from npkd.nn.training import TrainingSettings, Record, train
+from npkd.nn.training import Record, TrainingSettings, train
 from npkd.sparsity.collect import collect_statistics, sensitivities
 from npkd.sparsity.elimination import Elimination, inverse_moments
 from npkd.sparsity.outgoing import Support
@@ -26,25 +26,20 @@ from npkd.sparsity.refitting import RIDGE
 from npkd.sparsity.saliency import saliencies
 from npkd.sparsity.statistics import Statistics, refit
 
-Arrays = Mapping[int, Array]
-"""{index of a layer of weights: array in the shape of its weights}."""
-Count = int | float | Mapping[int, int | float]
-"""How many weights stay, of all layers together or of each: a whole number, or as a float their part, 0 … 1."""
-Masks = Callable[[float, Network], Arrays]
-"""``masks(p, network) -> mask``: which weights stay, when the part p, 0 … 1, of a training is done."""
-PROBED = 1000
-"""Examples of which the sensitivities of the logits are taken."""
+Arrays = dict[int, Array]                                     # a mask or scores: layer -> array like its weights
+Count = int | float | Mapping[int, int | float]               # weights that stay, or as a float their part; by layer
+PROBED = 1000                                                 # examples of which sensitivities are taken
 
 
-def weights(network: Network) -> dict[int, Array]:
+def weights(network: Network) -> Arrays:
     """The weights of each layer of weights."""
     return {i: network.layers[i].params[0] for i in network.weight_layers}
 
 
-def largest(scores: Arrays, count: Count) -> dict[int, Array]:
-    """The mask of the largest scores, of equals the first.
+def largest(scores: Mapping[int, Array], count: Count) -> Arrays:
+    """The mask of the k largest scores, of equals the first: of all layers together, or of each its own ``count``.
 
-        m_i = [s_i is one of the k largest]                                           (N60)
+        m_i = [s_i is one of the k largest],   k a whole number, or a float: the part that stays       (N60)
 
     Raises InputError for more than there are, or a part that is not between 0 and 1.
     """
@@ -62,7 +57,7 @@ def largest(scores: Arrays, count: Count) -> dict[int, Array]:
     return {i: part.reshape(s.shape) for (i, s), part in zip(scores.items(), parts, strict=True)}
 
 
-def masked(network: Network, mask: Arrays) -> Network:
+def masked(network: Network, mask: Mapping[int, Array]) -> Network:
     """The network with zeros where the mask is False."""
     return network.replace({i: replace(network.layers[i], params=(
         np.where(m, w := network.layers[i].params[0], w.dtype.type(0)), *network.layers[i].params[1:]))
@@ -70,7 +65,7 @@ def masked(network: Network, mask: Arrays) -> Network:
 
 
 def magnitude(network: Network, count: Count) -> Network:
-    """The network with its largest weights alone, |w_i| in (N60): of all layers together, or ``count`` of each."""
+    """The network with its largest weights alone: |w_i| in (N60)."""
     return masked(network, largest({i: np.abs(w) for i, w in weights(network).items()}, count))
 
 
@@ -79,11 +74,12 @@ def snip(network: Network, x: Array, y: Array, count: Count) -> Network:
 
         s_i = |w_i ∂L/∂w_i|                                                           (N61)
 
-    Source: Lee, Ajanthan & Torr 2019, there divided by the sum of all, which changes no order.
+    Source: Lee, Ajanthan & Torr 2019, where they are divided by their sum.
     """
     activations, backward = network(x)
     _, gradients = backward({len(activations) - 1: cross_entropy(activations[-1], y)[1]})
-    return masked(network, largest({i: np.abs(w * gradients[i][0]) for i, w in weights(network).items()}, count))  # (N61)
+    scores = {i: np.abs(w * gradients[i][0]) for i, w in weights(network).items()}                          # (N61)
+    return masked(network, largest(scores, count))
 
 
 def erdos_renyi(network: Network, count: int) -> dict[int, int]:
@@ -91,48 +87,48 @@ def erdos_renyi(network: Network, count: int) -> dict[int, int]:
 
         k_l = min(n_l, ε Σ_a a_l),   n_l = Π_a a_l,   Σ_l k_l = k,   a_l the axes of the weights       (N62)
 
-    Source: Mocanu et al. 2018; with the axes of kernels Evci et al. 2020.
+    Source: Evci et al. 2020; of matrices Mocanu et al. 2018.
     """
     size = {i: float(w.size) for i, w in weights(network).items()}
     whole("erdos_renyi", 0, sum(size.values()), count=count)
-    shape, full = {i: float(sum(w.shape)) for i, w in weights(network).items()}, set[int]()
-    while True:
-        open_ = [i for i in size if i not in full]
-        epsilon = (count - sum(size[i] for i in full)) / (sum(shape[i] for i in open_) or 1.0)
-        if not (over := {i for i in open_ if epsilon * shape[i] > size[i]}):
-            break
+    axes, full = {i: float(sum(w.shape)) for i, w in weights(network).items()}, set[int]()
+
+    def epsilon() -> float:
+        return (count - sum(size[i] for i in full)) / (sum(axes[i] for i in size if i not in full) or 1.0)
+
+    while over := {i for i in size if i not in full and epsilon() * axes[i] > size[i]}:
         full |= over
-    k = [size[i] if i in full else epsilon * shape[i] for i in size]                                        # (N62)
-    return dict(zip(size, np.diff(np.rint(np.r_[0, np.cumsum(k)])).astype(int).tolist(), strict=True))
+    k = [size[i] if i in full else epsilon() * axes[i] for i in size]                                         # (N62)
+    return dict(zip(size, np.diff(np.rint(np.cumsum([0, *k]))).astype(int).tolist(), strict=True))
 
 
 def brain_surgeon_scores(statistics: Statistics, *, exact: bool) -> Array:
-    """What the removal of each weight costs, (m, d) float64: half the rise of the mean squared error of its output.
+    """Half the rise of the mean squared error of its output with the removal of each weight, (m, d) float64.
 
-        E_oq = w_oq² / (2 [A⁻¹]_qq)                                                   (N63)
+        E_oq = w_oq² / (2 [A⁻¹]_qq),   W the least squares on all inputs               (N63)
 
-    W is the least squares on all inputs. Layer-wise OBS takes (N63) as it is for all weights. ``exact``: row by row the
-    weight of least E goes, the others are fitted again, A⁻¹ loses a row and column, and so on to the last weight;
+    ``exact``: row by row, the weight of least E goes, the others are fitted again, A⁻¹ loses a row and column, and so
+    on to the last weight: ``Elimination`` with one output, O(m d³) in all. In a row they are in the order of the turns:
 
-        E_oq = max_{r ≤ turn of q} E of turn r                                        (N64)
+        E_oq = max_{r ≤ r(q)} min_j E_oj at turn r,   r(q) the turn of q               (N64)
 
-    so that in each row the order is that of the turns. That is ``Elimination`` with one output, O(m d³) in all.
     Source: Dong, Chen & Pan 2017; exact: Frantar & Alistarh 2022.
     """
     m, d = statistics.C.shape[::-1]
     if exact:
-        return np.stack([saliencies(Elimination.of(statistics.targets(np.array([o])), 1, RIDGE)) for o in range(m)])  # (N64)
+        rows = (Elimination.of(statistics.targets(np.array([o])), 1, RIDGE) for o in range(m))
+        return np.stack([saliencies(row) for row in rows])                                                  # (N64)
     w, _ = refit(statistics, np.arange(d), RIDGE)
     return np.asarray(w ** 2 / (2 * np.diag(inverse_moments(statistics, RIDGE))))                           # (N63)
 
 
 def brain_surgeon(network: Network, x: Array, count: Count, *, exact: bool = False) -> Network:
-    """The network with the weights alone whose removal costs most (N63), ``exact`` (N64), each layer fitted again.
+    """The network without the weights whose removal costs least, (N63) or ``exact`` (N64), each layer fitted again.
 
-    Scores are of the network as it is; those of an output are multiplied by s_o² (W14), so that rows and layers compete
-    in the error of the logits. Then, from the first layer to the last, on what the student by then feeds the layer,
-    each row is the least squares on the weights that stay (W7) to what the layer gave; the biases follow, (S3).
-    x (N, ...) examples; labels are not needed. Exact scores take O(m d³) a layer: minutes for a LeNet-300-100.
+    Scores are of the network as it is, those of output o times s_o² (W14): rows and layers compete in the error of the
+    logits. Then, first layer to last, on what the student by then feeds the layer, each row becomes the least squares
+    on its weights that stay (W7) to what the layer gave; the bias follows (S3). What reads a neuron that is silent by
+    then is zero too: ``count`` is the most. x (N, ...) examples; labels are not needed.
     """
     batches, layers = batches_of(x, MAPS if convolves(network) else None), network.weight_layers
     scores = {i: brain_surgeon_scores(part.weighted(s), exact=exact).reshape(w.shape) for (i, w), part, s in zip(
@@ -143,43 +139,43 @@ def brain_surgeon(network: Network, x: Array, count: Count, *, exact: bool = Fal
         part, (w, b) = collect_statistics(student, network, batches, [i])[0], network.layers[i].params
         rows = [refit(part.targets(np.array([o])), np.flatnonzero(row), RIDGE)
                 for o, row in enumerate(mask.reshape(len(mask), -1))]
-        fitted = np.concatenate([row for row, _ in rows]).reshape(w.shape).astype(w.dtype)
-        bias = np.concatenate([bias for _, bias in rows]).astype(b.dtype)
-        student = student.replace({i: replace(student.layers[i], params=(fitted, bias))})
+        fitted, bias = (np.concatenate(each) for each in zip(*rows, strict=True))
+        params = fitted.reshape(w.shape).astype(w.dtype), bias.astype(b.dtype)
+        student = student.replace({i: replace(student.layers[i], params=params)})
     return student
 
 
-def cubic(first: int, last: int, begin: float = 0.0, end: float = 0.6) -> Callable[[float], int]:
-    """How many weights stay when the part p of a training is done: all at first, ``last`` from ``end`` on.
+@dataclass(frozen=True)
+class Gradual:
+    """Masks of a training: the largest weights, of all layers together; fewer from epoch to epoch, ``count`` at last.
 
-        k(p) = k_f + (k_0 − k_f)(1 − r)³,   r = (p − p_0)/(p_1 − p_0) within 0 … 1     (N65)
+        k(p) = k_f + (n − k_f)(1 − r)³,   r = p/p_1, at most 1                         (N65)
 
-    Source: Zhu & Gupta 2018, there for the part that is zero.
+    count  k_f;   end  p_1, the part of the training from which the mask stays; n: all there are
+    Source: Zhu & Gupta 2018.
     """
-    below_one("cubic", "begin", begin)
-    if not begin < end <= 1:
-        raise InputError(f"cubic: it falls from {begin} to {end}; the end must lie above the begin, at most 1")
-    return lambda p: round(last + (first - last) * (1 - min(max((p - begin) / (end - begin), 0.0), 1.0)) ** 3)  # (N65)
 
+    count: int
+    end: float = 0.6
 
-def gradual(network: Network, count: int, begin: float = 0.0, end: float = 0.6) -> Masks:
-    """Masks of a training that begins with ``network``: of the largest weights of all layers together, (N65) many."""
-    many = cubic(sum(w.size for w in weights(network).values()), count, begin, end)
-    return lambda p, network: largest({i: np.abs(w) for i, w in weights(network).items()}, many(p))
+    def __call__(self, p: float, network: Network) -> Arrays:
+        """The mask when the part p, 0 … 1, of a training is done."""
+        size = {i: np.abs(w) for i, w in weights(network).items()}
+        n = sum(w.size for w in size.values())
+        return largest(size, round(self.count + (n - self.count) * (1 - min(p / self.end, 1.0)) ** 3))      # (N65)
 
 
 @dataclass(frozen=True)
 class RigL:
     """Masks of a training in which weights move: after each epoch the smallest go, and as many zeros come back.
 
-        n_l = k_l · ½ α (1 + cos(π p / p_1))                                          (N66)
+        n_l = k_l · ½ α (1 + cos(π p/p_1))                                            (N66)
 
-    are the weights of layer l that go, least |w|; of the rest as many come as make k_l, largest |∂L/∂w|, which begin
-    at zero. From p_1 on nothing moves. At p = 0 the largest weights of the network stay, of a drawn one random places.
+    weights of layer l go, least |w|; of all others as many come, largest |∂L/∂w|, and begin at zero. From p_1 on none
+    moves; at p = 0 the largest weights of the network stay, of a drawn one those in random places.
 
-    count       k_l by layer, as of ``erdos_renyi``
+    count       k_l by layer, as of ``erdos_renyi``;   share  α ≤ 1;   end  p_1
     examples    arrays that the objective reads, whose gradient tells which come
-    share       α, at most 1;   end  p_1
     Source: Evci et al. 2020, there every 100 updates with the gradient of the batch.
     """
 
@@ -189,25 +185,24 @@ class RigL:
     share: float = 0.3
     end: float = 0.75
 
-    def __call__(self, p: float, network: Network) -> dict[int, Array]:
-        """The mask for the next epoch."""
+    def __call__(self, p: float, network: Network) -> Arrays:
+        """The mask when the part p, 0 … 1, of a training is done."""
         size = {i: np.abs(w) for i, w in weights(network).items()}
         if not 0 < p < self.end:
             return largest(size, self.count)
         activations, backward = network(self.examples["x"])
         _, gradients = backward(self.objective(activations, self.examples)[1])
-        factor, mask = 0.5 * self.share * (1 + math.cos(math.pi * p / self.end)), dict[int, Array]()
-        for i, k in self.count.items():
-            stays = largest({i: size[i]}, k - round(k * factor))[i] & (size[i] > 0)                         # (N66)
-            mask[i] = largest({i: np.where(stays, np.inf, np.abs(gradients[i][0]))}, k)[i]
-        return mask
+        factor = 0.5 * self.share * (1 + math.cos(math.pi * p / self.end))
+        stays = {i: m & (size[i] > 0) for i, m in largest(
+            size, {i: k - round(k * factor) for i, k in self.count.items()}).items()}                       # (N66)
+        return largest({i: np.where(m, np.inf, np.abs(gradients[i][0])) for i, m in stays.items()}, self.count)
 
 
-def train_masked(network: Network, data: Batch, objective: Objective, masks: Masks, *, optimiser: Optimiser,
-                 settings: TrainingSettings, rng: np.random.Generator) -> Iterator[Record]:
-    """``train``, with a new mask before every epoch: what is not in it is zero and stays so for the epoch.
+def train_masked(network: Network, data: Batch, objective: Objective, masks: Callable[[float, Network], Arrays], *,
+                 optimiser: Optimiser, settings: TrainingSettings, rng: np.random.Generator) -> Iterator[Record]:
+    """``train``, with the mask ``masks(p, network)`` for each epoch, p the part that is done: what it leaves out is zero.
 
-    The momentum of what is zero goes on. Of a record ``best`` is its own network: an earlier one is less sparse.
+    The momentum of what is zero goes on. A record's ``best`` is its own network: an earlier one is less sparse.
     Raises InputError as ``train`` does, and for a patience.
     """
     if settings.patience is not None:
