@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from npkd.core.types import Array, Batch, Objective
-from npkd.core.validation import InputError, positive, whole
+from npkd.core.validation import positive, whole
 from npkd.data.batches import MAPS, batches_of
 from npkd.nn.losses import cross_entropy
 from npkd.nn.network import Network, convolves
@@ -25,8 +25,10 @@ from npkd.sparsity.outgoing import Support
 from npkd.sparsity.refitting import RIDGE
 from npkd.sparsity.saliency import saliencies
 from npkd.sparsity.statistics import Statistics, refit
+from npkd.surgery.removal import remove
 
 Arrays = dict[int, Array]                                     # a mask or scores: layer -> array like its weights
+Step = tuple[Network, Arrays]                                 # zeros where the mask, beside it, is False
 Count = int | float | Mapping[int, int | float]               # weights that stay, or as a float their part; by layer
 PROBED = 1000                                                 # examples of which sensitivities are taken
 
@@ -37,11 +39,10 @@ def weights(network: Network) -> Arrays:
 
 
 def largest(scores: Mapping[int, Array], count: Count) -> Arrays:
-    """The mask of the k largest scores, of equals the first: of all layers together, or of each its own ``count``.
+    """The mask of the k largest scores of all layers together, or of each; of equals the first. Raises InputError where
+    there are not so many.
 
-        m_i = [s_i is one of the k largest],   k a whole number, or a float: the part that stays       (N60)
-
-    Raises InputError for more than there are, or a part that is not between 0 and 1.
+        m_i = [s_i is one of the k largest]                                           (N60)
     """
     if isinstance(count, Mapping):
         return {i: largest({i: s}, count[i])[i] for i, s in scores.items()}
@@ -89,30 +90,23 @@ def erdos_renyi(network: Network, count: int) -> dict[int, int]:
 
     Source: Evci et al. 2020; of matrices Mocanu et al. 2018.
     """
-    size = {i: float(w.size) for i, w in weights(network).items()}
-    whole("erdos_renyi", 0, sum(size.values()), count=count)
-    axes, full = {i: float(sum(w.shape)) for i, w in weights(network).items()}, set[int]()
-
-    def epsilon() -> float:
-        return (count - sum(size[i] for i in full)) / (sum(axes[i] for i in size if i not in full) or 1.0)
-
-    while over := {i for i in size if i not in full and epsilon() * axes[i] > size[i]}:
-        full |= over
-    k = [size[i] if i in full else epsilon() * axes[i] for i in size]                                         # (N62)
-    return dict(zip(size, np.diff(np.rint(np.cumsum([0, *k]))).astype(int).tolist(), strict=True))
+    shapes = [w.shape for w in weights(network).values()]
+    size, axes = (np.array([f(shape) for shape in shapes], np.float64) for f in (math.prod, sum))
+    whole("erdos_renyi", 0, size.sum(), count=count)
+    at = np.r_[0, np.sort(size / axes)]                            # where a layer becomes full; linear in between
+    epsilon = np.interp(count, [np.minimum(size, e * axes).sum() for e in at], at)
+    k = np.minimum(size, epsilon * axes)                                                                    # (N62)
+    return dict(zip(weights(network), np.diff(np.rint(np.r_[0, np.cumsum(k)])).astype(int).tolist(), strict=True))
 
 
 def brain_surgeon_scores(statistics: Statistics, *, exact: bool) -> Array:
     """Half the rise of the mean squared error of its output with the removal of each weight, (m, d) float64.
 
         E_oq = w_oq² / (2 [A⁻¹]_qq),   W the least squares on all inputs               (N63)
-
-    ``exact``: row by row, the weight of least E goes, the others are fitted again, A⁻¹ loses a row and column, and so
-    on to the last weight: ``Elimination`` with one output, O(m d³) in all. In a row they are in the order of the turns:
-
         E_oq = max_{r ≤ r(q)} min_j E_oj at turn r,   r(q) the turn of q               (N64)
 
-    Source: Dong, Chen & Pan 2017; exact: Frantar & Alistarh 2022.
+    ``exact``, (N64): row by row, at every turn the weight of least E goes and the others are fitted again, to the last:
+    ``Elimination`` with one output, O(m d³). Source: Dong, Chen & Pan 2017; exact: Frantar & Alistarh 2022.
     """
     m, d = statistics.C.shape[::-1]
     if exact:
@@ -125,10 +119,9 @@ def brain_surgeon_scores(statistics: Statistics, *, exact: bool) -> Array:
 def brain_surgeon(network: Network, x: Array, count: Count, *, exact: bool = False) -> Network:
     """The network without the weights whose removal costs least, (N63) or ``exact`` (N64), each layer fitted again.
 
-    Scores are of the network as it is, those of output o times s_o² (W14): rows and layers compete in the error of the
-    logits. Then, first layer to last, on what the student by then feeds the layer, each row becomes the least squares
-    on its weights that stay (W7) to what the layer gave; the bias follows (S3). What reads a neuron that is silent by
-    then is zero too: ``count`` is the most. x (N, ...) examples; labels are not needed.
+    Scores of output o count s_o² times (W14): all compete in the error of the logits. Then, first layer to last, on
+    what the student by then feeds the layer, each row becomes the least squares on its weights that stay (W7) to what
+    the layer gave, with its bias (S3). What reads a neuron that is silent by then is zero too. x (N, ...) examples.
     """
     batches, layers = batches_of(x, MAPS if convolves(network) else None), network.weight_layers
     scores = {i: brain_surgeon_scores(part.weighted(s), exact=exact).reshape(w.shape) for (i, w), part, s in zip(
@@ -147,35 +140,36 @@ def brain_surgeon(network: Network, x: Array, count: Count, *, exact: bool = Fal
 
 @dataclass(frozen=True)
 class Gradual:
-    """Masks of a training: the largest weights, of all layers together; fewer from epoch to epoch, ``count`` at last.
+    """Rule of a training: of all layers the k(p) largest weights stay, from ``first`` k_0 to ``count`` k_f at ``end``.
 
-        k(p) = k_f + (n − k_f)(1 − r)³,   r = p/p_1, at most 1                         (N65)
+        k(p) = k_f + (k_0 − k_f)(1 − r)³,   r = p/p_1, at most 1                       (N65)
 
-    count  k_f;   end  p_1, the part of the training from which the mask stays; n: all there are
-    Source: Zhu & Gupta 2018.
+    cut   what is not read any more is removed, up to ``end``, which makes epochs cheap
+    Source: Zhu & Gupta 2018, from all there are.
     """
 
     count: int
+    first: int
     end: float = 0.6
+    cut: bool = False
 
-    def __call__(self, p: float, network: Network) -> Arrays:
-        """The mask when the part p, 0 … 1, of a training is done."""
-        size = {i: np.abs(w) for i, w in weights(network).items()}
-        n = sum(w.size for w in size.values())
-        return largest(size, round(self.count + (n - self.count) * (1 - min(p / self.end, 1.0)) ** 3))      # (N65)
+    def __call__(self, p: float, network: Network) -> Step:
+        """For the epoch before which the part p, 0 … 1, of the training is done."""
+        k = round(self.count + (self.first - self.count) * (1 - min(p / self.end, 1.0)) ** 3)               # (N65)
+        network = magnitude(network, min(k, sum(w.size for w in weights(network).values())))
+        if self.cut and p <= self.end:
+            network, _ = remove(network, inputs=not convolves(network))
+        return network, {i: w != 0 for i, w in weights(network).items()}
 
 
 @dataclass(frozen=True)
 class RigL:
-    """Masks of a training in which weights move: after each epoch the smallest go, and as many zeros come back.
+    """Rule of a training in which weights move: of layer l, which has k_l, after each epoch go the
 
         n_l = k_l · ½ α (1 + cos(π p/p_1))                                            (N66)
 
-    weights of layer l go, least |w|; of all others as many come, largest |∂L/∂w|, and begin at zero. From p_1 on none
-    moves; at p = 0 the largest weights of the network stay, of a drawn one those in random places.
-
-    count       k_l by layer, as of ``erdos_renyi``;   share  α ≤ 1;   end  p_1
-    examples    arrays that the objective reads, whose gradient tells which come
+    smallest; of all others those of largest |∂L/∂w| on ``examples`` come, as many, from zero. It ends at p_1 and begins
+    with the largest of the network. count k_l, as of ``erdos_renyi``;   share α ≤ 1;   end p_1
     Source: Evci et al. 2020, there every 100 updates with the gradient of the batch.
     """
 
@@ -185,33 +179,31 @@ class RigL:
     share: float = 0.3
     end: float = 0.75
 
-    def __call__(self, p: float, network: Network) -> Arrays:
-        """The mask when the part p, 0 … 1, of a training is done."""
-        size = {i: np.abs(w) for i, w in weights(network).items()}
-        if not 0 < p < self.end:
-            return largest(size, self.count)
-        activations, backward = network(self.examples["x"])
-        _, gradients = backward(self.objective(activations, self.examples)[1])
-        factor = 0.5 * self.share * (1 + math.cos(math.pi * p / self.end))
-        stays = {i: m & (size[i] > 0) for i, m in largest(
-            size, {i: k - round(k * factor) for i, k in self.count.items()}).items()}                       # (N66)
-        return largest({i: np.where(m, np.inf, np.abs(gradients[i][0])) for i, m in stays.items()}, self.count)
+    def __call__(self, p: float, network: Network) -> Step:
+        """For the epoch before which the part p, 0 … 1, of the training is done."""
+        score = {i: np.abs(w) for i, w in weights(network).items()}
+        if 0 < p < self.end:
+            factor = 0.5 * self.share * (1 + math.cos(math.pi * p / self.end))
+            stays = largest(score, {i: k - round(k * factor) for i, k in self.count.items()})               # (N66)
+            activations, backward = network(self.examples["x"])
+            _, gradients = backward(self.objective(activations, self.examples)[1])
+            score = {i: np.where(m & (score[i] > 0), np.inf, np.abs(gradients[i][0])) for i, m in stays.items()}
+        mask = largest(score, self.count)
+        return masked(network, mask), mask
 
 
-def train_masked(network: Network, data: Batch, objective: Objective, masks: Callable[[float, Network], Arrays], *,
+def train_masked(network: Network, data: Batch, objective: Objective, rule: Callable[[float, Network], Step], *,
                  optimiser: Optimiser, settings: TrainingSettings, rng: np.random.Generator) -> Iterator[Record]:
-    """``train``, with the mask ``masks(p, network)`` for each epoch, p the part that is done: what it leaves out is zero.
+    """``train``, where before each epoch ``rule(part that is done, network)`` says what is zero: so it stays.
 
-    The momentum of what is zero goes on. A record's ``best`` is its own network: an earlier one is less sparse.
-    Raises InputError as ``train`` does, and for a patience.
-    """
-    if settings.patience is not None:
-        raise InputError("train_masked: got a patience; sparse training goes on to the end: leave it out")
+    It goes on to the end: ``best`` of a record is its own network, as earlier ones are less sparse. Where the rule cuts
+    the network the optimiser begins at rest."""
     carried, seconds = settings.carried, 0.0
     for epoch in range(settings.done, settings.epochs):
-        mask = masks(epoch / max(1, settings.epochs - 1), network)
-        network = masked(network, mask)
-        one = replace(settings, done=epoch, carried=carried, best=(1, math.inf, network), progress=False)
+        before = network.widths
+        network, mask = rule(epoch / max(1, settings.epochs - 1), network)
+        one = replace(settings, done=epoch, carried=carried if network.widths == before else (), patience=None,
+                      best=(1, math.inf, network), progress=False)
         record = next(train(network, data, objective, optimiser=optimiser, settings=one, rng=rng,
                             penalties={i: Support(m) for i, m in mask.items()}))
         network, carried, seconds = record.network, record.carried, seconds + record.seconds

@@ -191,13 +191,12 @@ def test_brain_surgeon_of_convolutions():
 @pytest.mark.parametrize("end", [0.3, 0.7, 1.0])
 def test_the_cubic_schedule_is_that_of_the_paper(end):
     dense = network(sizes=(40, 30, 20, 10))                           # 2,000 weights
-    masks = single.Gradual(60, end)
+    rule = single.Gradual(60, 2_000, end)
     for p in np.linspace(0, 1, 21):
-        stay = sum(int(m.sum()) for m in masks(p, dense).values())
-        assert abs(stay - defined.cubic(2_000, 60, 0.0, end, p)) <= 0.5 + 1e-6
-    assert all(np.array_equal(m, np.abs(w) >= np.sort(np.abs(np.concatenate([
-        v.ravel() for v in single.weights(dense).values()])))[-60]) for m, w in zip(
-            masks(1.0, dense).values(), single.weights(dense).values(), strict=True))
+        assert abs(sum(left(rule(p, dense)[0]).values()) - defined.cubic(2_000, 60, 0.0, end, p)) <= 0.5 + 1e-6
+    for network_, mask in (rule(1.0, dense), rule(0.1, dense)):
+        assert all(np.array_equal(mask[i], m) for i, m in places(network_).items())
+    assert left(rule(1.0, dense)[0]) == left(single.magnitude(dense, 60))
 
 
 def tiny(masks, epochs=8, objective=classification, data=None, start=None, **more):
@@ -209,7 +208,7 @@ def tiny(masks, epochs=8, objective=classification, data=None, start=None, **mor
 
 def test_gradual_magnitude_falls_as_scheduled_and_ends_with_the_count():
     start = network(dtype=np.float32)
-    records = tiny(single.Gradual(20, 0.6), start=start)
+    records = tiny(single.Gradual(20, 62, 0.6), start=start)
     assert [sum(left(r.network).values()) for r in records] == [
         round(defined.cubic(62, 20, 0.0, 0.6, k / 7)) for k in range(8)]
     assert all((after[i] <= before[i]).all() for before, after in pairwise(places(r.network) for r in records)
@@ -225,22 +224,21 @@ def test_all_weights_kept_are_plain_training():
     x, y = examples(n=90, dtype=np.float32)
     start, settings = network(dtype=np.float32), TrainingSettings(5, 16, validate=lambda network: 1.0)
     plain = list(train(start, {"x": x, "y": y}, optimiser=SGD(0.05), settings=settings, rng=RNG(0)))
-    masked = tiny(single.Gradual(62), epochs=5, validate=lambda network: 1.0)
+    masked = tiny(single.Gradual(62, 62), epochs=5, validate=lambda network: 1.0)
     for one, other in zip(plain, masked, strict=True):
         assert one.loss == pytest.approx(other.loss, rel=1e-5)
         assert one.learning_rate == pytest.approx(other.learning_rate)
         assert other.validation == 1.0
-    assert all(np.allclose(p, q, atol=1e-6) for a, b in zip(plain[-1].network.layers, masked[-1].network.layers,
-                                                            strict=True) for p, q in zip(a.params, b.params, strict=True))
-    with pytest.raises(InputError, match="patience"):
-        tiny(single.Gradual(62), patience=2, validate=lambda network: 1.0)
+    for a, b in zip(plain[-1].network.layers, masked[-1].network.layers, strict=True):
+        assert all(np.allclose(p, q, atol=1e-6) for p, q in zip(a.params, b.params, strict=True))
+    assert len(tiny(single.Gradual(62, 62), epochs=4, patience=1, validate=lambda network: 1.0)) == 4
 
 
 def test_a_sparse_student_learns_its_teacher():
     x, y = examples(n=90, dtype=np.float32)
     teacher = network(5, dtype=np.float32)
     data = {"x": x, "y": y, "teacher": teacher.predict(x)}
-    records = tiny(single.Gradual(30), 12, distillation(temperature=2.0), data)
+    records = tiny(single.Gradual(30, 62), 12, distillation(temperature=2.0), data)
     assert sum(left(records[-1].network).values()) == 30
     assert records[-1].loss < 0.5 * records[0].loss
 
@@ -248,18 +246,17 @@ def test_a_sparse_student_learns_its_teacher():
 def test_rigl_moves_as_many_as_scheduled_to_where_the_gradient_is_largest():
     (x, y), start = examples(dtype=np.float32), network(dtype=np.float32)
     count = single.erdos_renyi(start, 24)
-    masks = single.RigL(count, {"x": x, "y": y}, classification, share=0.5, end=0.8)
-    now = single.masked(start, masks(0.0, start))
-    assert left(now) == count
-    assert all(np.array_equal(m, single.largest({i: np.abs(w)}, count[i])[i])
-               for (i, w), m in zip(single.weights(start).items(), masks(0.0, start).values(), strict=True))
+    rule = single.RigL(count, {"x": x, "y": y}, classification, share=0.5, end=0.8)
+    now, _ = rule(0.0, start)
+    assert left(now) == count == left(single.magnitude(start, count))
     activations, backward = now(x)
     gradients = backward(classification(activations, {"y": y})[1])[1]
     for p in (0.1, 0.4, 0.79, 0.8, 1.0):
-        mask = masks(p, now)
+        after, mask = rule(p, now)
         for i, w in single.weights(now).items():
             moves = round(defined.moving(count[i], 0.5, 0.8, p))
             kept = np.sort(np.abs(w[w != 0]))[moves:]
+            assert not after.layers[i].params[0][~mask[i]].any()
             assert mask[i].sum() == count[i]
             goes = (w != 0) & (np.abs(w) < kept.min()) if len(kept) else w != 0
             comes = mask[i] & ((w == 0) | goes)
@@ -277,3 +274,18 @@ def test_rigl_trains_at_a_constant_count_and_moves_weights():
     first, last = places(records[0].network), places(records[-1].network)
     assert any((last[i] & ~first[i]).any() for i in count)
     assert records[-1].loss < records[0].loss
+
+
+def test_a_network_that_is_cut_while_it_learns_says_what_the_whole_one_says():
+    """Nothing is read that was cut; the records count the same weights, and behind a select the network is smaller."""
+    start = network(sizes=(6, 30, 20, 3), dtype=np.float32)
+    x, _ = examples(n=90, dtype=np.float32)
+    whole, cut = (tiny(single.Gradual(40, 838, 0.6, cut=cut), 12, start=start) for cut in (False, True))
+    assert sum(left(whole[-1].network).values()) == 40
+    assert 1 <= sum(left(cut[-1].network).values()) <= 40             # what dead neurons read is gone too
+    assert sum(cut[-1].network.widths) < 59 == sum(whole[-1].network.widths)
+    assert [sum(left(r.network).values()) for r in cut[:2]] == [sum(left(r.network).values()) for r in whole[:2]]
+    step, mask = single.Gradual(40, 838, cut=True)(0.5, start)
+    assert np.allclose(step.predict(x), single.magnitude(start, sum(int(m.sum()) for m in mask.values())).predict(x),
+                       atol=1e-5)
+    assert min(r.loss for r in cut) < 0.8 * cut[0].loss
