@@ -44,14 +44,14 @@ class Csr:
     def product(self, x: Array) -> Array:
         """x Wᵀ for x (N, I): (N, O) in the wider dtype of the two. Sums of float64, n multiplications an example.
 
-            y_no = Σ_{p_o ≤ k < p_{o+1}} data_k x_{n, indices_k},   p = indptr             (N67)
+            y_no = Σ_{p_o ≤ k < p_{o+1}} data_k x_{n, indices_k},   p = indptr             (N68)
         """
         floats("Csr", x=x)
         if x.ndim != 2 or x.shape[1] != self.shape[1]:
             raise InputError(f"Csr: x has shape {x.shape}; it must be (N, {self.shape[1]})")
         y, starts = np.zeros((self.shape[0], len(x)), np.result_type(x, self.data)), self.indptr.astype(np.int64)
         if len(rows := np.flatnonzero(np.diff(starts))):          # reduceat has no sum of nothing
-            y[rows] = np.add.reduceat(x.T[self.indices] * self.data[:, None], starts[rows], dtype=wide(y))    # (N67)
+            y[rows] = np.add.reduceat(x.T[self.indices] * self.data[:, None], starts[rows], dtype=wide(y))    # (N68)
         return np.ascontiguousarray(y.T)
 
     def bytes(self) -> int:

@@ -1,6 +1,7 @@
 """Single weights: each score and schedule against its definition by loops, and the laws of what training leaves."""
 
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -8,15 +9,21 @@ import pytest
 
 from npkd.compression import unstructured as single
 from npkd.core.validation import InputError
+from npkd.data.datasets import from_arrays
 from npkd.distillation.objective import distillation
 from npkd.nn.architectures import lenet5
 from npkd.nn.losses import cross_entropy
+from npkd.nn.model import Model, load, save
 from npkd.nn.network import perceptron
 from npkd.nn.optimisers import SGD
 from npkd.nn.training import TrainingSettings, classification, train
+from npkd.pipeline.sparse import sparse_training
+from npkd.pipeline.sparse_recipe import SparseRecipe
+from npkd.pipeline.stages import Run
 from npkd.sparsity.refitting import RIDGE
 from npkd.sparsity.statistics import Statistics
 from reference.definitions.compression import unstructured as defined
+from tests.tiny import arrays, fixed, quick, undrawn
 
 RNG = np.random.default_rng
 
@@ -134,12 +141,14 @@ def layer_data(seed=0, n=40, d=5, m=3):
 @pytest.mark.parametrize("seed", range(3))
 def test_scores_are_the_rise_of_the_error_when_the_others_are_fitted_again(seed):
     h, z = layer_data(seed)
-    once = single.brain_surgeon_scores(Statistics.of(h, z), exact=False)
-    exact = single.brain_surgeon_scores(Statistics.of(h, z), exact=True)
+    w = RNG(9).standard_normal((3, 5))
+    once, exact, damage = (rule(Statistics.of(h, z), w) for rule in (single.surgery, partial(
+        single.surgery, exact=True), single.damage))
     for o in range(3):
         wanted = [defined.removal_cost(h, z[:, o], RIDGE, range(5), q) for q in range(5)]
         assert np.allclose(once[o], wanted, rtol=1e-6)
         assert np.allclose(exact[o], defined.exact_scores(h, z[:, o], RIDGE), rtol=1e-6)
+        assert np.allclose(damage[o], [defined.damage(h, w[o], q) for q in range(5)], rtol=1e-9)
     assert not np.allclose(once, exact, rtol=1e-2)
 
 
@@ -204,6 +213,22 @@ def tiny(masks, epochs=8, objective=classification, data=None, start=None, **mor
     settings = TrainingSettings(epochs, 16, **more)
     return list(single.train_masked(start or network(dtype=np.float32), data or {"x": x, "y": y}, objective, masks,
                                     optimiser=SGD(0.05), settings=settings, rng=RNG(0)))
+
+
+def test_gradual_by_damage_keeps_what_the_logits_would_miss_most():
+    """In a linear layer the damage is that of the logits exactly: half their mean squared change, the bias refitted."""
+    dense, (x, _) = network(sizes=(6, 4)), examples(n=50)
+    w, moved = dense.layers[0].params[0], np.zeros((4, 6))
+    for o, q in np.ndindex(4, 6):
+        change = w[o, q] * x[:, q]
+        moved[o, q] = 0.5 * np.square(change - change.mean()).mean()
+    assert np.allclose(single.costs(dense, x, single.damage)[0], moved)
+    after, mask = single.Gradual(9, 24, x=x)(1.0, dense)
+    assert np.array_equal(mask[0], single.largest({0: moved}, 9)[0])
+    assert left(after) == {0: 9}
+    small = lenet5(RNG(0), channels=(2, 3), hidden=5, shape=(16, 16, 1))
+    pictures = RNG(1).random((50, 256), np.float32)
+    assert sum(left(single.Gradual(60, 500, x=pictures, cut=True)(1.0, small)[0]).values()) <= 60
 
 
 def test_gradual_magnitude_falls_as_scheduled_and_ends_with_the_count():
@@ -277,15 +302,46 @@ def test_rigl_trains_at_a_constant_count_and_moves_weights():
 
 
 def test_a_network_that_is_cut_while_it_learns_says_what_the_whole_one_says():
-    """Nothing is read that was cut; the records count the same weights, and behind a select the network is smaller."""
+    """Nothing was read that was cut; behind a select the network is smaller."""
     start = network(sizes=(6, 30, 20, 3), dtype=np.float32)
     x, _ = examples(n=90, dtype=np.float32)
     whole, cut = (tiny(single.Gradual(40, 838, 0.6, cut=cut), 12, start=start) for cut in (False, True))
     assert sum(left(whole[-1].network).values()) == 40
     assert 1 <= sum(left(cut[-1].network).values()) <= 40             # what dead neurons read is gone too
     assert sum(cut[-1].network.widths) < 59 == sum(whole[-1].network.widths)
-    assert [sum(left(r.network).values()) for r in cut[:2]] == [sum(left(r.network).values()) for r in whole[:2]]
+    assert all(sum(left(b.network).values()) <= sum(left(a.network).values()) for a, b in zip(whole, cut, strict=True))
     step, mask = single.Gradual(40, 838, cut=True)(0.5, start)
     assert np.allclose(step.predict(x), single.magnitude(start, sum(int(m.sum()) for m in mask.values())).predict(x),
                        atol=1e-5)
     assert min(r.loss for r in cut) < 0.8 * cut[0].loss
+
+
+# ---- weights beside groups
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def test_weights_beside_neurons_become_zero_in_training_and_in_distillation():
+    """Sparse group lasso: of the neurons that stay some weights are zero, and they stay so in the last phase."""
+    data = from_arrays("tiny", list(arrays(examples=300).values()), seed=0)
+    dense = perceptron([16, 20, 10, 3], RNG(0))
+    teacher = {"teacher": perceptron([16, 20, 3], RNG(1)).predict(data.x_train)}
+    recipe = SparseRecipe({"neurons": 0.01, "weights": 0.004}, epochs=40, debias_epochs=5, batch_size=32)
+    for learnt in ((), (distillation(0.5, temperature=2.0), teacher)):
+        result = sparse_training(Run(data, fixed(), RNG(0)), dense, recipe, *learnt)
+        for network in (result.penalised, result.debiased):
+            assert network.widths[1] + network.widths[2] < 30
+            w = np.concatenate([w.ravel() for w in single.weights(network).values()])
+            assert 0.1 < (w == 0).mean() < 0.9
+        for one, other in zip(*(single.weights(n).values() for n in (result.penalised, result.debiased)), strict=True):
+            assert not other[one == 0].any()
+
+
+@pytest.mark.parametrize(("command", "words_", "file"), [
+    ("train", ["--penalty", "neurons=0.01,weights=0.005", "--distil-from"], "model"),
+    ("distil", ["--penalty", "weights=0.01", "--teacher"], "student")])
+def test_the_commands_take_weights_beside_neurons_with_a_teacher(command, words_, file, tmp_path, monkeypatch):
+    undrawn(monkeypatch)
+    save(tmp_path / "teacher.npz", Model(perceptron([16, 20, 3], RNG(1)), None))
+    assert quick(tmp_path, *words_, str(tmp_path / "teacher.npz"), command=command) == 0
+    w = np.concatenate([w.ravel() for w in single.weights(load(tmp_path / "out" / f"{file}.npz").network).values()])
+    assert (w == 0).any()
