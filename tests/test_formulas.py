@@ -15,6 +15,7 @@ from scipy.special import ndtr
 from npkd.distillation.objective import distillation
 from npkd.nn import cost
 from npkd.nn.network import perceptron
+from reference.definitions.compression import unstructured
 from reference.definitions.distillation import relations
 from reference.definitions.distillation import scheme_losses as schemes
 from reference.definitions.distillation.cka import centred_kernel_alignment
@@ -650,6 +651,25 @@ def chances(rng):
             r"\mathrm{du}": slopes(lambda u: value(u @ u.T), u), "L": relations.probabilistic_transfer(u, t, True)}
 
 
+def single_weights(rng):
+    """The least squares of each output, and what the removal of a weight costs, by two fits; schedules at a moment."""
+    h, z = rng.standard_normal((N, D)) @ (np.eye(D) + 0.3 * rng.standard_normal((D, D))), rng.standard_normal((N, M))
+    A = np.cov(h.T, bias=True)
+    E = [[unstructured.removal_cost(h, column, 0.0, range(D), q) for q in range(D)] for column in z.T]
+    p, end, k = rng.uniform(0, 0.9), 0.6, np.array([40, 70])
+    moving = np.array([unstructured.moving(n, 0.3, end, p) if p < end else n * 0.15 * (1 + math.cos(math.pi * p / end))
+                       for n in k])
+    return {"E": np.array(E), "A": A, "w": np.linalg.solve(A, (h - h.mean(0)).T @ (z - z.mean(0)) / N).T, "o": range(M),
+            "q": range(D), "k_f": 60, "k_0": 2_000, "p_1": end, "p": p, "r": p / end if p < end else 1.0,
+            "k": lambda p: unstructured.cubic(2_000, 60, 0.0, end, p), "n": moving, "l": range(2), r"\alpha": 0.3,
+            r"\cos": np.cos, r"\min": np.minimum, r"\pi": math.pi}
+
+
+def moved(rng):
+    """The same, with the weights of each layer."""
+    return single_weights(rng) | {"k": np.array([40, 70])}
+
+
 CASES = [
     ("S1", 0, sums), ("S1", 1, sums), ("S1", 2, sums), ("S2", 0, merged), ("S3", 0, fitted), ("S4", 0, residual),
     ("W2", 0, stated), ("W3", 0, emptied), ("W4", 0, certified), ("W4", 1, certified), ("W4", 2, certified),
@@ -673,7 +693,8 @@ CASES = [
     ("Q13", 0, kernels), ("Q14", 0, kernels), ("Q14", 1, kernels), ("Q17", 0, chances), ("Q17", 1, chances),
     ("Q18", 0, chances), ("Q19", 0, chances), ("Q19", 1, chances),
     ("Z1", 0, peers), ("Z2", 0, peers), ("Z5", 0, told_apart), ("Z7", 0, neighbours),
-    ("Z7", 1, neighbours), ("Z8", 0, neighbours), ("Z9", 0, observed), ("Z10", 0, observed)]
+    ("Z7", 1, neighbours), ("Z8", 0, neighbours), ("Z9", 0, observed), ("Z10", 0, observed),
+    ("N64", 0, single_weights), ("N66", 0, single_weights), ("N66", 1, single_weights), ("N67", 0, moved)]
 """(tag, which statement of the display, numbers)."""
 
 FREE = {("S1", 0), ("S1", 1)}

@@ -1,52 +1,46 @@
-"""Single weights made exactly zero: once by a score, or while a network trains. Networks stay dense arrays with zeros.
-
-A mask is {index of a layer of weights: bool array in the shape of its weights}, True where a weight stays. Biases are
-not counted and stay; optimal brain surgeon fits them again. Derivation: docs/book/25-single-weights.md.
-"""
+"""Single weights made exactly zero, by a score or while a network trains. Networks stay dense arrays with zeros. A mask
+is {layer of weights: bool array like its weights}, True where one stays. Biases are not counted; optimal brain surgeon
+fits them again, all else leaves them. Derivation: docs/book/25-single-weights.md."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from npkd.core.types import Array, Batch, Objective
-from npkd.core.validation import InputError, below_one, positive, whole
+from npkd.core.validation import positive, whole
 from npkd.data.batches import MAPS, batches_of
 from npkd.nn.losses import cross_entropy
 from npkd.nn.network import Network, convolves
 from npkd.nn.optimisers import Optimiser
-from npkd.nn.training import TrainingSettings, Record, train
-from npkd.sparsity.collect import collect_statistics, sensitivities
+from npkd.nn.training import Record, TrainingSettings, train
+from npkd.sparsity.collect import collect_statistics, matrix, sensitivities
 from npkd.sparsity.elimination import Elimination, inverse_moments
 from npkd.sparsity.outgoing import Support
 from npkd.sparsity.refitting import RIDGE
 from npkd.sparsity.saliency import saliencies
 from npkd.sparsity.statistics import Statistics, refit
+from npkd.surgery.removal import remove
 
-Arrays = Mapping[int, Array]
-"""{index of a layer of weights: array in the shape of its weights}."""
-Count = int | float | Mapping[int, int | float]
-"""How many weights stay, of all layers together or of each: a whole number, or as a float their part, 0 … 1."""
-Masks = Callable[[float, Network], Arrays]
-"""``masks(p, network) -> mask``: which weights stay, when the part p, 0 … 1, of a training is done."""
-PROBED = 1000
-"""Examples of which the sensitivities of the logits are taken."""
+Arrays = dict[int, Array]                                     # a mask or scores: layer -> array like its weights
+Count = int | float | Mapping[int, int | float]               # weights that stay, or as a float their part; by layer
+PROBED = 1000                                                 # examples of which sensitivities are taken
 
 
-def weights(network: Network) -> dict[int, Array]:
+def weights(network: Network) -> Arrays:
     """The weights of each layer of weights."""
     return {i: network.layers[i].params[0] for i in network.weight_layers}
 
 
-def largest(scores: Arrays, count: Count) -> dict[int, Array]:
-    """The mask of the largest scores, of equals the first.
+def largest(scores: Mapping[int, Array], count: Count) -> Arrays:
+    """The mask of the k largest scores of all layers together, or of each; of equals the first. Raises InputError where
+    there are not so many.
 
         m_i = [s_i is one of the k largest]                                           (N60)
-
-    Raises InputError for more than there are, or a part that is not between 0 and 1.
     """
     if isinstance(count, Mapping):
         return {i: largest({i: s}, count[i])[i] for i, s in scores.items()}
@@ -62,28 +56,32 @@ def largest(scores: Arrays, count: Count) -> dict[int, Array]:
     return {i: part.reshape(s.shape) for (i, s), part in zip(scores.items(), parts, strict=True)}
 
 
-def masked(network: Network, mask: Arrays) -> Network:
+def masked(network: Network, mask: Mapping[int, Array]) -> Network:
     """The network with zeros where the mask is False."""
-    return network.replace({i: replace(network.layers[i], params=(
-        np.where(m, w := network.layers[i].params[0], w.dtype.type(0)), *network.layers[i].params[1:]))
-        for i, m in mask.items()})
+    layers = {i: network.layers[i] for i in mask}
+    return network.replace({i: replace(layer, params=(Support(mask[i]).prox(layer.params[0], 1.0), *layer.params[1:]))
+                            for i, layer in layers.items()})
+
+
+def magnitudes(network: Network) -> Arrays:
+    """|w| of every weight."""
+    return {i: np.abs(w) for i, w in weights(network).items()}
 
 
 def magnitude(network: Network, count: Count) -> Network:
-    """The network with its largest weights alone, |w_i| in (N60): of all layers together, or ``count`` of each."""
-    return masked(network, largest({i: np.abs(w) for i, w in weights(network).items()}, count))
+    """The network with its largest weights alone: |w_i| in (N60)."""
+    return masked(network, largest(magnitudes(network), count))
 
 
 def snip(network: Network, x: Array, y: Array, count: Count) -> Network:
     """An untrained network with the weights alone that one batch x (N, ...), y (N,) says matter, by cross-entropy.
 
-        s_i = |w_i ∂L/∂w_i|                                                           (N61)
-
-    Source: Lee, Ajanthan & Torr 2019, there divided by the sum of all, which changes no order.
+        s_i = |w_i ∂L/∂w_i|       (Lee, Ajanthan & Torr 2019 divide by the sum)        (N61)
     """
     activations, backward = network(x)
     _, gradients = backward({len(activations) - 1: cross_entropy(activations[-1], y)[1]})
-    return masked(network, largest({i: np.abs(w * gradients[i][0]) for i, w in weights(network).items()}, count))  # (N61)
+    scores = {i: np.abs(w * gradients[i][0]) for i, w in weights(network).items()}                          # (N61)
+    return masked(network, largest(scores, count))
 
 
 def erdos_renyi(network: Network, count: int) -> dict[int, int]:
@@ -91,97 +89,97 @@ def erdos_renyi(network: Network, count: int) -> dict[int, int]:
 
         k_l = min(n_l, ε Σ_a a_l),   n_l = Π_a a_l,   Σ_l k_l = k,   a_l the axes of the weights       (N62)
 
-    Source: Mocanu et al. 2018; with the axes of kernels Evci et al. 2020.
+    Source: Evci et al. 2020; of matrices Mocanu et al. 2018.
     """
-    size = {i: float(w.size) for i, w in weights(network).items()}
-    whole("erdos_renyi", 0, sum(size.values()), count=count)
-    shape, full = {i: float(sum(w.shape)) for i, w in weights(network).items()}, set[int]()
-    while True:
-        open_ = [i for i in size if i not in full]
-        epsilon = (count - sum(size[i] for i in full)) / (sum(shape[i] for i in open_) or 1.0)
-        if not (over := {i for i in open_ if epsilon * shape[i] > size[i]}):
-            break
-        full |= over
-    k = [size[i] if i in full else epsilon * shape[i] for i in size]                                        # (N62)
-    return dict(zip(size, np.diff(np.rint(np.r_[0, np.cumsum(k)])).astype(int).tolist(), strict=True))
+    shapes = [w.shape for w in weights(network).values()]
+    size, axes = (np.array([f(shape) for shape in shapes], np.float64) for f in (math.prod, sum))
+    whole("erdos_renyi", 0, size.sum(), count=count)
+    at = np.r_[0, np.sort(size / axes)]                            # where a layer becomes full; linear in between
+    k = np.minimum(size, axes * np.interp(count, [np.minimum(size, e * axes).sum() for e in at], at))       # (N62)
+    return dict(zip(weights(network), np.diff(np.rint(np.r_[0, np.cumsum(k)])).astype(int).tolist(), strict=True))
 
 
-def brain_surgeon_scores(statistics: Statistics, *, exact: bool) -> Array:
-    """What the removal of each weight costs, (m, d) float64: half the rise of the mean squared error of its output.
+def costs(network: Network, x: Array, rule: Callable[[Statistics, Array], Array]) -> Arrays:
+    """``rule(statistics, w (m, d))`` of each layer over x (N, ...), output o times s_o (W14), so that all weights
+    compete in the error of the logits."""
+    layers, batches = weights(network), batches_of(x, MAPS if convolves(network) else None)
+    both = zip(collect_statistics(network, network, batches, [*layers]),
+               sensitivities(network, x[:PROBED], [*layers]), strict=True)
+    return {i: rule(part.weighted(s), s[:, None] * matrix(network.layers[i])).reshape(w.shape)
+            for (i, w), (part, s) in zip(layers.items(), both, strict=True)}
 
-        E_oq = w_oq² / (2 [A⁻¹]_qq)                                                   (N63)
 
-    W is the least squares on all inputs. Layer-wise OBS takes (N63) as it is for all weights. ``exact``: row by row the
-    weight of least E goes, the others are fitted again, A⁻¹ loses a row and column, and so on to the last weight;
+def damage(statistics: Statistics, w: Array) -> Array:
+    """Rise of half an output's mean squared error without a weight, the others as they are: LeCun, Denker & Solla 1990.
 
-        E_oq = max_{r ≤ turn of q} E of turn r                                        (N64)
-
-    so that in each row the order is that of the turns. That is ``Elimination`` with one output, O(m d³) in all.
-    Source: Dong, Chen & Pan 2017; exact: Frantar & Alistarh 2022.
+        E_oq = ½ w_oq² A_qq                                                           (N63)
     """
-    m, d = statistics.C.shape[::-1]
+    return np.asarray(0.5 * w ** 2 * np.diag(statistics.A) / statistics.count)                              # (N63)
+
+
+def surgery(statistics: Statistics, w: Array, *, exact: bool = False) -> Array:
+    """The same when the others are fitted again, as in layer-wise OBS, Dong, Chen & Pan 2017; or ``exact``: row by row,
+    at every turn, the weight of least E goes and the others are, Frantar & Alistarh 2022, in O(m d³).
+
+        E_oq = w_oq² / (2 [A⁻¹]_qq),   W the least squares on all inputs               (N64)
+        E_oq = max_{r ≤ r(q)} min_j E_oj at turn r,   r(q) the turn of q               (N65)
+    """
     if exact:
-        return np.stack([saliencies(Elimination.of(statistics.targets(np.array([o])), 1, RIDGE)) for o in range(m)])  # (N64)
-    w, _ = refit(statistics, np.arange(d), RIDGE)
-    return np.asarray(w ** 2 / (2 * np.diag(inverse_moments(statistics, RIDGE))))                           # (N63)
+        rows = (Elimination.of(statistics.targets(np.array([o])), 1, RIDGE) for o in range(len(w)))
+        return np.stack([saliencies(row) for row in rows])                                                  # (N65)
+    w, _ = refit(statistics, np.arange(w.shape[1]), RIDGE)
+    return np.asarray(w ** 2 / (2 * np.diag(inverse_moments(statistics, RIDGE))))                           # (N64)
 
 
 def brain_surgeon(network: Network, x: Array, count: Count, *, exact: bool = False) -> Network:
-    """The network with the weights alone whose removal costs most (N63), ``exact`` (N64), each layer fitted again.
+    """The network without the weights whose removal costs least, (N64) or ``exact`` (N65), each layer fitted again.
 
-    Scores are of the network as it is; those of an output are multiplied by s_o² (W14), so that rows and layers compete
-    in the error of the logits. Then, from the first layer to the last, on what the student by then feeds the layer,
-    each row is the least squares on the weights that stay (W7) to what the layer gave; the biases follow, (S3).
-    x (N, ...) examples; labels are not needed. Exact scores take O(m d³) a layer: minutes for a LeNet-300-100.
+    From first to last, on what the student by then feeds the layer, each row becomes the least squares on its weights
+    that stay (W7) to what the layer gave, with its bias (S3). What reads a neuron that is silent by then is zero too.
     """
-    batches, layers = batches_of(x, MAPS if convolves(network) else None), network.weight_layers
-    scores = {i: brain_surgeon_scores(part.weighted(s), exact=exact).reshape(w.shape) for (i, w), part, s in zip(
-        weights(network).items(), collect_statistics(network, network, batches, layers),
-        sensitivities(network, x[:PROBED], layers), strict=True)}
-    student = network
-    for i, mask in largest(scores, count).items():
+    student, batches = network, batches_of(x, MAPS)
+    for i, mask in largest(costs(network, x, partial(surgery, exact=exact)), count).items():
         part, (w, b) = collect_statistics(student, network, batches, [i])[0], network.layers[i].params
         rows = [refit(part.targets(np.array([o])), np.flatnonzero(row), RIDGE)
                 for o, row in enumerate(mask.reshape(len(mask), -1))]
-        fitted = np.concatenate([row for row, _ in rows]).reshape(w.shape).astype(w.dtype)
-        bias = np.concatenate([bias for _, bias in rows]).astype(b.dtype)
-        student = student.replace({i: replace(student.layers[i], params=(fitted, bias))})
+        fitted, bias = (np.concatenate(each) for each in zip(*rows, strict=True))
+        params = fitted.reshape(w.shape).astype(w.dtype), bias.astype(b.dtype)
+        student = student.replace({i: replace(student.layers[i], params=params)})
     return student
 
 
-def cubic(first: int, last: int, begin: float = 0.0, end: float = 0.6) -> Callable[[float], int]:
-    """How many weights stay when the part p of a training is done: all at first, ``last`` from ``end`` on.
+@dataclass(frozen=True)
+class Gradual:
+    """Rule of a training: of all layers the k(p) largest weights stay, from ``first`` k_0 to ``count`` k_f at ``end``.
 
-        k(p) = k_f + (k_0 − k_f)(1 − r)³,   r = (p − p_0)/(p_1 − p_0) within 0 … 1     (N65)
+        k(p) = k_f + (k_0 − k_f)(1 − r)³,   r = p/p_1, at most 1;   Zhu & Gupta 2018     (N66)
 
-    Source: Zhu & Gupta 2018, there for the part that is zero.
+    x     examples: weights of largest ``damage`` stay instead;   cut   up to ``end`` what is not read is removed
     """
-    below_one("cubic", "begin", begin)
-    if not begin < end <= 1:
-        raise InputError(f"cubic: it falls from {begin} to {end}; the end must lie above the begin, at most 1")
-    return lambda p: round(last + (first - last) * (1 - min(max((p - begin) / (end - begin), 0.0), 1.0)) ** 3)  # (N65)
 
+    count: int
+    first: int
+    end: float = 0.6
+    x: Array | None = None
+    cut: bool = False
 
-def gradual(network: Network, count: int, begin: float = 0.0, end: float = 0.6) -> Masks:
-    """Masks of a training that begins with ``network``: of the largest weights of all layers together, (N65) many."""
-    many = cubic(sum(w.size for w in weights(network).values()), count, begin, end)
-    return lambda p, network: largest({i: np.abs(w) for i, w in weights(network).items()}, many(p))
+    def __call__(self, p: float, network: Network) -> tuple[Network, Arrays]:
+        """Network and mask for the epoch before which the part p, 0 … 1, of the training is done."""
+        k = round(self.count + (self.first - self.count) * (1 - min(p / self.end, 1.0)) ** 3)               # (N66)
+        scores = magnitudes(network) if self.x is None else costs(network, self.x, damage)
+        network = masked(network, largest(scores, min(k, sum(s.size for s in scores.values()))))
+        if self.cut and p <= self.end:
+            network, _ = remove(network, inputs=not convolves(network))
+        return network, {i: w != 0 for i, w in weights(network).items()}
 
 
 @dataclass(frozen=True)
 class RigL:
-    """Masks of a training in which weights move: after each epoch the smallest go, and as many zeros come back.
+    """Rule of a training in which weights move: of the k_l (``count``) of layer l, after each epoch, the
 
-        n_l = k_l · ½ α (1 + cos(π p / p_1))                                          (N66)
+        n_l = k_l · ½ α (1 + cos(π p/p_1))       (Evci et al. 2020)                     (N67)
 
-    are the weights of layer l that go, least |w|; of the rest as many come as make k_l, largest |∂L/∂w|, which begin
-    at zero. From p_1 on nothing moves. At p = 0 the largest weights of the network stay, of a drawn one random places.
-
-    count       k_l by layer, as of ``erdos_renyi``
-    examples    arrays that the objective reads, whose gradient tells which come
-    share       α, at most 1;   end  p_1
-    Source: Evci et al. 2020, there every 100 updates with the gradient of the batch.
-    """
+    smallest go, and where |∂L/∂w| is largest on ``examples`` as many come, from zero; α: ``share``, p_1: ``end``."""
 
     count: Mapping[int, int]
     examples: Batch
@@ -189,34 +187,32 @@ class RigL:
     share: float = 0.3
     end: float = 0.75
 
-    def __call__(self, p: float, network: Network) -> dict[int, Array]:
-        """The mask for the next epoch."""
-        size = {i: np.abs(w) for i, w in weights(network).items()}
-        if not 0 < p < self.end:
-            return largest(size, self.count)
-        activations, backward = network(self.examples["x"])
-        _, gradients = backward(self.objective(activations, self.examples)[1])
-        factor, mask = 0.5 * self.share * (1 + math.cos(math.pi * p / self.end)), dict[int, Array]()
-        for i, k in self.count.items():
-            stays = largest({i: size[i]}, k - round(k * factor))[i] & (size[i] > 0)                         # (N66)
-            mask[i] = largest({i: np.where(stays, np.inf, np.abs(gradients[i][0]))}, k)[i]
-        return mask
+    def __call__(self, p: float, network: Network) -> tuple[Network, Arrays]:
+        """Network and mask for the epoch before which the part p, 0 … 1, of the training is done."""
+        score = magnitudes(network)
+        if 0 < p < self.end:
+            factor = 0.5 * self.share * (1 + math.cos(math.pi * p / self.end))
+            stays = largest(score, {i: k - round(k * factor) for i, k in self.count.items()})               # (N67)
+            activations, backward = network(self.examples["x"])
+            _, gradients = backward(self.objective(activations, self.examples)[1])
+            score = {i: np.where(m & (score[i] > 0), np.inf, np.abs(gradients[i][0])) for i, m in stays.items()}
+        mask = largest(score, self.count)
+        return masked(network, mask), mask
 
 
-def train_masked(network: Network, data: Batch, objective: Objective, masks: Masks, *, optimiser: Optimiser,
+def train_masked(network: Network, data: Batch, objective: Objective,
+                 rule: Callable[[float, Network], tuple[Network, Arrays]], *, optimiser: Optimiser,
                  settings: TrainingSettings, rng: np.random.Generator) -> Iterator[Record]:
-    """``train``, with a new mask before every epoch: what is not in it is zero and stays so for the epoch.
+    """``train``, where before each epoch ``rule(part that is done, network)`` says what is zero: so it stays.
 
-    The momentum of what is zero goes on. Of a record ``best`` is its own network: an earlier one is less sparse.
-    Raises InputError as ``train`` does, and for a patience.
-    """
-    if settings.patience is not None:
-        raise InputError("train_masked: got a patience; sparse training goes on to the end: leave it out")
+    It goes on to the end; ``best`` is a record's own network. Where the rule cuts it the optimiser begins at rest."""
     carried, seconds = settings.carried, 0.0
     for epoch in range(settings.done, settings.epochs):
-        mask = masks(epoch / max(1, settings.epochs - 1), network)
-        network = masked(network, mask)
-        one = replace(settings, done=epoch, carried=carried, best=(1, math.inf, network), progress=False)
+        before = [w.shape for w in weights(network).values()]
+        network, mask = rule(epoch / max(1, settings.epochs - 1), network)
+        same = before == [w.shape for w in weights(network).values()]
+        one = replace(settings, done=epoch, carried=carried if same else (), patience=None, progress=False,
+                      best=(1, math.inf, network))
         record = next(train(network, data, objective, optimiser=optimiser, settings=one, rng=rng,
                             penalties={i: Support(m) for i, m in mask.items()}))
         network, carried, seconds = record.network, record.carried, seconds + record.seconds

@@ -9,15 +9,21 @@ import pytest
 
 from npkd.compression import unstructured as single
 from npkd.core.validation import InputError
+from npkd.data.datasets import from_arrays
 from npkd.distillation.objective import distillation
 from npkd.nn.architectures import lenet5
 from npkd.nn.losses import cross_entropy
-from npkd.nn.network import Network, perceptron
+from npkd.nn.model import Model, load, save
+from npkd.nn.network import perceptron
 from npkd.nn.optimisers import SGD
-from npkd.nn.training import TrainingSettings, classification
+from npkd.nn.training import TrainingSettings, classification, train
+from npkd.pipeline.sparse import sparse_training
+from npkd.pipeline.sparse_recipe import SparseRecipe
+from npkd.pipeline.stages import Run
 from npkd.sparsity.refitting import RIDGE
 from npkd.sparsity.statistics import Statistics
 from reference.definitions.compression import unstructured as defined
+from tests.tiny import arrays, fixed, quick, undrawn
 
 RNG = np.random.default_rng
 
@@ -135,12 +141,14 @@ def layer_data(seed=0, n=40, d=5, m=3):
 @pytest.mark.parametrize("seed", range(3))
 def test_scores_are_the_rise_of_the_error_when_the_others_are_fitted_again(seed):
     h, z = layer_data(seed)
-    once = single.brain_surgeon_scores(Statistics.of(h, z), exact=False)
-    exact = single.brain_surgeon_scores(Statistics.of(h, z), exact=True)
+    w = RNG(9).standard_normal((3, 5))
+    once, exact, damage = (rule(Statistics.of(h, z), w) for rule in (single.surgery, partial(
+        single.surgery, exact=True), single.damage))
     for o in range(3):
         wanted = [defined.removal_cost(h, z[:, o], RIDGE, range(5), q) for q in range(5)]
         assert np.allclose(once[o], wanted, rtol=1e-6)
         assert np.allclose(exact[o], defined.exact_scores(h, z[:, o], RIDGE), rtol=1e-6)
+        assert np.allclose(damage[o], [defined.damage(h, w[o], q) for q in range(5)], rtol=1e-9)
     assert not np.allclose(once, exact, rtol=1e-2)
 
 
@@ -189,14 +197,15 @@ def test_brain_surgeon_of_convolutions():
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def test_the_cubic_schedule_is_that_of_the_paper():
-    many = single.cubic(266_200, 3_100, 0.1, 0.7)
-    for p in np.linspace(0, 1, 41):
-        assert abs(many(p) - defined.cubic(266_200, 3_100, 0.1, 0.7, p)) <= 0.5 + 1e-6
-    assert (many(0), many(0.1), many(0.7), many(1)) == (266_200, 266_200, 3_100, 3_100)
-    for begin, end in ((0.5, 0.5), (-0.1, 0.5), (0.2, 1.1)):
-        with pytest.raises(InputError, match="cubic"):
-            single.cubic(10, 5, begin, end)
+@pytest.mark.parametrize("end", [0.3, 0.7, 1.0])
+def test_the_cubic_schedule_is_that_of_the_paper(end):
+    dense = network(sizes=(40, 30, 20, 10))                           # 2,000 weights
+    rule = single.Gradual(60, 2_000, end)
+    for p in np.linspace(0, 1, 21):
+        assert abs(sum(left(rule(p, dense)[0]).values()) - defined.cubic(2_000, 60, 0.0, end, p)) <= 0.5 + 1e-6
+    for network_, mask in (rule(1.0, dense), rule(0.1, dense)):
+        assert all(np.array_equal(mask[i], m) for i, m in places(network_).items())
+    assert left(rule(1.0, dense)[0]) == left(single.magnitude(dense, 60))
 
 
 def tiny(masks, epochs=8, objective=classification, data=None, start=None, **more):
@@ -206,11 +215,27 @@ def tiny(masks, epochs=8, objective=classification, data=None, start=None, **mor
                                     optimiser=SGD(0.05), settings=settings, rng=RNG(0)))
 
 
+def test_gradual_by_damage_keeps_what_the_logits_would_miss_most():
+    """In a linear layer the damage is that of the logits exactly: half their mean squared change, the bias refitted."""
+    dense, (x, _) = network(sizes=(6, 4)), examples(n=50)
+    w, moved = dense.layers[0].params[0], np.zeros((4, 6))
+    for o, q in np.ndindex(4, 6):
+        change = w[o, q] * x[:, q]
+        moved[o, q] = 0.5 * np.square(change - change.mean()).mean()
+    assert np.allclose(single.costs(dense, x, single.damage)[0], moved)
+    after, mask = single.Gradual(9, 24, x=x)(1.0, dense)
+    assert np.array_equal(mask[0], single.largest({0: moved}, 9)[0])
+    assert left(after) == {0: 9}
+    small = lenet5(RNG(0), channels=(2, 3), hidden=5, shape=(16, 16, 1))
+    pictures = RNG(1).random((50, 256), np.float32)
+    assert sum(left(single.Gradual(60, 500, x=pictures, cut=True)(1.0, small)[0]).values()) <= 60
+
+
 def test_gradual_magnitude_falls_as_scheduled_and_ends_with_the_count():
     start = network(dtype=np.float32)
-    records = tiny(single.gradual(start, 20, 0.0, 0.6))
-    many = single.cubic(62, 20, 0.0, 0.6)
-    assert [sum(left(r.network).values()) for r in records] == [many(k / 7) for k in range(8)]
+    records = tiny(single.Gradual(20, 62, 0.6), start=start)
+    assert [sum(left(r.network).values()) for r in records] == [
+        round(defined.cubic(62, 20, 0.0, 0.6, k / 7)) for k in range(8)]
     assert all((after[i] <= before[i]).all() for before, after in pairwise(places(r.network) for r in records)
                for i in before)                                       # what is gone stays gone
     assert records[-1].loss < records[0].loss
@@ -221,26 +246,24 @@ def test_gradual_magnitude_falls_as_scheduled_and_ends_with_the_count():
 
 def test_all_weights_kept_are_plain_training():
     """Epoch by epoch is the training as one: momentum, schedule and the order of the examples go on."""
-    from npkd.nn.training import train
     x, y = examples(n=90, dtype=np.float32)
     start, settings = network(dtype=np.float32), TrainingSettings(5, 16, validate=lambda network: 1.0)
     plain = list(train(start, {"x": x, "y": y}, optimiser=SGD(0.05), settings=settings, rng=RNG(0)))
-    masked = tiny(single.gradual(start, 62), epochs=5, validate=lambda network: 1.0)
+    masked = tiny(single.Gradual(62, 62), epochs=5, validate=lambda network: 1.0)
     for one, other in zip(plain, masked, strict=True):
         assert one.loss == pytest.approx(other.loss, rel=1e-5)
         assert one.learning_rate == pytest.approx(other.learning_rate)
         assert other.validation == 1.0
-    assert all(np.allclose(p, q, atol=1e-6) for a, b in zip(plain[-1].network.layers, masked[-1].network.layers,
-                                                            strict=True) for p, q in zip(a.params, b.params, strict=True))
-    with pytest.raises(InputError, match="patience"):
-        tiny(single.gradual(start, 62), patience=2, validate=lambda network: 1.0)
+    for a, b in zip(plain[-1].network.layers, masked[-1].network.layers, strict=True):
+        assert all(np.allclose(p, q, atol=1e-6) for p, q in zip(a.params, b.params, strict=True))
+    assert len(tiny(single.Gradual(62, 62), epochs=4, patience=1, validate=lambda network: 1.0)) == 4
 
 
 def test_a_sparse_student_learns_its_teacher():
     x, y = examples(n=90, dtype=np.float32)
     teacher = network(5, dtype=np.float32)
-    data, start = {"x": x, "y": y, "teacher": teacher.predict(x)}, network(dtype=np.float32)
-    records = tiny(single.gradual(start, 30), 12, distillation(temperature=2.0), data)
+    data = {"x": x, "y": y, "teacher": teacher.predict(x)}
+    records = tiny(single.Gradual(30, 62), 12, distillation(temperature=2.0), data)
     assert sum(left(records[-1].network).values()) == 30
     assert records[-1].loss < 0.5 * records[0].loss
 
@@ -248,18 +271,17 @@ def test_a_sparse_student_learns_its_teacher():
 def test_rigl_moves_as_many_as_scheduled_to_where_the_gradient_is_largest():
     (x, y), start = examples(dtype=np.float32), network(dtype=np.float32)
     count = single.erdos_renyi(start, 24)
-    masks = single.RigL(count, {"x": x, "y": y}, classification, share=0.5, end=0.8)
-    now = single.masked(start, masks(0.0, start))
-    assert left(now) == count
-    assert all(np.array_equal(m, single.largest({i: np.abs(w)}, count[i])[i])
-               for (i, w), m in zip(single.weights(start).items(), masks(0.0, start).values(), strict=True))
+    rule = single.RigL(count, {"x": x, "y": y}, classification, share=0.5, end=0.8)
+    now, _ = rule(0.0, start)
+    assert left(now) == count == left(single.magnitude(start, count))
     activations, backward = now(x)
     gradients = backward(classification(activations, {"y": y})[1])[1]
     for p in (0.1, 0.4, 0.79, 0.8, 1.0):
-        mask = masks(p, now)
+        after, mask = rule(p, now)
         for i, w in single.weights(now).items():
             moves = round(defined.moving(count[i], 0.5, 0.8, p))
             kept = np.sort(np.abs(w[w != 0]))[moves:]
+            assert not after.layers[i].params[0][~mask[i]].any()
             assert mask[i].sum() == count[i]
             goes = (w != 0) & (np.abs(w) < kept.min()) if len(kept) else w != 0
             comes = mask[i] & ((w == 0) | goes)
@@ -277,3 +299,49 @@ def test_rigl_trains_at_a_constant_count_and_moves_weights():
     first, last = places(records[0].network), places(records[-1].network)
     assert any((last[i] & ~first[i]).any() for i in count)
     assert records[-1].loss < records[0].loss
+
+
+def test_a_network_that_is_cut_while_it_learns_says_what_the_whole_one_says():
+    """Nothing was read that was cut; behind a select the network is smaller."""
+    start = network(sizes=(6, 30, 20, 3), dtype=np.float32)
+    x, _ = examples(n=90, dtype=np.float32)
+    whole, cut = (tiny(single.Gradual(40, 838, 0.6, cut=cut), 12, start=start) for cut in (False, True))
+    assert sum(left(whole[-1].network).values()) == 40
+    assert 1 <= sum(left(cut[-1].network).values()) <= 40             # what dead neurons read is gone too
+    assert sum(cut[-1].network.widths) < 59 == sum(whole[-1].network.widths)
+    assert all(sum(left(b.network).values()) <= sum(left(a.network).values()) for a, b in zip(whole, cut, strict=True))
+    step, mask = single.Gradual(40, 838, cut=True)(0.5, start)
+    assert np.allclose(step.predict(x), single.magnitude(start, sum(int(m.sum()) for m in mask.values())).predict(x),
+                       atol=1e-5)
+    assert min(r.loss for r in cut) < 0.8 * cut[0].loss
+
+
+# ---- weights beside groups
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def test_weights_beside_neurons_become_zero_in_training_and_in_distillation():
+    """Sparse group lasso: of the neurons that stay some weights are zero, and they stay so in the last phase."""
+    data = from_arrays("tiny", list(arrays(examples=300).values()), seed=0)
+    dense = perceptron([16, 20, 10, 3], RNG(0))
+    teacher = {"teacher": perceptron([16, 20, 3], RNG(1)).predict(data.x_train)}
+    recipe = SparseRecipe({"neurons": 0.01, "weights": 0.004}, epochs=40, debias_epochs=5, batch_size=32)
+    for learnt in ((), (distillation(0.5, temperature=2.0), teacher)):
+        result = sparse_training(Run(data, fixed(), RNG(0)), dense, recipe, *learnt)
+        for network in (result.penalised, result.debiased):
+            assert network.widths[1] + network.widths[2] < 30
+            w = np.concatenate([w.ravel() for w in single.weights(network).values()])
+            assert 0.1 < (w == 0).mean() < 0.9
+        for one, other in zip(*(single.weights(n).values() for n in (result.penalised, result.debiased)), strict=True):
+            assert not other[one == 0].any()
+
+
+@pytest.mark.parametrize(("command", "words_", "file"), [
+    ("train", ["--penalty", "neurons=0.01,weights=0.005", "--distil-from"], "model"),
+    ("distil", ["--penalty", "weights=0.01", "--teacher"], "student")])
+def test_the_commands_take_weights_beside_neurons_with_a_teacher(command, words_, file, tmp_path, monkeypatch):
+    undrawn(monkeypatch)
+    save(tmp_path / "teacher.npz", Model(perceptron([16, 20, 3], RNG(1)), None))
+    assert quick(tmp_path, *words_, str(tmp_path / "teacher.npz"), command=command) == 0
+    w = np.concatenate([w.ravel() for w in single.weights(load(tmp_path / "out" / f"{file}.npz").network).values()])
+    assert (w == 0).any()

@@ -19,5 +19,5 @@ def product(w: Array, x: Array) -> Array:
     for n in range(len(x)):
         for o, entries in enumerate(rows(w)):
             for i, v in entries:
-                y[n, o] += v * x[n, i]     # (N67)
+                y[n, o] += v * x[n, i]     # (N68)
     return y

@@ -38,6 +38,13 @@ def erdos_renyi(shapes: Sequence[Sequence[int]], count: float) -> list[float]:
     return k
 
 
+def damage(h: Array, w: Array, q: int) -> float:
+    """Half the mean squared change of the output h w (N,) without w_q, its mean refitted."""
+    change = [float(row[q] * w[q]) for row in h]
+    mean = sum(change) / len(change)
+    return sum((c - mean) ** 2 for c in change) / len(change) / 2     # (N63)
+
+
 def removal_cost(h: Array, z: Array, ridge: float, kept: Sequence[int], q: int) -> float:
     """Half the rise of mean squared error plus ridge of one output z (N,), fitted on the inputs ``kept`` of h (N, d),
     when input q leaves them: two fits, no inverse is updated."""
@@ -49,7 +56,7 @@ def removal_cost(h: Array, z: Array, ridge: float, kept: Sequence[int], q: int) 
         w = np.linalg.lstsq(wide, target, rcond=None)[0]
         return float(np.square(target - wide @ w).sum())
 
-    return (least([j for j in kept if j != q]) - least(kept)) / 2     # (N63)
+    return (least([j for j in kept if j != q]) - least(kept)) / 2     # (N64)
 
 
 def exact_scores(h: Array, z: Array, ridge: float) -> list[float]:
@@ -57,7 +64,7 @@ def exact_scores(h: Array, z: Array, ridge: float) -> list[float]:
     kept, scores, most = list(range(h.shape[1])), [0.0] * h.shape[1], 0.0
     while kept:
         costs = [removal_cost(h, z, ridge, kept, q) for q in kept]
-        most = max(most, min(costs))     # (N64)
+        most = max(most, min(costs))     # (N65)
         scores[kept.pop(costs.index(min(costs)))] = most
     return scores
 
@@ -68,9 +75,9 @@ def cubic(first: int, last: int, begin: float, end: float, p: float) -> float:
     if p <= begin or p >= end:
         return first if p <= begin else last
     s = s_f + (s_0 - s_f) * (1 - (p - begin) / (end - begin)) ** 3
-    return first * (1 - s)     # (N65)
+    return first * (1 - s)     # (N66)
 
 
 def moving(k: int, share: float, end: float, p: float) -> float:
     """How many of k weights move, before it is rounded."""
-    return k * share / 2 * (1 + math.cos(math.pi * p / end)) if p < end else 0.0     # (N66)
+    return k * share / 2 * (1 + math.cos(math.pi * p / end)) if p < end else 0.0     # (N67)
