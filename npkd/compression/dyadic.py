@@ -26,7 +26,7 @@ RIDGE, STEP, TURNS, EXAMPLES = 1e-2, 1.1, 5, 5000
 
 
 def dyadic(bits: int) -> tuple[float, ...]:
-    """D_b = {a/2^b : a whole, |a| ≤ 2^b}, the dyadic rationals of b = 0 … 10 fractional bits, ascending         (N20)"""
+    """D_b = {a/2^b : a whole, |a| ≤ 2^b}, dyadic rationals of b = 0 … 10 fractional bits, ascending           (N20)"""
     whole("dyadic", 0, 10, bits=bits)
     return tuple((np.arange(-2 ** bits, 2 ** bits + 1) / 2 ** bits).tolist())                                   # (N20)
 
@@ -42,7 +42,7 @@ def nearest(w: Array, levels: Sequence[float], scale: float = 1.0) -> Array:
     positive("nearest", "scale", scale)
     grid = np.asarray(levels, np.float64)
     if not len(grid) or not np.isfinite(grid).all() or (np.diff(grid) <= 0).any():
-        raise InputError(f"nearest: levels are {list(levels)[:5]}; they must be finite numbers, ascending, at least one")
+        raise InputError(f"nearest: levels are {list(levels)[:5]}; they must be one or more finite numbers, ascending")
     return (grid * scale).astype(w.dtype)[np.searchsorted((grid[:-1] + grid[1:]) / 2 * scale, w)]               # (N21)
 
 
@@ -149,9 +149,9 @@ def dyadic_network(network: Network, levels: Sequence[float], batches: Callable[
                    scale: float | None = None, layers: Sequence[int] | None = None) -> Network:
     """The network with all weights, dense and convolutional, or those of ``layers``, on a grid; biases stay floats.
 
-    batches() gives inputs: from first to last, every layer is fitted (N25) on what the student feeds it to what it gave,
-    its bias is the best (S3). None: nearest rounding (N21). ``scale``, or the best one of each layer, to 12 bits, so
-    that float32 holds αd exactly. Raises InputError for grouped convolutions with batches.
+    batches() gives inputs: from first to last every layer is fitted (N25), on what the student feeds it, to what it
+    gave, with the best bias (S3); None: nearest rounding (N21). ``scale``, or the best one of each layer, to 12 bits,
+    so that float32 holds αd exactly. Raises InputError for grouped convolutions with batches.
     """
     student = network
     for i in network.weight_layers if layers is None else layers:

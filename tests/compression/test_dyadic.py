@@ -97,7 +97,7 @@ def test_a_scale_of_weights_that_no_level_helps_is_one():
     (lambda: dyadic.dyadic(1.5), "whole number"),
     (lambda: dyadic.nearest(np.ones(2, int), SIGNS), "floating-point"),
     (lambda: dyadic.nearest(np.ones(2), (1.0, 0.0)), "ascending"),
-    (lambda: dyadic.nearest(np.ones(2), ()), "at least one"),
+    (lambda: dyadic.nearest(np.ones(2), ()), "one or more"),
     (lambda: dyadic.nearest(np.ones(2), (0.0, np.inf)), "finite"),
     (lambda: dyadic.nearest(np.ones(2), SIGNS, 0.0), "scale is 0.0"),
     (lambda: dyadic.frobenius_scale(np.ones((1000, 300)), dyadic.dyadic(6)), "give fewer levels"),
@@ -329,7 +329,7 @@ def test_additions_and_shifts_are_those_of_a_pass_that_counts(levels):
         network.layers[i].params[0], np.where(rng.random(len(b)) < 0.5, 0, 0.3).astype(np.float32)))
         for i in network.weight_layers for b in [network.layers[i].params[1]]})
     w = network.layers[7].params[0]
-    w[0], w[1, 1:] = 0, 0                                                             # a row of zeros, one of one weight
+    w[0], w[1, 1:] = 0, 0                                           # a row of zeros, one of one weight
     x = pictures(rng, 1)
     activations, counter = network.astype(np.float64)(x.astype(np.float64))[0], definitions.Counter()
     for i in network.weight_layers:

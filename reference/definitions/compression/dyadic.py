@@ -1,4 +1,4 @@
-"""The definitions of npkd/compression/dyadic.py: loops over weights, all grids tried out, products by shifts counted."""
+"""The definitions of npkd/compression/dyadic.py: loops, all grids tried out, products by shifts counted."""
 
 from __future__ import annotations
 
