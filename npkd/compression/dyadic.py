@@ -104,14 +104,14 @@ def descend(A: Array, c: Array, t: Array, levels: Sequence[float], scale: float)
 
 def output_space(statistics: Statistics, w: Array, levels: Sequence[float], *, scale: float | None = None,
                  ridge: float = RIDGE) -> tuple[Array, float]:
-    """The 0-1 programme in output space: weights on the grid whose outputs are nearest to the targets.
+    """The same programme in output space: weights on the grid whose outputs are nearest to the targets.
 
         min 1/N ‖Z − 1bᵀ − HTᵀ‖²_F + ρ ‖W − T‖²_F = ⟨T, TA'⟩ − 2⟨T, c⟩ + const over T with entries in αD,
         A' = A/N + ρI,   c = Cᵀ/N + ρW                                                (N25)
 
-    w (m, d) float64 -> T (m, d) and α. The better one of (N21) and (N23), then (N24). Without ``scale`` α is first that
-    of (N22), grows while (N23) gets better, and then takes turns with (N24): α ⟨T, c⟩/⟨T, TA'⟩ is best for T.   (N26)
-    The error of the outputs is at most that of (N21) at (N22), as no T is nearer to W.
+    w (m, d) float64 -> T and α. The better one of (N21) and (N23), then (N24). Without ``scale`` α begins with (N22),
+    grows while (N23) gets better, and takes turns with (N24), α ⟨T, c⟩/⟨T, TA'⟩ being best for T (N26). The outputs'
+    error is at most that of (N21) at (N22): no T is nearer to W.
     """
     A, C, _ = statistics.normalised()
     rho, fixed = ridge * float(np.trace(A)) / len(A) + 1e-300, scale is not None
@@ -123,9 +123,7 @@ def output_space(statistics: Statistics, w: Array, levels: Sequence[float], *, s
 
     solution, wider, t = linalg.solve(A, c.T, assume_a="pos").T, scale, nearest(w, levels, scale)
     while value(new := compensated(A, solution, levels, wider)) < value(t):
-        t, scale, wider = new, wider, wider * STEP
-        if fixed:
-            break
+        t, scale, wider = new, wider, wider * (1.0 if fixed else STEP)
     for _ in range(0 if fixed else TURNS):
         t = descend(A, c, t, levels, scale)
         if (along := inner_product(t, c)) > 0:
@@ -205,7 +203,7 @@ def additions_and_shifts(network: Network, shape: Sequence[int] | None = None) -
 
         additions = Σ_o P max(Σ_j s(n_oj) + [b_o ≠ 0] − 1, 0),   shifts = Σ_oj P (s(n_oj) − [n_oj odd])       (N30)
 
-    W = u n with whole n; s: their signed digits (C3), each a shifted input; P positions. u, and what stands between the
+    W = u n with whole n; s: their signed digits (N31), each a shifted input; P positions. u, and what stands between the
     layers, is not counted. ``shape``: of one example, see ``npkd.nn.cost.of``. Raises InputError for other weights.
     """
     sizes, additions, shifts = shapes(network, shape) if convolves(network) else [], 0, 0
@@ -221,8 +219,7 @@ def additions_and_shifts(network: Network, shape: Sequence[int] | None = None) -
 def whole_numbers(w: Array) -> Array:
     """n of W = u n for the largest u that makes all whole, up to 2^16. Raises InputError where there is none."""
     least = float(np.abs(w[w != 0]).min(initial=np.inf))
-    for parts in range(1, 65):
-        n = w * (parts / least)
+    for n in (w * (parts / least) for parts in range(1, 65)):
         if np.abs(n).max(initial=0) <= 2 ** 16 and (np.abs(n - np.rint(n)) <= 1e-6 * np.abs(n)).all():
             return np.rint(n).astype(np.int64)
     raise InputError("additions_and_shifts: the weights of a layer lie on no grid; round them, as dyadic_network does")

@@ -55,10 +55,9 @@ def run(unit: Unit, progress: Progress) -> Run:
     data, optimiser = pictures(numbers), SGD(numbers["learning_rate"])
     options = TrainingSettings(numbers["epochs"], numbers["batch_size"])
     if "teacher" not in numbers:
-        tanh, pool = Layer("tanh"), Layer("average_pool", options={"size": 2})
+        put = {"max_pool": [Layer("tanh"), Layer("average_pool", options={"size": 2})], "relu": [Layer("tanh")]}
         plain = lenet5(rng, channels=tuple(numbers["channels"]), hidden=numbers["hidden"], shape=(*data.shape, 1))
-        start = Network([new for old in plain.layers
-                         for new in {"max_pool": [tanh, pool], "relu": [tanh]}.get(str(old.op), [old])])
+        start = Network([new for old in plain.layers for new in put.get(str(old.op), [old])])
         training = partial(train, data={"x": data.x_train, "y": data.y_train}, optimiser=optimiser, rng=rng)
         network, cost = trained(unit, progress, data, start, training, options, rng)
         model.save(unit.path(".model.npz"), model.Model(network, data.scaling, {"data": data.name, "seed": unit.seed}))
@@ -66,14 +65,12 @@ def run(unit: Unit, progress: Progress) -> Run:
     network = teacher = model.load(Unit("float", numbers["teacher"], unit.seed, unit.folder).path(".model.npz")).network
     levels, scale = SETS.get(numbers["levels"], ()), 1.0 if numbers["levels"] in FIXED else None
     if numbers["activation"] in CHEAP:
-        op, shift = CHEAP[numbers["activation"]]
-        cheap = Layer(op, options={"shift": shift})
+        cheap = Layer(CHEAP[numbers["activation"]][0], options={"shift": CHEAP[numbers["activation"]][1]})
         network = Network([cheap if layer.op == "tanh" else layer for layer in network.layers])
     if numbers["how"] == "distilled":
         batch = {"x": data.x_train, "teacher": predict(teacher, data.x_train)}
-        *_, last = dyadic.dyadic_student(network, levels, batch, distillation(), optimiser=optimiser, settings=options,
-                                         rng=rng)
-        network = last.network
+        network = [*dyadic.dyadic_student(network, levels, batch, distillation(), optimiser=optimiser, settings=options,
+                                          rng=rng)][-1].network
     elif levels:
         batches = batches_of(data.x_train[:dyadic.EXAMPLES], MAPS) if numbers["how"] == "output space" else None
         network = dyadic.dyadic_network(network, levels, batches, scale=scale)

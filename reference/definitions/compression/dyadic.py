@@ -54,7 +54,7 @@ def excess(A: Array, w: Array, levels: Sequence[float], scale: float) -> float:
 
 
 def signed_digits(n: int) -> int:
-    """The fewest powers of two whose sum with signs is n: how often one goes from n to 0 by its nearest power (C3)"""
+    """The fewest powers of two whose sum with signs is n: how often one goes from n to 0 by its nearest power (N31)"""
     count = 0
     while n:
         power = 2 ** (abs(n).bit_length() - 1)
