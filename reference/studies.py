@@ -57,10 +57,11 @@ def cintra2018(stored: Mapping[str, Any]) -> str:
         return not_run(name)
     for run in stored[name]["runs"]:
         by_setting.setdefault(run["setting"], []).append(run)
+    counts = ["additions", "shifts"]
     rows = [[setting, str(len(runs)), errors_of([10_000 * run["test_error"] for run in runs]),
-             *(f"{fmean(run[what] for run in runs):,.0f}" if what in runs[0] else "" for what in ("additions", "shifts"))]
+             *(f"{fmean(run[what] for run in runs):,.0f}" if what in runs[0] else "" for what in counts)]
             for setting, runs in by_setting.items()]
-    return framed(stored, name, table(["setting", "seeds", "errors", "additions", "shifts"], rows))
+    return framed(stored, name, table(["setting", "seeds", "errors", *counts], rows))
 
 
 def published(name: str) -> dict[str, dict[str, str]]:

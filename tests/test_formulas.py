@@ -646,7 +646,8 @@ def clipped(rng):
 
 CASES = [
     ("A19", 0, clipped), ("A19", 1, clipped), ("N24", 0, on_a_grid), ("N24", 1, on_a_grid),
-    ("N25", 0, on_a_grid), ("S1", 0, sums), ("S1", 1, sums), ("S1", 2, sums), ("S2", 0, merged), ("S3", 0, fitted), ("S4", 0, residual),
+    ("N25", 0, on_a_grid),
+    ("S1", 0, sums), ("S1", 1, sums), ("S1", 2, sums), ("S2", 0, merged), ("S3", 0, fitted), ("S4", 0, residual),
     ("W2", 0, stated), ("W3", 0, emptied), ("W4", 0, certified), ("W4", 1, certified), ("W4", 2, certified),
     ("W5", 0, residual), ("W5", 1, residual), ("W6", 0, screened), ("W7", 0, refitted), ("W8", 0, swept),
     ("W9", 0, majorised), ("W9", 1, majorised), ("W15", 0, without), ("W16", 0, without), ("I10", 0, compensated),

@@ -203,8 +203,8 @@ def additions_and_shifts(network: Network, shape: Sequence[int] | None = None) -
 
         additions = Σ_o P max(Σ_j s(n_oj) + [b_o ≠ 0] − 1, 0),   shifts = Σ_oj P (s(n_oj) − [n_oj odd])       (N30)
 
-    W = u n with whole n; s: their signed digits (N31), each a shifted input; P positions. u, and what stands between the
-    layers, is not counted. ``shape``: of one example, see ``npkd.nn.cost.of``. Raises InputError for other weights.
+    W = u n with whole n; s: their signed digits (N31), each a shifted input; P positions. Neither u nor what stands
+    between the layers is counted. ``shape`` as in npkd.nn.cost.of. Raises InputError for weights on no grid.
     """
     sizes, additions, shifts = shapes(network, shape) if convolves(network) else [], 0, 0
     for i in network.weight_layers:
