@@ -81,6 +81,20 @@ def berthelier2020(stored: Mapping[str, Any]) -> str:
     return framed(stored, name, table(["setting", "seeds", "filters of 70", "hidden units of 500", "errors"], rows))
 
 
+def cintra2018(stored: Mapping[str, Any]) -> str:
+    """Errors, additions and shifts of the networks of Cintra et al.; how many runs are not there yet; the bars."""
+    name, by_setting = "cintra2018", dict[str, list[Any]]()
+    if name not in stored:
+        return not_run(name)
+    for run in stored[name]["runs"]:
+        by_setting.setdefault(run["setting"], []).append(run)
+    counts = ["additions", "shifts"]
+    rows = [[setting, str(len(runs)), errors_of([10_000 * run["test_error"] for run in runs]),
+             *(f"{fmean(run[what] for run in runs):,.0f}" if what in runs[0] else "" for what in counts)]
+            for setting, runs in by_setting.items()]
+    return framed(stored, name, table(["setting", "seeds", "errors", *counts], rows))
+
+
 def published(name: str) -> dict[str, dict[str, str]]:
     """The published numbers of a study by setting; none where there is no table."""
     path = FOLDER / f"{name}.csv"

@@ -290,6 +290,7 @@ TABLES: Mapping[str, Callable[[Stored], str]] = {
     "path": path,
     "sparse": sparse,
     "hinton2015": studies.hinton2015,
+    "cintra2018": studies.cintra2018,
     **{name: partial(studies.errors_by_setting, name=name) for name in ("ba2014", "romero2015")},
     "berthelier2020": studies.berthelier2020,
     "survey2021": studies.survey2021,

@@ -9,18 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from npkd.nn.activations import (
-    clipped_linear,
-    clipped_quadratic,
-    elu,
-    gelu,
-    leaky_relu,
-    maxout,
-    relu,
-    sigmoid,
-    silu,
-    tanh,
-)
+from npkd.nn.activations import elu, gelu, leaky_relu, maxout, relu, sigmoid, silu, tanh
+from npkd.nn.clipped import clipped_linear, clipped_quadratic
 from npkd.nn.convolution import conv2d, im2col
 from npkd.nn.layers import add, dense, dropout, flatten, gate, offset, select, unflatten
 from npkd.nn.losses import cross_entropy, squared_error

@@ -35,6 +35,7 @@ from reference.definitions.distillation.response import (
 )
 from reference.definitions.distillation.singular_vectors import singular_vectors
 from reference.definitions.distillation.variational import variational_information
+from reference.definitions.nn.clipped import clipped_quadratic
 from reference.definitions.nn.losses import cross_entropy, squared_error
 from reference.definitions.sparsity.pseudo_norm import l1_l2
 from tests.latex import holds
@@ -668,9 +669,31 @@ def single_weights(rng):
 def moved(rng):
     """The same, with the weights of each layer."""
     return single_weights(rng) | {"k": np.array([40, 70])}
+def on_a_grid(rng):
+    """Two rows of weights on four levels, in output space on raw data; what one weight becomes, all levels tried."""
+    data, grid, rho = layer(rng), np.array([-1.0, -0.5, 0.25, 1.0]), 0.3
+    H, Z, W = data["H"], data["Z"], data["W"]
+    T, o, j = rng.choice(grid, (M, D)), int(rng.integers(M)), int(rng.integers(D))
+
+    def value(t):
+        return ((Z - H @ t.T) ** 2).sum() / N + rho * ((W - t) ** 2).sum()
+
+    changed = {d: np.where((np.arange(M)[:, None] == o) & (np.arange(D) == j), d, T) for d in grid}
+    A, c = H.T @ H / N + rho * np.eye(D), Z.T @ H / N + rho * W
+    return {"H": H, "Z": Z, "W": W, "T": T, "N": N, r"\rho": rho, "A": A, "c": c, "k": value(0 * T), "o": o, "j": j,
+            "t": changed[min(grid, key=lambda d: value(changed[d]))], "old t": T, "g": -slopes(value, T) / 2,
+            r"\operatorname{nearest}": lambda v: min(grid, key=lambda d: abs(d - v))}
+
+
+def clipped(rng):
+    x, k = 3 * rng.standard_normal(), int(rng.integers(-1, 3))
+    return {"x": x, "k": k, "y": float(clipped_quadratic(np.array([x]), k)[0]), "u": min(abs(x) / 2 ** k, 1),
+            r"\min": min, r"\operatorname{sign}": np.sign}
 
 
 CASES = [
+    ("A19", 0, clipped), ("A19", 1, clipped), ("N24", 0, on_a_grid), ("N24", 1, on_a_grid),
+    ("N25", 0, on_a_grid),
     ("S1", 0, sums), ("S1", 1, sums), ("S1", 2, sums), ("S2", 0, merged), ("S3", 0, fitted), ("S4", 0, residual),
     ("W2", 0, stated), ("W3", 0, emptied), ("W4", 0, certified), ("W4", 1, certified), ("W4", 2, certified),
     ("W5", 0, residual), ("W5", 1, residual), ("W6", 0, screened), ("W7", 0, refitted), ("W8", 0, swept),

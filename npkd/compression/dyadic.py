@@ -1,7 +1,4 @@
-"""Weights from a few dyadic rationals: products become shifts and additions. docs/book/23-low-complexity.md.
-
-The 0-1 programme in Frobenius norm is Cintra et al. 2018; the same in output space, from statistics, is our own.
-"""
+"""Weights from a few dyadic rationals, so that products are shifts and additions. docs/book/23-low-complexity.md."""
 
 from __future__ import annotations
 
@@ -24,20 +21,18 @@ from npkd.sparsity.collect import collect_statistics, matrix
 from npkd.sparsity.statistics import Statistics
 
 SIGNS, HALVES, QUARTERS = (-1.0, 0.0, 1.0), (-1.0, -0.5, 0.0, 0.5, 1.0), (-1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0)
-"""Zero and powers of two. (QUARTERS with ±3/4 is dyadic(2).)"""
 RIDGE, STEP, TURNS, EXAMPLES = 1e-2, 1.1, 5, 5000
-"""ρ of (N25) over the mean of A_jj/N; of the search for a scale, the next over the last, and turns with the weights;
-examples from which ``dyadic_student`` takes statistics."""
+"""ρ of (N25) over the mean of A_jj/N; of the search for α the next over the last, and turns; of ``dyadic_student``."""
 
 
 def dyadic(bits: int) -> tuple[float, ...]:
-    """D_b = {a/2^b : a whole, |a| ≤ 2^b}, dyadic rationals of 0 … 12 fractional bits, ascending               (N20)"""
-    whole("dyadic", 0, 12, bits=bits)
+    """D_b = {a/2^b : a whole, |a| ≤ 2^b}, dyadic rationals of b = 0 … 10 fractional bits, ascending           (N20)"""
+    whole("dyadic", 0, 10, bits=bits)
     return tuple((np.arange(-2 ** bits, 2 ** bits + 1) / 2 ** bits).tolist())                                   # (N20)
 
 
 def nearest(w: Array, levels: Sequence[float], scale: float = 1.0) -> Array:
-    """The solution of the 0-1 programme of one level for each weight: the nearest of the levels times the scale.
+    """The solution of the 0-1 programme of Cintra et al. 2018, one level for each weight: the nearest one.
 
         min ‖W − T‖²_F over T with entries in αD:   t_ij = argmin_{d ∈ αD} (w_ij − d)²        (N21)
 
@@ -47,7 +42,7 @@ def nearest(w: Array, levels: Sequence[float], scale: float = 1.0) -> Array:
     positive("nearest", "scale", scale)
     grid = np.asarray(levels, np.float64)
     if not len(grid) or not np.isfinite(grid).all() or (np.diff(grid) <= 0).any():
-        raise InputError(f"nearest: levels are {list(levels)[:5]}; they must be finite numbers, ascending, at least one")
+        raise InputError(f"nearest: levels are {list(levels)[:5]}; they must be one or more finite numbers, ascending")
     return (grid * scale).astype(w.dtype)[np.searchsorted((grid[:-1] + grid[1:]) / 2 * scale, w)]               # (N21)
 
 
@@ -109,14 +104,14 @@ def descend(A: Array, c: Array, t: Array, levels: Sequence[float], scale: float)
 
 def output_space(statistics: Statistics, w: Array, levels: Sequence[float], *, scale: float | None = None,
                  ridge: float = RIDGE) -> tuple[Array, float]:
-    """The 0-1 programme in output space: weights on the grid whose outputs are nearest to the targets.
+    """The same programme in output space: weights on the grid whose outputs are nearest to the targets.
 
         min 1/N ‖Z − 1bᵀ − HTᵀ‖²_F + ρ ‖W − T‖²_F = ⟨T, TA'⟩ − 2⟨T, c⟩ + const over T with entries in αD,
         A' = A/N + ρI,   c = Cᵀ/N + ρW                                                (N25)
 
-    w (m, d) float64 -> T (m, d) and α. The better one of (N21) and (N23), then (N24). Without ``scale`` α is first that
-    of (N22), grows while (N23) gets better, and then takes turns with (N24): α ⟨T, c⟩/⟨T, TA'⟩ is best for T.   (N26)
-    The error of the outputs is at most that of (N21) at (N22), as no T is nearer to W.
+    w (m, d) float64 -> T and α. The better one of (N21) and (N23), then (N24). Without ``scale`` α begins with (N22),
+    grows while (N23) gets better, and takes turns with (N24), α ⟨T, c⟩/⟨T, TA'⟩ being best for T (N26). The outputs'
+    error is at most that of (N21) at (N22): no T is nearer to W.
     """
     A, C, _ = statistics.normalised()
     rho, fixed = ridge * float(np.trace(A)) / len(A) + 1e-300, scale is not None
@@ -128,9 +123,7 @@ def output_space(statistics: Statistics, w: Array, levels: Sequence[float], *, s
 
     solution, wider, t = linalg.solve(A, c.T, assume_a="pos").T, scale, nearest(w, levels, scale)
     while value(new := compensated(A, solution, levels, wider)) < value(t):
-        t, scale, wider = new, wider, wider * STEP
-        if fixed:
-            break
+        t, scale, wider = new, wider, wider * (1.0 if fixed else STEP)
     for _ in range(0 if fixed else TURNS):
         t = descend(A, c, t, levels, scale)
         if (along := inner_product(t, c)) > 0:
@@ -154,34 +147,27 @@ def dyadic_network(network: Network, levels: Sequence[float], batches: Callable[
                    scale: float | None = None, layers: Sequence[int] | None = None) -> Network:
     """The network with all weights, dense and convolutional, or those of ``layers``, on a grid; biases stay floats.
 
-    batches() gives inputs: from first to last, every layer is fitted (N25) on what the student feeds it to what it gave,
-    its bias is the best (S3). None: nearest rounding (N21). ``scale``, or one for each layer, of 12 bits, so that
-    float32 holds αd exactly. Raises InputError for grouped convolutions with batches.
+    batches() gives inputs: from first to last every layer is fitted (N25), on what the student feeds it, to what it
+    gave, with the best bias (S3); None: nearest rounding (N21). ``scale``, or the best one of each layer, to 12 bits,
+    so that float32 holds αd exactly. Raises InputError for grouped convolutions with batches.
     """
     student = network
     for i in network.weight_layers if layers is None else layers:
-        layer, w, b, alpha = network.layers[i], matrix(network.layers[i]), network.layers[i].params[1], scale
-        if batches is None:
-            alpha = alpha or frobenius_scale(w, levels)
-        elif layer.settings.get("groups", 1) > 1:
+        layer, w, (weights, b) = network.layers[i], matrix(network.layers[i]), network.layers[i].params
+        if batches is not None and layer.settings.get("groups", 1) > 1:
             raise InputError(f"dyadic_network: layer {i} is a grouped convolution; without batches it can be rounded")
-        else:
-            statistics = collect_statistics(student, network, batches, [i])[0]
-            w, alpha = output_space(statistics, w, levels, scale=alpha)
-            b = statistics.intercept(w).astype(b.dtype)
+        data = collect_statistics(student, network, batches, [i]) if batches is not None else []
+        t, alpha = output_space(data[0], w, levels, scale=scale) if data else (w, scale or frobenius_scale(w, levels))
         fraction, exponent = math.frexp(alpha)
-        short = math.ldexp(round(4096 * fraction), exponent - 12)
-        t = nearest(w * (1.0 if batches is None else short / alpha), levels, short).reshape(layer.params[0].shape)
-        student = student.replace({i: replace(layer, params=(t.astype(layer.params[0].dtype), b))})
+        t = nearest(t, levels, math.ldexp(round(4096 * fraction), exponent - 12))
+        params = (t.reshape(weights.shape).astype(weights.dtype), data[0].intercept(t).astype(b.dtype) if data else b)
+        student = student.replace({i: replace(layer, params=params)})
     return student
 
 
 @dataclass(frozen=True)
 class Levels:
-    """The indicator of weights on a grid, for training: its proximal step, not of a convex penalty, rounds.
-
-        Ω(w) = 0 where all w_i ∈ αD, else ∞,   prox(v, t) = nearest(v)                (N28)
-    """
+    """The indicator of weights on a grid, not convex: 0 where all w_i ∈ αD, else ∞; its proximal step rounds (N28)"""
 
     levels: tuple[float, ...]
     scale: float = 1.0
@@ -191,7 +177,7 @@ class Levels:
         return 0.0 if np.array_equal(self.prox(w, 1.0), w) else math.inf                                        # (N28)
 
     def prox(self, v: Array, step: float | Array) -> Array:
-        """The nearest point of the grid (N21), for every step, a number or an array."""
+        """The nearest point of the grid (N21), whatever the step."""
         return nearest(v, self.levels, self.scale)                                                              # (N28)
 
 
@@ -199,14 +185,15 @@ def dyadic_student(start: Network, levels: Sequence[float], data: Batch, objecti
                    settings: TrainingSettings, rng: np.random.Generator) -> Iterator[Record]:
     """Layers go on the grid from first to last; after each of them the rest of the network learns to make up for it.
 
-    A layer is fitted (N25) to what it gives in the network as trained so far, and (N28) holds it from then on. A stage
-    for each layer, of which ``settings`` speak; the other arguments as of ``train``. The last record is on the grid.
+    A layer is fitted (N25) to what it gives in the network as trained so far; (N28) holds it from then on. Arguments as
+    of ``train``, ``settings`` of the stage of each layer. The network of the last record is on the grid.
     """
     penalties, batches = dict[int, Penalty](), batches_of(data["x"][:EXAMPLES])
     for i in start.weight_layers:
         start = dyadic_network(start, levels, batches, layers=[i])
         penalties[i] = Levels(tuple(np.unique(start.layers[i].params[0]).tolist()))
-        for record in train(start, data, objective, optimiser=optimiser, penalties=penalties, settings=settings, rng=rng):
+        for record in train(start, data, objective, optimiser=optimiser, penalties=penalties, settings=settings,
+                            rng=rng):
             yield replace(record, stage=f"layer {i} on the grid")
         start = record.network
 
@@ -214,16 +201,16 @@ def dyadic_student(start: Network, levels: Sequence[float], data: Batch, objecti
 def additions_and_shifts(network: Network, shape: Sequence[int] | None = None) -> tuple[int, int]:
     """What the layers of weights of a network on grids add and shift for an example.
 
-        additions = Σ_o P (max(Σ_j s(n_oj) − 1, 0) + [b_o ≠ 0]),   shifts = Σ_oj P (s(n_oj) − [n_oj odd])       (N30)
+        additions = Σ_o P max(Σ_j s(n_oj) + [b_o ≠ 0] − 1, 0),   shifts = Σ_oj P (s(n_oj) − [n_oj odd])       (N30)
 
-    W = u n with whole n; s: their signed digits (C3), each a shifted input; P positions. u, and what stands between the
-    layers, is not counted. ``shape``: of one example, see ``npkd.nn.cost.of``. Raises InputError for other weights.
+    W = u n with whole n; s: their signed digits (N31), each a shifted input; P positions. Neither u nor what stands
+    between the layers is counted. ``shape`` as in npkd.nn.cost.of. Raises InputError for weights on no grid.
     """
     sizes, additions, shifts = shapes(network, shape) if convolves(network) else [], 0, 0
     for i in network.weight_layers:
         n, positions = whole_numbers(matrix(network.layers[i])), math.prod(sizes[i + 1][:-1]) if sizes else 1
         digits = signed_digits(n)
-        sums = np.maximum(digits.sum(axis=1) - 1, 0) + (network.layers[i].params[1] != 0)
+        sums = np.maximum(digits.sum(axis=1) + (network.layers[i].params[1] != 0) - 1, 0)
         additions += positions * int(sums.sum())                                                                # (N30)
         shifts += positions * int((digits - n % 2).sum())                                                       # (N30)
     return additions, shifts
@@ -232,8 +219,7 @@ def additions_and_shifts(network: Network, shape: Sequence[int] | None = None) -
 def whole_numbers(w: Array) -> Array:
     """n of W = u n for the largest u that makes all whole, up to 2^16. Raises InputError where there is none."""
     least = float(np.abs(w[w != 0]).min(initial=np.inf))
-    for parts in range(1, 65):
-        n = w * (parts / least)
+    for n in (w * (parts / least) for parts in range(1, 65)):
         if np.abs(n).max(initial=0) <= 2 ** 16 and (np.abs(n - np.rint(n)) <= 1e-6 * np.abs(n)).all():
             return np.rint(n).astype(np.int64)
     raise InputError("additions_and_shifts: the weights of a layer lie on no grid; round them, as dyadic_network does")

@@ -108,9 +108,9 @@ def input_shape(network: Network) -> tuple[int, ...]:
 def signed_digits(n: Array) -> Array:
     """How many digits of the shortest form of whole numbers in digits −1, 0, 1 are not zero: two of 7 = 8 − 1.
 
-        s(n) = ones of |n| xor 3|n| in binary                                         (C3)
+        s(n) = ones of |n| xor 3|n| in binary                                         (N31)
 
     n below 2^61 -> int64 of the same shape. Source: Reitwiesner 1960.
     """
     n = np.abs(n)
-    return np.asarray(np.bitwise_count(n ^ 3 * n), np.int64)                          # (C3)
+    return np.asarray(np.bitwise_count(n ^ 3 * n), np.int64)                          # (N31)

@@ -12,18 +12,8 @@ import numpy as np
 
 from npkd.core.types import Array, Backward
 from npkd.core.validation import InputError, one_of
-from npkd.nn.activations import (
-    clipped_linear,
-    clipped_quadratic,
-    elu,
-    gelu,
-    leaky_relu,
-    maxout,
-    relu,
-    sigmoid,
-    silu,
-    tanh,
-)
+from npkd.nn.activations import elu, gelu, leaky_relu, maxout, relu, sigmoid, silu, tanh
+from npkd.nn.clipped import clipped_linear, clipped_quadratic
 from npkd.nn.convolution import conv2d
 from npkd.nn.layers import add, dense, dropout, flatten, gate, offset, select, unflatten
 from npkd.nn.normalisation import batch_norm
