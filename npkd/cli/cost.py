@@ -39,8 +39,8 @@ def table(numbers: dict[str, Any]) -> str:
                  (f"peak memory of {who}", f"{number(one['peak_bytes'])} bytes")]
     wide = max(len(words) for words, _ in rows)
     notes = [f"Constants of {numbers['constants_source']}, {PICOJOULES['float32 multiplication']} pJ a float32",
-             f"multiplication, {PICOJOULES['int8 multiplication']} pJ an int8 one: chapter 26 of the book. Latency is of "
-             f"this machine ({numbers['machine']})."]
+             f"multiplication, {PICOJOULES['int8 multiplication']} pJ an int8 one: chapter 26 of the book. Latency is "
+             f"of this machine ({numbers['machine']})."]
     return "\n".join([*(f"{words:{wide}}  {value}" for words, value in rows), "", *notes])
 
 

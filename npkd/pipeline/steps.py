@@ -24,7 +24,7 @@ import numpy as np
 from npkd.compression.dyadic import QUARTERS, frobenius_scale, nearest
 from npkd.compression.low_rank import low_rank, ranks_within
 from npkd.compression.quantization import StraightThrough, levels, quantized, ternary_levels
-from npkd.compression.unstructured import gradual, magnitude, train_masked
+from npkd.compression.unstructured import Gradual, magnitude, train_masked
 from npkd.core.types import Array
 from npkd.core.validation import InputError
 from npkd.data.batches import batches_of
@@ -279,11 +279,16 @@ def distilled(chain: Chain, k: int, network: Network, size: float) -> tuple[Netw
     if step == "weights":
         count = count_of(network, size, chain.counted)
         fallen = stages.distil_end_to_end(run, network, transfer, f"{step}: fewer and fewer", epochs, 1.0,
-                                          lambda body: partial(train_masked, masks=gradual(body, count)))
+                                          lambda body: partial(train_masked, rule=Gradual(count, weights_of(body))))
         return cut, magnitude(fallen, count)
     begin, grid = (on_grid(run, network, step, weights=False), GRIDS[step]) if step in GRIDS else (cut, None)
     return cut, stages.distil_end_to_end(run, begin, transfer, f"{step}: distillation", epochs, 0.5,
                                          lambda body: partial(train, penalties=held(body, grid)))
+
+
+def weights_of(network: Network) -> int:
+    """How many weights all layers have."""
+    return sum(network.layers[i].params[0].size for i in network.weight_layers)
 
 
 def held(network: Network, fit: Callable[[Array], Callable[[Array], Array]] | None) -> dict[int, Penalty]:
