@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import linalg
 
+from npkd.core.grids import grid
 from npkd.core.linalg import inner_product, product
 from npkd.core.types import Array, Batch, Objective
 from npkd.core.validation import InputError, floats, positive, whole
@@ -217,9 +218,5 @@ def additions_and_shifts(network: Network, shape: Sequence[int] | None = None) -
 
 
 def whole_numbers(w: Array) -> Array:
-    """n of W = u n for the largest u that makes all whole, up to 2^16. Raises InputError where there is none."""
-    least = float(np.abs(w[w != 0]).min(initial=np.inf))
-    for n in (w * (parts / least) for parts in range(1, 65)):
-        if np.abs(n).max(initial=0) <= 2 ** 16 and (np.abs(n - np.rint(n)) <= 1e-6 * np.abs(n)).all():
-            return np.rint(n).astype(np.int64)
-    raise InputError("additions_and_shifts: the weights of a layer lie on no grid; round them, as dyadic_network does")
+    """n of w_o = u_o n_o for the largest u_o of each row that makes all whole, up to 2^16. Raises InputError: none."""
+    return grid(w, most=2 ** 16)[1].astype(np.int64)

@@ -22,7 +22,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from npkd.compression.dyadic import QUARTERS, frobenius_scale, nearest
-from npkd.compression.low_rank import low_rank, ranks_within
+from npkd.compression.low_rank import divisible, low_rank, propose_ranks
 from npkd.compression.quantization import StraightThrough, levels, quantized, ternary_levels
 from npkd.compression.unstructured import Gradual, magnitude, train_masked
 from npkd.core.types import Array
@@ -36,6 +36,7 @@ from npkd.nn.training import Penalty, train
 from npkd.pipeline import stages
 from npkd.pipeline.stages import Run
 from npkd.pipeline.target import ABOUT, TARGET, Target
+from npkd.sparsity.collect import collect_statistics
 from npkd.sparsity.outgoing import Support
 from npkd.surgery.widths import geometry
 
@@ -48,7 +49,7 @@ def dyadic_levels(w: Array) -> Callable[[Array], Array]:
 
 
 GRIDS: Mapping[str, Callable[[Array], Callable[[Array], Array]]] = {
-    "int8": partial(levels, bits=8), "int4": partial(levels, bits=4), "ternary": ternary_levels,
+    "int8": partial(levels, bits=8), "int4": partial(levels, bits=4, per_channel=False), "ternary": ternary_levels,
     "dyadic": dyadic_levels}
 """Steps that put weights on a grid: w -> the rounding that suits w."""
 
@@ -163,8 +164,11 @@ def smaller(step: str, run: Run, network: Network, size: float, kind: str) -> Ne
     if step == "neurons":
         return stages.compress(run, network, Target(kind, size, geometry=geometry(network)))
     if step == "low-rank":
-        batches = run.data.stream or batches_of(run.data.x_train)
-        return low_rank(network, batches, ranks_within(network, batches, size, kind))
+        batches, layers = run.data.stream or batches_of(run.data.x_train), divisible(network)
+        statistics = dict(zip(layers, collect_statistics(network, network, batches, layers), strict=True))
+        budget = size if kind == "macs" else count_of(network, size, kind)
+        ranks = propose_ranks(network, statistics, budget, "macs" if kind == "macs" else "weights")
+        return low_rank(network, batches, ranks)
     return magnitude(network, count_of(network, size, kind))
 
 
@@ -180,7 +184,17 @@ def count_of(network: Network, size: float, kind: str) -> int:
 def on_grid(run: Run, network: Network, step: str, *, weights: bool = True) -> Network:
     """The network with activations in bytes and, unless told otherwise, all weights on a grid; zeros stay zero."""
     fit = partial(kept_zero, fit=GRIDS[step]) if weights else None
-    return quantized(network, run.data.x_train, fit).astype(np.float32)
+    student = quantized(network, run.data.x_train, fit).astype(np.float32)
+    return short_biases(student) if weights else student
+
+
+def short_biases(network: Network) -> Network:
+    """The network with the biases of each layer on a grid of 8 bits: else a small file is mostly biases."""
+    layers = {}
+    for i in network.weight_layers:
+        w, b = network.layers[i].params
+        layers[i] = replace(network.layers[i], params=(w, levels(b[None], 8, calibration="min-max")(b[None])[0]))
+    return network.replace(layers)
 
 
 def kept_zero(w: Array, fit: Callable[[Array], Callable[[Array], Array]]) -> Callable[[Array], Array]:
@@ -282,8 +296,9 @@ def distilled(chain: Chain, k: int, network: Network, size: float) -> tuple[Netw
                                           lambda body: partial(train_masked, rule=Gradual(count, weights_of(body))))
         return cut, magnitude(fallen, count)
     begin, grid = (on_grid(run, network, step, weights=False), GRIDS[step]) if step in GRIDS else (cut, None)
-    return cut, stages.distil_end_to_end(run, begin, transfer, f"{step}: distillation", epochs, 0.5,
-                                         lambda body: partial(train, penalties=held(body, grid)))
+    trained = stages.distil_end_to_end(run, begin, transfer, f"{step}: distillation", epochs, 0.5,
+                                       lambda body: partial(train, penalties=held(body, grid)))
+    return cut, trained if grid is None else short_biases(trained)
 
 
 def weights_of(network: Network) -> int:

@@ -349,8 +349,8 @@ def test_powers_of_two_take_as_many_additions_as_signs():
     """A weight of one digit is one shifted input, and with ±3/4 two."""
     count = partial(dyadic.additions_and_shifts)
     w = np.array([[1.0, 0.5, 0.25], [0.0, -0.25, 1.0]])
-    network = Network([Layer("dense", (0.3 * w, np.zeros(2)))])
+    network = Network([Layer("dense", (0.3125 * w, np.zeros(2)))])
     assert count(network) == (2 + 1, 2 + 1)
-    network = Network([Layer("dense", (0.3 * np.where(w == 0.5, 0.75, w), np.zeros(2)))])
+    network = Network([Layer("dense", (0.3125 * np.where(w == 0.5, 0.75, w), np.zeros(2)))])
     assert count(network) == (4, 3)                                # in quarters: 4, 4 − 1, 1; −1, 4
     assert count(Network([Layer("dense", (np.sign(w), np.ones(2)))])) == (3 + 2, 0)
