@@ -15,6 +15,7 @@ from npkd.nn.layers import add, dense, dropout, flatten, gate, offset, select, u
 from npkd.nn.losses import cross_entropy, squared_error
 from npkd.nn.normalisation import batch_norm
 from npkd.nn.pooling import average_pool, global_average_pool, max_pool
+from npkd.sparsity.nuclear import Nuclear
 from npkd.sparsity.outgoing import Support
 from npkd.sparsity.penalties import L1, MaxNorm, NeuronGroups, SparseGroups
 from reference.check import Wrong
@@ -343,6 +344,15 @@ PENALTIES = [
     Case("MaxNorm, outgoing", MaxNorm, (SQUARE,), {"bound": 1.0, "axis": 1}, steps=(0.7,)),
     Case("MaxNorm, channels behind flatten", MaxNorm, (normal(2, 4),), {"bound": 0.5, "axis": 1, "channels": 2},
          steps=(0.7,)),
+    Case("Nuclear", Nuclear, (V,), {"lam": 0.8}, steps=(0.7, 1.0), wrong=(
+        Wrong((), ("Nuclear", "lam is -1", "not negative"), {"lam": -1.0}),
+        Wrong((), ("Nuclear", "lam is nan"), {"lam": float("nan")}),
+        Wrong((V, np.ones((4, 3))), ("Nuclear", "step is an array", "one number"), {"lam": 1.0}),
+        Wrong((V, -0.1), ("Nuclear", "step is between -0.1", "not negative"), {"lam": 1.0}),
+        Wrong((WHOLE, 0.1), ("Nuclear", "v is int64", "floating-point"), {"lam": 1.0}),
+    )),
+    Case("Nuclear, wide", Nuclear, (normal(2, 4),), {"lam": 0.5}, steps=(0.7,)),
+    Case("Nuclear, kernels", Nuclear, (normal(3, 2, 1, 2),), {"lam": 0.6}, steps=(0.9,)),
     Case("Support", Support, (V,), {"mask": V > 0}, steps=(0.7, 1.0), zeros=True),
 ]
 
