@@ -1,4 +1,4 @@
-"""The nuclear norm: singular values of weights become zero, and their rank falls. Derivation: docs/book/22-low-rank.md."""
+"""The nuclear norm: singular values of weights become zero, their rank falls. Derivation: docs/book/22-low-rank.md."""
 
 from __future__ import annotations
 
