@@ -107,16 +107,19 @@ def with_pairs(network: Network, pairs: Mapping[int, tuple[Layer, Layer]]) -> Ne
     return Network(layers)
 
 
+def ranks_of(network: Network, energy: float = 0.99, form: str = "filters") -> dict[int, int]:
+    """{layer: the rank of an energy (N5)} of the layers that have fewer weights in two."""
+    w = {i: matrix_of(network, i, form) for i in divisible(network)}
+    return {i: r for i, a in w.items() if (r := rank_of_energy(a, energy)) * sum(a.shape) < a.size}
+
+
 def factored(network: Network, ranks: Mapping[int, int] | None = None, *, energy: float = 0.99,
              form: str = "filters") -> Network:
-    """The network with layers in two by ``truncated_svd``: those of ``ranks`` {layer: rank}, or without them each at
-    the rank of an ``energy`` where it has fewer weights then; ``form``: of convolutions, see FORMS. Raises InputError
-    for what are no layers of weights, or no ranks of theirs."""
-    w = {i: matrix_of(network, i, form) for i in (divisible(network) if ranks is None else ranks)}
-    if ranks is None:
-        ranks = {i: r for i, a in w.items() if (r := rank_of_energy(a, energy)) * sum(a.shape) < a.size}
-    return with_pairs(network, {i: split(network.layers[i], *truncated_svd(w[i], r), network.layers[i].params[1], form)
-                                for i, r in ranks.items()})
+    """The network with the layers of ``ranks`` {layer: rank}, or of ``ranks_of``, in two by ``truncated_svd``; ``form``:
+    of convolutions, see FORMS. Raises InputError for what are no layers of weights, or no ranks of theirs."""
+    ranks, layers = ranks_of(network, energy, form) if ranks is None else ranks, network.layers
+    return with_pairs(network, {i: split(layers[i], *truncated_svd(matrix_of(network, i, form), r), layers[i].params[1],
+                                         form) for i, r in ranks.items()})
 
 
 def output_space(statistics: Statistics, w: Array | None = None, ridge: float = RIDGE) -> tuple[Array, Array, Array]:

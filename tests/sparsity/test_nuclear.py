@@ -107,7 +107,7 @@ def test_the_dtype_is_kept(dtype):
 def test_what_holds_no_fractions_or_is_not_finite_is_refused():
     whole, bad = np.ones((2, 3), int), np.array([[1.0, math.nan]])
     for call in (Nuclear(1.0).value, Nuclear(1.0).dual_norm, lambda w: Nuclear(1.0).prox(w, 1.0)):
-        with pytest.raises(InputError, match="Nuclear: . is int64"):
+        with pytest.raises(InputError, match=r"Nuclear: . is int64"):
             call(whole)
     for call in (Nuclear(1.0).value, Nuclear(1.0).dual_norm):
         with pytest.raises(InputError, match=r"Nuclear: w holds nan at \(0, 1\)"):
