@@ -18,6 +18,7 @@ from npkd.nn.normalisation import batch_norm
 from npkd.nn.pooling import average_pool, global_average_pool, max_pool
 from npkd.nn.quantize import quantize
 from npkd.sparsity.nonconvex import L0, ConcaveGroups, NonNegativeL1, TopK
+from npkd.sparsity.nuclear import Nuclear
 from npkd.sparsity.outgoing import Support
 from npkd.sparsity.penalties import L1, MaxNorm, NeuronGroups, SparseGroups
 from npkd.sparsity.pseudo_norm import L1L2
@@ -367,6 +368,15 @@ PENALTIES = [
     Case("MaxNorm, outgoing", MaxNorm, (SQUARE,), {"bound": 1.0, "axis": 1}, steps=(0.7,)),
     Case("MaxNorm, channels behind flatten", MaxNorm, (normal(2, 4),), {"bound": 0.5, "axis": 1, "channels": 2},
          steps=(0.7,)),
+    Case("Nuclear", Nuclear, (V,), {"lam": 0.8}, steps=(0.7, 1.0), wrong=(
+        Wrong((), ("Nuclear", "lam is -1", "not negative"), {"lam": -1.0}),
+        Wrong((), ("Nuclear", "lam is nan"), {"lam": float("nan")}),
+        Wrong((V, np.ones((4, 3))), ("Nuclear", "step is an array", "one number"), {"lam": 1.0}),
+        Wrong((V, -0.1), ("Nuclear", "step is between -0.1", "not negative"), {"lam": 1.0}),
+        Wrong((WHOLE, 0.1), ("Nuclear", "v is int64", "floating-point"), {"lam": 1.0}),
+    )),
+    Case("Nuclear, wide", Nuclear, (normal(2, 4),), {"lam": 0.5}, steps=(0.7,)),
+    Case("Nuclear, kernels", Nuclear, (normal(3, 2, 1, 2),), {"lam": 0.6}, steps=(0.9,)),
     Case("Support", Support, (V,), {"mask": V > 0}, steps=(0.7, 1.0), zeros=True),
     Case("NonNegativeL1", NonNegativeL1, (V,), {"lam": 0.3}, steps=(0.7, positive(4, 3)), zeros=True, wrong=(
         Wrong((), ("NonNegativeL1", "lam is -1", "not negative"), {"lam": -1.0}),

@@ -112,7 +112,8 @@ def of_penalty(plan: PreparedRun, result: SparseResult) -> dict[str, Any]:
         **{name: judged(network, plan.data)[0] for name, network in phases.items()},
         "target": target and {"words": plan.settings.target, "kind": target.kind, "bound": target.bound},
         "sparse": recipe | {"lambda": result.lam, "epochs_penalised": result.epochs, "objective": result.objective,
-                            "stationarity": list(result.stationarity), "path": result.path},
+                            "stationarity": list(result.stationarity), "path": result.path,
+                            "ranks": {str(i): rank for i, rank in result.ranks.items()}},
         "removals": removals(result.removals, len(widths_of(result.dense)) - 1)}
 
 

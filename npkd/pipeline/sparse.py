@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from npkd.compression.low_rank import factored, ranks_of
 from npkd.core.types import Array, Objective
 from npkd.nn.network import Network
 from npkd.nn.optimisers import SGD
@@ -45,6 +46,7 @@ class SparseResult:
     epochs      of all phases that a penalty was part of, those of the search too
     stationarity    (P19) on all training examples in float64, at the start and at the end of the last λ
     objective   L + ½ d ‖θ‖² + Ω at the end of it
+    ranks       of the layers of the dense network that are two in the penalised one, by the nuclear norm
     removals    a record of each neuron removed;   path  of each epoch of the path lambda, size, alive, validation_error
     """
 
@@ -58,6 +60,7 @@ class SparseResult:
     objective: float
     removals: list[Removal]
     path: list[dict[str, Any]] = field(default_factory=list)
+    ranks: dict[int, int] = field(default_factory=dict)
 
 
 def sparse_training(run: Run, dense: Network, recipe: SparseRecipe, objective: Objective = classification,
@@ -81,6 +84,8 @@ def sparse_training(run: Run, dense: Network, recipe: SparseRecipe, objective: O
     network, lam, more, before = at_last(problem, network, lam)
     after, value = problem.measured(network, lam)
     penalised, removals = remove(network, inputs=bool({"inputs", "weights"} & {*recipe.strengths}))
+    ranks = ranks_of(penalised) if "nuclear" in recipe.strengths else {}
+    penalised = factored(penalised, ranks)
     removals = [Removal(k, j, "dead") for k, (group, kept) in enumerate(zip(groups, stays, strict=True))
                 for j in np.setdiff1d(np.arange(group.width), kept).tolist()] + [
         replace(r, neuron=int(stays[r.group][r.neuron]), into=None if r.into is None else int(stays[r.group][r.into]))
@@ -91,7 +96,8 @@ def sparse_training(run: Run, dense: Network, recipe: SparseRecipe, objective: O
         errors = [run.validation_error(each) for each in (penalised, debiased)]
         model = run.outside(debiased if errors[1] <= errors[0] else penalised)
     run.state.student = model
-    return SparseResult(dense, penalised, debiased, model, lam, epochs + more, (before, after), value, removals, path)
+    return SparseResult(dense, penalised, debiased, model, lam, epochs + more, (before, after), value, removals, path,
+                        ranks)
 
 
 def require(recipe: SparseRecipe, network: Network, groups: list[DependencyGroup]) -> Target:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from npkd.compression.low_rank import epoch_step
 from npkd.core.types import Batch, Objective
 from npkd.core.validation import InputError
 from npkd.nn.network import Network
@@ -21,6 +22,7 @@ from npkd.pipeline.progress import Checkpoint
 from npkd.pipeline.sparse_recipe import SparseRecipe
 from npkd.pipeline.stages import Run
 from npkd.pipeline.target import Target
+from npkd.sparsity.nuclear import Nuclear
 from npkd.sparsity.outgoing import alive, outgoing_penalties, stationarity
 from npkd.surgery.dependency import dependency_groups
 
@@ -111,9 +113,15 @@ def trained(problem: Problem, network: Network, lam: float, phase: Phase) -> Che
             last = phase.control(last, start)
             moment = partial(lambda p, e: phase.schedule((e - 1 + p) / phase.epochs), e=epoch)
             one = replace(settings, epochs=1, done=0, carried=carried, best=None, schedule=moment)
-            for record in train(start, problem.batch, problem.objective, rng=run.rng, settings=one,
-                                optimiser=SGD(recipe.learning_rate, weight_decay=recipe.weight_decay),
-                                penalties=problem.penalties(start, last)):
+            every, sgd = problem.penalties(start, last), SGD(recipe.learning_rate, weight_decay=recipe.weight_decay)
+            once = {i: penalty for i, penalty in every.items() if isinstance(penalty, Nuclear)}      # costs an SVD
+            updates = math.ceil(len(problem.batch["x"]) / settings.batch_size)
+            for record in train(start, problem.batch, problem.objective, rng=run.rng, settings=one, optimiser=sgd,
+                                penalties={} if once else every):
+                if once:
+                    step = updates * sgd.learning_rate * moment(0.5) / (1 - sgd.momentum)              # (N12)
+                    stepped = epoch_step(record.network, [once], step)
+                    record = replace(record, network=stepped, validation=run.validation_error(stepped))
                 best = record.network if (record.validation or 0.0) <= phase.allowed else start      # start: it is not
                 start, carried, seconds = record.network, record.carried, seconds + record.seconds
                 yield replace(record, epoch=epoch, carried=(np.array(last), *carried), best=best, seconds=seconds)

@@ -15,7 +15,7 @@ from npkd.sparsity.outgoing import COSTS, KINDS
 class SparseRecipe:
     """What a sparse training is to do.
 
-    strengths       λ by kind, one of KINDS; None: found, the same for all that are None, of l1l2 never
+    strengths       λ by kind, one of KINDS; None: found, the same for all that are None, of l1l2 and nuclear never
     target          of size, to be met while training; needed where λ is to be found, unless ``path``
     costs           c of (P18): "macs", "size" or "equal"
     path            λ rises until nothing is left
@@ -46,6 +46,8 @@ class SparseRecipe:
         for name, lam in self.strengths.items():
             one_of("penalty", "kind", name, KINDS)
             positive("penalty", name, 1.0 if lam is None else lam)
+        if "nuclear" in self.strengths and (len(self.strengths) > 1 or None in self.strengths.values()):
+            raise InputError("penalty: nuclear needs its λ, as in nuclear=0.001, and stands alone")
         sought = [name for name, lam in self.strengths.items() if lam is None]
         if "l1l2" in sought:
             raise InputError("penalty: got l1l2 without λ, which is found for inputs, neurons, channels and weights "

@@ -79,6 +79,7 @@ def settings(summary: Mapping[str, Any]) -> list[list[str]]:
                  *([["λ found", f"{found['lambda']:.3g}"]] if None in lams.values() else []), ["costs", found["costs"]],
                  ["epochs with a penalty", f"{found['epochs_penalised']}, those of the search too"],
                  ["stationarity at the last λ", "{:.2g} at first, {:.2g} at its end".format(*found["stationarity"])],
+                 *([["ranks", setting(found["ranks"])]] if found.get("ranks") else []),
                  *[[f"with the penalty: {key.replace('_', ' ')}", setting(found[key])] for key in OF_SPARSE]]
     rows += [[key.replace("_", " "), setting(value)] for key, value in recipe.items() if key not in left_out]
     meanings = MEANINGS | explained(Recipe) | {f"with_the_penalty:_{k}": v for k, v in explained(SparseRecipe).items()}

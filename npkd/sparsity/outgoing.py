@@ -21,12 +21,13 @@ from npkd.core.validation import InputError, one_of, positive
 from npkd.nn.cost import Geometry, of_widths
 from npkd.nn.network import Network, convolves
 from npkd.nn.training import Penalty
+from npkd.sparsity.nuclear import Nuclear
 from npkd.sparsity.penalties import L1, NeuronGroups, SparseGroups
 from npkd.sparsity.pseudo_norm import L1L2
 from npkd.surgery.dependency import DependencyGroup
 
-KINDS = ("inputs", "neurons", "channels", "weights", "l1l2")
-"""What a penalty makes zero, in the words of ``--penalty``."""
+KINDS = ("inputs", "neurons", "channels", "weights", "l1l2", "nuclear")
+"""What a penalty makes zero, in the words of ``--penalty``; nuclear: singular values of every layer's weights."""
 COSTS = ("macs", "size", "equal")
 """c of (P18): what the removal of a neuron saves in multiply-accumulates; √ of its number of outgoing weights; 1."""
 
@@ -68,6 +69,8 @@ def outgoing_penalties(network: Network, groups: Sequence[DependencyGroup], stre
     for name, lam in strengths.items():
         one_of("penalty", "kind", name, KINDS)
         positive("penalty", name, lam, zero=True)
+    if [*strengths] == ["nuclear"]:
+        return {i: Nuclear(strengths["nuclear"]) for i in network.weight_layers}
     kinds = [kind_of(network, group) for group in groups]
     missing = [name for name in strengths if name not in ("weights", "l1l2", *kinds)]
     if missing or not strengths:
