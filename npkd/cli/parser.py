@@ -146,8 +146,8 @@ def add_training(add: Callable[..., object]) -> None:
     add("--activation", default="relu", metavar="OP", help="between the layers: relu, tanh, gelu, ... (default: relu)")
     add("--penalty", metavar="KIND=NUMBER,...",
         help="weights that become zero, each with its λ: inputs=, neurons=, channels=, weights=, l1l2= of neurons and "
-             "channels, whatever their size, or nuclear= of singular values; without numbers, but of the last two, λ is "
-             "found: inputs,neurons")
+             "channels, whatever their size, or nuclear= of singular values; without numbers, but of the last two, λ "
+             "is found: inputs,neurons")
     add("--target", metavar="KIND=NUMBER", help="with a penalty whose λ is found: macs=N, neurons=N, parameters=N or "
                                                 "bytes=N, of the file (N%%: of the dense network's)")
     add("--costs", choices=("macs", "size", "equal"), default="macs",

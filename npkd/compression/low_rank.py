@@ -84,8 +84,12 @@ def split(layer: Layer, u: Array, m: Array, b: Array, form: str = "filters") -> 
         W x + b = U (M x + 0) + b                                                     (N6)
         y_f,p,q = b_f + Σ_jk u_fj,k Σ_ic m_k,ic x_row(p,i),column(q,j),c              (N7)
 
-    (N7) is separable: what the first layer gives in the padding of the second is its bias, 0, as it must be.
+    (N7) is separable: what the first layer gives in the padding of the second is its bias, 0, as it must be. Columns of
+    U and rows of M share their norms: a training of both would else be as fast as the larger one allows.
     """
+    share = np.sqrt(np.linalg.norm(m, axis=1) / np.maximum(np.linalg.norm(u, axis=0), 1e-300))
+    share[share == 0] = 1.0
+    u, m = u * share, m / share[:, None]
     r, shape, first, second = len(m), layer.params[0].shape, dict[str, Any](layer.options), dict[str, Any]()
     sides = [(r, *shape[1:]), (shape[0], *[1] * (len(shape) - 2), r)]
     if form == "separable" and len(shape) == 4:
