@@ -58,6 +58,8 @@ RECORDS: Mapping[str, tuple[str, str, str]] = {
     "LeNet-5, 1,550 weights": ("LeNet-5", "weights", "parameters=2130"),
     "LeNet-5, 6 KB": ("LeNet-5", "neurons,weights,int4,code", "bytes=6144")}
 """Teacher, steps, target. Biases, 410 of LeNet-300-100 and 580 of LeNet-5, count beside the weights."""
+QUICK = {"low-rank": "parameters=10%", "dyadic": "macs=10%", "weights,int4,code": "bytes=16384"}
+"""Of a quick run, with a part of the data."""
 SEARCH = "macs=10%"
 """Target of the students whose widths are searched for, of "dense"; layer-wise distillation with it stands beside."""
 BARS: Mapping[str, tuple[float, str]] = {
@@ -68,7 +70,7 @@ BARS: Mapping[str, tuple[float, str]] = {
 
 def settings(quick: bool) -> list[dict[str, Run]]:
     """Teachers, then students."""
-    changed: Run = {"examples": 3_000, "teacher_epochs": 4} if quick else {}
+    changed: Run = {"examples": 2_000, "teacher_epochs": 4} if quick else {}
     names = ("dense",) if quick else tuple(TEACHERS)
     teachers = {name: {**TEACHERS[name], **changed} for name in names}
     students: dict[str, Run] = {}
@@ -76,10 +78,10 @@ def settings(quick: bool) -> list[dict[str, Run]]:
     def student(name: str, teacher: str, steps: str, target: str, epochs: int) -> None:
         best = {"experts": teachers["LeNet-5"]} if teacher in BEST and not quick else {}
         students[name] = {**teachers[teacher], "teacher": teachers[teacher], "of": teacher, "steps": steps.split(","),
-                          "target": target, "epochs": min(epochs, 6) if quick else epochs, **best}
+                          "target": target, "epochs": min(epochs, 4) if quick else epochs, **best}
 
     for name in ("dense", "dense, optdigits")[:1 if quick else 2]:
-        for steps, target in {**ALONE, **CHAINS}.items():
+        for steps, target in {**ALONE, **CHAINS}.items() if not quick else QUICK.items():
             student(f"{name}: {steps}", name, steps, target, EPOCHS[name])
             if steps in ALONE:
                 student(f"{name}: {steps}, untrained", name, steps, target, 0)
