@@ -13,7 +13,7 @@ from npkd.core.grids import grid
 from npkd.core.linalg import inner_product, product
 from npkd.core.types import Array, Batch, Objective
 from npkd.core.validation import InputError, floats, positive, whole
-from npkd.data.batches import batches_of
+from npkd.data.batches import MAPS, batches_of
 from npkd.nn.cost import shapes, signed_digits
 from npkd.nn.network import Network, convolves
 from npkd.nn.optimisers import Optimiser
@@ -189,7 +189,7 @@ def dyadic_student(start: Network, levels: Sequence[float], data: Batch, objecti
     A layer is fitted (N25) to what it gives in the network as trained so far; (N28) holds it from then on. Arguments as
     of ``train``, ``settings`` of the stage of each layer. The network of the last record is on the grid.
     """
-    penalties, batches = dict[int, Penalty](), batches_of(data["x"][:EXAMPLES])
+    penalties, batches = dict[int, Penalty](), batches_of(data["x"][:EXAMPLES], MAPS if convolves(start) else None)
     for i in start.weight_layers:
         start = dyadic_network(start, levels, batches, layers=[i])
         penalties[i] = Levels(tuple(np.unique(start.layers[i].params[0]).tolist()))

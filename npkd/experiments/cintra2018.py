@@ -87,8 +87,7 @@ def bars(runs: Sequence[Run]) -> list[str]:
     lost = {name: [some[seed] - errors["float"][seed] for seed in some] for name, some in errors.items()}
     knees = [[float(b) for b in range(1, 9) if fmean(lost.get(f"A_{b}, {how}", [np.inf])) <= 10][:1]
              for how in ("nearest", "output space")]
-    every = SEEDS * sum(map(len, settings(False)))
-    hours = [sum(one["cpu_seconds"] for one in runs) / 3600] if len(runs) == every else []
+    hours = [sum(one["cpu_seconds"] for one in runs) / 3600] * (len(runs) == SEEDS * sum(map(len, settings(False))))
     return [*bar("quarters, distilled, errors more than float", lost.get("quarters, distilled", []), most=20),
             *(line for name in SETS for line in beats(f"{name}: output space beats nearest rounding, errors", *(
                 errors.get(f"{name}, {how}", {}) for how in ("nearest", "output space")))),

@@ -249,6 +249,9 @@ def test_layers_that_are_not_asked_for_stay_and_the_file_holds_the_grid(tmp_path
     unit = np.abs(w[w != 0]).min() / np.abs(n[n != 0]).min()
     np.testing.assert_array_equal((n * np.float64(unit)).astype(np.float32), w)        # exactly, in float32
     assert (n * np.float64(unit) == w).all()
+    best = dyadic.frobenius_scale(network.layers[3].params[0], dyadic.dyadic(2))
+    assert np.abs(w).max() == pytest.approx(best, rel=2.0 ** -12)                      # 12 bits of it
+    assert np.abs(w).max() * 2.0 ** 20 % 1 == 0
 
 
 def test_a_grouped_convolution_is_rounded_without_batches_alone():
