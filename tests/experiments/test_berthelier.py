@@ -19,15 +19,21 @@ def test_settings_differ_in_the_penalty_and_its_strength_alone():
 
 
 @pytest.mark.parametrize(("kind", "groups"), [("channels", "NeuronGroups"), ("l1l2", "L1L2")])
-def test_a_penalty_is_on_all_that_reads_a_filter(kind, groups):
-    network = lenet5(np.random.default_rng(0))
+def test_a_penalty_is_on_all_that_reads_a_filter_and_takes_the_same_part_of_it_at_first(kind, groups):
+    network = lenet5(np.random.default_rng(0)).astype(np.float64)
     penalties = study.on_filters(network, kind, 0.3)
     assert sorted(penalties) == [3, 6]
-    for penalty in penalties.values():
-        assert type(penalty).__name__ == groups
-        assert penalty.lam == 0.3
-        assert getattr(penalty, "cost", 1.0) == 1.0
+    assert {type(penalty).__name__ for penalty in penalties.values()} == {groups}
     assert (penalties[3].axis, penalties[6].axis, penalties[6].channels) == (3, 1, 50)
+    for i, n in ((3, 20), (6, 50)):
+        w = network.layers[i].params[0]
+        one = w * (np.arange(w.shape[-1]) % n == 0)                     # of one filter, the others as large together
+        part = np.linalg.norm(w) / np.sqrt(n)
+        if kind == "channels":
+            assert penalties[i].lam * penalties[i].cost == pytest.approx(0.3 * part, rel=1e-12)
+        else:
+            assert penalties[i].lam == pytest.approx(0.3 * part * np.linalg.norm(w), rel=1e-12)
+            assert penalties[i].value(one) == pytest.approx(penalties[i].lam, rel=1e-12)
 
 
 def test_a_small_run_of_it(tmp_path, monkeypatch):
