@@ -73,7 +73,7 @@ def product(h: Array, q: Array, shifts: bool) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class IntegerNetwork:
-    """A network in whole numbers: activations and accumulators int32, weights of at most 8 bits.
+    """A network in whole numbers: activations and weights bytes less their zero, accumulators and biases int32.
 
         a_o = Σ_i q_oi h_i + k_o,   k_o = ⌊b_o/(s_o u)⌉,   u what 1 in h is worth, s_o u what 1 in a_o is      (N53)
         h'_o = clip(⌊a_o m_o 2⁻ⁿ⌉ + zero, low, high) − zero,   m_o 2⁻ⁿ = s_o u / u' exactly, m_o < 2³¹         (N54)
@@ -107,7 +107,7 @@ class IntegerNetwork:
                 arrays = multiplier(who, u, step, shifts) if len(u) else ()
                 u, bound, odd = step, max(o["high"] - o["zero"], o["zero"] - o["low"]), int(odd_part(step)[0][0])
             elif layer.row.weights and len(u) == 1:
-                (s, q), b = grid(layer.params[0]), layer.params[1]
+                (s, q), b = grid(layer.params[0], most=255), layer.params[1]
                 finite(who, b=b)
                 u, odd, k = s * u, odd * int(odd_part(s)[0].max()), np.rint(b / (s * u))               # (N53)
                 bound = int((abs(q).reshape(len(q), -1).sum(axis=1) * float(bound) + abs(k)).max())

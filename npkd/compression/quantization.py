@@ -163,7 +163,7 @@ def quantized(network: Network, x: Array, fit: Fit | None = levels, *, compensat
             q = compensated(w, fit(w), statistics) if compensate else fit(w)(w)
             b = statistics.intercept(q) if compensate else bias_corrected(layer.params[1], w, q, statistics)
             with suppress(InputError):                               # values that are shared lie on no grid
-                b = (unit := on.step * grid(q)[0]) * np.rint(b / unit)
+                b = (unit := on.step * grid(q, most=255)[0]) * np.rint(b / unit)
             student = student.replace({i: replace(layer, params=(q.reshape(layer.params[0].shape), b))})
     return student
 
