@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import linalg
 
-from npkd.compression.integer import RESHAPING, grid
+from npkd.compression.integer import RESHAPING
+from npkd.core.grids import grid
 from npkd.core.linalg import product
 from npkd.core.types import Array, Batch
-from npkd.core.validation import InputError, floats, whole
+from npkd.core.validation import InputError, floats, one_of, whole
 from npkd.data.batches import MAPS, batches_of
 from npkd.distillation.objective import Terms
 from npkd.distillation.schemes import Records, with_answers
@@ -26,7 +27,7 @@ from npkd.sparsity.statistics import Statistics
 from npkd.surgery.folding import inserted
 
 Fit = Callable[[Array], Callable[[Array], Array]]
-"""fit(w) finds levels for weights w (O, ...), each row its own, of one row for all; fit(w)(v) are the nearest to v."""
+"""fit(w) finds levels for weights w (O, ...), each row its own; fit(w)(v) are those nearest to weights v."""
 SAMPLE, VALUES = 1000, 100_000      # examples, and values of their activations, from which steps of these are found
 
 
@@ -51,25 +52,28 @@ class Levels:
         return np.asarray(s * (np.clip(np.rint(w / s) + z, self.low, self.high) - z)).astype(w.dtype)  # (N40)
 
 
-def levels(w: Array, bits: int = 8, *, symmetric: bool = True, percentile: float | None = None,
-           significant: int = 16) -> Levels:
+def levels(w: Array, bits: int = 8, *, per_channel: bool = True, symmetric: bool = True, calibration: str = "mse",
+           percentile: float = 99.9, significant: int = 16) -> Levels:
     """Equal steps over the range of each row of weights, or a part of it, beyond which they are clipped: a Fit.
 
         s = f (top − bottom)/(high − low),   zero = ⌊low − f bottom/s⌉                                 (N43)
 
-    w (O, ...) floats. symmetric: top = −bottom = max |w|, −low = high = 2^(bits−1) − 1, zero = 0; else bottom ≤ 0 ≤
-    top, 0 … 2^bits − 1. percentile: so many per cent lie in the range, f = 1, 100 is min-max; None: f of the least
-    squared error among 0.2, 0.22, …, 1.5. Raises InputError for bits not from 2 to 8.
+    w (O, ...) floats, one row all unless ``per_channel``. symmetric: top = −bottom = max |w|, zero = 0, −low = high =
+    2^(bits−1) − 1; else bottom ≤ 0 ≤ top, 0 … 2^bits − 1. "min-max": f = 1; "percentile": so many per cent lie in the
+    range, f = 1; "mse": f of the least squared error of 0.2, 0.22, …, 1.5. Raises InputError for bits not 2 to 8, and
+    other words.
     """
     floats("levels", w=w)
     whole("levels", 2, 8, bits=bits)
-    rows, part = w.reshape(len(w), -1).astype(np.float64), (percentile or 100) / 100
+    one_of("levels", "calibration", calibration, ("min-max", "percentile", "mse"))
+    rows = w.reshape(len(w) if per_channel else 1, -1).astype(np.float64)
+    part = percentile / 100 if calibration == "percentile" else 1.0
     low, high = (1 - 2 ** (bits - 1), 2 ** (bits - 1) - 1) if symmetric else (0, 2 ** bits - 1)
     top = np.maximum(np.quantile(abs(rows) if symmetric else rows, part, axis=1), 0)
     bottom = -top if symmetric else np.minimum(np.quantile(rows, 1 - part, axis=1), 0)
     unit = np.where(top > bottom, (top - bottom) / (high - low), 1.0)
     tried, errors = list[tuple[Array, Array]](), list[Array]()
-    for f in (1.0,) if percentile else np.linspace(0.2, 1.5, 66):
+    for f in np.linspace(0.2, 1.5, 66) if calibration == "mse" else (1.0,):
         step = short(f * unit, significant)                                                            # (N43)
         tried.append((step, np.clip(np.rint(low - f * bottom / step), low, high) * (not symmetric)))
         errors.append(((Levels(*tried[-1], low, high)(rows) - rows) ** 2).sum(axis=1))
@@ -155,8 +159,8 @@ def quantized(network: Network, x: Array, fit: Fit | None = levels, *, compensat
     student = teacher
     for at, i in zip(places, teacher.weight_layers, strict=True):
         h, layer = student(x[:SAMPLE])[0][at].reshape(1, -1), teacher.layers[i]
-        part, bits = (100, input_bits) if at == places[0] else (None, 1)
-        on = levels(h[:, ::1 + h.size // VALUES], symmetric=False, percentile=part, significant=bits)
+        how, bits = ("min-max", input_bits) if at == places[0] else ("mse", 1)
+        on = levels(h[:, ::1 + h.size // VALUES], symmetric=False, calibration=how, significant=bits)
         student = student.replace({at: Layer("quantize", options={"step": float(on.step[0]), "zero": int(on.zero[0])})})
         if fit is not None:
             statistics, w = collect_statistics(student, teacher, batches_of(x, MAPS), [i])[0], matrix(layer)
@@ -171,14 +175,15 @@ def quantized(network: Network, x: Array, fit: Fit | None = levels, *, compensat
 class StraightThrough:
     """Latent weights θ behind those that a network shows: a penalty by which ``train`` learns through a rounding.
 
-        θ ← θ + (v − w),   w ← fit(θ)(θ),   v what the optimiser made of w                             (N49)
+        θ ← θ + (v − w),   w ← Q(θ),   v what the optimiser made of w                                  (N49)
 
-    θ is the state ``latent`` of one layer in one training. Weight decay acts on what is shown. Source: Courbariaux,
-    Bengio & David 2015, there with θ clipped.
+    Q = ``quantise``, any shape to the same: levels(θ) for ever, or w ↦ levels(w)(w). θ is the state ``latent`` of one
+    layer in one training. Weight decay acts on what is shown. Source: Courbariaux, Bengio & David 2015, there θ is
+    clipped.
     """
 
-    def __init__(self, fit: Fit, latent: Array) -> None:
-        self.fit, self.latent, self.shown = fit, latent.copy(), fit(latent)(latent)
+    def __init__(self, quantise: Callable[[Array], Array], latent: Array) -> None:
+        self.quantise, self.latent, self.shown = quantise, latent.copy(), quantise(latent)
 
     def value(self, w: Array) -> float:
         """0."""
@@ -187,13 +192,13 @@ class StraightThrough:
     def prox(self, v: Array, step: float | Array) -> Array:
         """w after (N49), whatever the step."""
         self.latent = self.latent + (v - self.shown)
-        self.shown = self.fit(self.latent)(self.latent)                                                # (N49)
+        self.shown = self.quantise(self.latent)                                                        # (N49)
         return self.shown
 
 
 def straight_through(network: Network, fit: Fit = levels) -> tuple[Network, dict[int, StraightThrough]]:
-    """The network with rounded weights, and the penalties with which ``train`` goes on from its own weights."""
-    latent = {i: StraightThrough(fit, network.layers[i].params[0]) for i in network.weight_layers}
+    """The network on levels, fitted anew in every step, and penalties with which ``train`` goes on from its weights."""
+    latent = {i: StraightThrough(lambda w: fit(w)(w), network.layers[i].params[0]) for i in network.weight_layers}
     shown = {i: replace(layer := network.layers[i], params=(p.shown, *layer.params[1:])) for i, p in latent.items()}
     return network.replace(shown), latent
 

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npkd.compression import integer
-from npkd.compression.integer import IntegerNetwork, grid, odd_part, product, requantised
+from npkd.compression.integer import IntegerNetwork, product, requantised
 from npkd.compression.quantization import levels, quantized, short, ternary_levels
+from npkd.core.grids import grid, odd_part
 from npkd.core.validation import InputError
 from npkd.data.datasets import load
 from npkd.nn.architectures import conv_layer, lenet5
