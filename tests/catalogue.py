@@ -141,7 +141,7 @@ OPS = [
         Wrong((X,), ("quantize", "zero is -1", "at least 0"), {"step": 0.5, "zero": -1}),
         Wrong((X,), ("quantize", "zero is 0.5", "whole"), {"step": 0.5, "zero": 0.5}),
         Wrong((X,), ("quantize", "high is 2.5", "whole"), {"step": 0.5, "high": 2.5}),
-        Wrong((X,), ("quantize", "low is 0 and high 0", "below"), {"step": 0.5, "high": 0}),
+        Wrong((X,), ("quantize", "high is 0", "at least 1"), {"step": 0.5, "high": 0}),
     ), kinks=((np.array([[-1.0, 1.25], [1.25, 0.5]]),),)),
     Case("quantize, bytes", quantize, (np.array([[3.0, 1.5], [-1.0, 0.5]]),), {"step": 0.5}, kinks=(
         (np.array([[0.0, 127.5]]),),)),

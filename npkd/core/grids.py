@@ -34,8 +34,8 @@ def grid(w: Array, *, per_channel: bool = True, most: int = 127) -> tuple[Array,
     divisor = np.gcd.reduce(whole, axis=1, keepdims=True)
     q = whole // np.maximum(divisor, 1)
     if (bits >= 62).any() or abs(q).max(initial=0) > most:
-        raise InputError(f"grid: weights of shape {w.shape} lie on no grid: no whole multiples, at most {most}, of a step a "
-                         f"{'row' if per_channel else 'matrix'}; quantise them first, at steps of few significant bits")
+        raise InputError(f"grid: weights of shape {w.shape} lie on no grid: no whole multiples, at most {most}, of a "
+                         f"step a {'row' if per_channel else 'matrix'}; quantise them first, at steps of few digits")
     s = np.ldexp(divisor.astype(np.float64), least)[:, 0]            # (N50)
     s[s == 0] = s.min(where=s > 0, initial=1.0)
     return s, q.reshape(w.shape).astype(np.int32)

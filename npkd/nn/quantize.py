@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from npkd.core.types import Array, Backward
-from npkd.core.validation import InputError, floats, positive, whole
+from npkd.core.validation import floats, positive, whole
 
 
 def quantize(x: Array, *, step: float, zero: int = 0, low: int = 0, high: int = 255) -> tuple[Array, Backward]:
@@ -20,10 +20,9 @@ def quantize(x: Array, *, step: float, zero: int = 0, low: int = 0, high: int = 
     """
     floats("quantize", x=x)
     positive("quantize", "step", step)
-    whole("quantize", low=low, high=high)
+    whole("quantize", low=low)
+    whole("quantize", low + 1, high=high)
     whole("quantize", low, high, zero=zero)
-    if not low < high:
-        raise InputError(f"quantize: low is {low} and high {high}; low must be below high")
     scaled = x / float(step)
     y = float(step) * (np.clip(np.rint(scaled) + int(zero), int(low), int(high)) - int(zero))          # (N40)
 

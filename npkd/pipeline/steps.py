@@ -8,7 +8,7 @@
 
 Steps that make a network smaller by as much as one wants share what the target asks by marginal price: the part is
 given away in equal factors, each to the step with which the validation error of the chain without training is least.
-What a step has fixed, zeros and grids, the distillations of later steps keep. Derivation: docs/book/27-chain.md.
+What a step has fixed, zeros and grids, the distillations of later steps keep. Derivation: docs/book/27-chains.md.
 """
 
 from __future__ import annotations
