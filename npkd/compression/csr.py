@@ -30,10 +30,9 @@ class Csr:
         floats("Csr", w=w)
         if w.ndim != 2:
             raise InputError(f"Csr: w has shape {w.shape}; it must be (O, I): give w.reshape(len(w), -1)")
-        rows, columns = np.nonzero(w)
-        starts = np.r_[0, np.cumsum(np.bincount(rows, minlength=len(w)))]
-        return Csr(w[rows, columns], columns.astype(np.min_scalar_type(max(w.shape[1] - 1, 0))),
-                   starts.astype(np.min_scalar_type(len(rows))), (len(w), w.shape[1]))
+        at, starts = np.nonzero(w), np.r_[0, np.cumsum(np.count_nonzero(w, axis=1))]
+        return Csr(w[at], at[1].astype(np.min_scalar_type(max(w.shape[1] - 1, 0))),
+                   starts.astype(np.min_scalar_type(starts[-1])), (len(w), w.shape[1]))
 
     def dense(self) -> Array:
         """The matrix (O, I)."""
@@ -42,7 +41,7 @@ class Csr:
         return w
 
     def product(self, x: Array) -> Array:
-        """x Wᵀ for x (N, I): (N, O) in the wider dtype of the two. Sums of float64, n multiplications an example.
+        """x Wᵀ for x (N, I): (N, O) in the wider dtype of the two, sums in float64. n multiplications an example.
 
             y_no = Σ_{p_o ≤ k < p_{o+1}} data_k x_{n, indices_k},   p = indptr             (N68)
         """

@@ -28,7 +28,6 @@ from npkd.surgery.removal import remove
 
 Arrays = dict[int, Array]                                     # a mask or scores: layer -> array like its weights
 Count = int | float | Mapping[int, int | float]               # weights that stay, or as a float their part; by layer
-PROBED = 1000                                                 # examples of which sensitivities are taken
 
 
 def weights(network: Network) -> Arrays:
@@ -58,9 +57,8 @@ def largest(scores: Mapping[int, Array], count: Count) -> Arrays:
 
 def masked(network: Network, mask: Mapping[int, Array]) -> Network:
     """The network with zeros where the mask is False."""
-    layers = {i: network.layers[i] for i in mask}
-    return network.replace({i: replace(layer, params=(Support(mask[i]).prox(layer.params[0], 1.0), *layer.params[1:]))
-                            for i, layer in layers.items()})
+    return network.replace({i: replace(old := network.layers[i], params=(
+        Support(m).prox(old.params[0], 1.0), *old.params[1:])) for i, m in mask.items()})
 
 
 def magnitudes(network: Network) -> Arrays:
@@ -76,7 +74,7 @@ def magnitude(network: Network, count: Count) -> Network:
 def snip(network: Network, x: Array, y: Array, count: Count) -> Network:
     """An untrained network with the weights alone that one batch x (N, ...), y (N,) says matter, by cross-entropy.
 
-        s_i = |w_i ∂L/∂w_i|       (Lee, Ajanthan & Torr 2019 divide by the sum)        (N61)
+        s_i = |w_i ∂L/∂w_i|;       Lee, Ajanthan & Torr 2019 divide by the sum         (N61)
     """
     activations, backward = network(x)
     _, gradients = backward({len(activations) - 1: cross_entropy(activations[-1], y)[1]})
@@ -85,11 +83,9 @@ def snip(network: Network, x: Array, y: Array, count: Count) -> Network:
 
 
 def erdos_renyi(network: Network, count: int) -> dict[int, int]:
-    """How many weights of each layer stay, ``count`` in all: small layers stay denser.
+    """How many weights of each layer stay, ``count`` in all, small layers denser: Mocanu et al. 2018, Evci et al. 2020.
 
         k_l = min(n_l, ε Σ_a a_l),   n_l = Π_a a_l,   Σ_l k_l = k,   a_l the axes of the weights       (N62)
-
-    Source: Evci et al. 2020; of matrices Mocanu et al. 2018.
     """
     shapes = [w.shape for w in weights(network).values()]
     size, axes = (np.array([f(shape) for shape in shapes], np.float64) for f in (math.prod, sum))
@@ -102,11 +98,10 @@ def erdos_renyi(network: Network, count: int) -> dict[int, int]:
 def costs(network: Network, x: Array, rule: Callable[[Statistics, Array], Array]) -> Arrays:
     """``rule(statistics, w (m, d))`` of each layer over x (N, ...), output o times s_o (W14), so that all weights
     compete in the error of the logits."""
-    layers, batches = weights(network), batches_of(x, MAPS if convolves(network) else None)
-    both = zip(collect_statistics(network, network, batches, [*layers]),
-               sensitivities(network, x[:PROBED], [*layers]), strict=True)
-    return {i: rule(part.weighted(s), s[:, None] * matrix(network.layers[i])).reshape(w.shape)
-            for (i, w), (part, s) in zip(layers.items(), both, strict=True)}
+    layers, batches = network.weight_layers, batches_of(x, MAPS if convolves(network) else None)
+    found, slopes = collect_statistics(network, network, batches, layers), sensitivities(network, x[:1000], layers)
+    return {i: rule(part.weighted(s), s[:, None] * matrix(network.layers[i])).reshape(network.layers[i].params[0].shape)
+            for i, part, s in zip(layers, found, slopes, strict=True)}
 
 
 def damage(statistics: Statistics, w: Array) -> Array:

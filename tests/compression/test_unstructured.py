@@ -20,6 +20,7 @@ from npkd.nn.training import TrainingSettings, classification, train
 from npkd.pipeline.sparse import sparse_training
 from npkd.pipeline.sparse_recipe import SparseRecipe
 from npkd.pipeline.stages import Run
+from npkd.sparsity.collect import sensitivities
 from npkd.sparsity.refitting import RIDGE
 from npkd.sparsity.statistics import Statistics
 from reference.definitions.compression import unstructured as defined
@@ -223,6 +224,12 @@ def test_gradual_by_damage_keeps_what_the_logits_would_miss_most():
         change = w[o, q] * x[:, q]
         moved[o, q] = 0.5 * np.square(change - change.mean()).mean()
     assert np.allclose(single.costs(dense, x, single.damage)[0], moved)
+    deep = network()
+    slopes = sensitivities(deep, x, deep.weight_layers)
+    for i, s, a in zip(deep.weight_layers, slopes, [deep(x)[0][j] for j in deep.weight_layers], strict=True):
+        w = deep.layers[i].params[0]
+        wanted = [[s[o] ** 2 * defined.damage(a, w[o], q) for q in range(w.shape[1])] for o in range(len(w))]
+        assert np.allclose(single.costs(deep, x, single.damage)[i], wanted)
     after, mask = single.Gradual(9, 24, x=x)(1.0, dense)
     assert np.array_equal(mask[0], single.largest({0: moved}, 9)[0])
     assert left(after) == {0: 9}
@@ -288,6 +295,16 @@ def test_rigl_moves_as_many_as_scheduled_to_where_the_gradient_is_largest():
             assert comes.sum() == moves
             others = ~mask[i] & ((w == 0) | goes)
             assert not moves or np.abs(gradients[i][0][comes]).min() >= np.abs(gradients[i][0][others]).max()
+
+
+def test_rigl_fills_places_that_are_free_by_the_gradient_too():
+    """Of weights that came and have no gradient yet: zeros are no smallest weights that stay."""
+    dense, (x, y) = network(sizes=(6, 3)), examples()
+    start = single.magnitude(dense, 2)
+    gradient = start(x)[1]({1: cross_entropy(start(x)[0][-1], y)[1]})[1][0][0]
+    _, mask = single.RigL({0: 6}, {"x": x, "y": y}, classification, share=1e-9)(0.5, start)
+    w = start.layers[0].params[0]
+    assert np.array_equal(mask[0], (w != 0) | single.largest({0: np.abs(gradient) * (w == 0)}, 4)[0])
 
 
 def test_rigl_trains_at_a_constant_count_and_moves_weights():
