@@ -290,7 +290,7 @@ TABLES: Mapping[str, Callable[[Stored], str]] = {
     "path": path,
     "sparse": sparse,
     "hinton2015": studies.hinton2015,
-    **{name: partial(studies.errors_by_setting, name=name) for name in ("ba2014", "romero2015")},
+    **{name: partial(studies.errors_by_setting, name=name) for name in ("ba2014", "romero2015", "alvarez2017")},
     "survey2021": studies.survey2021,
     "losses and schemes": lambda stored: table(["word", "name", "paper", "source", "divided by", "option"], [
         [f"`{word}`", *rest, f"`{option}`"] for word, *rest, option in listed()]),

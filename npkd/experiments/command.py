@@ -11,7 +11,7 @@ from pathlib import Path
 from npkd import __version__
 from npkd.core.files import reason, write_json
 from npkd.core.validation import InputError
-from npkd.experiments import ba2014, hinton2015, lenet5, lenet300, romero2015, survey2021, tables
+from npkd.experiments import alvarez2017, ba2014, hinton2015, lenet5, lenet300, romero2015, survey2021, tables
 from npkd.experiments.experiment import Experiment, records, seeded
 from npkd.experiments.runs import run_all
 from npkd.experiments.setting import VERSION, Setting, digest, read
@@ -22,7 +22,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {"lenet300": lenet300, "lenet5": lenet5}
 """Comparisons of methods that can be reproduced."""
 
 STUDIES: Mapping[str, Study] = {"hinton2015": hinton2015, "survey2021": survey2021, "ba2014": ba2014,
-                               "romero2015": romero2015}
+                               "romero2015": romero2015, "alvarez2017": alvarez2017}
 """Published tables that can be reproduced."""
 
 PARTS = ("all", "comparison", "post-training", "records")

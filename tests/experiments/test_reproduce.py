@@ -521,7 +521,7 @@ def test_the_numbers_replace_no_file_of_others_unasked(tmp_path, monkeypatch, ca
 def test_the_command_knows_what_the_parser_offers():
     offered = next(a for a in parser()._subparsers._group_actions[0].choices["reproduce"]._actions if a.dest == "name")
     assert (*command.EXPERIMENTS, *command.STUDIES) == tuple(offered.choices)
-    assert offered.choices == ("lenet300", "lenet5", "hinton2015", "survey2021", "ba2014", "romero2015")
+    assert offered.choices == ("lenet300", "lenet5", "hinton2015", "survey2021", "ba2014", "romero2015", "alvarez2017")
     parts = next(a for a in parser()._subparsers._group_actions[0].choices["reproduce"]._actions if a.dest == "part")
     assert tuple(parts.choices) == command.PARTS == ("all", "comparison", "post-training", "records")
 
