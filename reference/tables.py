@@ -290,11 +290,9 @@ TABLES: Mapping[str, Callable[[Stored], str]] = {
     "path": path,
     "sparse": sparse,
     "hinton2015": studies.hinton2015,
-    "cintra2018": studies.cintra2018,
-    **{name: partial(studies.errors_by_setting, name=name) for name in ("ba2014", "romero2015")},
-    "berthelier2020": studies.berthelier2020,
+    **{name: getattr(studies, name) for name in ("cintra2018", "berthelier2020", "compression")},
+    **{name: partial(studies.errors_by_setting, name=name) for name in ("ba2014", "romero2015", "alvarez2017")},
     "survey2021": studies.survey2021,
-    "compression": studies.compression,
     "losses and schemes": lambda stored: table(["word", "name", "paper", "source", "divided by", "option"], [
         [f"`{word}`", *rest, f"`{option}`"] for word, *rest, option in listed()]),
     **{f"bars {name}": partial(bars, name=name) for name in BARS},

@@ -164,7 +164,7 @@ def add_reproduce(commands: Commands) -> None:
                                                 "records. What is done is kept.")
     add = reproduce.add_argument
     add("name", choices=("lenet300", "lenet5", "hinton2015", "survey2021", "ba2014", "romero2015",
-                         "berthelier2020", "cintra2018", "compression"),
+                         "alvarez2017", "berthelier2020", "cintra2018", "compression"),
         help="methods compared on LeNet-300-100 or LeNet-5; or a study named after its paper")
     add("--quick", action="store_true", help="a few minutes: one budget, some methods, a part of the data")
     add("--seeds", type=whole(1, 1000), metavar="K",

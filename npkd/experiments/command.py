@@ -12,6 +12,7 @@ from npkd import __version__
 from npkd.core.files import reason, write_json
 from npkd.core.validation import InputError
 from npkd.experiments import (
+    alvarez2017,
     ba2014,
     berthelier2020,
     cintra2018,
@@ -33,8 +34,8 @@ EXPERIMENTS: Mapping[str, Experiment] = {"lenet300": lenet300, "lenet5": lenet5}
 """Comparisons of methods that can be reproduced."""
 
 STUDIES: Mapping[str, Study] = {"hinton2015": hinton2015, "survey2021": survey2021, "ba2014": ba2014,
-                               "romero2015": romero2015, "berthelier2020": berthelier2020, "cintra2018": cintra2018,
-                               "compression": compression}
+                               "romero2015": romero2015, "alvarez2017": alvarez2017, "berthelier2020": berthelier2020,
+                               "cintra2018": cintra2018, "compression": compression}
 """Published tables that can be reproduced."""
 
 PARTS = ("all", "comparison", "post-training", "records")

@@ -522,7 +522,7 @@ def test_the_command_knows_what_the_parser_offers():
     offered = next(a for a in parser()._subparsers._group_actions[0].choices["reproduce"]._actions if a.dest == "name")
     assert (*command.EXPERIMENTS, *command.STUDIES) == tuple(offered.choices)
     assert offered.choices == ("lenet300", "lenet5", "hinton2015", "survey2021", "ba2014", "romero2015",
-                               "berthelier2020", "cintra2018", "compression")
+                               "alvarez2017", "berthelier2020", "cintra2018", "compression")
     parts = next(a for a in parser()._subparsers._group_actions[0].choices["reproduce"]._actions if a.dest == "part")
     assert tuple(parts.choices) == command.PARTS == ("all", "comparison", "post-training", "records")
 
