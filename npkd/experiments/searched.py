@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 
-from npkd.compression.width_search import Space, at_random, by_evolution, by_price, search
+from npkd.pipeline.width_search import Space, at_random, by_evolution, by_price, search
 from npkd.data.batches import batches_of
 from npkd.distillation.response import soft_targets
 from npkd.nn.fast.workspace import predict

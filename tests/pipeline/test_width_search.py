@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from npkd.compression.width_search import EXPONENTS, Space, Tried, at_random, by_evolution, by_price, search
+from npkd.pipeline.width_search import EXPONENTS, Space, Tried, at_random, by_evolution, by_price, search
 from npkd.core.validation import InputError
 from npkd.nn.cost import of_widths
 from npkd.sparsity.allocation import Curve, allocate
