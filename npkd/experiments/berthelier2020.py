@@ -38,7 +38,7 @@ def settings(quick: bool) -> list[dict[str, Run]]:
 
 
 def on_filters(network: Network, kind: str, lam: float) -> dict[int, Penalty]:
-    """{layer: penalty on its weights} for layers that read filters. At first λ takes the same part of the norms v in all:
+    """{layer: penalty on its weights} for layers that read filters; at first λ takes the same part of the norms v:
     it is times v̄ = ‖v‖/√n or, as the slope of l1/l2 is of the order of 1/‖v‖, times ‖v‖ v̄."""
     penalties, groups = dict[int, Penalty](), dependency_groups(network)
     for k, i in [(k, i) for k, g in enumerate(groups) if kind_of(network, g) == "channels" for i in g.consumers]:
