@@ -26,7 +26,7 @@ NETWORK: Run = {"data": "mnist", "examples": 20_000, "epochs": 20, "batch_size":
 
 KINDS = {"l1": "channels", "l1/l2": "l1l2"}                       # of a penalty on all that reads a filter
 
-LAMBDAS: Mapping[str, Sequence[float]] = {"l1": (0.001, 0.002, 0.004, 0.008), "l1/l2": (0.005, 0.01, 0.015, 0.03)}
+LAMBDAS: Mapping[str, Sequence[float]] = {"l1": (0.0015, 0.002, 0.003, 0.006), "l1/l2": (0.007, 0.009, 0.012, 0.02)}
 
 QUICK: Run = {"examples": 1_500, "epochs": 6, "learning_rate": 0.05}
 
@@ -38,7 +38,7 @@ def settings(quick: bool) -> list[dict[str, Run]]:
 
 
 def on_filters(network: Network, kind: str, lam: float) -> dict[int, Penalty]:
-    """{layer: penalty on its weights} for layers that read filters. At first λ takes the same part of their norms v in all:
+    """{layer: penalty on its weights} for layers that read filters; at first λ takes the same part of the norms v:
     it is times v̄ = ‖v‖/√n or, as the slope of l1/l2 is of the order of 1/‖v‖, times ‖v‖ v̄."""
     penalties, groups = dict[int, Penalty](), dependency_groups(network)
     for k, i in [(k, i) for k, g in enumerate(groups) if kind_of(network, g) == "channels" for i in g.consumers]:
