@@ -16,6 +16,8 @@ from npkd.distillation.objective import distillation
 from npkd.nn import cost
 from npkd.nn.network import perceptron
 from reference.definitions.compression import unstructured
+from reference.definitions.compression import integer as whole
+from reference.definitions.compression import quantization as levels
 from reference.definitions.distillation import relations
 from reference.definitions.distillation import scheme_losses as schemes
 from reference.definitions.distillation.cka import centred_kernel_alignment
@@ -209,6 +211,34 @@ def compensated(rng):
 def eliminated(rng):
     data = without(rng)
     return data | {"A^{-1}": data["new"][1], "old A^{-1}": data["old"][1]}
+
+
+def rounded_by_columns(rng):
+    """The first column is rounded; those behind it are the least squares anew."""
+    h, v = rng.standard_normal((N, D)), rng.standard_normal((M, D))
+    A, new, w = h.T @ h, v.copy(), np.rint(v)
+    new[:, 1:] -= np.outer(w[:, 0] - v[:, 0], np.linalg.solve(A[1:, 1:], A[1:, 0]))
+    U = np.linalg.cholesky(np.linalg.inv(A)).T
+    return {"v": new, "old v": v, r"\hat{w}": w, "U": U, "j": 0, "k": range(1, D), "o": range(M)}
+
+
+def mean_kept(rng):
+    """The bias with which the mean of every output is that before the rounding."""
+    h, w, b = rng.standard_normal((N, D)) + 1, rng.standard_normal((M, D)), rng.standard_normal(M)
+    new = [np.mean([b[o] + sum(w[o] * row) - sum(np.rint(w[o]) * row) for row in h]) for o in range(M)]
+    return {"b": np.array(new), "old b": b, "w": w, r"\hat{w}": np.rint(w), r"\bar{h}": h.mean(axis=0), "o": range(M),
+            "j": range(D)}
+
+
+def of_two_signs(rng):
+    w = rng.standard_normal(D)
+    return {r"\alpha": abs(levels.scaled(w, (-1, 1))[0]), "w": w, "d": D, "i": range(D)}
+
+
+def accumulated(rng):
+    h, q, k = (rng.integers(-9, 10, size) for size in (D, (M, D), M))
+    return {"a": np.array(whole.dense(h.tolist(), q.tolist(), k.tolist())), "h": h, "q": q, "k": k, "o": range(M),
+            "i": range(D)}
 
 
 def behind(rng):
@@ -718,6 +748,8 @@ CASES = [
     ("Z1", 0, peers), ("Z2", 0, peers), ("Z5", 0, told_apart), ("Z7", 0, neighbours),
     ("Z7", 1, neighbours), ("Z8", 0, neighbours), ("Z9", 0, observed), ("Z10", 0, observed),
     ("N64", 0, single_weights), ("N66", 0, single_weights), ("N66", 1, single_weights), ("N67", 0, moved)]
+    ("N45", 1, of_two_signs), ("N47", 0, rounded_by_columns), ("N48", 0, mean_kept), ("N53", 0, accumulated),
+    ("Z7", 1, neighbours), ("Z8", 0, neighbours), ("Z9", 0, observed), ("Z10", 0, observed)]
 """(tag, which statement of the display, numbers)."""
 
 FREE = {("S1", 0), ("S1", 1)}

@@ -38,9 +38,9 @@ from reference.definitions.compression import quantization as defined
 
 QUICK = settings(deadline=None, max_examples=40)
 FITS = {"levels": levels, "4 bits": partial(levels, bits=4), "affine": partial(levels, symmetric=False),
-        "min-max": partial(levels, calibration="min-max"), "99 %": partial(levels, calibration="percentile", percentile=99),
-        "one step": partial(levels, per_channel=False), "ternary": ternary_levels, "binary": binary_levels,
-        "shared": partial(shared_levels, k=4)}
+        "min-max": partial(levels, calibration="min-max"), "one step": partial(levels, per_channel=False),
+        "99 %": partial(levels, calibration="percentile", percentile=99), "ternary": ternary_levels,
+        "binary": binary_levels, "shared": partial(shared_levels, k=4)}
 fits = pytest.mark.parametrize("fit", FITS.values(), ids=FITS)
 
 
@@ -375,7 +375,7 @@ def test_straight_through_training_is_the_plain_loop(fit):
 def test_asked_twice_it_stays_and_arguments_are_not_changed():
     w = normal(3, 4)
     before = w.copy()
-    one = StraightThrough(ternary_levels, w)
+    one = StraightThrough(ternary_levels(w), w)
     shown = one.shown.copy()
     assert np.array_equal(one.prox(shown, 1.0), shown)
     assert np.array_equal(one.latent, before)
