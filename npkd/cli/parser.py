@@ -132,7 +132,7 @@ def add_training(add: Callable[..., object]) -> None:
     add("--dropout", type=float, default=0.0, metavar="RATE", help="behind each hidden layer (default: 0)")
     add("--activation", default="relu", metavar="OP", help="between the layers: relu, tanh, gelu, ... (default: relu)")
     add("--penalty", metavar="KIND=NUMBER,...", help="weights that become zero, each with its λ: inputs=, neurons=, "
-                                                     "channels=, weights= or nuclear=; λ is found without: inputs,neurons")
+                                                     "channels=, weights=, nuclear=; λ is found of: inputs,neurons")
     add("--target", metavar="KIND=NUMBER", help="with a penalty whose λ is found: macs=N, neurons=N, parameters=N or "
                                                 "bytes=N (N%%: of the dense network's)")
     add("--costs", choices=("macs", "size", "equal"), default="macs",
