@@ -40,6 +40,7 @@ from reference.definitions.distillation.variational import variational_informati
 from reference.definitions.nn.clipped import clipped_quadratic
 from reference.definitions.nn.losses import cross_entropy, squared_error
 from reference.definitions.sparsity.pseudo_norm import l1_l2
+from reference.definitions.sparsity.nuclear import nuclear
 from tests.latex import holds
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -124,6 +125,25 @@ def residual(rng):
     data = layer(rng)
     G = data["H"].T @ data["R"] / N
     return data | {"r": np.linalg.norm(data["R"]) / np.sqrt(N), "r_y": (data["R"] * data["Z"]).sum() / N, "G": G}
+
+
+def singular(rng):
+    """A matrix and its singular values, by the naive definition, and by eigenvalues."""
+    w = layer(rng)["W"]
+    values = np.sqrt(np.linalg.eigvalsh(w @ w.T))
+    return {"W": w, r"\Omega": lambda w: nuclear(w, 0.4), r"\sigma": values, r"\lambda": 0.4, "k": range(M)}
+
+
+def reduced(rng):
+    """Best maps of rank 2 with a ridge, by singular values of the data with further examples; N, not means."""
+    data, rho, w0 = layer(rng), 3.0, rng.standard_normal((M, D))
+    inputs, targets = (np.vstack([data[a], np.sqrt(rho) * b]) for a, b in (("H", np.eye(D)), ("Z", w0.T)))
+    w = np.linalg.lstsq(inputs, targets, rcond=None)[0].T
+    _, s, v = np.linalg.svd(inputs @ w.T, full_matrices=False)
+    near = v[:2].T @ v[:2] @ w
+    e = ((data["Z"] - data["H"] @ near.T) ** 2).sum() / (data["Z"] ** 2).sum()
+    return {"A": N * data["A"], "C": N * data["C"], "t": N * data["t"], r"\rho": rho, "W_0": w0, "W": w, "I": np.eye(D),
+            "V": v.T, r"\kappa": s ** 2, "v": v, "k": range(2), "e_r": e}
 
 
 def stated(rng):
@@ -750,6 +770,7 @@ CASES = [
     ("N64", 0, single_weights), ("N66", 0, single_weights), ("N66", 1, single_weights), ("N67", 0, moved)]
     ("N45", 1, of_two_signs), ("N47", 0, rounded_by_columns), ("N48", 0, mean_kept), ("N53", 0, accumulated),
     ("Z7", 1, neighbours), ("Z8", 0, neighbours), ("Z9", 0, observed), ("Z10", 0, observed)]
+    ("N1", 0, singular), ("N8", 0, reduced), ("N8", 1, reduced), ("N10", 0, reduced)]
 """(tag, which statement of the display, numbers)."""
 
 FREE = {("S1", 0), ("S1", 1)}

@@ -24,16 +24,13 @@ from npkd.sparsity.nuclear import singular_values
 from npkd.sparsity.refitting import RIDGE
 from npkd.sparsity.statistics import Statistics
 
-FORMS = ("filters", "separable")
-"""Of a convolution kh×kw in two: r filters kh×kw and then 1×1, or kh×1 and then 1×kw. Dense layers have one form."""
+FORMS = ("filters", "separable")        # a convolution kh×kw as r filters kh×kw and then 1×1, or as kh×1 and then 1×kw
 
 
 def epoch_step(network: Network, in_turn: Sequence[Mapping[int, Penalty]], step: float) -> Network:
-    """The network after proximal steps on its weights, θ ← prox_{sΩ}(θ) (N11), for each of ``in_turn`` after the other.
-
-    To be taken once an epoch: one of n updates with learning rate η has ``step`` n η, with momentum μ n η/(1 − μ). In
-    turn is not at once, but near to it for small steps. Source: Alvarez & Salzmann 2017, the nuclear norm first.
-    """
+    """The network after proximal steps on its weights, of each of ``in_turn`` after the other, which is near to that of
+    their sum where the step is small. Once an epoch of n updates with step size s, ``step`` is n s, (N12). Source:
+    Alvarez & Salzmann 2017, the nuclear norm first."""
     for i, penalty in (each for penalties in in_turn for each in penalties.items()):
         w, *others = network.layers[i].params
         network = network.replace({i: replace(network.layers[i], params=(penalty.prox(w, step), *others))})      # (N11)
@@ -41,9 +38,9 @@ def epoch_step(network: Network, in_turn: Sequence[Mapping[int, Penalty]], step:
 
 
 def truncated_svd(w: Array, rank: int) -> tuple[Array, Array]:
-    """The nearest matrix of rank r to floats w (O, I), in two factors u (O, r), orthonormal, and m (r, I), float64.
+    """The nearest matrix of rank r to floats w (O, I), U_r M, in two factors (O, r), (r, I), float64.
 
-        W ≈ U_r M,   M = diag(σ_1 … σ_r) V_rᵀ = U_rᵀ W                                (N4)
+        M = diag(σ_1 … σ_r) V_rᵀ = U_rᵀ W                                             (N4)
 
     Raises InputError unless 1 ≤ rank ≤ min(O, I). Source: Eckart & Young 1936.
     """
@@ -54,8 +51,7 @@ def truncated_svd(w: Array, rank: int) -> tuple[Array, Array]:
 
 
 def rank_of_energy(w: Array, energy: float) -> int:
-    """The smallest r ≥ 1 with Σ_{k≤r} σ_k² ≥ e Σ_k σ_k² (N5), σ_k the singular values of w. Raises InputError unless
-    0 < energy ≤ 1. Source: Alvarez & Salzmann 2017."""
+    """The smallest r ≥ 1 with Σ_{k≤r} σ_k² ≥ e Σ_k σ_k² (N5), σ the singular values of w; e above 0 and at most 1."""
     if not 0 < energy <= 1:
         raise InputError(f"rank_of_energy: energy is {energy}; it must be above 0 and at most 1")
     held = np.cumsum(singular_values(w) ** 2)
@@ -79,13 +75,13 @@ def matrix_of(network: Network, i: int, form: str = "filters") -> Array:
 
 
 def split(layer: Layer, u: Array, m: Array, b: Array, form: str = "filters") -> tuple[Layer, Layer]:
-    """Two layers in place of one, of the factors u (O, r) and m (r, I) of ``matrix_of``, and the bias b, in its dtype.
+    """Two layers in place of one, of factors u (O, r), m (r, I) of ``matrix_of`` and the bias b, in its dtype.
 
-        W x + b = U (M x + 0) + b                                                     (N6)
+        W x + b = U (M x) + b                                                         (N6)
         y_f,p,q = b_f + Σ_jk u_fj,k Σ_ic m_k,ic x_row(p,i),column(q,j),c              (N7)
 
-    (N7) is separable: what the first layer gives in the padding of the second is its bias, 0, as it must be. Columns of
-    U and rows of M share their norms: a training of both would else be as fast as the larger one allows.
+    (N7) is separable: in the padding of the second layer the first one gives its bias, 0, as it must. Columns of U and
+    rows of M share their norms: a training of both would else be as fast as the larger one allows.
     """
     share = np.sqrt(np.linalg.norm(m, axis=1) / np.maximum(np.linalg.norm(u, axis=0), 1e-300))
     share[share == 0] = 1.0
@@ -119,21 +115,21 @@ def ranks_of(network: Network, energy: float = 0.99, form: str = "filters") -> d
 
 def factored(network: Network, ranks: Mapping[int, int] | None = None, *, energy: float = 0.99,
              form: str = "filters") -> Network:
-    """The network with the layers of ``ranks`` {layer: rank}, or of ``ranks_of``, in two by ``truncated_svd``; ``form``:
-    of convolutions, see FORMS. Raises InputError for what are no layers of weights, or no ranks of theirs."""
-    ranks, layers = ranks_of(network, energy, form) if ranks is None else ranks, network.layers
-    return with_pairs(network, {i: split(layers[i], *truncated_svd(matrix_of(network, i, form), r), layers[i].params[1],
-                                         form) for i, r in ranks.items()})
+    """The network with layers in two by ``truncated_svd``: those of ``ranks`` {layer: rank}, or of ``ranks_of``;
+    ``form``: of convolutions, see FORMS. Raises InputError for what are no layers of weights, or no ranks of theirs."""
+    ranks = ranks_of(network, energy, form) if ranks is None else ranks
+    factors = {i: truncated_svd(matrix_of(network, i, form), r) for i, r in ranks.items()}
+    return with_pairs(network, {i: split(network.layers[i], *both, network.layers[i].params[1], form)
+                                for i, both in factors.items()})
 
 
 def output_space(statistics: Statistics, w: Array | None = None, ridge: float = RIDGE) -> tuple[Array, Array, Array]:
-    """What the best maps of every rank are made of, and their errors.
+    """V (m, k), k = min(m, d), and W (m, d), of which the best maps are made, and their errors (S4) at ranks 0 … k.
 
         W = (Cᵀ + ρW₀)(A + ρI)⁻¹,   W (C + ρW₀ᵀ) = V diag(κ) Vᵀ,   κ falling          (N8)
         e_r = 1 − (1/t) Σ_{k≤r} [κ_k + ρ ⟨Wᵀv_k, (W − 2W₀)ᵀv_k⟩]                      (N10)
 
     w    W₀ (m, d), to which the ridge pulls, None: 0;   ridge    ρ over the mean of the diagonal of A, positive
-    Returns V (m, k), k = min(m, d), W (m, d), and the relative errors (S4) of ranks 0 … k.
     """
     positive("low rank", "ridge", ridge)
     (d, m), t = statistics.C.shape, float(statistics.t.sum())
@@ -147,30 +143,29 @@ def output_space(statistics: Statistics, w: Array | None = None, ridge: float = 
 
 def output_low_rank(statistics: Statistics, rank: int, w: Array | None = None, ridge: float = RIDGE
                     ) -> tuple[Array, Array, Array]:
-    """The best map of a rank in output space: V_r (m, r), V_rᵀW (r, d) and the best bias (m,).
+    """The best map of a rank in output space: V_r (m, r), V_rᵀW (r, d) and the best bias (m,), see ``output_space``.
 
         min_{rank W_r ≤ r} ‖Z − HW_rᵀ‖²_F + ρ ‖W_r − W₀‖²_F:   W_r = V_r V_rᵀ W       (N9)
 
-    Arguments as of ``output_space``. On the data of the statistics it is never worse than ``truncated_svd`` of W₀.
-    Raises InputError unless 1 ≤ rank ≤ min(m, d). Source: Izenman 1975.
+    On the data of the statistics it is never worse than ``truncated_svd`` of W₀. Raises InputError unless
+    1 ≤ rank ≤ min(m, d). Source: Izenman 1975.
     """
     v, ls, _ = output_space(statistics, w, ridge)
     whole("output_low_rank", 1, v.shape[1], rank=rank)
-    u = np.ascontiguousarray(v[:, :rank])
-    m = product(u.T, ls)                                                              # (N9)
+    u, m = v[:, :rank], product(v[:, :rank].T, ls)                                    # (N9)
     return u, m, statistics.intercept(product(u, m))
 
 
 def low_rank(network: Network, batches: Callable[[], Iterable[Array]], ranks: Mapping[int, int], *,
              ridge: float = RIDGE) -> Network:
-    """The network with the layers of ``ranks`` {layer: rank} in two, from the first to the last each the best of its
-    rank in output space, (N9): it reads what the student feeds it, and is to give what it gave. Layers without a rank
-    are refitted whole. ``batches()``: a pass over examples. Raises InputError as ``factored``."""
+    """The network with layers in two, from the first to the last each the best of its rank in output space, (N9), that
+    reads what the student feeds it and is to give what it gave. ``ranks`` {layer: rank}, the others are refitted whole;
+    ``batches()``: a pass over examples. Raises InputError as ``factored``."""
     student, pairs = network, dict[int, tuple[Layer, Layer]]()
-    w = {i: matrix_of(network, i) for i in sorted({*divisible(network), *ranks})}
-    for i in w:
-        layer, (statistics,) = network.layers[i], collect_statistics(student, network, batches, [i])
-        u, m, b = output_low_rank(statistics, ranks.get(i, min(w[i].shape)), w[i], ridge)
+    for i in sorted({*divisible(network), *ranks}):
+        w, layer = matrix_of(network, i), network.layers[i]
+        statistics, = collect_statistics(student, network, batches, [i])
+        u, m, b = output_low_rank(statistics, ranks.get(i, min(w.shape)), w, ridge)
         params = (product(u, m).reshape(layer.params[0].shape), b)
         student = student.replace({i: replace(layer, params=tuple(p.astype(layer.params[0].dtype) for p in params))})
         pairs |= {i: split(layer, u, m, b)} if i in ranks else {}

@@ -429,6 +429,42 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     assert "from the file dense.npz, test error" in (tmp_path / "taught" / "report.html").read_text()
 
 
+def test_the_nuclear_norm_takes_a_step_an_epoch_and_the_result_is_factored(monkeypatch):
+    """The step: learning rate in the middle of the epoch over 1 − momentum, times the updates; then the ranks stay."""
+    steps, real = [], sparse_phases.epoch_step
+    monkeypatch.setattr(sparse_phases, "epoch_step", lambda network, in_turn, step: (
+        steps.append(step), real(network, in_turn, step))[1])
+    recipe = replace(QUICK, strengths={"nuclear": 0.02}, path=False)
+    data, dense, result = trained(recipe)
+    updates = -(-len(data.x_train) // 16)
+    middle = [np.cos(np.pi * (e + 0.5) / 6) / 2 + 0.5 for e in range(6)]
+    np.testing.assert_allclose(steps, [updates * 0.05 / 0.1 * m for m in middle], rtol=1e-12)
+    assert set(result.ranks) <= set(dense.weight_layers)
+    assert 1 <= result.ranks[0] < 5
+    assert result.penalised.widths[:2] == [10, result.ranks[0]]
+    assert result.debiased.widths == result.penalised.widths
+    assert cost.of(result.penalised).macs < cost.of(dense).macs
+    assert error_rate(result.model, data.x_validation, data.y_validation) < 0.3
+    assert not trained(replace(QUICK, strengths={"neurons": 0.1}, path=False, epochs=1, debias=False))[2].ranks
+
+
+def test_the_command_with_the_nuclear_norm_tells_the_ranks(tmp_path, monkeypatch):
+    monkeypatch.setattr(prepare, "sparse_recipe", lambda *given: replace(sparse_recipe(*given), epochs=8))
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((300, 10))
+    np.savez(tmp_path / "data.npz", x_train=x, y_train=(x[:, 0] > 0).astype(int), x_test=x[:50],
+             y_test=(x[:50, 0] > 0).astype(int))
+    out = tmp_path / "out"
+    assert main(["train", "--data", str(tmp_path / "data.npz"), "--hidden", "12,8", "--penalty", "nuclear=0.02",
+                 "--epochs", "3", "--quiet", "--out", str(out)]) == 0
+    summary = json.loads((out / "summary.json").read_text())
+    ranks = summary["sparse"]["ranks"]
+    assert ranks["0"] < 5
+    assert summary["model"]["widths"][:3] == [10, ranks["0"], 12]
+    assert load(out / "model.npz").network.widths == summary["model"]["widths"]
+    assert "<td>ranks" in (out / "report.html").read_text().replace("<th>", "<td>")
+
+
 @pytest.mark.parametrize(("words", "sentence"), [
     (["--target", "macs=20%"], "no --penalty"),
     (["--penalty-path"], "no --penalty"),
@@ -437,6 +473,10 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     (["--penalty", "neurons=x"], "write kinds with their λ"),
     (["--penalty", "rows=0.1"], "kind is 'rows'"),
     (["--penalty", "neurons=0.1", "--start", "dense.npz"], "which are for one that is trained here"),
+    (["--penalty", "nuclear"], "nuclear needs its λ, as in nuclear=0.001, and stands alone"),
+    (["--penalty", "nuclear", "--target", "macs=20%"], "nuclear needs its λ"),
+    (["--penalty", "nuclear=0.1,neurons=0.1"], "and stands alone"),
+    (["--penalty", "nuclear=0.1", "--target", "macs=20%"], "got λ, and a target or the path"),
     (["--penalty", "channels=0.1"], "this network has inputs, neurons and weights"),
 ])
 def test_wrong_words_are_one_sentence(words, sentence, capsys, tmp_path):
