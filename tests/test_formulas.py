@@ -767,10 +767,9 @@ CASES = [
     ("Q18", 0, chances), ("Q19", 0, chances), ("Q19", 1, chances),
     ("Z1", 0, peers), ("Z2", 0, peers), ("Z5", 0, told_apart), ("Z7", 0, neighbours),
     ("Z7", 1, neighbours), ("Z8", 0, neighbours), ("Z9", 0, observed), ("Z10", 0, observed),
-    ("N64", 0, single_weights), ("N66", 0, single_weights), ("N66", 1, single_weights), ("N67", 0, moved)]
-    ("N45", 1, of_two_signs), ("N47", 0, rounded_by_columns), ("N48", 0, mean_kept), ("N53", 0, accumulated),
-    ("Z7", 1, neighbours), ("Z8", 0, neighbours), ("Z9", 0, observed), ("Z10", 0, observed)]
-    ("N1", 0, singular), ("N8", 0, reduced), ("N8", 1, reduced), ("N10", 0, reduced)]
+    ("N64", 0, single_weights), ("N66", 0, single_weights), ("N66", 1, single_weights), ("N67", 0, moved),
+    ("N1", 0, singular), ("N8", 0, reduced), ("N8", 1, reduced), ("N10", 0, reduced),
+    ("N45", 1, of_two_signs), ("N47", 0, rounded_by_columns), ("N48", 0, mean_kept), ("N53", 0, accumulated)]
 """(tag, which statement of the display, numbers)."""
 
 FREE = {("S1", 0), ("S1", 1)}

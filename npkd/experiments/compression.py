@@ -43,7 +43,7 @@ BEST = ("dense, moved", "LeNet-5")
 """Whose students learn the answers of the LeNet-5s."""
 
 ALONE: Mapping[str, str] = {"neurons": "parameters=10%", "low-rank": "parameters=10%", "weights": "parameters=10%",
-                            **{name: "macs=10%" for name in GRIDS}}
+                            **dict.fromkeys(GRIDS, "macs=10%")}
 """Every step by itself; sized ones to a tenth of the parameters. Without training, and with distillation."""
 CHAINS: Mapping[str, str] = {"neurons,weights": "parameters=5%", "low-rank,weights": "parameters=5%",
                              "neurons,low-rank": "parameters=10%", "neurons,int8,code": "bytes=32768",
