@@ -15,9 +15,9 @@ from scipy.special import ndtr
 from npkd.distillation.objective import distillation
 from npkd.nn import cost
 from npkd.nn.network import perceptron
-from reference.definitions.compression import unstructured
 from reference.definitions.compression import integer as whole
 from reference.definitions.compression import quantization as levels
+from reference.definitions.compression import unstructured
 from reference.definitions.distillation import relations
 from reference.definitions.distillation import scheme_losses as schemes
 from reference.definitions.distillation.cka import centred_kernel_alignment
@@ -39,8 +39,8 @@ from reference.definitions.distillation.singular_vectors import singular_vectors
 from reference.definitions.distillation.variational import variational_information
 from reference.definitions.nn.clipped import clipped_quadratic
 from reference.definitions.nn.losses import cross_entropy, squared_error
-from reference.definitions.sparsity.pseudo_norm import l1_l2
 from reference.definitions.sparsity.nuclear import nuclear
+from reference.definitions.sparsity.pseudo_norm import l1_l2
 from tests.latex import holds
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"

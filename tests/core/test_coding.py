@@ -1,4 +1,4 @@
-"""The arithmetic coder: what is written is read, its length is what the probabilities say, and nothing costs nothing."""
+"""The arithmetic coder: what is written is read, its length is what probabilities say, and nothing costs nothing."""
 
 from fractions import Fraction
 
@@ -18,7 +18,7 @@ def coded(decisions):
 
 
 def by_fractions(decisions):
-    """The exact length of the interval (N81) with the probabilities of (N80), as a fraction: the ideal length in bits."""
+    """The ideal length in bits, from the exact length of the interval (N81) with the probabilities of (N80)."""
     counts, length = {}, Fraction(1)
     for bit, context in decisions:
         n = counts.setdefault(context, [0, 0])
