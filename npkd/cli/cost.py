@@ -10,12 +10,7 @@ from typing import Any
 from npkd.nn.model import load
 from npkd.pipeline.cost_card import BATCHES, PICOJOULES, counts, measured
 from npkd.report.numbers import number
-
-WORDS = {"parameters": "parameters", "nonzeros": "parameters that are not zero", "macs": "multiply-accumulates",
-         "nonzero_macs": "of weights that are not zero", "additions": "additions",
-         "shift_additions": "additions without multiplications", "shifts": "shifts without multiplications",
-         "arithmetic": "arithmetic", "memory": "bytes of the weights in memory", "raw": "bytes of the .npz",
-         "coded": "bytes of the .npkz"}
+from npkd.report.page import COSTS
 
 
 def card(path: str) -> dict[str, Any]:
@@ -30,7 +25,7 @@ def card(path: str) -> dict[str, Any]:
 def table(numbers: dict[str, Any]) -> str:
     """The card as a person reads it."""
     rows = [(words, "none: not on a grid" if numbers[key] is None else numbers[key] if isinstance(numbers[key], str)
-             else number(numbers[key])) for key, words in WORDS.items()]
+             else number(numbers[key])) for key, words in COSTS.items()]
     rows.append(("energy of a prediction", f"{numbers['picojoules'] / 1e6:.3g} µJ, an estimate"))
     for one in numbers["measured"]:
         low, high = (1000 * t for t in one["interval"])

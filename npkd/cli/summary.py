@@ -24,6 +24,7 @@ from npkd.nn import cost
 from npkd.nn.model import Model
 from npkd.nn.network import Network, convolves
 from npkd.pipeline import stages
+from npkd.pipeline.cost_card import counts
 from npkd.pipeline.distil import alignment
 from npkd.pipeline.library import SCHEMES
 from npkd.pipeline.recipe import OF_EXAMPLES, Recipe
@@ -129,6 +130,8 @@ def of_compression(plan: PreparedRun, result: CompressionResult, delivered: Mode
         "layers": [layer | {"kept": kept, "of": of} for layer, kept, of in zip(
             layers_of(result.rounds), both["student"]["widths"], both["teacher"]["widths"], strict=False)],
         "steps": [asdict(step) for step in result.steps],
+        "costs": {name: asdict(counts(Model(network, delivered.scaling))) for name, network in (
+            ("teacher", result.teacher), ("student", delivered.network))},
         "removal_difference": result.difference,
         "removal_difference_float64": max((r.difference64 for r in result.rounds), default=0.0),
         "removal_difference_float64_is_of": "both networks with their float32 parameters widened to float64",

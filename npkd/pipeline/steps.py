@@ -30,7 +30,7 @@ from npkd.sparsity.outgoing import Support
 from npkd.surgery.widths import geometry
 
 PROBED, FEW, FIRST = 2000, 200, 13
-"""Examples from which the cost of weights is taken, with convolutions FEW; first of the falling counts over the last."""
+"""Examples from which the cost of weights is taken, with convolutions FEW; first of falling counts over the last."""
 
 SIZED = ("neurons", "low-rank", "weights")
 """Steps that make a network as small as one wants."""

@@ -108,6 +108,14 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], words: bool = Fals
     return f'<div class="wide"><table>{header}<tbody>\n{body}</tbody></table></div>'
 
 
+COSTS = {"parameters": "parameters", "nonzeros": "parameters that are not zero", "macs": "multiply-accumulates",
+         "nonzero_macs": "of weights that are not zero", "additions": "additions",
+         "shift_additions": "additions without multiplications", "shifts": "shifts without multiplications",
+         "arithmetic": "arithmetic", "memory": "bytes of the weights in memory", "raw": "bytes of the .npz",
+         "coded": "bytes of the .npkz"}
+"""What a cost card counts (npkd.pipeline.cost_card), in words."""
+
+
 def group(k: int) -> str:
     """What the neurons between dense layers k and k + 1 are called."""
     return f"hidden {k}" if k else "inputs"
@@ -199,6 +207,18 @@ def balance(summary: Mapping[str, Any]) -> str:
             + f"<p>Dead after the last epoch: {dead}.</p>")
 
 
+def costs(cards: Mapping[str, Mapping[str, Any]]) -> str:
+    """Counts of teacher and student side by side, and an estimate of the energy of a prediction."""
+    def cell(value: Any) -> str:
+        return value if isinstance(value, str) else "none" if value is None else number(value)
+
+    rows = [[words, *(cell(card[key]) for card in cards.values())] for key, words in COSTS.items()]
+    rows.append(["energy of a prediction, µJ", *(f"{card['picojoules'] / 1e6:.3g}" for card in cards.values())])
+    return table(["one example", *cards], rows) + (
+        "<p>Energy is an <strong>estimate</strong> from constants of 45 nm (Horowitz 2014), for arithmetic and for "
+        "fetching each weight once; it is no measurement, and a device takes more.</p>")
+
+
 def steps(reports: Sequence[Mapping[str, Any]]) -> str:
     """The steps of a chain, each with its errors on the validation part and what the network is behind it."""
     head = ["step", "validation error, cut", "distilled", "parameters", "multiply-accumulates", "bytes of the file"]
@@ -245,6 +265,8 @@ def html(summary: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
             f"<p>The small network reads the inputs {escape(summary['kept_inputs'])}, counted from 0.</p>")
     if "balance" in summary:
         sections |= {"Balance of the terms": shown["balance"] + balance(summary), "Layers alike": shown["cka"]}
+    if "costs" in summary:
+        sections["Costs"] = costs(summary["costs"])
     if summary.get("steps"):
         sections["Steps"] = steps(summary["steps"])
     if "layers" in summary:
