@@ -81,6 +81,9 @@ def on_grid(run: Run, network: Network, step: str, *, weights: bool = True) -> N
     """The network with activations in bytes and, unless told otherwise, all weights on a grid; zeros stay zero."""
     fit = partial(kept_zero, fit=GRIDS[step]) if weights else None
     student = quantized(network, run.data.x_train, fit).astype(np.float32)
+    first, second = student.layers[:2]
+    if (first.op, second.op) == ("quantize", "select"):                       # the same, of fewer values
+        student = Network([second, first, *student.layers[2:]])
     return short_biases(student) if weights else student
 
 

@@ -497,7 +497,7 @@ def test_the_command_names_every_option():
     is not."""
     everything = {
         "compress": Settings(data="a.npz", epochs=3, teacher="t.npz", distil_from="d e.npz", target="error=+0.5",
-                             keep_inputs=True, seed=3),
+                             keep_inputs=True, seed=3, steps=("neurons", "code")),
         "train": Settings("train", data="a.npz", epochs=3, hidden=(5, 4), dropout=0.1234567, activation="tanh", seed=9,
                           penalty="inputs,neurons", costs="size", penalty_path=True, debias=False, distil_from="d"),
         "start": Settings("train", data="a.npz", start="s.npz", penalty="neurons=0.1", target="macs=20%"),
