@@ -14,7 +14,7 @@ import numpy as np
 
 from npkd.compression.dyadic import QUARTERS, frobenius_scale, nearest
 from npkd.compression.low_rank import divisible, low_rank, propose_ranks
-from npkd.compression.quantization import StraightThrough, levels, quantized, ternary_levels
+from npkd.compression.quantization import StraightThrough, levels, quantized, short, ternary_levels
 from npkd.compression.unstructured import Gradual, brain_surgeon
 from npkd.core.types import Array
 from npkd.core.validation import InputError
@@ -36,8 +36,8 @@ SIZED = ("neurons", "low-rank", "weights")
 """Steps that make a network as small as one wants."""
 
 def dyadic_levels(w: Array) -> Callable[[Array], Array]:
-    """The rounding to {0, ±1/4, ±1/2, ±1} times the best scale of a matrix (N22)."""
-    return partial(nearest, levels=QUARTERS, scale=frobenius_scale(w, QUARTERS))
+    """The rounding to {0, ±1/4, ±1/2, ±1} times the best scale of a matrix (N22), in few digits."""
+    return partial(nearest, levels=QUARTERS, scale=float(short(frobenius_scale(w, QUARTERS))))
 
 
 GRIDS: Mapping[str, Callable[[Array], Callable[[Array], Array]]] = {

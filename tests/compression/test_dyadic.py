@@ -11,6 +11,7 @@ import pytest
 
 from npkd.compression import dyadic
 from npkd.compression.dyadic import HALVES, QUARTERS, SIGNS, Levels
+from npkd.core.grids import grid
 from npkd.core.validation import InputError
 from npkd.data.batches import batches_of
 from npkd.distillation.objective import distillation
@@ -245,7 +246,7 @@ def test_layers_that_are_not_asked_for_stay_and_the_file_holds_the_grid(tmp_path
     assert [one is two for one, two in zip(student.layers, network.layers, strict=True)].count(False) == 1
     model.save(tmp_path / "a.npz", model.Model(student))
     w = model.load(tmp_path / "a.npz").network.layers[3].params[0]
-    n = dyadic.whole_numbers(w)
+    n = grid(w, most=2 ** 16)[1].astype(np.int64)
     unit = np.abs(w[w != 0]).min() / np.abs(n[n != 0]).min()
     np.testing.assert_array_equal((n * np.float64(unit)).astype(np.float32), w)        # exactly, in float32
     assert (n * np.float64(unit) == w).all()
@@ -336,7 +337,7 @@ def test_additions_and_shifts_are_those_of_a_pass_that_counts(levels):
     x = pictures(rng, 1)
     activations, counter = network.astype(np.float64)(x.astype(np.float64))[0], definitions.Counter()
     for i in network.weight_layers:
-        n, (w, b) = dyadic.whole_numbers(matrix(network.layers[i])), network.layers[i].params
+        n, (w, b) = grid(matrix(network.layers[i]), most=2 ** 16)[1].astype(np.int64), network.layers[i].params
         unit = np.abs(w[w != 0]).min() / np.abs(n[n != 0]).min()
         for p, q in np.ndindex(activations[i + 1].shape[1:-1] or (1, 1)):
             h = activations[i][0, p:p + w.shape[1], q:q + w.shape[2]] if w.ndim == 4 else activations[i][0]
