@@ -9,13 +9,7 @@ from typing import Any
 
 from npkd.nn.model import load
 from npkd.pipeline.cost_card import BATCHES, PICOJOULES, counts, measured
-from npkd.report.numbers import number
-
-WORDS = {"parameters": "parameters", "nonzeros": "parameters that are not zero", "macs": "multiply-accumulates",
-         "nonzero_macs": "of weights that are not zero", "additions": "additions",
-         "shift_additions": "additions without multiplications", "shifts": "shifts without multiplications",
-         "arithmetic": "arithmetic", "memory": "bytes of the weights in memory", "raw": "bytes of the .npz",
-         "coded": "bytes of the .npkz"}
+from npkd.report.numbers import COSTS, number
 
 
 def card(path: str) -> dict[str, Any]:
@@ -29,19 +23,20 @@ def card(path: str) -> dict[str, Any]:
 
 def table(numbers: dict[str, Any]) -> str:
     """The card as a person reads it."""
-    rows = [(words, "none: not on a grid" if numbers[key] is None else numbers[key] if isinstance(numbers[key], str)
-             else number(numbers[key])) for key, words in WORDS.items()]
-    rows.append(("energy of a prediction", f"{numbers['picojoules'] / 1e6:.3g} µJ, an estimate"))
+    words = {"parameters": "parameters", "macs": "multiply-accumulates", **COSTS}
+    rows = [(word, "none: not on a grid" if numbers[key] is None else number(round(numbers[key])))
+            for key, word in words.items()]
+    rows.append(("which is that of arithmetic in", numbers["arithmetic"]))
     for one in numbers["measured"]:
         low, high = (1000 * t for t in one["interval"])
         who = f"{one['batch']} example" + "s" * (one["batch"] > 1)
         rows += [(f"latency of {who}", f"{1000 * one['seconds']:.3g} ms, 95 % {low:.3g} to {high:.3g}"),
                  (f"peak memory of {who}", f"{number(one['peak_bytes'])} bytes")]
-    wide = max(len(words) for words, _ in rows)
+    wide = max(len(word) for word, _ in rows)
     notes = [f"Constants of {numbers['constants_source']}, {PICOJOULES['float32 multiplication']} pJ a float32",
              f"multiplication, {PICOJOULES['int8 multiplication']} pJ an int8 one: chapter 26 of the book. Latency is "
              f"of this machine ({numbers['machine']})."]
-    return "\n".join([*(f"{words:{wide}}  {value}" for words, value in rows), "", *notes])
+    return "\n".join([*(f"{word:{wide}}  {value}" for word, value in rows), "", *notes])
 
 
 def main(path: str, as_json: bool) -> int:

@@ -33,17 +33,17 @@ LARGEST, LEVELS, LONG, LISTED = 1 << 15, 4096, 8, "listed"
 """Whole numbers on a grid; values in a list; numbers in an option from which on it is coded, and the word for it."""
 ENTRIES = 1024
 """Entries of arrays that a byte of decisions stands for at the most: who declares more is refused before any is made."""
-WORDS = (b'"max_pool","size":2}"conv2d","stride":1,"padding":0,"groups":1,"dilation":1}"low_rank","gate","batch_norm"rows",'
-         b'"raw","list","offset",[784],"<f4"["factor",[784],"<f4","list",1]],"format":"npkd-network","layers":[{"op":'
-         b'"select","options":{"kept":{"listed":300}},"running":0},{"op":"flatten","options":{"shape":[28,28,1]},"running":'
-         b'0},{"op":"quantize","options":{"bits":8,"high":255,"low":-128,"step":0.0,"zero":0},"running":0},{"op":"dense",'
-         b'"options":{},"running":0},{"op":"relu","options":{},"running":0}],"version":1}{"about":{},"arrays":[["0.b",'
-         b'[10],"<f4","grid"],["0.w",[10,100],"<f4","grid"]')
+WORDS = (b'"max_pool","size":2}"conv2d","stride":1,"padding":0,"groups":1,"dilation":1}"gate","batch_norm"rows","raw",'
+         b'"list","offset",[784],"<f4"["factor",[784],"<f4","list",1]],"format":"npkd-network","layers":[{"op":"select",'
+         b'"options":{"kept":{"listed":300}},"running":0},{"op":"flatten","options":{"shape":[28,28,1]},"running":0},{'
+         b'"op":"quantize","options":{"bits":8,"step":0.0,"zero":0},"running":0},{"op":"dense","options":{},"running":0'
+         b'},{"op":"relu","options":{},"running":0}],"version":1}{"about":{},"arrays":[["0.b",[10],"<f4","grid"],["0.w",'
+         b'[10,100],"<f4","grid"]')
 """What headers often hold: they are deflated as if this stood before them."""
 
 
 def coded_bytes(header: Mapping[str, Any], arrays: Mapping[str, Array], who: str = "write") -> bytes:
-    """The content of a coded file. ``header`` as of ``files.npz_bytes``; arrays of numbers, in any order of their names.
+    """The content of a coded file. ``header`` as of ``files.npz_bytes``; arrays of numbers, their order is no matter.
 
     Of each array the first that suits: equal steps for all of it, or for each row, of at most LARGEST; a list of at
     most LEVELS values; its bytes as they are. Raises InputError for a header or an array that could not be read back.
@@ -139,9 +139,9 @@ def is_coded(path: NewPath) -> bool:
 
 
 def read_coded(path: NewPath, kind: str) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Header and arrays of a coded file with "format": "npkd-<kind>". Raises InputError for a file that is missing, cut,
-    damaged (a sum of all of it is checked), another kind, or newer. A file of n bytes gives at most ENTRIES n numbers,
-    and what its header says in at most 2 HEADER_LIMIT characters."""
+    """Header and arrays of a coded file with "format": "npkd-<kind>". Raises InputError for a file that is missing,
+    cut, damaged (a sum of all of it is checked), another kind, or newer. A file of n bytes gives at most ENTRIES n
+    numbers, and a header of at most 2 HEADER_LIMIT characters."""
     who, need = f"read: {path}", "it must be an undamaged .npkz file that this npkd can read"
     try:
         with BoundedFile(path) as file:

@@ -61,7 +61,7 @@ class Encoder:
         self.low, self.range = (self.low & (1 << LOW) - 1) << 8, self.range << 8
 
     def bytes(self) -> bytes:
-        """All that was written; behind it seven bytes of zeros may be thought."""
+        """All that was written; zeros at its end are left out, seven at most."""
         for zeros in range(BITS, -1, -1):                             # the number in the interval with most zeros
             number = self.low + (1 << zeros) - 1 >> zeros << zeros
             if number < self.low + self.range:
@@ -119,11 +119,11 @@ def number(coder: Encoder | Decoder, value: int, context: Hashable) -> int:
     return prefix - 1
 
 
-def alive(coder: Encoder | Decoder, flags: Array, context: Hashable) -> list[int]:
-    """Where flags (n,), or as many to be read, are true: each a decision whose context is the one before."""
+def alive(coder: Encoder | Decoder, counts: Array, context: Hashable) -> list[int]:
+    """Where counts (n,), or as many to be read, are not zero: each a decision whose context is the one before."""
     before, out = 0, list[int]()
-    for k, flag in enumerate(flags.tolist()):
-        before = coder.bit(int(flag), (context, before))
+    for k, count in enumerate(counts.tolist()):
+        before = coder.bit(int(count > 0), (context, before))
         if before:
             out.append(k)
     return out
@@ -136,7 +136,7 @@ def integers(coder: Encoder | Decoder, q: Array, name: Hashable) -> Array:
     What tells most of whether an entry is zero is how many of its column and of its row were not so far, their parts in
     32nd by binary length, and how many of the two before it were not; of a sign, that of the nearer of these two.
     """
-    rows, columns = alive(coder, q.any(axis=1), (name, "rows")), alive(coder, q.any(axis=0), (name, "columns"))
+    rows, columns = (alive(coder, (q != 0).sum(axis=k), (name, k)) for k in (1, 0))
     out, filled = np.zeros(q.shape, np.int32), [0] * len(columns)
     for r, o in enumerate(rows):
         inside = one = two = 0

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from npkd.pipeline.result import largest
-from npkd.report.numbers import chain, number, percent, power
+from npkd.report.numbers import COSTS, chain, number, percent, power
 from npkd.report.settings import settings, untrained
 
 CAPTIONS: Mapping[str, tuple[str, str]] = {
@@ -37,6 +37,9 @@ CAPTIONS: Mapping[str, tuple[str, str]] = {
 MEANING: tuple[tuple[str, str], ...] = (
     ("Test error", "Share of the test examples that get a wrong class. They were looked at once, at the end."),
     ("Multiply-accumulates", "Products added up for one example, biases not counted: what a forward pass costs."),
+    ("Additions, energy", "Of the layers of weights, for one example; without multiplications where weights lie on a "
+                          "grid. Energy is an estimate for 45 nm (Horowitz 2014), of weights and arithmetic alone: it "
+                          "compares networks and says nothing of a machine."),
     ("Latency", "Median time of a forward pass on one thread, in buffers that are made before, without the scaling of "
                 "the inputs; the networks take turns. A single example is mostly what calling NumPy costs."),
     ("λ", "Weight of the penalty in the layer's convex problem: the larger, the fewer neurons stay."),
@@ -51,14 +54,14 @@ MEANING: tuple[tuple[str, str], ...] = (
 """Words of the tables and what they mean."""
 
 DISTILLED = (
-    *MEANING[:3],
+    *MEANING[:4],
     ("Balance", "Value: mean of the epoch, as the loss divides it, without its weight. Gradient norm: of the weighted "
                 "term, by all parameters, on the last batch. Cosine: to the gradient of the labels' cross-entropy."),
     ("Dead", "Share of the neurons behind an activation that were zero for every example of the last batches."))
 """Words of the tables of a distillation and what they mean."""
 
 SPARSE = (
-    *MEANING[:3],
+    *MEANING[:4],
     ("λ", "Weight of the penalty: the larger, the fewer neurons are read. Costs have mean 1 over all groups."),
     ("Stationarity", "How far a proximal gradient step would move all parameters, over its step size; 0 where the "
                      "objective cannot be lowered to first order. In float64, on all training examples."),
@@ -139,6 +142,17 @@ def measured(summary: Mapping[str, Any], names: Mapping[str, str]) -> list[list[
         columns.append((f"latency of {what}, ms", {name: 1000 * times[k] for name, times in seconds.items()}))
     return [[words, *(number(values[name]) for name in names),
              *(percent(values[b] / values[a]) for a, b in pairwise(names))] for words, values in columns]
+
+
+def costs(summary: Mapping[str, Any], names: Mapping[str, str]) -> list[list[str]]:
+    """Rows of what is counted and estimated, of one network or of two with the ratio; none from version 0.2."""
+    rows = list[list[str]]()
+    for key, words in COSTS.items() if "cost" in summary else ():
+        values = [summary["cost"][name][key] for name in names]
+        if any(v is not None for v in values):
+            rows.append([words, *("\N{EN DASH}" if v is None else number(round(v)) for v in values),
+                         *(percent(b / a) if a and b is not None else "" for a, b in pairwise(values))])
+    return rows
 
 
 def certificate(layer: Mapping[str, Any]) -> list[str]:
@@ -224,9 +238,10 @@ def html(summary: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
     elif "sparse" in summary:
         title, meaning = f"A sparse network trained on {summary['data']}, {part} of the dense one", SPARSE
     else:
-        rows, meaning = [row[:2] for row in rows], MEANING[:3]
+        rows, meaning = [row[:2] for row in rows], MEANING[:4]
     head += [f"{b} / {a}" for a, b in pairwise(names.values())]
-    sections = {" and ".join(names.values()).capitalize(): table(head, [*rows, *measured(summary, names)])}
+    rows += [*costs(summary, names), *measured(summary, names)]
+    sections = {" and ".join(names.values()).capitalize(): table(head, rows)}
     if phases := [name for name in ("dense", "penalised", "debiased") if name in summary and name not in names]:
         sections["Phases"] = table(["", "test error", "validation error"], [
             [f"{phase}{' (delivered)' * (summary[phase] == small)}", percent(summary[phase]["test_error"], 2),

@@ -62,8 +62,7 @@ def test_decisions_that_are_not_there_are_noticed():
     rng = RNG(1)
     decoder = Decoder(coded([(int(b), "a") for b in rng.integers(0, 2, 500)]))
     with pytest.raises(ValueError, match="decisions are missing"):
-        for _ in range(700):
-            decoder.bit(0, "a")
+        integers(decoder, np.zeros((30, 30)), "a")
 
 
 @pytest.mark.parametrize("seed", range(40))

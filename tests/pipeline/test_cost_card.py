@@ -36,8 +36,8 @@ NETWORKS = {
 @pytest.mark.parametrize("name", NETWORKS)
 def test_counts_are_those_of_a_pass_that_counts(name):
     network = NETWORKS[name]
-    found, x = counts(Model(network)), RNG.standard_normal((1, *(network.layers[0].options.get("shape") and [int(
-        np.prod(network.layers[0].options["shape"]))] or [9]))).astype(np.float32)
+    found, x = counts(Model(network)), RNG.standard_normal((1, *((network.layers[0].options.get("shape") and [int(
+        np.prod(network.layers[0].options["shape"]))]) or [9]))).astype(np.float32)
     expected = counted(network, x)
     assert (found.macs, found.nonzero_macs, found.additions) == tuple(
         expected[key] for key in ("macs", "nonzero_macs", "additions"))

@@ -169,7 +169,7 @@ def test_the_page_says_what_the_summary_says(folder, result):
             assert f'<th scope="row">{name.replace("_", " ")}</th>' not in page
             continue
         assert name.replace("_", " ") in text
-        assert name == "hidden" or (value if isinstance(value, str) else "no" if value is False
+        assert name in ("hidden", "steps") or (value if isinstance(value, str) else "no" if value is False
                                     else f"{value:g}") in text
 
 
