@@ -15,9 +15,9 @@ from scipy.special import ndtr
 from npkd.distillation.objective import distillation
 from npkd.nn import cost
 from npkd.nn.network import perceptron
-from reference.definitions.compression import unstructured
 from reference.definitions.compression import integer as whole
 from reference.definitions.compression import quantization as levels
+from reference.definitions.compression import unstructured
 from reference.definitions.distillation import relations
 from reference.definitions.distillation import scheme_losses as schemes
 from reference.definitions.distillation.cka import centred_kernel_alignment
@@ -39,8 +39,8 @@ from reference.definitions.distillation.singular_vectors import singular_vectors
 from reference.definitions.distillation.variational import variational_information
 from reference.definitions.nn.clipped import clipped_quadratic
 from reference.definitions.nn.losses import cross_entropy, squared_error
-from reference.definitions.sparsity.pseudo_norm import l1_l2
 from reference.definitions.sparsity.nuclear import nuclear
+from reference.definitions.sparsity.pseudo_norm import l1_l2
 from tests.latex import holds
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -767,10 +767,9 @@ CASES = [
     ("Q18", 0, chances), ("Q19", 0, chances), ("Q19", 1, chances),
     ("Z1", 0, peers), ("Z2", 0, peers), ("Z5", 0, told_apart), ("Z7", 0, neighbours),
     ("Z7", 1, neighbours), ("Z8", 0, neighbours), ("Z9", 0, observed), ("Z10", 0, observed),
-    ("N64", 0, single_weights), ("N66", 0, single_weights), ("N66", 1, single_weights), ("N67", 0, moved)]
-    ("N45", 1, of_two_signs), ("N47", 0, rounded_by_columns), ("N48", 0, mean_kept), ("N53", 0, accumulated),
-    ("Z7", 1, neighbours), ("Z8", 0, neighbours), ("Z9", 0, observed), ("Z10", 0, observed)]
-    ("N1", 0, singular), ("N8", 0, reduced), ("N8", 1, reduced), ("N10", 0, reduced)]
+    ("N64", 0, single_weights), ("N66", 0, single_weights), ("N66", 1, single_weights), ("N67", 0, moved),
+    ("N1", 0, singular), ("N8", 0, reduced), ("N8", 1, reduced), ("N10", 0, reduced),
+    ("N45", 1, of_two_signs), ("N47", 0, rounded_by_columns), ("N48", 0, mean_kept), ("N53", 0, accumulated)]
 """(tag, which statement of the display, numbers)."""
 
 FREE = {("S1", 0), ("S1", 1)}

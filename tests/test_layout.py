@@ -24,7 +24,7 @@ READ = ("nn", "surgery", "sparsity", "distillation", "gradcheck")
 """What is read beside a book; nn without nn/fast."""
 
 FILE_LINES, FUNCTION_LINES, PARAMETERS, COLUMNS = 300, 60, 7, 120
-READ_LINES, FAST_LINES, ALL_LINES = 7300, 800, 16_593
+READ_LINES, FAST_LINES, ALL_LINES = 7700, 800, 19_322
 
 
 def room(path, folder):
@@ -155,13 +155,13 @@ def test_the_bounds_can_fail(tmp_path):
     (tmp_path / "npkd/core/bad.py").write_text(wide + long + "\n" * 300 + "def g():\n    import npkd.nn\n")
     (tmp_path / "npkd/nn/fast/big.py").write_text("\n" * 801)
     (tmp_path / "npkd/nn/big.py").write_text("\n" * 5301)
-    (tmp_path / "npkd/nn/huge.py").write_text("\n" * 11_000)
+    (tmp_path / "npkd/nn/huge.py").write_text("\n" * 14_000)
     found = offences(tmp_path)
     assert found == {
         "columns of npkd/core/bad.py": 206, "lines of npkd/core/bad.py": 365, "lines of npkd/core/bad.py f": 62,
         "parameters of npkd/core/bad.py f": 8, "lines of npkd/nn/fast/big.py": 801, "lines of npkd/nn/big.py": 5301,
-        "lines of npkd/nn/huge.py": 11_000, "lines of read in all": 16_301, "lines of nn/fast in all": 801,
-        "lines of npkd in all": 17_467, "core -> nn": 1}
+        "lines of npkd/nn/huge.py": 14_000, "lines of read in all": 19_301, "lines of nn/fast in all": 801,
+        "lines of npkd in all": 20_467, "core -> nn": 1}
     assert compared({"a": 3, "b": 1}, {"a": 2, "b": 2, "c": 1}) == ({"a": 3}, {"b": 1, "c": "gone"})
 
 

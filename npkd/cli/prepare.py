@@ -20,11 +20,11 @@ from npkd.nn.model import Model
 from npkd.nn.model import load as load_model
 from npkd.nn.network import Network, convolves
 from npkd.pipeline import stages, target
+from npkd.pipeline.chain import require
 from npkd.pipeline.distil import DistillationRecipe, distilled
 from npkd.pipeline.recipe import Recipe, complete, plain
 from npkd.pipeline.sparse import require as require_sparse
 from npkd.pipeline.sparse_recipe import SparseRecipe, sparse_recipe, strengths_of
-from npkd.pipeline.steps import require
 from npkd.pipeline.target import Target
 from npkd.surgery.dependency import dependency_groups
 from npkd.surgery.widths import geometry, widths_of

@@ -100,8 +100,9 @@ def judged(network: Network, data: Data) -> tuple[dict[str, Any], Array]:
     """The numbers of a network for the data as it is scaled, and the classes that it gives the test examples."""
     classes = logits_of_rows(network, data.x_test).argmax(axis=1)
     on_validation = logits_of_rows(network, data.x_validation).argmax(axis=1)
-    return {"widths": widths_of(bare(network)), "test_error": float((classes != data.y_test).mean()),
-            **asdict(cost.of(bare(network))), "validation_error": float((on_validation != data.y_validation).mean())}, classes
+    counted = bare(network)
+    return {"widths": widths_of(counted), "test_error": float((classes != data.y_test).mean()),
+            **asdict(cost.of(counted)), "validation_error": float((on_validation != data.y_validation).mean())}, classes
 
 
 def of_two(large: tuple[str, Network], small: tuple[str, Network], data: Data) -> dict[str, Any]:

@@ -66,8 +66,8 @@ def gaps(w: Array, bits: int = 8) -> Array:
 
 @dataclass(frozen=True)
 class CodeLengths:
-    """Bits of the values of an array, without tables: entropy and Huffman of all entries; Huffman of the gaps and of the
-    values that are not zero, fillers among them."""
+    """Bits of the values of an array, without tables: entropy and Huffman of all entries; Huffman of the gaps and of
+    what is not zero, fillers among them."""
 
     entropy: float
     huffman: int

@@ -38,12 +38,8 @@ def epoch_step(network: Network, in_turn: Sequence[Mapping[int, Penalty]], step:
 
 
 def truncated_svd(w: Array, rank: int) -> tuple[Array, Array]:
-    """The nearest matrix of rank r to floats w (O, I), U_r M, in two factors (O, r), (r, I), float64.
-
-        M = diag(σ_1 … σ_r) V_rᵀ = U_rᵀ W                                             (N4)
-
-    Raises InputError unless 1 ≤ rank ≤ min(O, I). Source: Eckart & Young 1936.
-    """
+    """The nearest matrix of rank r to floats w (O, I) in two factors, U_r (O, r) and diag(σ_1 … σ_r) V_rᵀ (r, I), (N4),
+    float64. Raises InputError unless 1 ≤ rank ≤ min(O, I). Source: Eckart & Young 1936."""
     floats("truncated_svd", w=w)
     whole("truncated_svd", 1, min(w.shape), rank=rank)
     u, s, vt = linalg.svd(w.astype(np.float64), full_matrices=False)
@@ -78,7 +74,6 @@ def split(layer: Layer, u: Array, m: Array, b: Array, form: str = "filters") -> 
     """Two layers in place of one, of factors u (O, r), m (r, I) of ``matrix_of`` and the bias b, in its dtype.
 
         W x + b = U (M x) + b                                                         (N6)
-        y_f,p,q = b_f + Σ_jk u_fj,k Σ_ic m_k,ic x_row(p,i),column(q,j),c              (N7)
 
     (N7) is separable: in the padding of the second layer the first one gives its bias, 0, as it must. Columns of U and
     rows of M share their norms: a training of both would else be as fast as the larger one allows.
@@ -182,8 +177,8 @@ def propose_ranks(network: Network, statistics: Mapping[int, Statistics], budget
     places = {i: math.prod(maps[i + 1][:-1]) if maps else 1 for i in network.weight_layers}
     rest = sum(n * network.layers[i].params[0].size for i, n in places.items() if i not in statistics)
     most = [(a.size - 1) // sum(a.shape) for a in w]              # the largest rank that saves; one more: left whole
-    errors = [output_space(s, a)[2] for s, a in zip(statistics.values(), w, strict=True)]
-    curves = [Curve(np.append(e[:n + 1], e[-1]), fixed=not n) for e, n in zip(errors, most, strict=True)]
+    curves = [Curve(np.append((e := output_space(s, a)[2])[:n + 1], e[-1]), fixed=not n)
+              for s, a, n in zip(statistics.values(), w, most, strict=True)]
     chosen = allocate(curves, lambda ranks: rest + sum(
         places[i] * (r * sum(a.shape) if r <= n else a.size)
         for i, a, r, n in zip(statistics, w, ranks, most, strict=True)), budget)

@@ -126,6 +126,6 @@ def bars(runs: Sequence[Run]) -> list[str]:
         f"{name} beats plain at {part:.0%} of the multiply-accumulates, errors of 10,000",
         *(found.get(f"{each}, {part:.0%}", {}) for each in ("plain", name)))]
     hours = [sum(one["cpu_seconds"] for one in runs) / 3600] * (len(runs) == SEEDS * sum(map(len, settings(False))))
-    return [*lines, *bar("ranks below full, of both hidden layers, at which output space is not better",
-                         [*found.get("every rank", {}).values()], most=0),
-            *bar("core hours of all runs", hours, most=1.5)]
+    ranks = [*found.get("every rank", {}).values()]
+    return [*lines, *bar("core hours of all runs", hours, most=1.5),
+            *bar("ranks below full, of both hidden layers, at which output space is not better", ranks, most=0)]

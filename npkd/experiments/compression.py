@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-import npkd
 from npkd.core.progress import Progress
 from npkd.core.types import Array
 from npkd.data.datasets import Data, load
@@ -24,6 +23,7 @@ from npkd.experiments.study import Run, Unit
 from npkd.nn import model
 from npkd.nn.fast.workspace import predict
 from npkd.pipeline import stages
+from npkd.pipeline.compress import compress
 from npkd.pipeline.recipe import Recipe, complete, plain
 from npkd.pipeline.steps import GRIDS, nonzero
 from npkd.pipeline.target import parse
@@ -43,7 +43,7 @@ BEST = ("dense, moved", "LeNet-5")
 """Whose students learn the answers of the LeNet-5s."""
 
 ALONE: Mapping[str, str] = {"neurons": "parameters=10%", "low-rank": "parameters=10%", "weights": "parameters=10%",
-                            **{name: "macs=10%" for name in GRIDS}}
+                            **dict.fromkeys(GRIDS, "macs=10%")}
 """Every step by itself; sized ones to a tenth of the parameters. Without training, and with distillation."""
 CHAINS: Mapping[str, str] = {"neurons,weights": "parameters=5%", "low-rank,weights": "parameters=5%",
                              "neurons,low-rank": "parameters=10%", "neurons,int8,code": "bytes=32768",
@@ -64,7 +64,8 @@ SEARCH = "macs=10%"
 """Target of the students whose widths are searched for, of "dense"; layer-wise distillation with it stands beside."""
 BARS: Mapping[str, tuple[float, str]] = {
     "3,100 weights, like for like": (1.60, ""), "3,100 weights": (1.20, "1.57"), "1,500 weights": (1.90, ""),
-    "8 KB": (1.70, ""), "4 KB": (1.60, "moonshot"), "LeNet-5, 1,550 weights": (0.80, "0.75"), "LeNet-5, 6 KB": (0.90, "")}
+    "8 KB": (1.70, ""), "4 KB": (1.60, "moonshot"), "LeNet-5, 1,550 weights": (0.80, "0.75"),
+    "LeNet-5, 6 KB": (0.90, "")}
 """Most test error in percent, and what is published."""
 
 
@@ -125,11 +126,11 @@ def run(unit: Unit, progress: Progress) -> Run:
         else:
             if "experts" in numbers:
                 recipe = replace(recipe, distil_from=averaged(numbers["experts"], unit))
-            result = npkd.compress(teacher, data, numbers["target"], recipe=recipe, seed=rng, progress=progress)
+            result = compress(teacher, data, numbers["target"], recipe=recipe, seed=rng, progress=progress)
             path = path.with_suffix(".npkz") if numbers["steps"][-1] == "code" else path
             result.save(path)
             more = {"steps": [vars(step) for step in result.steps]}
-    network, size = npkd.load(path).network, path.stat().st_size
+    network, size = model.load(path).network, path.stat().st_size
     if "teacher" in numbers:
         path.unlink()
     parameters, macs = nonzero(network)
@@ -153,8 +154,8 @@ def bars(runs: Sequence[Run]) -> list[str]:
     errors: dict[str, dict[int, float]] = {}
     for one in runs:
         errors.setdefault(one["setting"], {})[one["seed"]] = 100 * one["test_error"]
-    lines = [line for name, (most, published) in BARS.items()
-             for line in bar(f"{name}, test error, %", list(errors.get(name, {}).values()), most=most, published=published)]
+    lines = [line for name, (most, published) in BARS.items() for line in bar(
+        f"{name}, test error, %", list(errors.get(name, {}).values()), most=most, published=published)]
     for grid, most in (("int8", 0.02), ("dyadic", 0.2)):
         of, on = errors.get("dense", {}), errors.get(f"dense: {grid}", {})
         lines += bar(f"{grid} above float, points", [on[s] - of[s] for s in sorted({*of} & {*on})], most=most)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 
-from npkd.pipeline.width_search import Space, at_random, by_evolution, by_price, search
 from npkd.data.batches import batches_of
 from npkd.distillation.response import soft_targets
 from npkd.nn.fast.workspace import predict
@@ -14,6 +13,7 @@ from npkd.nn.network import Network
 from npkd.pipeline import stages
 from npkd.pipeline.stages import Run
 from npkd.pipeline.target import Target
+from npkd.pipeline.width_search import Space, at_random, by_evolution, by_price, search
 from npkd.sparsity.allocation import Curve
 from npkd.sparsity.layerwise import distil, exactly
 from npkd.surgery.widths import widths_of

@@ -98,7 +98,7 @@ def content(model: Model, *, coded: bool = False, who: str = "model") -> bytes:
 
 
 def load(path: NewPath, ops: Sequence[Op] = ()) -> Model:
-    """Read a model that ``save`` wrote, coded or not, whatever its name; ``ops``: the rows of ops of one's own that it holds.
+    """Read a model that ``save`` wrote, coded or not, whatever its name; ``ops``: rows of ops of one's own in it.
 
     Raises InputError for a file that is missing, truncated or not npkd's, for layers that this npkd does not know, and
     for arrays and options that do not fit. It takes no more memory than the arrays.

@@ -11,15 +11,18 @@ import numpy as np
 from npkd.core.progress import Progress, shown
 from npkd.core.validation import InputError, whole, within_memory
 from npkd.data.datasets import Data
+from npkd.data.logit_cache import Answers
 from npkd.interop.adapt import adapt, prunable, reading_rows, require_countable
 from npkd.interop.layers import Layers, Teacher, model_of, require_agreement, scaled
 from npkd.nn.model import Model
 from npkd.nn.network import Network, convolves
-from npkd.pipeline import stages, steps
-from npkd.pipeline.examples import Source, source_of
+from npkd.nn.scaling import Scaling
+from npkd.pipeline import chain, stages
+from npkd.pipeline.examples import Examples, Source, source_of
 from npkd.pipeline.logit_source import logits_of
 from npkd.pipeline.recipe import Recipe, complete
 from npkd.pipeline.result import CompressionResult, logits_of_rows, saved_and_loaded
+from npkd.pipeline.steps import GRIDS
 from npkd.pipeline.target import Target, file_of, parse
 from npkd.surgery.widths import geometry, widths_of
 
@@ -36,7 +39,7 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
                 iterated again and again, or an iterator, which is copied to a temporary file; a batch is an array (n,
                 ...) or a pair with its labels. Or a Data, which brings labels and a validation part of its own
     target      how small: "macs=10%", "macs=26620", "parameters=", "bytes=" of the file, "neurons=", "widths=97-71-33",
-                or "error=+0.5": points of error on the examples held out; without labels of disagreement with the teacher
+                or "error=+0.5": points of error on the examples held out, without labels of disagreement
     labels      (N,) integer classes in the order of x: errors are then measured with them; the student learns from them
                 where the recipe weighs them, by default with a convolutional network
     recipe      all other settings; what it leaves open is chosen from the data
@@ -67,15 +70,7 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
         answers = None if recipe.distil_from is None else logits_of(recipe.distil_from, data, examples.unit)
         state = getattr(progress, "state", None) or stages.State()
         run = stages.Run(data, recipe, rng, progress, state, examples.outside)
-        if recipe.steps:
-            if examples.units is not None and set(recipe.steps) & set(steps.GRIDS):
-                raise InputError("compress: the features have units that are far apart, which no grid suits; give the "
-                                 "teacher as a Model with its scaling")
-            chain = steps.Chain(run, recipe.steps, goal, answers or inner,
-                                lambda network: Model(examples.outside(network), given.scaling))
-            inner_student, reports = steps.compress(chain, inner)
-        else:
-            inner_student, reports = stages.compress(run, inner, goal, answers), []
+        inner_student, reports = in_steps(run, inner, goal, answers, examples, given.scaling)
     student = examples.outside(inner_student)
     rows, y = examples.outside_rows(data.x_validation), data.y_validation
     before = logits_of_rows(reading_rows(given.network, data, "compress: the teacher"), rows)
@@ -88,6 +83,20 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
         len(data.x_train) * recipe.trained, len(y), float((by_teacher == by_student).mean()), examples.labelled,
         float((by_teacher != y).mean()), float((by_student != y).mean()),
         max([float(restored), *(r.difference for r in run.state.rounds)]), reports)
+
+
+def in_steps(run: stages.Run, inner: Network, goal: Target, answers: Answers | None, examples: Examples,
+             scaling: Scaling | None) -> tuple[Network, list[chain.StepReport]]:
+    """The student, by the steps of the recipe with their reports, or by rounds of removal alone.
+    Raises InputError for grids where features have units of their own."""
+    names = run.recipe.steps
+    if not names:
+        return stages.compress(run, inner, goal, answers), []
+    if examples.units is not None and {*names} & {*GRIDS}:
+        raise InputError("compress: the features have units that are far apart, which no grid suits; give the teacher "
+                         "as a Model with its scaling")
+    return chain.compress(chain.Chain(run, names, goal, answers or inner, lambda network: Model(
+        examples.outside(network), scaling)), inner)
 
 
 def generator(seed: int | np.random.Generator) -> np.random.Generator:
@@ -106,7 +115,7 @@ def checked(teacher: Teacher, source: Source, target: str, recipe: Recipe) -> tu
     who, first = "compress: the teacher", source.first
     network, groups = prunable(source.model, first, who)
     require_countable(network, target.partition("=")[0], who)
-    target = steps.require(recipe.steps, target) if recipe.steps else target
+    target = chain.require(recipe.steps, target) if recipe.steps else target
     goal = parse(target, widths_of(network, groups), recipe.keep_inputs, geometry(network, groups),
                  file_of(Model(network, source.given.scaling), recipe.keep_inputs),
                  neurons=recipe.steps in ((), ("neurons",)))

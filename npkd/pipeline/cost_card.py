@@ -75,20 +75,20 @@ def counts(model: Model) -> Counts:
     weight = 1 if arithmetic == "int8" else 4
     memory = sum(a.size * (weight if a.ndim > 1 else 4) for a in arrays)
     nonzeros = sum(int(np.count_nonzero(a)) for a in arrays)
-    return Counts(bytes_.parameters, nonzeros, bytes_.macs, nonzero_macs, additions, shifts, shift_additions, arithmetic,
-                  memory, len(content(model)), len(content(model, coded=True)),
+    return Counts(bytes_.parameters, nonzeros, bytes_.macs, nonzero_macs, additions, shifts, shift_additions,
+                  arithmetic, memory, len(content(model)), len(content(model, coded=True)),
                   energy(nonzero_macs, additions, arithmetic, memory))
 
 
 def arithmetic_of(network: Network) -> str:
     """See Counts."""
     for i in network.weight_layers:
-        front = next((layer.op for layer in reversed(network.layers[:i]) if layer.op not in (*ANYWHERE, *RESHAPING)), "")
+        fronts = (layer.op for layer in reversed(network.layers[:i]) if layer.op not in (*ANYWHERE, *RESHAPING))
         try:
             grid(network.layers[i].params[0])
         except InputError:
             return "float32"
-        if front != "quantize":
+        if next(fronts, "") != "quantize":
             return "float32"
     return "int8"
 

@@ -22,7 +22,7 @@ from npkd.nn.model import save as save_model
 from npkd.nn.network import Network
 from npkd.nn.ops import Op
 from npkd.nn.scaling import Scaling
-from npkd.pipeline.steps import StepReport
+from npkd.pipeline.chain import StepReport
 from npkd.sparsity.layerwise import Distilled, LayerReport
 from npkd.surgery.widths import widths_of
 

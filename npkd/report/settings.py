@@ -14,6 +14,7 @@ MEANINGS = {
     "split": "The validation part chooses; the test part is looked at once, at the end.",
     "objective": "Weight and loss of each term, and what it reads of student and teacher: activations, -1 the logits.",
     "scheme": "Who teaches whom.", "target": "How small the network has to be.",
+    "ranks": "Of layers that are two in the result; the number of a layer is that of the dense network.",
     "seed": "Of everything that is drawn at random.",
     "penalty_on": "Weights whose groups the penalty sets to zero together, and its weight λ where it was given.",
     "λ_found": "The smallest network that the target or the path led to was trained with this weight.",
@@ -81,7 +82,8 @@ def settings(summary: Mapping[str, Any]) -> list[list[str]]:
                  *([["λ found", f"{found['lambda']:.3g}"]] if None in lams.values() else []), ["costs", found["costs"]],
                  ["epochs with a penalty", f"{found['epochs_penalised']}, those of the search too"],
                  ["stationarity at the last λ", "{:.2g} at first, {:.2g} at its end".format(*found["stationarity"])],
-                 *([["ranks", setting(found["ranks"])]] if found.get("ranks") else []),
+                 *([["ranks", ", ".join(f"{rank} of layer {i}" for i, rank in ranks.items())]]
+                   if (ranks := found.get("ranks")) else []),
                  *[[f"with the penalty: {key.replace('_', ' ')}", setting(found[key])] for key in OF_SPARSE]]
     rows += [[key.replace("_", " "), setting(value)] for key, value in recipe.items() if key not in left_out]
     meanings = MEANINGS | explained(Recipe) | {f"with_the_penalty:_{k}": v for k, v in explained(SparseRecipe).items()}

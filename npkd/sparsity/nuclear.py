@@ -21,9 +21,8 @@ class Nuclear:
         Ω(w) = λ ‖W‖_* = λ Σ_k σ_k                                                    (N1)
         prox(v, t) = U diag(S_{tλ}(σ)) Vᵀ,   V as a matrix = U diag(σ) Vᵀ             (N2)
 
-    w (O, ...) is the matrix (O, product of the rest): dense (O, I) as it is, kernels (F, kh, kw, C) as (F, kh·kw·C).
-    The step has rank #{σ_k > tλ}, but for rounding. Raises InputError unless λ ≥ 0 is finite, and for an array of
-    steps. Source: Alvarez & Salzmann 2017; the step: Cai, Candès & Shen 2010.
+    w (O, ...) is a matrix of O rows, kernels (F, kh, kw, C) one of (F, kh·kw·C); the step has rank #{σ_k > tλ}, but for
+    rounding. Raises InputError unless λ ≥ 0 is finite. Source: Alvarez & Salzmann 2017; Cai, Candès & Shen 2010.
     """
 
     lam: float

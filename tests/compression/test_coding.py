@@ -1,4 +1,4 @@
-"""Lengths of codes: Huffman's is the least of all prefix codes, by trying them; gaps lead back to where they are from."""
+"""Lengths of codes: Huffman's is the least of all prefix codes, by trying; gaps lead back to where they are from."""
 
 import itertools
 import math

@@ -25,7 +25,8 @@ ARRAYS = {
     "double": RNG.standard_normal(6), "double steps": RNG.integers(-9, 9, (5, 5)) / 8, "nothing": np.zeros((0, 3), F32),
     "tiny": np.array([1e-45, 2e-45, 0, 1e-44], F32), "huge": np.array([3e38, 1e-38], F32), "scalar": np.array(2.5, F32),
     "integers": np.arange(5), "bytes": np.arange(9, dtype=np.uint8), "half": np.array([0.5, 1.5], np.float16)}
-HEADER = {"format": "npkd-network", "version": 1, "kept": list(range(3, 90, 2)), "unsorted": [9, 3, 3, -5, 800, 0, 1, 2, 3, 4, 5],
+HEADER = {"format": "npkd-network", "version": 1, "kept": list(range(3, 90, 2)),
+          "unsorted": [9, 3, 3, -5, 800, 0, 1, 2, 3, 4, 5],
           "short": [1, 2], "nested": {"a": [True, None, 1.5, "word"], "b": [[1], [2, 3]]}, "bools": [True] * 12,
           "listed": {"listed": 5}, "again": {"listed": [{"listed": []}]}, "large": [1 << 70] * 9,
           "deep": [list(range(20))] * 2}
@@ -139,7 +140,7 @@ def test_a_thousand_hostile_files_are_refused_or_read_as_they_were(tmp_path):
 
 
 def on_a_grid():
-    """No list and no scaling: every byte of the file but its header and its steps belongs to one stream of decisions."""
+    """No list, no scaling: every byte of the file but its header and its steps belongs to one stream of decisions."""
     rng = np.random.default_rng(2)
     arrays = [(rng.integers(-7, 8, shape) / 8).astype(F32) for shape in ((8, 20), (8,), (4, 8), (4,))]
     return Model(Network([Layer("dense", tuple(arrays[:2])), Layer("relu"), Layer("dense", tuple(arrays[2:]))]))
@@ -165,10 +166,12 @@ HUGE = 1 << 40
 @pytest.mark.parametrize(("arrays", "more", "words"), [
     ([["a", [30_000, 30_000], "<f4", "grid"]], {}, "declares more than it can hold"),
     ([["a", [HUGE, 9], "<f4", "grid"], ["b", [-HUGE, 9], "<f4", "grid"]], {}, "declares more than it can hold"),
-    ([["a", [HUGE, 0], "<f4", "grid"]], {}, "holds no numbers"), ([["a", [HUGE, 0], "<f4", "list", 1]], {}, "no numbers"),
+    ([["a", [HUGE, 0], "<f4", "grid"]], {}, "holds no numbers"),
+    ([["a", [HUGE, 0], "<f4", "list", 1]], {}, "holds no numbers"),
     ([["a", [-1, 0], "<f4", "grid"]], {}, "holds no numbers"), ([["a", [3], "O", "raw"]], {}, "holds no numbers"),
     ([["a", [3], f"({HUGE},)f4", "raw"]], {}, "was cut"), ([["a", [3], "<f4", "list", -1]], {}, "was cut"),
-    ([["a", [HUGE], "<f4", "raw"]], {}, "was cut"), ([["a"]], {}, "was cut"), (None, {}, "was cut"), ([], {}, "left over"),
+    ([["a", [HUGE], "<f4", "raw"]], {}, "was cut"), ([["a"]], {}, "was cut"), (None, {}, "was cut"),
+    ([], {}, "left over"),
     ([], {"kept": {"listed": HUGE}}, "decisions are missing"), ([], {"kept": {"listed": "word"}}, "was cut"),
     ([], {"kept": {"listed": []}}, "was cut"), ([], {"format": "npkd-data"}, "has the format 'npkd-data'"),
     ([], {"version": 99}, "has version 99"), ([], {"step": float("nan")}, "no JSON")])

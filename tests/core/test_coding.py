@@ -1,4 +1,4 @@
-"""The arithmetic coder: what is written is read, its length is what the probabilities say, and nothing costs nothing."""
+"""The arithmetic coder: what is written is read, its length is what probabilities say, and nothing costs nothing."""
 
 from fractions import Fraction
 
@@ -18,7 +18,7 @@ def coded(decisions):
 
 
 def by_fractions(decisions):
-    """The exact length of the interval (N81) with the probabilities of (N80), as a fraction: the ideal length in bits."""
+    """The ideal length in bits, from the exact length of the interval (N81) with the probabilities of (N80)."""
     counts, length = {}, Fraction(1)
     for bit, context in decisions:
         n = counts.setdefault(context, [0, 0])
@@ -62,7 +62,7 @@ def test_decisions_that_are_not_there_are_noticed():
     rng = RNG(1)
     decoder = Decoder(coded([(int(b), "a") for b in rng.integers(0, 2, 500)]))
     with pytest.raises(ValueError, match="decisions are missing"):
-        integers(decoder, np.zeros((30, 30)), "a")
+        integers(decoder, np.zeros((400, 400)), "a")
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -52,7 +52,8 @@ def test_a_step_is_taken_after_each_epoch_and_a_training_goes_on_where_it_was(mo
 
 
 def test_a_small_run_of_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(study, "BASE", {**study.BASE, "data": "digits", "examples": 600, "hidden": [20, 12], "epochs": 3})
+    changed = {"data": "digits", "examples": 600, "hidden": [20, 12], "epochs": 3}
+    monkeypatch.setattr(study, "BASE", study.BASE | changed)
     monkeypatch.setattr(study, "TRIED", {"plain": [(0.0, 0.0)], "nuclear": [(1e-3, 0.0), (1e-2, 0.0)],
                                          "nuclear and groups": [(1e-2, 1e-4)]})
     runs = []

@@ -52,7 +52,7 @@ def test_bars_hold_and_are_missed():
         ("dense", 0.016), ("dense: int8", 0.0161), ("dense: dyadic", 0.0185))]
     lines = compression.bars(runs)
     assert sum(line.startswith("holds") for line in lines) == len(errors) + 1
-    assert [line for line in lines if line.startswith("MISSED")][0].startswith("MISSED  dyadic above float")
+    assert next(line for line in lines if line.startswith("MISSED")).startswith("MISSED  dyadic above float")
     worse = [{**run, "test_error": run["test_error"] + 0.001} for run in runs if run["setting"] in errors]
     assert all(line.startswith("MISSED") for line in compression.bars(worse))
     assert compression.bars([]) == []

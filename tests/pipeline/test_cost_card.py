@@ -29,15 +29,16 @@ NETWORKS = {
     "select": Network([Layer("select", options={"kept": [1, 4, 6]}), *perceptron([3, 6, 4], RNG).layers]),
     "LeNet-5": sparse(lenet5(RNG, channels=(2, 3), hidden=5, shape=(16, 16, 1))),
     "separable": sparse(separable(RNG, channels=(2, 4, 6), shape=(8, 8, 1))),
-    "groups, stride, padding": Network([Layer("unflatten", options={"shape": [7, 6, 4]}), conv_layer(
-        2, 6, 3, RNG, groups=2, stride=2, padding=1), Layer("relu"), Layer("flatten"), *perceptron([72, 3], RNG).layers])}
+    "groups, stride, padding": Network([
+        Layer("unflatten", options={"shape": [7, 6, 4]}), conv_layer(2, 6, 3, RNG, groups=2, stride=2, padding=1),
+        Layer("relu"), Layer("flatten"), *perceptron([72, 3], RNG).layers])}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_counts_are_those_of_a_pass_that_counts(name):
     network = NETWORKS[name]
-    found, x = counts(Model(network)), RNG.standard_normal((1, *((network.layers[0].options.get("shape") and [int(
-        np.prod(network.layers[0].options["shape"]))]) or [9]))).astype(np.float32)
+    width = int(np.prod(network.layers[0].options.get("shape", 9)))
+    found, x = counts(Model(network)), RNG.standard_normal((1, width)).astype(np.float32)
     expected = counted(network, x)
     assert (found.macs, found.nonzero_macs, found.additions) == tuple(
         expected[key] for key in ("macs", "nonzero_macs", "additions"))

@@ -7,18 +7,20 @@ import numpy as np
 import pytest
 
 import npkd
+from npkd.cli.parser import parser
 from npkd.core.validation import InputError
 from npkd.data.datasets import load
 from npkd.nn.cost import of
 from npkd.nn.model import Model
-from npkd.pipeline import steps
+from npkd.pipeline import chain
+from npkd.pipeline.chain import STEPS
 from npkd.pipeline.stages import Run, train_teacher
-from npkd.pipeline.steps import GRIDS, SIZED, STEPS, nonzero
+from npkd.pipeline.steps import GRIDS, SIZED, nonzero
 from npkd.pipeline.target import parse
 from tests.tiny import fixed
 
-RECIPE = fixed(hidden=(24, 16), teacher_epochs=12, rounds=2, round_epochs=1, epochs=4, batch_size=32, learning_rate=0.02,
-               student_learning_rate=0.02)
+RECIPE = fixed(hidden=(24, 16), teacher_epochs=12, rounds=2, round_epochs=1, epochs=4, batch_size=32,
+               learning_rate=0.02, student_learning_rate=0.02)
 
 
 @pytest.fixture(scope="module")
@@ -104,15 +106,14 @@ def test_a_file_that_cannot_be_so_small_is_refused_with_its_size(teacher, data):
 def test_shares_go_to_the_step_that_costs_less(teacher, data, monkeypatch):
     """With a price of our own: the first step is free, or the second; the sizes end at the goal and only fall."""
     whole = nonzero(teacher.network)[0]
-    for cheap in ("neurons", "weights"):
+    for cheap, dear in (("neurons", "weights"), ("weights", "neurons")):
         run = Run(data, replace(RECIPE, steps=("neurons", "weights")), np.random.default_rng(0))
-        chain = steps.Chain(run, ("neurons", "weights"), parse("parameters=100", teacher.network.widths, neurons=False),
+        made = chain.Chain(run, ("neurons", "weights"), parse("parameters=100", teacher.network.widths, neurons=False),
                             teacher.network, Model)
-        monkeypatch.setattr(steps.Chain, "untrained", lambda self, network, sizes: sizes)
-        monkeypatch.setattr(Run, "validation_error", lambda self, sizes: {
-            "neurons": sizes["neurons"] < whole, "weights": sizes["weights"] < sizes["neurons"]}[
-                "weights" if cheap == "neurons" else "neurons"])
-        sizes = steps.shared(chain, teacher.network, 100.0)
+        monkeypatch.setattr(chain.Chain, "untrained", lambda self, network, sizes: sizes)
+        monkeypatch.setattr(Run, "validation_error", lambda self, sizes, dear=dear: {
+            "neurons": sizes["neurons"] < whole, "weights": sizes["weights"] < sizes["neurons"]}[dear])
+        sizes = chain.shared(made, teacher.network, 100.0)
         assert sizes["weights"] == pytest.approx(100)
         assert sizes["neurons"] == pytest.approx(100 if cheap == "neurons" else whole)
 
@@ -124,6 +125,6 @@ def test_the_same_seed_gives_the_same_student(teacher, data):
 
 
 def test_all_steps_are_known_to_the_command_line():
-    from npkd.cli.parser import parser
-    text = next(a for a in parser()._subparsers._group_actions[0].choices["compress"]._actions if a.dest == "steps").help
+    options = parser()._subparsers._group_actions[0].choices["compress"]._actions
+    text = next(option.help for option in options if option.dest == "steps")
     assert all(step in text for step in STEPS)

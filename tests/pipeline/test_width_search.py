@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from npkd.pipeline.width_search import EXPONENTS, Space, Tried, at_random, by_evolution, by_price, search
 from npkd.core.validation import InputError
 from npkd.nn.cost import of_widths
+from npkd.pipeline.width_search import EXPONENTS, Space, Tried, at_random, by_evolution, by_price, search
 from npkd.sparsity.allocation import Curve, allocate
 
 MOST = (40, 30, 20)

@@ -29,7 +29,7 @@ def rank_of_energy(w: Array, energy: float) -> int:
         left = sum(float(x) ** 2 for x in (w - truncated_svd(w, rank)).flat)
         if left <= (1 - energy) * whole + 1e-12 * whole:
             return rank     # (N5)
-    return min(w.shape)
+    return int(min(w.shape))
 
 
 def separable(x: Array, u: Array, m: Array, b: Array) -> Array:

@@ -1,0 +1,228 @@
+"""A chain of compressions: steps in order, each from an ordinary network to one, each with its own error.
+
+    neurons     whole neurons and inputs go, layer by layer                          pipeline.stages
+    low-rank    layers become two, by the best map of a rank in output space         compression.low_rank
+    weights     single weights become zero, while the student learns                 compression.unstructured
+    int8, int4, ternary, dyadic   weights lie on a grid, activations are bytes          compression.quantization
+    code        the file is coded                                                    core.coded_files
+
+Steps that make a network smaller by as much as one wants share what the target asks by marginal price: the part is
+given away in equal factors, each to the step with which the validation error of the chain without training is least.
+What a step has fixed, zeros and grids, the distillations of later steps keep. Derivation: docs/book/27-chains.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from types import SimpleNamespace
+
+import numpy as np
+
+from npkd.compression.unstructured import Gradual, magnitude, train_masked
+from npkd.core.validation import InputError
+from npkd.data.logit_cache import Answers
+from npkd.nn.model import Model, content
+from npkd.nn.network import Network
+from npkd.nn.training import train
+from npkd.pipeline import stages
+from npkd.pipeline.stages import Run
+from npkd.pipeline.steps import GRIDS, SIZED, count_of, held, nonzero, on_grid, short_biases, smaller, weights_of
+from npkd.pipeline.target import ABOUT, TARGET, Target
+from npkd.surgery.widths import geometry
+
+COUNTED = ("macs", "parameters", "bytes")
+"""Targets that every sized step can meet."""
+
+STEPS = (*SIZED, *GRIDS, "code")
+
+SHARES, SAMPLE = 6, 5_000
+"""Equal factors that sized steps share; examples on which the chain without training is tried."""
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What a step did: errors of the validation part, and what the network is behind it.
+
+    cut, error          validation error when the step is done, before and after its distillation
+    parameters, macs    that are not zero;   bytes  of the file, coded or not, were it written now
+    """
+
+    step: str
+    cut: float
+    error: float
+    parameters: int
+    macs: int
+    bytes: int
+
+
+def require(steps: Sequence[str], target: str) -> str:
+    """The words of a target, if the steps can meet it; of the default target where none of them makes anything smaller,
+    those of one that is always met. Raises InputError for other targets, and unless the steps are known, each once, in
+    an order that keeps what earlier ones did."""
+    kind = target.partition("=")[0]
+    unknown = [word for word in steps if word not in STEPS]
+    if unknown or not steps or len(set(steps)) < len(steps):
+        raise InputError(f"steps: got {','.join(steps) or 'none'}; write some of {', '.join(STEPS)}, each once")
+    grids, sized = [word for word in steps if word in GRIDS], [word for word in steps if word in SIZED]
+    order = [(word in GRIDS) + 2 * (word == "code") for word in steps]
+    if len(grids) > 1 or order != sorted(order) or "weights" in sized[:-1]:
+        raise InputError(f"steps: got {','.join(steps)}; neurons and low-rank come first, then weights, then one of "
+                         f"{', '.join(GRIDS)}, then code: a later step would undo the earlier one")
+    if not sized and target == TARGET:
+        return "bytes=100%"
+    if kind not in COUNTED and sized != ["neurons"]:
+        raise InputError(f"steps: a target of {kind} is for neurons alone, got {','.join(steps)}; give macs=, "
+                         "parameters= or bytes=")
+    if not sized and kind != "bytes":
+        raise InputError(f"steps: none of {','.join(steps)} makes fewer {kind}; add one of {', '.join(SIZED)}")
+    return target
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """What all steps share: the run, the words, the target, who is learnt from, and the model that is written."""
+
+    run: Run
+    steps: Sequence[str]
+    target: Target
+    source: Network | Answers
+    written: Callable[[Network], Model]
+
+    def size(self, network: Network) -> float:
+        """What the target counts: weights that are zero count nothing, in a file that is not coded they do."""
+        kind = self.target.kind
+        if kind == "bytes":
+            return float(self.bytes(network, coded="code" in self.steps))
+        return float(nonzero(network)[kind == "macs"])
+
+    def report(self, step: str, before: Network, network: Network) -> StepReport:
+        """What is told of a step that gave ``before``, and after its distillation ``network``."""
+        return StepReport(step, self.run.validation_error(before), self.run.validation_error(network),
+                          *nonzero(network), self.bytes(network, coded=step == "code"))
+
+    def bytes(self, network: Network, *, coded: bool) -> int:
+        """Of the file, were it written now; in one that is not coded with room for what it says of itself."""
+        return len(content(self.written(network), coded=coded)) + ABOUT * (not coded)
+
+    def untrained(self, network: Network, sizes: Mapping[str, float]) -> Network:
+        """The network after the sized steps, each down to its size, and the grid, without training, on a sample."""
+        data = self.run.data
+        small = replace(data, x_train=data.x_train[:SAMPLE], y_train=data.y_train[:SAMPLE], stream=None)
+        run = replace(self.run, data=small, progress=SimpleNamespace(begin=nothing, step=nothing), state=stages.State(),
+                      recipe=replace(self.run.recipe, epochs=0, rounds=1, round_epochs=0, all_at_last=False))
+        for step in self.steps:
+            if step in SIZED:
+                network = smaller(step, run, network, sizes[step], self.counted)
+            elif step in GRIDS:
+                network = on_grid(run, network, step)
+        return network
+
+    @property
+    def counted(self) -> str:
+        """What sized steps count on the way to the target."""
+        return "macs" if self.target.kind == "macs" else "parameters"
+
+
+def nothing(*words: object) -> None:
+    """A step of progress that nobody is told of."""
+
+
+def shared(chain: Chain, network: Network, goal: float) -> dict[str, float]:
+    """The size behind each sized step, on the way from the network's to the ``goal``.
+
+        size_k = size · (goal/size)^(n_1 + … + n_k)/n,   Σ n_k = n = SHARES                 (N103)
+
+    One of the n factors after the other goes to the step with which the validation error of the untrained chain is
+    least: that is its marginal price.
+    """
+    sized = [step for step in chain.steps if step in SIZED]
+    parts, whole = dict.fromkeys(sized, 0), nonzero(network)[chain.counted == "macs"]
+
+    def sizes(parts: Mapping[str, int]) -> dict[str, float]:
+        ends = np.cumsum([parts[step] for step in sized]) / SHARES
+        return {step: whole * (goal / whole) ** float(end) for step, end in zip(sized, ends, strict=True)}  # (N103)
+
+    if len(sized) == 1:
+        return {sized[0]: goal}
+    for n in range(SHARES):
+        chain.run.progress.begin(f"shares of {', '.join(sized)}: {n + 1} of {SHARES}", len(sized))
+        prices = list[tuple[float, int, str]]()
+        for k, step in enumerate(sized):
+            tried = chain.untrained(network, sizes({**parts, step: parts[step] + 1}))
+            prices.append((chain.run.validation_error(tried), k, step))
+            chain.run.progress.step(f"{step}: {prices[-1][0]:.2%}")
+        parts[min(prices)[2]] += 1
+    return sizes(parts)
+
+
+def goal_of(chain: Chain, network: Network) -> float:
+    """The target in what sized steps count; of bytes, found by writing what the chain without training makes."""
+    if chain.target.kind != "bytes":
+        return chain.target.bound
+    sized, whole = [step for step in chain.steps if step in SIZED], float(nonzero(network)[0])
+    goal = whole
+    for _ in range(5):
+        sizes = dict.fromkeys(sized[:-1], math.sqrt(goal * whole)) | {sized[-1]: goal}
+        goal = min(whole, goal * 0.97 * chain.target.bound / chain.size(chain.untrained(network, sizes)))
+    return goal
+
+
+def compress(chain: Chain, teacher: Network) -> tuple[Network, list[StepReport]]:
+    """The student after all steps, within the target, and a report of each.
+
+    Every step is followed by a distillation, the last but one step that trains by half of the recipe's epochs, the last
+    by all of them. A file that is still too large is made smaller by the last sized step again, at most three times.
+    Raises InputError where the target is not reached.
+    """
+    run, student, reports = chain.run, teacher, list[StepReport]()
+    run.state.teacher = run.state.student = run.outside(teacher)
+    sized = [step for step in chain.steps if step in SIZED]
+    sizes = shared(chain, teacher, goal_of(chain, teacher)) if sized else {}
+    before: list[tuple[int, Network]] = []
+    k = tries = 0
+    while k < len(chain.steps):
+        step = chain.steps[k]
+        if step in sized[-1:]:
+            before = [(k, student)]
+        cut, student = distilled(chain, k, student, sizes.get(step, math.inf))
+        reports.append(chain.report(step, cut, student))
+        k += 1
+        size = chain.size(student)
+        if k == len(chain.steps) and size > chain.target.bound:
+            if not before or tries == 3:
+                raise InputError(f"steps: {','.join(chain.steps)} make {size:.0f} {chain.target.kind}, the target is "
+                                 f"{chain.target.bound:.0f}; add a step that makes it smaller, or allow more")
+            sizes[sized[-1]] *= 0.98 * chain.target.bound / size
+            (k, student), tries = before[0], tries + 1
+            del reports[k:]
+    run.state.student = run.outside(student)
+    return student, reports
+
+
+def distilled(chain: Chain, k: int, network: Network, size: float) -> tuple[Network, Network]:
+    """The network that step k makes, and the same after its distillation, which keeps its zeros and its grid."""
+    run, step, recipe = chain.run, chain.steps[k], chain.run.recipe
+    last = not any(later in (*SIZED, *GRIDS) for later in chain.steps[k + 1:])
+    epochs = recipe.epochs if last else recipe.epochs // 2
+    transfer = stages.transfer_set(chain.source, run.data, recipe)
+    if step == "code":
+        return network, network
+    if step == "neurons" and recipe.trained:
+        target = Target(chain.counted, size, geometry=geometry(network)) if math.isfinite(size) else chain.target
+        part = replace(run, recipe=replace(recipe, epochs=epochs))
+        return network, stages.compress(part, network, target, chain.source)
+    cut = on_grid(run, network, step) if step in GRIDS else smaller(step, run, network, size, chain.counted)
+    if not recipe.trained:
+        return cut, cut
+    if step == "weights":
+        count = count_of(network, size, chain.counted)
+        fallen = stages.distil_end_to_end(run, network, transfer, f"{step}: fewer and fewer", epochs, 1.0,
+                                          lambda body: partial(train_masked, rule=Gradual(count, weights_of(body))))
+        return cut, magnitude(fallen, count)
+    begin, grid = (on_grid(run, network, step, weights=False), GRIDS[step]) if step in GRIDS else (cut, None)
+    trained = stages.distil_end_to_end(run, begin, transfer, f"{step}: distillation", epochs, 0.5,
+                                       lambda body: partial(train, penalties=held(body, grid)))
+    return cut, trained if grid is None else short_biases(trained)
