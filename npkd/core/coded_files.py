@@ -34,11 +34,11 @@ LARGEST, LEVELS, LONG, LISTED = 1 << 15, 4096, 8, "listed"
 ENTRIES = 1024
 """Entries of arrays that a byte of decisions stands for at most: who declares more is refused before any is made."""
 WORDS = (b'"max_pool","size":2}"conv2d","stride":1,"padding":0,"groups":1,"dilation":1}"gate","batch_norm"rows","raw"'
-         b',"list","offset",[784],"<f4"["factor",[784],"<f4","list",1]],"format":"npkd-network","layers":[{"op":"select",'
-         b'"options":{"kept":{"listed":300}},"running":0},{"op":"flatten","options":{"shape":[28,28,1]},"running":0},{'
-         b'"op":"quantize","options":{"bits":8,"step":0.0,"zero":0},"running":0},{"op":"dense","options":{},"running":0'
-         b'},{"op":"relu","options":{},"running":0}],"version":1}{"about":{},"arrays":[["0.b",[10],"<f4","grid"],["0.w",'
-         b'[10,100],"<f4","grid"]')
+         b',"list","offset",[784],"<f4"["factor",[784],"<f4","list",1]],"format":"npkd-network","layers":[{"op":"sele'
+         b'ct","options":{"kept":{"listed":300}},"running":0},{"op":"flatten","options":{"shape":[28,28,1]},"running"'
+         b':0},{"op":"quantize","options":{"bits":8,"step":0.0,"zero":0},"running":0},{"op":"dense","options":{},"run'
+         b'ning":0},{"op":"relu","options":{},"running":0}],"version":1}{"about":{},"arrays":[["0.b",[10],"<f4","grid'
+         b'"],["0.w",[10,100],"<f4","grid"]')
 """What headers often hold: they are deflated as if this stood before them."""
 
 

@@ -139,6 +139,16 @@ def test_a_thousand_hostile_files_are_refused_or_read_as_they_were(tmp_path):
     assert [words for words in refused if str(path) not in words or "\n" in words] == []
 
 
+def test_the_words_of_headers_take_off_half():
+    header, _, _ = rest_of(content(on_a_grid(), coded=True))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    sizes = []
+    for words in ((WORDS,), ()):
+        squeezer = zlib.compressobj(9, zlib.DEFLATED, -15, 8, 0, *words)
+        sizes.append(len(squeezer.compress(text) + squeezer.flush()))
+    assert sizes[0] < sizes[1] / 2
+
+
 def on_a_grid():
     """No list, no scaling: every byte of the file but its header and its steps belongs to one stream of decisions."""
     rng = np.random.default_rng(2)

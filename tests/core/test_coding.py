@@ -62,7 +62,7 @@ def test_decisions_that_are_not_there_are_noticed():
     rng = RNG(1)
     decoder = Decoder(coded([(int(b), "a") for b in rng.integers(0, 2, 500)]))
     with pytest.raises(ValueError, match="decisions are missing"):
-        integers(decoder, np.zeros((400, 400)), "a")
+        [decoder.bit(0, "a") for _ in range(700)]
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -149,6 +149,8 @@ def test_the_page_says_what_the_summary_says(folder, result):
             assert f"{result[side][key] * 100:.2f} %" in text
         for key in ("macs", "parameters", "bytes"):
             assert f"{result[side][key]:,}" in text
+        assert all(number is None or f"{round(number):,}" in text
+                   for key, number in result["cost"][side].items() if key != "arithmetic")
     assert result["command"] in text
     for c, (n, *wrong) in enumerate(zip(*result["per_class"].values(), strict=True)):
         row = f'<th scope="row">{c}</th><td>{n}</td>' + "".join(f"<td>{w} ({100 * w / n:.1f} %)</td>" for w in wrong)
