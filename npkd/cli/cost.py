@@ -9,7 +9,8 @@ from typing import Any
 
 from npkd.nn.model import load
 from npkd.pipeline.cost_card import BATCHES, PICOJOULES, counts, measured
-from npkd.report.numbers import COSTS, number
+from npkd.report.numbers import number
+from npkd.report.page import COSTS
 
 
 def card(path: str) -> dict[str, Any]:
@@ -23,20 +24,19 @@ def card(path: str) -> dict[str, Any]:
 
 def table(numbers: dict[str, Any]) -> str:
     """The card as a person reads it."""
-    words = {"parameters": "parameters", "macs": "multiply-accumulates", **COSTS}
-    rows = [(word, "none: not on a grid" if numbers[key] is None else number(round(numbers[key])))
-            for key, word in words.items()]
-    rows.append(("which is that of arithmetic in", numbers["arithmetic"]))
+    rows = [(words, "none: not on a grid" if numbers[key] is None else numbers[key] if isinstance(numbers[key], str)
+             else number(numbers[key])) for key, words in COSTS.items()]
+    rows.append(("energy of a prediction", f"{numbers['picojoules'] / 1e6:.3g} µJ, an estimate"))
     for one in numbers["measured"]:
         low, high = (1000 * t for t in one["interval"])
         who = f"{one['batch']} example" + "s" * (one["batch"] > 1)
         rows += [(f"latency of {who}", f"{1000 * one['seconds']:.3g} ms, 95 % {low:.3g} to {high:.3g}"),
                  (f"peak memory of {who}", f"{number(one['peak_bytes'])} bytes")]
-    wide = max(len(word) for word, _ in rows)
+    wide = max(len(words) for words, _ in rows)
     notes = [f"Constants of {numbers['constants_source']}, {PICOJOULES['float32 multiplication']} pJ a float32",
              f"multiplication, {PICOJOULES['int8 multiplication']} pJ an int8 one: chapter 26 of the book. Latency is "
              f"of this machine ({numbers['machine']})."]
-    return "\n".join([*(f"{word:{wide}}  {value}" for word, value in rows), "", *notes])
+    return "\n".join([*(f"{words:{wide}}  {value}" for words, value in rows), "", *notes])
 
 
 def main(path: str, as_json: bool) -> int:

@@ -131,8 +131,7 @@ def train_one(plan: PreparedRun, recorder: Recorder, rng: np.random.Generator) -
     if plan.sparse is None:
         recorder.save("model", model)
         numbers, classes = summary.judged(model, data)
-        return summary.general(plan) | {"model": numbers} | summary.costs({"model": model}, data) | side_by_side(
-            {"model": model}, {"model": classes}, data)
+        return summary.general(plan) | {"model": numbers} | side_by_side({"model": model}, {"model": classes}, data)
     recorder.save("dense", model)
     learnt: tuple[Any, ...] = ()
     if plan.distil_from is not None:

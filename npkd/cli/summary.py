@@ -86,21 +86,11 @@ def general(plan: PreparedRun) -> dict[str, Any]:
         "versions": {"npkd": __version__, "numpy": np.__version__, "scipy": scipy.__version__}}
 
 
-def bare(network: Network) -> Network:
-    """A network without a scaling in front, which costs nothing."""
-    return Network(network.layers[2 * (network.layers[0].op == "gate"):])
-
-
-def costs(networks: Mapping[str, Network], data: Data) -> dict[str, Any]:
-    """What networks cost that read the data, by the name of each; nothing of it is measured."""
-    return {"cost": {name: asdict(counts(Model(bare(each), data.scaling))) for name, each in networks.items()}}
-
-
 def judged(network: Network, data: Data) -> tuple[dict[str, Any], Array]:
     """The numbers of a network for the data as it is scaled, and the classes that it gives the test examples."""
     classes = logits_of_rows(network, data.x_test).argmax(axis=1)
     on_validation = logits_of_rows(network, data.x_validation).argmax(axis=1)
-    counted = bare(network)
+    counted = Network(network.layers[2 * (network.layers[0].op == "gate"):])          # a scaling in front costs nothing
     return {"widths": widths_of(counted), "test_error": float((classes != data.y_test).mean()),
             **asdict(cost.of(counted)), "validation_error": float((on_validation != data.y_validation).mean())}, classes
 
@@ -111,7 +101,8 @@ def of_two(large: tuple[str, Network], small: tuple[str, Network], data: Data) -
     for name, network in networks.items():
         numbers[name], answers[name] = judged(network, data)
     inputs = None if convolves(small[1]) else ranges(inputs_of(small[1], data.x_test.shape[1]).tolist())
-    return numbers | {"kept_inputs": inputs} | costs(networks, data) | side_by_side(networks, answers, data)
+    costs = {name: asdict(counts(Model(network, data.scaling))) for name, network in networks.items()}
+    return numbers | {"kept_inputs": inputs, "costs": costs} | side_by_side(networks, answers, data)
 
 
 def of_penalty(plan: PreparedRun, result: SparseResult) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from npkd.compression.unstructured import Gradual, magnitude, train_masked
+from npkd.compression.unstructured import magnitude, train_masked
 from npkd.core.validation import InputError
 from npkd.data.logit_cache import Answers
 from npkd.nn.model import Model, content
@@ -29,7 +29,7 @@ from npkd.nn.network import Network
 from npkd.nn.training import train
 from npkd.pipeline import stages
 from npkd.pipeline.stages import Run
-from npkd.pipeline.steps import GRIDS, SIZED, count_of, held, nonzero, on_grid, short_biases, smaller, weights_of
+from npkd.pipeline.steps import GRIDS, SIZED, count_of, fewer, held, nonzero, on_grid, short_biases, smaller
 from npkd.pipeline.target import ABOUT, TARGET, Target
 from npkd.surgery.widths import geometry
 
@@ -220,7 +220,7 @@ def distilled(chain: Chain, k: int, network: Network, size: float) -> tuple[Netw
     if step == "weights":
         count = count_of(network, size, chain.counted)
         fallen = stages.distil_end_to_end(run, network, transfer, f"{step}: fewer and fewer", epochs, 1.0,
-                                          lambda body: partial(train_masked, rule=Gradual(count, weights_of(body))))
+                                          lambda body: partial(train_masked, rule=fewer(run, network, count)))
         return cut, magnitude(fallen, count)
     begin, grid = (on_grid(run, network, step, weights=False), GRIDS[step]) if step in GRIDS else (cut, None)
     trained = stages.distil_end_to_end(run, begin, transfer, f"{step}: distillation", epochs, 0.5,

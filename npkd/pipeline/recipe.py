@@ -123,7 +123,7 @@ OF_TRAINED = ("round_epochs", "temperature", "label_weight", "student_learning_r
 OF_STUDENT = (*OF_TRAINED, "rounds", "epochs", "balance_exponent", "statistics", "keep_inputs")
 """What matters only where there is a student."""
 
-OF_EXAMPLES = ("distil_from", "validation", "sample")
+OF_EXAMPLES = ("distil_from", "validation", "sample", "steps")
 """What a summary tells of in other words."""
 
 

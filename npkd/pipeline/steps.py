@@ -15,12 +15,12 @@ import numpy as np
 from npkd.compression.dyadic import QUARTERS, frobenius_scale, nearest
 from npkd.compression.low_rank import divisible, low_rank, propose_ranks
 from npkd.compression.quantization import StraightThrough, levels, quantized, ternary_levels
-from npkd.compression.unstructured import magnitude
+from npkd.compression.unstructured import Gradual, brain_surgeon
 from npkd.core.types import Array
 from npkd.core.validation import InputError
 from npkd.data.batches import batches_of
 from npkd.nn.cost import positions_of
-from npkd.nn.network import Network
+from npkd.nn.network import Network, convolves
 from npkd.nn.training import Penalty
 from npkd.pipeline import stages
 from npkd.pipeline.stages import Run
@@ -28,6 +28,9 @@ from npkd.pipeline.target import Target
 from npkd.sparsity.collect import collect_statistics
 from npkd.sparsity.outgoing import Support
 from npkd.surgery.widths import geometry
+
+PROBED, FEW, FIRST = 2000, 200, 13
+"""Examples from which the cost of weights is taken, with convolutions FEW; first of falling counts over the last."""
 
 SIZED = ("neurons", "low-rank", "weights")
 """Steps that make a network as small as one wants."""
@@ -62,7 +65,7 @@ def smaller(step: str, run: Run, network: Network, size: float, kind: str) -> Ne
         budget = size if kind == "macs" else count_of(network, size, kind)
         ranks = propose_ranks(network, statistics, budget, "macs" if kind == "macs" else "weights")
         return low_rank(network, batches, ranks)
-    return magnitude(network, count_of(network, size, kind))
+    return brain_surgeon(network, run.data.x_train, count_of(network, size, kind))
 
 
 def count_of(network: Network, size: float, kind: str) -> int:
@@ -78,6 +81,9 @@ def on_grid(run: Run, network: Network, step: str, *, weights: bool = True) -> N
     """The network with activations in bytes and, unless told otherwise, all weights on a grid; zeros stay zero."""
     fit = partial(kept_zero, fit=GRIDS[step]) if weights else None
     student = quantized(network, run.data.x_train, fit).astype(np.float32)
+    first, second = student.layers[:2]
+    if (first.op, second.op) == ("quantize", "select"):                       # the same, of fewer values
+        student = Network([second, first, *student.layers[2:]])
     return short_biases(student) if weights else student
 
 
@@ -96,9 +102,13 @@ def kept_zero(w: Array, fit: Callable[[Array], Callable[[Array], Array]]) -> Cal
     return lambda v: np.where(mask, rounding(v), v.dtype.type(0)) if v.shape == mask.shape else rounding(v)
 
 
-def weights_of(network: Network) -> int:
-    """How many weights all layers have."""
-    return sum(network.layers[i].params[0].size for i in network.weight_layers)
+def fewer(run: Run, network: Network, count: int) -> Gradual:
+    """The rule by which a training leaves ``count`` weights of a network, those whose removal costs most: at once
+    FIRST times as many, then fewer and fewer until two thirds of it are done; what is not read is cut out."""
+    kept, body = stages.open_front(network)
+    x = run.data.x_train[:FEW if convolves(network) else PROBED]
+    first = min(FIRST * count, sum(body.layers[i].params[0].size for i in body.weight_layers))
+    return Gradual(count, first, 0.65, x if kept is None else np.take(x, kept, axis=1), cut=True)
 
 
 def held(network: Network, fit: Callable[[Array], Callable[[Array], Array]] | None) -> dict[int, Penalty]:

@@ -16,13 +16,6 @@ from npkd.data.datasets import Data
 from npkd.nn.fast.workspace import Workspace
 from npkd.nn.network import Network
 
-COSTS: Mapping[str, str] = {
-    "nonzeros": "parameters that are not zero", "nonzero_macs": "multiply-accumulates of weights that are not zero",
-    "additions": "additions", "shift_additions": "additions without multiplications",
-    "shifts": "shifts without multiplications", "memory": "bytes of the weights in memory", "raw": "bytes as .npz",
-    "coded": "bytes as .npkz", "picojoules": "energy of a prediction, pJ, an estimate"}
-"""What is counted of a network and estimated, by the names of npkd.pipeline.cost_card.Counts, in words."""
-
 EXAMPLES, BATCH, CALLS = 12, 100, 21
 """Test examples that are shown; examples of a batch whose latency is measured, and how often."""
 

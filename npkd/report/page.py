@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from npkd.pipeline.result import largest
-from npkd.report.numbers import COSTS, chain, number, percent, power
+from npkd.report.numbers import chain, number, percent, power
 from npkd.report.settings import settings, untrained
 
 CAPTIONS: Mapping[str, tuple[str, str]] = {
@@ -37,9 +37,6 @@ CAPTIONS: Mapping[str, tuple[str, str]] = {
 MEANING: tuple[tuple[str, str], ...] = (
     ("Test error", "Share of the test examples that get a wrong class. They were looked at once, at the end."),
     ("Multiply-accumulates", "Products added up for one example, biases not counted: what a forward pass costs."),
-    ("Additions, energy", "Of the layers of weights, for one example; without multiplications where weights lie on a "
-                          "grid. Energy is an estimate for 45 nm (Horowitz 2014), of weights and arithmetic alone: it "
-                          "compares networks and says nothing of a machine."),
     ("Latency", "Median time of a forward pass on one thread, in buffers that are made before, without the scaling of "
                 "the inputs; the networks take turns. A single example is mostly what calling NumPy costs."),
     ("λ", "Weight of the penalty in the layer's convex problem: the larger, the fewer neurons stay."),
@@ -54,14 +51,14 @@ MEANING: tuple[tuple[str, str], ...] = (
 """Words of the tables and what they mean."""
 
 DISTILLED = (
-    *MEANING[:4],
+    *MEANING[:3],
     ("Balance", "Value: mean of the epoch, as the loss divides it, without its weight. Gradient norm: of the weighted "
                 "term, by all parameters, on the last batch. Cosine: to the gradient of the labels' cross-entropy."),
     ("Dead", "Share of the neurons behind an activation that were zero for every example of the last batches."))
 """Words of the tables of a distillation and what they mean."""
 
 SPARSE = (
-    *MEANING[:4],
+    *MEANING[:3],
     ("λ", "Weight of the penalty: the larger, the fewer neurons are read. Costs have mean 1 over all groups."),
     ("Stationarity", "How far a proximal gradient step would move all parameters, over its step size; 0 where the "
                      "objective cannot be lowered to first order. In float64, on all training examples."),
@@ -111,6 +108,14 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], words: bool = Fals
     return f'<div class="wide"><table>{header}<tbody>\n{body}</tbody></table></div>'
 
 
+COSTS = {"parameters": "parameters", "nonzeros": "parameters that are not zero", "macs": "multiply-accumulates",
+         "nonzero_macs": "of weights that are not zero", "additions": "additions",
+         "shift_additions": "additions without multiplications", "shifts": "shifts without multiplications",
+         "arithmetic": "arithmetic", "memory": "bytes of the weights in memory", "raw": "bytes of the .npz",
+         "coded": "bytes of the .npkz"}
+"""What a cost card counts (npkd.pipeline.cost_card), in words."""
+
+
 def group(k: int) -> str:
     """What the neurons between dense layers k and k + 1 are called."""
     return f"hidden {k}" if k else "inputs"
@@ -142,17 +147,6 @@ def measured(summary: Mapping[str, Any], names: Mapping[str, str]) -> list[list[
         columns.append((f"latency of {what}, ms", {name: 1000 * times[k] for name, times in seconds.items()}))
     return [[words, *(number(values[name]) for name in names),
              *(percent(values[b] / values[a]) for a, b in pairwise(names))] for words, values in columns]
-
-
-def costs(summary: Mapping[str, Any], names: Mapping[str, str]) -> list[list[str]]:
-    """Rows of what is counted and estimated, of one network or of two with the ratio; none from version 0.2."""
-    rows = list[list[str]]()
-    for key, words in COSTS.items() if "cost" in summary else ():
-        values = [summary["cost"][name][key] for name in names]
-        if any(v is not None for v in values):
-            rows.append([words, *("\N{EN DASH}" if v is None else number(round(v)) for v in values),
-                         *(percent(b / a) if a and b is not None else "" for a, b in pairwise(values))])
-    return rows
 
 
 def certificate(layer: Mapping[str, Any]) -> list[str]:
@@ -213,6 +207,18 @@ def balance(summary: Mapping[str, Any]) -> str:
             + f"<p>Dead after the last epoch: {dead}.</p>")
 
 
+def costs(cards: Mapping[str, Mapping[str, Any]]) -> str:
+    """Counts of teacher and student side by side, and an estimate of the energy of a prediction."""
+    def cell(value: Any) -> str:
+        return value if isinstance(value, str) else "none" if value is None else number(value)
+
+    rows = [[words, *(cell(card[key]) for card in cards.values())] for key, words in COSTS.items()]
+    rows.append(["energy of a prediction, µJ", *(f"{card['picojoules'] / 1e6:.3g}" for card in cards.values())])
+    return table(["one example", *cards], rows) + (
+        "<p>Energy is an <strong>estimate</strong> from constants of 45 nm (Horowitz 2014), for arithmetic and for "
+        "fetching each weight once; it is no measurement, and a device takes more.</p>")
+
+
 def steps(reports: Sequence[Mapping[str, Any]]) -> str:
     """The steps of a chain, each with its errors on the validation part and what the network is behind it."""
     head = ["step", "validation error, cut", "distilled", "parameters", "multiply-accumulates", "bytes of the file"]
@@ -238,10 +244,9 @@ def html(summary: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
     elif "sparse" in summary:
         title, meaning = f"A sparse network trained on {summary['data']}, {part} of the dense one", SPARSE
     else:
-        rows, meaning = [row[:2] for row in rows], MEANING[:4]
+        rows, meaning = [row[:2] for row in rows], MEANING[:3]
     head += [f"{b} / {a}" for a, b in pairwise(names.values())]
-    rows += [*costs(summary, names), *measured(summary, names)]
-    sections = {" and ".join(names.values()).capitalize(): table(head, rows)}
+    sections = {" and ".join(names.values()).capitalize(): table(head, [*rows, *measured(summary, names)])}
     if phases := [name for name in ("dense", "penalised", "debiased") if name in summary and name not in names]:
         sections["Phases"] = table(["", "test error", "validation error"], [
             [f"{phase}{' (delivered)' * (summary[phase] == small)}", percent(summary[phase]["test_error"], 2),
@@ -260,6 +265,8 @@ def html(summary: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
             f"<p>The small network reads the inputs {escape(summary['kept_inputs'])}, counted from 0.</p>")
     if "balance" in summary:
         sections |= {"Balance of the terms": shown["balance"] + balance(summary), "Layers alike": shown["cka"]}
+    if "costs" in summary:
+        sections["Costs"] = costs(summary["costs"])
     if summary.get("steps"):
         sections["Steps"] = steps(summary["steps"])
     if "layers" in summary:

@@ -31,11 +31,9 @@ def untrained(summary: Mapping[str, Any]) -> bool:
 
 
 def setting(value: Any) -> str:
-    """The value of a setting in words: a number, a word or several, yes or no, or widths."""
+    """The value of a setting in words: a number, a word, yes or no, or widths."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, list | tuple) and all(isinstance(v, str) for v in value):
-        return ", ".join(value) or "none"
     return value if isinstance(value, str) else f"{value:g}" if isinstance(value, int | float) else chain(value)
 
 

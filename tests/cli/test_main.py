@@ -156,8 +156,8 @@ def file_above(folder):
 RNG = np.random.default_rng(0)
 WRONG = {
     # commands and options
-    "no command": (lambda folder: [], "compress, train, distil, check, reproduce, report"),
-    "unknown command": (lambda folder: ["distill"], "compress, train, distil, check, reproduce, report"),
+    "no command": (lambda folder: [], "compress, train, distil, cost, check, reproduce, report"),
+    "unknown command": (lambda folder: ["distill"], "compress, train, distil, cost, check, reproduce, report"),
     "an option for a command": (lambda folder: ["--seed", "3"], "--help"),
     "unknown option": (option("--lambda", "3"), "--lambda"),
     "one word too many": (option("digits"), "digits"),

@@ -138,7 +138,7 @@ def test_the_summary_holds_what_the_report_shows(done):
     assert found["differing"]["count"] == round(40 * (1 - found["agreement"]))
     for name in ("teacher", "student"):
         model = load_model(done / "out" / f"{name}.npz")
-        assert found["cost"][name] == asdict(counts(Model(model.network, model.scaling)))
+        assert found["costs"][name] == asdict(counts(Model(model.network, model.scaling)))
     selected = load_model(done / "out" / "student.npz").network.layers[0]
     kept = selected.options["kept"] if selected.op == "select" else range(16)
     assert found["kept_inputs"] == ranges(list(kept))
@@ -514,7 +514,7 @@ def test_the_command_names_every_option():
     is not."""
     everything = {
         "compress": Settings(data="a.npz", epochs=3, teacher="t.npz", distil_from="d e.npz", target="error=+0.5",
-                             keep_inputs=True, seed=3),
+                             keep_inputs=True, seed=3, steps=("neurons", "code")),
         "train": Settings("train", data="a.npz", epochs=3, hidden=(5, 4), dropout=0.1234567, activation="tanh", seed=9,
                           penalty="inputs,neurons", costs="size", penalty_path=True, debias=False, distil_from="d"),
         "start": Settings("train", data="a.npz", start="s.npz", penalty="neurons=0.1", target="macs=20%"),

@@ -171,6 +171,24 @@ def test_convolutions_and_pools(pool, options, seed):
     assert h.tolist() == [Fraction(value) for value in whole.logits(x[:1])[0].tolist()]
 
 
+def test_inputs_of_both_signs_and_windows_that_reach_into_the_padding():
+    """A zero that is not 0 at the input, with bytes as well; values below 0 beside a padding that never wins."""
+    rng = np.random.default_rng(2)
+    conv = conv_layer(1, 4, 2, rng, np.float64, padding=1)
+    conv.params[1][:] = -3
+    network = Network([Layer("unflatten", options={"shape": [5, 5, 1]}), conv,
+                       Layer("max_pool", options={"size": 2, "padding": 1}), Layer("flatten"),
+                       dense_layer(64, 3, rng, np.float64)])
+    x = rng.standard_normal((40, 25))
+    found = quantized(network, x)
+    assert 100 < found.layers[0].options["zero"] < 156
+    assert found(x)[0][4].max(axis=(1, 2, 3)).min() < 0
+    assert bits_equal(found, x)
+    step, zero = found.layers[0].options["step"], found.layers[0].options["zero"]
+    bytes_of_x = np.clip(np.rint(x / step) + zero, 0, 255).astype(np.uint8)
+    assert np.array_equal(IntegerNetwork.of(found)(bytes_of_x), IntegerNetwork.of(found)(x))
+
+
 def test_convolutions_in_groups_strides_and_dilations():
     rng = np.random.default_rng(1)
     conv = Layer("conv2d", (rng.standard_normal((6, 3, 2, 2)), rng.standard_normal(6)),
@@ -258,6 +276,9 @@ TENTH = Layer("quantize", options={"step": 0.1})
     (chained(Layer("dense", (np.random.default_rng(0).standard_normal((2, 3)), np.zeros(2)))), "quantise them first"),
     (chained(ONE, TENTH), "layer 2, quantize, has step 0.1; .* m whole and at most 2147483647"),
     (Network([TENTH, ONE]), "layer 0, quantize, sums up to 255 units of 3602879701896397 · 2ᵉ, .* fewer significant"),
+    (Network([Layer("quantize", options={"step": (2.0 ** 24 + 1) / 2 ** 30}),
+              Layer("dense", ((2.0 ** 26 + 1) * np.ones((1, 2)), np.zeros(1)))]),
+     f"layer 1, dense, sums up to 510 units of {(2 ** 24 + 1) * (2 ** 26 + 1)} "),
     (chained(Layer("dense", (0.1 * np.ones((1, 2)), np.zeros(1)))), "layer 1, dense, sums up to 510 units of 36028"),
     (chained(Layer("dense", (np.ones((1, 2)), np.full(1, 2.0 ** 31)))), "beyond 2³¹"),
     (chained(Layer("dense", (np.ones((1, 2)), np.full(1, np.nan)))), "b holds nan"),

@@ -333,6 +333,22 @@ def test_a_network_that_is_cut_while_it_learns_says_what_the_whole_one_says():
     assert min(r.loss for r in cut) < 0.8 * cut[0].loss
 
 
+def test_channels_are_cut_while_a_network_with_convolutions_learns():
+    """Also positions behind the flatten, which change no width: the optimiser begins at rest then."""
+    start, rng = lenet5(RNG(0), channels=(4, 6), hidden=12, shape=(16, 16, 1), classes=3), RNG(1)
+    y = np.arange(60) % 3
+    x = rng.random((60, 16, 16), np.float32) * (np.arange(16) // 5 == y[:, None])[:, None, :]
+    data = {"x": x.reshape(60, -1).astype(np.float32), "y": y}
+    rule = single.Gradual(70, 600, 0.7, x=data["x"], cut=True)
+    records = tiny(rule, 8, data=data, start=start, clip=3.0)
+    counts = [sum(left(r.network).values()) for r in records]
+    assert counts == sorted(counts, reverse=True)
+    assert counts[-1] <= 70
+    sizes = [sum(w.size for w in single.weights(r.network).values()) for r in records]
+    assert sizes[-1] < 0.6 * sizes[0]
+    assert min(r.loss for r in records) < 0.8 * records[0].loss
+
+
 # ---- weights beside groups
 # --------------------------------------------------------------------------------------------------------------------
 
