@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.optimize import minimize, minimize_scalar
-from scipy.special import ndtr
+from scipy.special import gammaln, ndtr
 
 from npkd.distillation.objective import distillation
 from npkd.nn import cost
@@ -741,7 +741,17 @@ def clipped(rng):
             r"\min": min, r"\operatorname{sign}": np.sign}
 
 
+def met(rng):
+    """Symbols by the lengths of their ideal words; decisions by the ratio of the probabilities of two sequences where
+    that of a 0 is drawn from the arcsine law: Γ(n_0 + ½) Γ(n_1 + ½) / (π n!)."""
+    n = rng.integers(1, 30, 5)
+    several = [gammaln(a + 0.5) + gammaln(n[1] + 0.5) - gammaln(a + n[1] + 1) for a in (n[0], n[0] + 1)]
+    return {"s": range(5), "n": n, "0": 0, "1": 1, "N": n.sum(), "p": math.exp(several[1] - several[0]),
+            "H": sum(k * math.log2(sum(n) / k) for k in n.tolist()) / sum(n)}
+
+
 CASES = [
+    ("N80", 0, met), ("N82", 0, met),
     ("A19", 0, clipped), ("A19", 1, clipped), ("N24", 0, on_a_grid), ("N24", 1, on_a_grid),
     ("N25", 0, on_a_grid),
     ("S1", 0, sums), ("S1", 1, sums), ("S1", 2, sums), ("S2", 0, merged), ("S3", 0, fitted), ("S4", 0, residual),

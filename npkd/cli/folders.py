@@ -23,8 +23,9 @@ DEFAULT = "npkd-out"                                        # where none is name
 CHECKPOINT = "checkpoint.npz"                               # in the folder of a run that is not done
 LOCK, STAGING, TEMPORARY = ".npkd-lock", "unfinished", re.compile(r"\.[0-9a-f]{32}\.tmp")
 
-FILES = ("teacher.npz", "distil_from.npz", "tutor.npz", "student.npz", "student.npkz", "model.npz", "dense.npz",
-         "history.jsonl", *(f"figures/{name}.png" for name in (*CAPTIONS, "kept", "weights", "sparse path")),
+FILES = ("teacher.npz", "teacher.npkz", "distil_from.npz", "distil_from.npkz", "tutor.npz", "student.npz",
+         "student.npkz", "model.npz", "dense.npz", "history.jsonl",
+         *(f"figures/{name}.png" for name in (*CAPTIONS, "kept", "weights", "sparse path")),
          "summary.json", "report.html", CHECKPOINT)
 """What runs write. ("tutor.npz": version 0.1; "sparse path": 0.2)"""
 

@@ -11,6 +11,7 @@ from npkd import __version__
 from npkd.cli.folders import CHECKPOINT
 from npkd.cli.prepare import PreparedRun
 from npkd.cli.settings import absolute
+from npkd.core.coded_files import is_coded
 from npkd.core.files import reason, write_bytes, write_text
 from npkd.core.progress import Progress
 from npkd.core.validation import InputError
@@ -87,7 +88,10 @@ class Recorder:
         plain.unlink()
 
     def copy(self, name: str, given: str) -> None:
-        """Copy the file of a given network. Raises InputError where a run that goes on was begun with another."""
+        """Copy the file of a given network, a coded one under the name of such. Raises InputError where a run that goes
+        on was begun with another."""
+        if is_coded(given):
+            self.coded.add(name)
         copy = self.path(name)
         try:
             content = Path(given).read_bytes()

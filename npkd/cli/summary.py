@@ -101,7 +101,8 @@ def of_two(large: tuple[str, Network], small: tuple[str, Network], data: Data) -
     for name, network in networks.items():
         numbers[name], answers[name] = judged(network, data)
     inputs = None if convolves(small[1]) else ranges(inputs_of(small[1], data.x_test.shape[1]).tolist())
-    return numbers | {"kept_inputs": inputs} | side_by_side(networks, answers, data)
+    costs = {name: asdict(counts(Model(network, data.scaling))) for name, network in networks.items()}
+    return numbers | {"kept_inputs": inputs, "costs": costs} | side_by_side(networks, answers, data)
 
 
 def of_penalty(plan: PreparedRun, result: SparseResult) -> dict[str, Any]:
@@ -130,8 +131,6 @@ def of_compression(plan: PreparedRun, result: CompressionResult, delivered: Mode
         "layers": [layer | {"kept": kept, "of": of} for layer, kept, of in zip(
             layers_of(result.rounds), both["student"]["widths"], both["teacher"]["widths"], strict=False)],
         "steps": [asdict(step) for step in result.steps],
-        "costs": {name: asdict(counts(Model(network, delivered.scaling))) for name, network in (
-            ("teacher", result.teacher), ("student", delivered.network))},
         "removal_difference": result.difference,
         "removal_difference_float64": max((r.difference64 for r in result.rounds), default=0.0),
         "removal_difference_float64_is_of": "both networks with their float32 parameters widened to float64",

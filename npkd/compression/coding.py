@@ -16,9 +16,9 @@ from npkd.core.validation import InputError, whole
 
 
 def entropy(counts: Array) -> float:
-    """Bits that n symbols take at least, each coded by itself.
+    """Bits that N symbols take at least, each coded by itself.
 
-        n H = −Σ_s n_s log2(n_s/n)                                                    (N82)
+        N H = −Σ_s n_s log(n_s/N)/log 2                                               (N82)
 
     counts (S,) whole numbers, how often each symbol is met; symbols that are never met count nothing.
     """

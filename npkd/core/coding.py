@@ -16,8 +16,8 @@ BITS, LOW = 48, 40
 """Bits of the interval; a byte is written when its length is below 2^LOW."""
 LIMIT = 1023
 """Counts of a context are halved there, so that it goes on learning."""
-LEAST = 8 * LIMIT
-"""Most decisions that a byte can hold: a decision costs at least about 1/LIMIT bits."""
+LONGEST = 64
+"""Bits of a number."""
 
 
 class Encoder:
@@ -61,19 +61,21 @@ class Encoder:
         self.low, self.range = (self.low & (1 << LOW) - 1) << 8, self.range << 8
 
     def bytes(self) -> bytes:
-        """All that was written; behind it any number of zeros may be thought."""
+        """All that was written; zeros at its end are left out, seven at most."""
         for zeros in range(BITS, -1, -1):                             # the number in the interval with most zeros
             number = self.low + (1 << zeros) - 1 >> zeros << zeros
             if number < self.low + self.range:
                 break
         self.low = number
+        least = len(self.out)
         for _ in range(BITS // 8):
             self.shift()
-        return bytes(self.out).rstrip(b"\0")
+        return bytes(self.out).rstrip(b"\0").ljust(least, b"\0")
 
 
 class Decoder:
-    """The decisions that an Encoder wrote, if they are asked for in the same order with the same contexts."""
+    """The decisions that an Encoder wrote, if they are asked for in the same order with the same contexts. Asked for
+    more than there are, it raises ValueError: soon after the end of the data, not at once."""
 
     def __init__(self, data: bytes) -> None:
         self.counts: dict[Hashable, list[int]] = defaultdict(lambda: [0, 0])
@@ -94,17 +96,22 @@ class Decoder:
         while self.range < 1 << LOW:
             self.code = self.code << 8 | (self.data[self.at] if self.at < len(self.data) else 0)
             self.range, self.at = self.range << 8, self.at + 1
+            if self.at > len(self.data) + BITS // 8:
+                raise ValueError("decisions are missing")
         return bit
 
 
 def number(coder: Encoder | Decoder, value: int, context: Hashable) -> int:
     """A number n ≥ 0: the length of n + 1 in binary in ones and a zero, then its digits behind the first.
 
-    Each decision learns by all those before it, lengths beyond eight by the length alone. Source: Elias 1975 (γ).
+    Each decision learns by all those before it, lengths beyond eight by the length alone. Raises ValueError for more
+    than LONGEST bits. Source: Elias 1975 (γ).
     """
     value, length = value + 1, 0
     while coder.bit(int(value >> length + 1 > 0), (context, "length", length)):
         length += 1
+        if length > LONGEST:
+            raise ValueError("a number is too long")
     prefix = 1
     for k in range(length - 1, -1, -1):
         digit = coder.bit(value >> k & 1, (context, length, prefix if length < 9 else k))
@@ -112,23 +119,38 @@ def number(coder: Encoder | Decoder, value: int, context: Hashable) -> int:
     return prefix - 1
 
 
-def integers(coder: Encoder | Decoder, q: Array, name: Hashable) -> Array:
-    """Whole numbers (O, d), or as many to be read: row after row, is it zero, its sign, its size.
+def alive(coder: Encoder | Decoder, counts: Array, context: Hashable) -> list[int]:
+    """Where counts (n,), or as many to be read, are not zero: each a decision whose context is the one before."""
+    before, out = 0, list[int]()
+    for k, count in enumerate(counts.tolist()):
+        before = coder.bit(int(count > 0), (context, before))
+        if before:
+            out.append(k)
+    return out
 
-    What tells most of whether an entry is zero is how many of its column and of its row were not so far; both, as the
-    binary length of their part in 32nd, are the context. Empty rows and columns so cost next to nothing.
+
+def integers(coder: Encoder | Decoder, q: Array, name: Hashable) -> Array:
+    """Whole numbers (O, d), or as many to be read, int32: which rows and which columns are not all zero, and of these
+    row after row, is an entry zero, its sign, its size.
+
+    What tells most of whether an entry is zero is how many of its column and of its row were not so far, their parts in
+    32nd by binary length, and how many of the two before it were not; of a sign, that of the nearer of these two.
     """
-    rows, columns = q.shape
-    out, filled = np.zeros((rows, columns), np.int64), [0] * columns
-    for r, row in enumerate(q.tolist()):
-        inside, new = 0, [0] * columns
+    rows, columns = (alive(coder, (q != 0).sum(axis=k), (name, k)) for k in (1, 0))
+    out, filled = np.zeros(q.shape, np.int32), [0] * len(columns)
+    for r, o in enumerate(rows):
+        inside = one = two = 0
+        row = q[o, columns].tolist()
         for j, value in enumerate(row):
-            context = (name, (32 * filled[j] // (r + 1)).bit_length(), (32 * inside // (j + 8)).bit_length())
-            if coder.bit(int(value != 0), context):
+            near = (one != 0) + (two != 0)
+            full = (32 * filled[j] // (r + 1)).bit_length() + (32 * inside // (j + 8)).bit_length()
+            new = 0
+            if coder.bit(int(value != 0), (name, full, near)):
                 inside += 1
                 filled[j] += 1
-                sign = coder.bit(int(value < 0), (name, "sign"))
-                size = number(coder, abs(value) - 1, (name, "size")) + 1
-                new[j] = -size if sign else size
-        out[r] = new
+                sign = coder.bit(int(value < 0), (name, "sign", one < 0 or (one == 0 and two < 0), near == 0))
+                new = number(coder, abs(value) - 1, (name, "size")) + 1
+                new = -new if sign else new
+            one, two, row[j] = new, one, new
+        out[o, columns] = row
     return out

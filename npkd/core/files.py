@@ -126,16 +126,9 @@ def write_npz(path: NewPath, header: Mapping[str, Any], arrays: Mapping[str, Arr
 def npz_bytes(header: Mapping[str, Any], arrays: Mapping[str, Array], *, compress: bool = False, who: str = "write"
               ) -> bytes:
     """The content of the file that ``write_npz`` writes. Raises InputError as it, where nothing is written."""
-    if not str(header.get("format", "")).startswith("npkd-") or header.get("version") != VERSION:
-        raise InputError(f"{who}: header is {dict(header)}; it needs \"format\": \"npkd-…\" and \"version\": {VERSION}")
-    if "header" in arrays or "arrays" in header:
-        raise InputError(f"{who}: an array is called header or a key of the header arrays; these names are taken")
-    try:
-        text = json.dumps({**header, "arrays": sorted(arrays)}, sort_keys=True, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{who}: header: {error}; it must hold finite numbers, words, lists and tables") from error
-    if len(text) > HEADER_LIMIT:
-        raise InputError(f"{who}: the header has {len(text)} characters; it may have {HEADER_LIMIT}, use arrays")
+    if "header" in arrays:
+        raise InputError(f"{who}: an array is called header; this name is taken")
+    text = header_text(header, sorted(arrays), who)
     content = {"header": np.frombuffer(text.encode(), np.uint8), **{name: arrays[name] for name in sorted(arrays)}}
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
@@ -149,6 +142,21 @@ def npz_bytes(header: Mapping[str, Any], arrays: Mapping[str, Array], *, compres
             info.compress_type = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
             archive.writestr(info, member.getvalue(), compresslevel=9 if compress else None)
     return stream.getvalue()
+
+
+def header_text(header: Mapping[str, Any], names: list[str], who: str) -> str:
+    """A header and the names of its arrays in JSON. Raises InputError for what ``parsed`` would not read."""
+    if not str(header.get("format", "")).startswith("npkd-") or header.get("version") != VERSION:
+        raise InputError(f"{who}: header is {dict(header)}; it needs \"format\": \"npkd-…\" and \"version\": {VERSION}")
+    if "arrays" in header:
+        raise InputError(f"{who}: a key of the header is called arrays; this name is taken")
+    try:
+        text = json.dumps({**header, "arrays": names}, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{who}: header: {error}; it must hold finite numbers, words, lists and tables") from error
+    if len(text) > HEADER_LIMIT:
+        raise InputError(f"{who}: the header has {len(text)} characters; it may have {HEADER_LIMIT}, use arrays")
+    return text
 
 
 def read_arrays(path: NewPath, names: tuple[str, ...] | None = None) -> dict[str, Array]:

@@ -94,7 +94,7 @@ def content(model: Model, *, coded: bool = False, who: str = "model") -> bytes:
     if model.scaling:
         arrays |= {"offset": model.scaling.offset, "factor": model.scaling.factor}
     header = {"format": "npkd-network", "version": VERSION, "layers": layers, "about": dict(model.about)}
-    return coded_bytes(header, arrays) if coded else npz_bytes(header, arrays, who=who)
+    return coded_bytes(header, arrays, who) if coded else npz_bytes(header, arrays, who=who)
 
 
 def load(path: NewPath, ops: Sequence[Op] = ()) -> Model:
@@ -104,13 +104,11 @@ def load(path: NewPath, ops: Sequence[Op] = ()) -> Model:
     for arrays and options that do not fit. It takes no more memory than the arrays.
     """
     if is_coded(path):
-        header, arrays = read_coded(path)
+        header, arrays = read_coded(path, "network")
     else:
         header, arrays = read_npz(path, "network", "; make one with npkd.nn.model.save(path, npkd.nn.model.Model("
                                   "network)), or give arrays to npkd.compress as they are, [(w0, b0), (w1, b1), …]")
     try:
-        if header.get("format") != "npkd-network":
-            raise InputError(f"its format is {header.get('format')!r:.40}")
         layers, known, used = [], {**OPS, **{op.name: op for op in ops}}, set[str]()
         if len(header["layers"]) > MOST_LAYERS:
             raise InputError(f"{len(header['layers'])} layers; at most {MOST_LAYERS} are read")

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.stats import binom
 
 from npkd.compression.dyadic import additions_and_shifts
+from npkd.compression.integer import ANYWHERE, RESHAPING
 from npkd.core.grids import grid
 from npkd.core.types import Array
 from npkd.core.validation import InputError
@@ -82,15 +83,14 @@ def counts(model: Model) -> Counts:
 def arithmetic_of(network: Network) -> str:
     """See Counts."""
     for i in network.weight_layers:
-        front = next((layer.op for layer in reversed(network.layers[:i]) if not layer.row.flat and layer.op not in (
-            "unflatten", "select", "dropout")), "")
+        fronts = (layer.op for layer in reversed(network.layers[:i]) if layer.op not in (*ANYWHERE, *RESHAPING))
         try:
             grid(network.layers[i].params[0])
         except InputError:
             return "float32"
-        if front not in ("quantize", "relu", "max_pool"):
+        if next(fronts, "") != "quantize":
             return "float32"
-    return "int8" if any(layer.op == "quantize" for layer in network.layers) else "float32"
+    return "int8"
 
 
 def energy(macs: int, additions: int, arithmetic: str, memory: int) -> float:

@@ -4,7 +4,7 @@ after an interrupt."""
 import json
 import shlex
 import zipfile
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 
 import numpy as np
 import pytest
@@ -29,6 +29,7 @@ from npkd.nn.network import Layer, Network, dense_layer, perceptron
 from npkd.nn.scaling import Scaling
 from npkd.pipeline import result as results
 from npkd.pipeline import stages
+from npkd.pipeline.cost_card import counts
 from npkd.report import figures
 from npkd.report.numbers import ranges
 from tests.tiny import Stop, arrays, quick, stored, tree
@@ -135,6 +136,9 @@ def test_the_summary_holds_what_the_report_shows(done):
         assert sum(found["per_class"][name]) == pytest.approx(40 * found[name]["test_error"])
         assert len(found["latency"]["seconds"][name]) == 2
     assert found["differing"]["count"] == round(40 * (1 - found["agreement"]))
+    for name in ("teacher", "student"):
+        model = load_model(done / "out" / f"{name}.npz")
+        assert found["costs"][name] == asdict(counts(Model(model.network, model.scaling)))
     selected = load_model(done / "out" / "student.npz").network.layers[0]
     kept = selected.options["kept"] if selected.op == "select" else range(16)
     assert found["kept_inputs"] == ranges(list(kept))
@@ -363,6 +367,19 @@ def test_a_student_can_be_the_next_teacher(done, tmp_path):
     model = load_model(tmp_path / "student.npz")
     wrong = (model.logits(arrays()["x_test"]).argmax(axis=1) != arrays()["y_test"]).mean()
     assert found["student"]["test_error"] == pytest.approx(wrong)
+
+
+def test_a_coded_network_is_a_teacher_and_its_copy_stays_coded(done, tmp_path):
+    """And the folder is known again as that of a run."""
+    given = tmp_path / "given.npkz"
+    save_model(given, load_model(done / "out" / "student.npz"))
+    words = ["distil", "--data", str(done / "data.npz"), "--teacher", str(given), "--hidden", "4", "--epochs", "1",
+             "--out", str(tmp_path / "out"), "--quiet"]
+    assert main(words) == 0
+    assert (tmp_path / "out" / "teacher.npkz").read_bytes() == given.read_bytes()
+    assert not (tmp_path / "out" / "teacher.npz").exists()
+    assert read(tmp_path / "out")["files"]["teacher"] == given.stat().st_size
+    assert main([*words, "--overwrite"]) == 0
 
 
 def test_a_target_of_error(tmp_path):

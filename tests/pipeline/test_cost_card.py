@@ -66,6 +66,16 @@ def test_bytes_and_additions_of_a_quantised_network():
     assert found.coded < before.coded
 
 
+def test_arithmetic_is_of_bytes_only_where_all_that_is_read_is_quantised():
+    """Weights of bytes; a relu behind quantised activations counts in bytes, one behind sums does not."""
+    drawn = [Layer("dense", (np.float32([[1, -2], [3, 4]]), np.zeros(2, np.float32))) for _ in range(2)]
+    quantise = Layer("quantize", options={"step": 0.5, "zero": 0})
+    whole = Network([quantise, drawn[0], quantise, Layer("relu"), drawn[1]])
+    for network, kind in ((whole, "int8"), (Network([quantise, drawn[0], Layer("relu"), drawn[1]]), "float32"),
+                          (Network([drawn[0], Layer("relu"), quantise, drawn[1]]), "float32")):
+        assert counts(Model(network)).arithmetic == kind
+
+
 def test_the_interval_is_that_of_order_statistics():
     """Times 1 … n in any order: from the 10th to the 22nd of 31, beyond which the median lies with less than 5 %."""
     now, steps = [0.0], iter(np.random.default_rng(2).permutation(REPEATS) + 1.0)

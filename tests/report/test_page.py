@@ -149,6 +149,10 @@ def test_the_page_says_what_the_summary_says(folder, result):
             assert f"{result[side][key] * 100:.2f} %" in text
         for key in ("macs", "parameters", "bytes"):
             assert f"{result[side][key]:,}" in text
+    for card in result.get("costs", {}).values():
+        counted = [value for key, value in card.items() if key != "picojoules" and value is not None]
+        assert all((value if isinstance(value, str) else f"{value:,}") in text for value in counted)
+        assert f"{card['picojoules'] / 1e6:.3g}" in text
     assert result["command"] in text
     for c, (n, *wrong) in enumerate(zip(*result["per_class"].values(), strict=True)):
         row = f'<th scope="row">{c}</th><td>{n}</td>' + "".join(f"<td>{w} ({100 * w / n:.1f} %)</td>" for w in wrong)
