@@ -28,7 +28,6 @@ from npkd.nn.optimisers import SGD
 from npkd.nn.training import TrainingSettings, train
 from npkd.pipeline.steps import GRIDS
 
-
 SHIFTS = "dyadic, shifts and additions alone"
 
 
