@@ -209,8 +209,8 @@ def additions_and_shifts(network: Network, shape: Sequence[int] | None = None) -
     """
     sizes, additions, shifts = shapes(network, shape) if convolves(network) else [], 0, 0
     for i in network.weight_layers:
-        n, positions = grid(matrix(network.layers[i]), most=2 ** 16)[1].astype(np.int64), math.prod(sizes[i + 1][:-1]) if sizes else 1
-        digits = signed_digits(n)
+        n, positions = grid(matrix(network.layers[i]), most=2 ** 16)[1], math.prod(sizes[i + 1][:-1]) if sizes else 1
+        digits = signed_digits(n.astype(np.int64))
         sums = np.maximum(digits.sum(axis=1) + (network.layers[i].params[1] != 0) - 1, 0)
         additions += positions * int(sums.sum())                                                                # (N30)
         shifts += positions * int((digits - n % 2).sum())                                                       # (N30)

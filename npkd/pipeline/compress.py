@@ -21,7 +21,7 @@ from npkd.pipeline import chain, stages
 from npkd.pipeline.examples import Examples, Source, source_of
 from npkd.pipeline.logit_source import logits_of
 from npkd.pipeline.recipe import Recipe, complete
-from npkd.pipeline.result import CompressionResult, logits_of_rows, saved_and_loaded
+from npkd.pipeline.result import ABOUT, CompressionResult, logits_of_rows, saved_and_loaded
 from npkd.pipeline.steps import GRIDS
 from npkd.pipeline.target import Target, file_of, parse
 from npkd.surgery.widths import geometry, widths_of
@@ -96,7 +96,7 @@ def in_steps(run: stages.Run, inner: Network, goal: Target, answers: Answers | N
         raise InputError("compress: the features have units that are far apart, which no grid suits; give the teacher "
                          "as a Model with its scaling")
     return chain.compress(chain.Chain(run, names, goal, answers or inner, lambda network: Model(
-        examples.outside(network), scaling)), inner)
+        examples.outside(network), scaling, ABOUT)), inner)
 
 
 def generator(seed: int | np.random.Generator) -> np.random.Generator:

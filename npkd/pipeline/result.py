@@ -26,6 +26,9 @@ from npkd.pipeline.chain import StepReport
 from npkd.sparsity.layerwise import Distilled, LayerReport
 from npkd.surgery.widths import widths_of
 
+ABOUT = {"npkd": __version__, "made_by": "npkd.compress"}
+"""What the file of a student says of itself."""
+
 
 @dataclass(frozen=True, eq=False)
 class CompressionResult:
@@ -83,7 +86,7 @@ class CompressionResult:
 
     def model(self) -> Model:
         """The student as it is saved, in a name that ends with .npkz coded."""
-        return Model(self.student, self.scaling, {"npkd": __version__, "made_by": "npkd.compress"})
+        return Model(self.student, self.scaling, ABOUT)
 
     def save(self, path: NewPath) -> None:
         """Write the student, for npkd.load. Raises InputError where the system refuses."""

@@ -37,7 +37,7 @@ SIZED = ("neurons", "low-rank", "weights")
 
 def dyadic_levels(w: Array) -> Callable[[Array], Array]:
     """The rounding to {0, ±1/4, ±1/2, ±1} times the best scale of a matrix (N22), in few digits."""
-    return partial(nearest, levels=QUARTERS, scale=float(short(frobenius_scale(w, QUARTERS))))
+    return partial(nearest, levels=QUARTERS, scale=float(short(np.array(frobenius_scale(w, QUARTERS)))))
 
 
 GRIDS: Mapping[str, Callable[[Array], Callable[[Array], Array]]] = {

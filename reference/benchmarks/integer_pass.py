@@ -45,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     drawn = {"LeNet-300-100": perceptron([784, 300, 100, 10], rng)} | (
         {"LeNet-5": lenet5(rng)} if chosen.lenet5 else {})
     for name, network in drawn.items():
-        *_, last = train(network, batch, optimiser=SGD(0.02), settings=TrainingSettings(1 + (name != "LeNet-5")), rng=rng)
+        settings = TrainingSettings(1 if name == "LeNet-5" else 2)
+        *_, last = train(network, batch, optimiser=SGD(0.02), settings=settings, rng=rng)
         for word, fit in {**GRIDS, SHIFTS: powers}.items():
             student = quantized(last.network, batch["x"][:2000], fit, input_bits=1 if word == SHIFTS else 10)
             whole = IntegerNetwork.of(student, shifts=word == SHIFTS)
