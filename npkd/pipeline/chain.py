@@ -221,7 +221,8 @@ def distilled(chain: Chain, k: int, network: Network, size: float) -> tuple[Netw
         count = count_of(network, size, chain.counted)
         fallen = stages.distil_end_to_end(run, network, transfer, f"{step}: fewer and fewer", epochs, 1.0,
                                           lambda body: partial(train_masked, rule=fewer(run, network, count)))
-        return cut, magnitude(fallen, count)
+        left = sum(fallen.layers[i].params[0].size for i in fallen.weight_layers)      # what was not read is cut out
+        return cut, magnitude(fallen, min(count, left))
     begin, grid = (on_grid(run, network, step, weights=False), GRIDS[step]) if step in GRIDS else (cut, None)
     trained = stages.distil_end_to_end(run, begin, transfer, f"{step}: distillation", epochs, 0.5,
                                        lambda body: partial(train, penalties=held(body, grid)))
