@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import linalg
 
+from npkd.compression.quantization import by_columns
 from npkd.core.grids import grid
 from npkd.core.linalg import inner_product, product
 from npkd.core.types import Array, Batch, Objective
@@ -70,22 +71,6 @@ def frobenius_scale(w: Array, levels: Sequence[float]) -> float:
     return float(along[best] / size[best]) if value[best] > 0 else 1.0                                          # (N22)
 
 
-def compensated(A: Array, w: Array, levels: Sequence[float], scale: float) -> Array:
-    """Rounding of one input after the other, the largest A_jj first; those to come make up for its error.
-
-        t_oj = nearest(w_oj),   w_ok ← w_ok − (w_oj − t_oj) U_jk/U_jj for k > j,   A⁻¹ = UᵀU        (N23)
-
-    w (m, d) the least squares solution; U upper triangular. Source: Frantar & Alistarh 2022, with one order for all.
-    """
-    order = np.argsort(-np.diag(A), kind="stable")
-    U = linalg.cholesky(linalg.inv(A[np.ix_(order, order)]))
-    left, t = np.ascontiguousarray(w[:, order].T), np.empty_like(w)
-    for j, column in enumerate(order):
-        t[:, column] = nearest(left[j], levels, scale)
-        left[j + 1:] -= np.outer(U[j, j + 1:] / U[j, j], left[j] - t[:, column])                                # (N23)
-    return t
-
-
 def descend(A: Array, c: Array, t: Array, levels: Sequence[float], scale: float) -> Array:
     """Coordinate descent on ⟨T, TA⟩ − 2⟨T, c⟩ until no change of a single weight makes it smaller, all rows at once.
 
@@ -110,8 +95,8 @@ def output_space(statistics: Statistics, w: Array, levels: Sequence[float], *, s
         min 1/N ‖Z − 1bᵀ − HTᵀ‖²_F + ρ ‖W − T‖²_F = ⟨T, TA'⟩ − 2⟨T, c⟩ + const over T with entries in αD,
         A' = A/N + ρI,   c = Cᵀ/N + ρW                                                (N25)
 
-    w (m, d) float64 -> T and α. The better one of (N21) and (N23), then (N24). Without ``scale`` α begins with (N22),
-    grows while (N23) gets better, and takes turns with (N24), α ⟨T, c⟩/⟨T, TA'⟩ being best for T (N26). The outputs'
+    w (m, d) float64 -> T and α. The better one of (N21) and (N47), then (N24). Without ``scale`` α begins with (N22),
+    grows while (N47) gets better, and takes turns with (N24), α ⟨T, c⟩/⟨T, TA'⟩ being best for T (N26). The outputs'
     error is at most that of (N21) at (N22): no T is nearer to W.
     """
     A, C, _ = statistics.normalised()
@@ -122,8 +107,11 @@ def output_space(statistics: Statistics, w: Array, levels: Sequence[float], *, s
     def value(t: Array) -> float:
         return inner_product(t, product(t, A)) - 2 * inner_product(t, c)
 
+    def greedy(scale: float) -> Array:
+        return by_columns(A, solution, lambda column, _: nearest(column, levels, scale))
+
     solution, wider, t = linalg.solve(A, c.T, assume_a="pos").T, scale, nearest(w, levels, scale)
-    while value(new := compensated(A, solution, levels, wider)) < value(t):
+    while value(new := greedy(wider)) < value(t):
         t, scale, wider = new, wider, wider * (1.0 if fixed else STEP)
     for _ in range(0 if fixed else TURNS):
         t = descend(A, c, t, levels, scale)

@@ -117,22 +117,34 @@ def shared_levels(w: Array, k: int) -> Callable[[Array], Array]:
     return lambda v: np.where(v == 0, 0, mu[np.searchsorted((mu[1:] + mu[:-1]) / 2, v)]).astype(v.dtype)
 
 
+def by_columns(A: Array, v: Array, rounding: Callable[[Array, int], Array]) -> Array:
+    """Columns of v (O, d) rounded one after another, the largest A_jj first; those to come make up for what each
+    changes in the outputs, ⟨V, VA⟩.
+
+        ŵ_:j = ⌊v_:j⌉,   v_:k ← v_:k − (v_:j − ŵ_:j) U_jk/U_jj for k > j,   A⁻¹ = UᵀU, U upper triangular   (N47)
+
+    v  the least squares solution;   rounding  (values (O,), number j) -> levels. Source: Frantar & Alistarh 2022; with
+    one order for all rows, by Cholesky's factor, Frantar et al. 2023.
+    """
+    order = np.argsort(-np.diag(A), kind="stable")
+    U = linalg.cholesky(linalg.inv(A[np.ix_(order, order)]))
+    left, out = np.ascontiguousarray(v[:, order].T), np.empty_like(v)
+    for k, j in enumerate(order):
+        out[:, j] = rounding(left[k], j)
+        left[k + 1:] -= np.outer(U[k, k + 1:] / U[k, k], left[k] - out[:, j])                          # (N47)
+    return out
+
+
 def compensated(w: Array, rounding: Callable[[Array], Array], statistics: Statistics) -> Array:
-    """Weights rounded column by column; later columns make up for what the earlier ones change in the outputs.
+    """Weights w (O, d) rounded ``by_columns``, from the least squares solution near to w on; a weight 0 stays 0.
 
-        v = w + (Cᵀ − w A)(A + λ)⁻¹,   (A + λ)⁻¹ = UᵀU, U upper triangular
-        ŵ_:j = ⌊v_:j⌉,   v_:k ← v_:k − (v_:j − ŵ_:j) U_jk/U_jj   for k > j                             (N47)
-
-    w (O, d); ``statistics`` of what they read against what the layer is to give; λ = RIDGE tr A/d. A weight 0 stays 0.
-    Rows whose squared error in the outputs (S4) would be above that of ⌊w⌉ are ⌊w⌉. Source: Frantar & Alistarh 2022;
-    in a fixed order, by Cholesky's factor, Frantar et al. 2023.
+    ``statistics`` of what they read against what the layer is to give, with a ridge RIDGE tr A/d. Rows whose squared
+    error in the outputs (S4) would be above that of ⌊w⌉ are ⌊w⌉.
     """
     (A, C, _), w64 = statistics.normalised(), w.astype(np.float64)
-    inverse = linalg.inv(A + (RIDGE * float(np.trace(A)) / len(A) + 1e-300) * np.eye(len(A)))
-    v, U, out = w64 + product(C.T - product(w64, A), inverse), linalg.cholesky(inverse), np.zeros(w.shape)
-    for j in range(len(A)):
-        out[:, j] = np.where(w[:, j] != 0, rounding(v[:, j:j + 1])[:, 0], 0)
-        v[:, j + 1:] -= np.outer((v[:, j] - out[:, j]) / U[j, j], U[j, j + 1:])                        # (N47)
+    ridged = A + (RIDGE * float(np.trace(A)) / len(A) + 1e-300) * np.eye(len(A))
+    v = w64 + linalg.solve(ridged, C - product(A, w64.T), assume_a="pos").T
+    out = by_columns(ridged, v, lambda column, j: np.where(w[:, j] != 0, rounding(column[:, None])[:, 0], 0))
     plain = np.where(w != 0, rounding(w64), 0)
     error, before = (((product(q, A) - 2 * C.T) * q).sum(axis=1, keepdims=True) for q in (out, plain))
     return np.asarray(np.where(error < before, out, plain).astype(w.dtype))

@@ -20,6 +20,13 @@ LONGEST = 64
 """Bits of a number."""
 
 
+def learn(n: list[int], bit: int) -> None:
+    """Count a decision of a context; at LIMIT its counts are halved."""
+    n[bit] += 1
+    if n[0] + n[1] > LIMIT:
+        n[0], n[1] = n[0] + 1 >> 1, n[1] + 1 >> 1
+
+
 class Encoder:
     """Decisions, each of a context, into bytes: an interval becomes shorter by the probability of each.
 
@@ -42,9 +49,7 @@ class Encoder:
             self.low, self.range = self.low + bound, self.range - bound               # (N81)
         else:
             self.range = bound                                                        # (N81)
-        n[bit] += 1
-        if n[0] + n[1] > LIMIT:
-            n[0], n[1] = n[0] + 1 >> 1, n[1] + 1 >> 1
+        learn(n, bit)
         while self.range < 1 << LOW:
             self.shift()
         return bit
@@ -90,9 +95,7 @@ class Decoder:
             self.code, self.range = self.code - bound, self.range - bound             # (N81)
         else:
             self.range = bound                                                        # (N81)
-        n[bit] += 1
-        if n[0] + n[1] > LIMIT:
-            n[0], n[1] = n[0] + 1 >> 1, n[1] + 1 >> 1
+        learn(n, bit)
         while self.range < 1 << LOW:
             self.code = self.code << 8 | (self.data[self.at] if self.at < len(self.data) else 0)
             self.range, self.at = self.range << 8, self.at + 1

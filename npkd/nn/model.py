@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -103,7 +104,7 @@ def load(path: NewPath, ops: Sequence[Op] = ()) -> Model:
     Raises InputError for a file that is missing, truncated or not npkd's, for layers that this npkd does not know, and
     for arrays and options that do not fit. It takes no more memory than the arrays.
     """
-    if is_coded(path):
+    if is_coded(path) or (os.fspath(path).endswith(CODED) and os.path.isfile(path) and not zipfile.is_zipfile(path)):
         header, arrays = read_coded(path, "network")
     else:
         header, arrays = read_npz(path, "network", "; make one with npkd.nn.model.save(path, npkd.nn.model.Model("

@@ -163,10 +163,15 @@ def goal_of(chain: Chain, network: Network) -> float:
     if chain.target.kind != "bytes":
         return chain.target.bound
     sized, whole = [step for step in chain.steps if step in SIZED], float(nonzero(network)[0])
-    goal = whole
+    goal, size = whole, chain.size(network)
     for _ in range(5):
         sizes = dict.fromkeys(sized[:-1], math.sqrt(goal * whole)) | {sized[-1]: goal}
-        goal = min(whole, goal * 0.97 * chain.target.bound / chain.size(chain.untrained(network, sizes)))
+        try:
+            size = chain.size(chain.untrained(network, sizes))
+        except InputError as error:
+            raise InputError(f"steps: {','.join(chain.steps)} make no file of {chain.target.bound:.0f} bytes, the "
+                             f"smallest that was tried has {size:.0f}; allow more") from error
+        goal = min(whole, goal * 0.97 * chain.target.bound / size)
     return goal
 
 

@@ -87,6 +87,10 @@ class Recipe:
     sample: int = SAMPLE
 
     def __post_init__(self) -> None:
+        if not isinstance(self.steps, tuple | list) or not all(isinstance(word, str) for word in self.steps):
+            raise InputError(f"recipe: steps is {self.steps!r:.60}; it must be a list of words, as in "
+                             '["neurons", "int8", "code"]')
+        object.__setattr__(self, "steps", tuple(self.steps))
         for name, least in WHOLE.items():
             value = getattr(self, name)
             if value is not None:

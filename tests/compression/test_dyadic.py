@@ -11,6 +11,7 @@ import pytest
 
 from npkd.compression import dyadic
 from npkd.compression.dyadic import HALVES, QUARTERS, SIGNS, Levels
+from npkd.compression.quantization import by_columns
 from npkd.core.grids import grid
 from npkd.core.validation import InputError
 from npkd.data.batches import batches_of
@@ -175,7 +176,7 @@ def test_greedy_rounding_makes_up_for_its_errors_column_by_column():
     """Each column is the rounding of what is best for it, given those before, by least squares on the rest."""
     h, z, _ = layer(RNG(5), d=5, m=2)
     A, C, _ = Statistics.of(h, z).normalised()
-    t = dyadic.compensated(A, np.linalg.solve(A, C).T, QUARTERS, 0.9)
+    t = by_columns(A, np.linalg.solve(A, C).T, lambda column, _: dyadic.nearest(column, QUARTERS, 0.9))
     order = np.argsort(-np.diag(A))
     for k in range(5):
         done, left = order[:k], order[k:]

@@ -103,6 +103,22 @@ def test_a_file_that_cannot_be_so_small_is_refused_with_its_size(teacher, data):
         compressed(teacher, data, "int8,code", "bytes=500")
 
 
+@pytest.mark.parametrize("words", ["neurons,code", "neurons,weights,int8,code"])
+def test_a_target_of_bytes_that_no_step_reaches_is_refused_in_bytes(teacher, data, words):
+    with pytest.raises(InputError, match=rf"steps: {words} make no file of 10 bytes, the smallest that was .* has \d+"):
+        compressed(teacher, data, words, "bytes=10", epochs=0, rounds=1, round_epochs=0)
+
+
+@pytest.mark.parametrize("given", ["int8", 5, ("neurons", 3), None])
+def test_steps_are_a_list_of_words(given):
+    with pytest.raises(InputError, match=r"recipe: steps is .*; it must be a list of words"):
+        npkd.Recipe(steps=given)
+
+
+def test_a_list_will_do():
+    assert npkd.Recipe(steps=["neurons"]).steps == ("neurons",)
+
+
 def test_shares_go_to_the_step_that_costs_less(teacher, data, monkeypatch):
     """With a price of our own: the first step is free, or the second; the sizes end at the goal and only fall."""
     whole = nonzero(teacher.network)[0]

@@ -38,7 +38,8 @@ def shared_error(w: Array, k: int) -> float:
 
 
 def compensated(w: Array, rounding: Callable[[float, int], float], h: Array, z: Array, ridge: float) -> Array:
-    """Of each row one weight after another is rounded; those behind it are the least squares solved anew.   (N47)
+    """Of each row one weight after another is rounded, those of the largest inputs first; the others are the least
+    squares solved anew.   (N47)
 
     min ‖z − z̄ − (H − h̄) ŵ‖²/N + λ ‖ŵ − w‖² over the free weights, λ = ridge · mean variance; a weight 0 stays 0.
     """
@@ -47,10 +48,12 @@ def compensated(w: Array, rounding: Callable[[float, int], float], h: Array, z: 
     penalty = ridge * (hc ** 2).sum() / n / d
     rows = np.vstack([hc / np.sqrt(n), np.sqrt(penalty) * np.eye(d)])
     out = np.zeros(w.shape)
+    order = sorted(range(d), key=lambda j: -float((hc[:, j] ** 2).sum()))
     for o in range(len(w)):
         target = np.concatenate([zc[:, o] / np.sqrt(n), np.sqrt(penalty) * w[o]])
-        for j in range(d):
-            free = np.linalg.lstsq(rows[:, j:], target - rows[:, :j] @ out[o, :j], rcond=None)[0]
+        for k, j in enumerate(order):
+            done, open_ = order[:k], order[k:]
+            free = np.linalg.lstsq(rows[:, open_], target - rows[:, done] @ out[o, done], rcond=None)[0]
             out[o, j] = rounding(float(free[0]), o) if w[o, j] != 0 else 0.0
     return out
 
