@@ -228,7 +228,9 @@ def distilled(chain: Chain, k: int, network: Network, size: float) -> tuple[Netw
                                           lambda body: partial(train_masked, rule=fewer(run, network, count)))
         left = sum(fallen.layers[i].params[0].size for i in fallen.weight_layers)      # what was not read is cut out
         return cut, magnitude(fallen, min(count, left))
-    begin, grid = (on_grid(run, network, step, weights=False), GRIDS[step]) if step in GRIDS else (cut, None)
-    trained = stages.distil_end_to_end(run, begin, transfer, f"{step}: distillation", epochs, 0.5,
-                                       lambda body: partial(train, penalties=held(body, grid)))
-    return cut, trained if grid is None else short_biases(trained)
+    if step in GRIDS:
+        begin = on_grid(run, network, step, weights=False)
+        return cut, short_biases(stages.distil_end_to_end(
+            run, begin, transfer, f"{step}: distillation", epochs, 0.5,
+            lambda body: partial(train, penalties=held(body, GRIDS[step]))))
+    return cut, stages.distil_end_to_end(run, cut, transfer, f"{step}: distillation", epochs, 0.5)

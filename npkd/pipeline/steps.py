@@ -21,12 +21,10 @@ from npkd.core.validation import InputError
 from npkd.data.batches import batches_of
 from npkd.nn.cost import positions_of
 from npkd.nn.network import Network, convolves
-from npkd.nn.training import Penalty
 from npkd.pipeline import stages
 from npkd.pipeline.stages import Run
 from npkd.pipeline.target import Target
 from npkd.sparsity.collect import collect_statistics
-from npkd.sparsity.outgoing import Support
 from npkd.surgery.widths import geometry
 
 PROBED, FEW, FIRST = 2000, 200, 13
@@ -111,13 +109,7 @@ def fewer(run: Run, network: Network, count: int) -> Gradual:
     return Gradual(count, first, 0.65, x if kept is None else np.take(x, kept, axis=1), cut=True)
 
 
-def held(network: Network, fit: Callable[[Array], Callable[[Array], Array]] | None) -> dict[int, Penalty]:
-    """Penalties that keep weights that are zero at zero, and all weights on the grid that suits them at the start."""
-    penalties: dict[int, Penalty] = {}
-    for i in network.weight_layers:
-        w = network.layers[i].params[0]
-        if fit is not None:
-            penalties[i] = StraightThrough(kept_zero(w, fit), w)
-        elif not w.all():
-            penalties[i] = Support(w != 0)
-    return penalties
+def held(network: Network, fit: Callable[[Array], Callable[[Array], Array]]) -> dict[int, StraightThrough]:
+    """Penalties that keep all weights on the grid that suits them at the start, and those that are zero at zero."""
+    weights = {i: network.layers[i].params[0] for i in network.weight_layers}
+    return {i: StraightThrough(kept_zero(w, fit), w) for i, w in weights.items()}

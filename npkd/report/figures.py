@@ -161,15 +161,20 @@ def path(layers: Sequence[LayerReport]) -> Figure:
 
 def size(history: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> Figure:
     """Validation error against size, as ``summary`` (of summary.json) counts it: the large network as a line with one
-    standard error to both sides, rounds of removal (their last epochs) or epochs with a λ, and what was delivered."""
+    standard error to both sides, rounds of removal (their last epochs), steps of a chain or epochs with a λ, and what
+    was delivered. Bytes are those of the files."""
     from matplotlib.ticker import LogLocator
 
     (large, first), (small, last) = sides(summary).items()
     target, error = summary["target"] or {"kind": "macs", "bound": 0}, 100 * summary[large]["validation_error"]
     unit = target["kind"] if target["kind"] in WORDS else "macs"
 
+    steps = [(step[unit], 100 * step["error"]) for step in summary.get("steps", ()) if unit in step]
+
     def point(name: str) -> tuple[float, float]:
-        m = summary[name]
+        if name == small and steps:
+            return steps[-1]
+        m = summary[name] | ({"bytes": summary["costs"][name]["raw"]} if "costs" in summary else {})
         return sum(m["widths"][:-1]) if unit == "neurons" else m[unit], 100 * m["validation_error"]
 
     figure = canvas("Error against size", 5)
@@ -183,6 +188,9 @@ def size(history: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> Fi
                 line["stage"].startswith("last") * (1 + (line["lambda"] == summary["sparse"]["lambda"])))]
             axes.plot([x for x, _ in dots], [y for _, y in dots], ".", color=colour, label=label * bool(dots))
             points += dots
+    elif steps:
+        points[1:1] = steps[:-1]
+        axes.plot([x for x, _ in points], [y for _, y in points], ".-", color=ORANGE, markersize=11, label="steps")
     else:
         for line in history:                                  # 0: the teacher's, then those of the rounds
             ends = [*ends[:-1], 100 * line["validation_error"]] if "loss" in line else [*ends, math.nan]

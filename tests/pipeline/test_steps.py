@@ -8,6 +8,7 @@ import pytest
 
 import npkd
 from npkd.cli.parser import parser
+from npkd.core.grids import grid
 from npkd.core.validation import InputError
 from npkd.data.datasets import load
 from npkd.nn.cost import of
@@ -78,18 +79,32 @@ def test_every_sized_step_meets_every_target_that_counts(teacher, data, step, ta
     assert result.steps[-1].error == pytest.approx(result.student_error)
 
 
-@pytest.mark.parametrize("grid", GRIDS)
-def test_a_grid_is_kept_through_the_distillation_and_zeros_behind_it(teacher, data, grid, tmp_path):
-    result = compressed(teacher, data, f"weights,{grid},code", "parameters=50%")
+@pytest.mark.parametrize("word", GRIDS)
+def test_a_grid_is_kept_through_the_distillation_and_zeros_behind_it(teacher, data, word, tmp_path):
+    result = compressed(teacher, data, f"weights,{word},code", "parameters=50%")
     _, network = written(result, tmp_path)
     for w in weights(network):
-        levels = 256 if grid == "int8" else 16
+        levels = 256 if word == "int8" else 16
         assert max(len(np.unique(row)) for row in w) <= levels
         assert (w == 0).any()
+    for i in network.weight_layers:
+        grid(network.layers[i].params[1][None], most=127)                   # biases lie on one of their own
     before = nonzero(network)[0]
     assert before <= 0.5 * nonzero(teacher.network)[0]
-    assert [r.step for r in result.steps] == ["weights", grid, "code"]
+    assert [r.step for r in result.steps] == ["weights", word, "code"]
     assert result.steps[1].parameters <= result.steps[0].parameters
+
+
+def test_inputs_are_selected_before_they_become_bytes(teacher, data):
+    """So that the report knows which are read, and fewer values are rounded."""
+    result = compressed(teacher, data, "neurons,int8", "macs=20%")
+    assert [layer.op for layer in result.student.layers[:3]] == ["select", "quantize", "dense"]
+
+
+def test_a_distillation_too_short_for_the_rule_ends_at_the_target_too(teacher, data):
+    """In one epoch the falling count of weights is where it begins."""
+    result = compressed(teacher, data, "weights", "parameters=5%", epochs=1)
+    assert 0 < nonzero(result.student)[0] <= 0.05 * of(teacher.network).parameters
 
 
 def test_a_grid_alone_needs_no_target_and_keeps_all_weights(teacher, data):
@@ -101,6 +116,17 @@ def test_a_grid_alone_needs_no_target_and_keeps_all_weights(teacher, data):
 def test_a_file_that_cannot_be_so_small_is_refused_with_its_size(teacher, data):
     with pytest.raises(InputError, match=r"int8,code make \d+ bytes, the target is 500; add a step"):
         compressed(teacher, data, "int8,code", "bytes=500")
+
+
+@pytest.mark.parametrize("words", ["weights,int8,code", "neurons,code"])
+def test_the_goal_of_a_target_of_bytes_is_what_fits_without_training(teacher, data, words):
+    names = tuple(words.split(","))
+    run = Run(data, replace(RECIPE, steps=names), np.random.default_rng(0))
+    made = chain.Chain(run, names, parse("bytes=1800", teacher.network.widths, neurons=False), teacher.network,
+                       lambda network: Model(network, data.scaling))
+    goal = chain.goal_of(made, teacher.network)
+    size = made.size(made.untrained(teacher.network, {names[0]: goal}))
+    assert 0.85 * 1800 < size < 1.05 * 1800
 
 
 @pytest.mark.parametrize("words", ["neurons,code", "neurons,weights,int8,code"])
