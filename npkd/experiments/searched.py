@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from types import SimpleNamespace
 
+from npkd.core.progress import NoProgress
 from npkd.data.batches import batches_of
 from npkd.distillation.response import soft_targets
 from npkd.nn.fast.workspace import predict
@@ -29,7 +29,7 @@ def searched(rule: str, run: Run, teacher: Network, target: Target) -> Network:
     The reward is the soft-target loss (K1) of the validation part, at the temperature of the recipe.
     """
     data, recipe, whole = run.data, run.recipe, widths_of(teacher)
-    transfer, silent = stages.transfer_set(teacher, data, recipe), SimpleNamespace(begin=told_nobody, step=told_nobody)
+    transfer = stages.transfer_set(teacher, data, recipe)
     found: list[Sequence[Curve]] = []
 
     def kept(curves: Sequence[Curve]) -> list[int]:
@@ -45,14 +45,10 @@ def searched(rule: str, run: Run, teacher: Network, target: Target) -> Network:
     def reward(widths: tuple[int, ...]) -> float:
         run.progress.step(f"widths {'-'.join(map(str, widths))}")
         student = distil(teacher, few, exactly(widths)).student
-        student = stages.distil_end_to_end(replace(run, progress=silent), student, transfer, "tried", EPOCHS)
+        student = stages.distil_end_to_end(replace(run, progress=NoProgress()), student, transfer, "tried", EPOCHS)
         return soft_targets(predict(student, data.x_validation), answers, temperature=recipe.temperature)[0]
 
     run.progress.begin(f"search by {rule}", TRIES)
     best = min(search(rules[rule], reward, TRIES, run.rng), key=lambda one: one.reward)
     student = distil(teacher, batches_of(data.x_train), exactly(best.widths)).student
     return stages.distil_end_to_end(run, student, transfer, "distillation", recipe.epochs)
-
-
-def told_nobody(*words: object) -> None:
-    """A progress that nobody is told of."""

@@ -17,11 +17,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from types import SimpleNamespace
 
 import numpy as np
 
 from npkd.compression.unstructured import magnitude, train_masked
+from npkd.core.progress import NoProgress
 from npkd.core.validation import InputError
 from npkd.data.logit_cache import Answers
 from npkd.nn.model import Model, content
@@ -111,7 +111,7 @@ class Chain:
         """The network after the sized steps, each down to its size, and the grid, without training, on a sample."""
         data = self.run.data
         small = replace(data, x_train=data.x_train[:SAMPLE], y_train=data.y_train[:SAMPLE], stream=None)
-        run = replace(self.run, data=small, progress=SimpleNamespace(begin=nothing, step=nothing), state=stages.State(),
+        run = replace(self.run, data=small, progress=NoProgress(), state=stages.State(),
                       recipe=replace(self.run.recipe, epochs=0, rounds=1, round_epochs=0, all_at_last=False))
         for step in self.steps:
             if step in SIZED:
@@ -124,10 +124,6 @@ class Chain:
     def counted(self) -> str:
         """What sized steps count on the way to the target."""
         return "macs" if self.target.kind == "macs" else "parameters"
-
-
-def nothing(*words: object) -> None:
-    """A step of progress that nobody is told of."""
 
 
 def shared(chain: Chain, network: Network, goal: float) -> dict[str, float]:

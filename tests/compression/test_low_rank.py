@@ -378,3 +378,14 @@ def test_steps_are_taken_in_turn_and_near_to_the_step_of_the_sum_where_they_are_
             [{0: Nuclear(0.3)}, {0: L1(0.2)}], [{0: L1(0.2)}, {0: Nuclear(0.3)}])]
         gaps.append(np.abs(orders[0] - orders[1]).max())
     assert gaps[1] < 0.2 * gaps[0]
+
+
+def test_both_factors_of_a_rank_have_one_norm():
+    """Else a training of both is as fast as the larger one allows; a rank of norm 0 stays finite."""
+    network = perceptron([9, 7, 4], RNG(3), dtype=np.float64)
+    w = network.layers[0].params[0] * 50
+    w[5:] = 0
+    network = network.replace({0: replace(network.layers[0], params=(w, network.layers[0].params[1]))})
+    m, u = (layer.params[0] for layer in factored(network, {0: 6}).layers[:2])
+    np.testing.assert_allclose(np.linalg.norm(u, axis=0)[:5], np.linalg.norm(m, axis=1)[:5])
+    np.testing.assert_allclose(u @ m, w, atol=1e-12)

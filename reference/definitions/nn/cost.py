@@ -26,7 +26,7 @@ class Counted:
 
 
 def counted(network: Network, x: np.ndarray) -> Counter[str]:
-    """What the layers of weights compute for one example x (1, ...): each output position by position, term by term."""
+    """What the layers of weights compute for one example x (1, ...), position by position, term by term: (C2), (C4)."""
     counter: Counter[str] = Counter()
     activations, _ = network(x)
     for i in network.weight_layers:
