@@ -1,4 +1,4 @@
-"""A student whose widths were searched for: within the budget, by every rule, and with no more trials than there are."""
+"""A student whose widths were searched for is within the budget, by every rule."""
 
 from dataclasses import replace
 
