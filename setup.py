@@ -4,6 +4,9 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+TORCH, ONNX = ["torch>=2.3", "safetensors>=0.4"], ["onnx>=1.16", "onnxruntime>=1.18"]
+SKLEARN, PANDAS = ["scikit-learn>=1.6"], ["pandas>=2.2"]
+
 setup(
     name="npkd",
     version="0.2.0",
@@ -16,6 +19,11 @@ setup(
     package_data={"npkd": ["py.typed"], "npkd.data": ["digits.npz"]},
     install_requires=["numpy>=2.0", "scipy>=1.13", "matplotlib>=3.8", "tqdm>=4.66"],
     extras_require={
+        "torch": TORCH,
+        "onnx": ONNX,
+        "sklearn": SKLEARN,
+        "pandas": PANDAS,
+        "interop": [*TORCH, *ONNX, *SKLEARN, *PANDAS, "onnxscript>=0.3", "skl2onnx>=1.18"],
         "test": ["pytest>=8", "pytest-cov>=5", "pytest-xdist>=3.5", "hypothesis>=6.100", "ruff>=0.6", "mypy>=1.11"],
         "peers": ["torch>=2.3", "jax>=0.4.30", "scikit-learn>=1.5", "river>=0.26", "skglm>=0.4"],
     },

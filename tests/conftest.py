@@ -1,6 +1,7 @@
 """Settings of hypothesis, and what the suite left out, said at its end: no test is skipped, but without the files some
 can only check what npkd says of that."""
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -16,6 +17,17 @@ from npkd.data.idx import find
 settings.register_profile("npkd", derandomize=False, deadline=None, print_blob=True)
 settings.load_profile("npkd")
 """New examples in every run, on a CI machine too; what fails is printed, and kept with @example when it is mended."""
+
+
+NEEDS = {"interop/test_torch.py": ("torch",), "interop/test_onnx.py": ("onnx", "onnxruntime", "torch"),
+         "interop/test_sklearn.py": ("sklearn",), "estimators/test_estimators.py": ("sklearn",),
+         "estimators/test_sklearn_checks.py": ("sklearn",)}
+"""Files of tests below this folder that need libraries of the extras; without those they are left out, not skipped."""
+
+LEFT_OUT = sorted({module for modules in NEEDS.values() for module in modules if not importlib.util.find_spec(module)})
+"""The libraries that are missing."""
+
+collect_ignore = [file for file, modules in NEEDS.items() if {*modules} & {*LEFT_OUT}]
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -41,3 +53,6 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(f"left out: tests on {what}, not at hand (NPKD_DATA names a folder with mnist/ and "
                                     f"optdigits/); "
                                     "what npkd says in that case was tested instead")
+    if LEFT_OUT:
+        terminalreporter.write_line(f"left out: tests of networks of other libraries, {', '.join(LEFT_OUT)} not "
+                                    "installed (pip install -e '.[interop]')")

@@ -1,0 +1,251 @@
+"""Graphs of other libraries, in which channels come first, as networks of npkd, in which they come last; and back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from npkd.core.types import Array
+from npkd.core.validation import InputError
+from npkd.nn.model import Model
+from npkd.nn.network import Layer, Network
+from npkd.nn.ops import OPS
+
+HEADS = ("softmax", "log_softmax", "sigmoid")
+"""What a network may end in behind its logits."""
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One operation of a graph whose arrays are (N, C, H, W), or (N, I).
+
+    name        of the module or node, for messages
+    op          a name of OPS, "identity", "softmax" or "log_softmax"; of ``nodes_of`` also "multiply" by an array that
+                is broadcast. A one-dimensional convolution or pool is one over maps of height 1
+    inputs, output      names of the values that it reads and makes
+    params, options, running    as npkd's layer has them: dense (O, I), conv2d (F, kh, kw, C). Of ``nodes_of`` offset
+                and multiply are shaped as an example, channels first
+    """
+
+    name: str
+    op: str
+    inputs: tuple[str, ...]
+    output: str
+    params: tuple[Array, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    running: tuple[Array, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Imported:
+    """A graph as a network: of examples with channels last, giving logits; ``head``: what followed them, one of HEADS
+    or "". ``shape``: of one example as the other library takes it, channels first."""
+
+    network: Network
+    head: str
+    shape: tuple[int, ...]
+
+
+def channels_last(shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape of one example in npkd: (C, H, W) -> (H, W, C), (C, L) -> (1, L, C), (I,) as it is."""
+    return (*(1,) * (len(shape) == 2), *shape[1:], shape[0]) if len(shape) > 1 else tuple(shape)
+
+
+def flat_order(shape: Sequence[int]) -> Array | None:
+    """For every entry of a flattened map (H, W, C) its place where channels come first; None where both are the same.
+
+        (r, s, c)  ->  c H W + r W + s
+    """
+    h, w, c = shape
+    return None if c == 1 or h * w == 1 else np.arange(c * h * w).reshape(c, h, w).transpose(1, 2, 0).ravel()
+
+
+class Chain:
+    """Layers of npkd, grown one by one, and for each activation its shape and the order of its entries."""
+
+    def __init__(self, nodes: Sequence[Node], source: str, shape: tuple[int, ...], who: str) -> None:
+        """The chain before its first layer, for examples of that shape, channels last."""
+        self.who, self.made = who, {node.output: node for node in nodes}
+        self.layers: list[Layer] = []
+        self.shapes = [shape]
+        self.orders: list[Array | None] = [None]                  # as flat_order gives them
+        self.at = {source: 0}                                     # the activation that each value is
+
+    def require(self, value: str) -> int:
+        """The activation that a value is, computed behind all others if it is not there yet."""
+        pending = [value]
+        while value not in self.at:                               # without recursion: graphs may be deep
+            node = self.made.get(pending[-1])
+            if node is None:
+                raise InputError(f"{self.who}: {pending[-1]} is read, but it is no input and nothing makes it")
+            missing = [name for name in node.inputs if name not in self.at]
+            if missing:
+                if missing[0] in pending:
+                    raise InputError(f"{self.who}: {node.name} reads what it makes")
+                pending.append(missing[0])
+            else:
+                self.at[pending.pop()] = self.put(node)
+        return self.at[value]
+
+    def put(self, node: Node) -> int:
+        """The activation that a node makes of values that are there."""
+        if node.op == "add":
+            return self.sum(node)
+        self.recall(self.at[node.inputs[0]], node)
+        shape, order, row = self.shapes[-1], self.orders[-1], OPS.get(node.op)
+        same = node.op == "identity" or (node.op == "flatten" and len(shape) == 1)
+        if same or (node.op == "global_average_pool" and len(shape) == 1):
+            return len(self.layers)
+        if row is None:
+            where = "is behind the network, not at its end" if node.op in HEADS else "is not known to npkd"
+            raise InputError(f"{self.who}: {node.name} ({node.op}) {where}")
+        if row.maps is not None and row.maps != (len(shape) == 3) and not row.flat:
+            if node.op == "conv2d" and node.params[0].shape[1:3] == (1, 1):    # of one pixel
+                return self.put(replace(node, op="dense", params=(node.params[0][:, 0, 0], node.params[1]), options={}))
+            raise InputError(f"{self.who}: {node.name} ({node.op}) reads values of shape {first(shape)}; it must read "
+                             f"{'maps (C, H, W)' if row.maps else 'rows (I,): flatten them before'}")
+        params, running = node.params, node.running
+        if order is not None and row.per_neuron:
+            params, running = tuple(p[order] for p in params), tuple(r[order] for r in running)
+        elif order is not None and node.op == "dense":
+            params = params[0][:, order], params[1]
+        layer, groups = Layer(node.op, params, node.options, running), node.options.get("groups", 1)
+        if groups > 1 and groups == len(params[0]) == shape[-1] and "depthwise_conv2d" in OPS:
+            options = {name: value for name, value in node.options.items() if name != "groups"}
+            layer = Layer("depthwise_conv2d", (params[0][..., 0].transpose(1, 2, 0), params[1]), options)
+        return self.append(layer, node, flat_order(shape) if row.flat and len(shape) == 3 else
+                           order if row.per_neuron else None)
+
+    def sum(self, node: Node) -> int:
+        """The activation that an addition of two values makes."""
+        one, other = sorted(self.at[name] for name in node.inputs)
+        if self.shapes[one] != self.shapes[other] or not np.array_equal(self.orders[one], self.orders[other]):
+            raise InputError(f"{self.who}: {node.name} adds values of shapes {first(self.shapes[one])} and "
+                             f"{first(self.shapes[other])}; they must agree")
+        self.recall(other, node)
+        if one == other:                                          # x + x
+            dtype = next((p.dtype for layer in self.layers for p in layer.params), np.dtype(np.float32))
+            return self.append(Layer("gate", (np.full(self.shapes[one][-1], 2, dtype),)), node, self.orders[one])
+        return self.append(Layer("add", options={"back": len(self.layers) - one}), node, self.orders[one])
+
+    def recall(self, at: int, node: Node) -> None:
+        """Make an activation the last one."""
+        if at == len(self.layers):
+            return
+        if "recall" not in OPS:
+            raise InputError(f"{self.who}: {node.name} reads a value on which others have built; npkd knows chains and "
+                             "the addition of earlier values alone")
+        self.append(Layer("recall", options={"back": len(self.layers) - at}), node, self.orders[at],
+                    self.shapes[at])
+
+    def append(self, layer: Layer, node: Node, order: Array | None, shape: tuple[int, ...] | None = None) -> int:
+        """Add a layer behind the others; its activation."""
+        if shape is None:
+            try:
+                shape = shape_behind(layer, self.shapes[-1])
+            except InputError as error:
+                raise InputError(f"{self.who}: {node.name}: {error}") from error
+        self.layers.append(layer)
+        self.shapes.append(shape)
+        self.orders.append(order)
+        return len(self.layers)
+
+
+def network_of(nodes: Sequence[Node], source: str, shape: Sequence[int], result: str, who: str) -> Imported:
+    """The graph that makes the value ``result`` (N, C) of ``source``, an example of that shape, channels first, as a
+    chain of layers: an addition reads an earlier activation, what branches is recalled. What follows a flatten is put
+    in npkd's order. Raises InputError, with the node's name, for what is no such chain."""
+    chain, head = Chain(nodes, source, channels_last(shape), who), ""
+    while not head and result in chain.made and chain.made[result].op in (*HEADS, "identity"):
+        head, result = chain.made[result].op.replace("identity", ""), chain.made[result].inputs[0]
+    chain.recall(chain.require(result), Node("the output", "identity", (result,), result))
+    if chain.orders[-1] is not None or len(chain.shapes[-1]) != 1:
+        raise InputError(f"{who}: it gives {first(chain.shapes[-1])} for an example; it must end in a row of outputs")
+    return Imported(Network(chain.layers), head, tuple(shape))
+
+
+def first(shape: Sequence[int]) -> tuple[int, ...]:
+    """A shape of npkd with the channels first."""
+    return (shape[-1], *shape[:-1]) if len(shape) == 3 else tuple(shape)
+
+
+def nodes_of(model: Model, shape: Sequence[int]) -> list[Node]:
+    """The operations of a model, scaling in front, for examples of ``shape``, channels first: (C, H, W), (C, L), (I,).
+    They read the value "x" and each other; the last one makes the logits. Dropout is left out. Raises InputError for
+    layers that rearrange maps in between, and an example that has not as many values as the model reads."""
+    inner = channels_last(shape)
+    order = flat_order(inner) if len(inner) == 3 else None
+    layers, nodes, names, sizes, orders = list(model.network.layers), list[Node](), ["x"], [inner], [order]
+
+    def put(op: str, *params: Array, options: Mapping[str, Any] | None = None, running: tuple[Array, ...] = (),
+            inputs: Sequence[str] = ()) -> str:
+        name = f"{op}_{len(nodes)}"
+        nodes.append(Node(name, op, tuple(inputs) or (names[-1],), name, params, options or {}, running))
+        return name
+
+    if model.scaling is not None:
+        if len(model.scaling.offset) != math.prod(inner):
+            raise InputError(f"export: the scaling is of {len(model.scaling.offset)} values, an example has {inner}")
+        for op, a in (("offset", -model.scaling.offset), ("multiply", model.scaling.factor)):
+            a = a.astype(np.float32).reshape(inner)
+            names[0] = put(op, np.moveaxis(a, -1, 0).reshape(shape) if len(inner) == 3 else a)
+    if len(inner) == 3 and not reads(layers):
+        names[0] = put("flatten")
+        sizes[0] = (math.prod(inner),)
+    elif len(inner) == 3:
+        orders[0] = None
+        if layers and layers[0].op == "unflatten":
+            layers[0] = Layer("dropout", options={"rate": 0.0})      # the example comes as maps
+    for i, layer in enumerate(layers):
+        order, size, row = orders[i], sizes[i], layer.row
+        params, running, options = layer.params, layer.running, dict(layer.settings)
+        back = names[i - layer.back] if layer.back else ""
+        if order is not None and (row.dense or row.per_neuron):
+            place = np.argsort(order)
+            params = (params[0][:, place], params[1]) if row.dense else tuple(p[place] for p in params)
+            running = tuple(r[place] for r in running)
+        if layer.op == "unflatten" or (row.entries and order is not None and layer.op not in ("select", "flatten")):
+            raise InputError(f"export: layer {i} is {layer.op}, which rearranges maps; it cannot be exported")
+        if layer.op == "add":
+            name = put("add", inputs=(names[i], back))
+        elif layer.op == "recall":
+            name, order = back, orders[i - layer.back]
+        elif layer.op == "dropout" or (row.flat and len(size) == 1):
+            name = names[i]
+        elif row.flat:
+            name, order = put("flatten"), flat_order(size)
+        elif layer.op == "select":
+            kept = np.asarray(layer.options["kept"])
+            name, order = put("select", options={"kept": kept if order is None else order[kept]}), None
+        elif layer.op == "depthwise_conv2d":
+            w = params[0].transpose(2, 0, 1)[..., None]
+            name = put("conv2d", w, params[1], options={**options, "groups": len(w)})
+        elif layer.op in ("offset", "gate") and len(size) == 3:
+            p = np.broadcast_to(params[0], size) if layer.op == "offset" else params[0][None, None]
+            name = put("offset" if layer.op == "offset" else "multiply", np.moveaxis(p, -1, 0))
+        else:
+            name = put("multiply" if layer.op == "gate" else str(layer.op), *params, options=options, running=running)
+        names.append(name)
+        orders.append(order if layer.op in ("flatten", "recall") or row.per_neuron else None)
+        sizes.append(sizes[i - layer.back] if layer.op == "recall" else shape_behind(layer, size))
+    return nodes
+
+
+def shape_behind(layer: Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of one example behind a layer, by a batch of none, of which any moments will do."""
+    dtype = next((p.dtype for p in layer.params), np.dtype(np.float32))
+    moments = (np.ones(shape[-1], dtype),) * 2 if layer.row.running else ()
+    x = np.zeros((0, *shape), dtype)
+    return replace(layer, running=moments).forward(x, None, x if layer.back else None)[0].shape[1:]
+
+
+def reads(layers: Sequence[Layer]) -> bool:
+    """Do the layers read maps: is the first one that tells so of maps, or an ``unflatten``?"""
+    for layer in layers:
+        if layer.op == "unflatten" or layer.row.flat or layer.row.maps is not None:
+            return layer.op == "unflatten" or bool(layer.row.flat or layer.row.maps)
+    return False
