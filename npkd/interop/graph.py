@@ -198,8 +198,9 @@ def nodes_of(model: Model, shape: Sequence[int]) -> list[Node]:
         sizes[0] = (math.prod(inner),)
     elif len(inner) == 3:
         orders[0] = None
-        if layers and layers[0].op == "unflatten":
-            layers[0] = Layer("dropout", options={"rate": 0.0})      # the example comes as maps
+        at = next((k for k, layer in enumerate(layers) if layer.op != "quantize"), 0)
+        if layers and layers[at].op == "unflatten":
+            layers[at] = Layer("dropout", options={"rate": 0.0})     # the example comes as maps
     for i, layer in enumerate(layers):
         order, size, row = orders[i], sizes[i], layer.row
         params, running, options = layer.params, layer.running, dict(layer.settings)
