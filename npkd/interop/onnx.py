@@ -13,9 +13,10 @@ from scipy import special
 from npkd.core.filetypes import described
 from npkd.core.types import Array
 from npkd.core.validation import InputError
+from npkd.interop.entry import Entry
 from npkd.interop.extras import need
 from npkd.interop.graph import channels_last
-from npkd.interop.onnx_nodes import HANDLERS, Entry, Misplaced, Reader
+from npkd.interop.onnx_nodes import HANDLERS, Misplaced, Reader
 from npkd.nn.fast.workspace import predict
 from npkd.nn.model import Model
 from npkd.nn.network import Layer, Network

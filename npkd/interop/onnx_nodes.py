@@ -11,38 +11,9 @@ import numpy as np
 
 from npkd.core.types import Array
 from npkd.core.validation import InputError
-from npkd.interop.graph import Imported, Node, channels_last, network_of
+from npkd.interop.entry import Entry
+from npkd.interop.graph import Imported, Node, network_of
 from npkd.nn.scaling import Scaling
-
-
-@dataclass(frozen=True, eq=False)
-class Entry:
-    """How the examples of an ONNX model become those of npkd.
-
-    shape       of an example as the model takes it;   inner    as the model reshapes it at once, mostly the same
-    layout      what the axes of a batch of ``inner`` are: "NC", "NCW", "NWC", "NCHW", or "NHWC"
-    """
-
-    shape: tuple[int, ...]
-    inner: tuple[int, ...]
-    layout: str
-
-    @property
-    def order(self) -> tuple[int, ...]:
-        """The axes of a batch, channels first."""
-        return tuple(self.layout.index(a) for a in "NCHW" if a in self.layout)
-
-    @property
-    def channels_first(self) -> tuple[int, ...]:
-        """The shape of an example, channels first."""
-        return tuple(self.inner[a - 1] for a in self.order[1:])
-
-    def __call__(self, x: Array) -> Array:
-        """x (N, *shape) -> (N, H, W, C), or (N, I). Raises InputError for another shape."""
-        if x.shape[1:] != self.shape:
-            raise InputError(f"onnx: an example has the shape {x.shape[1:]}; the model reads {self.shape}")
-        x = x.reshape(len(x), *self.inner).transpose(self.order)
-        return x if x.ndim == 2 else np.moveaxis(x, 1, -1).reshape(len(x), *channels_last(self.channels_first))
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,9 +13,9 @@ from npkd import __version__
 from npkd.core.files import NewPath, write_bytes
 from npkd.core.grids import grid
 from npkd.core.validation import InputError
+from npkd.interop.entry import Entry
 from npkd.interop.extras import need
 from npkd.interop.graph import Node, nodes_of
-from npkd.interop.onnx_nodes import Entry
 from npkd.nn.convolution import pair
 from npkd.nn.model import Model
 
@@ -116,7 +116,7 @@ def proto_of(model: Model, entry: Entry | Sequence[int], head: str = "") -> Any:
     """
     onnx = need("onnx", "onnx", "onnx.write")
     if not isinstance(entry, Entry):
-        entry = Entry(tuple(entry), tuple(entry), {1: "NC", 2: "NCW", 3: "NCHW"}[len(entry)])
+        entry = Entry.of(entry)
     graph, helper, x, shape = Graph(onnx), onnx.helper, "x", entry.channels_first
     if entry.inner != entry.shape:
         x = graph.put("Reshape", [x, graph.constant("inner", np.array([-1, *entry.inner]))], "x.inner")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -9,13 +11,15 @@ from typing import Any
 import numpy as np
 
 from npkd.core.progress import Progress, shown
-from npkd.core.validation import InputError, whole, within_memory
+from npkd.core.validation import InputError, as_array, whole, within_memory
 from npkd.data.datasets import Data
 from npkd.data.logit_cache import Answers
+from npkd.interop import onnx
 from npkd.interop.adapt import adapt, prunable, reading_rows, require_countable
+from npkd.interop.entry import Entry
 from npkd.interop.layers import Layers, Teacher, model_of, require_agreement, scaled
 from npkd.nn.model import Model
-from npkd.nn.network import Network, convolves
+from npkd.nn.network import Network, convolves, reads_maps
 from npkd.nn.scaling import Scaling
 from npkd.pipeline import chain, stages
 from npkd.pipeline.examples import Examples, Source, source_of
@@ -33,7 +37,7 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
     """A smaller network that imitates ``teacher`` on examples ``x``; labels are not needed.
 
     teacher     a Network, a Model (a network with its scaling), the dense layers [(w, b), …] of a network with relu
-                between them, or Layers
+                between them, or Layers; an ONNX model, by the name of its file or as a ModelProto: x is as it takes it
     x           examples as the teacher takes them: an array (N, ...), a folder of .npz shards (arrays x and, if there
                 are labels, y), a function that gives a new iterator of batches for every pass, something that can be
                 iterated again and again, or an iterator, which is copied to a temporary file; a batch is an array (n,
@@ -53,6 +57,8 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
     """
     if not isinstance(target, str):
         raise InputError(f"compress: target is {target!r}; it must be words such as 'macs=10%'")
+    if onnx.is_onnx(teacher):
+        return of_onnx(teacher, x, target, labels=labels, recipe=recipe, seed=seed, progress=progress)
     recipe, rng = recipe or Recipe(), generator(seed)
     with ExitStack() as stack, shown(progress) as progress:
         progress.begin("teacher and examples", 1)
@@ -82,7 +88,28 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
         student, examples.outside(inner), given.scaling, run.state.rounds, run.state.budgets, examples.learnt_from,
         len(data.x_train) * recipe.trained, len(y), float((by_teacher == by_student).mean()), examples.labelled,
         float((by_teacher != y).mean()), float((by_student != y).mean()),
-        max([float(restored), *(r.difference for r in run.state.rounds)]), reports)
+        max([float(restored), *(r.difference for r in run.state.rounds)]), reports, entry_of(given.network, data.shape))
+
+
+def of_onnx(teacher: Any, x: Any, target: str, *, labels: Any, recipe: Recipe | None, seed: int | np.random.Generator,
+            progress: Progress | bool | None) -> CompressionResult:
+    """``compress`` of an ONNX model, compared on some of the examples. Raises InputError for x that is no array."""
+    x = x if isinstance(x, Data) else as_array("compress", x)
+    read = onnx.read(teacher, None if isinstance(x, Data) else x)
+    if recipe is not None and isinstance(recipe.validation, tuple):
+        recipe = replace(recipe, validation=(read.entry(recipe.validation[0]), recipe.validation[1]))
+    x = read.entry.of_data(x) if isinstance(x, Data) else read.entry(x)
+    result = compress(read.model, x, target, labels=labels, recipe=recipe, seed=seed, progress=progress)
+    return replace(result, entry=read.entry, head=read.head)
+
+
+def entry_of(network: Network, shape: Sequence[int]) -> Entry:
+    """How the examples of a network of npkd come, of a shape: as maps, or as whatever is flattened."""
+    front = network.layers[0]
+    if not reads_maps(network) and front.op != "unflatten":
+        return Entry(tuple(shape), (math.prod(shape),), "NC")
+    maps = (*(front.options["shape"] if front.op == "unflatten" else shape), 1)[:3]
+    return Entry(tuple(shape), (1, *maps[:2]), "NCHW") if maps[2] == 1 else Entry(tuple(shape), maps, "NHWC")
 
 
 def in_steps(run: stages.Run, inner: Network, goal: Target, answers: Answers | None, examples: Examples,

@@ -14,6 +14,8 @@ from npkd import __version__
 from npkd.core.files import NewPath
 from npkd.core.types import Array
 from npkd.data.datasets import undecided
+from npkd.interop.entry import Entry
+from npkd.interop.onnx_out import write as write_onnx
 from npkd.nn import cost
 from npkd.nn.fast.workspace import predict
 from npkd.nn.model import Model
@@ -44,6 +46,7 @@ class CompressionResult:
     labelled            are there labels? Without, the teacher's classes are the labels of teacher_error (0) and
                         student_error (1 − agreement)
     steps               of a chain, a report of each
+    entry, head         how examples came, and what followed the teacher's logits: what ``to_onnx`` writes
     difference          largest difference of the outputs that cutting neurons out made in any round, or the change back
                         to the units of the examples, float32
     """
@@ -62,6 +65,8 @@ class CompressionResult:
     student_error: float
     difference: float
     steps: Sequence[StepReport] = ()
+    entry: Entry | None = None
+    head: str = ""
 
     @property
     def layers(self) -> list[LayerReport]:
@@ -91,6 +96,12 @@ class CompressionResult:
     def save(self, path: NewPath) -> None:
         """Write the student, for npkd.load. Raises InputError where the system refuses."""
         save_model(path, self.model())
+
+    def to_onnx(self, path: NewPath) -> None:
+        """Write the student as an ONNX model that takes examples as they were given, and ends as an ONNX teacher did:
+        in int8 where its steps made it so. Raises InputError without the library, or where the system refuses."""
+        assert self.entry is not None
+        write_onnx(path, self.model(), self.entry, self.head)
 
     def __str__(self) -> str:
         before, after = self.macs
