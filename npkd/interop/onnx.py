@@ -123,7 +123,8 @@ def examples(onnx: Any, value: Any, x: Array | None, who: str) -> Array:
 
 def run(onnx: Any, proto: Any, feeds: dict[str, Array], who: str) -> tuple[dict[str, Array], str]:
     """All values of a model by name, for one batch, and the name of the runtime that gave them."""
-    names = [out for node in proto.graph.node if node.op_type != "ZipMap" for out in node.output if out]
+    nodes = [node for node in proto.graph.node if node.op_type != "ZipMap"]
+    names = [out for node in nodes for out in node.output if out]
     try:
         try:
             import onnxruntime
@@ -132,7 +133,8 @@ def run(onnx: Any, proto: Any, feeds: dict[str, Array], who: str) -> tuple[dict[
             return evaluator.run(None, feeds, intermediate=True), "ONNX's reference"
         shown, options = onnx.ModelProto(), onnxruntime.SessionOptions()
         shown.CopyFrom(proto)
-        del shown.graph.output[:]
+        del shown.graph.output[:], shown.graph.node[:]
+        shown.graph.node.extend(nodes)
         shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
         options.log_severity_level = 4
         session = onnxruntime.InferenceSession(shown.SerializeToString(), options, providers=["CPUExecutionProvider"])
@@ -147,13 +149,14 @@ def result_of(proto: Any, values: dict[str, Array], who: str) -> str:
     """The only output of floats, before what makes dictionaries of it; of two columns 1 − p and p it is p."""
     found, makers = dict[str, None](), {out: node for node in proto.graph.node for out in node.output}
     for name in [out.name for out in proto.graph.output]:
+        if name in values and values[name].dtype.kind != "f":
+            continue                                                # labels
         while name in makers and makers[name].op_type in PASSED and makers[name].input[0] in values:
             name = makers[name].input[0]
         node = makers.get(name)
         minus = makers.get(node.input[0]) if node is not None and node.op_type == "Concat" else None
         paired = minus is not None and minus.op_type == "Sub" and minus.input[1] == node.input[1]
-        if values[name].dtype.kind == "f":
-            found[node.input[1] if paired else name] = None
+        found[node.input[1] if paired else name] = None
     if len(found) != 1:
         raise InputError(f"{who} gives {len(found)} outputs of numbers ({', '.join(found)}); it must "
                          "give one")
