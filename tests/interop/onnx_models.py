@@ -1,5 +1,6 @@
 """Networks of other libraries as ONNX models, for tests: exported by PyTorch and skl2onnx, and Keras's shapes by hand."""
 
+import functools
 import io
 import warnings
 
@@ -88,6 +89,7 @@ def exported(name, dynamo):
     x = torch.randn(2, *shape)
     with warnings.catch_warnings(action="ignore"):
         if dynamo:
+            registry()
             program = torch.onnx.export(module.eval(), (x,), dynamo=True, verbose=False,
                                         dynamic_shapes=({0: torch.export.Dim("batch")},))
             return program.model_proto
@@ -112,6 +114,12 @@ def drawn(*shape, seed=0):
 
 def make(op, inputs, output, **attributes):
     return helper.make_node(op, inputs.split(), output.split(), name=f"the {output}", **attributes)
+
+
+@functools.cache
+def registry():
+    """What PyTorch's newer exporter looks operators up in: it takes seconds to make, and is the same for all modules."""
+    return torch.onnx._internal.exporter._registration.ONNXRegistry.from_torchlib()
 
 
 NHWC, NCHW = [0, 2, 3, 1], [0, 3, 1, 2]
