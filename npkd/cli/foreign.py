@@ -14,6 +14,8 @@ from npkd.data.datasets import FEWEST, NAMES, Data
 from npkd.data.datasets import load as load_data
 from npkd.interop.adapt import unscaled
 from npkd.interop.onnx import OnnxTeacher
+from npkd.nn.scaling import Scaling
+from npkd.pipeline.task import classes_of
 
 TENTH = 10
 
@@ -33,9 +35,11 @@ def data_for(teacher: OnnxTeacher, settings: Settings, progress: Progress) -> tu
         raise InputError(f"data: {path} has {len(x)} examples; it must have at least {FEWEST}")
     rows, z = x.reshape(len(x), -1), teacher.model.logits(x)
     scaling = teacher.model.scaling or unscaled(rows.shape[1])
-    rows, y = scaling.apply(rows), z.argmax(axis=1)
     test, validation, train = np.split(np.random.default_rng(settings.seed).permutation(len(x)),
                                        [len(x) // TENTH, 2 * (len(x) // TENTH)])
+    numbers = z.shape[1] == 1 and teacher.head != "sigmoid"
+    targets = Scaling.standard(z[train]) if numbers else None
+    rows, y = scaling.apply(rows), targets.apply(z) if targets else classes_of(z)
     parts = [a[np.sort(part)] for part in (train, validation, test) for a in (rows, y)]
-    name = f"{path.resolve().stem}, labelled by the teacher"
-    return Data(name, *parts, z.shape[1], x.shape[1:], scaling), False
+    name, outputs = f"{path.resolve().stem}, labelled by the teacher", z.shape[1] if numbers else max(z.shape[1], 2)
+    return Data(name, *parts, outputs, x.shape[1:], scaling, targets=targets), False

@@ -76,7 +76,7 @@ def read(source: Any, x: Array | None = None) -> OnnxTeacher:
     network = imported.network
     if scaling is not None and len(entry.inner) > 1:
         network = Network([Layer("unflatten", options={"shape": channels_last(entry.channels_first)}), *network.layers])
-    teacher, given = OnnxTeacher(Model(network, scaling), imported.head, entry, ""), values[result]
+    teacher, given = OnnxTeacher(Model(network, scaling, {"head": imported.head}), imported.head, entry, ""), values[result]
     heads = {"softmax": lambda z: special.softmax(z, axis=1), "sigmoid": special.expit,
              "log_softmax": lambda z: special.log_softmax(z, axis=1), "": lambda z: z}
     made = heads[imported.head](teacher.model.logits(entry(x))).reshape(given.shape)

@@ -9,6 +9,11 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
+from torch.onnx._internal.exporter import _registration as registration
+
+
+registration.ONNXRegistry.from_torchlib = functools.cache(registration.ONNXRegistry.from_torchlib)
+"""Where PyTorch's newer exporter looks operators up: it takes seconds to make, and is the same for all modules."""
 
 
 class Residual(nn.Module):
@@ -89,7 +94,6 @@ def exported(name, dynamo):
     x = torch.randn(2, *shape)
     with warnings.catch_warnings(action="ignore"):
         if dynamo:
-            registry()
             program = torch.onnx.export(module.eval(), (x,), dynamo=True, verbose=False,
                                         dynamic_shapes=({0: torch.export.Dim("batch")},))
             return program.model_proto
@@ -114,12 +118,6 @@ def drawn(*shape, seed=0):
 
 def make(op, inputs, output, **attributes):
     return helper.make_node(op, inputs.split(), output.split(), name=f"the {output}", **attributes)
-
-
-@functools.cache
-def registry():
-    """What PyTorch's newer exporter looks operators up in: it takes seconds to make, and is the same for all modules."""
-    return torch.onnx._internal.exporter._registration.ONNXRegistry.from_torchlib()
 
 
 NHWC, NCHW = [0, 2, 3, 1], [0, 3, 1, 2]
