@@ -16,7 +16,8 @@ from npkd.core.validation import InputError
 from npkd.interop.entry import Entry
 from npkd.interop.extras import need
 from npkd.interop.graph import channels_last
-from npkd.interop.onnx_nodes import HANDLERS, Misplaced, Reader
+from npkd.interop.onnx_nodes import Misplaced, Reader
+from npkd.interop.onnx_ops import step
 from npkd.nn.fast.workspace import predict
 from npkd.nn.model import Model
 from npkd.nn.network import Layer, Network
@@ -68,7 +69,7 @@ def read(source: Any, x: Array | None = None) -> OnnxTeacher:
     values, runtime = run(onnx, proto, {inputs[0].name: x}, who)
     values[inputs[0].name] = x
     result = result_of(proto, values, who)
-    reader = Reader(onnx, proto, values, (inputs[0].name, result), who)
+    reader = Reader(onnx, proto, values, (inputs[0].name, result), who, step)
     try:
         imported, entry, scaling = reader.read(last=False)
     except Misplaced:
@@ -140,8 +141,8 @@ def run(onnx: Any, proto: Any, feeds: dict[str, Array], who: str) -> tuple[dict[
         session = onnxruntime.InferenceSession(shown.SerializeToString(), options, providers=["CPUExecutionProvider"])
         return dict(zip(names, session.run(names, feeds), strict=True)), "onnxruntime"
     except Exception as error:                                  # a runtime raises errors of classes of its own
-        node = next((node for node in proto.graph.node if node.op_type not in HANDLERS), None)
-        what = f"; {node.name or node.output[0]} ({node.op_type}) is not known to npkd" if node is not None else ""
+        node = next((node for node in nodes if node.domain not in ("", "ai.onnx", "ai.onnx.ml")), None)
+        what = f"; {node.name or node.output[0]} ({node.op_type}) is of the domain {node.domain}" if node else ""
         raise InputError(f"{who} cannot be run ({' '.join(str(error).split()):.160}){what}") from error
 
 

@@ -12,7 +12,8 @@ from torch import nn
 from torch.onnx._internal.exporter import _registration as registration
 
 
-registration.ONNXRegistry.from_torchlib = functools.cache(registration.ONNXRegistry.from_torchlib)
+registration.ONNXRegistry.from_torchlib = staticmethod(
+    functools.cache(registration.ONNXRegistry.from_torchlib))
 """Where PyTorch's newer exporter looks operators up: it takes seconds to make, and is the same for all modules."""
 
 
