@@ -40,6 +40,7 @@ def data_for(teacher: OnnxTeacher, settings: Settings, progress: Progress) -> tu
     numbers = z.shape[1] == 1 and teacher.head != "sigmoid"
     targets = Scaling.standard(z[train]) if numbers else None
     rows, y = scaling.apply(rows), targets.apply(z) if targets else classes_of(z)
-    parts = [a[np.sort(part)] for part in (train, validation, test) for a in (rows, y)]
+    train, validation, test = map(np.sort, (train, validation, test))
     name, outputs = f"{path.resolve().stem}, labelled by the teacher", z.shape[1] if numbers else max(z.shape[1], 2)
-    return Data(name, *parts, outputs, x.shape[1:], scaling, targets=targets), False
+    return Data(name, rows[train], y[train], rows[validation], y[validation], rows[test], y[test], outputs, x.shape[1:],
+                scaling, targets=targets), False

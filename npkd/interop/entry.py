@@ -43,19 +43,18 @@ class Entry:
         return tuple(self.inner[a - 1] for a in self.order[1:])
 
     def __call__(self, x: Any) -> Array:
-        """x (N, *shape) -> (N, H, W, C), or (N, I); of a Data all parts. Raises InputError for another shape, and for
-        what is no array where axes are to be moved."""
-        x = as_array("compress", x)
-        if x.shape[1:] != self.shape:
-            raise InputError(f"compress: an example has the shape {x.shape[1:]}; the teacher takes {self.shape}")
-        x = x.reshape(len(x), *self.inner).transpose(self.order)
-        return x if x.ndim == 2 else np.moveaxis(x, 1, -1).reshape(len(x), *channels_last(self.channels_first))
+        """x (N, *shape) -> (N, H, W, C), or (N, I). Raises InputError for another shape."""
+        a = as_array("compress", x)
+        if a.shape[1:] != self.shape:
+            raise InputError(f"compress: an example has the shape {a.shape[1:]}; the teacher takes {self.shape}")
+        a = a.reshape(len(a), *self.inner).transpose(self.order)
+        return a if a.ndim == 2 else np.moveaxis(a, 1, -1).reshape(len(a), *channels_last(self.channels_first))
 
     def of_data(self, data: Data) -> Data:
         """A data set of examples as the other network takes them, or flat, in npkd's order."""
         if np.prod(data.shape) != np.prod(self.shape):
-            raise InputError(f"compress: an example of {data.name} has the shape {tuple(data.shape)}; the teacher takes "
-                             f"{self.shape}")
+            raise InputError(f"compress: an example of {data.name} has the shape {tuple(data.shape)}; the teacher "
+                             f"takes {self.shape}")
         at = self(np.arange(data.x_train.shape[1]).reshape(1, *self.shape))
         parts = {name: getattr(data, name)[:, at.ravel()] for name in ("x_train", "x_validation", "x_test")}
         scaling = Scaling(data.scaling.offset[at.ravel()], data.scaling.factor[at.ravel()])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from npkd.interop.extras import need
 from npkd.interop.graph import channels_last
 from npkd.interop.onnx_nodes import Misplaced, Reader
 from npkd.interop.onnx_ops import step
-from npkd.nn.fast.workspace import predict
 from npkd.nn.model import Model
 from npkd.nn.network import Layer, Network
 
@@ -26,16 +25,15 @@ PASSED = ("Identity", "Cast", "ZipMap", "Normalizer")
 """Ops at the end that change nothing; the last two read probabilities."""
 EXAMPLES, TOLERANCE = 8, 1e-4
 """On how many examples a network is compared, and how far it may be off, of the largest output."""
+HEADS = {"softmax": lambda z: special.softmax(z, axis=1), "log_softmax": lambda z: special.log_softmax(z, axis=1),
+         "sigmoid": special.expit, "": lambda z: z}
+"""What may follow logits z (N, C)."""
 
 
 @dataclass(frozen=True, eq=False)
 class OnnxTeacher:
-    """What ``read`` gives.
-
-    model       of examples as ``entry`` makes them of the ONNX model's, channels last; it gives logits
-    head        what followed the logits: "softmax", "log_softmax", "sigmoid" or ""
-    checked     how far the outputs are from those of a runtime, in words
-    """
+    """What ``read`` gives: a model of examples as ``entry`` makes them of the ONNX model's, giving logits; one of HEADS
+    that followed those; and in words how far the outputs are from those of a runtime."""
 
     model: Model
     head: str
@@ -59,33 +57,30 @@ def read(source: Any, x: Array | None = None) -> OnnxTeacher:
     """
     onnx, named = need("onnx", "onnx", "onnx.read"), isinstance(source, (str, os.PathLike))
     who = f"onnx.read: {source}" if named else "onnx.read"
-    inliner = need("onnx.inliner", "onnx", "onnx.read")
-    proto = inliner.inline_local_functions(loaded(onnx, Path(source), who) if named else source)
+    proto = need("onnx.inliner", "onnx", who).inline_local_functions(
+        loaded(onnx, Path(source), who) if named else source)
     constants = {tensor.name for tensor in proto.graph.initializer}
     inputs = [value for value in proto.graph.input if value.name not in constants]
     if len(inputs) != 1 or not inputs[0].type.HasField("tensor_type"):
         raise InputError(f"{who} has {len(inputs)} inputs ({', '.join(v.name for v in inputs)}); it must have one")
     x = examples(onnx, inputs[0], x, who)
     values, runtime = run(onnx, proto, {inputs[0].name: x}, who)
-    values[inputs[0].name] = x
     result = result_of(proto, values, who)
-    reader = Reader(onnx, proto, values, (inputs[0].name, result), who, step)
+    reader = Reader(onnx, proto, values | {inputs[0].name: x}, (inputs[0].name, result), who, step)
     try:
         imported, entry, scaling = reader.read(last=False)
     except Misplaced:
         imported, entry, scaling = reader.read(last=True)
-    network = imported.network
+    network, head = imported.network, imported.head
     if scaling is not None and len(entry.inner) > 1:
         network = Network([Layer("unflatten", options={"shape": channels_last(entry.channels_first)}), *network.layers])
-    teacher, given = OnnxTeacher(Model(network, scaling, {"head": imported.head}), imported.head, entry, ""), values[result]
-    heads = {"softmax": lambda z: special.softmax(z, axis=1), "sigmoid": special.expit,
-             "log_softmax": lambda z: special.log_softmax(z, axis=1), "": lambda z: z}
-    made = heads[imported.head](teacher.model.logits(entry(x))).reshape(given.shape)
-    off = float(np.abs(made - given).max())
+    model, given = Model(network, scaling, {"head": head}), values[result]
+    off = float(np.abs(HEADS[head](model.logits(entry(x))).reshape(given.shape) - given).max())
     if not off <= TOLERANCE * max(1.0, float(np.abs(given).max())):
         raise InputError(f"{who}: the network read gives outputs that differ by {off:.2g} from those of {runtime} on "
                          f"{len(x)} examples; please report the model")
-    return replace(teacher, checked=f"outputs differ from those of {runtime} by at most {off:.1e} on {len(x)} examples")
+    checked = f"outputs differ from those of {runtime} by at most {off:.1e} on {len(x)} examples"
+    return OnnxTeacher(model, head, entry, checked)
 
 
 def loaded(onnx: Any, path: Path, who: str) -> Any:
@@ -111,32 +106,35 @@ def loaded(onnx: Any, path: Path, who: str) -> Any:
 
 def examples(onnx: Any, value: Any, x: Array | None, who: str) -> Array:
     """Examples for an input, as many as it asks for, in its dtype: the first of x, or drawn. Raises InputError."""
-    dims = [(d.dim_value, d.dim_param or "?") for d in value.type.tensor_type.shape.dim]
-    rows, words = (dims[0][0] if dims else 0) or EXAMPLES, ", ".join(str(n or name) for n, name in dims)
-    shape = tuple(n for n, _ in dims[1:]) if x is None else x.shape[1:]
-    if len(dims) != len(shape) + 1 or any(n not in (0, m) or not m for (n, _), m in zip(dims[1:], shape, strict=True)):
+    of = value.type.tensor_type
+    dims, dtype = of.shape.dim, onnx.helper.tensor_dtype_to_np_dtype(of.elem_type)
+    sizes, rows = [d.dim_value for d in dims], (dims[0].dim_value if dims else 0) or EXAMPLES
+    shape = sizes[1:] if x is None else [*x.shape[1:]]
+    if len(sizes) < 2 or 0 in shape or [n or m for n, m in zip(sizes[1:], shape, strict=False)] != shape:
+        words = ", ".join(str(d.dim_value or d.dim_param or "?") for d in dims)
         raise InputError(f"{who}: the input {value.name} has the shape ({words})" + (
             "; give examples of the size that the network is to read" if x is None else
-            f", and an example {shape}; they must agree"))
+            f", and an example {tuple(shape)}; they must agree"))
     x = np.random.default_rng(0).standard_normal((rows, *shape)) if x is None else x[np.arange(rows) % len(x)]
-    return np.ascontiguousarray(x, onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
+    return np.ascontiguousarray(x, dtype)
 
 
 def run(onnx: Any, proto: Any, feeds: dict[str, Array], who: str) -> tuple[dict[str, Array], str]:
     """All values of a model by name, for one batch, and the name of the runtime that gave them."""
     nodes = [node for node in proto.graph.node if node.op_type != "ZipMap"]
     names = [out for node in nodes for out in node.output if out]
+    shown = onnx.ModelProto()
+    shown.CopyFrom(proto)
+    del shown.graph.output[:], shown.graph.node[:]
+    shown.graph.node.extend(nodes)
+    shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     try:
         try:
-            import onnxruntime
-        except ImportError:
-            evaluator = need("onnx.reference", "onnx", who).ReferenceEvaluator(proto)
-            return evaluator.run(None, feeds, intermediate=True), "ONNX's reference"
-        shown, options = onnx.ModelProto(), onnxruntime.SessionOptions()
-        shown.CopyFrom(proto)
-        del shown.graph.output[:], shown.graph.node[:]
-        shown.graph.node.extend(nodes)
-        shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+            onnxruntime = need("onnxruntime", "onnx", who)
+        except InputError:
+            evaluator = need("onnx.reference", "onnx", who).ReferenceEvaluator(shown)
+            return dict(zip(names, evaluator.run(names, feeds), strict=True)), "ONNX's reference"
+        options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         session = onnxruntime.InferenceSession(shown.SerializeToString(), options, providers=["CPUExecutionProvider"])
         return dict(zip(names, session.run(names, feeds), strict=True)), "onnxruntime"
@@ -154,11 +152,10 @@ def result_of(proto: Any, values: dict[str, Array], who: str) -> str:
             continue                                                # labels
         while name in makers and makers[name].op_type in PASSED and makers[name].input[0] in values:
             name = makers[name].input[0]
-        node = makers.get(name)
-        minus = makers.get(node.input[0]) if node is not None and node.op_type == "Concat" else None
-        paired = minus is not None and minus.op_type == "Sub" and minus.input[1] == node.input[1]
-        found[node.input[1] if paired else name] = None
+        if name in makers and makers[name].op_type == "Concat" and (minus := makers.get(makers[name].input[0])):
+            p = makers[name].input[1]
+            name = p if minus.op_type == "Sub" and minus.input[1] == p else name
+        found[name] = None
     if len(found) != 1:
-        raise InputError(f"{who} gives {len(found)} outputs of numbers ({', '.join(found)}); it must "
-                         "give one")
+        raise InputError(f"{who} gives {len(found)} outputs of numbers ({', '.join(found)}); it must give one")
     return next(iter(found))

@@ -1,4 +1,4 @@
-"""Nodes of an ONNX graph as those of npkd's bridge: layouts, constants that scale, activations made of several nodes."""
+"""Nodes of an ONNX graph as those of npkd's bridge: layouts, and constants that scale."""
 
 from __future__ import annotations
 
@@ -72,19 +72,21 @@ class Reader:
     def read(self, last: bool) -> tuple[Imported, Entry, Scaling | None]:
         """The network, what it reads, with channels first or last, and the scaling in front."""
         self.layouts = {2: "NC", 3: "NWC" if last else "NCW", 4: "NHWC" if last else "NCHW"}
-        self.nodes, self.front, shape, scaling = dict[str, Node](), None, self.sizes[self.source], None
+        self.nodes, self.front = dict[str, Node](), list[Array]()
+        shape, scaling = self.sizes[self.source], None
         if len(shape) not in self.layouts:
             raise InputError(f"{self.who}: an example has the shape {shape[1:]}; it must be rows, sequences or maps")
         self.entry = Entry(shape[1:], shape[1:], self.layouts[len(shape)])
         self.values = {self.source: Value(self.source, self.entry.layout, len(shape) == 2)}
-        for self.node in self.graph:
+        for node in self.graph:
+            self.node = node
             self.get = {a.name: self.value_of(a) for a in self.node.attribute}.get
             self.values[self.node.output[self.node.op_type == "LinearClassifier"]] = self.step(self)
         value = self.settled(self.result)
         self.require(value.row and value.order is None, "makes what the model gives, and that is no row of outputs")
-        if self.front is not None:
+        if self.front:
             s, t = (np.moveaxis(a, 0, -1).ravel() for a in self.front)
-            scaling = Scaling((-t / s).astype(np.float32), s.astype(np.float32))
+            scaling = Scaling(-(t / s).astype(np.float32), s.astype(np.float32))
         imported = network_of([*self.nodes.values()], SCALED if scaling else self.source, self.entry.channels_first,
                               value.name, self.who)
         return imported, self.entry, scaling
@@ -131,9 +133,9 @@ class Reader:
                 full.append(a if a.ndim == 3 else a[:, None])
         (s, t), maker = full, self.nodes.get(value.name)
         g, b = (a.reshape(len(a), -1)[:, 0] for a in full)
-        even = [bool((a.reshape(len(a), -1).T == f).all()) for a, f in zip(full, (g, b), strict=True)]
+        even = [bool((f == a.reshape(len(a), -1).T).all()) for a, f in zip(full, (g, b), strict=True)]
         if value.name == self.source and (s > 0).all():
-            self.require(self.front is None or all(map(np.array_equal, self.front, full)), "reads the input scaled in "
+            self.require(not self.front or all(map(np.array_equal, self.front, full)), "reads the input scaled in "
                          "another way than others; npkd scales it once")
             self.front, value = full, replace(value, name=SCALED, s=1.0, t=0.0)
         elif maker is not None and maker.op in ("dense", "conv2d") and all(even):

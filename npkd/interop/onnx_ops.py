@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from npkd.core.types import Array
 from npkd.interop.entry import Entry
 from npkd.interop.onnx_nodes import LAST, Misplaced, Reader, Value
 
 
 def step(reader: Reader) -> Value:
-    """The value that the reader's node makes. Raises InputError, which names the node, for what npkd has no layer for."""
+    """The value that the reader's node makes. Raises InputError, which names it, for what npkd has no layer for."""
     op, get = reader.node.op_type, reader.get
     match op:
         case "Identity" | "Dropout" | "Cast":
@@ -51,6 +50,8 @@ def step(reader: Reader) -> Value:
 def dense(reader: Reader) -> Value:
     """Gemm, MatMul, or ONNX-ML's linear models."""
     get, value, post = reader.get, reader.read_value(), ""
+    w: Any
+    b: Any
     if reader.node.op_type.startswith("Linear"):
         w, b = (np.array(get(name), reader.dtype) for name in ("coefficients", "intercepts"))
         w, words = w.reshape(len(b), -1), get("post_transform", b"NONE")
@@ -107,8 +108,9 @@ def convolution(reader: Reader) -> Value:
 
 def pool(reader: Reader) -> Value:
     """MaxPool or AveragePool."""
-    value, kernel, largest = reader.read_value(channels=True), reader.get("kernel_shape"), reader.node.op_type == "MaxPool"
-    options = {"size": spatial(value, kernel, 1), **window(reader, value, tuple(kernel))}
+    value, kernel = reader.read_value(channels=True), tuple[int, ...](reader.get("kernel_shape") or ())
+    largest = reader.node.op_type == "MaxPool"
+    options = {"size": spatial(value, kernel, 1), **window(reader, value, kernel)}
     reader.require(options.pop("dilation") == (1, 1), "has windows with gaps (dilations)")
     reader.require(largest or not any(options["padding"]) or reader.get("count_include_pad", 0),
                    "leaves the padding out of its means; npkd counts it (count_include_pad)")
@@ -139,7 +141,8 @@ def moved(reader: Reader) -> Value:
         reader.require(layout[0] == "N", "moves the axis of the examples")
         return replace(value, layout=layout)
     reader.require(after[:1] == before[:1], f"makes {after} of {before}; the examples must stay apart")
-    wide, letters, size = [n for n in after[1:] if n != 1], value.layout[1:], dict(zip(value.layout, before, strict=True))
+    wide, letters = [n for n in after[1:] if n != 1], value.layout[1:]
+    size = dict(zip(value.layout, before, strict=True))
     if value.row and len(wide) <= 1:
         at = next((i for i, n in enumerate(after) if i and n != 1), 1)
         return replace(value, layout="".join("N" if not i else "C" if i == at else "1" for i in range(len(after))))
@@ -162,10 +165,12 @@ def arithmetic(reader: Reader) -> Value:
     at = int(node.input[0] in reader.constants)                   # where the value is
     if node.input[1 - at] not in reader.constants:
         return of_two(reader)
-    value, c, size = reader.value(at), reader.constant(1 - at).astype(np.float64), reader.sizes[node.input[at]]
+    value, size = reader.value(at), reader.sizes[node.input[at]]
+    c: Any = reader.constant(1 - at)
     reader.require(reader.sizes[node.output[0]] == size and (c.ndim < len(size) or c.shape[0] == 1),
                    f"makes {reader.sizes[node.output[0]]} of {size}; a constant must not widen values")
-    c, sign = c.item() if c.size == 1 else c[0] if c.ndim == len(size) else c, -1 if op == "Sub" else 1
+    c, sign = c.astype(np.float64), -1 if op == "Sub" else 1
+    c = c.item() if c.size == 1 else c[0] if c.ndim == len(size) else c
     if op in ("Add", "Sub"):
         return replace(value, s=sign * value.s, t=c + sign * value.t) if at else replace(value, t=value.t + sign * c)
     reader.require(op == "Mul" or not at, "divides a constant by values")
@@ -181,10 +186,11 @@ def of_two(reader: Reader) -> Value:
             return replace(reader.put("gelu", a.name, like=a), s=2 * a.s * b.s)
         if maker and maker.op == "sigmoid" and maker.inputs == (a.name,) and a.plain and b.plain:
             return reader.put("silu", a.name, like=a)
-    reader.require(reader.node.op_type == "Add", "is of two values that depend on the examples; npkd adds such, no more")
+    reader.require(reader.node.op_type == "Add", "is of two values that depend on the examples; npkd adds those")
     a, b = reader.read_value(0), reader.read_value(1)
-    orders = [value.arranged(np.arange(0 if value.order is None else len(value.order))) for value in (a, b)]
-    reader.require((a.layout, a.row) == (b.layout, b.row) and np.array_equal(*orders), "adds values of other layouts")
+    one, other = (() if value.order is None else value.order for value in (a, b))
+    same = (a.layout, a.row) == (b.layout, b.row) and np.array_equal(one, other)
+    reader.require(same, "adds values of different layouts")
     return reader.put("add", a.name, b.name, like=a)
 
 

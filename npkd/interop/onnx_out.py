@@ -55,7 +55,8 @@ class Graph:
                 s, q = grid(w.astype(np.float64), most=127)
                 k = np.rint(b / (s * step))                       # (N53)
                 if abs(k).max(initial=0) <= LARGEST:
-                    for name, whole, unit in ((names[0], q.astype(np.int8), s), (names[1], k.astype(np.int32), s * step)):
+                    for name, whole, unit in zip(names, (q.astype(np.int8), k.astype(np.int32)), (s, s * step),
+                                                 strict=True):
                         self.put("DequantizeLinear", [self.constant(f"{name}.whole", whole),
                                                       self.constant(f"{name}.step", unit)], name, axis=0)
                     return names
@@ -78,7 +79,8 @@ class Graph:
         elif op == "gelu":
             root, half, one = (self.constant(f"{out}.{n}", np.float32(n)) for n in (0.5 ** 0.5, 0.5, 1))
             erf = self.put("Erf", [self.put("Mul", [x, root], f"{out}.scaled")], f"{out}.erf")
-            self.put("Mul", [self.put("Mul", [x, half], f"{out}.halved"), self.put("Add", [erf, one], f"{out}.sum")], out)
+            x, erf = self.put("Mul", [x, half], f"{out}.halved"), self.put("Add", [erf, one], f"{out}.sum")
+            self.put("Mul", [x, erf], out)
         elif op == "silu":
             self.put("Mul", [x, self.put("Sigmoid", [x], f"{out}.sigmoid")], out)
         elif op == "global_average_pool":
@@ -100,9 +102,10 @@ def windows(node: Node) -> dict[str, Any]:
     o, of_weights = node.options, node.op == "conv2d"
     size = node.params[0].shape[1:3] if of_weights else pair("onnx", "size", o["size"], 1)
     stride = pair("onnx", "stride", o.get("stride") or (1 if of_weights else size), 1)
-    found = {"kernel_shape": size, "strides": stride, "pads": 2 * pair("onnx", "padding", o.get("padding", 0), 0)}
+    padding = pair("onnx", "padding", o.get("padding", 0), 0)
+    found: dict[str, Any] = {"kernel_shape": size, "strides": stride, "pads": 2 * padding}
     if of_weights:
-        return found | {"dilations": pair("onnx", "dilation", o.get("dilation", 1), 1), "group": int(o.get("groups", 1))}
+        found |= {"dilations": pair("onnx", "dilation", o.get("dilation", 1), 1), "group": int(o.get("groups", 1))}
     return found | {"count_include_pad": 1} if node.op == "average_pool" else found
 
 
@@ -123,7 +126,8 @@ def proto_of(model: Model, entry: Entry | Sequence[int], head: str = "") -> Any:
     if entry.order != tuple(range(len(entry.order))):
         x = graph.put("Transpose", [x], "x.channels_first", perm=entry.order)
     if len(shape) == 2:                                           # maps of height 1
-        x, shape = graph.put("Unsqueeze", [x, graph.constant("height", np.array([2]))], "x.maps"), (shape[0], 1, shape[1])
+        x = graph.put("Unsqueeze", [x, graph.constant("height", np.array([2]))], "x.maps")
+        shape = shape[0], 1, shape[1]
     for node in nodes_of(model, shape):
         graph.add(replace(node, inputs=tuple(x if name == "x" else name for name in node.inputs)))
     if head:
@@ -132,7 +136,8 @@ def proto_of(model: Model, entry: Entry | Sequence[int], head: str = "") -> Any:
     of = helper.make_tensor_value_info
     proto = helper.make_model(helper.make_graph(
         graph.nodes, "npkd", [of("x", 1, ["batch", *entry.shape])], [of("y", 1, ["batch", None])], graph.constants),
-        opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR, producer_name="npkd", producer_version=__version__)
+        opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR, producer_name="npkd",
+        producer_version=__version__)
     onnx.checker.check_model(proto, full_check=True)
     return proto
 

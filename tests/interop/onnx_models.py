@@ -1,4 +1,4 @@
-"""Networks of other libraries as ONNX models, for tests: exported by PyTorch and skl2onnx, and Keras's shapes by hand."""
+"""Networks of other libraries as ONNX models, for tests: exported by PyTorch, and Keras's shapes by hand."""
 
 import functools
 import io
@@ -10,7 +10,6 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 from torch.onnx._internal.exporter import _registration as registration
-
 
 registration.ONNXRegistry.from_torchlib = staticmethod(
     functools.cache(registration.ONNXRegistry.from_torchlib))
@@ -90,7 +89,8 @@ def exported(name, dynamo):
     module, shape = TORCH[name]()
     for layer in module.modules():
         if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)):
-            for array, low in ((layer.running_mean, -1), (layer.running_var, 0.5), (layer.weight, 0.5), (layer.bias, -1)):
+            for array, low in (
+                    (layer.running_mean, -1), (layer.running_var, 0.5), (layer.weight, 0.5), (layer.bias, -1)):
                 nn.init.uniform_(array, low, 2)
     x = torch.randn(2, *shape)
     with warnings.catch_warnings(action="ignore"):
@@ -126,8 +126,8 @@ NHWC, NCHW = [0, 2, 3, 1], [0, 3, 1, 2]
 
 def keras_dense():
     """Dense(6, relu), Dense(3, softmax)."""
-    return model([make("MatMul", "x w", "a"), make("Add", "a b", "c"), make("Relu", "c", "d"), make("MatMul", "d v", "e"),
-                  make("Add", "k e", "f"), make("Softmax", "f", "y")], (5,),
+    return model([make("MatMul", "x w", "a"), make("Add", "a b", "c"), make("Relu", "c", "d"),
+                  make("MatMul", "d v", "e"), make("Add", "k e", "f"), make("Softmax", "f", "y")], (5,),
                  {"w": drawn(5, 6), "b": drawn(6), "v": drawn(6, 3, seed=1), "k": drawn(3)})
 
 
@@ -135,8 +135,8 @@ def keras_convolutional(channels=2):
     """Rescaling, Conv2D(4), MaxPooling2D, Flatten, Dense(3): maps come with channels last, and are flattened so."""
     return model([make("Div", "x scale", "s"), make("Sub", "s half", "t"), make("Transpose", "t", "a", perm=NCHW),
                   make("Conv", "a w b", "c", pads=[1, 1, 1, 1]), make("Relu", "c", "d"),
-                  make("MaxPool", "d", "e", kernel_shape=[2, 2], strides=[2, 2]), make("Transpose", "e", "f", perm=NHWC),
-                  make("Reshape", "f to", "g"), make("Gemm", "g v k", "y")], (6, 8, channels),
+                  make("MaxPool", "d", "e", kernel_shape=[2, 2], strides=[2, 2]),
+                  make("Transpose", "e", "f", perm=NHWC), make("Reshape", "f to", "g"), make("Gemm", "g v k", "y")], (6, 8, channels),
                  {"scale": np.float32(2), "half": drawn(channels), "w": drawn(4, channels, 3, 3), "b": drawn(4),
                   "to": np.array([-1, 48]), "v": drawn(48, 3), "k": drawn(3)})
 
@@ -153,17 +153,18 @@ def keras_normalised():
 
 def keras_sequence():
     """Conv1D(4), GlobalAveragePooling1D, Dense(3): as maps of height 1, channels last."""
-    return model([make("Transpose", "x", "a", perm=[0, 2, 1]), make("Unsqueeze", "a two", "u"), make("Conv", "u w b", "c"),
-                  make("Squeeze", "c two", "d"), make("Elu", "d", "e"), make("Transpose", "e", "t", perm=[0, 2, 1]),
+    return model([make("Transpose", "x", "a", perm=[0, 2, 1]), make("Unsqueeze", "a two", "u"),
+                  make("Conv", "u w b", "c"), make("Squeeze", "c two", "d"), make("Elu", "d", "e"),
+                  make("Transpose", "e", "t", perm=[0, 2, 1]),
                   make("ReduceMean", "t", "m", axes=[1], keepdims=0), make("Gemm", "m v k", "y", alpha=0.5, beta=2.0)],
                  (9, 2), {"two": np.array([2]), "w": drawn(4, 2, 1, 3), "b": drawn(4), "v": drawn(4, 3), "k": drawn(3)})
 
 
 def keras_one_channel():
     """A single channel, which is moved by a Reshape; SAME padding of a pool; swish; the dense layers read (h, w, c)."""
-    return model([make("Reshape", "x front", "a"), make("Conv", "a w b", "c", auto_pad="VALID"), make("Sigmoid", "c", "s"),
-                  make("Mul", "s c", "d"), make("AveragePool", "d", "p", kernel_shape=[2, 2], strides=[2, 2],
-                                                auto_pad="SAME_UPPER"),
+    return model([make("Reshape", "x front", "a"), make("Conv", "a w b", "c", auto_pad="VALID"),
+                  make("Sigmoid", "c", "s"), make("Mul", "s c", "d"),
+                  make("AveragePool", "d", "p", kernel_shape=[2, 2], strides=[2, 2], auto_pad="SAME_UPPER"),
                   make("Transpose", "p", "t", perm=NHWC), make("Flatten", "t", "f"), make("MatMul", "f v", "m"),
                   make("BatchNormalization", "m g k q r", "n"), make("Relu", "n", "o"), make("MatMul", "o z", "y")],
                  (6, 8, 1), {"front": np.array([-1, 1, 6, 8]), "w": drawn(4, 1, 3, 3), "b": drawn(4),

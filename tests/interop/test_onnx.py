@@ -49,7 +49,7 @@ def same(proto, name=None, outputs=3):
     teacher = read(proto)
     x = drawn(11, *teacher.entry.shape, seed=9)
     z, given = teacher.model.logits(teacher.entry(x)), run(proto, x, name)
-    assert z.dtype == np.float32 and z.shape == (11, outputs)
+    assert (z.dtype, z.shape) == (np.float32, (11, outputs))
     np.testing.assert_allclose(HEADS[teacher.head](z), given[:, -outputs:] if given.ndim > 1 else given[:, None],
                                atol=1e-5)
     back = onnx_out.proto_of(teacher.model, teacher.entry, teacher.head)
@@ -102,12 +102,12 @@ def test_what_skl2onnx_writes_is_read(name):
     np.testing.assert_allclose(out, theirs[:, -out.shape[1]:], atol=1e-5)
 
 
-def erf(root=np.sqrt(2), order="x z"):
+def erf(order="x z"):
     """GELU as older exporters write it."""
     return model([make("Gemm", "x w b", "x1"), make("Div", "x1 root", "s"), make("Erf", "s", "e"),
                   make("Add", "e one", "z1"), make("Mul", "x1 z1" if order == "x z" else "half x1", "p"),
                   make("Mul", "p half" if order == "x z" else "p z1", "g"), make("Gemm", "g v k", "y")], (5,),
-                 {"w": drawn(5, 6), "b": drawn(6), "root": np.float32(root), "one": np.float32([1]),
+                 {"w": drawn(5, 6), "b": drawn(6), "root": np.float32(2 ** 0.5), "one": np.float32([1]),
                   "half": np.float32(0.5), "v": drawn(6, 3), "k": drawn(3)})
 
 
@@ -157,7 +157,8 @@ REFUSED = {
     "Mul": layer("Mul", "x x"), "Sub": layer("Sub", "x x"), "Div": layer("Div", "one x", {"one": np.float32(1)}),
     "MatMul": model([helper.make_node("MatMul", ["w", "x"], ["y"], "the_node")], (3,), {"w": drawn(8, 8)}),
     "Cast": model([helper.make_node("Cast", ["x"], ["h"], "the_node", to=6), make("Cast", "h", "r", to=1),
-                   make("Gemm", "r v", "y")], (5,), {"v": drawn(5, 3)}), "Transpose": layer("Transpose", perm=[1, 0]), "Softmax": layer("Softmax", axis=0),
+                   make("Gemm", "r v", "y")], (5,), {"v": drawn(5, 3)}),
+    "Transpose": layer("Transpose", perm=[1, 0]), "Softmax": layer("Softmax", axis=0),
     "Erf": layer("Erf"), "GlobalMaxPool": layer("GlobalMaxPool", shape=PICTURES),
     "Resize": layer("Resize", "x  s", {"s": np.float32([1, 1, 2, 2])}, PICTURES),
     "Pad": layer("Pad", "x p", {"p": np.array([0, 0, 1, 1, 0, 0, 1, 1])}, PICTURES),
@@ -177,7 +178,7 @@ def test_what_cannot_be_read_is_refused_by_node_and_op(op):
         proto.opset_import[0].version = 17
     with pytest.raises(InputError) as refused:
         read(proto)
-    assert f"the_node ({op}) " in str(refused.value) and "\n" not in str(refused.value)
+    assert f"the_node ({op}) " in str(refused.value).splitlines()[-1]
 
 
 def test_ends_and_heads_that_are_not_networks():
@@ -260,13 +261,14 @@ def test_students_in_bytes_are_written_so_and_give_the_same_classes(name):
     proto, x = onnx_out.proto_of(Model(student), (1, 8, 8)), data.x_test.reshape(-1, 1, 8, 8)
     simulation = IntegerNetwork.of(student).simulation
     z, given = simulation(data.x_test.astype(np.float64))[0][-1], run(proto, x)
-    assert (z.argmax(axis=1) != given.argmax(axis=1)).sum() <= 1 and (z.argmax(axis=1) == data.y_test).mean() > 0.8
+    assert (z.argmax(axis=1) != given.argmax(axis=1)).sum() <= 1
+    assert (z.argmax(axis=1) == data.y_test).mean() > 0.8
     stored = {t.name: onnx.numpy_helper.to_array(t) for t in proto.graph.initializer}
     of_weights = [n for n in proto.graph.node if n.op_type == "DequantizeLinear" and n.input[0].endswith("w.whole")]
     assert len(of_weights) == len(student.weight_layers)
     for node, i in zip(of_weights, student.weight_layers, strict=True):
         q, step, w = stored[node.input[0]], stored[node.input[1]], student.layers[i].params[0]
-        assert q.dtype == np.int8 and step.shape == (len(w),) and helper.get_node_attr_value(node, "axis") == 0
+        assert (q.dtype, step.shape, helper.get_node_attr_value(node, "axis")) == (np.int8, (len(w),), 0)
         np.testing.assert_allclose(abs(q.reshape(len(q), -1) * step[:, None]).sum(1), abs(w).reshape(len(w), -1).sum(1),
                                    rtol=1e-6)
     kinds = [n.op_type for n in proto.graph.node]
@@ -326,7 +328,7 @@ def test_the_command_reads_a_teacher_and_writes_the_student_beside_the_others(tm
 def test_the_command_refuses_data_that_do_not_fit(tmp_path, capsys):
     onnx.save_model(exported("max pool", False), tmp_path / "model.onnx")
     for arrays, words in (({"x": drawn(9, 2, 8, 8)}, "has 9 examples; it must have at least 10"),
-                          ({"x": drawn(30, 8, 8, 2)}, "an example has the shape (8, 8, 2); the teacher takes (2, 8, 8)"),
+                          ({"x": drawn(30, 8, 8, 2)}, "has the shape (8, 8, 2); the teacher takes (2, 8, 8)"),
                           ({"a": drawn(3), "b": drawn(3)}, "holds a, b; it must hold x, or x_train")):
         np.savez(tmp_path / "d.npz", **arrays)
         assert main(["compress", "--teacher", str(tmp_path / "model.onnx"), "--data", str(tmp_path / "d.npz"), "--out",
