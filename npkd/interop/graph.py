@@ -199,8 +199,7 @@ def nodes_of(model: Model, shape: Sequence[int]) -> list[Node]:
         sizes[0] = (math.prod(inner),)
     elif len(inner) == 3:
         orders[0] = None
-        at = next((k for k, layer in enumerate(layers) if layer.op != "quantize"), 0)
-        if layers and layers[at].op == "unflatten":
+        for at in [k for k, a in enumerate(layers) if a.op == "unflatten" and {b.op for b in layers[:k]} <= {"quantize"}]:
             layers[at] = Layer("dropout", options={"rate": 0.0})     # the example comes as maps
     for i, layer in enumerate(layers):
         order, size, row = orders[i], sizes[i], layer.row

@@ -66,8 +66,7 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
     with ExitStack() as stack, shown(progress) as progress:
         progress.begin("teacher and examples", 1)
         source = source_of(x, labels, model_of(teacher), recipe, stack)
-        given = source.given
-        network, goal = checked(teacher, source, target, recipe)
+        given, (network, goal) = source.given, checked(teacher, source, target, recipe)
         progress.step("they fit together")
         examples = source.read(network, recipe, seed, progress)
         inner, scaling = scaled(network, examples.unit), examples.data.scaling
@@ -78,8 +77,7 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
         data = examples.data if examples.labelled else answered(inner, examples.data)
         answers = None if recipe.distil_from is None else logits_of(recipe.distil_from, data, examples.unit,
                                                                     outputs_of(inner))
-        state = getattr(progress, "state", None) or stages.State()
-        run = stages.Run(data, recipe, rng, progress, state, examples.outside)
+        run = stages.Run(data, recipe, rng, progress, getattr(progress, "state", None) or stages.State(), examples.outside)
         inner_student, reports = in_steps(run, inner, goal, answers, examples, given.scaling)
     student = examples.outside(inner_student)
     rows, y = examples.outside_rows(data.x_validation), data.y_validation

@@ -136,7 +136,8 @@ def keras_convolutional(channels=2):
     return model([make("Div", "x scale", "s"), make("Sub", "s half", "t"), make("Transpose", "t", "a", perm=NCHW),
                   make("Conv", "a w b", "c", pads=[1, 1, 1, 1]), make("Relu", "c", "d"),
                   make("MaxPool", "d", "e", kernel_shape=[2, 2], strides=[2, 2]),
-                  make("Transpose", "e", "f", perm=NHWC), make("Reshape", "f to", "g"), make("Gemm", "g v k", "y")], (6, 8, channels),
+                  make("Transpose", "e", "f", perm=NHWC), make("Reshape", "f to", "g"),
+                  make("Gemm", "g v k", "y")], (6, 8, channels),
                  {"scale": np.float32(2), "half": drawn(channels), "w": drawn(4, channels, 3, 3), "b": drawn(4),
                   "to": np.array([-1, 48]), "v": drawn(48, 3), "k": drawn(3)})
 
