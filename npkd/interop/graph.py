@@ -199,7 +199,7 @@ def nodes_of(model: Model, shape: Sequence[int]) -> list[Node]:
         sizes[0] = (math.prod(inner),)
     elif len(inner) == 3:
         orders[0] = None
-        for at in [k for k, a in enumerate(layers) if a.op == "unflatten" and {b.op for b in layers[:k]} <= {"quantize"}]:
+        for at in [k for k, a in enumerate(layers[:2]) if a.op == "unflatten" and layers[0].op in ("quantize", a.op)]:
             layers[at] = Layer("dropout", options={"rate": 0.0})     # the example comes as maps
     for i, layer in enumerate(layers):
         order, size, row = orders[i], sizes[i], layer.row

@@ -58,8 +58,6 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
     Memory: the sample, one batch, and O(d²) for the statistics, whatever the number of examples.
     Raises InputError in one sentence for anything that cannot be worked with.
     """
-    if not isinstance(target, str):
-        raise InputError(f"compress: target is {target!r}; it must be words such as 'macs=10%'")
     if onnx.is_onnx(teacher):
         return of_onnx(teacher, x, target, labels=labels, recipe=recipe, seed=seed, progress=progress)
     recipe, rng = recipe or Recipe(), generator(seed)
@@ -77,7 +75,8 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
         data = examples.data if examples.labelled else answered(inner, examples.data)
         answers = None if recipe.distil_from is None else logits_of(recipe.distil_from, data, examples.unit,
                                                                     outputs_of(inner))
-        run = stages.Run(data, recipe, rng, progress, getattr(progress, "state", None) or stages.State(), examples.outside)
+        state = getattr(progress, "state", None) or stages.State()
+        run = stages.Run(data, recipe, rng, progress, state, examples.outside)
         inner_student, reports = in_steps(run, inner, goal, answers, examples, given.scaling)
     student = examples.outside(inner_student)
     rows, y = examples.outside_rows(data.x_validation), data.y_validation
@@ -140,10 +139,12 @@ def generator(seed: int | np.random.Generator) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def checked(teacher: Teacher, source: Source, target: str, recipe: Recipe) -> tuple[Network, Target]:
+def checked(teacher: Teacher, source: Source, target: Any, recipe: Recipe) -> tuple[Network, Target]:
     """The teacher as the network that is compressed, and the target, before all examples are read.
     Raises InputError for a teacher, its function, a target or a network to distil from that do not fit together."""
     who, first = "compress: the teacher", source.first
+    if not isinstance(target, str):
+        raise InputError(f"compress: target is {target!r}; it must be words such as 'macs=10%'")
     network, groups = prunable(source.model, first, who)
     require_countable(network, target.partition("=")[0], who)
     target = chain.require(recipe.steps, target) if recipe.steps else target
