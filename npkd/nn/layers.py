@@ -1,4 +1,4 @@
-"""Layers without a kernel: dense, gate, select, dropout, flatten and its inverse, the addition of two paths, offset.
+"""Layers without a kernel: dense, gate, select, dropout, flatten and its inverse, offset, two paths added, or taken up.
 
 Every op is one function, ``y, backward = op(x, *params, *, options)``, and ``backward(dy) -> (dx, *dparams)``. An op
 changes none of its arguments and keeps their dtype, the widest where they differ. Sums over examples and positions are
@@ -163,6 +163,23 @@ def add(x: Array, skip: Array) -> tuple[Array, Backward]:
 
     def backward(dy: Array) -> tuple[Array, ...]:
         return dy.copy(), dy.copy()      # (H2)  both paths enter the sum alike
+
+    return y, backward
+
+
+def recall(x: Array, skip: Array) -> tuple[Array, Backward]:
+    """An earlier activation again: a second path begins there, and what is behind x goes on by a later addition alone.
+
+        y = s                                                                         (H3)
+
+    x (any shape), skip s (any shape) -> y of the shape of s; floats. A projection around a block is: block, recall of
+    its input, convolution, addition of what the block gave. Source: He et al. 2016, option B.
+    """
+    x, skip = alike("recall", x=x, skip=skip)
+    y = skip.copy(order="K")             # (H3)
+
+    def backward(dy: Array) -> tuple[Array, ...]:
+        return np.zeros(x.shape, dy.dtype), dy.copy()        # (H4)  x does not enter
 
     return y, backward
 

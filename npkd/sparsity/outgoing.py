@@ -84,6 +84,8 @@ def outgoing_penalties(network: Network, groups: Sequence[DependencyGroup], stre
     penalties: dict[int, Penalty] = {}
     for k, group in enumerate(groups):
         for i in group.consumers:
+            if network.layers[i].grouped:                                     # all that it reads stays
+                continue
             of_groups, of_weights = strengths.get(kinds[k], 0.0), strengths.get("weights", 0.0)
             axis, channels = axis_of(network, group, i)
             if "l1l2" in strengths and kinds[k] != "inputs":
@@ -132,8 +134,8 @@ def read(network: Network, groups: Sequence[DependencyGroup]) -> list[Array]:
     """Which neurons of each dependency group some layer reads through a weight that is not zero: bool (width,)."""
     result = []
     for group in groups:
-        reads = np.zeros(group.width, bool)
-        for i in group.consumers:
+        reads = np.full(group.width, any(network.layers[i].grouped for i in group.consumers))
+        for i in (i for i in group.consumers if not network.layers[i].grouped):
             w = network.layers[i].params[0]
             reads |= np.bincount(group.units[i], w.any(axis=tuple(range(w.ndim - 1))), group.width) > 0
         result.append(reads)
