@@ -63,10 +63,9 @@ class Model:
 
 
 def same_maps(who: str, network: Network, shape: tuple[int, ...]) -> None:
-    """Raise InputError where examples are maps of another shape (H, W, C) than an ``unflatten`` or a convolution reads."""
-    rows = (layer.row for layer in network.layers)
-    at = next((i for i, row in enumerate(rows) if row.maps is not None and (row.depthwise or not row.per_neuron)), None)
-    first = None if at is None else network.layers[at]
+    """Raise InputError where examples are maps of another shape (H, W, C) than an ``unflatten`` or weights read."""
+    first = next((layer for layer in network.layers
+                  if layer.row.maps is not None and (layer.params or not layer.row.per_neuron)), None)
     whole = first is not None and first.op == "unflatten"
     if len(shape) < 2 or first is None or not (whole or (first.params and first.row.maps)):
         return

@@ -15,10 +15,11 @@ from npkd.core.validation import InputError, one_of
 from npkd.nn.activations import elu, gelu, leaky_relu, maxout, relu, sigmoid, silu, tanh
 from npkd.nn.clipped import clipped_linear, clipped_quadratic
 from npkd.nn.convolution import conv2d, depthwise_conv2d
-from npkd.nn.layers import add, dense, dropout, flatten, gate, offset, recall, select, unflatten
+from npkd.nn.layers import dense, dropout, flatten, gate, offset, select, unflatten
 from npkd.nn.normalisation import batch_norm
 from npkd.nn.pooling import average_pool, global_average_pool, max_pool
 from npkd.nn.quantize import quantize
+from npkd.nn.skips import add, recall
 
 
 @dataclass(frozen=True)

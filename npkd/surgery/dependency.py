@@ -112,7 +112,7 @@ def check(network: Network) -> int:
         if row.recalls and all(k - other.back != i for k, other in enumerate(layers) if other.back):
             raise InputError(f"surgery: layer {i} is {row}, and nothing reads what is in front of it: leave that out")
         if layer.back and i - layer.back < start:
-            raise InputError(f"surgery: layer {i} reads activation {i - layer.back}, not one behind the select in front")
+            raise InputError(f"surgery: layer {i} reads activation {i - layer.back}, none behind the select in front")
     return start
 
 
