@@ -162,9 +162,9 @@ def depthwise_conv2d(x: Array, w: Array, b: Array, *, stride: Pair = 1, padding:
                      dilation: Pair = 1) -> tuple[Array, Backward]:
     """Convolution of each channel for itself: what conv2d is in as many groups as there are channels.
 
-        y_npqj = b_j + Σ_kl w_klj x_n,row(p,k),column(q,l),j                          (V9)
+        y_npqc = b_c + Σ_ij w_ijc x_n,row(p,i),column(q,j),c                          (V9)
 
-    x (N, H, W, J)   w (kh, kw, J)   b (J,)   ->   y (N, P, Q, J); floats. Zero outside of the map, positions from (V2).
+    x (N, H, W, C)   w (kh, kw, C)   b (C,)   ->   y (N, P, Q, C); floats. Zero outside of the map, positions from (V2).
     Raises InputError where the shapes do not fit. Source: Howard et al. 2017.
     """
     maps("depthwise_conv2d", x)
@@ -175,15 +175,15 @@ def depthwise_conv2d(x: Array, w: Array, b: Array, *, stride: Pair = 1, padding:
     grid = Grid("depthwise_conv2d", x.shape[1:3], w.shape[:2], stride, padding, dilation)
     around = grid.padded(x)
     y = np.broadcast_to(b, (len(x), *grid.positions, len(b))).copy()
-    for k, m, row, column in grid.offsets():
-        y += w[k, m] * around[:, row, column]                      # (V9)
+    for i, j, row, column in grid.offsets():
+        y += w[i, j] * around[:, row, column]                      # (V9)
 
     def backward(dy: Array) -> tuple[Array, ...]:
         dw, behind = np.empty(w.shape, np.result_type(w, dy)), grid.blank(dy)
-        for k, m, row, column in grid.offsets():
-            behind[:, row, column] += w[k, m] * dy                 # (V10)  x_j meets w_klj in y_j of that position
-            dw[k, m] = total(dy * around[:, row, column], (0, 1, 2))        # (V11)  w_klj meets x_j at every position
-        db = total(dy, (0, 1, 2))                                  # (V12)  b_j is added at every position
+        for i, j, row, column in grid.offsets():
+            behind[:, row, column] += w[i, j] * dy                 # (V10)  x_c meets w_ijc in y_c of that position
+            dw[i, j] = total(dy * around[:, row, column], (0, 1, 2))        # (V11)  w_ijc meets x_c at every position
+        db = total(dy, (0, 1, 2))                                  # (V12)  b_c is added at every position
         return grid.cropped(behind), dw, db
 
     return y, backward

@@ -53,8 +53,8 @@ def depthwise_conv2d(x: Array, w: Array, b: Array, stride: Pair = 1, padding: Pa
     rows, columns = (windows(x.shape[1 + a], w.shape[a], pair(stride)[a], pair(padding)[a], pair(dilation)[a])
                      for a in (0, 1))
     y = np.zeros((len(x), len(rows), len(columns), len(b)))
-    for n, p, q, j in np.ndindex(y.shape):
-        y[n, p, q, j] = b[j] + sum(
-            float(w[k, l, j]) * at(x, n, rows[p][k], columns[q][l], j) for k, l in np.ndindex(w.shape[:2])
+    for n, p, q, c in np.ndindex(y.shape):
+        y[n, p, q, c] = b[c] + sum(
+            float(w[i, j, c]) * at(x, n, rows[p][i], columns[q][j], c) for i, j in np.ndindex(w.shape[:2])
         )     # (V9)
     return y
