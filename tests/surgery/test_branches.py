@@ -10,7 +10,7 @@ import npkd
 from npkd.core.validation import InputError
 from npkd.data.batches import batches_of
 from npkd.data.datasets import from_arrays
-from npkd.interop.adapt import require_countable
+from npkd.interop.adapt import adapt, require_countable
 from npkd.interop.layers import adds_inputs
 from npkd.nn import cost
 from npkd.nn.model import Model, load, save
@@ -278,6 +278,18 @@ def test_a_target_that_cannot_be_met_beside_groups_is_refused():
     teacher = grouped(np.random.default_rng(9)).astype(np.float32)
     with pytest.raises(InputError, match="the smallest that this network can be is"):
         npkd.compress(teacher, examples(teacher, 50).astype(np.float32), "macs=5%", recipe=Recipe(epochs=0, rounds=1))
+
+
+def test_a_dropout_in_front_of_a_recall_of_what_it_takes_is_left_out_with_it():
+    """Both paths then read the same activation."""
+    rng = np.random.default_rng(12)
+    layers = [dense(rng, 6, 5), op("relu"), op("dropout", rate=0.5), op("recall", back=1), dense(rng, 6, 6),
+              op("add", back=2), dense(rng, 3, 6)]
+    x = rng.standard_normal((40, 5)).astype(np.float32)
+    y = np.arange(40) % 3
+    plain = adapt(Model(Network(layers)), from_arrays("clouds", (x, y, x, y), seed=0), "it")
+    assert [layer.op for layer in plain.layers] == ["dense", "relu", "dense", "add", "dense"]
+    np.testing.assert_allclose(plain.predict(x), Network(layers).predict(x), rtol=1e-4, atol=1e-5)
 
 
 def test_units_of_inputs_stay_where_a_projection_or_a_depthwise_layer_reads_them():
