@@ -29,6 +29,19 @@ class Residual(nn.Module):
         return self.last(torch.relu(x + self.norm(self.inner(x))).mean((2, 3)))
 
 
+class Projected(nn.Module):
+    """A block whose shortcut is a convolution of its own, behind a depthwise convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.deep, self.main = nn.Conv2d(2, 2, 3, padding=1, groups=2), nn.Conv2d(2, 4, 3, stride=2, padding=1)
+        self.short, self.last = nn.Conv2d(2, 4, 1, stride=2), nn.Linear(4, 3)
+
+    def forward(self, x):
+        x = torch.relu(self.deep(x))
+        return self.last(torch.relu(self.main(x) + self.short(x)).mean((2, 3)))
+
+
 class Viewed(nn.Module):
     """Rows by ``view`` with a size that is asked for; the input is scaled; the end is a log-softmax."""
 
@@ -71,6 +84,7 @@ TORCH = {
     "residual rows": lambda: (ResidualRows(), (5,)),
     "viewed": lambda: (Viewed(), (2, 6, 6)),
     "residual": lambda: (Residual(), (1, 6, 6)),
+    "projected": lambda: (Projected(), (2, 6, 6)),
     "conv": lambda: maps(nn.Conv2d(2, 4, 3, stride=2, padding=1), nn.ReLU(), outputs=64),
     "oblong": lambda: maps(nn.Conv2d(2, 4, (3, 5), padding=(1, 2), dilation=(2, 1)), nn.ELU(), size=(2, 8, 7),
                            outputs=168),

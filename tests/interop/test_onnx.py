@@ -285,7 +285,8 @@ def test_what_onnx_has_no_op_for_is_not_written(tmp_path):
 
 
 def test_an_onnx_teacher_is_compressed_and_its_student_written(tmp_path):
-    for proto in (exported("residual", False), KERAS["keras_convolutional"](), exported("sequence", False)):
+    for proto in (exported("residual", False), exported("projected", False), KERAS["keras_convolutional"](),
+                  exported("sequence", False)):
         shape = read(proto).entry.shape
         x = drawn(120, *shape)
         onnx.save_model(proto, tmp_path / "teacher.onnx")
