@@ -34,11 +34,12 @@ class Projected(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.deep, self.main = nn.Conv2d(2, 2, 3, padding=1, groups=2), nn.Conv2d(2, 4, 3, stride=2, padding=1)
-        self.short, self.last = nn.Conv2d(2, 4, 1, stride=2), nn.Linear(4, 3)
+        self.front, self.deep = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1, groups=4)
+        self.main, self.short = nn.Conv2d(4, 4, 3, stride=2, padding=1), nn.Conv2d(4, 4, 1, stride=2)
+        self.last = nn.Linear(4, 3)
 
     def forward(self, x):
-        x = torch.relu(self.deep(x))
+        x = torch.relu(self.deep(torch.relu(self.front(x))))
         return self.last(torch.relu(self.main(x) + self.short(x)).mean((2, 3)))
 
 
