@@ -18,6 +18,7 @@ from npkd.nn.model import Model
 from npkd.nn.network import Network, convolves
 from npkd.nn.scaling import Scaling
 from npkd.pipeline import chain, stages
+from npkd.pipeline.channels_first import imported
 from npkd.pipeline.examples import Examples, Source, source_of
 from npkd.pipeline.logit_source import logits_of
 from npkd.pipeline.recipe import Recipe, complete
@@ -33,8 +34,9 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
     """A smaller network that imitates ``teacher`` on examples ``x``; labels are not needed.
 
     teacher     a Network, a Model (a network with its scaling), the dense layers [(w, b), …] of a network with relu
-                between them, or Layers
-    x           examples as the teacher takes them: an array (N, ...), a folder of .npz shards (arrays x and, if there
+                between them, Layers, or a torch.nn.Module, see interop.torch.read
+    x           examples as the teacher takes them (of torch, channels first, also in tensors and a DataLoader, which is
+                read once): an array (N, ...), a folder of .npz shards (arrays x and, if there
                 are labels, y), a function that gives a new iterator of batches for every pass, something that can be
                 iterated again and again, or an iterator, which is copied to a temporary file; a batch is an array (n,
                 ...) or a pair with its labels. Or a Data, which brings labels and a validation part of its own
@@ -56,6 +58,7 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
     recipe, rng = recipe or Recipe(), generator(seed)
     with ExitStack() as stack, shown(progress) as progress:
         progress.begin("teacher and examples", 1)
+        teacher, x, recipe, origin = imported(teacher, x, recipe)
         source = source_of(x, labels, model_of(teacher), recipe, stack)
         given = source.given
         network, goal = checked(teacher, source, target, recipe)
@@ -82,7 +85,7 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
         student, examples.outside(inner), given.scaling, run.state.rounds, run.state.budgets, examples.learnt_from,
         len(data.x_train) * recipe.trained, len(y), float((by_teacher == by_student).mean()), examples.labelled,
         float((by_teacher != y).mean()), float((by_student != y).mean()),
-        max([float(restored), *(r.difference for r in run.state.rounds)]), reports)
+        max([float(restored), *(r.difference for r in run.state.rounds)]), reports, origin)
 
 
 def in_steps(run: stages.Run, inner: Network, goal: Target, answers: Answers | None, examples: Examples,

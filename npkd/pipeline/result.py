@@ -14,6 +14,8 @@ from npkd import __version__
 from npkd.core.files import NewPath
 from npkd.core.types import Array
 from npkd.data.datasets import undecided
+from npkd.interop.graph import Imported
+from npkd.interop.torch_out import to_torch
 from npkd.nn import cost
 from npkd.nn.fast.workspace import predict
 from npkd.nn.model import Model
@@ -23,6 +25,7 @@ from npkd.nn.network import Network
 from npkd.nn.ops import Op
 from npkd.nn.scaling import Scaling
 from npkd.pipeline.chain import StepReport
+from npkd.pipeline.channels_first import last
 from npkd.sparsity.layerwise import Distilled, LayerReport
 from npkd.surgery.widths import widths_of
 
@@ -46,6 +49,8 @@ class CompressionResult:
     steps               of a chain, a report of each
     difference          largest difference of the outputs that cutting neurons out made in any round, or the change back
                         to the units of the examples, float32
+    origin              of a teacher of another library how it was read, and how it takes examples; student and teacher
+                        are as npkd has them, channels last
     """
 
     student: Network
@@ -62,6 +67,7 @@ class CompressionResult:
     student_error: float
     difference: float
     steps: Sequence[StepReport] = ()
+    origin: Imported | None = None
 
     @property
     def layers(self) -> list[LayerReport]:
@@ -82,11 +88,25 @@ class CompressionResult:
 
     def logits(self, x: Array) -> Array:
         """The student's logits (N, C) of examples x (N, ...) as they were given."""
-        return self.model().logits(x)
+        moved = self.origin is not None and np.shape(x)[1:] == self.origin.shape
+        return self.model().logits(last(np.asarray(x)) if moved else x)
 
     def model(self) -> Model:
         """The student as it is saved, in a name that ends with .npkz coded."""
         return Model(self.student, self.scaling, ABOUT)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of an example, channels first, as the other library's teacher took it, or of npkd's (H, W, C)."""
+        front = self.student.layers[0]
+        rows = (cost.input_shape(self.student)[-1],) if self.scaling is None else self.scaling.offset.shape
+        inner = tuple(front.options["shape"]) if front.op == "unflatten" else rows
+        return self.origin.shape if self.origin else (inner[-1], *inner[:-1])
+
+    def to_torch(self) -> Any:
+        """The student as a torch.nn.Module, with the scaling and the softmax that the teacher had, see interop.torch:
+        it takes what a teacher of torch took; of other teachers (N, C, H, W) or (N, I)."""
+        return to_torch(Model(self.student, self.scaling), self.shape, self.origin.head if self.origin else "")
 
     def save(self, path: NewPath) -> None:
         """Write the student, for npkd.load. Raises InputError where the system refuses."""
