@@ -304,4 +304,4 @@ def bare(name: str) -> str:
 
 def numbers(tensor: Any) -> Array:
     """The values of a tensor, a copy, float32."""
-    return np.array(tensor.detach().cpu(), np.float32)
+    return np.array(tensor.detach().cpu().numpy(), np.float32)

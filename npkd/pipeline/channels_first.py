@@ -42,7 +42,7 @@ def imported(teacher: Any, x: Any, recipe: Recipe) -> tuple[Any, Any, Recipe, Im
         recipe = replace(recipe, distil_from=lambda x: source(first(x, one.shape)))
     if isinstance(recipe.validation, tuple):
         recipe = replace(recipe, validation=(last(array(recipe.validation[0])), recipe.validation[1]))
-    return one.network, again, recipe, one
+    return Model(one.network, about={"head": one.head} if one.head else {}), again, recipe, one
 
 
 def peeked(x: Any) -> tuple[Array, Any]:
