@@ -57,8 +57,12 @@ def passes_over(x: Any, labels: Any, classes: int, prepare: Prepare, stack: Exit
     return Passes(spooled(passes, stack), None, classes, None) if isinstance(x, Iterator) else passes
 
 
-plain = partial(as_array, "compress")
-"""Anything with numbers in it as an array. Raises InputError where that cannot be."""
+def plain(x: Any) -> Array:
+    """Anything with numbers in it as an array, also a tensor of torch on any device. Raises InputError otherwise."""
+    if hasattr(x, "detach"):
+        x = x.detach().cpu()
+        x = (x if x.dtype.itemsize > 2 or not x.is_floating_point() else x.float()).numpy()
+    return as_array("compress", x)
 
 
 def iterated(batches: Any) -> Iterator[Pair]:
