@@ -70,8 +70,10 @@ def iterated(batches: Any) -> Iterator[Pair]:
     if not isinstance(batches, Iterable) or isinstance(batches, (str, bytes, np.ndarray)):
         raise InputError(f"compress: x gives {type(batches).__name__}, which is no iterator; it must be {FORMS}")
     for batch in batches:
-        paired = isinstance(batch, (tuple, list)) and len(batch) == 2
-        yield (plain(batch[0]), plain(batch[1])) if paired else (plain(batch), None)
+        if isinstance(batch, (tuple, list)) and (len(batch) == 2 or (len(batch) == 1 and hasattr(batch[0], "detach"))):
+            yield plain(batch[0]), None if len(batch) == 1 or batch[1] is None else plain(batch[1])     # torch: [x]
+        else:
+            yield plain(batch), None
 
 
 class Passes:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
+import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import tee
 from typing import Any
 
 import numpy as np
 
 from npkd.core.types import Array
 from npkd.core.validation import InputError
-from npkd.data.batches import FORMS, ROWS, batches_of, plain
+from npkd.data.batches import FORMS, ROWS, batches_of, iterated, plain
 from npkd.data.datasets import Data
-from npkd.data.shards import open_shards
+from npkd.data.shards import Pair, open_shards
 from npkd.interop.graph import Imported
 from npkd.interop.torch import EXAMPLES, is_module, read
 from npkd.nn.model import Model
@@ -24,72 +25,47 @@ from npkd.pipeline.recipe import Recipe
 
 
 def imported(teacher: Any, x: Any, recipe: Recipe) -> tuple[Any, Any, Recipe, Imported | None]:
-    """A torch.nn.Module, or what was read from another library, as a network; the examples for it, and the recipe, in
+    """A torch.nn.Module, or what was read from another library, as a Model; the examples for it, and the recipe, in
     which the student learns the teacher's own answers; and how it takes examples. Other teachers are left as they are.
     """
     if not isinstance(teacher, Imported) and not is_module(teacher):
         return teacher, x, recipe, None
-    examples, again = peeked(x)
-    try:
-        one = teacher if isinstance(teacher, Imported) else read(teacher, examples)
-    except InputError:
-        if not isinstance(x, Data) or examples.ndim == 2:
-            raise
-        one = read(teacher, x.x_train[:EXAMPLES])                          # its maps may be taken as rows
+    if isinstance(x, Data):                                          # of a perceptron rows
+        maps = len(x.shape) == 3 or isinstance(teacher, Imported) or any(p.ndim > 2 for p in teacher.parameters())
+        shape = (*x.shape, 1)[:3] if maps else (math.prod(x.shape),)
+        example, again = np.moveaxis(x.x_train[:EXAMPLES].reshape(-1, *shape), -1, 1), x
+    else:
+        example, again = peeked(x)
+    one = teacher if isinstance(teacher, Imported) else read(teacher, example)
     source = recipe.distil_from or (one.answers if recipe.epochs != 0 else None)
-    source = read(source, examples).answers if is_module(source) else source
+    source = read(source, example).answers if is_module(source) else source
     if source is not None and not isinstance(source, (Network, Model)):
         recipe = replace(recipe, distil_from=lambda x: source(first(x, one.shape)))
     if isinstance(recipe.validation, tuple):
-        recipe = replace(recipe, validation=(last(array(recipe.validation[0])), recipe.validation[1]))
+        recipe = replace(recipe, validation=(last(plain(recipe.validation[0])), recipe.validation[1]))
     return Model(one.network, about={"head": one.head} if one.head else {}), again, recipe, one
 
 
 def peeked(x: Any) -> tuple[Array, Any]:
-    """The first examples, channels first, and all of them, channels last: a Data, or batches, of a DataLoader, which
-    may draw anew in every pass, once. Raises InputError for what gives no examples."""
-    if isinstance(x, Data):
-        maps = x.x_train[:EXAMPLES].reshape(-1, *x.shape, *(1,) * (len(x.shape) == 2))
-        return np.moveaxis(maps, -1, 1), x
+    """The first batch, channels first, and all of them, channels last. A DataLoader, which may draw anew in every pass,
+    is read once. Raises InputError for what gives no examples."""
+    if any(c.__module__ == "torch.utils.data.dataloader" for c in type(x).__mro__):
+        x = iter(x)
+    give = x if callable(x) else lambda: x
     if isinstance(x, (str, os.PathLike)):
-        give: Any = partial(open_shards(x).batches, ROWS)
+        give = partial(open_shards(x).batches, ROWS)
     elif any(hasattr(x, name) for name in ("detach", "__array__", "toarray")):
-        give = batches_of(array(x))
-    elif isinstance(x, Iterator) or any(c.__module__ == "torch.utils.data.dataloader" for c in type(x).__mro__):
-        once = iter(x)
-        head = list(itertools.islice(once, 1))
-        return examples_of(head), batches(itertools.chain(head, once))
-    else:
-        give = x if callable(x) else lambda: x
-    return examples_of(give()), lambda: batches(give())
+        give = batches_of(plain(x))
+    one, other = tee(iterated(x)) if isinstance(x, Iterator) else (iterated(give()), None)
+    batch = next(one, None)
+    if batch is None:
+        raise InputError(f"compress: x has no examples; it must be {FORMS}")
+    return batch[0], moved(other) if other else lambda: moved(iterated(give()))
 
 
-def examples_of(x: Any) -> Array:
-    """The first examples of batches, channels first. Raises InputError where there are none."""
-    for batch in x if isinstance(x, Iterable) else ():
-        return array(batch[0] if paired(batch) else batch)[:EXAMPLES]
-    raise InputError(f"compress: x is of type {type(x).__name__}, and gives no examples; it must be {FORMS}")
-
-
-def batches(x: Iterable[Any]) -> Iterator[Any]:
-    """Batches as arrays with the channels last, or pairs of such and their labels."""
-    for batch in x:
-        y = batch[1] if paired(batch) and len(batch) == 2 else None
-        a = last(array(batch[0] if paired(batch) else batch))
-        yield a if y is None else (a, array(y))
-
-
-def paired(batch: Any) -> bool:
-    """Is it a batch with its labels, or the list of one tensor that a DataLoader makes?"""
-    return isinstance(batch, (tuple, list)) and len(batch) in (1, 2)
-
-
-def array(x: Any) -> Array:
-    """Numbers, also of a tensor on any device, as an array."""
-    if hasattr(x, "detach"):
-        x = x.detach().cpu()
-        x = x.float() if x.is_floating_point() else x
-    return plain(x)
+def moved(batches: Iterable[Pair]) -> Iterator[Any]:
+    """Batches with the channels last, with their labels where they have some."""
+    return (last(x) if y is None else (last(x), y) for x, y in batches)
 
 
 def last(x: Array) -> Array:

@@ -170,3 +170,126 @@ def test_a_network_is_compressed_and_runs_in_torch_with_equal_outputs(name, tmp_
     source.loader.exec_module(made)
     assert relative(outputs(made.student(), x), outputs(student, x)) < 1e-6
     assert "npkd" not in (tmp_path / names[1]).read_text().partition("import")[2]
+
+
+class Calls(nn.Module):
+    """A convolution, something else, and a dense layer."""
+
+    def __init__(self, call, last=4 * 8 * 6):
+        super().__init__()
+        self.conv, self.fc, self.call = nn.Conv2d(2, 4, 3, padding=1), nn.Linear(last, 3), call
+
+    def forward(self, x):
+        return self.fc(torch.flatten(self.call(self.conv(x)), 1))
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.fc = nn.LSTM(20, 4, batch_first=True), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.fc(self.lstm(x)[0][:, -1])
+
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.look, self.fc = nn.MultiheadAttention(20, 2, batch_first=True), nn.Linear(60, 3)
+
+    def forward(self, x):
+        return self.fc(self.look(x, x, x)[0].flatten(1))
+
+
+class Branching(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(10, 3)
+
+    def forward(self, x):
+        return self.fc(x) if x.sum() > 0 else -self.fc(x)
+
+
+class Several(nn.Module):
+    def __init__(self, kind=dict):
+        super().__init__()
+        self.fc, self.kind = nn.Linear(10, 3), kind
+
+    def forward(self, x):
+        return {"logits": self.fc(x)} if self.kind is dict else (self.fc(x), x)
+
+
+class Deep(nn.Module):
+    """What is refused stands deep in it."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.ModuleDict({"block": Calls(lambda x: torch.cat([x, x], 1), last=8 * 8 * 6)})
+
+    def forward(self, x):
+        return self.body["block"](x)
+
+
+REFUSED = {
+    "cat": (Deep, PIXELS, r"forward of body.block \(cat\)"),
+    "lstm": (Recurrent, SOUND, r"lstm \(LSTM\)"), "attention": (Attention, SOUND, r"look \(MultiheadAttention\)"),
+    "gru": (lambda: nn.GRU(20, 4), SOUND, r"the module \(GRU\)"),
+    "transposed": (lambda: conv(nn.ConvTranspose2d(4, 4, 1)), PIXELS, r"1 \(ConvTranspose2d\)"),
+    "layer norm": (lambda: nn.Sequential(nn.Linear(10, 5), nn.LayerNorm(5)), ROWS, r"1 \(LayerNorm\)"),
+    "group norm": (lambda: conv(nn.GroupNorm(2, 4)), PIXELS, r"1 \(GroupNorm\)"),
+    "instance norm": (lambda: conv(nn.InstanceNorm2d(4)), PIXELS, r"1 \(InstanceNorm2d\)"),
+    "embedding": (lambda: nn.Sequential(nn.Embedding(9, 5), nn.Flatten(), nn.Linear(50, 3)), ROWS, r"0 \(Embedding\)"),
+    "prelu": (lambda: nn.Sequential(nn.Linear(10, 5), nn.PReLU(), nn.Linear(5, 3)), ROWS, r"1 \(PReLU\)"),
+    "softplus": (lambda: nn.Sequential(nn.Linear(10, 5), nn.Softplus(), nn.Linear(5, 3)), ROWS, r"1 \(Softplus\)"),
+    "tanh gelu": (lambda: nn.Sequential(nn.Linear(10, 5), nn.GELU("tanh"), nn.Linear(5, 3)), ROWS, r"1 \(GELU\).*tanh"),
+    "softmax inside": (lambda: nn.Sequential(nn.Linear(10, 5), nn.Softmax(1), nn.Linear(5, 3)), ROWS, r"1 \(Softmax\)"),
+    "conv3d": (lambda: Calls(lambda x: F.conv3d(x[:, :, None], torch.ones(4, 4, 1, 1, 1))), PIXELS, r"getitem|conv3d"),
+    "even same": (lambda: nn.Sequential(nn.Conv2d(2, 4, 2, padding="same"), nn.Flatten(), nn.Linear(192, 3)), PIXELS,
+                  r"0 \(Conv2d\).*padding='same'"),
+    "circular": (lambda: nn.Sequential(nn.Conv2d(2, 4, 3, padding=1, padding_mode="circular"), nn.Flatten(),
+                                       nn.Linear(192, 3)), PIXELS, r"0 \(Conv2d\).*circular"),
+    "ceil mode": (lambda: conv(nn.MaxPool2d(3, ceil_mode=True), last=24), PIXELS, r"1 \(MaxPool2d\).*ceil_mode"),
+    "padding left out": (lambda: conv(nn.AvgPool2d(3, 1, 1, count_include_pad=False)), PIXELS, "count_include_pad"),
+    "divisor": (lambda: conv(nn.AvgPool2d(2, divisor_override=3), last=48), PIXELS, "divisor_override"),
+    "dilated pool": (lambda: conv(nn.MaxPool2d(2, 1, dilation=2), last=96), PIXELS, r"1 \(MaxPool2d\).*dilation"),
+    "uneven adaptive": (lambda: conv(nn.AdaptiveAvgPool2d(5), last=100), PIXELS, r"1 \(AdaptiveAvgPool2d\)"),
+    "batch moments": (lambda: conv(nn.BatchNorm2d(4, track_running_stats=False)), PIXELS, r"1 \(BatchNorm2d\).*moments"),
+    "attention gates": (lambda: Calls(lambda x: x * x.mean((2, 3), keepdim=True)), PIXELS, r"forward \(mul\)"),
+    "permute": (lambda: Calls(lambda x: x.permute(0, 2, 3, 1)), PIXELS, r"forward \(permute\)"),
+    "mean over channels": (lambda: Calls(lambda x: x.mean(1), last=48), PIXELS, r"forward \(mean\)"),
+    "a multiple": (lambda: Calls(lambda x: torch.add(x, x, alpha=2)), PIXELS, r"forward \(add\).*multiple"),
+    "a constant": (lambda: Calls(lambda x: x + 1), PIXELS, r"forward \(add\)"),
+    "dropout always": (lambda: Calls(lambda x: F.dropout(x)), PIXELS, r"forward \(dropout\).*training=True"),
+    "control flow": (Branching, ROWS, "torch.fx cannot trace Branching.*control flow"),
+    "a dictionary": (Several, ROWS, "gives dict"), "a tuple": (lambda: Several(tuple), ROWS, "gives tuple"),
+    "two axes": (lambda: nn.Linear(20, 3), SOUND, r"Linear"),
+    "other examples": (lambda: nn.Linear(9, 3), ROWS, r"the module \(Linear\).*shapes cannot be multiplied"),
+    "no row of outputs": (lambda: nn.Conv2d(2, 3, 3), PIXELS, "row of outputs"),
+    "no tensor in": (lambda: nn.Bilinear(3, 3, 3), ROWS, "cannot trace Bilinear|Bilinear")}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_npkd_does_not_have_is_refused_by_path_and_name(name):
+    make, shape, words = REFUSED[name]
+    with pytest.raises(InputError, match=words) as error:
+        read(make().eval(), example(shape, 4))
+    assert "\n" not in str(error.value)
+
+
+def test_a_module_that_changes_values_behind_the_trace_is_refused():
+    module = nn.Sequential(nn.Linear(10, 4), nn.ReLU(), nn.Linear(4, 3))
+    module[0].register_forward_hook(lambda m, given, out: 2 * out)
+    with pytest.raises(InputError, match="differ by"):
+        read(nn.ModuleList([module])[0] if False else HookedOutside(module), example(ROWS))
+
+
+class HookedOutside(nn.Module):
+    """Its own hook is not in the trace."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+        self.register_forward_hook(lambda m, given, out: out + 1)
+
+    def forward(self, x):
+        return self.module(x)
