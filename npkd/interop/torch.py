@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
@@ -56,14 +57,14 @@ class Call:
 
     where: str
     function: str
-    settings: Any
-    before: tuple[int, ...]
-    behind: tuple[int, ...]
+    settings: Any = None
+    before: tuple[int, ...] = ()
+    behind: tuple[int, ...] = ()
 
     def require(self, fine: bool, what: str) -> None:
         """Raise InputError with what stands in the way, unless it is ``fine``."""
         if not fine:
-            raise InputError(f"torch: {self.where} {what}; npkd has no such layer, take it out or replace it")
+            raise InputError(f"torch: {self.where} {what}; npkd has no such layer, so it must be replaced by others")
 
     def pair(self, name: str, row: int) -> tuple[int, int]:
         """A setting for rows and columns; maps of one dimension have one row, for which it is ``row``."""
@@ -121,23 +122,20 @@ def said(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
 
 
-def compared(torch: Any, imported: Imported, modules: tuple[Any, Any], x: Any) -> float:
+def compared(torch: Any, imported: Imported, modules: Sequence[Any], x: Any) -> float:
     """The largest difference, in float32, of the outputs and of the logits, which a module and its body give, relative
     to the largest. Raises InputError where it is more than EQUAL, in float64 too."""
     heads, found = {"softmax": torch.nn.Softmax(1), "log_softmax": torch.nn.LogSoftmax(1)}, list[float]()
     head = heads.get(imported.head, torch.sigmoid if imported.head else torch.nn.Identity())
     rows = np.moveaxis(x.numpy(), 1, -1).reshape(len(x), *channels_last(x.shape[1:]))
-    for dtype in (np.float32, np.float64):
-        whole, body = (copy.deepcopy(m).cpu().to(getattr(torch, dtype.__name__)) for m in modules)
-        given = torch.from_numpy(rows.astype(dtype))
-        z = torch.from_numpy(predict(imported.network.astype(dtype), given.numpy()))
-        try:
-            pairs = [(head(z), whole(x.to(z.dtype))), (z, body(x.to(z.dtype)))]
-        except RuntimeError:                                         # of a module that computes in float32 alone
-            break
-        found.append(max(float((a - b).abs().max() / b.abs().max().clamp(min=1e-30)) for a, b in pairs))
-        if found[-1] <= EQUAL:
-            return found[0]
+    with suppress(RuntimeError):                                     # of a module that computes in float32 alone
+        for dtype in (np.float32, np.float64):
+            z = torch.from_numpy(predict(imported.network.astype(dtype), rows.astype(dtype)))
+            outputs, logits = (copy.deepcopy(m).to("cpu", z.dtype)(x.to(z.dtype)) for m in modules)
+            pairs = (head(z), outputs), (z, logits)
+            found.append(max(float((a - b).abs().max() / b.abs().max().clamp(min=1e-30)) for a, b in pairs))
+            if found[-1] <= EQUAL:
+                return found[0]
     raise InputError(f"torch: {type(modules[0][0]).__name__} and the network read from it differ by {found[-1]:.1e} of "
                      f"the largest output, {EQUAL:g} is allowed; what hooks change or chance draws cannot be read")
 
@@ -177,16 +175,16 @@ def called(torch: Any, node: Any, whole: Any, given: Any, names: Mapping[int, st
         path = list(node.meta.get("nn_module_stack", ("",)))[-1][2:]
         place = f"forward of {path}" if path else "forward"
     function = next((FUNCTIONS[k] for k in (re.sub("[12]d$", "", k) for k in kinds) if k in FUNCTIONS), "")
-    call, value = Call(f"{place} ({what})", function, None, (), ()), None
+    call = Call(f"{place} ({what})", function)
     try:
         value = target(*args[method:], **options)
     except Exception as error:
-        call.require(bool(function), "is unknown")
+        call.require(bool(function), "is unknown to npkd")
         raise InputError(f"torch: {call.where}: {said(error)}; examples must be as the module takes them") from error
     if not any(isinstance(v, torch.Tensor) for v in (value if isinstance(value, (tuple, list)) else [value])):
         return value, []
     inputs = [v for v in (*args, *options.values()) if id(v) in names]
-    call.require(bool(function), "is unknown")
+    call.require(bool(function), "is unknown to npkd")
     call.require(isinstance(value, torch.Tensor) and len(inputs) == 1 + (function == "add") and inputs[0] is args[0]
                  and value.shape[:1] == args[0].shape[:1], "takes or gives something else than activations")
     bound = {**DEFAULTS, **dict(zip(ARGUMENTS.get(function, "").split(), args[1:], strict=False)), **options}
