@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,9 +23,9 @@ from npkd.nn.fast.workspace import predict
 
 __all__ = ["export", "is_module", "read", "to_torch", "write_safetensors"]
 
-EXAMPLES, EQUAL = 64, 1e-5
-"""Examples, of those given, on which a module and the network read from it are compared, and the largest difference of
-their outputs, relative to the largest output, in float32, or where rounding makes that larger, in float64."""
+EXAMPLES, VALUES, EQUAL = 64, 2 ** 18, 1e-5
+"""Examples at most, and about how many values in them, on which a module and the network read from it are compared; and
+the largest difference of their outputs, relative to the largest output, in float32, or else in float64."""
 
 ALIASES: Mapping[str, str] = {
     **dict.fromkeys(("view", "reshape", "squeeze", "unsqueeze", "unflatten", "Flatten", "Unflatten"), "flatten"),
@@ -46,9 +47,6 @@ DEFAULTS: Mapping[str, Any] = {
     "alpha": 1, "approximate": "none", "dim": None}
 """Arguments of functions behind x, in order, and what they are where a call leaves them out."""
 
-Made = tuple[str, tuple[Array, ...], Mapping[str, Any], tuple[Array, ...]]
-"""Op, parameters, options and running arrays of a Node."""
-
 
 @dataclass(frozen=True)
 class Call:
@@ -66,9 +64,14 @@ class Call:
         if not fine:
             raise InputError(f"torch: {self.where} {what}; npkd has no such layer, so it must be replaced by others")
 
+    def node(self, op: str, params: tuple[Array, ...] = (), options: Mapping[str, Any] | None = None,
+             running: tuple[Array, ...] = ()) -> Node:
+        """What it is in npkd; the values that it reads and makes are filled in later."""
+        return Node(self.where, op, (), "", params, options or {}, running)
+
     def pair(self, name: str, row: int) -> tuple[int, int]:
         """A setting for rows and columns; maps of one dimension have one row, for which it is ``row``."""
-        value = getattr(self.settings, name, DEFAULTS.get(name))
+        value: Any = getattr(self.settings, name, DEFAULTS.get(name))
         values = tuple(map(int, value)) if isinstance(value, (tuple, list)) else (int(value),)
         return (row, values[0]) if len(self.before) == 2 else (values[0], values[-1])
 
@@ -91,7 +94,8 @@ def read(module: Any, example: Any) -> Imported:
     if not is_module(module) or given.ndim not in (2, 3, 4) or not given.size:
         raise InputError(f"torch: got {type(module).__name__} and examples {given.shape}; it must be a torch.nn.Module "
                          f"and examples (n, C, H, W), (n, C, L) or (n, I)")
-    x = torch.from_numpy(np.array(given[:EXAMPLES] if len(given) > 1 else [*given] * 2, np.float32))
+    given = given[:max(2, min(EXAMPLES, VALUES // given[0].size))]
+    x = torch.from_numpy(np.array(given if len(given) > 1 else [*given] * 2, np.float32))
     while type(module).__name__ in ("OptimizedModule", "DataParallel", "DistributedDataParallel"):
         module = getattr(module, "_orig_mod", None) or module.module
     with torch.no_grad():
@@ -99,10 +103,10 @@ def read(module: Any, example: Any) -> Imported:
             whole = torch.nn.Sequential(copy.deepcopy(module)).float().eval()
             graph = torch.fx.Tracer().trace(whole)
         except Exception as error:
-            raise InputError(f"torch: torch.fx cannot trace {type(module).__name__}: {said(error)}; its forward must "
-                             "take one tensor, and what it does must not depend on values") from error
+            raise InputError(f"torch: torch.fx cannot trace {type(module).__name__}: {' '.join(str(error).split()):.200}; "
+                             "forward must take one tensor, and what it does must not depend on values") from error
         device = next((p.device for p in whole.parameters()), x.device)
-        nodes, source, result = walked(torch, graph, whole, x.to(device))
+        nodes, source, result = walked(torch, graph, whole, x.to(device, copy=True))
         imported = network_of(nodes, source, x.shape[1:], result, "torch")
         if imported.head:
             logits = next(node for node in reversed(nodes) if node.op in HEADS).inputs[0]
@@ -117,11 +121,6 @@ def read(module: Any, example: Any) -> Imported:
     return replace(imported, difference=difference, answers=answers)
 
 
-def said(error: Exception) -> str:
-    """The first line of what an exception says."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
-
-
 def compared(torch: Any, imported: Imported, modules: Sequence[Any], x: Any) -> float:
     """The largest difference, in float32, of the outputs and of the logits, which a module and its body give, relative
     to the largest. Raises InputError where it is more than EQUAL, in float64 too."""
@@ -131,13 +130,14 @@ def compared(torch: Any, imported: Imported, modules: Sequence[Any], x: Any) -> 
     with suppress(RuntimeError):                                     # of a module that computes in float32 alone
         for dtype in (np.float32, np.float64):
             z = torch.from_numpy(predict(imported.network.astype(dtype), rows.astype(dtype)))
-            outputs, logits = (copy.deepcopy(m).to("cpu", z.dtype)(x.to(z.dtype)) for m in modules)
+            outputs, logits = (copy.deepcopy(m).to("cpu", z.dtype)(x.to(z.dtype, copy=True)) for m in modules)
             pairs = (head(z), outputs), (z, logits)
             found.append(max(float((a - b).abs().max() / b.abs().max().clamp(min=1e-30)) for a, b in pairs))
             if found[-1] <= EQUAL:
                 return found[0]
-    raise InputError(f"torch: {type(modules[0][0]).__name__} and the network read from it differ by {found[-1]:.1e} of "
-                     f"the largest output, {EQUAL:g} is allowed; what hooks change or chance draws cannot be read")
+    raise InputError(f"torch: {type(modules[0][0]).__name__} and the network read from it differ by "
+                     f"{max(found, default=np.inf):.1e} of the largest output, at most {EQUAL:g} is allowed; what hooks or "
+                     "changes in place do to other values cannot be read")
 
 
 def walked(torch: Any, graph: Any, whole: Any, x: Any) -> tuple[list[Node], str, str]:
@@ -151,8 +151,7 @@ def walked(torch: Any, graph: Any, whole: Any, x: Any) -> tuple[list[Node], str,
         if node.op == "placeholder":
             values[node], names[id(x)], source = x, node.name, node.name
         elif node.op == "get_attr":
-            at, _, name = node.target.rpartition(".")
-            values[node] = getattr(whole.get_submodule(at), name)
+            values[node] = attrgetter(node.target)(whole)
         elif node.op != "output":
             values[node], made = called(torch, node, whole, (args, options), names)
             nodes += made
@@ -168,46 +167,46 @@ def called(torch: Any, node: Any, whole: Any, given: Any, names: Mapping[int, st
     (args, options), method = given, node.op == "call_method"
     if node.op == "call_module":
         target, place = whole.get_submodule(node.target), node.target[2:] or "the module"
-        what, kinds = type(target).__name__, [c.__name__ for c in type(target).__mro__ if "torch.nn." in c.__module__]
+        kinds = [c.__name__ for c in type(target).__mro__ if c.__module__.startswith("torch.nn.")]
     else:
-        kinds = [(node.target if method else node.target.__name__).rstrip("_")]
-        target, what = getattr(args[0], node.target) if method else node.target, kinds[0]
+        kinds, target = [(node.target if method else node.target.__name__).rstrip("_")], node.target
         path = list(node.meta.get("nn_module_stack", ("",)))[-1][2:]
         place = f"forward of {path}" if path else "forward"
     function = next((FUNCTIONS[k] for k in (re.sub("[12]d$", "", k) for k in kinds) if k in FUNCTIONS), "")
-    call = Call(f"{place} ({what})", function)
+    call = Call(f"{place} ({type(target).__name__ if node.op == 'call_module' else kinds[0]})", function)
     try:
-        value = target(*args[method:], **options)
+        value = getattr(args[0], target)(*args[1:], **options) if method else target(*args, **options)
     except Exception as error:
         call.require(bool(function), "is unknown to npkd")
-        raise InputError(f"torch: {call.where}: {said(error)}; examples must be as the module takes them") from error
+        raise InputError(f"torch: {call.where}: {' '.join(str(error).split()):.200}; examples must be as the module "
+                         f"takes them") from error
     if not any(isinstance(v, torch.Tensor) for v in (value if isinstance(value, (tuple, list)) else [value])):
         return value, []
     inputs = [v for v in (*args, *options.values()) if id(v) in names]
     call.require(bool(function), "is unknown to npkd")
-    call.require(isinstance(value, torch.Tensor) and len(inputs) == 1 + (function == "add") and inputs[0] is args[0]
-                 and value.shape[:1] == args[0].shape[:1], "takes or gives something else than activations")
+    call.require(isinstance(value, torch.Tensor) and len(inputs) == 1 + (function == "add")
+                 and value.shape[:1] == inputs[0].shape[:1], "takes or gives something else than activations")
     bound = {**DEFAULTS, **dict(zip(ARGUMENTS.get(function, "").split(), args[1:], strict=False)), **options}
-    settings = target if node.op == "call_module" else SimpleNamespace(**bound)
-    call = replace(call, settings=settings, before=tuple(args[0].shape[1:]), behind=tuple(value.shape[1:]))
-    steps = reshaped(call) if function == "flatten" else [translated(call)]
-    made = [f"{node.name}:{k}" for k in range(1, len(steps))] + [node.name]
-    return value, [Node(call.where, op, (made[k - 1],) if k else tuple(names[id(v)] for v in inputs), made[k], *more)
-                   for k, (op, *more) in enumerate(steps)]
+    call = replace(call, settings=target if node.op == "call_module" else SimpleNamespace(**bound),
+                   before=tuple(inputs[0].shape[1:]), behind=tuple(value.shape[1:]))
+    made = reshaped(call) if function == "flatten" else [translated(call)]
+    ends = [f"{node.name}:{k}" for k in range(1, len(made))] + [node.name]
+    starts = [tuple(names[id(v)] for v in inputs), *((end,) for end in ends)]
+    return value, [replace(m, inputs=a, output=b) for m, a, b in zip(made, starts, ends, strict=False)]
 
 
-def reshaped(call: Call) -> list[Made]:
+def reshaped(call: Call) -> list[Node]:
     """Values of an example in another shape: as they are, in a row, or a row as maps."""
     before, behind = channels_last(call.before), channels_last(call.behind)
     if before == behind or len(behind) == 1:
-        return [("identity" if before == behind else "flatten", (), {}, ())]
+        return [call.node("identity" if before == behind else "flatten")]
     call.require(len(before) == 1 and len(behind) == 3, "rearranges maps")
     order = flat_order(behind)
-    front: list[Made] = [] if order is None else [("select", (), {"kept": order.tolist()}, ())]
-    return [*front, ("unflatten", (), {"shape": list(behind)}, ())]
+    front = [] if order is None else [call.node("select", options={"kept": order.tolist()})]
+    return [*front, call.node("unflatten", options={"shape": list(behind)})]
 
 
-def translated(call: Call) -> Made:
+def translated(call: Call) -> Node:
     """A call as an op of npkd. Raises InputError for settings that npkd does not have."""
     s, name, axes = call.settings, call.function, len(call.before) + 1
     if name in ("linear", "conv"):
@@ -218,45 +217,46 @@ def translated(call: Call) -> Made:
         call.require(s.running_mean is not None and not s.training, "takes the moments of the batch")
         gamma, beta = (np.full(len(s.running_mean), k, np.float32) if p is None else numbers(p)
                        for k, p in ((1, s.weight), (0, s.bias)))
-        return name, (gamma, beta), {"eps": float(s.eps)}, (numbers(s.running_mean), numbers(s.running_var))
+        return call.node(name, (gamma, beta), {"eps": float(s.eps)}, (numbers(s.running_mean), numbers(s.running_var)))
     if name == "mean":
         dims = s.dim if isinstance(s.dim, (tuple, list)) else range(axes) if s.dim is None else [s.dim]
         call.require(axes > 2 and sorted(d % axes for d in dims) == [*range(2, axes)], "is no mean over whole maps")
-        return "global_average_pool", (), {}, ()
+        return call.node("global_average_pool")
     if name == "index_select":
         call.require(axes == 2 and s.dim % 2 == 1, "selects no inputs")
-        return "select", (), {"kept": s.index.tolist()}, ()
+        return call.node("select", options={"kept": s.index.tolist()})
     call.require(name != "add" or s.alpha == 1, "adds a multiple")
     call.require(name != "gelu" or s.approximate == "none", "has approximate='tanh'")
-    call.require("softmax" not in name or (1 if s.dim is None else s.dim) % axes == 1, "does not go along the channels")
+    call.require("softmax" not in name or (getattr(s, "dim", None) or 1) % axes == 1, "does not go along the channels")
     call.require(name != "dropout" or not s.training, "draws in every mode (training=True)")
-    options = {"leaky_relu": {"slope": "negative_slope"}, "elu": {"alpha": "alpha"}}.get(name, {})
-    return "identity" if name == "dropout" else name, (), {k: float(getattr(s, v)) for k, v in options.items()}, ()
+    if name in ("leaky_relu", "elu"):
+        return call.node(name, (), {"alpha": float(s.alpha)} if name == "elu" else {"slope": float(s.negative_slope)})
+    return call.node("identity" if name == "dropout" else name)
 
 
-def weights_of(call: Call) -> Made:
+def weights_of(call: Call) -> Node:
     """A layer of weights as an op of npkd."""
     s, w = call.settings, numbers(call.settings.weight)
     b = np.zeros(len(w), np.float32) if s.bias is None else numbers(s.bias)
     if call.function == "linear":
-        return "dense", (w, b), {}, ()
+        return call.node("dense", (w, b))
     w, dilation = w[:, :, None] if w.ndim == 3 else w, call.pair("dilation", 1)
     stride = (1, 1) if s.stride is None else call.pair("stride", 1)
     sides = [d * (k - 1) * (s.padding == "same") for d, k in zip(dilation, w.shape[2:], strict=True)]
     call.require(sides[0] % 2 == sides[1] % 2 == 0, "pads one side more than the other (padding='same')")
     padding = (sides[0] // 2, sides[1] // 2) if isinstance(s.padding, str) else call.pair("padding", 0)
     call.require(s.padding_mode == "zeros" or padding == (0, 0), f"has padding_mode={s.padding_mode!r}")
-    return "conv2d", (w.transpose(0, 2, 3, 1).copy(), b), {
-        "stride": stride, "padding": padding, "dilation": dilation, "groups": int(s.groups)}, ()
+    return call.node("conv2d", (w.transpose(0, 2, 3, 1).copy(), b), {
+        "stride": stride, "padding": padding, "dilation": dilation, "groups": int(s.groups)})
 
 
-def pool_of(call: Call) -> Made:
+def pool_of(call: Call) -> Node:
     """A pooling as an op of npkd."""
     s, op = call.settings, "max_pool" if "max" in call.function else "average_pool"
     (h, w), (p, q) = channels_last(call.before)[:2], channels_last(call.behind)[:2]
     if "adaptive" in call.function:
         call.require(h % p == w % q == 0, "has windows of different sizes")
-        return ("global_average_pool", (), {}, ()) if p == q == 1 else (op, (), {"size": (h // p, w // q)}, ())
+        return call.node("global_average_pool") if p == q == 1 else call.node(op, (), {"size": (h // p, w // q)})
     size, around = call.pair("kernel_size", 1), call.pair("padding", 0)
     stride = size if s.stride is None else call.pair("stride", 1)
     whole = [(n + 2 * a - k) // t + 1 for n, a, k, t in zip((h, w), around, size, stride, strict=True)]
@@ -265,7 +265,7 @@ def pool_of(call: Call) -> Made:
     call.require(op == "max_pool" or s.count_include_pad or around == (0, 0), "leaves out the padding "
                  "(count_include_pad=False)")
     call.require(getattr(s, "divisor_override", None) is None, "has a divisor of its own (divisor_override)")
-    return op, (), {"size": size, "stride": stride, "padding": around}, ()
+    return call.node(op, (), {"size": size, "stride": stride, "padding": around})
 
 
 def numbers(tensor: Any) -> Array:

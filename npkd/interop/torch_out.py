@@ -150,7 +150,7 @@ def export(model: Model, folder: NewPath, shape: Sequence[int], head: str = "") 
         if path.exists():
             raise InputError(f"export: {path} exists; move it away, or name another folder")
     forward = re.sub(r";  [^\n]*", "", module.code).strip()                      # "; x = None", which frees memory
-    source = SOURCE.format(shape=("N", *shape), lines=indent("\n".join(lines), 8 * " "), forward=indent(forward, 4 * " "))
     write_safetensors(folder / names[0], module)
-    write_text(folder / names[1], source)
+    write_text(folder / names[1], SOURCE.format(shape=("N", *shape), lines=indent("\n".join(lines), " " * 8),
+                                                forward=indent(forward, " " * 4)))
     return names
