@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from operator import attrgetter
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,7 @@ from npkd.core.validation import InputError
 from npkd.data.batches import plain
 from npkd.interop.extras import need
 from npkd.interop.graph import HEADS, Imported, Node, channels_last, flat_order, network_of
-from npkd.interop.torch_out import CLASSES, export, to_torch, write_safetensors
+from npkd.interop.torch_out import ARGUMENTS, DEFAULTS, FUNCTIONS, export, is_module, to_torch, write_safetensors
 from npkd.nn.fast.workspace import predict
 
 __all__ = ["export", "is_module", "read", "to_torch", "write_safetensors"]
@@ -27,31 +28,13 @@ EXAMPLES, VALUES, EQUAL = 64, 2 ** 18, 1e-5
 """Examples at most, and about how many values in them, on which a module and the network read from it are compared; and
 the largest difference of their outputs, relative to the largest output, in float32, or else in float64."""
 
-ALIASES: Mapping[str, str] = {
-    **dict.fromkeys(("view", "reshape", "squeeze", "unsqueeze", "unflatten", "Flatten", "Unflatten"), "flatten"),
-    **dict.fromkeys(("contiguous", "clone", "detach", "float", "to"), "identity"), "iadd": "add", "mean": "mean",
-    **dict.fromkeys(("alpha_dropout", "feature_dropout", "AlphaDropout", "FeatureAlphaDropout"), "dropout")}
-FUNCTIONS: Mapping[str, str] = {**{name: name for name in CLASSES}, **{k: name for name, k in CLASSES.items()},
-                                "add": "add", "index_select": "index_select", **ALIASES}
-"""What functions, methods of tensors and classes of torch.nn compute, without the 1d or 2d behind their names."""
-
-ARGUMENTS: Mapping[str, str] = {
-    **dict.fromkeys(("linear", "conv"), "weight bias stride padding dilation groups"), "leaky_relu": "negative_slope",
-    "max_pool": "kernel_size stride padding dilation", "elu": "alpha", "index_select": "dim index",
-    "avg_pool": "kernel_size stride padding ceil_mode count_include_pad divisor_override", "dropout": "p training",
-    **dict.fromkeys(("softmax", "log_softmax", "mean"), "dim"),
-    "batch_norm": "running_mean running_var weight bias training momentum eps"}
-DEFAULTS: Mapping[str, Any] = {
-    "weight": None, "bias": None, "stride": None, "padding": 0, "dilation": 1, "groups": 1, "padding_mode": "zeros",
-    "training": False, "eps": 1e-5, "count_include_pad": True, "divisor_override": None, "negative_slope": 0.01,
-    "alpha": 1, "approximate": "none", "dim": None}
-"""Arguments of functions behind x, in order, and what they are where a call leaves them out."""
+made = partial(Node, "", inputs=(), output="")
+"""A node without its place in the graph."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call in a graph: its place for messages, its function, its settings by name, and the shapes of an example
-    before and behind it, channels first."""
+    """A call: its place for messages, its function, its settings, shapes of an example before and behind it."""
 
     where: str
     function: str
@@ -64,21 +47,11 @@ class Call:
         if not fine:
             raise InputError(f"torch: {self.where} {what}; npkd has no such layer, so it must be replaced by others")
 
-    def node(self, op: str, params: tuple[Array, ...] = (), options: Mapping[str, Any] | None = None,
-             running: tuple[Array, ...] = ()) -> Node:
-        """What it is in npkd; the values that it reads and makes are filled in later."""
-        return Node(self.where, op, (), "", params, options or {}, running)
-
     def pair(self, name: str, row: int) -> tuple[int, int]:
         """A setting for rows and columns; maps of one dimension have one row, for which it is ``row``."""
         value: Any = getattr(self.settings, name, DEFAULTS.get(name))
         values = tuple(map(int, value)) if isinstance(value, (tuple, list)) else (int(value),)
         return (row, values[0]) if len(self.before) == 2 else (values[0], values[-1])
-
-
-def is_module(thing: Any) -> bool:
-    """Is it a torch.nn.Module? Asked without importing torch."""
-    return any(c.__module__ == "torch.nn.modules.module" and c.__name__ == "Module" for c in type(thing).__mro__)
 
 
 def read(module: Any, example: Any) -> Imported:
@@ -90,10 +63,10 @@ def read(module: Any, example: Any) -> Imported:
     The outputs of both are compared on the first EXAMPLES, see EQUAL; ``difference`` says what was found. Raises
     InputError, with path and name, for what npkd does not have, for what torch.fx cannot trace, and for other outputs.
     """
-    torch, given = need("torch", "torch", "torch"), plain(example)
+    torch, given, name = need("torch", "torch", "torch"), plain(example), type(module).__name__
     if not is_module(module) or given.ndim not in (2, 3, 4) or not given.size:
-        raise InputError(f"torch: got {type(module).__name__} and examples {given.shape}; it must be a torch.nn.Module "
-                         f"and examples (n, C, H, W), (n, C, L) or (n, I)")
+        raise InputError(f"torch: got {name} and examples {given.shape}; it must be a torch.nn.Module and examples "
+                         f"(n, C, H, W), (n, C, L) or (n, I)")
     given = given[:max(2, min(EXAMPLES, VALUES // given[0].size))]
     x = torch.from_numpy(np.array(given if len(given) > 1 else [*given] * 2, np.float32))
     while type(module).__name__ in ("OptimizedModule", "DataParallel", "DistributedDataParallel"):
@@ -103,8 +76,8 @@ def read(module: Any, example: Any) -> Imported:
             whole = torch.nn.Sequential(copy.deepcopy(module)).float().eval()
             graph = torch.fx.Tracer().trace(whole)
         except Exception as error:
-            raise InputError(f"torch: torch.fx cannot trace {type(module).__name__}: {' '.join(str(error).split()):.200}; "
-                             "forward must take one tensor, and what it does must not depend on values") from error
+            raise InputError(f"torch: torch.fx cannot trace {name}: {reason_of(error)}; forward must "
+                             "take one tensor, and do nothing that depends on its values") from error
         device = next((p.device for p in whole.parameters()), x.device)
         nodes, source, result = walked(torch, graph, whole, x.to(device, copy=True))
         imported = network_of(nodes, source, x.shape[1:], result, "torch")
@@ -124,7 +97,7 @@ def read(module: Any, example: Any) -> Imported:
 def compared(torch: Any, imported: Imported, modules: Sequence[Any], x: Any) -> float:
     """The largest difference, in float32, of the outputs and of the logits, which a module and its body give, relative
     to the largest. Raises InputError where it is more than EQUAL, in float64 too."""
-    heads, found = {"softmax": torch.nn.Softmax(1), "log_softmax": torch.nn.LogSoftmax(1)}, list[float]()
+    heads, found = {"softmax": torch.nn.Softmax(1), "log_softmax": torch.nn.LogSoftmax(1)}, [np.inf]
     head = heads.get(imported.head, torch.sigmoid if imported.head else torch.nn.Identity())
     rows = np.moveaxis(x.numpy(), 1, -1).reshape(len(x), *channels_last(x.shape[1:]))
     with suppress(RuntimeError):                                     # of a module that computes in float32 alone
@@ -134,10 +107,9 @@ def compared(torch: Any, imported: Imported, modules: Sequence[Any], x: Any) -> 
             pairs = (head(z), outputs), (z, logits)
             found.append(max(float((a - b).abs().max() / b.abs().max().clamp(min=1e-30)) for a, b in pairs))
             if found[-1] <= EQUAL:
-                return found[0]
-    raise InputError(f"torch: {type(modules[0][0]).__name__} and the network read from it differ by "
-                     f"{max(found, default=np.inf):.1e} of the largest output, at most {EQUAL:g} is allowed; what hooks or "
-                     "changes in place do to other values cannot be read")
+                return found[1]
+    raise InputError(f"torch: {type(modules[0][0]).__name__} and what was read of it differ by {found[-1]:.1e} of the "
+                     f"largest output, above {EQUAL:g}; hooks and changes in place of other values must be left out")
 
 
 def walked(torch: Any, graph: Any, whole: Any, x: Any) -> tuple[list[Node], str, str]:
@@ -147,7 +119,7 @@ def walked(torch: Any, graph: Any, whole: Any, x: Any) -> tuple[list[Node], str,
     names: dict[int, str] = {}
     nodes: list[Node] = []
     for node in graph.nodes:
-        args, options = torch.fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
+        args, options = torch.fx.node.map_arg((node.args, node.kwargs), values.get)
         if node.op == "placeholder":
             values[node], names[id(x)], source = x, node.name, node.name
         elif node.op == "get_attr":
@@ -157,9 +129,9 @@ def walked(torch: Any, graph: Any, whole: Any, x: Any) -> tuple[list[Node], str,
             nodes += made
             if made:
                 names[id(values[node])] = node.name
-    if id(args[0]) not in names:
-        raise InputError(f"torch: the module gives {type(args[0]).__name__}; it must give one tensor, made of x")
-    return nodes, source, names[id(args[0])]
+    if id(args[0]) in names:
+        return nodes, source, names[id(args[0])]
+    raise InputError(f"torch: the module gives {type(args[0]).__name__}; it must give one tensor, made of x")
 
 
 def called(torch: Any, node: Any, whole: Any, given: Any, names: Mapping[int, str]) -> tuple[Any, list[Node]]:
@@ -178,8 +150,7 @@ def called(torch: Any, node: Any, whole: Any, given: Any, names: Mapping[int, st
         value = getattr(args[0], target)(*args[1:], **options) if method else target(*args, **options)
     except Exception as error:
         call.require(bool(function), "is unknown to npkd")
-        raise InputError(f"torch: {call.where}: {' '.join(str(error).split()):.200}; examples must be as the module "
-                         f"takes them") from error
+        raise InputError(f"torch: {call.where}: {reason_of(error)}; give what the module takes") from error
     if not any(isinstance(v, torch.Tensor) for v in (value if isinstance(value, (tuple, list)) else [value])):
         return value, []
     inputs = [v for v in (*args, *options.values()) if id(v) in names]
@@ -189,21 +160,22 @@ def called(torch: Any, node: Any, whole: Any, given: Any, names: Mapping[int, st
     bound = {**DEFAULTS, **dict(zip(ARGUMENTS.get(function, "").split(), args[1:], strict=False)), **options}
     call = replace(call, settings=target if node.op == "call_module" else SimpleNamespace(**bound),
                    before=tuple(inputs[0].shape[1:]), behind=tuple(value.shape[1:]))
-    made = reshaped(call) if function == "flatten" else [translated(call)]
-    ends = [f"{node.name}:{k}" for k in range(1, len(made))] + [node.name]
+    nodes = reshaped(call) if function == "flatten" else [translated(call)]
+    ends = [f"{node.name}:{k}" for k in range(1, len(nodes))] + [node.name]
     starts = [tuple(names[id(v)] for v in inputs), *((end,) for end in ends)]
-    return value, [replace(m, inputs=a, output=b) for m, a, b in zip(made, starts, ends, strict=False)]
+    return value, [replace(n, name=call.where, inputs=a, output=b)
+                   for n, a, b in zip(nodes, starts, ends, strict=False)]
 
 
 def reshaped(call: Call) -> list[Node]:
     """Values of an example in another shape: as they are, in a row, or a row as maps."""
     before, behind = channels_last(call.before), channels_last(call.behind)
     if before == behind or len(behind) == 1:
-        return [call.node("identity" if before == behind else "flatten")]
+        return [made("identity" if before == behind else "flatten")]
     call.require(len(before) == 1 and len(behind) == 3, "rearranges maps")
     order = flat_order(behind)
-    front = [] if order is None else [call.node("select", options={"kept": order.tolist()})]
-    return [*front, call.node("unflatten", options={"shape": list(behind)})]
+    front = [] if order is None else [made("select", options={"kept": order.tolist()})]
+    return [*front, made("unflatten", options={"shape": list(behind)})]
 
 
 def translated(call: Call) -> Node:
@@ -217,21 +189,23 @@ def translated(call: Call) -> Node:
         call.require(s.running_mean is not None and not s.training, "takes the moments of the batch")
         gamma, beta = (np.full(len(s.running_mean), k, np.float32) if p is None else numbers(p)
                        for k, p in ((1, s.weight), (0, s.bias)))
-        return call.node(name, (gamma, beta), {"eps": float(s.eps)}, (numbers(s.running_mean), numbers(s.running_var)))
+        return made(name, params=(gamma, beta), options={"eps": float(s.eps)},
+                    running=(numbers(s.running_mean), numbers(s.running_var)))
     if name == "mean":
         dims = s.dim if isinstance(s.dim, (tuple, list)) else range(axes) if s.dim is None else [s.dim]
         call.require(axes > 2 and sorted(d % axes for d in dims) == [*range(2, axes)], "is no mean over whole maps")
-        return call.node("global_average_pool")
+        return made("global_average_pool")
     if name == "index_select":
         call.require(axes == 2 and s.dim % 2 == 1, "selects no inputs")
-        return call.node("select", options={"kept": s.index.tolist()})
+        return made("select", options={"kept": s.index.tolist()})
     call.require(name != "add" or s.alpha == 1, "adds a multiple")
     call.require(name != "gelu" or s.approximate == "none", "has approximate='tanh'")
-    call.require("softmax" not in name or (getattr(s, "dim", None) or 1) % axes == 1, "does not go along the channels")
+    axis = 1 if getattr(s, "dim", None) is None else s.dim
+    call.require("softmax" not in name or axis % axes == 1, "does not go along the channels")
     call.require(name != "dropout" or not s.training, "draws in every mode (training=True)")
     if name in ("leaky_relu", "elu"):
-        return call.node(name, (), {"alpha": float(s.alpha)} if name == "elu" else {"slope": float(s.negative_slope)})
-    return call.node("identity" if name == "dropout" else name)
+        return made(name, options={"alpha": s.alpha} if name == "elu" else {"slope": s.negative_slope})
+    return made("identity" if name == "dropout" else name)
 
 
 def weights_of(call: Call) -> Node:
@@ -239,14 +213,14 @@ def weights_of(call: Call) -> Node:
     s, w = call.settings, numbers(call.settings.weight)
     b = np.zeros(len(w), np.float32) if s.bias is None else numbers(s.bias)
     if call.function == "linear":
-        return call.node("dense", (w, b))
+        return made("dense", params=(w, b))
     w, dilation = w[:, :, None] if w.ndim == 3 else w, call.pair("dilation", 1)
     stride = (1, 1) if s.stride is None else call.pair("stride", 1)
     sides = [d * (k - 1) * (s.padding == "same") for d, k in zip(dilation, w.shape[2:], strict=True)]
     call.require(sides[0] % 2 == sides[1] % 2 == 0, "pads one side more than the other (padding='same')")
     padding = (sides[0] // 2, sides[1] // 2) if isinstance(s.padding, str) else call.pair("padding", 0)
     call.require(s.padding_mode == "zeros" or padding == (0, 0), f"has padding_mode={s.padding_mode!r}")
-    return call.node("conv2d", (w.transpose(0, 2, 3, 1).copy(), b), {
+    return made("conv2d", params=(w.transpose(0, 2, 3, 1).copy(), b), options={
         "stride": stride, "padding": padding, "dilation": dilation, "groups": int(s.groups)})
 
 
@@ -256,16 +230,21 @@ def pool_of(call: Call) -> Node:
     (h, w), (p, q) = channels_last(call.before)[:2], channels_last(call.behind)[:2]
     if "adaptive" in call.function:
         call.require(h % p == w % q == 0, "has windows of different sizes")
-        return call.node("global_average_pool") if p == q == 1 else call.node(op, (), {"size": (h // p, w // q)})
+        return made("global_average_pool") if p == q == 1 else made(op, options={"size": (h // p, w // q)})
     size, around = call.pair("kernel_size", 1), call.pair("padding", 0)
     stride = size if s.stride is None else call.pair("stride", 1)
     whole = [(n + 2 * a - k) // t + 1 for n, a, k, t in zip((h, w), around, size, stride, strict=True)]
     call.require(call.pair("dilation", 1) == (1, 1), "has dilation")
     call.require(whole == [p, q], "has windows beyond the maps (ceil_mode=True)")
-    call.require(op == "max_pool" or s.count_include_pad or around == (0, 0), "leaves out the padding "
-                 "(count_include_pad=False)")
+    fine = op == "max_pool" or s.count_include_pad or around == (0, 0)
+    call.require(fine, "leaves out the padding (count_include_pad=False)")
     call.require(getattr(s, "divisor_override", None) is None, "has a divisor of its own (divisor_override)")
-    return call.node(op, (), {"size": size, "stride": stride, "padding": around})
+    return made(op, options={"size": size, "stride": stride, "padding": around})
+
+
+def reason_of(error: Exception) -> str:
+    """What an exception says, in one line."""
+    return " ".join(str(error).split())[:200]
 
 
 def numbers(tensor: Any) -> Array:

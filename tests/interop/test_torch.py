@@ -76,7 +76,8 @@ NETWORKS = {
                                               nn.Linear(8, 3)), ROWS)
        for a in ("ReLU", "LeakyReLU", "GELU", "ELU", "SiLU", "Tanh", "Sigmoid")},
     "mlp, softmax, of maps": (lambda: nn.Sequential(
-        nn.Flatten(), nn.Linear(96, 9), nn.ReLU(), nn.Dropout(), nn.Identity(), nn.Linear(9, 3), nn.Softmax(1)), PIXELS),
+        nn.Flatten(), nn.Linear(96, 9), nn.ReLU(), nn.Dropout(), nn.Identity(), nn.Linear(9, 3), nn.Softmax(1)),
+        PIXELS),
     "mlp, norm": (lambda: nn.Sequential(nn.Linear(10, 9, bias=False), nn.BatchNorm1d(9, affine=False), nn.ReLU(),
                                         nn.Linear(9, 3), nn.LogSoftmax(-1)), ROWS),
     "conv": (lambda: conv(nn.ReLU()), PIXELS),
