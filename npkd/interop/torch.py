@@ -65,8 +65,7 @@ def read(module: Any, example: Any) -> Imported:
     """
     torch, given, name = need("torch", "torch", "torch"), plain(example), type(module).__name__
     if not is_module(module) or given.ndim not in (2, 3, 4) or not given.size:
-        raise InputError(f"torch: got {name} and examples {given.shape}; it must be a torch.nn.Module and examples "
-                         f"(n, C, H, W), (n, C, L) or (n, I)")
+        raise InputError(f"torch: got {name} and x {given.shape}; it needs a torch.nn.Module, x (n, C, H, W) or (n, I)")
     given = given[:max(2, min(EXAMPLES, VALUES // given[0].size))]
     x = torch.from_numpy(np.array(given if len(given) > 1 else [*given] * 2, np.float32))
     while type(module).__name__ in ("OptimizedModule", "DataParallel", "DistributedDataParallel"):
@@ -95,8 +94,8 @@ def read(module: Any, example: Any) -> Imported:
 
 
 def compared(torch: Any, imported: Imported, modules: Sequence[Any], x: Any) -> float:
-    """The largest difference, in float32, of the outputs and of the logits, which a module and its body give, relative
-    to the largest. Raises InputError where it is more than EQUAL, in float64 too."""
+    """The largest difference of the outputs and logits, relative to the largest, in float32. Raises InputError where it
+    is more than EQUAL, in float64 too."""
     heads, found = {"softmax": torch.nn.Softmax(1), "log_softmax": torch.nn.LogSoftmax(1)}, [np.inf]
     head = heads.get(imported.head, torch.sigmoid if imported.head else torch.nn.Identity())
     rows = np.moveaxis(x.numpy(), 1, -1).reshape(len(x), *channels_last(x.shape[1:]))
@@ -236,8 +235,8 @@ def pool_of(call: Call) -> Node:
     whole = [(n + 2 * a - k) // t + 1 for n, a, k, t in zip((h, w), around, size, stride, strict=True)]
     call.require(call.pair("dilation", 1) == (1, 1), "has dilation")
     call.require(whole == [p, q], "has windows beyond the maps (ceil_mode=True)")
-    fine = op == "max_pool" or s.count_include_pad or around == (0, 0)
-    call.require(fine, "leaves out the padding (count_include_pad=False)")
+    included = "max" in op or s.count_include_pad or around == (0, 0)
+    call.require(included, "leaves out the padding (count_include_pad=False)")
     call.require(getattr(s, "divisor_override", None) is None, "has a divisor of its own (divisor_override)")
     return made(op, options={"size": size, "stride": stride, "padding": around})
 

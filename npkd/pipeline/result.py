@@ -26,6 +26,7 @@ from npkd.nn.ops import Op
 from npkd.nn.scaling import Scaling
 from npkd.pipeline.chain import StepReport
 from npkd.pipeline.channels_first import last
+from npkd.pipeline.target import Target
 from npkd.sparsity.layerwise import Distilled, LayerReport
 from npkd.surgery.widths import widths_of
 
@@ -48,6 +49,7 @@ class CompressionResult:
                         student_error (1 − agreement)
     steps               of a chain, a report of each
     regression          the outputs are numbers: an error is 1 − R², agreement R² of the student for the teacher's
+    target, target_words    how small it was to be
     difference          largest difference of the outputs that cutting neurons out made in any round, or the change back
                         to the units of the examples, float32
     origin              of a teacher of another library how it was read, and how it takes examples; student and teacher
@@ -69,6 +71,8 @@ class CompressionResult:
     difference: float
     steps: Sequence[StepReport] = ()
     regression: bool = False
+    target: Target | None = None
+    target_words: str = ""
     origin: Imported | None = None
 
     @property

@@ -463,7 +463,7 @@ def test_a_state_dict_goes_through_safetensors(tmp_path):
 def test_a_module_runs_wrapped_and_with_one_example():
     module, shape = teacher("conv")
     assert read(nn.DataParallel(module), example(shape, 1)).difference < 1e-5
-    with pytest.raises(InputError, match=r"must be a torch\.nn\.Module"):
+    with pytest.raises(InputError, match=r"needs a torch\.nn\.Module"):
         read(lambda x: x, example(shape))
     with pytest.raises(InputError, match="no examples"):
         npkd.compress(module, iter([]))
