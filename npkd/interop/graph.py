@@ -206,12 +206,8 @@ def nodes_of(model: Model, shape: Sequence[int]) -> list[Node]:
             layers[0] = Layer("dropout", options={"rate": 0.0})      # the example comes as maps
     for i, layer in enumerate(layers):
         order, size, row = orders[i], sizes[i], layer.row
-        params, running, options = layer.params, layer.running, dict(layer.settings)
+        (params, running), options = placed(layer, order), dict(layer.settings)
         back = names[i - layer.back] if layer.back else ""
-        if order is not None and (row.dense or row.per_neuron):
-            place = np.argsort(order)
-            params = (params[0][:, place], params[1]) if row.dense else tuple(p[place] for p in params)
-            running = tuple(r[place] for r in running)
         if row.entries and order is not None and layer.op not in ("select", "flatten"):
             raise InputError(f"export: layer {i} is {layer.op}, which rearranges maps; it cannot be exported")
         if layer.op == "add":
@@ -226,10 +222,9 @@ def nodes_of(model: Model, shape: Sequence[int]) -> list[Node]:
             kept = np.asarray(layer.options["kept"])
             name, order = put("select", options={"kept": kept if order is None else order[kept]}), None
         elif layer.op == "unflatten":
-            shape, name = tuple(options["shape"]), names[i]
-            if (order := flat_order(shape)) is not None:
-                name = put("select", options={"kept": np.argsort(order)})
-            name = put("unflatten", options={"shape": first(shape[shape[0] == 1:])}, inputs=(name,))
+            maps, order = tuple(options["shape"]), flat_order(options["shape"])
+            name = names[i] if order is None else put("select", options={"kept": np.argsort(order)})
+            name = put("unflatten", options={"shape": first(maps[maps[0] == 1:])}, inputs=(name,))
         elif layer.op == "depthwise_conv2d":
             w = params[0].transpose(2, 0, 1)[..., None]
             name = put("conv2d", w, params[1], options={**options, "groups": len(w)})
@@ -242,6 +237,15 @@ def nodes_of(model: Model, shape: Sequence[int]) -> list[Node]:
         orders.append(order if layer.op in ("flatten", "recall") or row.per_neuron else None)
         sizes.append(sizes[i - layer.back] if layer.op == "recall" else shape_behind(layer, size))
     return nodes
+
+
+def placed(layer: Layer, order: Array | None) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    """The parameters and running arrays of a layer for an input in that order."""
+    if order is None or not (layer.row.dense or layer.row.per_neuron):
+        return layer.params, layer.running
+    place, p = np.argsort(order), layer.params
+    params = (p[0][:, place], p[1]) if layer.row.dense else tuple(a[place] for a in p)
+    return params, tuple(r[place] for r in layer.running)
 
 
 def shape_behind(layer: Layer, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ from npkd.core.validation import InputError
 from npkd.data.batches import FORMS, ROWS, batches_of, iterated, plain
 from npkd.data.datasets import Data
 from npkd.data.shards import Pair, open_shards
-from npkd.interop.graph import Imported
+from npkd.interop.graph import Imported, channels_last
 from npkd.interop.torch import EXAMPLES, is_module, read
 from npkd.nn.model import Model
 from npkd.nn.network import Network
@@ -69,10 +69,13 @@ def moved(batches: Iterable[Pair]) -> Iterator[Any]:
 
 
 def last(x: Array) -> Array:
-    """Examples (n, C, H, W), (n, C, L) or (n, I) as npkd takes them, a view: (n, H, W, C), (n, 1, L, C), (n, I)."""
+    """Examples (n, C, H, W), (n, 1, H, W), (n, C, L) or (n, I) as npkd takes them, a view: (n, H, W, C), (n, H, W),
+    (n, 1, L, C), (n, I)."""
+    if x.ndim == 4 and x.shape[1] == 1:
+        return x[:, 0]
     return np.moveaxis(x, 1, -1)[:, None] if x.ndim == 3 else np.moveaxis(x, 1, -1) if x.ndim > 1 else x
 
 
 def first(x: Array, shape: tuple[int, ...]) -> Array:
     """Examples as npkd takes them, in the shape of those given."""
-    return (np.moveaxis(x, -1, 1) if len(shape) > 1 else x).reshape(len(x), *shape)
+    return np.moveaxis(x.reshape(len(x), *channels_last(shape)), -1, 1).reshape(len(x), *shape)

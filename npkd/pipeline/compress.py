@@ -36,11 +36,10 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
 
     teacher     a Network, a Model (a network with its scaling), the dense layers [(w, b), …] of a network with relu
                 between them, Layers, or a torch.nn.Module, see interop.torch.read
-    x           examples as the teacher takes them (of torch, channels first, also in tensors and a DataLoader, which is
-                read once): an array (N, ...), a folder of .npz shards (arrays x and, if there
-                are labels, y), a function that gives a new iterator of batches for every pass, something that can be
-                iterated again and again, or an iterator, which is copied to a temporary file; a batch is an array (n,
-                ...) or a pair with its labels. Or a Data, which brings labels and a validation part of its own
+    x           examples as the teacher takes them: an array or tensor (N, ...), a folder of .npz shards (x and labels y),
+                a function that gives a new iterator of batches for every pass, something that can be iterated again and
+                again, an iterator or a DataLoader, which are copied to a temporary file; a batch is an array (n, ...)
+                or a pair with its labels. Or a Data, which brings labels and a validation part of its own
     target      how small: "macs=10%", "macs=26620", "parameters=", "bytes=" of the file, "neurons=", "widths=97-71-33",
                 or "error=+0.5": points of error on the examples held out, without labels of disagreement
     labels      (N,) integer classes in the order of x, or floats (N,) or (N, O) where numbers are predicted: errors are
@@ -63,8 +62,7 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
         progress.begin("teacher and examples", 1)
         teacher, x, recipe, origin = imported(teacher, x, recipe)
         source = source_of(x, labels, model_of(teacher), recipe, stack)
-        given = source.given
-        network, goal = checked(teacher, source, target, recipe)
+        given, (network, goal) = source.given, checked(teacher, source, target, recipe)
         progress.step("they fit together")
         examples = source.read(network, recipe, seed, progress)
         inner, scaling = scaled(network, examples.unit), examples.data.scaling

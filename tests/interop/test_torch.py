@@ -409,6 +409,16 @@ def test_the_student_learns_the_answers_of_the_module_itself():
     assert (plain.logits(x).argmax(1) == z.argmax(1)).mean() > 0.8
 
 
+def test_pictures_of_one_channel_are_moved_by_pixels_as_those_of_npkd_are():
+    torch.manual_seed(0)
+    module, x = nn.Sequential(nn.Flatten(), nn.Linear(16 * 20, 9), nn.ReLU(), nn.Linear(9, 3)), example((1, 16, 20))
+    recipe = npkd.Recipe(epochs=2, max_shift=1, noise_std=0.0)
+    result = npkd.compress(module, x, "macs=70%", recipe=recipe)
+    network = read(module, x).network
+    same = npkd.compress(network, x[:, 0].numpy(), "macs=70%", recipe=recipe)
+    assert relative(result.logits(x), same.logits(x[:, 0].numpy())) < 1e-3
+
+
 def test_a_perceptron_of_a_data_set_and_one_output():
     digits = load("digits", seed=0)
     for front, width in ((nn.Sequential(), 64), (nn.Conv2d(1, 2, 3), 72)):
