@@ -36,7 +36,7 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
 
     teacher     a Network, a Model (a network with its scaling), the dense layers [(w, b), …] of a network with relu
                 between them, Layers, or a torch.nn.Module, see interop.torch.read
-    x           examples as the teacher takes them: an array or tensor (N, ...), a folder of .npz shards (x and labels y),
+    x           examples as the teacher takes them: an array or tensor (N, ...), a folder of .npz shards (x, y),
                 a function that gives a new iterator of batches for every pass, something that can be iterated again and
                 again, an iterator or a DataLoader, which are copied to a temporary file; a batch is an array (n, ...)
                 or a pair with its labels. Or a Data, which brings labels and a validation part of its own

@@ -13,8 +13,9 @@ import numpy as np
 from npkd import __version__
 from npkd.core.files import NewPath
 from npkd.core.types import Array
+from npkd.data.batches import plain
 from npkd.data.datasets import undecided
-from npkd.interop.graph import Imported
+from npkd.interop.graph import Imported, first
 from npkd.interop.torch_out import to_torch
 from npkd.nn import cost
 from npkd.nn.fast.workspace import predict
@@ -95,7 +96,7 @@ class CompressionResult:
     def logits(self, x: Array) -> Array:
         """The student's logits (N, C) of examples x (N, ...) as they were given."""
         moved = self.origin is not None and np.shape(x)[1:] == self.origin.shape
-        return self.model().logits(last(np.asarray(x)) if moved else x)
+        return self.model().logits(last(plain(x)) if moved else x)
 
     def model(self) -> Model:
         """The student as it is saved, in a name that ends with .npkz coded."""
@@ -104,10 +105,10 @@ class CompressionResult:
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of an example, channels first, as the other library's teacher took it, or of npkd's (H, W, C)."""
-        front = self.student.layers[0]
-        rows = (cost.input_shape(self.student)[-1],) if self.scaling is None else self.scaling.offset.shape
-        inner = tuple(front.options["shape"]) if front.op == "unflatten" else rows
-        return self.origin.shape if self.origin else (inner[-1], *inner[:-1])
+        front = self.teacher.layers[0]
+        rows = cost.input_shape(self.teacher) if self.scaling is None else self.scaling.offset.shape
+        inner = front.options["shape"] if front.op == "unflatten" else rows
+        return self.origin.shape if self.origin else first(inner)
 
     def to_torch(self) -> Any:
         """The student as a torch.nn.Module, with the scaling and the softmax that the teacher had, see interop.torch:

@@ -443,6 +443,8 @@ def test_students_of_networks_of_npkd_run_in_torch():
     module = result.to_torch()
     assert relative(outputs(module, torch.from_numpy(x)), result.logits(x)) < 1e-5
     assert {"select", "offset", "multiply"} <= {name.rpartition("_")[0] for name in dict(module.named_buffers())}
+    bare = npkd.compress(network, x, "widths=20-6", recipe=npkd.Recipe(epochs=0))
+    assert relative(outputs(bare.to_torch(), torch.from_numpy(x)), bare.logits(x)) < 1e-5
     net = npkd.Network([*read(*[teacher("conv")[0], example(PIXELS)]).network.layers])
     maps = channels_last(example(PIXELS), PIXELS)
     result = npkd.compress(net, np.ascontiguousarray(maps), "macs=50%", recipe=npkd.Recipe(epochs=0))
