@@ -71,6 +71,21 @@ class Nested(nn.Module):
         return self.end(x).squeeze()
 
 
+class Projected(nn.Module):
+    """A residual block whose shortcut is a convolution, with depthwise and grouped convolutions, before activation."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.one, self.two = nn.BatchNorm2d(4), nn.Conv2d(4, 6, 3, 2, 1, groups=2), nn.Conv2d(6, 6, 3, 1, 1)
+        self.stem, self.short = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 6, 1, stride=2, bias=False)
+        self.deep, self.wide, self.head = nn.Conv2d(6, 6, 3, padding=1, groups=6), nn.Conv2d(6, 8, 1), nn.Linear(8, 3)
+
+    def forward(self, x):
+        x = F.relu(self.norm(self.stem(x)))
+        x = self.two(F.relu(self.one(x))) + self.short(x)
+        return self.head(F.adaptive_avg_pool2d(F.silu(self.wide(F.relu(self.deep(x)))), 1).flatten(1))
+
+
 NETWORKS = {
     **{f"mlp {a}": (lambda a=a: nn.Sequential(nn.Linear(10, 12), getattr(nn, a)(), nn.Linear(12, 8), getattr(nn, a)(),
                                               nn.Linear(8, 3)), ROWS)
@@ -92,7 +107,13 @@ NETWORKS = {
     "average pool, ceil that changes nothing": (lambda: conv(nn.AvgPool2d(2, ceil_mode=True), last=48), PIXELS),
     "global pool": (lambda: conv(nn.ReLU(), nn.AdaptiveAvgPool2d(1), last=4), PIXELS),
     "adaptive pool": (lambda: conv(nn.ReLU(), nn.AdaptiveAvgPool2d((4, 3)), last=48), PIXELS),
-    "residual": (Residual, PIXELS), "functional": (Functional, PIXELS), "nested": (Nested, PIXELS),
+    "depthwise": (lambda: conv(nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1, groups=4, bias=False), nn.BatchNorm2d(4),
+                               nn.ReLU(), nn.Conv2d(4, 5, 1), nn.ReLU(), last=240), PIXELS),
+    **{f"grouped {f}, {g}": (lambda f=f, g=g: nn.Sequential(
+        nn.Conv2d(2, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, f, 3, groups=g), nn.ReLU(), nn.Flatten(),
+        nn.Linear(24 * f, 40), nn.ReLU(), nn.Linear(40, 3)), PIXELS) for f, g in ((8, 4), (6, 2))},
+    "projected": (Projected, PIXELS), "residual": (Residual, PIXELS),
+    "functional": (Functional, PIXELS), "nested": (Nested, PIXELS),
     "conv1d": (lambda: conv(nn.BatchNorm1d(4), nn.ReLU(), nn.MaxPool1d(2), nn.Conv1d(4, 5, 3, stride=2), nn.GELU(),
                             nn.AvgPool1d(2), last=10, shape=SOUND), SOUND),
     "conv1d, global": (lambda: conv(nn.ReLU(), nn.AdaptiveAvgPool1d(1), last=4, shape=SOUND), SOUND),
