@@ -66,8 +66,8 @@ def read(module: Any, example: Any) -> Imported:
     torch, given, name = need("torch", "torch", "torch"), plain(example), type(module).__name__
     if not is_module(module) or given.ndim not in (2, 3, 4) or not given.size:
         raise InputError(f"torch: got {name} and x {given.shape}; it needs a torch.nn.Module, x (n, C, H, W) or (n, I)")
-    given = given[:max(2, min(EXAMPLES, VALUES // given[0].size))]
-    x = torch.from_numpy(np.array(given if len(given) > 1 else [*given] * 2, np.float32))
+    given = given[:max(2, min(EXAMPLES, VALUES // given[0].size))].repeat(2 if len(given) == 1 else 1, axis=0)
+    x = torch.from_numpy(given.astype(np.float32))
     while type(module).__name__ in ("OptimizedModule", "DataParallel", "DistributedDataParallel"):
         module = getattr(module, "_orig_mod", None) or module.module
     with torch.no_grad():
@@ -94,8 +94,7 @@ def read(module: Any, example: Any) -> Imported:
 
 
 def compared(torch: Any, imported: Imported, modules: Sequence[Any], x: Any) -> float:
-    """The largest difference of the outputs and logits, relative to the largest, in float32. Raises InputError where it
-    is more than EQUAL, in float64 too."""
+    """The largest difference, relative to the largest output. Raises InputError where it is more than EQUAL."""
     heads, found = {"softmax": torch.nn.Softmax(1), "log_softmax": torch.nn.LogSoftmax(1)}, [np.inf]
     head = heads.get(imported.head, torch.sigmoid if imported.head else torch.nn.Identity())
     rows = np.moveaxis(x.numpy(), 1, -1).reshape(len(x), *channels_last(x.shape[1:]))
@@ -124,17 +123,18 @@ def walked(torch: Any, graph: Any, whole: Any, x: Any) -> tuple[list[Node], str,
         elif node.op == "get_attr":
             values[node] = attrgetter(node.target)(whole)
         elif node.op != "output":
-            values[node], made = called(torch, node, whole, (args, options), names)
+            reads = any(id(values[n]) in names for n in node.all_input_nodes)
+            values[node], made = called(torch, node, whole, (args, options), names if reads else {})
             nodes += made
-            if made:
-                names[id(values[node])] = node.name
+            names |= {id(values[node]): node.name} if made else {}
     if id(args[0]) in names:
         return nodes, source, names[id(args[0])]
     raise InputError(f"torch: the module gives {type(args[0]).__name__}; it must give one tensor, made of x")
 
 
 def called(torch: Any, node: Any, whole: Any, given: Any, names: Mapping[int, str]) -> tuple[Any, list[Node]]:
-    """What a call gives, and its nodes; none of what is no tensor. Raises InputError for what npkd does not have."""
+    """What a call gives, and its nodes: none of what is no tensor or reads no activation, of which ``names`` has the
+    names. Raises InputError for what npkd does not have."""
     (args, options), method = given, node.op == "call_method"
     if node.op == "call_module":
         target, place = whole.get_submodule(node.target), node.target[2:] or "the module"
@@ -150,7 +150,8 @@ def called(torch: Any, node: Any, whole: Any, given: Any, names: Mapping[int, st
     except Exception as error:
         call.require(bool(function), "is unknown to npkd")
         raise InputError(f"torch: {call.where}: {reason_of(error)}; give what the module takes") from error
-    if not any(isinstance(v, torch.Tensor) for v in (value if isinstance(value, (tuple, list)) else [value])):
+    parts = value if isinstance(value, (tuple, list)) else [value]
+    if not names or not any(isinstance(v, torch.Tensor) for v in parts):
         return value, []
     inputs = [v for v in (*args, *options.values()) if id(v) in names]
     call.require(bool(function), "is unknown to npkd")

@@ -54,7 +54,7 @@ class Functional(nn.Module):
         x = torch.tanh(self.drop(self.b(x))).contiguous()
         x = x.view(x.size(0), -1).reshape(x.shape[0], -1)
         x = F.dropout(F.elu(self.c(x), alpha=0.5), 0.2, self.training)
-        return F.log_softmax(F.linear(x, self.w), dim=-1)
+        return F.log_softmax(F.linear(x, self.w * 2), dim=-1)
 
 
 class Nested(nn.Module):
@@ -289,6 +289,7 @@ REFUSED = {
     "a tuple": (lambda: Several(tuple), ROWS, r"gives \w*tuple|gives list"),
     "two axes": (lambda: nn.Linear(20, 3), SOUND, r"Linear"),
     "other examples": (lambda: nn.Linear(9, 3), ROWS, r"the module \(Linear\).*shapes cannot be multiplied"),
+    "matmul": (lambda: Calls(lambda x: x @ x.mT, last=4 * 8 * 8), PIXELS, "forward"),
     "no row of outputs": (lambda: nn.Conv2d(2, 3, 3), PIXELS, "row of outputs"),
     "no tensor in": (lambda: nn.Bilinear(3, 3, 3), ROWS, "cannot trace Bilinear|Bilinear")}
 
