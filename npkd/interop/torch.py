@@ -141,8 +141,7 @@ def called(torch: Any, node: Any, whole: Any, given: Any, names: Mapping[int, st
         kinds = [c.__name__ for c in type(target).__mro__ if c.__module__.startswith("torch.nn.")]
     else:
         kinds, target = [(node.target if method else node.target.__name__).rstrip("_")], node.target
-        path = list(node.meta.get("nn_module_stack", ("",)))[-1][2:]
-        place = f"forward of {path}" if path else "forward"
+        place = f"forward of {list(node.meta.get('nn_module_stack', ('',)))[-1][2:]}".removesuffix(" of ")
     function = next((FUNCTIONS[k] for k in (re.sub("[12]d$", "", k) for k in kinds) if k in FUNCTIONS), "")
     call = Call(f"{place} ({type(target).__name__ if node.op == 'call_module' else kinds[0]})", function)
     try:
@@ -236,8 +235,7 @@ def pool_of(call: Call) -> Node:
     whole = [(n + 2 * a - k) // t + 1 for n, a, k, t in zip((h, w), around, size, stride, strict=True)]
     call.require(call.pair("dilation", 1) == (1, 1), "has dilation")
     call.require(whole == [p, q], "has windows beyond the maps (ceil_mode=True)")
-    included = "max" in op or s.count_include_pad or around == (0, 0)
-    call.require(included, "leaves out the padding (count_include_pad=False)")
+    call.require("max" in op or s.count_include_pad or around == (0, 0), "leaves out padding (count_include_pad=False)")
     call.require(getattr(s, "divisor_override", None) is None, "has a divisor of its own (divisor_override)")
     return made(op, options={"size": size, "stride": stride, "padding": around})
 
