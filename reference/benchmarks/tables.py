@@ -1,4 +1,4 @@
-"""Do networks for tables keep what they predict at a tenth of the multiply-accumulates? Needs scikit-learn, for its data.
+"""Do networks for tables keep what they predict at a tenth of the multiply-accumulates? With scikit-learn's data.
 
     python -m reference.benchmarks.tables [--json FILE]                          about four minutes of one core
 
@@ -73,7 +73,8 @@ def run(name: str, x: Array, y: Array, seed: int) -> tuple[float, float, float]:
     data = from_arrays(name, (x[rest], y[rest], x[test], y[test]), seed=seed)
     recipe = complete(Recipe(), len(data.x_train), data.shape)
     teacher = Model(teacher_of(data, recipe, seed), data.scaling)
-    result = npkd.compress(teacher, replace(data, x_test=data.x_test[:0], y_test=data.y_test[:0]), "macs=10%", seed=seed)
+    untested = replace(data, x_test=data.x_test[:0], y_test=data.y_test[:0])
+    result = npkd.compress(teacher, untested, "macs=10%", seed=seed)
     outputs = [model.logits(x[test]) for model in (teacher, result.model())]
     if data.targets is not None:
         outputs = [data.targets.apply(a) for a in outputs]
@@ -91,8 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         before, after, part = np.array(runs).T
         loss, bar = after - before, BARS.get(name, 0.02)
         missed += loss.mean() > bar or part.max() > 0.1
-        words = [f"{a.mean():.2%} ± {a.std(ddof=1):.2%}" if name in BARS else f"R² {1 - a.mean():.4f} ± {a.std(ddof=1):.4f}"
-                 for a in (before, after)]
+        words = [f"{a.mean():.2%} ± {a.std(ddof=1):.2%}" if name in BARS else
+                 f"R² {1 - a.mean():.4f} ± {a.std(ddof=1):.4f}" for a in (before, after)]
         print(f"{'MISSED' if loss.mean() > bar else 'holds'}  {name}: teacher {words[0]}, student {words[1]}, loss "
               f"{loss.mean():+.4f} ± {loss.std(ddof=1):.4f} (bar {bar}), {part.max():.1%} of the multiply-accumulates")
         found[name] = {"teacher": before.tolist(), "student": after.tolist(), "part": part.tolist()}
