@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from npkd.core.progress import Progress, shown
-from npkd.core.validation import InputError, as_array, whole, within_memory
+from npkd.core.validation import InputError, whole, within_memory
 from npkd.data.datasets import Data
 from npkd.data.logit_cache import Answers
-from npkd.interop import onnx
 from npkd.interop.adapt import adapt, prunable, reading_rows, require_countable, unscaled
 from npkd.interop.entry import Entry
 from npkd.interop.layers import Layers, Teacher, model_of, outputs_of, require_agreement, scaled
@@ -22,6 +21,7 @@ from npkd.nn.model import Model
 from npkd.nn.network import Network, convolves, reads_maps
 from npkd.nn.scaling import Scaling
 from npkd.pipeline import chain, stages
+from npkd.pipeline.channels_first import imported
 from npkd.pipeline.examples import Examples, Source, source_of
 from npkd.pipeline.logit_source import logits_of
 from npkd.pipeline.recipe import Recipe, complete
@@ -38,11 +38,12 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
     """A smaller network that imitates ``teacher`` on examples ``x``; labels are not needed.
 
     teacher     a Network, a Model (a network with its scaling), the dense layers [(w, b), …] of a network with relu
-                between them, or Layers; an ONNX model, by the name of its file or as a ModelProto: x is as it takes it
-    x           examples as the teacher takes them: an array (N, ...), a folder of .npz shards (arrays x and, if there
-                are labels, y), a function that gives a new iterator of batches for every pass, something that can be
-                iterated again and again, or an iterator, which is copied to a temporary file; a batch is an array (n,
-                ...) or a pair with its labels. Or a Data, which brings labels and a validation part of its own
+                between them, Layers, a torch.nn.Module, see interop.torch.read, or an ONNX model, by the name of its
+                file or as a ModelProto: x is then as these take it
+    x           examples as the teacher takes them: an array or tensor (N, ...), a folder of .npz shards (x, y),
+                a function that gives a new iterator of batches for every pass, something that can be iterated again and
+                again, an iterator or a DataLoader, which are copied to a temporary file; a batch is an array (n, ...)
+                or a pair with its labels. Or a Data, which brings labels and a validation part of its own
     target      how small: "macs=10%", "macs=26620", "parameters=", "bytes=" of the file, "neurons=", "widths=97-71-33",
                 or "error=+0.5": points of error on the examples held out, without labels of disagreement
     labels      (N,) integer classes in the order of x, or floats (N,) or (N, O) where numbers are predicted: errors are
@@ -58,11 +59,10 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
     Memory: the sample, one batch, and O(d²) for the statistics, whatever the number of examples.
     Raises InputError in one sentence for anything that cannot be worked with.
     """
-    if onnx.is_onnx(teacher):
-        return of_onnx(teacher, x, target, labels=labels, recipe=recipe, seed=seed, progress=progress)
     recipe, rng = recipe or Recipe(), generator(seed)
     with ExitStack() as stack, shown(progress) as progress:
         progress.begin("teacher and examples", 1)
+        teacher, x, recipe, entry, checked_by = imported(teacher, x, recipe)
         source = source_of(x, labels, model_of(teacher), recipe, stack)
         given, (network, goal) = source.given, checked(teacher, source, target, recipe)
         progress.step("they fit together")
@@ -91,19 +91,8 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
         student, examples.outside(inner), given.scaling, run.state.rounds, run.state.budgets, examples.learnt_from,
         len(data.x_train) * recipe.trained, len(y), 1 - error_of(after, said), examples.labelled,
         error_of(before, y), error_of(after, y), max([float(restored), *(r.difference for r in run.state.rounds)]),
-        reports, data.targets is not None, goal, target, entry_of(given.network, data.shape))
-
-
-def of_onnx(teacher: Any, x: Any, target: str, *, labels: Any, recipe: Recipe | None, seed: int | np.random.Generator,
-            progress: Progress | bool | None) -> CompressionResult:
-    """``compress`` of an ONNX model, compared on some of the examples. Raises InputError for x that is no array."""
-    x = x if isinstance(x, Data) else as_array("compress", x)
-    read = onnx.read(teacher, None if isinstance(x, Data) else x)
-    if recipe is not None and isinstance(recipe.validation, tuple):
-        recipe = replace(recipe, validation=(read.entry(recipe.validation[0]), recipe.validation[1]))
-    x = read.entry.of_data(x) if isinstance(x, Data) else read.entry(x)
-    result = compress(read.model, x, target, labels=labels, recipe=recipe, seed=seed, progress=progress)
-    return replace(result, entry=read.entry, head=read.head)
+        reports, data.targets is not None, goal, target, entry or entry_of(given.network, data.shape),
+        str(given.about.get("head", "")), checked_by)
 
 
 def entry_of(network: Network, shape: Sequence[int]) -> Entry:
