@@ -69,12 +69,12 @@ def prepare(settings: Settings, progress: Progress) -> PreparedRun:
     """Load and check everything. Raises InputError for data, a teacher or a target that cannot be worked with."""
     file = settings.teacher or settings.start
     model = load_model(file) if file is not None else None
-    data = load_data(settings.data, seed=settings.seed, progress=progress)
+    data = load_data(settings.data, seed=settings.seed, progress=progress, label=settings.label)
     seed, network, groups, who = settings.seed, None, None, f"{'start' if settings.start else 'teacher'}: {file}"
     if model is not None:
         seed = split_seed(model.about, data, seed)
         if seed != settings.seed:
-            data = load_data(settings.data, seed=seed)
+            data = load_data(settings.data, seed=seed, label=settings.label)
         network, groups = prunable(model, data, who)
         if model.scaling is None and settings.command == "distil":          # a student reads inputs of one scale
             network = rescaled_network(model, data, who)
