@@ -9,12 +9,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from npkd.core.files import make_folder
+from npkd.core.files import make_folder, write_bytes
 from npkd.core.validation import InputError
 from npkd.data.datasets import stored
 from npkd.interop import c, python_code
 from npkd.interop.graph import first
-from npkd.interop.plain import Plain
+from npkd.interop.plain import Plain, classes
 from npkd.nn.model import Model, load
 
 FILES = {"c": "student.h", "python": "predict.py", "onnx": "student.onnx"}
@@ -43,19 +43,19 @@ def main(options: argparse.Namespace) -> int:
     if options.check and options.to not in ("c", "python"):
         raise InputError(f"export: --check compares c and python, not {options.to}")
     data = stored(options.check, seed=0, label=options.label)[1] if options.check else []
-    folder = make_folder(options.out or file.with_name(f"{file.stem}-export"))
-    with tempfile.TemporaryDirectory(dir=folder) as beside:
+    folder = Path(options.out) if options.out else file.with_name(f"{file.stem}-export")
+    with tempfile.TemporaryDirectory() as beside:
         write(Path(beside), model, options.to, options.shape)
         names = sorted(os.listdir(beside))
-        there = [str(folder / name) for name in names if (folder / name).exists()]
+        there = [folder / name for name in names if (folder / name).exists()]
         if there and not options.overwrite:
             raise InputError(f"export: {there[0]} exists; give --overwrite to replace it, or --out another folder")
         for name in names:
-            os.replace(Path(beside, name), folder / name)
+            write_bytes(make_folder(folder) / name, Path(beside, name).read_bytes())
     print(*(f"Wrote {folder / name}" for name in names), sep="\n")
     if not options.check:
         return 0
-    said = (c if options.to == "c" else python_code).classes(folder / names[0], data[2])
-    agree = int((said == Plain.of(model, options.shape).classes(data[2])).sum())
+    said, expected = classes(folder / names[0], data[2]), Plain.of(model, options.shape).classes(data[2])
+    agree = int((said == expected).sum())
     print(f"{agree:,} of {len(said):,} classes agree")
     return int(agree < len(said))

@@ -59,16 +59,19 @@ def text(start: bytes) -> str:
     return f"{kinds.get(words[0]) or ('a table in text (CSV)' if any(c in words for c in ',;') else 'text')}; {ARRAYS}"
 
 
-PARTS = "x_train", "y_train", "x_test", "y_test"
-SAVE = 'numpy.savez("{stem}.npz", **{{k: numpy.squeeze(d[k]) for k in {parts}}})'
-TABLE = 'import pandas; pandas.{reader}("{path}").to_csv("{stem}.csv", index=False), and give that with --label COLUMN'
-PICTURES = 'import pathlib, numpy; from PIL import Image; f = sorted(pathlib.Path("{path}").glob("*/*.*")); t = numpy' \
-    '.arange(len(f)) % 5 == 0; x = numpy.array([numpy.asarray(Image.open(p).convert("L").resize((28, 28))) for p in f])' \
-    '; y = numpy.unique([p.parent.name for p in f], return_inverse=True)[1]; numpy.savez("{stem}.npz", x_train=x[~t], ' \
-    'y_train=y[~t], x_test=x[t], y_test=y[t])'
+SAVE = 'numpy.savez("{stem}.npz", **{{k: numpy.squeeze(d[k]) for k in ("x_train", "y_train", "x_test", "y_test")}})'
+TABLE = 'import pandas; pandas.{reader}("{path}").to_csv("{stem}.csv", index=False)  # for --label COLUMN'
+PICTURES = ('import pathlib, numpy; from PIL import Image; f = sorted(pathlib.Path("{path}").glob("*/*.*")); '
+            't = numpy.arange(len(f)) % 5 == 0; y = numpy.unique([p.parent.name for p in f], return_inverse=True)[1]; '
+            'x = numpy.array([numpy.asarray(Image.open(p).convert("L").resize((28, 28))) for p in f]); '
+            'numpy.savez("{stem}.npz", x_train=x[~t], y_train=y[~t], x_test=x[t], y_test=y[t])')
+RECORDS = ('import numpy, tensorflow as tf; d = [tf.train.Example.FromString(r.numpy()).features.feature for r in '
+           'tf.data.TFRecordDataset("{path}")]; x, y = (numpy.array([r[k].float_list.value or r[k].int64_list.value '
+           'for r in d]) for k in ("x", "y")); t = numpy.arange(len(d)) % 5 == 0; numpy.savez("{stem}.npz", '
+           'x_train=x[~t], y_train=y[~t].ravel(), x_test=x[t], y_test=y[t].ravel())')
 LINES: tuple[tuple[str, str, str], ...] = (
-    (r"a single array", "", "give a folder with x_train.npy, y_train.npy, x_test.npy and y_test.npy"),
-    (r"PyTorch file|\.ptl?$|\.pth$", "a PyTorch file", 'import torch, numpy; d = torch.load("{path}", weights_only=True); ' + SAVE),
+    (r"PyTorch file|\.ptl?$|\.pth$", "a PyTorch file",
+     'import torch, numpy; d = torch.load("{path}", weights_only=True); ' + SAVE),
     (r"pickle|\.pkl$|\.joblib$", "a pickle, which can execute anything: open none that others made",
      'import pickle, numpy; d = pickle.load(open("{path}", "rb")); ' + SAVE),
     (r"HDF5|Keras|\.h5$|\.hdf5$", "an HDF5 file", 'import h5py, numpy; d = h5py.File("{path}"); ' + SAVE),
@@ -76,21 +79,17 @@ LINES: tuple[tuple[str, str, str], ...] = (
     (r"Parquet|\.parquet$", "a Parquet table", TABLE.replace("{reader}", "read_parquet")),
     (r"Arrow|\.feather$", "an Arrow table", TABLE.replace("{reader}", "read_feather")),
     (r"office|\.xlsx?$|\.ods$", "a spreadsheet", TABLE.replace("{reader}", "read_excel")),
-    (r"\.tfrecords?$", "TFRecords", 'import numpy, tensorflow as tf; r = [tf.train.Example.FromString(t.numpy()).features'
-     '.feature for t in tf.data.TFRecordDataset("{path}")]; numpy.savez("{stem}.npz", **{{k: [f[k].float_list.value for '
-     'f in r] for k in r[0]}}), with {parts} in it'),
-    (r"folder of pictures", "a folder of pictures", PICTURES))
-"""What tells a kind of data file, by what ``described`` says or by its name; its name; the line that makes an .npz."""
+    (r"\.tfrecords?$", "a file of TFRecords", RECORDS), (r"pictures", "a folder of pictures", PICTURES))
+"""What tells a kind of data, said by ``described`` or in its name; what it is; the line that makes what npkd reads."""
 
 
 def reading_line(path: Path) -> str:
-    """Of a file or a folder of data that npkd does not read: what it is, and the line of Python that writes what npkd
-    reads; an empty string for others."""
-    pictures = path.is_dir() and any(next(path.glob(f"{deep}*.{end}"), None) for deep in ("", "*/", "*/*/")
-                                     for end in ("jpg", "jpeg", "png", "JPEG", "JPG"))
-    what = "folder of pictures" if pictures else "" if path.is_dir() else f"{described(path)}\n{path.name.lower()}"
-    for pattern, kind, line in LINES:
-        if re.search(pattern, what, re.MULTILINE):
-            words = line.format(path=path, stem=path.stem, parts=PARTS)
-            return f"{kind or 'a single array (.npy)'}; {'' if not kind else 'this writes what npkd reads: '}{words}"
-    return ""
+    """What a file or folder of data is that npkd does not read, and the line of Python that writes what it does read;
+    an empty string for others."""
+    ends = [f"{deep}*.{end}" for deep in ("", "*/", "*/*/") for end in ("jpg", "jpeg", "JPEG", "png")]
+    pictures = path.is_dir() and any(next(path.glob(end), None) for end in ends)
+    what = "pictures" * pictures if path.is_dir() else f"{described(path)}\n{path.name.lower()}"
+    if what.startswith("a single array"):
+        return "a single array (.npy); give a folder with x_train.npy, y_train.npy, x_test.npy and y_test.npy"
+    return next((f"{kind}; this writes what npkd reads: {line.format(path=path, stem=path.stem)}"
+                 for pattern, kind, line in LINES if re.search(pattern, what, re.MULTILINE)), "")

@@ -225,8 +225,8 @@ def load(name_or_path: str, *, seed: int, validation: float = 0.1, mirrors: Sequ
 def stored(name_or_path: str, *, seed: int, mirrors: Sequence[str] | None = None, label: str | None = None,
            progress: Progress | bool | None = None
            ) -> tuple[str, list[Array], tuple[float, float] | None, tuple[str, ...]]:
-    """What ``load`` reads, as it is: a name, the four arrays, the limits of all values, and the words of the classes."""
-    path, limits, name, words = Path(name_or_path), None, name_or_path, ()
+    """What ``load`` reads: a name, the four arrays as they are, limits of all values, and words of the classes."""
+    path, limits, name, words = Path(name_or_path), None, name_or_path, tuple[str, ...]()
     table = path.suffix.lower() in (".csv", ".tsv") and name not in SOURCES and os.path.isfile(path)
     if label is not None and not table:
         raise InputError(f"load: label is {label!r}, and data is {name!r}; only a table, .csv or .tsv, has columns")

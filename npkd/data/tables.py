@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from npkd.core.files import reason
 from npkd.core.npy import BoundedFile, read_data, read_header
 from npkd.core.types import Array
-from npkd.core.validation import InputError, one_of
+from npkd.core.validation import InputError
 from npkd.data.idx import below, read_folder
 
 EMNIST = re.compile(r"emnist-(\w+)-train-images-idx3-ubyte(\.gz)?")
@@ -25,7 +26,7 @@ def frame_of(path: Path) -> Any:
     """A table in text as a DataFrame: a header line, then rows, commas, semicolons or tabs between the columns.
     Raises InputError where it cannot be read or lacks a value, with line and column, and without pandas."""
     try:
-        import pandas
+        pandas: Any = importlib.import_module("pandas")
     except ImportError as error:
         raise InputError(f"load: {path} needs pandas, which cannot be imported ({error}); to install it: pip install "
                          "'npkd[pandas]'") from error
@@ -55,11 +56,13 @@ def read_table(path: Path, label: str | None) -> tuple[Array, Array, tuple[str, 
                          f"{', '.join(map(str, frame.columns)):.300}")
     y, features = frame[label].to_numpy(), frame.drop(columns=[label])
     wrong = [name for name, column in features.items() if column.dtype.kind not in "biuf"]
-    if wrong or not features.shape[1]:
+    if wrong:
         columns = ", ".join(f'"{name}"' for name in wrong)
-        raise InputError(f"load: {path} holds words in {columns}; one-hot them: import pandas; pandas.get_dummies(pandas"
-                         f'.read_csv("{path}"), columns=[{columns}]).to_csv("{path.stem}-numbers.csv", index=False)'
-                         if wrong else f"load: {path} has the column {label!r} alone; there must be others to tell it by")
+        raise InputError(f"load: {path} holds words in {columns}; this makes numbers of them: import pandas; "
+                         f'pandas.get_dummies(pandas.read_csv("{path}"), columns=[{columns}]).to_csv("{path.stem}'
+                         '-numbers.csv", index=False)')
+    if features.empty:
+        raise InputError(f"load: {path} has the column {label!r} alone; there must be others to tell it by")
     if y.dtype.kind == "f":
         return features.to_numpy(np.float64), y, ()
     words, y = np.unique(y if y.dtype.kind in "iu" else y.astype(str), return_inverse=True)

@@ -1,19 +1,25 @@
-"""A network as it is written out in code: what only training needs left out, every layer as text with numbers put in.
+"""A network as it is written out in code: each layer as a text with arrays and numbers put in.
 
-The text of C stands in student.h.in, that of Python in predict.py.in: sections, each behind a line "@@ name"."""
+The texts stand in student.h.in for C and in predict.py.in for Python, each behind a line "@@ name"."""
 
 from __future__ import annotations
 
 import math
 import re
+import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import numpy as np
 
 from npkd.compression.integer import IntegerNetwork
+from npkd.core.files import write_text
 from npkd.core.grids import odd_part
 from npkd.core.types import Array
 from npkd.core.validation import InputError, as_array
@@ -22,6 +28,10 @@ from npkd.nn.convolution import Grid, pair
 from npkd.nn.model import Model
 from npkd.nn.network import Layer, Network, reads_maps
 from npkd.surgery.folding import affine, fold, skipped, without
+
+NUMBERS = ("kh", "kw", "sy", "sx", "dy", "dx", "py", "px", "H", "W", "C", "Q", "F")
+"""Of windows: kernel, stride, dilation and padding of a Grid, maps H×W×C that are read, Q columns and F channels made."""
+FLAGS = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic")
 
 
 def sections(name: str) -> dict[str, str]:
@@ -32,7 +42,7 @@ def sections(name: str) -> dict[str, str]:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """A layer: ``op``, a name of OPS or "affine"; its arrays; the numbers that its text asks for; back as of a Layer."""
+    """A layer: ``op``, a name of OPS or "affine"; back, as of a Layer; its arrays, and all numbers of it, by name."""
 
     op: str
     back: int
@@ -41,25 +51,24 @@ class Step:
 
 
 def step_of(layer: Layer, before: Sequence[int], behind: Sequence[int]) -> Step:
-    """A layer that reads examples of shape ``before`` and makes them ``behind``."""
+    """A layer that makes examples of shape ``behind`` of those of shape ``before``."""
     op, o, arrays = str(layer.op), layer.settings, dict(zip(layer.row.params, layer.params, strict=True))
-    fields = {**o, "C": before[-1], "P": math.prod(before[:-1]), "I": before[-1], "unflattened": tuple(behind)}
     if (both := affine(layer)) is not None:
         op, arrays = "affine", dict(zip("st", (a.astype(np.float32) for a in both), strict=True))
     elif op == "depthwise_conv2d":
         op, arrays["w"], o = "conv2d", np.moveaxis(arrays["w"], -1, 0)[..., None], {**o, "groups": before[-1]}
     elif op == "select":
         arrays = {"kept": np.asarray(o["kept"])}
+    fields = {**o, "C": before[-1], "P": math.prod(before[:-1]), "behind": tuple(behind), "size": math.prod(behind),
+              "half": 2.0 ** o.get("shift", 0), "c": f"k % {behind[-1]}" if len(behind) > 1 else "k"}
     if op in ("conv2d", "max_pool", "average_pool"):
         kernel = arrays["w"].shape[1:3] if op == "conv2d" else pair("export", "size", o["size"], 1)
         grid = Grid("export", before, kernel, o["stride"] or kernel, o["padding"], o.get("dilation", 1))
-        for name, values in zip("ksdp", (grid.kernel, grid.stride, grid.dilation, grid.padding), strict=True):
-            fields |= dict(zip((f"{name}h", f"{name}w") if name == "k" else (f"{name}y", f"{name}x"), values, strict=True))
-        fields |= {"H": before[0], "W": before[1], "Q": behind[1], "F": behind[2], "count": math.prod(grid.kernel)}
-    if op == "conv2d":
-        fields |= {"groups": o["groups"], "D": arrays["w"].shape[3], "per": behind[2] // o["groups"]}
-    c = f"k % {behind[-1]}" if len(behind) > 1 else "k"
-    return Step(op, layer.back, arrays, fields | {"half": 2.0 ** o.get("shift", 0), "c": c, "size": math.prod(behind)})
+        numbers = (*grid.kernel, *grid.stride, *grid.dilation, *grid.padding, *before, *behind[1:])
+        fields |= dict(zip(NUMBERS, numbers, strict=True))
+        fields |= {"count": math.prod(grid.kernel), "D": before[-1] // o.get("groups", 1)}
+        fields["per"] = behind[2] // o.get("groups", 1)
+    return Step(op, layer.back, arrays, fields)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,12 +92,8 @@ class Plain:
     @staticmethod
     def of(model: Model, shape: Sequence[int] | None = None) -> Plain:
         """Of a model; ``shape`` of an example, (H, W, C), where its layers do not tell it. Raises InputError without
-        one, for one of another size, for ops of one's own, and for a batch norm without running moments."""
+        one, and for one of another size."""
         network, given = model.network, tuple(shape or ())
-        for i, layer in enumerate(network.layers):
-            if layer.row is layer.op or (layer.row.running and not layer.running):
-                what = "is an op of your own" if layer.row is layer.op else "has no running moments"
-                raise InputError(f"export: layer {i}, {layer.row}, {what}; it cannot be written out")
         if not (reads_maps(network) and given):
             known = model.scaling.offset.shape if model.scaling else cost.input_shape(network)
             if given and math.prod(given) != known[0]:
@@ -105,29 +110,29 @@ class Plain:
             weights = [odd_part(a[0].astype(np.float64))[0] for layer, a in whole.layers if layer.row.weights]
             numbers = "dyadic" if shifts or all((abs(m) <= 1).all() for m in weights) else "int8"
             return Plain(model, given, kept, whole.simulation, whole, numbers)
-        network = fold(network.astype(np.float64)).astype(np.float32)
-        return Plain(model, given, kept, network, None, "float")
-
-    @property
-    def bare(self) -> bool:
-        """Do raw examples go in as they are?"""
-        return self.model.scaling is None and self.whole is None and len(self.kept) == math.prod(self.inputs)
+        return Plain(model, given, kept, fold(network.astype(np.float64)).astype(np.float32), None, "float")
 
     @property
     def inner(self) -> tuple[int, ...]:
         """The shape of an example as the network reads it."""
         return self.inputs if len(self.kept) == math.prod(self.inputs) else self.kept.shape
 
-    def steps(self, layers: Sequence[Layer]) -> list[Step]:
-        """The steps of layers."""
+    def steps(self, layers: Sequence[Layer], text: dict[str, str]) -> list[Step]:
+        """The steps of layers. Raises InputError for one that the texts of a language do not know."""
         shapes = cost.shapes(Network(layers), self.inner)
-        return [step_of(layer, *shapes[i:i + 2]) for i, layer in enumerate(layers)]
+        steps = [step_of(layer, *shapes[i:i + 2]) for i, layer in enumerate(layers)]
+        for i, step in enumerate(steps):
+            if f"value {step.op}" not in text and f"loop {step.op}" not in text:
+                raise InputError(f"export: layer {i}, {step.op}, cannot be written out: an op of your own, or a batch "
+                                 "norm without running moments")
+        return steps
 
     def fields(self) -> dict[str, Any]:
         """What both languages say of the network."""
+        shape = f", {' x '.join(map(str, self.inputs))} in C order" if len(self.inputs) > 1 else ""
         outputs = cost.shapes(self.network, self.inner)[-1][-1]
         return {"chain": "-".join(map(str, self.network.widths)), "numbers": self.numbers, "outputs": outputs,
-                "inputs": math.prod(self.inputs), "shape": " x ".join(map(str, self.inputs)), "last": outputs - 1}
+                "inputs": math.prod(self.inputs), "shape": shape, "last": outputs - 1}
 
     def classes(self, x: Array) -> Array:
         """The class (N,) of raw examples x (N, ...), float32, by npkd: of whole numbers by their own pass."""
@@ -135,3 +140,23 @@ class Plain:
         rows = self.model.scaling.apply(x) if self.model.scaling else x.reshape(len(x), -1)
         y = self.model.logits(x) if self.whole is None else self.whole(rows[:, self.kept].reshape(-1, *self.inner))
         return np.asarray(y[:, 0] > 0, np.int64) if y.shape[1] == 1 else y.argmax(axis=1)
+
+
+def classes(path: Path, x: Array, flags: Sequence[str] = ()) -> Array:
+    """The class (N,) that a predict.py, run without npkd, or a header, compiled with FLAGS and ``flags``, gives each
+    raw example x (N, ...). Raises InputError without a compiler, and where it or the program fails."""
+    rows, compiler = np.ascontiguousarray(x.reshape(len(x), -1), np.float32), shutil.which("cc") or shutil.which("gcc")
+    if path.suffix == ".h" and compiler is None:
+        raise InputError("export: no C compiler, cc or gcc, is found to check with; install one")
+    with tempfile.TemporaryDirectory() as folder:
+        main, run, data = (Path(folder, name) for name in ("main.c", "main", "x.npy"))
+        np.save(data, rows)
+        write_text(main, Template(sections("student.h.in")["main"]).substitute(
+            header=path.resolve().as_posix(), inputs=rows.shape[1]))
+        for command in ([compiler, *FLAGS, *flags, main, "-o", run, "-lm"], [run]) if path.suffix == ".h" else (
+                [sys.executable, "-I", path, data],):
+            done = subprocess.run([*map(str, command)], input=rows.tobytes(), capture_output=True, check=False)
+            if done.returncode or done.stderr:
+                said = done.stderr.decode(errors="replace").strip()
+                raise InputError(f"export: {Path(str(command[0])).name} fails on {path} ({said[-300:]})")
+    return np.array(done.stdout.split(), np.int64)

@@ -23,7 +23,7 @@ from npkd.compression.quantization import quantized
 from npkd.data.datasets import load
 from npkd.data.idx import read_set
 from npkd.interop import c, python_code
-from npkd.interop.plain import Plain
+from npkd.interop.plain import Plain, classes
 from npkd.nn.architectures import lenet5
 from npkd.nn.model import Model
 from npkd.nn.network import perceptron
@@ -68,10 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 header, file = Path(folder, "student.h"), Path(folder, "predict.py")
                 c.write(header, model)
                 python_code.write(file, model)
-                found = {"C": c.classes(header, raw, flags), "predict.py": python_code.classes(file, raw)}
+                found = {"C": classes(header, raw, flags), "predict.py": classes(file, raw)}
                 size = object_bytes(header)
-            said = ", ".join(f"{where} {(classes == expected).sum():,}" for where, classes in found.items())
-            differing += sum(int((classes != expected).sum()) for classes in found.values())
+            said = ", ".join(f"{where} {(got == expected).sum():,}" for where, got in found.items())
+            differing += sum(int((got != expected).sum()) for got in found.values())
             print(f"{name}, {word} ({plain.numbers}): of {len(raw):,} classes agree: {said}; least margin "
                   f"{(two[:, 1] - two[:, 0]).min():.1e}, right {(expected == data.y_test).mean():.2%}; {size}",
                   flush=True)
