@@ -1,4 +1,4 @@
-"""The command line: npkd compress | train | distil | cost | check | reproduce | report.
+"""The command line: npkd compress | train | distil | export | cost | check | reproduce | report.
 
 Whatever is wrong with what a user gave is one sentence on stderr and exit code 2. Heavy modules are imported when a
 command needs them, so that ``--help`` answers at once and Ctrl-C is quiet from the beginning.
@@ -78,6 +78,10 @@ def dispatch(arguments: Sequence[str]) -> int:
         from npkd.cli import check
 
         return check.main()
+    if options.command == "export":
+        from npkd.cli import export
+
+        return export.main(options)
     if options.command == "cost":
         from npkd.cli import cost
 

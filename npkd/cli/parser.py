@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction["Parser"]
 
 BETTER = "a better network that npkd saved, whose answers are learnt; npkd train takes it with a penalty"
-COMMANDS = ("compress", "train", "distil", "cost", "check", "reproduce", "report")
+COMMANDS = ("compress", "train", "distil", "export", "cost", "check", "reproduce", "report")
 
 
 class Parser(argparse.ArgumentParser):
@@ -57,6 +57,7 @@ def parser() -> Parser:
     add_compress(commands, run_options())
     add_train(commands, run_options())
     add_distil(commands, run_options())
+    add_export(commands)
     cost = commands.add_parser("cost", allow_abbrev=False, help="what a network costs: counted, measured, estimated",
                                description="Count what a network computes and stores, measure its latency here, and "
                                            "estimate its energy.")
@@ -77,8 +78,9 @@ def run_options() -> Parser:
     shared = Parser(add_help=False)
     add = shared.add_argument
     add("--data", default="digits", metavar="NAME|FILE|FOLDER",
-        help="digits, mnist, fashion-mnist, an .npz with x_train, y_train, x_test, y_test, or a folder with four IDX "
-             "files (default: digits)")
+        help="digits, mnist, fashion-mnist, an .npz with x_train, y_train, x_test, y_test, a folder with these as .npy "
+             "or with four IDX files, or a table, .csv (default: digits)")
+    add("--label", metavar="COLUMN", help="of a table: the column that is to be told by the others")
     add("--network", choices=("perceptron", "lenet5"), default="perceptron",
         help="what is trained (default: perceptron)")
     add("--hidden", type=widths, metavar="N,N", help="hidden widths of what is trained (300,100; of distil 30,30)")
@@ -137,6 +139,22 @@ def add_distil(commands: Commands, shared: Parser) -> None:
     add("--temperature", type=float, metavar="T", help="of losses that have one (default: their own, of soft 4)")
     add("--scheme", metavar="WORD", default="offline", help="who teaches whom (default: offline)")
     add_training(add)
+
+
+def add_export(commands: Commands) -> None:
+    """The options of ``npkd export``."""
+    export = commands.add_parser("export", allow_abbrev=False, help="a network as C, Python, ONNX or PyTorch",
+                                 description="Write a network as a C header (student.h), a file of NumPy alone "
+                                             "(predict.py), ONNX (student.onnx) or plain PyTorch.")
+    add = export.add_argument
+    add("file", metavar="FILE", help="a network that npkd saved, .npz or .npkz")
+    add("--to", choices=("c", "python", "onnx", "torch"), required=True, help="what to write")
+    add("--out", metavar="DIR", help="folder to write to, also one with other files (default: FILE-export, beside it)")
+    add("--shape", type=widths, metavar="H,W,C", help="of an example, where the layers do not tell it")
+    add("--overwrite", action="store_true", help="replace files of the same name")
+    add("--check", metavar="DATA", help="compile or run what was written (c, python), and compare its classes with "
+                                        "npkd's on all test examples of this data, as --data of npkd compress")
+    add("--label", metavar="COLUMN", help="of --check, where the data is a table")
 
 
 def add_training(add: Callable[..., object]) -> None:

@@ -78,12 +78,12 @@ def prepare(settings: Settings, progress: Progress) -> PreparedRun:
     if foreign is not None:
         data, labelled = data_for(foreign, settings, progress)
     else:
-        data = load_data(settings.data, seed=settings.seed, progress=progress)
+        data = load_data(settings.data, seed=settings.seed, progress=progress, label=settings.label)
     seed, network, groups, who = settings.seed, None, None, f"{'start' if settings.start else 'teacher'}: {file}"
     if model is not None:
         seed = split_seed(model.about, data, seed)
         if seed != settings.seed:
-            data = load_data(settings.data, seed=seed)
+            data = load_data(settings.data, seed=seed, label=settings.label)
         network, groups = prunable(model, data, who)
         if model.scaling is None and settings.command == "distil":          # a student reads inputs of one scale
             network = rescaled_network(model, data, who)

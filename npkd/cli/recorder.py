@@ -71,7 +71,7 @@ class Recorder:
             self.copy(name, settings.teacher)
         elif self.saved.get(name) is not network:
             about = {"npkd": __version__, "made_by": settings.command, "data": data.name, "seed": settings.seed,
-                     "split": self.plan.split}
+                     "split": self.plan.split, **({"words": list(data.words)} if data.words else {})}
             save_model(self.path(name), Model(network, data.scaling, about))
             self.saved[name] = network
 

@@ -23,7 +23,7 @@ class Settings:
     """What a user asks for: a command, and its options as npkd.cli.parser explains them, by their names there.
 
     command     "compress", "train" or "distil"
-    data        also the path of an .npz or of a folder with IDX files;   out  is made where it is missing
+    data        also the path of an .npz, a table or a folder;   label  column of a table;   out  is made if missing
     epochs      compress: of the last distillation, the other stages in proportion; else of the training. None: by the
                 size of the data
     hidden      None: the recipe's, of distil (30, 30);   target  None: of compress TARGET, of train none
@@ -34,6 +34,7 @@ class Settings:
 
     command: str = "compress"
     data: str = "digits"
+    label: str | None = None
     out: str = "npkd-out"
     seed: int = 0
     epochs: int | None = None

@@ -76,6 +76,7 @@ def general(plan: PreparedRun) -> dict[str, Any]:
     return {
         "command": command(settings), "data": data.name, "shape": list(data.shape),
         **({"classes": data.classes} if data.targets is None else {"outputs": data.classes}),
+        **({"words": list(data.words)} if data.words else {}),
         "seed": settings.seed, "seconds": 0.0,
         "split": {**plan.split, "seed_from_teacher": plan.split_seed != settings.seed},
         "recipe": {name: value for name, value in asdict(plan.recipe).items() if name not in OF_EXAMPLES and (

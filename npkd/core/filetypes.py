@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from npkd.core.npy import BoundedFile, arrays_in
@@ -56,3 +57,39 @@ def text(start: bytes) -> str:
         return ""
     kinds = {"<": "a web page or XML", "{": "JSON", "[": "JSON"}
     return f"{kinds.get(words[0]) or ('a table in text (CSV)' if any(c in words for c in ',;') else 'text')}; {ARRAYS}"
+
+
+SAVE = 'numpy.savez("{stem}.npz", **{{k: numpy.squeeze(d[k]) for k in ("x_train", "y_train", "x_test", "y_test")}})'
+TABLE = 'import pandas; pandas.{reader}("{path}").to_csv("{stem}.csv", index=False)  # for --label COLUMN'
+PICTURES = ('import pathlib, numpy; from PIL import Image; f = sorted(pathlib.Path("{path}").glob("*/*.*")); '
+            't = numpy.arange(len(f)) % 5 == 0; y = numpy.unique([p.parent.name for p in f], return_inverse=True)[1]; '
+            'x = numpy.array([numpy.asarray(Image.open(p).convert("L").resize((28, 28))) for p in f]); '
+            'numpy.savez("{stem}.npz", x_train=x[~t], y_train=y[~t], x_test=x[t], y_test=y[t])')
+RECORDS = ('import numpy, tensorflow as tf; d = [tf.train.Example.FromString(r.numpy()).features.feature for r in '
+           'tf.data.TFRecordDataset("{path}")]; x, y = (numpy.array([r[k].float_list.value or r[k].int64_list.value '
+           'for r in d]) for k in ("x", "y")); t = numpy.arange(len(d)) % 5 == 0; numpy.savez("{stem}.npz", '
+           'x_train=x[~t], y_train=y[~t].ravel(), x_test=x[t], y_test=y[t].ravel())')
+LINES: tuple[tuple[str, str, str], ...] = (
+    (r"PyTorch file|\.ptl?$|\.pth$", "a PyTorch file",
+     'import torch, numpy; d = torch.load("{path}", weights_only=True); ' + SAVE),
+    (r"pickle|\.pkl$|\.joblib$", "a pickle, which can execute anything: open none that others made",
+     'import pickle, numpy; d = pickle.load(open("{path}", "rb")); ' + SAVE),
+    (r"HDF5|Keras|\.h5$|\.hdf5$", "an HDF5 file", 'import h5py, numpy; d = h5py.File("{path}"); ' + SAVE),
+    (r"MATLAB|\.mat$", "a MATLAB file", 'import scipy.io, numpy; d = scipy.io.loadmat("{path}"); ' + SAVE),
+    (r"Parquet|\.parquet$", "a Parquet table", TABLE.replace("{reader}", "read_parquet")),
+    (r"Arrow|\.feather$", "an Arrow table", TABLE.replace("{reader}", "read_feather")),
+    (r"office|\.xlsx?$|\.ods$", "a spreadsheet", TABLE.replace("{reader}", "read_excel")),
+    (r"\.tfrecords?$", "a file of TFRecords", RECORDS), (r"pictures", "a folder of pictures", PICTURES))
+"""What tells a kind of data, said by ``described`` or in its name; what it is; the line that makes what npkd reads."""
+
+
+def reading_line(path: Path) -> str:
+    """What a file or folder of data is that npkd does not read, and the line of Python that writes what it does read;
+    an empty string for others."""
+    ends = [f"{deep}*.{end}" for deep in ("", "*/", "*/*/") for end in ("jpg", "jpeg", "JPEG", "png")]
+    pictures = path.is_dir() and any(next(path.glob(end), None) for end in ends)
+    what = "pictures" * pictures if path.is_dir() else f"{described(path)}\n{path.name.lower()}"
+    if what.startswith("a single array"):
+        return "a single array (.npy); give a folder with x_train.npy, y_train.npy, x_test.npy and y_test.npy"
+    return next((f"{kind}; this writes what npkd reads: {line.format(path=path, stem=path.stem)}"
+                 for pattern, kind, line in LINES if re.search(pattern, what, re.MULTILINE)), "")

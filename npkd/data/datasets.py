@@ -7,18 +7,19 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from npkd.core.files import read_arrays, read_npz
-from npkd.core.filetypes import described
+from npkd.core.filetypes import described, reading_line
 from npkd.core.progress import Progress, shown
 from npkd.core.types import Array
 from npkd.core.validation import InputError, as_array, finite
 from npkd.core.validation import described as in_words
 from npkd.data.idx import SOURCES, read_folder, read_set
+from npkd.data.tables import emnist, npy_folder, read_table
 from npkd.nn.scaling import Scaling, flat
 
 DIGITS = Path(__file__).with_name("digits.npz")
@@ -31,6 +32,8 @@ PIXELS = 64
 """Features, 8×8, from which flat fractions, 0 … 1, are taken for pictures."""
 OTHER_SCALE = 10
 """How many times wider or narrower than the training part the test part may spread before it is refused."""
+TEST = 0.2
+"""Fraction of a table that becomes its test part."""
 SPREAD = 4000
 """Examples of a part from which its spread is taken, about."""
 DECIDING = 100
@@ -49,6 +52,7 @@ class Data:
     scaling         what the inputs went through, learnt on x_train alone
     stream          passes over all to learn from in batches (n, I), x_train a sample of it; None: x_train is all
     targets         what numbers to predict went through, learnt on y_train alone; None: y are classes
+    words           of the classes, where the files have words, or numbers that do not begin with 0
 
     Raises InputError for x of another dtype."""
 
@@ -64,6 +68,7 @@ class Data:
     scaling: Scaling
     stream: Callable[[], Iterator[Array]] | None = None
     targets: Scaling | None = None
+    words: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for part in ("x_train", "x_validation", "x_test"):
@@ -198,39 +203,61 @@ def undecided(examples: int) -> str:
 
 
 def load(name_or_path: str, *, seed: int, validation: float = 0.1, mirrors: Sequence[str] | None = None,
-         progress: Progress | bool | None = None) -> Data:
+         progress: Progress | bool | None = None, label: str | None = None) -> Data:
     """Data by name, or from a path.
 
-    name_or_path    "digits" (embedded), "mnist" or "fashion-mnist" (npkd.data.idx.find says where they are looked for),
-                    a folder with four IDX files named as MNIST's, or an .npz with x_train, y_train, x_test and y_test;
-                    names go before paths
-    seed            draws the validation part;   validation  its fraction of the training part, at most 0.5
+    name_or_path    "digits" (embedded), "mnist" or "fashion-mnist" (npkd.data.idx.find says where they are looked for);
+                    an .npz with x_train, y_train, x_test and y_test, or a folder with these as .npy; a folder with four
+                    IDX files named as MNIST's or EMNIST's, or one of the latter (npkd.data.tables.emnist); or a table
+                    in text, .csv (npkd.data.tables.read_table). Names go before paths
+    seed            draws the validation part, and the test part of a table, a fifth of it
+    validation      fraction of the training part, at most 0.5
     mirrors         places to download from instead of the public ones; () keeps off the network
     progress        told of downloads; True shows bars, in a pipe lines
+    label           column of a table that is to be told by the others
 
     Pictures of bytes, and the digits, are mapped from their full range to 0 … 1; other inputs as ``from_arrays`` says.
     Raises InputError for an unknown name, files that are missing or damaged, and data that cannot be learnt from."""
-    path, limits, name = Path(name_or_path), None, name_or_path
+    name, arrays, limits, words = stored(name_or_path, seed=seed, mirrors=mirrors, progress=progress, label=label)
+    return replace(from_arrays(name, arrays, seed=seed, validation=validation, limits=limits), words=words)
+
+
+def stored(name_or_path: str, *, seed: int, mirrors: Sequence[str] | None = None, label: str | None = None,
+           progress: Progress | bool | None = None
+           ) -> tuple[str, list[Array], tuple[float, float] | None, tuple[str, ...]]:
+    """What ``load`` reads: a name, the four arrays as they are, limits of all values, and words of the classes."""
+    path, limits, name, words = Path(name_or_path), None, name_or_path, tuple[str, ...]()
+    table = path.suffix.lower() in (".csv", ".tsv") and name not in SOURCES and os.path.isfile(path)
+    if label is not None and not table:
+        raise InputError(f"load: label is {label!r}, and data is {name!r}; only a table, .csv or .tsv, has columns")
     if name == "digits":
-        header, stored = read_npz(DIGITS, "digits")
-        arrays, limits = [stored[key] for key in NAMES], (0, header["largest"])
+        header, arrays_by_name = read_npz(DIGITS, "digits")
+        arrays, limits = [arrays_by_name[key] for key in NAMES], (0, header["largest"])
     elif name in SOURCES:
         with shown(progress) as told:
             arrays, limits = read_set(name, mirrors=mirrors, progress=told), (0, 255)
+    elif table:
+        x, y, words = read_table(path, label)
+        rest, test = split(np.zeros(len(y)) if y.dtype.kind == "f" else y, TEST, np.random.default_rng([seed, 1]))
+        arrays, name = [x[rest], y[rest], x[test], y[test]], path.stem
+    elif (found := emnist(path)) is not None:
+        (arrays, words), limits, name = found, (0, 255), path.name.partition("-train-")[0].partition("-test-")[0]
+    elif line := reading_line(path):
+        raise InputError(f"load: {path} is {line}")
     elif os.path.isdir(name):
-        arrays, name = read_folder(path), path.resolve().name.removesuffix(".npz")
+        arrays, name = npy_folder(path, NAMES) or read_folder(path), path.resolve().name.removesuffix(".npz")
         limits = (0, 255) if arrays[0].dtype == np.uint8 else None
     elif path.suffix == ".npz" or os.path.isfile(path):
-        stored = read_arrays(path, NAMES)
+        by_name = read_arrays(path, NAMES)
         for key in NAMES:
-            if key not in stored:
+            if key not in by_name:
                 what = described(path) or "an empty archive"
                 raise InputError(f"load: {path} has no array {key}; it must hold {', '.join(NAMES)}, and is {what}")
-        arrays, name = [stored[key] for key in NAMES], path.resolve().name.removesuffix(".npz")
+        arrays, name = [by_name[key] for key in NAMES], path.resolve().name.removesuffix(".npz")
     else:
         raise InputError(f"load: data is {name!r}; it must be digits, {', '.join(SOURCES)}, the path of an .npz file "
-                         f"with {', '.join(NAMES)}, or a folder with four IDX files")
-    return from_arrays(name, arrays, seed=seed, validation=validation, limits=limits)
+                         f"with {', '.join(NAMES)}, of a table (.csv), or a folder with four IDX or .npy files")
+    return name, arrays, limits, words
 
 
 def sizes(data: Data) -> dict[str, int]:

@@ -130,13 +130,13 @@ def check(content: tuple[Array, str], part: str, name: str, where: str) -> Array
     return array
 
 
-def present(folder: Path) -> dict[str, Path]:
+def present(folder: Path, parts: Sequence[str] = PARTS) -> dict[str, Path]:
     """Those of the four files in a folder or up to two folders below, by part; a plain file before a compressed one.
     Their names may have a dot for the second dash. Raises InputError where a part lies in several folders as deep."""
     paths: dict[str, Path] = {}
     children = below(folder)
     for level in ([folder], children, [deeper for one in children for deeper in below(one)]):
-        for part in (part for part in PARTS if part not in paths):
+        for part in (part for part in parts if part not in paths):
             names = [part, part.replace("-idx", ".idx")]
             names += [f"{name}.gz" for name in names]
             files = {place: place / name for place in level for name in reversed(names) if os.path.isfile(place / name)}
@@ -237,12 +237,12 @@ def read_set(name: str, *, mirrors: Sequence[str] | None = None,
     return arrays
 
 
-def read_folder(folder: NewPath) -> list[Array]:
-    """The four arrays of a look-alike of MNIST, in the order of PARTS: any shape, any dtype of the format. Raises
+def read_folder(folder: NewPath, parts: Sequence[str] = PARTS) -> list[Array]:
+    """The four arrays of a look-alike of MNIST, in the order of ``parts``: any shape, any dtype of the format. Raises
     InputError for a file that is missing or not one whole IDX file."""
-    paths = present(Path(folder))
-    for part in PARTS:
+    paths = present(Path(folder), parts)
+    for part in parts:
         if part not in paths:
-            raise InputError(f"load: {folder} has no file {part}, plain or .gz; it must hold {', '.join(PARTS)}, at "
+            raise InputError(f"load: {folder} has no file {part}, plain or .gz; it must hold {', '.join(parts)}, at "
                              "most two folders deep")
-    return [read_idx(paths[part]) for part in PARTS]
+    return [read_idx(paths[part]) for part in parts]

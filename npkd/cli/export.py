@@ -1,0 +1,61 @@
+"""``npkd export FILE --to c|python|onnx|torch``: a network for places where there is no npkd."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from npkd.core.files import make_folder, write_bytes
+from npkd.core.validation import InputError
+from npkd.data.datasets import stored
+from npkd.interop import c, python_code
+from npkd.interop.graph import first
+from npkd.interop.plain import Plain, classes
+from npkd.nn.model import Model, load
+
+FILES = {"c": "student.h", "python": "predict.py", "onnx": "student.onnx"}
+
+
+def write(folder: Path, model: Model, to: str, shape: Sequence[int] | None) -> None:
+    """Write the files of one kind of export. Raises InputError for what it has no words for."""
+    if to in ("c", "python"):
+        (c if to == "c" else python_code).write(folder / FILES[to], model, shape)
+        return
+    try:
+        module = importlib.import_module(f"npkd.interop.{to}_out")
+    except ModuleNotFoundError as error:
+        raise InputError(f"export: this npkd does not write {to} ({error}); take --to c or python") from error
+    maps = [layer.options["shape"] for layer in model.network.layers if layer.op == "unflatten"]
+    example = first(tuple(maps[0]) if maps else Plain.of(model, shape).inputs)           # channels first
+    if to == "torch":
+        module.export(model, folder, example)
+    else:
+        module.write(folder / FILES[to], model, example)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Write, say what was written, and compare if asked to: 1 where a class differs."""
+    model, file = load(options.file), Path(options.file)
+    if options.check and options.to not in ("c", "python"):
+        raise InputError(f"export: --check compares c and python, not {options.to}")
+    data = stored(options.check, seed=0, label=options.label)[1] if options.check else []
+    folder = Path(options.out) if options.out else file.with_name(f"{file.stem}-export")
+    with tempfile.TemporaryDirectory() as beside:
+        write(Path(beside), model, options.to, options.shape)
+        names = sorted(os.listdir(beside))
+        there = [folder / name for name in names if (folder / name).exists()]
+        if there and not options.overwrite:
+            raise InputError(f"export: {there[0]} exists; give --overwrite to replace it, or --out another folder")
+        for name in names:
+            write_bytes(make_folder(folder) / name, Path(beside, name).read_bytes())
+    print(*(f"Wrote {folder / name}" for name in names), sep="\n")
+    if not options.check:
+        return 0
+    said, expected = classes(folder / names[0], data[2]), Plain.of(model, options.shape).classes(data[2])
+    agree = int((said == expected).sum())
+    print(f"{agree:,} of {len(said):,} classes agree")
+    return int(agree < len(said))

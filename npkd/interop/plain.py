@@ -1,0 +1,162 @@
+"""A network as it is written out in code: each layer as a text with arrays and numbers put in.
+
+The texts stand in student.h.in for C and in predict.py.in for Python, each behind a line "@@ name"."""
+
+from __future__ import annotations
+
+import math
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+
+from npkd.compression.integer import IntegerNetwork
+from npkd.core.files import write_text
+from npkd.core.grids import odd_part
+from npkd.core.types import Array
+from npkd.core.validation import InputError, as_array
+from npkd.nn import cost
+from npkd.nn.convolution import Grid, pair
+from npkd.nn.model import Model
+from npkd.nn.network import Layer, Network, reads_maps
+from npkd.surgery.folding import affine, fold, skipped, without
+
+NUMBERS = ("kh", "kw", "sy", "sx", "dy", "dx", "py", "px", "H", "W", "C", "Q", "F")
+"""Of windows: kernel, stride, dilation and padding of a Grid, maps H×W×C that are read, Q columns and F channels made."""
+FLAGS = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic")
+
+
+def sections(name: str) -> dict[str, str]:
+    """The texts in a file beside this one, by name."""
+    parts = re.split(r"^@@ (.*)\n", Path(__file__).with_name(name).read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A layer: ``op``, a name of OPS or "affine"; back, as of a Layer; its arrays, and all numbers of it, by name."""
+
+    op: str
+    back: int
+    arrays: dict[str, Array]
+    fields: dict[str, Any]
+
+
+def step_of(layer: Layer, before: Sequence[int], behind: Sequence[int]) -> Step:
+    """A layer that makes examples of shape ``behind`` of those of shape ``before``."""
+    op, o, arrays = str(layer.op), layer.settings, dict(zip(layer.row.params, layer.params, strict=True))
+    if (both := affine(layer)) is not None:
+        op, arrays = "affine", dict(zip("st", (a.astype(np.float32) for a in both), strict=True))
+    elif op == "depthwise_conv2d":
+        op, arrays["w"], o = "conv2d", np.moveaxis(arrays["w"], -1, 0)[..., None], {**o, "groups": before[-1]}
+    elif op == "select":
+        arrays = {"kept": np.asarray(o["kept"])}
+    fields = {**o, "C": before[-1], "P": math.prod(before[:-1]), "behind": tuple(behind), "size": math.prod(behind),
+              "half": 2.0 ** o.get("shift", 0), "c": f"k % {behind[-1]}" if len(behind) > 1 else "k"}
+    if op in ("conv2d", "max_pool", "average_pool"):
+        kernel = arrays["w"].shape[1:3] if op == "conv2d" else pair("export", "size", o["size"], 1)
+        grid = Grid("export", before, kernel, o["stride"] or kernel, o["padding"], o.get("dilation", 1))
+        numbers = (*grid.kernel, *grid.stride, *grid.dilation, *grid.padding, *before, *behind[1:])
+        fields |= dict(zip(NUMBERS, numbers, strict=True))
+        fields |= {"count": math.prod(grid.kernel), "D": before[-1] // o.get("groups", 1)}
+        fields["per"] = behind[2] // o.get("groups", 1)
+    return Step(op, layer.back, arrays, fields)
+
+
+@dataclass(frozen=True, eq=False)
+class Plain:
+    """A model to be written out.
+
+    inputs      shape of a raw example;   kept   the values of it that are read, scaled: indices, (I,)
+    network     what reads them: float32, batch norms and gates folded in; of whole numbers their simulation, float64
+    whole       the network in whole numbers, None of floats
+    numbers     "float"; "int8": bytes, summed up in int32; "dyadic": the same where all weights are 0 or ± powers of
+                two, or all factors are: sums of shifted numbers
+    """
+
+    model: Model
+    inputs: tuple[int, ...]
+    kept: Array
+    network: Network
+    whole: IntegerNetwork | None
+    numbers: str
+
+    @staticmethod
+    def of(model: Model, shape: Sequence[int] | None = None) -> Plain:
+        """Of a model; ``shape`` of an example, (H, W, C), where its layers do not tell it. Raises InputError without
+        one, and for one of another size."""
+        network, given = model.network, tuple(shape or ())
+        if not (reads_maps(network) and given):
+            known = model.scaling.offset.shape if model.scaling else cost.input_shape(network)
+            if given and math.prod(given) != known[0]:
+                raise InputError(f"export: shape is {given}; an example of this network has {known[0]} values")
+            given = known
+        given, kept = (*given, 1)[:max(len(given), 3)] if len(given) > 1 else given, np.arange(math.prod(given))
+        if network.layers[0].op == "select" and 0 not in skipped(network) and len(network.layers) > 1:
+            kept, network = kept[np.asarray(network.layers[0].options["kept"])], without(network, 0)
+        for shifts in (True, False):
+            try:
+                whole = IntegerNetwork.of(network, shifts=shifts)
+            except InputError:
+                continue
+            weights = [odd_part(a[0].astype(np.float64))[0] for layer, a in whole.layers if layer.row.weights]
+            numbers = "dyadic" if shifts or all((abs(m) <= 1).all() for m in weights) else "int8"
+            return Plain(model, given, kept, whole.simulation, whole, numbers)
+        return Plain(model, given, kept, fold(network.astype(np.float64)).astype(np.float32), None, "float")
+
+    @property
+    def inner(self) -> tuple[int, ...]:
+        """The shape of an example as the network reads it."""
+        return self.inputs if len(self.kept) == math.prod(self.inputs) else self.kept.shape
+
+    def steps(self, layers: Sequence[Layer], text: dict[str, str]) -> list[Step]:
+        """The steps of layers. Raises InputError for one that the texts of a language do not know."""
+        shapes = cost.shapes(Network(layers), self.inner)
+        steps = [step_of(layer, *shapes[i:i + 2]) for i, layer in enumerate(layers)]
+        for i, step in enumerate(steps):
+            if f"value {step.op}" not in text and f"loop {step.op}" not in text:
+                raise InputError(f"export: layer {i}, {step.op}, cannot be written out: an op of your own, or a batch "
+                                 "norm without running moments")
+        return steps
+
+    def fields(self) -> dict[str, Any]:
+        """What both languages say of the network."""
+        shape = f", {' x '.join(map(str, self.inputs))} in C order" if len(self.inputs) > 1 else ""
+        outputs = cost.shapes(self.network, self.inner)[-1][-1]
+        return {"chain": "-".join(map(str, self.network.widths)), "numbers": self.numbers, "outputs": outputs,
+                "inputs": math.prod(self.inputs), "shape": shape, "last": outputs - 1}
+
+    def classes(self, x: Array) -> Array:
+        """The class (N,) of raw examples x (N, ...), float32, by npkd: of whole numbers by their own pass."""
+        x = as_array("export", x).astype(np.float32)
+        rows = self.model.scaling.apply(x) if self.model.scaling else x.reshape(len(x), -1)
+        y = self.model.logits(x) if self.whole is None else self.whole(rows[:, self.kept].reshape(-1, *self.inner))
+        return np.asarray(y[:, 0] > 0, np.int64) if y.shape[1] == 1 else y.argmax(axis=1)
+
+
+def classes(path: Path, x: Array, flags: Sequence[str] = ()) -> Array:
+    """The class (N,) that a predict.py, run without npkd, or a header, compiled with FLAGS and ``flags``, gives each
+    raw example x (N, ...). Raises InputError without a compiler, and where it or the program fails."""
+    rows, compiler = np.ascontiguousarray(x.reshape(len(x), -1), np.float32), shutil.which("cc") or shutil.which("gcc")
+    if path.suffix == ".h" and compiler is None:
+        raise InputError("export: no C compiler, cc or gcc, is found to check with; install one")
+    with tempfile.TemporaryDirectory() as folder:
+        main, run, data = (Path(folder, name) for name in ("main.c", "main", "x.npy"))
+        np.save(data, rows)
+        write_text(main, Template(sections("student.h.in")["main"]).substitute(
+            header=path.resolve().as_posix(), inputs=rows.shape[1]))
+        for command in ([compiler, *FLAGS, *flags, main, "-o", run, "-lm"], [run]) if path.suffix == ".h" else (
+                [sys.executable, "-I", path, data],):
+            done = subprocess.run([*map(str, command)], input=rows.tobytes(), capture_output=True, check=False)
+            if done.returncode or done.stderr:
+                said = done.stderr.decode(errors="replace").strip()
+                raise InputError(f"export: {Path(str(command[0])).name} fails on {path} ({said[-300:]})")
+    return np.array(done.stdout.split(), np.int64)
