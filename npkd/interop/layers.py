@@ -12,6 +12,7 @@ import numpy as np
 from npkd.core.types import Array
 from npkd.core.validation import InputError, one_of
 from npkd.data.batches import plain
+from npkd.interop import sklearn
 from npkd.nn.fast.workspace import predict
 from npkd.nn.model import Model
 from npkd.nn.network import ACTIVATIONS, Layer, Network
@@ -41,6 +42,8 @@ Teacher = Network | Model | Layers | Sequence[tuple[Any, Any]]
 
 def model_of(teacher: Teacher) -> Model:
     """The teacher as a network, with its scaling if it has one. Raises InputError where it is no classifier."""
+    if type(teacher).__module__.partition(".")[0] == "sklearn":
+        teacher = sklearn.read(teacher)
     if isinstance(teacher, (list, tuple)):
         teacher = Layers(teacher)
     if isinstance(teacher, Layers):
