@@ -45,8 +45,7 @@ def read(estimator: Any, example: Any = None) -> Model:
         raise InputError(f"sklearn.read: the {kind(mlp)} is not fitted; call its fit first")
     if mlp.out_activation_ not in ("identity", "softmax", "logistic"):
         raise InputError(f"sklearn.read: the {kind(mlp)} ends in {mlp.out_activation_}; its loss must be squared_error")
-    offset, factor = np.zeros((2, len(mlp.coefs_[0])))
-    factor = factor + 1
+    offset, factor = np.zeros(len(mlp.coefs_[0])), np.ones(len(mlp.coefs_[0]))
     for scaler in scalers:                                        # ((x − o) f − o') f' = (x − (o + o'/f)) f f'
         below, times = scaling_of(scaler)
         offset, factor = offset + below / factor, factor * times
@@ -60,8 +59,8 @@ def read(estimator: Any, example: Any = None) -> Model:
     own /= own.sum(axis=1, keepdims=True) if hasattr(mlp, "classes_") else 1
     off, most = np.abs(own - answers.reshape(own.shape)).max(), max(1.0, np.abs(z).max())
     if not off <= TOLERANCE * most:
-        raise InputError(f"sklearn.read: the copy of the {kind(mlp)} differs by {off:.2g} from it on {len(z)} examples; "
-                         f"they must agree: fit the {kind(estimator)} again, and scale its inputs")
+        raise InputError(f"sklearn.read: the copy of the {kind(mlp)} differs by {off:.2g} from it on {len(z)} "
+                         f"examples; they must agree: fit the {kind(estimator)} again, and scale its inputs")
     return model
 
 
@@ -73,17 +72,18 @@ def scaling_of(scaler: Any) -> tuple[Array, Array | float]:
                          f"network; it may have {', '.join(CENTRES)}, none of which clips, and passthrough")
     if name == "MinMaxScaler":
         return -scaler.min_ / scaler.scale_, scaler.scale_
-    centre, scale = getattr(scaler, CENTRES[name], None), scaler.scale_
-    return np.zeros(1) if centre is None else centre, 1.0 if scale is None else 1 / scale
+    centre = getattr(scaler, CENTRES[name], None) if getattr(scaler, "with_mean", True) else None     # mean_ stays
+    return np.zeros(1) if centre is None else centre, 1.0 if scaler.scale_ is None else 1 / scaler.scale_
 
 
 def layers_of(mlp: Any) -> list[Layer]:
     """The layers of a fitted network, float32; a single logistic output z becomes the logits −z/2 and z/2."""
-    act, pairs, chain = OPS[mlp.activation], list(zip(mlp.coefs_, mlp.intercepts_, strict=True)), list[Layer]()
+    act, pairs, chain = OPS[mlp.activation], [*zip(mlp.coefs_, mlp.intercepts_, strict=True)], list[Layer]()
     if mlp.out_activation_ == "logistic":
         if mlp.n_outputs_ > 1:
             raise InputError("sklearn.read: the MLPClassifier is multi-label; it must put an example into one class")
-        pairs[-1] = tuple(np.concatenate([-a, a], axis=-1) / 2 for a in pairs[-1])
+        w, b = pairs[-1]
+        pairs[-1] = np.concatenate([-w, w], axis=1) / 2, np.concatenate([-b, b]) / 2
     for w, b in pairs:
         chain += [Layer(act)] if chain and act else []
         chain.append(Layer("dense", (np.ascontiguousarray(w.T, np.float32), b.astype(np.float32))))

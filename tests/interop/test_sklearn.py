@@ -81,7 +81,7 @@ def test_a_copy_that_answers_otherwise_is_refused(monkeypatch):
     estimator = fitted(make_pipeline(StandardScaler(), classifier()), WORDS)
     right = interop.scaling_of
     monkeypatch.setattr(interop, "scaling_of", lambda scaler: (right(scaler)[0], right(scaler)[1] * 1.01))
-    with pytest.raises(InputError, match="copy of the MLPClassifier differs by .* from it on 200 examples"):
+    with pytest.raises(InputError, match=r"copy of the MLPClassifier differs by .* from it on 200 examples"):
         interop.read(estimator, X)
 
 
