@@ -9,7 +9,7 @@ from npkd.estimators import Distiller, SparseMLPClassifier, SparseMLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")      # of teachers
 
-SMALL = {"hidden_layer_sizes": (10,), "epochs": 2, "target": "macs=60%"}
+SMALL = {"hidden_layer_sizes": (20,), "epochs": 2, "target": "macs=20%"}
 
 
 @parametrize_with_checks([

@@ -1,0 +1,168 @@
+"""Sparse perceptrons, and students of any classifier or regressor, with scikit-learn's fit and predict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Self
+
+import numpy as np
+from scipy.special import softmax
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, RegressorMixin, clone, is_classifier
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.utils import compute_class_weight, get_tags
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import validate_data
+
+from npkd.core.types import Array
+from npkd.core.validation import InputError
+from npkd.distillation.response import soft_targets
+from npkd.estimators.perceptron import EPOCH, Perceptron
+from npkd.interop import sklearn as interop
+from npkd.nn.losses import cross_entropy
+from npkd.pipeline.compress import compress
+from npkd.pipeline.progress import History
+from npkd.pipeline.recipe import Recipe
+
+LEAST, TEMPERATURE = 1e-4, 2.0
+"""A teacher's probabilities below the first are raised to it; the temperature at which their logarithms are learnt."""
+
+
+class SparseMLPClassifier(ClassifierMixin, Perceptron, BaseEstimator):
+    """A perceptron that loses inputs and hidden neurons while it learns, by proximal steps, until it meets a target.
+
+    target          "macs=10%" (of the dense network), "macs=500", "parameters=", "neurons="; None: the smallest network
+                    on the path of λ that is as good as the dense one, or λ as the penalty gives it
+    hidden_layer_sizes, activation      of the dense network, see npkd.nn.network.ACTIVATIONS
+    penalty         what may go: "inputs,neurons", "neurons"; "weights" beside them; with their λ: "inputs=0.001"
+    epochs          over at least 500 examples, of the dense network and of each try of the last λ
+    class_weight    None, "balanced", or {class: weight}, of errors on examples of a class
+    random_state    draws the weights, the order, and the part held out of 100 and more examples
+
+    Features are standardised inside. After ``fit``: ``classes_``, ``kept_features_``, ``model_``, an npkd.Model of raw
+    examples, and ``path_``. Raises InputError (a ValueError) for what cannot be worked with.
+    """
+
+    def __init__(self, target: str | None = "macs=10%", hidden_layer_sizes: int | Sequence[int] = (100,),
+                 activation: str = "relu", penalty: str = "inputs,neurons", epochs: int = 30,
+                 class_weight: str | Mapping[Any, float] | None = None, random_state: Any = None) -> None:
+        super().__init__(target, hidden_layer_sizes, activation, penalty, epochs, random_state)
+        self.class_weight = class_weight
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Train on examples X (N, I) with labels y (N,) of any kind, of at least two classes."""
+        X, y = validate_data(self, X, y)
+        check_classification_targets(y)
+        self.classes_, y = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise InputError(f"SparseMLPClassifier: y holds 1 class, {self.classes_[0]}; it needs at least two")
+        weights = compute_class_weight(self.class_weight, classes=self.classes_, y=self.classes_[y])[y]
+        answers = np.eye(len(self.classes_))[y] * (weights / weights.mean())[:, None]
+        self.learn(X, y, answers.astype(np.float32), cross_entropy, weights)
+        return self
+
+    def predict_proba(self, X: Any) -> Array:
+        """Probabilities (N, C) float64 in the order of ``classes_``."""
+        return np.asarray(softmax(self.outputs(X), axis=1))
+
+    def predict(self, X: Any) -> Array:
+        """Classes (N,), as they are in ``classes_``."""
+        best = self.outputs(X).argmax(axis=1)
+        return self.classes_[best]
+
+
+class SparseMLPRegressor(RegressorMixin, Perceptron, BaseEstimator):
+    """A perceptron of values y (N,) or (N, O), standardised inside, with squared errors; else a SparseMLPClassifier."""
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Train on examples X (N, I) with values y (N,) or (N, O)."""
+        X, y = validate_data(self, X, y, multi_output=True, y_numeric=True, ensure_min_samples=2)
+        self.learn_values(X, y)
+        return self
+
+    def predict(self, X: Any) -> Array:
+        """Values (N,) or (N, O) float64, as y was."""
+        return self.outputs(X).reshape(-1, *self.shape_)
+
+
+class Distiller(MetaEstimatorMixin, Perceptron, BaseEstimator):
+    """A small perceptron that answers as another estimator does.
+
+    estimator       the teacher, a copy of which is fitted first. An MLPClassifier or MLPRegressor, also behind scalers
+                    in a Pipeline, is compressed, see npkd.compress. Of any other one a SparseMLPClassifier, or
+                    SparseMLPRegressor, learns the logarithms of predict_proba, or predict
+    target, hidden_layer_sizes, activation, epochs, random_state    see there
+    prefit          the teacher is fitted, and taken as it is: ``fit`` needs no y
+
+    What the teacher draws where its own random_state is None is drawn here too. After ``fit``: as there; errors in
+    ``path_`` are against the teacher's answers. The teacher is not kept: a pickled Distiller is small.
+    """
+
+    def __init__(self, estimator: Any, target: str = "macs=10%", hidden_layer_sizes: int | Sequence[int] = (100,),
+                 activation: str = "relu", epochs: int = 30, prefit: bool = False, random_state: Any = None) -> None:
+        super().__init__(target, hidden_layer_sizes, activation, epochs=epochs, random_state=random_state)
+        self.estimator, self.prefit = estimator, prefit
+
+    def __sklearn_tags__(self) -> Any:
+        tags, of = super().__sklearn_tags__(), get_tags(self.estimator)
+        tags.estimator_type, tags.target_tags = of.estimator_type, of.target_tags
+        tags.classifier_tags, tags.regressor_tags = of.classifier_tags, of.regressor_tags
+        if tags.classifier_tags is not None:
+            tags.classifier_tags.multi_label = tags.target_tags.multi_output = False
+        tags.target_tags.required = not self.prefit
+        return tags
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Fit a copy of the teacher on X (N, I) and y, unless ``prefit``; then its student on X and its answers."""
+        teacher, classifies = self.estimator, is_classifier(self.estimator)
+        if self.prefit:
+            x = validate_data(self, X, ensure_min_samples=2)
+        else:
+            x, _ = validate_data(self, X, y, multi_output=not classifies, y_numeric=not classifies,
+                                 ensure_min_samples=2)
+            teacher, seed = clone(teacher), int(self.drawn().integers(2 ** 31))
+            teacher.set_params(**{name: seed for name, value in teacher.get_params().items()
+                                  if value is None and name.split("__")[-1] == "random_state"}).fit(X, y)
+        if classifies and not hasattr(teacher, "predict_proba"):
+            raise InputError(f"Distiller: {interop.kind(teacher)} has no predict_proba; that is what a student learns")
+        try:
+            model = interop.read(teacher, X)
+        except InputError:                                          # another estimator
+            model = None
+        answers = np.asarray(teacher.predict_proba(X) if classifies else teacher.predict(X))
+        if classifies:
+            self.classes_ = teacher.classes_
+            if answers.ndim != 2 or answers.shape[1] < 2 or not np.allclose(answers.sum(axis=1), 1, atol=1e-3):
+                raise InputError(f"Distiller: {interop.kind(teacher)} gives probabilities {answers.shape}; they must be "
+                                 f"(N, C), of two classes or more, and add up to one: one class for each example")
+        if model is None and classifies:
+            self.learn(x, answers.argmax(axis=1), np.log(answers.clip(min=LEAST)).astype(np.float32),
+                       partial(soft_targets, temperature=TEMPERATURE))
+        elif model is None:
+            self.learn_values(x, answers)
+        else:
+            recipe, path = Recipe(self.epochs * math.ceil(EPOCH / len(x))), History()
+            self.model_ = compress(model, x, self.target, recipe=recipe, seed=self.drawn(), progress=path).model()
+            self.path_, self.shape_ = list(path), answers.shape[1:]
+        return self
+
+    @available_if(lambda self: is_classifier(self.estimator))
+    def predict_proba(self, X: Any) -> Array:
+        """Probabilities (N, C) float64 in the order of ``classes_``, of a classifier."""
+        return np.asarray(softmax(self.outputs(X), axis=1))
+
+    def predict(self, X: Any) -> Array:
+        """Classes (N,), or values as the teacher gives them."""
+        z = self.outputs(X)
+        return self.classes_[z.argmax(axis=1)] if is_classifier(self.estimator) else z.reshape(-1, *self.shape_)
+
+    def score(self, X: Any, y: Any) -> float:
+        """The part of examples in their class of y, or R² of values."""
+        return float((accuracy_score if is_classifier(self.estimator) else r2_score)(y, self.predict(X)))

@@ -1,0 +1,130 @@
+"""What all estimators have in common: a perceptron that loses inputs and neurons while it learns, and its answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from npkd.core.types import Array, Batch
+from npkd.core.validation import InputError, whole
+from npkd.data.datasets import DECIDING, Data, split
+from npkd.nn.losses import squared_error
+from npkd.nn.model import Model
+from npkd.nn.network import Network, perceptron
+from npkd.nn.optimisers import SGD
+from npkd.nn.scaling import Scaling
+from npkd.nn.training import TrainingSettings, train
+from npkd.pipeline.epochs import epochs_of
+from npkd.pipeline.progress import History
+from npkd.pipeline.recipe import VALIDATION, Recipe, complete
+from npkd.pipeline.result import ABOUT
+from npkd.pipeline.sparse import require, sparse_training
+from npkd.pipeline.sparse_recipe import SparseRecipe, sparse_recipe, strengths_of
+from npkd.pipeline.stages import Run, compress
+from npkd.pipeline.target import parse
+from npkd.surgery.dependency import dependency_groups
+from npkd.surgery.widths import geometry, widths_of
+
+EPOCH, LARGE = 500, 5000
+"""Fewest examples of an epoch (smaller sets are shown several times in each), and fewest of which λ rises slowly."""
+
+
+def parts(y: Array, weights: Array | None, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Rows of the training part, and of the part that judges: held out where y (N, ...) has DECIDING rows or more, with
+    fewer all of them; one is there as often as its weight (N,) says."""
+    rows = held = np.arange(len(y))
+    if len(y) >= DECIDING:
+        rows, held = split(y if y.ndim == 1 else np.zeros(len(y)), VALIDATION, rng)
+    if weights is not None:
+        share = np.cumsum(weights[held])
+        held = held[np.searchsorted(share, share[-1] * (np.arange(len(held)) + 0.5) / len(held))]
+    return rows, held
+
+
+class Perceptron:
+    """A perceptron: once fitted ``model_``, of raw examples, and ``path_``, a line of every epoch that was tried."""
+
+    model_: Model
+    path_: list[dict[str, Any]]
+
+    def __init__(self, target: str | None = "macs=10%", hidden_layer_sizes: int | Sequence[int] = (100,),
+                 activation: str = "relu", penalty: str = "inputs,neurons", epochs: int = 30,
+                 random_state: Any = None) -> None:
+        self.target, self.hidden_layer_sizes, self.activation = target, hidden_layer_sizes, activation
+        self.penalty, self.epochs, self.random_state = penalty, epochs, random_state
+
+    @property
+    def kept_features_(self) -> Array:
+        """(K,) numbers of the features that are still read; no other one changes any answer."""
+        check_is_fitted(self)
+        layers, first = self.model_.network.layers, self.model_.network.weight_layers[0]
+        read = np.flatnonzero(layers[first].params[0].any(axis=0))
+        return np.asarray(layers[0].options["kept"])[read] if layers[0].op == "select" else read
+
+    def drawn(self) -> np.random.Generator:
+        """The generator of ``random_state``: None, a whole number or a RandomState."""
+        return np.random.default_rng(check_random_state(self.random_state).randint(2 ** 31 - 1))
+
+    def outputs(self, x: Any) -> Array:
+        """The network's outputs (N, C) for raw examples, in float64."""
+        check_is_fitted(self)
+        network = self.model_.network.astype(np.float64)
+        return replace(self.model_, network=network).logits(validate_data(self, x, reset=False))
+
+    def sparse_recipe(self, dense: Network, recipe: Recipe, examples: int) -> SparseRecipe:
+        """The recipe of a sparse training. Raises InputError for a target or penalty that does not fit the network."""
+        groups, strengths = dependency_groups(dense), strengths_of(self.penalty)
+        goal = self.target and parse(self.target, widths_of(dense, groups), geometry=geometry(dense, groups))
+        base = sparse_recipe(recipe, max(examples, LARGE)).within(self.epochs)
+        sparse = replace(base, strengths=strengths, target=goal or None, path=not goal and None in strengths.values())
+        require(sparse, dense, groups)
+        return sparse
+
+    def learn(self, x: Array, y: Array, answers: Array, loss: Callable[[Array, Array], tuple[float, Array]],
+              weights: Array | None = None) -> None:
+        """Train on the loss of outputs and answers (N, C); where proximal steps miss the target, the dense network is
+        cut to it layer by layer. y: classes (N,) or values (N, C) of which errors are measured, by weights (N,)."""
+        def objective(activations: Sequence[Array], batch: Batch) -> tuple[float, Mapping[int, Array]]:
+            value, d = loss(activations[-1], batch["answers"])
+            return value, {len(activations) - 1: d}
+
+        whole(type(self).__name__, 1, epochs=self.epochs)
+        sizes, rng, path = self.hidden_layer_sizes, self.drawn(), History()
+        recipe = complete(Recipe(self.epochs, hidden=(sizes,) if isinstance(sizes, Integral) else tuple(sizes)), len(x))
+        rows, held = parts(y, weights, rng)
+        scaling, rows = Scaling.standard(x[rows]), np.tile(rows, math.ceil(EPOCH / len(rows)))
+        x, more = scaling.apply(x), {"answers": answers[rows]}
+        data = Data("x", x[rows], y[rows], x[held], y[held], x[:0], y[:0], answers.shape[1], x.shape[1:], scaling)
+        dense = perceptron([x.shape[1], *recipe.hidden, data.classes], rng, activation=self.activation)
+        sparse, run = self.sparse_recipe(dense, recipe, len(x)), Run(data, recipe, rng, path)
+        settings = TrainingSettings(self.epochs, sparse.batch_size, clip=recipe.clip, validate=run.validation_error)
+        training = partial(train, data={"x": data.x_train, **more}, objective=objective, rng=rng,
+                           optimiser=SGD(sparse.learning_rate, weight_decay=sparse.weight_decay))
+        for now in epochs_of("dense", dense, training, settings, rng, path):
+            dense = now.network
+        try:
+            network = sparse_training(run, dense, sparse, objective, more).model
+        except InputError:
+            if sparse.target is None:
+                raise
+            network = compress(run, dense, sparse.target)
+        self.model_, self.path_ = Model(network, scaling, ABOUT), list(path)
+
+    def learn_values(self, x: Array, y: Array) -> None:
+        """Learn values y (N,) or (N, O), which are standardised for it."""
+        rows = y.reshape(len(y), -1)
+        unit = Scaling.standard(rows)
+        self.learn(x, unit.apply(rows), unit.apply(rows), squared_error)
+        network, last = self.model_.network, self.model_.network.weight_layers[-1]
+        w, b = network.layers[last].params
+        params = w / unit.factor[:, None], (b / unit.factor + unit.offset).astype(np.float32)
+        network = network.replace({last: replace(network.layers[last], params=params)})
+        self.model_, self.shape_ = replace(self.model_, network=network), y.shape[1:]
