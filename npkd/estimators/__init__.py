@@ -4,6 +4,6 @@ from npkd.interop.extras import need
 
 need("sklearn", "sklearn", "npkd.estimators")
 
-from npkd.estimators.interface import Distiller, SparseMLPClassifier, SparseMLPRegressor            # noqa: E402
+from npkd.estimators.interface import Distiller, SparseMLPClassifier, SparseMLPRegressor  # noqa: E402
 
 __all__ = ["Distiller", "SparseMLPClassifier", "SparseMLPRegressor"]

@@ -37,7 +37,7 @@ class SparseMLPClassifier(ClassifierMixin, Perceptron, BaseEstimator):
                     on the path of λ that is as good as the dense one, or λ as the penalty gives it
     hidden_layer_sizes, activation      of the dense network, see npkd.nn.network.ACTIVATIONS
     penalty         what may go: "inputs,neurons", "neurons"; "weights" beside them; with their λ: "inputs=0.001"
-    epochs          over at least 500 examples, of the dense network and of each try of the last λ
+    epochs          over at least 1,000 examples, of the dense network and of each try of the last λ
     class_weight    None, "balanced", or {class: weight}, of errors on examples of a class
     random_state    draws the weights, the order, and the part held out of 100 and more examples
 
@@ -69,8 +69,8 @@ class SparseMLPClassifier(ClassifierMixin, Perceptron, BaseEstimator):
 
     def predict(self, X: Any) -> Array:
         """Classes (N,), as they are in ``classes_``."""
-        best = self.outputs(X).argmax(axis=1)
-        return self.classes_[best]
+        z = self.outputs(X)                                         # which says first that nothing is fitted
+        return np.asarray(self.classes_[z.argmax(axis=1)])
 
 
 class SparseMLPRegressor(RegressorMixin, Perceptron, BaseEstimator):
@@ -140,8 +140,8 @@ class Distiller(MetaEstimatorMixin, Perceptron, BaseEstimator):
         if classifies:
             self.classes_ = teacher.classes_
             if answers.ndim != 2 or answers.shape[1] < 2 or not np.allclose(answers.sum(axis=1), 1, atol=1e-3):
-                raise InputError(f"Distiller: {interop.kind(teacher)} gives probabilities {answers.shape}; they must be "
-                                 f"(N, C), of two classes or more, and add up to one: one class for each example")
+                raise InputError(f"Distiller: {interop.kind(teacher)} gives probabilities {answers.shape}; they must "
+                                 f"be (N, C), of two classes or more, and add up to one: one class for each example")
         if model is None and classifies:
             self.learn(x, answers.argmax(axis=1), np.log(answers.clip(min=LEAST)).astype(np.float32),
                        partial(soft_targets, temperature=TEMPERATURE))
@@ -149,7 +149,7 @@ class Distiller(MetaEstimatorMixin, Perceptron, BaseEstimator):
             self.learn_values(x, answers)
         else:
             recipe, path = Recipe(self.epochs * math.ceil(EPOCH / len(x))), History()
-            self.model_ = compress(model, x, self.target, recipe=recipe, seed=self.drawn(), progress=path).model()
+            self.model_ = compress(model, x, str(self.target), recipe=recipe, seed=self.drawn(), progress=path).model()
             self.path_, self.shape_ = list(path), answers.shape[1:]
         return self
 

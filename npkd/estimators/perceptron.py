@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -33,7 +32,7 @@ from npkd.pipeline.target import parse
 from npkd.surgery.dependency import dependency_groups
 from npkd.surgery.widths import geometry, widths_of
 
-EPOCH, LARGE = 500, 5000
+EPOCH, LARGE = 1000, 19_999
 """Fewest examples of an epoch (smaller sets are shown several times in each), and fewest of which λ rises slowly."""
 
 
@@ -98,7 +97,7 @@ class Perceptron:
 
         whole(type(self).__name__, 1, epochs=self.epochs)
         sizes, rng, path = self.hidden_layer_sizes, self.drawn(), History()
-        recipe = complete(Recipe(self.epochs, hidden=(sizes,) if isinstance(sizes, Integral) else tuple(sizes)), len(x))
+        recipe = complete(Recipe(self.epochs, hidden=tuple(np.atleast_1d(sizes).tolist())), len(x))
         rows, held = parts(y, weights, rng)
         scaling, rows = Scaling.standard(x[rows]), np.tile(rows, math.ceil(EPOCH / len(rows)))
         x, more = scaling.apply(x), {"answers": answers[rows]}
