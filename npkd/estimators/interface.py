@@ -128,8 +128,10 @@ class Distiller(MetaEstimatorMixin, Perceptron, BaseEstimator):
             x, _ = validate_data(self, X, y, multi_output=not classifies, y_numeric=not classifies,
                                  ensure_min_samples=2)
             teacher, seed = clone(teacher), int(self.drawn().integers(2 ** 31))
-            teacher.set_params(**{name: seed for name, value in teacher.get_params().items()
-                                  if value is None and name.split("__")[-1] == "random_state"}).fit(X, y)
+            seeds = {name: seed for name, value in teacher.get_params().items()
+                     if value is None and name.split("__")[-1] == "random_state"}
+            teacher.set_params(**seeds)
+            teacher.fit(X, y)
         if classifies and not hasattr(teacher, "predict_proba"):
             raise InputError(f"Distiller: {interop.kind(teacher)} has no predict_proba; that is what a student learns")
         try:
