@@ -17,7 +17,7 @@ from npkd.core.coded_files import MAGIC
 from npkd.core.files import make_folder, read_arrays, reason
 from npkd.core.lock import locked
 from npkd.core.validation import InputError
-from npkd.report.page import CAPTIONS
+from npkd.report.words import CAPTIONS
 
 DEFAULT = "npkd-out"                                        # where none is named: this, or the first free npkd-out-2, …
 CHECKPOINT = "checkpoint.npz"                               # in the folder of a run that is not done

@@ -36,7 +36,8 @@ def result_table(result: Mapping[str, Any], folder: Path) -> str:
         columns = [max(len(row[k]) for row in rows) for k in range(4)]
         lines = [f"{name:{columns[0]}}" + "".join(f"  {cell:>{w}}" for cell, w in zip(rest, columns[1:], strict=True))
                  for name, *rest in rows]
-        lines += ["", f"Both say the same on {numbers.percent(result['agreement'], 2)} of the test examples."]
+        lines += ["", f"R² of the student for the teacher's answers: {result['agreement']:.4f}." if "outputs" in result
+                  else f"Both say the same on {numbers.percent(result['agreement'], 2)} of the test examples."]
     if result.get("layers"):
         lines.append(certified([layer["duality_gap"] for layer in result["layers"]]))
         lines.append(f"Cutting neurons out changed no output by more than {result['removal_difference']:.1e}.")

@@ -15,7 +15,7 @@ from npkd.core.progress import Progress
 from npkd.core.validation import Diverged, InputError
 from npkd.data.datasets import Data, sizes
 from npkd.data.datasets import load as load_data
-from npkd.interop.adapt import prunable, require_countable, rescaled, rescaled_network
+from npkd.interop.adapt import prunable, require_countable, rescaled, rescaled_network, restored
 from npkd.nn.model import Model
 from npkd.nn.model import load as load_model
 from npkd.nn.network import Network, convolves
@@ -59,6 +59,10 @@ class PreparedRun:
     def split(self) -> dict[str, int]:
         """Sizes of the three parts, and the seed."""
         return {"seed": self.split_seed, **sizes(self.data)}
+
+    def outside(self, network: Network) -> Network:
+        """A network for the data as it is scaled here as one whose outputs, where these are numbers, are as given."""
+        return restored(network, self.data.targets)
 
 
 def prepare(settings: Settings, progress: Progress) -> PreparedRun:

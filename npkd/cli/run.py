@@ -25,16 +25,19 @@ from npkd.cli.settings import PATHS, TARGET, Settings, stored_settings
 from npkd.core.files import make_folder, reason, write_bytes, write_json, write_text
 from npkd.core.progress import Progress
 from npkd.core.validation import InputError
-from npkd.distillation.objective import distillation
+from npkd.interop.layers import outputs_of
 from npkd.nn.fast.workspace import predict
 from npkd.nn.model import Model
 from npkd.nn.model import load as load_model
 from npkd.pipeline import stages
 from npkd.pipeline.distil import distilled
+from npkd.pipeline.logit_source import single
 from npkd.pipeline.sparse import sparse_training
 from npkd.pipeline.stages import Run, State
+from npkd.pipeline.task import objective_of
 from npkd.report import figures, page
 from npkd.report.numbers import side_by_side
+from npkd.report.words import CAPTIONS
 
 
 def run(settings: Settings, progress: Progress, begins: Callable[[], None] = lambda: None) -> dict[str, Any]:
@@ -108,10 +111,11 @@ def resumed(options: Mapping[str, object]) -> Settings:
 def compress(plan: PreparedRun, recorder: Recorder, rng: np.random.Generator) -> dict[str, Any]:
     """Compress a teacher, trained here or given; then look at the test part, once."""
     state, data, recipe = recorder.state, plan.data, plan.recipe
-    state.teacher = plan.teacher or stages.train_teacher(Run(data, recipe, rng, recorder, state))
+    state.teacher = plan.outside(plan.teacher or stages.train_teacher(
+        Run(data, recipe, rng, recorder, state, plan.outside)))
     recorder.save("teacher", state.teacher)
     if plan.distil_from is not None:
-        recipe = replace(recipe, distil_from=Model(plan.distil_from, data.scaling))
+        recipe = replace(recipe, distil_from=Model(plan.outside(plan.distil_from), data.scaling))
     scaling = data.scaling if plan.teacher_model is None else plan.teacher_model.scaling
     teacher = Model(state.teacher, scaling)
     result = npkd.compress(teacher, data, plan.settings.target or TARGET, recipe=recipe, seed=rng, progress=recorder)
@@ -125,18 +129,20 @@ def compress(plan: PreparedRun, recorder: Recorder, rng: np.random.Generator) ->
 def train_one(plan: PreparedRun, recorder: Recorder, rng: np.random.Generator) -> dict[str, Any]:
     """Plain training of one network; then the test part, once."""
     data = plan.data
-    run = Run(data, plan.recipe, rng, recorder, recorder.state)
+    run = Run(data, plan.recipe, rng, recorder, recorder.state, plan.outside)
     start = untrained(plan.settings, data, plan.recipe, rng)
     model = plan.teacher or stages.train_teacher(run, start)
     if plan.sparse is None:
+        model = plan.outside(model)
         recorder.save("model", model)
         numbers, classes = summary.judged(model, data)
         return summary.general(plan) | {"model": numbers} | side_by_side({"model": model}, {"model": classes}, data)
-    recorder.save("dense", model)
+    recorder.save("dense", plan.outside(model))
     learnt: tuple[Any, ...] = ()
     if plan.distil_from is not None:
-        objective = distillation(labels=plan.recipe.label_weight, temperature=plan.recipe.temperature)
-        learnt = objective, {"teacher": predict(plan.distil_from, data.x_train)}
+        recipe, outputs = plan.recipe, outputs_of(model)
+        objective = objective_of(data.y_train, outputs, recipe.label_weight, 1.0, recipe.temperature)
+        learnt = objective, {"teacher": single(predict(plan.distil_from, data.x_train), outputs)}
     result = sparse_training(run, model, plan.sparse, *learnt)
     recorder.save("model", result.model)
     both = summary.of_two(("dense", result.dense), ("model", result.model), data)          # the latter is delivered
@@ -147,16 +153,16 @@ def distil(plan: PreparedRun, recorder: Recorder, rng: np.random.Generator) -> d
     """Distil a fresh student, which may then lose neurons; then the test part, once."""
     state, data, sparse = recorder.state, plan.data, None
     assert plan.teacher is not None
-    state.teacher = plan.teacher
-    recorder.save("teacher", plan.teacher)
-    run = Run(data, plan.recipe, rng, recorder, state)
+    state.teacher = plan.outside(plan.teacher)
+    recorder.save("teacher", state.teacher)
+    run = Run(data, plan.recipe, rng, recorder, state, plan.outside)
     student, objective = distilled(run, untrained(plan.settings, data, plan.recipe, rng), plan.teacher, plan.learnt)
     if plan.sparse is not None and objective is not None:
-        recorder.save("dense", student)
+        recorder.save("dense", plan.outside(student))
         sparse = sparse_training(run, student, plan.sparse, objective, {"teacher": predict(plan.teacher, data.x_train)})
-        student = sparse.model
+    student = plan.outside(student) if sparse is None else sparse.model
     recorder.save("student", student)
-    return summary.of_distillation(plan, (plan.teacher, student), recorder.history, str(objective or ""), sparse)
+    return summary.of_distillation(plan, (state.teacher, student), recorder.history, str(objective or ""), sparse)
 
 
 def rebuild(folder: str | Path) -> Path:
@@ -166,7 +172,7 @@ def rebuild(folder: str | Path) -> Path:
     """
     path, report = Path(folder) / "summary.json", Path(folder) / "report.html"
     pictures = {}
-    for name in page.CAPTIONS:
+    for name in CAPTIONS:
         with contextlib.suppress(OSError):
             pictures[name] = (Path(folder) / "figures" / f"{name}.png").read_bytes()
     try:

@@ -30,6 +30,7 @@ from npkd.pipeline.library import SCHEMES
 from npkd.pipeline.recipe import OF_EXAMPLES, Recipe
 from npkd.pipeline.result import CompressionResult, layers_of, logits_of_rows
 from npkd.pipeline.sparse import SparseResult
+from npkd.pipeline.task import classes_of, error_of
 from npkd.report.figures import inputs_of
 from npkd.report.numbers import ranges, side_by_side
 from npkd.surgery.removal import Removal
@@ -74,7 +75,8 @@ def general(plan: PreparedRun) -> dict[str, Any]:
     """What the summaries of both commands hold."""
     settings, data = plan.settings, plan.data
     return {
-        "command": command(settings), "data": data.name, "classes": data.classes, "shape": list(data.shape),
+        "command": command(settings), "data": data.name, "shape": list(data.shape),
+        **({"classes": data.classes} if data.targets is None else {"outputs": data.classes}),
         "seed": settings.seed, "seconds": 0.0,
         "split": {**plan.split, "seed_from_teacher": plan.split_seed != settings.seed},
         "recipe": {name: value for name, value in asdict(plan.recipe).items() if name not in OF_EXAMPLES and (
@@ -87,12 +89,17 @@ def general(plan: PreparedRun) -> dict[str, Any]:
 
 
 def judged(network: Network, data: Data) -> tuple[dict[str, Any], Array]:
-    """The numbers of a network for the data as it is scaled, and the classes that it gives the test examples."""
-    classes = logits_of_rows(network, data.x_test).argmax(axis=1)
-    on_validation = logits_of_rows(network, data.x_validation).argmax(axis=1)
+    """The numbers of a network for the data as it is scaled, and what it says of the test examples: classes (N,), or
+    the numbers (N, O) scaled as the data's are. Errors are those of ``error_of``; of numbers there is the RMSE too."""
+    outputs, held_out = (logits_of_rows(network, x) for x in (data.x_test, data.x_validation))
+    more = {}
+    if data.targets is not None:
+        outputs, held_out = data.targets.apply(outputs), data.targets.apply(held_out)
+        more["rmse"] = float(np.sqrt(np.mean(np.square((outputs - data.y_test) / data.targets.factor))))
     counted = Network(network.layers[2 * (network.layers[0].op == "gate"):])          # a scaling in front costs nothing
-    return {"widths": widths_of(counted), "test_error": float((classes != data.y_test).mean()),
-            **asdict(cost.of(counted)), "validation_error": float((on_validation != data.y_validation).mean())}, classes
+    return {"widths": widths_of(counted), "test_error": error_of(outputs, data.y_test), **asdict(cost.of(counted)),
+            "validation_error": error_of(held_out, data.y_validation),
+            **more}, outputs if data.targets is not None else classes_of(outputs)
 
 
 def of_two(large: tuple[str, Network], small: tuple[str, Network], data: Data) -> dict[str, Any]:
@@ -102,7 +109,10 @@ def of_two(large: tuple[str, Network], small: tuple[str, Network], data: Data) -
         numbers[name], answers[name] = judged(network, data)
     inputs = None if convolves(small[1]) else ranges(inputs_of(small[1], data.x_test.shape[1]).tolist())
     costs = {name: asdict(counts(Model(network, data.scaling))) for name, network in networks.items()}
-    return numbers | {"kept_inputs": inputs, "costs": costs} | side_by_side(networks, answers, data)
+    said, learnt = list(answers.values())[::-1]
+    agreement = float((said == learnt).mean()) if data.targets is None else 1 - error_of(said, learnt)
+    return numbers | {"kept_inputs": inputs, "costs": costs, "agreement": agreement} | side_by_side(
+        networks, answers, data)
 
 
 def of_penalty(plan: PreparedRun, result: SparseResult) -> dict[str, Any]:
@@ -126,8 +136,8 @@ def of_compression(plan: PreparedRun, result: CompressionResult, delivered: Mode
     file, target = plan.settings.teacher, plan.target
     return general(plan) | both | {
         "teacher_file": None if file is None else Path(file).name,
-        "target": {"words": plan.settings.target or TARGET, "kind": target.kind, "bound": target.bound},
-        "agreement": 1 - both["differing"]["count"] / len(plan.data.y_test),
+        "target": {"words": plan.settings.target or TARGET, "kind": target.kind, "bound": target.bound,
+                   **({"measure": target.measure or "r2"} if plan.data.targets else {})},
         "layers": [layer | {"kept": kept, "of": of} for layer, kept, of in zip(
             layers_of(result.rounds), both["student"]["widths"], both["teacher"]["widths"], strict=False)],
         "steps": [asdict(step) for step in result.steps],
@@ -147,7 +157,6 @@ def of_distillation(plan: PreparedRun, pair: tuple[Network, Network], history: S
     more = {} if sparse is None else of_penalty(plan, sparse) | {"dense": judged(sparse.dense, plan.data)[0]}
     return general(plan) | both | more | {
         "teacher_file": Path(str(plan.settings.teacher)).name, "objective": objective,
-        "agreement": 1 - both["differing"]["count"] / len(plan.data.y_test),
         "scheme": f"{scheme.word}: {scheme.name}, {scheme.source}", "dead": history[-1]["dead"],
         "balance": history[-1].get("terms", {}), "cka": alignment(student, teacher, plan.data.x_validation),
         "kept_inputs": both["kept_inputs"] if student.layers[0].op == "select" else None}

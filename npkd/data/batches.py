@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -35,7 +36,7 @@ def passes_over(x: Any, labels: Any, classes: int, prepare: Prepare, stack: Exit
     x           an array (N, ...) (memory-mapped ones stay on the disk), the path of a folder of shards, a function that
                 gives an iterator for every pass, an object that can be iterated again and again, or an iterator, which
                 is copied to a temporary file as float32; a batch is an array (n, ...) or a pair with its labels (n,)
-    labels      (N,) integers 0 … classes − 1 in the order of the examples, or None
+    labels      (N,) integers 0 … classes − 1 in the order of the examples, floats to predict, (N,) or (N, O), or None
     stack       closes the temporary file
 
     Raises InputError for other things; a pass does for batches that do not fit, NaN, infinity, labels out of range."""
@@ -70,7 +71,8 @@ def iterated(batches: Any) -> Iterator[Pair]:
 
 
 class Passes:
-    """Called for every pass: pieces x (n, I) float32, finite, contiguous, and labels (n,) int64 or None; 1 ≤ n ≤ ROWS.
+    """Called for every pass: pieces x (n, I) float32, finite, contiguous, and labels, (n,) int64, (n, O) float64 of
+    numbers to predict, or None; 1 ≤ n ≤ ROWS.
 
     raw         gives the batches of a pass;   labels  (N,) in order, for batches that bring none
     classes     what labels must be below;   prepare  see Prepare
@@ -131,17 +133,17 @@ def floats(x: Array, start: int, prepare: Prepare) -> Array:
 def spooled(once: Passes, stack: ExitStack) -> Callable[[], Iterator[Pair]]:
     """Any number of passes over batches that come once: copied to a temporary folder, which the stack removes."""
     lengths: list[int] = []
-    width, labelled = 0, False
+    width, labels = 0, None
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="npkd-")))
     with open(folder / "x", "wb") as x_file, open(folder / "y", "wb") as y_file:
         for x, y in once():
             lengths.append(len(x))
-            width, labelled = x.shape[1], y is not None
+            width, labels = x.shape[1], y
             try:
                 x_file.write(x.data)
                 x_file.flush()                           # a disk that is full says so here, not when the file is closed
                 if y is not None:
-                    y_file.write(np.ascontiguousarray(y, np.int64).data)
+                    y_file.write(np.ascontiguousarray(y).data)                  # int64 or float64
                     y_file.flush()
             except OSError as error:
                 raise InputError(f"compress: x comes once and is copied to a temporary file: {reason(error)}; make "
@@ -152,7 +154,8 @@ def spooled(once: Passes, stack: ExitStack) -> Callable[[], Iterator[Pair]]:
         with open(folder / "x", "rb") as x_file, open(folder / "y", "rb") as y_file:
             for n in lengths:
                 x = np.frombuffer(x_file.read(4 * n * width), np.float32).reshape(n, *shape)
-                yield x, np.frombuffer(y_file.read(8 * n), np.int64) if labelled else None
+                yield x, None if labels is None else np.frombuffer(
+                    y_file.read(8 * n * math.prod(labels.shape[1:])), labels.dtype).reshape(n, *labels.shape[1:])
 
     return one_pass
 

@@ -17,6 +17,7 @@ from npkd.core.filetypes import described
 from npkd.core.progress import Progress, shown
 from npkd.core.types import Array
 from npkd.core.validation import InputError, as_array, finite
+from npkd.core.validation import described as in_words
 from npkd.data.idx import SOURCES, read_folder, read_set
 from npkd.nn.scaling import Scaling, flat
 
@@ -42,11 +43,12 @@ class Data:
 
     name            what it was asked for by, a file or folder by its own name
     x_…             (N, I) float32, scaled
-    y_…             (N,) int64, classes 0 … C − 1
-    classes         C, at least 2: 0 … C − 1 all occur in the training and validation parts together
+    y_…             (N,) int64, classes 0 … C − 1; or (N, O) float32, numbers to predict, scaled by ``targets``
+    classes         C, at least 2: 0 … C − 1 all occur in the training and validation parts together; or O
     shape           of one example before it was flattened: (28, 28) for pictures
     scaling         what the inputs went through, learnt on x_train alone
     stream          passes over all to learn from in batches (n, I), x_train a sample of it; None: x_train is all
+    targets         what numbers to predict went through, learnt on y_train alone; None: y are classes
 
     Raises InputError for x of another dtype."""
 
@@ -61,6 +63,7 @@ class Data:
     shape: tuple[int, ...]
     scaling: Scaling
     stream: Callable[[], Iterator[Array]] | None = None
+    targets: Scaling | None = None
 
     def __post_init__(self) -> None:
         for part in ("x_train", "x_validation", "x_test"):
@@ -84,14 +87,18 @@ def split(y: Array, fraction: float, rng: np.random.Generator) -> tuple[Array, A
 
 
 def labels(who: str, name: str, y: Array, examples: int, classes: int | None) -> Array:
-    """y as int64. Raises InputError unless it is (examples,) integers from 0 on, below ``classes`` if that is known."""
+    """y as int64, or of floats ``numbers``. Raises InputError unless it is one of these: integers (examples,) from 0
+    on, below ``classes`` if that is known."""
+    if y.dtype.kind == "f" and y.ndim in (1, 2) and len(y) == examples and y.size:
+        return numbers(who, name, y)
     if y.shape != (examples,):
         hint = ""
         if y.ndim == 2:
             hint = f"; of one-hot rows give {name}.argmax(axis=1)" if y.shape[1] > 1 else f"; give {name}.ravel()"
         raise InputError(f"{who}: {name} has shape {y.shape}; it must be ({examples},), a label for each example{hint}")
     if not np.issubdtype(y.dtype, np.integer):
-        raise InputError(f"{who}: {name} is of {y.dtype}; labels must be integers, the classes numbered from 0")
+        raise InputError(f"{who}: {name} is of {y.dtype}; labels must be integers, the classes numbered from 0, or "
+                         "floats, numbers to predict")
     if not examples:
         raise InputError(f"{who}: {name} is empty; there must be at least one label")
     below = examples if classes is None else classes
@@ -100,11 +107,19 @@ def labels(who: str, name: str, y: Array, examples: int, classes: int | None) ->
     return y.astype(np.int64)
 
 
+def numbers(who: str, name: str, y: Array) -> Array:
+    """Numbers to predict, (N,) or (N, O) floats, as (N, O) float64. Raises InputError unless they are finite."""
+    if not np.isfinite(y).all():
+        raise InputError(f"{who}: {name} holds {y[~np.isfinite(y)][0]}; every number to predict must be finite")
+    return y.reshape(len(y), -1).astype(np.float64)
+
+
 def from_arrays(name: str, arrays: Sequence[Array], *, seed: int, validation: float = 0.1,
                 limits: tuple[float, float] | None = None) -> Data:
     """Data from one's own arrays.
 
-    arrays      x_train (N, ...), y_train (N,), x_test (M, ...), y_test (M,): x real numbers, y classes from 0 on
+    arrays      x_train (N, ...), y_train (N,), x_test (M, ...), y_test (M,): x real numbers, y classes from 0 on;
+                or y floats (N,) or (N, O), numbers to predict, which are centred and divided by their deviation
     seed        draws the validation part, in the proportions of the classes;   validation  its fraction, at most 0.5
     limits      of all values, mapped to 0 … 1. Without them: smallest and largest value of the training part for
                 pictures (``pictures``), mean and deviation of each feature there for everything else (tables)
@@ -122,13 +137,17 @@ def from_arrays(name: str, arrays: Sequence[Array], *, seed: int, validation: fl
     if len(x) < FEWEST:
         raise InputError(f"{name}: x_train has {len(x)} examples; it must have at least {FEWEST}")
     y = labels(name, "y_train", y, len(x), None)
+    regression = y.dtype.kind == "f"
     if y.min() == y.max():
-        raise InputError(f"{name}: y_train holds the class {y[0]} alone; there must be at least two")
-    classes = every_class(name, y)
-    y_test = labels(name, "y_test", y_test, len(x_test), classes)
+        what = "number" if regression else "class"
+        raise InputError(f"{name}: y_train holds the {what} {y.flat[0]} alone; there must be at least two")
+    classes = y.shape[1] if regression else every_class(name, y)
+    y_test = labels(name, "y_test", y_test, len(x_test), None if regression else classes)
+    if y_test.shape[1:] != y.shape[1:] or y_test.dtype != y.dtype:
+        raise InputError(f"{name}: y_train is {in_words(y)}, y_test {in_words(y_test)}; they must be of one kind")
     if seed < 0:
         raise InputError(f"{name}: seed is {seed}; it must not be negative")
-    training, held_out = split(y, validation, np.random.default_rng(seed))
+    training, held_out = split(np.zeros(len(y)) if regression else y, validation, np.random.default_rng(seed))
     x_train = x[training]
     if not len(held_out):
         raise InputError(f"{name}: y_train has no class with two examples; no validation part can be split off")
@@ -137,8 +156,10 @@ def from_arrays(name: str, arrays: Sequence[Array], *, seed: int, validation: fl
     scaling = Scaling.range(*limits, math.prod(x.shape[1:])) if limits else Scaling.standard(x_train)
     scaled, scaled_test = scaling.apply(x_train), scaling.apply(x_test)
     one_scale(name, scaled, scaled_test)
-    return Data(name, scaled, y[training], scaling.apply(x[held_out]), y[held_out], scaled_test, y_test, classes,
-                x.shape[1:], scaling)
+    targets = Scaling.standard(y[training]) if regression else None
+    labels_of = targets.apply if targets else np.asarray
+    return Data(name, scaled, labels_of(y[training]), scaling.apply(x[held_out]), labels_of(y[held_out]), scaled_test,
+                labels_of(y_test), classes, x.shape[1:], scaling, targets=targets)
 
 
 def pictures(x: Array) -> bool:

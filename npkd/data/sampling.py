@@ -111,10 +111,12 @@ class Reservoir:
 
     def __init__(self, size: int, width: int, rng: np.random.Generator) -> None:
         self.size, self.seen, self.rng = size, 0, rng
-        self.x, self.y = np.empty((size, width), np.float32), np.empty(size, np.int64)
+        self.x, self.y = np.empty((size, width), np.float32), np.zeros(size, np.int64)
 
     def add(self, x: Array, y: Array | None) -> None:
-        """More of the stream: x (n, I) float32 and labels (n,)."""
+        """More of the stream: x (n, I) float32 and labels (n, ...)."""
+        if y is not None and not self.seen:
+            self.y = np.empty((self.size, *y.shape[1:]), y.dtype)
         n, t = len(x), self.seen + 1 + np.arange(len(x))
         place = np.where(t <= self.size, t - 1, np.floor(self.rng.random(n) * t).astype(np.int64))
         places, last = np.unique(place[::-1], return_index=True)           # of several for one place the last one stays
@@ -132,8 +134,8 @@ class Reservoir:
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Samples of a stream: x (n, I) float32 and y (n,) int64 (not set without labels), drawn from the ``learnt_from``
-    examples that are not held out; x_held and y_held, drawn from the others."""
+    """Samples of a stream: x (n, I) float32 and y (n, ...) as labels are (0 without any), drawn from the
+    ``learnt_from`` examples that are not held out; x_held and y_held, drawn from the others."""
 
     x: Array
     y: Array

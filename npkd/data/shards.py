@@ -51,7 +51,7 @@ def members(path: Path) -> dict[str, Header]:
     x, y = headers["x"], headers.get("y")
     if len(x.shape) < 2 or 0 in x.shape[1:]:
         raise InputError(f"shards: {path}: x has shape {x.shape}; {need}")
-    if y is not None and y.shape != x.shape[:1]:
+    if y is not None and y.shape[:1] != x.shape[:1]:
         raise InputError(f"shards: {path}: y has shape {y.shape} and x {x.shape}; {need}")
     return headers
 

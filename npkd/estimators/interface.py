@@ -84,7 +84,8 @@ class SparseMLPRegressor(RegressorMixin, Perceptron, BaseEstimator):
     def fit(self, X: Any, y: Any) -> Self:
         """Train on examples X (N, I) with values y (N,) or (N, O)."""
         X, y = validate_data(self, X, y, multi_output=True, y_numeric=True, ensure_min_samples=2)
-        self.learn_values(X, y)
+        self.shape_ = y.shape[1:]
+        self.learn(X, y.reshape(len(y), -1).astype(np.float64))
         return self
 
     def predict(self, X: Any) -> Array:
@@ -138,7 +139,8 @@ class Distiller(MetaEstimatorMixin, Perceptron, BaseEstimator):
             model = interop.read(teacher, X)
         except InputError:                                          # another estimator
             model = None
-        answers = np.asarray(teacher.predict_proba(X) if classifies else teacher.predict(X))
+        answers = np.asarray(teacher.predict_proba(X) if classifies else teacher.predict(X), np.float64)
+        self.shape_ = answers.shape[1:]
         if classifies:
             self.classes_ = teacher.classes_
             if answers.ndim != 2 or answers.shape[1] < 2 or not np.allclose(answers.sum(axis=1), 1, atol=1e-3):
@@ -148,11 +150,11 @@ class Distiller(MetaEstimatorMixin, Perceptron, BaseEstimator):
             self.learn(x, answers.argmax(axis=1), np.log(answers.clip(min=LEAST)).astype(np.float32),
                        partial(soft_targets, temperature=TEMPERATURE))
         elif model is None:
-            self.learn_values(x, answers)
+            self.learn(x, answers.reshape(len(x), -1))
         else:
             recipe, path = Recipe(self.epochs * math.ceil(EPOCH / len(x))), History()
             self.model_ = compress(model, x, str(self.target), recipe=recipe, seed=self.drawn(), progress=path).model()
-            self.path_, self.shape_ = list(path), answers.shape[1:]
+            self.path_ = list(path)
         return self
 
     @available_if(lambda self: is_classifier(self.estimator))

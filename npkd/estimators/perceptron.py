@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from npkd.core.types import Array, Batch
 from npkd.core.validation import InputError, whole
 from npkd.data.datasets import DECIDING, Data, split
+from npkd.interop.adapt import restored
 from npkd.nn.losses import squared_error
 from npkd.nn.model import Model
 from npkd.nn.network import Network, perceptron
@@ -29,6 +30,7 @@ from npkd.pipeline.sparse import require, sparse_training
 from npkd.pipeline.sparse_recipe import SparseRecipe, sparse_recipe, strengths_of
 from npkd.pipeline.stages import Run, compress
 from npkd.pipeline.target import parse
+from npkd.pipeline.task import is_regression
 from npkd.surgery.dependency import dependency_groups
 from npkd.surgery.widths import geometry, widths_of
 
@@ -87,10 +89,11 @@ class Perceptron:
         require(sparse, dense, groups)
         return sparse
 
-    def learn(self, x: Array, y: Array, answers: Array, loss: Callable[[Array, Array], tuple[float, Array]],
-              weights: Array | None = None) -> None:
-        """Train on the loss of outputs and answers (N, C); where proximal steps miss the target, the dense network is
-        cut to it layer by layer. y: classes (N,) or values (N, C) of which errors are measured, by weights (N,)."""
+    def learn(self, x: Array, y: Array, answers: Array | None = None,
+              loss: Callable[[Array, Array], tuple[float, Array]] = squared_error, weights: Array | None = None) -> None:
+        """Train on the loss of outputs and answers; where proximal steps miss the target, the dense network is cut to
+        it layer by layer. y: classes (N,), of which errors are counted by weights (N,); or numbers (N, C), floats,
+        which are standardised, and learnt where there are no answers (N, C)."""
         def objective(activations: Sequence[Array], batch: Batch) -> tuple[float, Mapping[int, Array]]:
             value, d = loss(activations[-1], batch["answers"])
             return value, {len(activations) - 1: d}
@@ -99,9 +102,11 @@ class Perceptron:
         sizes, rng, path = self.hidden_layer_sizes, self.drawn(), History()
         recipe = complete(Recipe(self.epochs, hidden=tuple(np.atleast_1d(sizes).tolist())), len(x))
         rows, held = parts(y, weights, rng)
-        scaling, rows = Scaling.standard(x[rows]), np.tile(rows, math.ceil(EPOCH / len(rows)))
-        x, more = scaling.apply(x), {"answers": answers[rows]}
-        data = Data("x", x[rows], y[rows], x[held], y[held], x[:0], y[:0], answers.shape[1], x.shape[1:], scaling)
+        scaling, targets = Scaling.standard(x[rows]), Scaling.standard(y[rows]) if is_regression(y) else None
+        x, y, rows = scaling.apply(x), targets.apply(y) if targets else y, np.tile(rows, math.ceil(EPOCH / len(rows)))
+        more = {"answers": (y if answers is None else answers)[rows]}
+        data = Data("x", x[rows], y[rows], x[held], y[held], x[:0], y[:0], more["answers"].shape[1], x.shape[1:],
+                    scaling, targets=targets)
         dense = perceptron([x.shape[1], *recipe.hidden, data.classes], rng, activation=self.activation)
         sparse, run = self.sparse_recipe(dense, recipe, len(x)), Run(data, recipe, rng, path)
         settings = TrainingSettings(self.epochs, sparse.batch_size, clip=recipe.clip, validate=run.validation_error)
@@ -115,15 +120,4 @@ class Perceptron:
             if sparse.target is None:
                 raise
             network = compress(run, dense, sparse.target)
-        self.model_, self.path_ = Model(network, scaling, ABOUT), list(path)
-
-    def learn_values(self, x: Array, y: Array) -> None:
-        """Learn values y (N,) or (N, O), which are standardised for it."""
-        rows = y.reshape(len(y), -1)
-        unit = Scaling.standard(rows)
-        self.learn(x, unit.apply(rows), unit.apply(rows), squared_error)
-        network, last = self.model_.network, self.model_.network.weight_layers[-1]
-        w, b = network.layers[last].params
-        params = w / unit.factor[:, None], (b / unit.factor + unit.offset).astype(np.float32)
-        network = network.replace({last: replace(network.layers[last], params=params)})
-        self.model_, self.shape_ = replace(self.model_, network=network), y.shape[1:]
+        self.model_, self.path_ = Model(restored(network, targets), scaling, ABOUT), list(path)

@@ -66,9 +66,33 @@ def adapt(model: Model, data: Data, who: str) -> Network:
     shape = predict(network, np.zeros((1, inputs), np.float32)).shape[1:]
     if len(shape) != 1:
         raise InputError(f"{who} gives maps of shape {shape}; it must end in one logit for each class")
-    if shape[0] != data.classes:
-        raise InputError(f"{who} tells {shape[0]} classes apart, but {data.name} has {data.classes}; they must agree")
-    return network
+    if shape[0] != data.classes and not (shape[0] == 1 and data.classes == 2 and data.targets is None):
+        words = ("tells {} classes apart, but {} has {}" if data.targets is None else "gives {} numbers, but {} has {}")
+        raise InputError(f"{who} {words.format(shape[0], data.name, data.classes)}; they must agree")
+    return standardised(network, data.targets)
+
+
+def standardised(network: Network, targets: Scaling | None) -> Network:
+    """The network whose outputs, numbers, are scaled, (y − o) · f: in its last layer, which must be one of weights.
+    Raises InputError where it is another."""
+    return network if targets is None else with_last(network, targets.factor, -targets.offset * targets.factor)
+
+
+def restored(network: Network, targets: Scaling | None) -> Network:
+    """The network whose outputs are unscaled, y / f + o: the inverse of ``standardised``."""
+    return network if targets is None else with_last(network, 1 / targets.factor, targets.offset)
+
+
+def with_last(network: Network, factor: Array, shift: Array) -> Network:
+    """The network whose outputs y are y · factor + shift, (O,) each."""
+    last = len(network.layers) - 1
+    if not network.layers[last].row.weights:
+        raise InputError(f"the network ends in {network.layers[last].op}; where numbers are predicted the last layer "
+                         "must be dense, so that they can be scaled")
+    w, b = (p.astype(np.float64) for p in network.layers[last].params)
+    params = (w.T * factor).T, b * factor + shift
+    dtype = network.layers[last].params[0].dtype
+    return network.replace({last: replace(network.layers[last], params=tuple(p.astype(dtype) for p in params))})
 
 
 def reading_rows(network: Network, data: Data, who: str) -> Network:

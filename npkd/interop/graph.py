@@ -123,7 +123,8 @@ class Chain:
     def sum(self, node: Node) -> int:
         """The activation that an addition of two values makes."""
         one, other = sorted(self.at[name] for name in node.inputs)
-        if self.shapes[one] != self.shapes[other] or not np.array_equal(self.orders[one], self.orders[other]):
+        a, b = (() if order is None else order for order in (self.orders[one], self.orders[other]))
+        if self.shapes[one] != self.shapes[other] or not np.array_equal(a, b):
             raise InputError(f"{self.who}: {node.name} adds values of shapes {first(self.shapes[one])} and "
                              f"{first(self.shapes[other])}; they must agree")
         self.recall(other, node)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
 
 from npkd.core.types import Array
 from npkd.core.validation import InputError, one_of
@@ -26,8 +27,8 @@ class Layers:
     """A network of another library: its dense layers, and the function that it is, to check that copy.
 
     layers      (w, b) for each dense layer in order, w (O, I), b (O,) or None: whatever NumPy can read as arrays
-    answers     x (n, ...) float32, in the shape in which examples are given, -> (n, C): logits, or their softmax or
-                log-softmax; None: nothing is checked
+    answers     x (n, ...) float32, in the shape in which examples are given, -> (n, C): logits, their softmax or
+                log-softmax, of a single one the sigmoid, or numbers; None: nothing is checked
     activation  between the layers: "relu", "tanh", "gelu" or another one of nn.network.ACTIVATIONS
     """
 
@@ -41,7 +42,8 @@ Teacher = Network | Model | Layers | Sequence[tuple[Any, Any]]
 
 
 def model_of(teacher: Teacher) -> Model:
-    """The teacher as a network, with its scaling if it has one. Raises InputError where it is no classifier."""
+    """The teacher as a network, with its scaling if it has one; ``about["head"]`` tells a sigmoid behind its single
+    output, which is left out. Raises InputError for anything else."""
     if type(teacher).__module__.partition(".")[0] == "sklearn":
         teacher = sklearn.read(teacher)
     if isinstance(teacher, (list, tuple)):
@@ -58,14 +60,15 @@ def model_of(teacher: Teacher) -> Model:
         del layers[0]                                                 # examples come flat
     if not any(layer.row.weights for layer in layers):
         raise InputError("compress: the teacher has no dense layer; its neurons are what is removed")
-    network = Network(layers)
-    if class_count(network) < 2:
-        raise InputError("compress: the teacher has a single output; it needs a logit for each of at least two classes")
-    return Model(network, model.scaling, model.about)
+    about = dict(model.about)
+    if len(layers) > 1 and layers[-1].op == "sigmoid" and outputs_of(Network(layers)) == 1:
+        del layers[-1]                                                # a student gives the logit
+        about["head"] = "sigmoid"
+    return Model(Network(layers), model.scaling, about)
 
 
-def class_count(network: Network) -> int:
-    """How many logits the last layer of weights makes, with what a maxout behind it leaves of them."""
+def outputs_of(network: Network) -> int:
+    """How many outputs the last layer of weights makes, with what a maxout behind it leaves of them."""
     last = network.weight_layers[-1]
     return int(network.widths[-1] // math.prod(layer.options["pieces"] for layer in network.layers[last:]
                                                if layer.op == "maxout"))
@@ -100,6 +103,7 @@ def require_agreement(answers: Callable[[Array], Any], network: Network, x: Arra
     """Raise InputError unless a function gives, on x (n, ...), a network's logits, their softmax or log-softmax."""
     z = predict(network, x.reshape(len(x), -1)).astype(np.float64)
     given = plain(answers(x))
+    given = given[:, None] if given.ndim == 1 and z.shape[1] == 1 else given
     if given.shape != z.shape or not np.issubdtype(given.dtype, np.floating) or not np.isfinite(given).all():
         raise InputError(f"compress: the function answers {len(x)} examples with {given.dtype} of shape {given.shape}; "
                          f"it must give finite logits {z.shape}")
@@ -107,6 +111,8 @@ def require_agreement(answers: Callable[[Array], Any], network: Network, x: Arra
     centred = [a - a.mean(axis=1, keepdims=True) for a in (given.astype(np.float64), z)]       # as of a log-softmax
     soft = np.exp(z - z.max(axis=1, keepdims=True))
     soft /= soft.sum(axis=1, keepdims=True)
+    if z.shape[1] == 1:                                              # numbers, or the sigmoid of a logit
+        centred, soft = [given.astype(np.float64), z], expit(z)
     off = np.minimum(np.abs(centred[0] - centred[1]).max() / largest, np.abs(given - soft).max())
     if off > 1e-3:                                            # relative to the largest logit
         n = int(np.abs(centred[0] - centred[1]).max(axis=1).argmax())

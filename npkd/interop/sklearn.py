@@ -50,7 +50,8 @@ def read(estimator: Any, example: Any = None) -> Model:
         below, times = scaling_of(scaler)
         offset, factor = offset + below / factor, factor * times
     network = Network(layers_of(mlp))
-    model = Model(network, Scaling(offset, factor.astype(np.float32)) if scalers else None)
+    model = Model(network, Scaling(offset, factor.astype(np.float32)) if scalers else None,
+                  {"task": "classification" if hasattr(mlp, "classes_") else "regression"})
     x = offset + np.random.default_rng(0).normal(size=(64, len(offset))) / factor if example is None else example
     with warnings.catch_warnings(action="ignore", category=UserWarning):                       # of feature names
         answers = np.asarray(estimator.predict_proba(x) if hasattr(mlp, "classes_") else estimator.predict(x))

@@ -12,8 +12,8 @@ from npkd.core.progress import Progress, shown
 from npkd.core.validation import InputError, whole, within_memory
 from npkd.data.datasets import Data
 from npkd.data.logit_cache import Answers
-from npkd.interop.adapt import adapt, prunable, reading_rows, require_countable
-from npkd.interop.layers import Layers, Teacher, model_of, require_agreement, scaled
+from npkd.interop.adapt import adapt, prunable, reading_rows, require_countable, unscaled
+from npkd.interop.layers import Layers, Teacher, model_of, outputs_of, require_agreement, scaled
 from npkd.nn.model import Model
 from npkd.nn.network import Network, convolves
 from npkd.nn.scaling import Scaling
@@ -24,6 +24,7 @@ from npkd.pipeline.recipe import Recipe, complete
 from npkd.pipeline.result import ABOUT, CompressionResult, logits_of_rows, saved_and_loaded
 from npkd.pipeline.steps import GRIDS
 from npkd.pipeline.target import Target, file_of, parse
+from npkd.pipeline.task import classes_of, error_of
 from npkd.surgery.widths import geometry, widths_of
 
 
@@ -40,8 +41,10 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
                 ...) or a pair with its labels. Or a Data, which brings labels and a validation part of its own
     target      how small: "macs=10%", "macs=26620", "parameters=", "bytes=" of the file, "neurons=", "widths=97-71-33",
                 or "error=+0.5": points of error on the examples held out, without labels of disagreement
-    labels      (N,) integer classes in the order of x: errors are then measured with them; the student learns from them
-                where the recipe weighs them, by default with a convolutional network
+    labels      (N,) integer classes in the order of x, or floats (N,) or (N, O) where numbers are predicted: errors are
+                then measured with them; the student learns from them where the recipe weighs them, by default with a
+                convolutional network. A network with a single output predicts numbers, unless a sigmoid follows, or
+                labels are classes 0 and 1: then it is the logit of class 1
     recipe      all other settings; what it leaves open is chosen from the data
     seed        of all that is drawn, or the generator that draws it: the same examples in the same order give the same
                 student, in whatever batches they come
@@ -67,7 +70,8 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
                           len(examples.data.x_train), examples.data.shape if even else (), labelled=examples.labelled,
                           scaled=given.scaling is not None and examples.unit == 1)
         data = examples.data if examples.labelled else answered(inner, examples.data)
-        answers = None if recipe.distil_from is None else logits_of(recipe.distil_from, data, examples.unit)
+        answers = None if recipe.distil_from is None else logits_of(recipe.distil_from, data, examples.unit,
+                                                                    outputs_of(inner))
         state = getattr(progress, "state", None) or stages.State()
         run = stages.Run(data, recipe, rng, progress, state, examples.outside)
         inner_student, reports = in_steps(run, inner, goal, answers, examples, given.scaling)
@@ -75,14 +79,16 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
     rows, y = examples.outside_rows(data.x_validation), data.y_validation
     before = logits_of_rows(reading_rows(given.network, data, "compress: the teacher"), rows)
     after = logits_of_rows(saved_and_loaded(Model(student, given.scaling)).network, rows)
+    if data.targets is not None:
+        before, after = data.targets.apply(before), data.targets.apply(after)
     restored = np.abs(after - logits_of_rows(inner_student, data.x_validation)).max()
-    by_teacher, by_student = before.argmax(axis=1), after.argmax(axis=1)
-    y = y if examples.labelled else by_teacher
+    said = before if data.targets is not None else classes_of(before)
+    y = y if examples.labelled else said
     return CompressionResult(
         student, examples.outside(inner), given.scaling, run.state.rounds, run.state.budgets, examples.learnt_from,
-        len(data.x_train) * recipe.trained, len(y), float((by_teacher == by_student).mean()), examples.labelled,
-        float((by_teacher != y).mean()), float((by_student != y).mean()),
-        max([float(restored), *(r.difference for r in run.state.rounds)]), reports)
+        len(data.x_train) * recipe.trained, len(y), 1 - error_of(after, said), examples.labelled,
+        error_of(before, y), error_of(after, y), max([float(restored), *(r.difference for r in run.state.rounds)]),
+        reports, regression=data.targets is not None)
 
 
 def in_steps(run: stages.Run, inner: Network, goal: Target, answers: Answers | None, examples: Examples,
@@ -121,14 +127,15 @@ def checked(teacher: Teacher, source: Source, target: str, recipe: Recipe) -> tu
                  neurons=recipe.steps in ((), ("neurons",)))
     if isinstance(teacher, Layers) and teacher.answers is not None:
         raw = source.outside_rows(first.x_train)
-        given = network if source.given is source.model else adapt(source.given, first, who)
+        given = adapt(source.given, replace(first, targets=first.targets and unscaled(first.classes)), who)
         require_agreement(teacher.answers, given, raw.reshape(len(raw), *first.shape))
     if recipe.distil_from is not None:
-        logits_of(recipe.distil_from, first, 1.0)(first.x_train)
+        logits_of(recipe.distil_from, first, 1.0, outputs_of(network))(first.x_train)
     return network, goal
 
 
 def answered(network: Network, data: Data) -> Data:
-    """Data without labels, with the classes that the network gives in their place."""
-    y_train, y_validation = (logits_of_rows(network, part).argmax(axis=1) for part in (data.x_train, data.x_validation))
+    """Data without labels, with the classes, or numbers, that the network gives in their place."""
+    parts = (logits_of_rows(network, part) for part in (data.x_train, data.x_validation))
+    y_train, y_validation = parts if data.targets is not None else map(classes_of, parts)
     return replace(data, y_train=y_train, y_validation=y_validation)

@@ -29,12 +29,15 @@ from npkd.pipeline.library import LOSSES, SCHEMES, terms_of
 from npkd.pipeline.pairing import Pair, Place, hidden
 from npkd.pipeline.stages import Run, error_rate
 from npkd.pipeline.target import Target
+from npkd.pipeline.task import is_regression, objective_of
 from npkd.sparsity.layerwise import distil, exactly
 from npkd.surgery.widths import widths_of
 
 LABEL_WEIGHT, SOFT_WEIGHT, GRAPH_WEIGHT = 0.1, 0.9, 10.0    # the first two without --loss; of neighbours beside labels
 EXAMPLES = 1000                                             # examples that are made, and on which layers are compared
+OF_LOGITS = "soft", "logits", "standardised", "dkd", "dist", "smoothing"       # losses of the logits of classes
 WITHOUT_TERMS = "mutual", "own-layers", "graph", "attention"            # schemes that say themselves what is learnt
+OF_CLASSES = *WITHOUT_TERMS[:2], "data-free", "adversarial"                              # schemes of logits of classes
 IN_PYTHON: Mapping[str, str] = {"ensemble": "several teachers", "cross-modal": "the same examples in two kinds",
                                 "lifelong": "examples of new classes alone, and a student with more outputs"}
 """What schemes need that the command line does not give."""
@@ -82,8 +85,15 @@ class DistillationRecipe:
     def objective(self, pair: Pair) -> Terms:
         """The objective of a student. Raises InputError for networks without what a loss reads."""
         labels = self.label_weight if self.label_weight is not None else 1.0 if self.loss else LABEL_WEIGHT
-        terms = [Term(cross_entropy, teacher="y", weight=labels)] if labels else []
-        for word, weight in self.named if self.loss else [("soft", SOFT_WEIGHT), *self.named]:
+        terms, named = [Term(cross_entropy, teacher="y", weight=labels)] if labels else [], self.named
+        if is_regression(pair.y):
+            if wrong := [word for word, _ in named if word in OF_LOGITS]:
+                raise InputError(f"--loss {wrong[0]}: it compares logits of classes, and here numbers are predicted; "
+                                 "without --loss their squared error counts")
+            terms = [*objective_of(pair.y, 1, labels, 0.0 if self.loss else SOFT_WEIGHT).terms]
+        elif not self.loss:
+            named = [("soft", SOFT_WEIGHT), *named]
+        for word, weight in named:
             terms += terms_of(word, pair, weight)
         if self.temperature is not None and not any("temperature" in term.options for term in terms):
             raise InputError(f"--temperature: {self.loss} has none; leave it out")
@@ -94,6 +104,8 @@ def distilled(run: Run, student: Network, teacher: Network, learnt: Distillation
     """The trained student of a teacher, and what it learnt, None where the scheme says that; ``run.state.student`` is
     the newest. Raises InputError for networks and schemes that do not go together."""
     data, rng, progress = {"x": run.data.x_train, "y": run.data.y_train}, run.rng, run.progress
+    if is_regression(run.data.y_train) and learnt.scheme in OF_CLASSES:
+        raise InputError(f"--scheme {learnt.scheme}: it is of the logits of classes, and here numbers are predicted")
     students, objective = [cut(teacher, run) if learnt.scheme == "layer-wise" else student], None
     if learnt.scheme == "data-free":
         indices = [0, *(i + 1 for i, layer in enumerate(teacher.layers[:-1]) if hidden(layer))]
@@ -115,13 +127,16 @@ def distilled(run: Run, student: Network, teacher: Network, learnt: Distillation
             training = partial(schemes.offline, teacher=teacher, data=data | pair.arrays, terms=objective, rng=rng)
             if any(term.memory is not None for term in objective.terms):       # no checkpoint has it: begins again
                 progress = SimpleNamespace(begin=progress.begin, step=progress.step)
+        y = data["y"]
+        clip_classes = np.arange(len(y)) if is_regression(y) else y
         untrained = redrawn(start) if learnt.scheme == "layer-wise" else start
         settings = TrainingSettings(run.recipe.epochs, run.recipe.batch_size, validate=lambda network:
                                     error_rate(network, run.data.x_validation, run.data.y_validation),
-                                    clip=safe_clip(untrained, data["x"], data["y"]))
+                                    clip=safe_clip(untrained, data["x"], clip_classes))
         stage = "distillation" + f" {k} of {len(students)}" * (len(students) > 1)
         for now in epochs_of(stage, start, training, settings, rng, progress):
-            run.state.student = teacher = now.network
+            teacher = now.network
+            run.state.student = run.outside(teacher)
     return teacher, objective
 
 

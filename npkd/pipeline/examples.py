@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,13 +12,14 @@ import numpy as np
 
 from npkd.core.progress import Progress
 from npkd.core.types import Array
-from npkd.core.validation import InputError, require_memory
-from npkd.data.batches import MAPS, ROWS, Passes, passes_over
+from npkd.core.validation import InputError, described, require_memory
+from npkd.data.batches import MAPS, ROWS, Passes, passes_over, plain
 from npkd.data.datasets import Data
 from npkd.data.sampling import learnt_from, samples, survey
-from npkd.interop.adapt import rescaled, same, unscaled
-from npkd.interop.layers import adds_inputs, class_count, scaled, unit_of, units_of
+from npkd.interop.adapt import adapt, rescaled, restored, same, unscaled
+from npkd.interop.layers import adds_inputs, outputs_of, scaled, unit_of, units_of
 from npkd.nn import cost
+from npkd.nn.fast.workspace import predict
 from npkd.nn.model import Model
 from npkd.nn.network import Network, convolves
 from npkd.nn.scaling import Scaling
@@ -44,7 +45,7 @@ class Examples:
 
     def outside(self, network: Network) -> Network:
         """A network of these examples as one of those that were given."""
-        network = scaled(network, 1 / self.unit)
+        network = restored(scaled(network, 1 / self.unit), self.data.targets)
         return network if self.units is None else scaled(network, 1 / self.units)
 
     def outside_rows(self, rows: Array) -> Array:
@@ -94,8 +95,13 @@ class Source:
             x_validation, y_validation = self.validation_part(pair, whole.labelled)
         progress.step(f"{len(part.x)} drawn for the distillation, {len(x_validation)} held out")
         unit = self.unit(whole.level)
-        rows = MAPS if convolves(self.model.network) else ROWS
-        data = replace(self.first, x_train=part.x, y_train=part.y, x_validation=x_validation, y_validation=y_validation)
+        rows, y_train, targets = MAPS if convolves(self.model.network) else ROWS, part.y, self.first.targets
+        if targets is not None:
+            y_train, y_validation = (targets.apply(y) if whole.labelled else np.zeros((len(y), len(targets.factor)),
+                                                                                       np.float32)
+                                     for y in (y_train, y_validation))
+        data = replace(self.first, x_train=part.x, y_train=y_train, x_validation=x_validation,
+                       y_validation=y_validation)
         return Examples(replace(divided(data, unit), stream=learnt_from(self.passes, whole, 1 / unit, rows)),
                         whole.labelled, part.learnt_from, unit, self.units)
 
@@ -123,27 +129,54 @@ def source_of(x: Any, labels: Any, teacher: Model, recipe: Recipe, stack: ExitSt
     if not isinstance(x, Data):
         units = None if teacher.scaling else units_of(teacher.network)
         model = in_units(teacher, units)
-        passes = passes_over(x, labels, class_count(model.network), model.scaling.apply if model.scaling else None,
-                             stack)
-        rows = leading((part for part, _ in passes()), 1000)             # on which the teacher is checked
+        outputs, seen = outputs_of(model.network), list[Array]()
+        labels = None if labels is None else plain(labels)
+        if outputs == 1 and labels is not None and labels.dtype.kind in "iu" and labels.size and labels.max() > 1:
+            labels = labels.astype(np.float64)                           # more than two classes: numbers
+        passes = passes_over(x, labels, max(outputs, 2), model.scaling.apply if model.scaling else None, stack)
+
+        def examples() -> Iterator[Array]:
+            for part, y in passes():
+                seen.extend([] if y is None else [y])
+                yield part
+
+        rows = leading(examples(), 1000)                                 # on which the teacher is checked
         y, width = np.zeros(len(rows), np.int64), rows.shape[1]
-        first = Data("x", rows, y, rows[:0], y[:0], rows[:0], y[:0], class_count(model.network),
-                     passes.shape or (width,), model.scaling or unscaled(width))
+        first = Data("x", rows, y, rows[:0], y[:0], rows[:0], y[:0], max(outputs, 2), passes.shape or (width,),
+                     model.scaling or unscaled(width))
+        if predicts_numbers(teacher, recipe, seen[0] if seen else None):
+            y, data = np.zeros((len(rows), outputs), np.float32), replace(first, classes=outputs)
+            first = replace(data, y_train=y, y_validation=y[:0], y_test=y[:0], targets=Scaling.standard(
+                predict(adapt(model, replace(data, targets=unscaled(outputs)), "compress: the teacher"), rows)))
         return Source(teacher, model, units, first, passes)
     if labels is not None or recipe.validation is not None:
         raise InputError("compress: x is a data set with labels and a validation part of its own, and others are given "
                          "beside it; leave those out, or give x as an array")
-    plain = unscaled(x.x_train.shape[1])
+    as_given = unscaled(x.x_train.shape[1])
     if teacher.scaling is not None:
         x = rescaled(x, teacher.scaling)
-    elif not same(x.scaling, plain):
+    elif not same(x.scaling, as_given):
         teacher = replace(teacher, scaling=x.scaling)                 # it takes the data as it is scaled
-    units = units_of(teacher.network) if same(x.scaling, plain) else None
+    units = units_of(teacher.network) if same(x.scaling, as_given) else None
     if units is None:
         return Source(teacher, teacher, None, x)
     model = in_units(replace(teacher, scaling=None), units)
     assert model.scaling is not None
     return Source(teacher, model, units, replace(divided(x, units), scaling=model.scaling))
+
+
+def predicts_numbers(teacher: Model, recipe: Recipe, y: Array | None) -> bool:
+    """Does a network predict numbers: does the recipe say so, or, where it does not, are labels y floats, or does it,
+    without labels, end in a single output without a sigmoid? Raises InputError for labels that do not fit."""
+    outputs, floats = outputs_of(teacher.network), y is not None and y.dtype.kind == "f"
+    numbers = floats or (y is None and outputs == 1 and "head" not in teacher.about)
+    if task := recipe.task or teacher.about.get("task"):
+        numbers = task == "regression"
+    if y is not None and (floats != numbers or (floats and y.shape[1] != outputs)):
+        need = f"floats (N, {outputs})" if numbers and not floats else f"integer classes (N,), or floats (N, {outputs})"
+        raise InputError(f"compress: labels are {described(y)}, and the network has {outputs} outputs"
+                         f"{f', for {recipe.task}' if recipe.task else ''}; they must be {need}")
+    return numbers
 
 
 def memory_needed(network: Network, n: int, x: Array) -> int:

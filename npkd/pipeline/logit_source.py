@@ -21,8 +21,9 @@ LogitSource = Network | Model | Callable[[Array], Any]
 """A network of npkd, with its scaling or without, or any function of examples that gives logits."""
 
 
-def logits_of(source: LogitSource, data: Data, unit: float) -> Answers:
-    """The logits of a source on examples as a student is shown them, x (n, I) float32 -> (n, classes) float32.
+def logits_of(source: LogitSource, data: Data, unit: float, outputs: int) -> Answers:
+    """The outputs of a source on examples as a student is shown them, x (n, I) float32 -> (n, outputs) float32, numbers
+    scaled by ``data.targets``. A student with a single output learns z_1 − z_0 of logits of two classes.
 
         raw = x · unit / factor + offset                              the inverse of (raw − offset) · factor / unit
 
@@ -32,7 +33,7 @@ def logits_of(source: LogitSource, data: Data, unit: float) -> Answers:
     if isinstance(source, (Network, Model)):
         model = source if isinstance(source, Model) else Model(source)
         network = rescaled_network(model, data, "compress: distil_from")
-        return lambda x: predict(network, x * np.float32(unit), ROWS)
+        return lambda x: single(predict(network, x * np.float32(unit), ROWS), outputs)
     if not callable(source):
         raise InputError(f"compress: distil_from is of type {type(source).__name__}; it must be a network of npkd, or "
                          f"a function x -> logits")
@@ -40,9 +41,18 @@ def logits_of(source: LogitSource, data: Data, unit: float) -> Answers:
     def answers(x: Array) -> Array:
         raw = x * np.float32(unit) / data.scaling.factor + data.scaling.offset
         parts = (raw[i:i + ROWS].reshape(-1, *data.shape) for i in range(0, len(x), ROWS))
-        return np.concatenate([checked_logits(plain(source(part)), len(part), data.classes) for part in parts])
+        found = np.concatenate([checked_logits(single(plain(source(part)), outputs), len(part), outputs)
+                                for part in parts])
+        return found if data.targets is None else data.targets.apply(found)
 
     return answers
+
+
+def single(given: Array, outputs: int) -> Array:
+    """Outputs (n, O); where one is needed (n,) as (n, 1), and of two logits their difference."""
+    if outputs == 1 and given.ndim == 2 and given.shape[1] == 2:
+        return given[:, 1:] - given[:, :1]
+    return given[:, None] if outputs == 1 and given.ndim == 1 else given
 
 
 def checked_logits(given: Array, examples: int, classes: int) -> Array:
@@ -52,7 +62,7 @@ def checked_logits(given: Array, examples: int, classes: int) -> Array:
     if logits.shape != (examples, classes) or logits.dtype != np.float32 or not np.isfinite(logits).all():
         raise InputError(f"compress: distil_from answers {examples} examples with {given.dtype} of shape "
                          f"{given.shape}; it must give logits ({examples}, {classes}), finite in float32")
-    if examples > 1 and logits.min() >= 0 and np.allclose(logits.sum(axis=1), 1, atol=1e-3):
+    if examples > 1 and classes > 1 and logits.min() >= 0 and np.allclose(logits.sum(axis=1), 1, atol=1e-3):
         raise InputError("compress: distil_from gives probabilities, which add up to one; it must give logits, or the "
                          "logarithms of those")
     return logits

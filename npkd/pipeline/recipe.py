@@ -12,6 +12,9 @@ from npkd.core.validation import InputError, one_of, positive, whole
 NETWORKS = ("perceptron", "lenet5")
 """What may be trained here."""
 
+TASKS = ("classification", "regression")
+"""What outputs may be for."""
+
 OPEN: Any = None
 """A setting that ``complete`` chooses."""
 
@@ -50,6 +53,7 @@ class Recipe:
     all_at_last     the last distillation is shown the validation part too: its errors are of examples that it knows
     keep_inputs     no input is removed
     steps           of a chain, in order, see pipeline.steps: ("neurons", "int8", "code"); none: neurons, in rounds
+    task            "classification" or "regression", where labels and outputs do not tell
     distil_from     a better network whose answers the student learns instead of the teacher's: a Network, a Model, or
                     a function: x (n, ...) float32, in the shape in which examples are given, -> logits (n, C)
     validation      the part of the examples held out, above 0 and at most 0.5, or a pair (x, y) of others (y or None)
@@ -82,6 +86,7 @@ class Recipe:
     all_at_last: bool = False
     keep_inputs: bool = False
     steps: tuple[str, ...] = ()
+    task: str | None = None
     distil_from: Any = None
     validation: Any = None
     sample: int = SAMPLE
@@ -113,6 +118,8 @@ class Recipe:
             raise InputError(f"recipe: validation is {self.validation!r:.60}; it must be above 0 and at most 0.5, or a "
                              "pair (x, y)")
         one_of("recipe", "network", self.network, NETWORKS)
+        if self.task is not None:
+            one_of("recipe", "task", self.task, TASKS)
 
     @property
     def trained(self) -> bool:
@@ -127,7 +134,7 @@ OF_TRAINED = ("round_epochs", "temperature", "label_weight", "student_learning_r
 OF_STUDENT = (*OF_TRAINED, "rounds", "epochs", "balance_exponent", "statistics", "keep_inputs")
 """What matters only where there is a student."""
 
-OF_EXAMPLES = ("distil_from", "validation", "sample", "steps")
+OF_EXAMPLES = ("distil_from", "validation", "sample", "steps", "task")
 """What a summary tells of in other words."""
 
 

@@ -44,6 +44,7 @@ class CompressionResult:
     labelled            are there labels? Without, the teacher's classes are the labels of teacher_error (0) and
                         student_error (1 − agreement)
     steps               of a chain, a report of each
+    regression          the outputs are numbers: an error is 1 − R², agreement R² of the student for the teacher's
     difference          largest difference of the outputs that cutting neurons out made in any round, or the change back
                         to the units of the examples, float32
     """
@@ -62,6 +63,7 @@ class CompressionResult:
     student_error: float
     difference: float
     steps: Sequence[StepReport] = ()
+    regression: bool = False
 
     @property
     def layers(self) -> list[LayerReport]:
@@ -98,13 +100,16 @@ class CompressionResult:
         wide = max(len(widths[0]), 12)
         rows = [("", "teacher", "student"), ("widths", *widths), ("multiply-accumulates", f"{before:,}", f"{after:,}")]
         if self.labelled:
-            rows.append(("error, held out", f"{self.teacher_error:.2%}", f"{self.student_error:.2%}"))
+            rows.append(("R², held out", f"{1 - self.teacher_error:.4f}", f"{1 - self.student_error:.4f}")
+                        if self.regression else
+                        ("error, held out", f"{self.teacher_error:.2%}", f"{self.student_error:.2%}"))
+        same = (f"R² of the student's outputs for the teacher's is {self.agreement:.4f} on {self.held_out:,}"
+                if self.regression else f"the same class as the teacher for {self.agreement:.2%} of {self.held_out:,}")
         lines = [f"{name:22}{a:>{wide}}  {b:>{wide}}".rstrip() for name, a, b in rows]
         shown = f"{self.seen:,} of them in the distillation end to end" if self.seen else "no training"
         return "\n".join([
             *lines, "",
-            f"{after / before:.1%} of the multiply-accumulates; the same class as the teacher for {self.agreement:.2%} "
-            f"of {self.held_out:,} examples held out.",
+            f"{after / before:.1%} of the multiply-accumulates; {same} examples held out.",
             f"Statistics of {self.examples:,} examples, {shown}{'' if self.labelled else '; no labels'}.",
             *([undecided(self.held_out)] if undecided(self.held_out) else []),
             *([certified([layer.duality_gap for layer in self.layers])] if self.rounds else []),

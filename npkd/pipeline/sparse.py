@@ -22,14 +22,16 @@ import numpy as np
 
 from npkd.compression.low_rank import factored, ranks_of
 from npkd.core.types import Array, Objective
+from npkd.interop.layers import outputs_of
 from npkd.nn.network import Network
 from npkd.nn.optimisers import SGD
-from npkd.nn.training import Penalty, TrainingSettings, classification, train
+from npkd.nn.training import Penalty, TrainingSettings, train
 from npkd.pipeline.epochs import epochs_of
 from npkd.pipeline.sparse_phases import START, Problem, along_path, at_last, to_target
 from npkd.pipeline.sparse_recipe import SparseRecipe
 from npkd.pipeline.stages import Run, error_rate, open_front
 from npkd.pipeline.target import Target
+from npkd.pipeline.task import labels_of
 from npkd.sparsity.outgoing import Support, group_costs, outgoing_penalties, read
 from npkd.surgery.dependency import DependencyGroup, dependency_groups
 from npkd.surgery.removal import Removal, keep, remove
@@ -63,14 +65,16 @@ class SparseResult:
     ranks: dict[int, int] = field(default_factory=dict)
 
 
-def sparse_training(run: Run, dense: Network, recipe: SparseRecipe, objective: Objective = classification,
+def sparse_training(run: Run, dense: Network, recipe: SparseRecipe, objective: Objective | None = None,
                     extra: Mapping[str, Array] | None = None) -> SparseResult:
     """A sparse network from a dense one, see the head of this file. ``run.state`` has the newest of both.
 
-    objective, extra    what is learnt, and arrays beside "x" and "y" that it needs, a row a training example
+    objective, extra    what is learnt, by default the labels, and arrays beside "x" and "y" that it needs, a row a
+                        training example
     Raises InputError for a network without what the penalty names, and for a target that it cannot reach.
     """
     data, groups = run.data, dependency_groups(dense)
+    objective = objective or labels_of(data.y_train, outputs_of(dense))
     batch, target = {"x": data.x_train, "y": data.y_train, **(extra or {})}, require(recipe, dense, groups)
     costs = group_costs(dense, groups, recipe.strengths, geometry=target.geometry, costs=recipe.costs)
     problem = Problem(run, recipe, costs, target, objective, batch)
@@ -96,8 +100,8 @@ def sparse_training(run: Run, dense: Network, recipe: SparseRecipe, objective: O
         errors = [run.validation_error(each) for each in (penalised, debiased)]
         model = run.outside(debiased if errors[1] <= errors[0] else penalised)
     run.state.student = model
-    return SparseResult(dense, penalised, debiased, model, lam, epochs + more, (before, after), value, removals, path,
-                        ranks)
+    return SparseResult(run.outside(dense), run.outside(penalised), debiased and run.outside(debiased), model, lam,
+                        epochs + more, (before, after), value, removals, path, ranks)
 
 
 def require(recipe: SparseRecipe, network: Network, groups: list[DependencyGroup]) -> Target:

@@ -13,6 +13,7 @@ import numpy as np
 from npkd.compression.low_rank import epoch_step
 from npkd.core.types import Batch, Objective
 from npkd.core.validation import InputError
+from npkd.nn.fast.workspace import predict
 from npkd.nn.network import Network
 from npkd.nn.optimisers import SGD
 from npkd.nn.schedules import Schedule, cosine, steps
@@ -22,6 +23,7 @@ from npkd.pipeline.progress import Checkpoint
 from npkd.pipeline.sparse_recipe import SparseRecipe
 from npkd.pipeline.stages import Run
 from npkd.pipeline.target import Target
+from npkd.pipeline.task import spread_of
 from npkd.sparsity.nuclear import Nuclear
 from npkd.sparsity.outgoing import alive, outgoing_penalties, stationarity
 from npkd.surgery.dependency import dependency_groups
@@ -191,8 +193,8 @@ def along_path(problem: Problem, network: Network) -> tuple[Network, float, int,
     """λ rises by the recipe's growth an epoch until some layer reads nothing any more. Returns the smallest network
     whose validation error is within one standard error of the dense one's, its λ, the epochs, and the history of each.
     """
-    dense = problem.run.validation_error(network)
-    allowed = dense + math.sqrt(dense * (1 - dense) / len(problem.run.data.y_validation))
+    outputs, y = predict(network, problem.run.data.x_validation), problem.run.data.y_validation
+    allowed = problem.run.validation_error(network) + spread_of(outputs, y)
     last = trained(problem, network, START, Phase(
         "path", problem.longest, constant, lambda lam, network: lam * problem.recipe.growth,
         lambda network: 0 in alive(network, dependency_groups(network)), allowed))

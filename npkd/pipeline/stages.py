@@ -21,8 +21,8 @@ from npkd.data.batches import MAPS, batches_of
 from npkd.data.datasets import Data
 from npkd.data.logit_cache import Answers
 from npkd.data.transfer import Transfer
-from npkd.distillation.objective import distillation
 from npkd.distillation.teacher import Teacher
+from npkd.interop.layers import outputs_of
 from npkd.nn.architectures import lenet5
 from npkd.nn.fast.workspace import predict
 from npkd.nn.network import Network, convolves, perceptron
@@ -31,6 +31,7 @@ from npkd.nn.training import Record, TrainingSettings, train
 from npkd.pipeline.epochs import epochs_of
 from npkd.pipeline.recipe import Recipe
 from npkd.pipeline.target import Target
+from npkd.pipeline.task import error_of, labels_of, objective_of
 from npkd.sparsity.layerwise import Distilled, distil, exactly, within
 from npkd.surgery.widths import widths_of
 
@@ -64,27 +65,30 @@ class Run:
     outside: Callable[[Network], Network] = lambda network: network
 
     def validation_error(self, network: Network) -> float:
-        """Fraction of the validation part that a network does not put into its class."""
+        """Error of a network on the validation part, see ``error_rate``."""
         return error_rate(network, self.data.x_validation, self.data.y_validation)
 
 
 def error_rate(network: Network, x: Array, y: Array) -> float:
-    """Fraction of examples x (N, I) that the network does not put into their class y (N,)."""
-    return float((predict(network, x).argmax(axis=1) != y).mean())
+    """Fraction of examples x (N, I) that the network does not put into their class y (N,); of numbers 1 − R² (L6)."""
+    return error_of(predict(network, x), y)
 
 
 def train_teacher(run: Run, start: Network | None = None) -> Network:
     """A network trained on labels by momentum SGD, from ``start`` or drawn; the newest is in ``run.state.teacher``."""
     data, recipe = run.data, run.recipe
-    run.state.teacher = start or fresh(recipe, data, run.rng)
+    network = start or fresh(recipe, data, run.rng)
+    run.state.teacher = run.outside(network)
     settings = TrainingSettings(recipe.teacher_epochs, recipe.batch_size,
                                 augmentation=Noise(recipe.noise_std, max_shift=recipe.max_shift, shape=data.shape),
                                 validate=run.validation_error)
     training = partial(train, data={"x": data.x_train, "y": data.y_train},
+                       objective=labels_of(data.y_train, outputs_of(network)),
                        optimiser=SGD(recipe.learning_rate, weight_decay=recipe.weight_decay), rng=run.rng)
-    for now in epochs_of("teacher", run.state.teacher, training, settings, run.rng, run.progress):
-        run.state.teacher = now.network
-    return run.state.teacher
+    for now in epochs_of("teacher", network, training, settings, run.rng, run.progress):
+        network = now.network
+        run.state.teacher = run.outside(network)
+    return network
 
 
 def fresh(recipe: Recipe, data: Data, rng: np.random.Generator, activation: str = "relu",
@@ -113,7 +117,7 @@ def distil_end_to_end(run: Run, student: Network, transfer: Transfer, stage: str
         return student
     kept, body = open_front(student)
     x_validation = data.x_validation if kept is None else np.take(data.x_validation, kept, axis=1)
-    objective = distillation(labels=recipe.label_weight, temperature=recipe.temperature)
+    objective = objective_of(data.y_train, outputs_of(body), recipe.label_weight, 1.0, recipe.temperature)
     settings = TrainingSettings(epochs, recipe.batch_size, clip=recipe.clip, refresh=recipe.refresh,
                                 augmentation=lambda batch, rng: transfer(batch, rng, kept),
                                 adversarial_eps=recipe.adversarial_eps,
@@ -203,7 +207,7 @@ def compress_to_error(run: Run, teacher: Network, target: Target, transfer: Tran
     """The smallest student of a falling sequence whose validation error stays within the bound; ``whole``: the widths
     of the teacher."""
     recipe, state, widths = run.recipe, run.state, whole
-    bound = run.validation_error(teacher) + target.bound / 100
+    bound = target.allowed(run.validation_error(teacher), run.data)
     student, best, rounds, smallest = teacher, teacher, 0, target.smallest(whole, recipe.keep_inputs)
     for r in range(1, 20):
         budget = target.size(widths) / 2

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from npkd.core.validation import InputError, one_of, positive
+from npkd.data.datasets import Data
 from npkd.nn import cost
 from npkd.nn.model import Model, content
 from npkd.nn.network import convolves
@@ -25,11 +26,12 @@ class Target:
     """A bound on the student.
 
     kind    "macs", "parameters", "bytes" or "neurons" (inputs read and hidden neurons): the bound is on that number;
-            "widths": on the neurons of each layer; "error": on the rise of the validation error over the teacher's, in
-            percentage points
+            "widths": on the neurons of each layer; "error": on the rise of the validation error over the teacher's, of
+            classes in percentage points, of numbers the fall of R² or the rise of the RMSE
     bound   the number; for "widths" the multiply-accumulates that they make
     widths  of "widths" alone: the most neurons of each layer, inputs first, the outputs left out
     geometry    how the teacher's layers meet its widths, see npkd.surgery.widths; None: of a perceptron
+    measure     of "error": what it rises in, "" or "r2" or "rmse", see ``allowed``
     file        of "bytes", which are those of the file that is written: how many it has beside its parameters, and how
                 many more for each input that is selected, see ``file_of``; (0, 0): of the parameters alone
 
@@ -41,6 +43,7 @@ class Target:
     widths: tuple[int, ...] = ()
     geometry: cost.Geometry | None = None
     file: tuple[float, float] = (0.0, 0.0)
+    measure: str = ""
 
     def __post_init__(self) -> None:
         one_of("target", "kind", self.kind, (*SIZES, "widths", "error"))
@@ -60,6 +63,24 @@ class Target:
         """What it counts with one neuron a layer, beside what cannot become smaller."""
         stays = self.stays(keep_inputs)
         return self.size([*(w if k in stays else 1 for k, w in enumerate(teacher_widths[:-1])), teacher_widths[-1]])
+
+    def allowed(self, error: float, data: Data) -> float:
+        """The largest error of the validation part, see ``task.error_of``, from that of a teacher.
+
+            of classes   e + bound / 100,   of numbers   e + bound   in R², or of one output
+            (√(e v) + bound)² / v   in its RMSE,   v its variance
+
+        Raises InputError where the measure is of something else."""
+        if data.targets is None:
+            if self.measure:
+                raise InputError(f"target: error=+…{self.measure} is for numbers; of classes write points: error=+0.5")
+            return error + self.bound / 100
+        if self.measure != "rmse":
+            return error + self.bound
+        if data.classes > 1:
+            raise InputError(f"target: the rmse is of one output, here are {data.classes}; give error=+0.02 in R²")
+        v = float((data.y_validation / data.targets.factor).var(dtype=np.float64))
+        return (math.sqrt(error * v) + self.bound) ** 2 / v
 
     def stays(self, keep_inputs: bool) -> set[int]:
         """Numbers of the widths that cannot become smaller."""
@@ -128,9 +149,9 @@ def parse(text: str, teacher_widths: Sequence[int], keep_inputs: bool = False,
           geometry: cost.Geometry | None = None, file: tuple[float, float] = (0.0, 0.0), neurons: bool = True
           ) -> Target:
     """A target from words: ``macs=26620``, ``macs=10%`` (of the teacher's), ``neurons=120``, ``widths=97-71-33``,
-    ``error=+0.5`` (points). Raises InputError for unknown words and numbers that are not positive, and for a target
-    that no student of a teacher with these widths (outputs included) can be within; unless ``neurons`` is False, where
-    more than neurons may go."""
+    ``error=+0.5`` (points), ``error=+0.02`` (R²), ``error=+3rmse``. Raises InputError for unknown words and numbers
+    that are not positive, and for a target that no student of a teacher with these widths (outputs included) can be
+    within; unless ``neurons`` is False, where more than neurons may go."""
     kind, equals, number = text.partition("=")
     if kind not in (*SIZES, "widths", "error") or not equals:
         raise InputError(f"target: got {text!r}; write macs=N, parameters=N, bytes=N or neurons=N (or N%), widths=N-N, "
@@ -145,14 +166,15 @@ def parse(text: str, teacher_widths: Sequence[int], keep_inputs: bool = False,
     if re.fullmatch(r"[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?", number):         # as tables print it: 26,620
         number = number.replace(",", "")
     try:
-        value = float(number.removesuffix("%"))
+        measure = next((m for m in ("r2", "rmse") if kind == "error" and number.lower().endswith(m)), "")
+        value = float(number[:len(number) - len(measure)].removesuffix("%"))
     except ValueError:
         value = math.nan
     if not (math.isfinite(value) and value > 0) or (kind == "error" and number.endswith("%")):
         raise InputError(f"target: got {text!r}; after {kind}= it needs a positive number, such as 26620 or 26,620")
     if number.endswith("%"):
         value = min(value * Target(kind, value, geometry=geometry, file=file).size(teacher_widths) / 100, 1e300)
-    target = Target(kind, value, geometry=geometry, file=file)
+    target = Target(kind, value, geometry=geometry, file=file, measure=measure)
     if neurons:
         target.require(teacher_widths, keep_inputs)
     return target

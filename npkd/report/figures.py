@@ -76,9 +76,9 @@ def top(errors: Sequence[float]) -> float:
     return max(1.0, min(max(errors), 4 * float(np.median(errors)))) * 1.08
 
 
-def training(history: Sequence[Mapping[str, Any]]) -> Figure:
-    """Loss and validation error by epoch, from lines of history.jsonl; those without a "loss" are rounds of removal,
-    which are dotted lines."""
+def training(history: Sequence[Mapping[str, Any]], error: str = "error") -> Figure:
+    """Loss and validation ``error`` by epoch, from lines of history.jsonl; those without a "loss" are rounds of
+    removal, which are dotted lines."""
     removals, stages = list[int](), dict[str, list[Mapping[str, Any]]]()
     for line in history:
         if "loss" in line:
@@ -98,7 +98,7 @@ def training(history: Sequence[Mapping[str, Any]]) -> Figure:
         for k, position in enumerate(removals):
             axes.axvline(position + 0.5, color=GREY, linestyle=":", linewidth=1.5, label=None if k else "removal")
     tidy(upper, "", "loss")
-    tidy(lower, "epoch, all stages", "validation error (%)")
+    tidy(lower, "epoch, all stages", f"validation {error} (%)")
     epochs = [line for lines in stages.values() for line in lines]
     if all(line["loss"] > 0 for line in epochs):
         upper.set_yscale("log")
@@ -179,6 +179,7 @@ def size(history: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> Fi
 
     figure = canvas("Error against size", 5)
     axes, spread = figure.subplots(), (error * (100 - error) / summary["split"]["validation"]) ** 0.5
+    spread = 0.0 if "outputs" in summary else spread
     axes.axhline(error, color=BLUE, linewidth=2, label=first)
     axes.axhspan(error - spread, error + spread, color=BLUE, alpha=0.15, linewidth=0)
     ends, points = [math.nan], [point(large), point(small)]
@@ -200,7 +201,8 @@ def size(history: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> Fi
     axes.plot(*([value] for value in point(small)), "D", color=GREEN, markersize=10, markeredgecolor=INK, label=last)
     dotted: dict[str, Any] = {"color": GREY, "linestyle": ":", "linewidth": 2, "label": "target"}
     if target["kind"] == "error":
-        axes.axhline(error + target["bound"], **dotted)
+        if target.get("measure") != "rmse":
+            axes.axhline(error + target["bound"] * (100 if "measure" in target else 1), **dotted)
     elif target["kind"] == unit and target["bound"]:
         axes.axvline(target["bound"], **dotted)
     axes.set_xscale("log")
@@ -208,7 +210,24 @@ def size(history: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> Fi
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.minorticks_off()
     axes.set_ylim(0, top([error + spread, *(y for _, y in points)]))
-    tidy(axes, f"{WORDS[unit]} (logarithmic)", "validation error (%)")
+    tidy(axes, f"{WORDS[unit]} (logarithmic)", f"validation {error_of(summary)} (%)")
+    axes.legend(**ABOVE)
+    return figure
+
+
+def error_of(summary: Mapping[str, Any]) -> str:
+    """What is drawn of an error."""
+    return "1 − R²" if "outputs" in summary else "error"
+
+
+def predicted(numbers: Mapping[str, Sequence[float]]) -> Figure:
+    """What each network predicts against what was measured, as a summary holds it, under "measured"."""
+    figure = canvas("Predicted and measured", 5)
+    axes, measured = figure.subplots(), numbers["measured"]
+    for (name, values), colour in zip(list(numbers.items())[1:], (BLUE, ORANGE), strict=False):
+        axes.plot(measured, values, ".", color=colour, alpha=0.6, label=name)
+    axes.axline((min(measured),) * 2, (max(measured),) * 2, color=GREY, linewidth=1.5, zorder=1)
+    tidy(axes, "measured", "predicted")
     axes.legend(**ABOVE)
     return figure
 
@@ -253,9 +272,11 @@ def examples(shown: Sequence[Mapping[str, int]], x: Array, shape: tuple[int, int
 
 def draw(data: Data, state: State, history: Sequence[Mapping[str, Any]],
          summary: Mapping[str, Any]) -> dict[str, bytes]:
-    """The figures of a run as PNG, by the names of page.CAPTIONS, as far as there is training, a student, pictures."""
-    drawings = {"training": training(history)} if any("loss" in line for line in history) else {}
-    shape, shown = plane(data.shape), summary["differing"]["examples"]
+    """The figures of a run as PNG, by the names of words.CAPTIONS, as far as there is training, a student, pictures."""
+    drawings = {"training": training(history, error_of(summary))} if any("loss" in line for line in history) else {}
+    shape, shown = plane(data.shape), summary.get("differing", {"examples": ()})["examples"]
+    if "predicted" in summary:
+        drawings["predicted"] = predicted(summary["predicted"])
     if shape is not None and shown:
         rows = data.x_test[[one["example"] for one in shown]] / data.scaling.factor + data.scaling.offset
         drawings["examples"] = examples(shown, rows, shape, sides(summary))

@@ -9,62 +9,9 @@ from itertools import pairwise
 from typing import Any
 
 from npkd.pipeline.result import largest
-from npkd.report.numbers import chain, number, percent, power
+from npkd.report.numbers import chain, error, kind, number, percent, power
 from npkd.report.settings import settings, untrained
-
-CAPTIONS: Mapping[str, tuple[str, str]] = {
-    "size": ("Line: the large network, with one standard error on the validation part to both sides; differences in "
-             "this band decide nothing. The diamond is what is delivered; while λ is sought the size goes up and down.",
-             "Points from large to small networks, with a line at the large network's error."),
-    "examples": ("The first ones, in the order of the test part.",
-                 "Small pictures, each with its label and what is said of it; the table below says the same."),
-    "pixels": ("Blue: the pixels that the small network reads. The others are never looked at.",
-               "The mean training picture, and the same with the pixels that are read in blue."),
-    "path": ("Lines: an estimate, the part of a layer's output that is lost when only so many of its neurons stay and "
-             "none makes up for another. Circles: the choice, on its line. Diamonds: what was measured in the end, no "
-             "points of a line: the refit makes up for what went, and errors of the layers before are added.",
-             "A falling curve for each layer, the choice on it, and the measured error above or below."),
-    "balance": ("By epoch each term's value, before its weight; the norm of its weighted gradient; and that gradient's "
-                "cosine to the one of the labels. A large norm with a cosine near 1 is a larger step and little else.",
-                "Three panels of curves by epoch, one curve a term: value, gradient norm, cosine to the labels."),
-    "cka": ("Linear centred kernel alignment of the layers of both on validation examples, of maps of their means over "
-            "the positions: 1 where both tell examples apart alike. The numbers of the layers are those of --hint.",
-            "A table of squares, darker where the layers are more alike, with the number in each."),
-    "training": ("Loss and validation error, epoch by epoch, all stages one after the other.",
-                 "Two curves by epoch: the loss above, the validation error below.")}
-"""Caption and alternative text of each figure, by the name of its file."""
-
-MEANING: tuple[tuple[str, str], ...] = (
-    ("Test error", "Share of the test examples that get a wrong class. They were looked at once, at the end."),
-    ("Multiply-accumulates", "Products added up for one example, biases not counted: what a forward pass costs."),
-    ("Latency", "Median time of a forward pass on one thread, in buffers that are made before, without the scaling of "
-                "the inputs; the networks take turns. A single example is mostly what calling NumPy costs."),
-    ("λ", "Weight of the penalty in the layer's convex problem: the larger, the fewer neurons stay."),
-    ("Duality gap", "Certificate of the solution: how far it can at most be from the best one, relative to the "
-                    "objective with nothing kept. The largest over all rounds."),
-    ("Relative error", "Share of the variance of what the layer gives on, weighted by its effect on the logits, that "
-                       "the kept neurons do not reproduce; after the refit, last round."),
-    ("Proved", "Removed neurons that the certificate itself proves zero in the exact solution; last round."),
-    ("Removal difference", "Largest change of an output when neurons that change nothing were cut out: rounding only."),
-    ("Dead, constant, duplicate", "Why a neuron could be cut out: nobody reads it; its value never changes, so it "
-                                  "moved into the next bias; another one computes the same and took over its weights."))
-"""Words of the tables and what they mean."""
-
-DISTILLED = (
-    *MEANING[:3],
-    ("Balance", "Value: mean of the epoch, as the loss divides it, without its weight. Gradient norm: of the weighted "
-                "term, by all parameters, on the last batch. Cosine: to the gradient of the labels' cross-entropy."),
-    ("Dead", "Share of the neurons behind an activation that were zero for every example of the last batches."))
-"""Words of the tables of a distillation and what they mean."""
-
-SPARSE = (
-    *MEANING[:3],
-    ("λ", "Weight of the penalty: the larger, the fewer neurons are read. Costs have mean 1 over all groups."),
-    ("Stationarity", "How far a proximal gradient step would move all parameters, over its step size; 0 where the "
-                     "objective cannot be lowered to first order. In float64, on all training examples."),
-    ("Penalised, debiased", "The network at the last λ, which also shrinks what stays; the same neurons after epochs "
-                            "without the penalty. The validation part says which one is delivered."))
-"""Words of the tables of a sparse training and what they mean."""
+from npkd.report.words import CAPTIONS, DISTILLED, MEANING, PREDICTED, SPARSE
 
 STYLE = """
 :root{color-scheme:light} *{box-sizing:border-box} p{margin:.5rem 0} .lead{font-size:1.15rem;color:#111}
@@ -90,12 +37,12 @@ def headline(summary: Mapping[str, Any]) -> str:
     """The result in one line of words."""
     if "model" in summary:
         m = summary["model"]
-        return (f"{number(m['macs'])} multiply-accumulates, test error {percent(m['test_error'], 2)}, "
-                f"validation error {percent(m['validation_error'], 2)}")
+        return (f"{number(m['macs'])} multiply-accumulates, test {kind(m)} {error(m, 'test')}, "
+                f"validation {kind(m)} {error(m, 'validation')}")
     t, s = summary["teacher"], summary["student"]
     return (f"{t['widths'][0]} → {s['widths'][0]} inputs, {number(t['macs'])} → {number(s['macs'])} "
-            f"multiply-accumulates ({percent(s['macs'] / t['macs'])}), test error {percent(t['test_error'])} "
-            f"→ {percent(s['test_error'])}")
+            f"multiply-accumulates ({percent(s['macs'] / t['macs'])}), test {kind(t)} {error(t, 'test', 1)} "
+            f"→ {error(s, 'test', 1)}")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], words: bool = False) -> str:
@@ -122,11 +69,15 @@ def group(k: int) -> str:
 
 
 def compared(teacher: Mapping[str, Any], student: Mapping[str, Any]) -> list[list[str]]:
-    """Rows teacher, student, ratio; of errors the difference in points."""
+    """Rows teacher, student, ratio; of errors the difference in points, of R² as it is."""
     rows = [["widths", chain(teacher["widths"]), chain(student["widths"]), ""]]
-    for key in ("test_error", "validation_error"):
-        change = f"{100 * (student[key] - teacher[key]):+.2f} points"
-        rows.append([key.replace("_", " "), percent(teacher[key], 2), percent(student[key], 2), change])
+    for part in ("test", "validation"):
+        more = student[f"{part}_error"] - teacher[f"{part}_error"]
+        change = f"{-more:+.4f}" if "rmse" in teacher else f"{100 * more:+.2f} points"
+        rows.append([f"{part} {kind(teacher)}", error(teacher, part), error(student, part), change])
+    if "rmse" in teacher:
+        rows.append(["test RMSE", *(f"{m['rmse']:.4g}" for m in (teacher, student)),
+                     percent(student["rmse"] / teacher["rmse"])])
     for key, words in {"macs": "multiply-accumulates", "parameters": "parameters", "bytes": "bytes"}.items():
         rows.append([words, number(teacher[key]), number(student[key]), percent(student[key] / teacher[key])])
     return rows
@@ -227,6 +178,13 @@ def steps(reports: Sequence[Mapping[str, Any]]) -> str:
     return "<p>Parameters and multiply-accumulates are those of weights that are not zero.</p>" + table(head, rows)
 
 
+def by_phase(phases: Mapping[str, Mapping[str, Any]], delivered: Mapping[str, Any]) -> str:
+    """The errors of the networks on the way, by their names."""
+    head = ["", f"test {kind(delivered)}", f"validation {kind(delivered)}"]
+    return table(head, [[f"{name}{' (delivered)' * (m == delivered)}", error(m, "test"), error(m, "validation")]
+                        for name, m in phases.items()])
+
+
 def html(summary: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
     """The page of a run: ``summary`` is what summary.json holds; ``pictures`` are PNGs by the names of CAPTIONS."""
     names, shown = sides(summary), dict.fromkeys(CAPTIONS, "")
@@ -248,9 +206,7 @@ def html(summary: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
     head += [f"{b} / {a}" for a, b in pairwise(names.values())]
     sections = {" and ".join(names.values()).capitalize(): table(head, [*rows, *measured(summary, names)])}
     if phases := [name for name in ("dense", "penalised", "debiased") if name in summary and name not in names]:
-        sections["Phases"] = table(["", "test error", "validation error"], [
-            [f"{phase}{' (delivered)' * (summary[phase] == small)}", percent(summary[phase]["test_error"], 2),
-             percent(summary[phase]["validation_error"], 2)] for phase in phases])
+        sections["Phases"] = by_phase({name: summary[name] for name in phases}, small)
     sections["Error against size"] = shown["size"]
     if "per_class" in summary:                                                         # not in version 0.2
         wrong, counts = summary["per_class"], summary["per_class"]["examples"]
@@ -260,6 +216,9 @@ def html(summary: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
             for c, n in enumerate(counts)])
         where = "Where they differ" if len(names) > 1 else "What it gets wrong"
         sections[where] = differing(summary, names, shown["examples"])
+    if "predicted" in summary:
+        sections["Predicted and measured"] = shown["predicted"]
+        meaning = PREDICTED + meaning[1:]
     if shown["pixels"] or summary.get("kept_inputs"):
         sections["Inputs"] = shown["pixels"] or (
             f"<p>The small network reads the inputs {escape(summary['kept_inputs'])}, counted from 0.</p>")

@@ -40,7 +40,8 @@ def setting(value: Any) -> str:
 def target_in_words(target: Mapping[str, Any]) -> str:
     """The target as it was given, and the bound that it means."""
     if target["kind"] == "error":
-        return f"{target['words']}: validation error at most {target['bound']:g} points above the teacher's"
+        unit = {"": "points of error", "r2": "of R²", "rmse": "of the RMSE"}[target.get("measure", "")]
+        return f"{target['words']}: on the validation part at most {target['bound']:g} {unit} worse than the teacher"
     if target["kind"] == "widths":
         return f"{target['words']}: at most so many neurons a layer, inputs first"
     return f"{target['words']}: at most {number(target['bound'])} {target['kind']}"
@@ -51,15 +52,16 @@ def settings(summary: Mapping[str, Any]) -> list[list[str]]:
     split, recipe, target = summary["split"], summary["recipe"], summary.get("target")
     teachers = "the teacher's own, so that it is not judged on what it was trained on"
     whose = teachers if split["seed_from_teacher"] else "the seed of the run"
+    outputs = f"{summary['outputs']} numbers to predict" if "outputs" in summary else f"{summary['classes']} classes"
     rows = [
         ["data", f"{summary['data']}: {number(split['train'])} examples for training, {number(split['validation'])} "
-                 f"for validation, {number(split['test'])} for the test; {summary['classes']} classes; an example is "
+                 f"for validation, {number(split['test'])} for the test; {outputs}; an example is "
                  f"{' × '.join(map(str, summary['shape']))}"],
         ["split", f"drawn with seed {split['seed']} ({whose})"],
         ["seed", str(summary["seed"])], *([["target", target_in_words(target)]] if target else [])]
     better = summary.get("distil_from", summary.get("tutor"))                  # "tutor": version 0.1
     if better:
-        error = percent(better["test_error"], 2)
+        error = f"{better['test_error']:.4f} (1 − R²)" if "outputs" in summary else percent(better["test_error"], 2)
         rows.append(["better network", f"whose answers are learnt, from the file {better['file']}, test error {error}"])
     if "teacher" in summary:
         file = summary["teacher_file"]

@@ -21,7 +21,7 @@ from npkd.nn.model import load as load_model
 from npkd.nn.model import save as save_model
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
 from npkd.report import figures
-from npkd.report.page import CAPTIONS
+from npkd.report.words import CAPTIONS
 from tests.tiny import Stop, quick, stored, tree, undrawn, words
 
 
@@ -83,7 +83,8 @@ def test_overwrite_replaces_what_npkd_wrote_and_leaves_the_rest(done):
     assert quick(done, "--seed", "7", "--overwrite") == 0
     after = tree(done / "out")
     assert set(after) == set(before) - {"model.npz"} | {
-        "teacher.npz", "student.npz", *(f"figures/{name}.png" for name in set(CAPTIONS) - {"balance", "cka"})}
+        "teacher.npz", "student.npz",
+        *(f"figures/{name}.png" for name in set(CAPTIONS) - {"balance", "cka", "predicted"})}
     assert after["notes.txt"] == after["figures/mine.png"] == b"mine"
     assert after["summary.json"] != before["summary.json"]
 

@@ -356,7 +356,7 @@ WRONG = {
     "labels one-hot": (broken(1, lambda a: np.eye(3, dtype=int)[a]),
                        r"y_train has shape \(60, 3\).*y_train\.argmax\(axis=1\)"),
     "labels in a column": (broken(1, lambda a: a[:, None]), r"y_train has shape \(60, 1\).*y_train\.ravel\(\)"),
-    "labels floats": (broken(1, lambda a: a.astype(float)), "y_train is of float64"),
+    "labels floats": (broken(1, lambda a: a.astype(float)), "y_train is an array of float64 .* of one kind"),
     "labels words": (broken(3, lambda a: a.astype(str)), "y_test is of <U"),
     "labels objects": (broken(1, lambda a: a.astype(object)), "y_train is of object"),
     "labels negative": (broken(1, lambda a: a - 1), "y_train holds labels -1 … 1"),

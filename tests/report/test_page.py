@@ -16,6 +16,7 @@ from npkd.nn.network import Layer, Network, dense_layer, perceptron
 from npkd.pipeline.recipe import OF_STUDENT
 from npkd.report import figures, numbers
 from npkd.report import page as report_page
+from npkd.report.words import CAPTIONS
 from npkd.sparsity.allocation import Curve
 from npkd.sparsity.layerwise import LayerReport
 from tests.tiny import arrays, quick, stored
@@ -87,7 +88,7 @@ def test_the_page_stands_alone_and_shows_every_figure(folder):
     page = stands_alone((folder / "report.html").read_text(encoding="utf-8"))
     shown = [base64.b64decode(a["src"].partition(",")[2]) for tag, a in page.tags if tag == "img"]
     stored = {path.stem: path.read_bytes() for path in (folder / "figures").iterdir()}
-    assert shown == [stored[name] for name in report_page.CAPTIONS if name in stored]
+    assert shown == [stored[name] for name in CAPTIONS if name in stored]
     assert set(stored) - {"training", "examples"} in (set(), {"size", "pixels", "path"}, {"balance", "cka"})
     alts = [a["alt"] for tag, a in page.tags if tag == "img"]
     assert len(set(alts)) == len(alts)
