@@ -27,7 +27,7 @@ OLD_NAMES: Mapping[str, str] = {
     "balance_exponent": "spare", "epochs": "final_epochs"}
 """Names of fields when the first runs were stored: hashes and files go on using them."""
 
-NEW_FIELDS = ("keep_inputs", "distil_from", "validation", "sample", "steps")
+NEW_FIELDS = ("keep_inputs", "distil_from", "validation", "sample", "steps", "task")
 """Fields of a recipe that came with version 0.2; with their defaults they are not in the hash."""
 
 
