@@ -8,15 +8,12 @@ from functools import partial
 from typing import Any, Self
 
 import numpy as np
-from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, RegressorMixin, clone, is_classifier
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import compute_class_weight, get_tags
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
-from npkd.core.types import Array
 from npkd.core.validation import InputError
 from npkd.distillation.response import soft_targets
 from npkd.estimators.perceptron import EPOCH, Perceptron
@@ -63,15 +60,6 @@ class SparseMLPClassifier(ClassifierMixin, Perceptron, BaseEstimator):
         self.learn(X, y, answers.astype(np.float32), cross_entropy, weights)
         return self
 
-    def predict_proba(self, X: Any) -> Array:
-        """Probabilities (N, C) float64 in the order of ``classes_``."""
-        return np.asarray(softmax(self.outputs(X), axis=1))
-
-    def predict(self, X: Any) -> Array:
-        """Classes (N,), as they are in ``classes_``."""
-        z = self.outputs(X)                                         # which says first that nothing is fitted
-        return np.asarray(self.classes_[z.argmax(axis=1)])
-
 
 class SparseMLPRegressor(RegressorMixin, Perceptron, BaseEstimator):
     """A perceptron of values y (N,) or (N, O), standardised inside, with squared errors; else a SparseMLPClassifier."""
@@ -88,28 +76,24 @@ class SparseMLPRegressor(RegressorMixin, Perceptron, BaseEstimator):
         self.learn(X, y.reshape(len(y), -1).astype(np.float64))
         return self
 
-    def predict(self, X: Any) -> Array:
-        """Values (N,) or (N, O) float64, as y was."""
-        return self.outputs(X).reshape(-1, *self.shape_)
-
 
 class Distiller(MetaEstimatorMixin, Perceptron, BaseEstimator):
     """A small perceptron that answers as another estimator does.
 
-    estimator       the teacher, a copy of which is fitted first. An MLPClassifier or MLPRegressor, also behind scalers
-                    in a Pipeline, is compressed, see npkd.compress. Of any other one a SparseMLPClassifier, or
-                    SparseMLPRegressor, learns the logarithms of predict_proba, or predict
+    estimator   the teacher, a copy of which is fitted first; one that is fitted is taken as it is, without labels too,
+                as sklearn.frozen.FrozenEstimator(teacher). An MLPClassifier or MLPRegressor, also behind scalers in a
+                Pipeline, is compressed, see npkd.compress. Of any other one a SparseMLPClassifier, or
+                SparseMLPRegressor, learns the logarithms of predict_proba, or predict
     target, hidden_layer_sizes, activation, epochs, random_state    see there
-    prefit          the teacher is fitted, and taken as it is: ``fit`` needs no y
 
     What the teacher draws where its own random_state is None is drawn here too. After ``fit``: as there; errors in
     ``path_`` are against the teacher's answers. The teacher is not kept: a pickled Distiller is small.
     """
 
     def __init__(self, estimator: Any, target: str = "macs=10%", hidden_layer_sizes: int | Sequence[int] = (100,),
-                 activation: str = "relu", epochs: int = 30, prefit: bool = False, random_state: Any = None) -> None:
+                 activation: str = "relu", epochs: int = 30, random_state: Any = None) -> None:
         super().__init__(target, hidden_layer_sizes, activation, epochs=epochs, random_state=random_state)
-        self.estimator, self.prefit = estimator, prefit
+        self.estimator = estimator
 
     def __sklearn_tags__(self) -> Any:
         tags, of = super().__sklearn_tags__(), get_tags(self.estimator)
@@ -117,56 +101,39 @@ class Distiller(MetaEstimatorMixin, Perceptron, BaseEstimator):
         tags.classifier_tags, tags.regressor_tags = of.classifier_tags, of.regressor_tags
         if tags.classifier_tags is not None:
             tags.classifier_tags.multi_label = tags.target_tags.multi_output = False
-        tags.target_tags.required = not self.prefit
         return tags
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Fit a copy of the teacher on X (N, I) and y, unless ``prefit``; then its student on X and its answers."""
-        teacher, classifies = self.estimator, is_classifier(self.estimator)
-        if self.prefit:
-            x = validate_data(self, X, ensure_min_samples=2)
-        else:
-            x, _ = validate_data(self, X, y, multi_output=not classifies, y_numeric=not classifies,
-                                 ensure_min_samples=2)
-            teacher, seed = clone(teacher), int(self.drawn().integers(2 ** 31))
-            seeds = {name: seed for name, value in teacher.get_params().items()
-                     if value is None and name.split("__")[-1] == "random_state"}
-            teacher.set_params(**seeds)
-            teacher.fit(X, y)
+        """Fit a copy of the teacher on X (N, I) and y; then its student on X and its answers."""
+        x, teacher, seed = validate_data(self, X, ensure_min_samples=2), clone(self.estimator), self.drawn()
+        unset = [name for name, value in teacher.get_params().items()
+                 if value is None and name.split("__")[-1] == "random_state"]
+        teacher.set_params(**dict.fromkeys(unset, int(seed.integers(2 ** 31))))
+        teacher.fit(X, y)
+        classifies, who = is_classifier(teacher), f"Distiller: {interop.kind(teacher)}"
         if classifies and not hasattr(teacher, "predict_proba"):
-            raise InputError(f"Distiller: {interop.kind(teacher)} has no predict_proba; that is what a student learns")
-        try:
-            model = interop.read(teacher, X)
-        except InputError:                                          # another estimator
-            model = None
+            raise InputError(f"{who} has no predict_proba; that is what a student of a classifier learns")
         answers = np.asarray(teacher.predict_proba(X) if classifies else teacher.predict(X), np.float64)
         self.shape_ = answers.shape[1:]
         if classifies:
             self.classes_ = teacher.classes_
-            if answers.ndim != 2 or answers.shape[1] < 2 or not np.allclose(answers.sum(axis=1), 1, atol=1e-3):
-                raise InputError(f"Distiller: {interop.kind(teacher)} gives probabilities {answers.shape}; they must "
-                                 f"be (N, C), of two classes or more, and add up to one: one class for each example")
-        if model is None and classifies:
-            self.learn(x, answers.argmax(axis=1), np.log(answers.clip(min=LEAST)).astype(np.float32),
-                       partial(soft_targets, temperature=TEMPERATURE))
-        elif model is None:
-            self.learn(x, answers.reshape(len(x), -1))
-        else:
-            recipe, path = Recipe(self.epochs * math.ceil(EPOCH / len(x))), History()
-            self.model_ = compress(model, x, str(self.target), recipe=recipe, seed=self.drawn(), progress=path).model()
-            self.path_ = list(path)
+            if answers.ndim != 2 or answers.shape[1] < 2 or not np.allclose(answers.sum(axis=1), 1):
+                raise InputError(f"{who} gives probabilities {answers.shape}; they must be (N, C), of two classes or "
+                                 f"more, and add up to one: one class for each example")
+        try:
+            model = interop.read(teacher, X)
+        except InputError:                                          # another estimator, of which only answers are known
+            if classifies:
+                self.learn(x, answers.argmax(axis=1), np.log(answers.clip(min=LEAST)).astype(np.float32),
+                           partial(soft_targets, temperature=TEMPERATURE))
+            else:
+                self.learn(x, answers.reshape(len(x), -1))
+            return self
+        recipe, path = Recipe(self.epochs * math.ceil(EPOCH / len(x))), History()
+        self.model_ = compress(model, x, str(self.target), recipe=recipe, seed=self.drawn(), progress=path).model()
+        self.path_ = path.lines
         return self
-
-    @available_if(lambda self: is_classifier(self.estimator))
-    def predict_proba(self, X: Any) -> Array:
-        """Probabilities (N, C) float64 in the order of ``classes_``, of a classifier."""
-        return np.asarray(softmax(self.outputs(X), axis=1))
-
-    def predict(self, X: Any) -> Array:
-        """Classes (N,), or values as the teacher gives them."""
-        z = self.outputs(X)
-        return self.classes_[z.argmax(axis=1)] if is_classifier(self.estimator) else z.reshape(-1, *self.shape_)
 
     def score(self, X: Any, y: Any) -> float:
         """The part of examples in their class of y, or R² of values."""
-        return float((accuracy_score if is_classifier(self.estimator) else r2_score)(y, self.predict(X)))
+        return float((accuracy_score if is_classifier(self) else r2_score)(y, self.predict(X)))

@@ -9,7 +9,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
+from sklearn.base import is_classifier
 from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from npkd.core.types import Array, Batch
@@ -53,6 +56,8 @@ def parts(y: Array, weights: Array | None, rng: np.random.Generator) -> tuple[Ar
 class Perceptron:
     """A perceptron: once fitted ``model_``, of raw examples, and ``path_``, a line of every epoch that was tried."""
 
+    classes_: Any
+    shape_: tuple[int, ...]
     model_: Model
     path_: list[dict[str, Any]]
 
@@ -80,6 +85,16 @@ class Perceptron:
         network = self.model_.network.astype(np.float64)
         return replace(self.model_, network=network).logits(validate_data(self, x, reset=False))
 
+    @available_if(is_classifier)
+    def predict_proba(self, X: Any) -> Array:
+        """Probabilities (N, C) float64 in the order of ``classes_``, of a classifier."""
+        return np.asarray(softmax(self.outputs(X), axis=1))
+
+    def predict(self, X: Any) -> Array:
+        """Classes (N,), as they are in ``classes_``; or values (N,) or (N, O) float64, as y was."""
+        z = self.outputs(X)
+        return np.asarray(self.classes_[z.argmax(axis=1)] if is_classifier(self) else z.reshape(-1, *self.shape_))
+
     def sparse_recipe(self, dense: Network, recipe: Recipe, examples: int) -> SparseRecipe:
         """The recipe of a sparse training. Raises InputError for a target or penalty that does not fit the network."""
         groups, strengths = dependency_groups(dense), strengths_of(self.penalty)
@@ -89,8 +104,8 @@ class Perceptron:
         require(sparse, dense, groups)
         return sparse
 
-    def learn(self, x: Array, y: Array, answers: Array | None = None,
-              loss: Callable[[Array, Array], tuple[float, Array]] = squared_error, weights: Array | None = None) -> None:
+    def learn(self, x: Array, y: Array, answers: Array | None = None, loss: Callable[..., Any] = squared_error,
+              weights: Array | None = None) -> None:
         """Train on the loss of outputs and answers; where proximal steps miss the target, the dense network is cut to
         it layer by layer. y: classes (N,), of which errors are counted by weights (N,); or numbers (N, C), floats,
         which are standardised, and learnt where there are no answers (N, C)."""
@@ -120,4 +135,4 @@ class Perceptron:
             if sparse.target is None:
                 raise
             network = compress(run, dense, sparse.target)
-        self.model_, self.path_ = Model(restored(network, targets), scaling, ABOUT), list(path)
+        self.model_, self.path_ = Model(restored(network, targets), scaling, ABOUT), path.lines

@@ -20,7 +20,7 @@ CENTRES = {"StandardScaler": "mean_", "MinMaxScaler": "", "MaxAbsScaler": "", "R
 """The attribute of each scaler that is taken from the inputs first."""
 
 TOLERANCE = 1e-5
-"""Largest difference of the copy's probabilities, or values, in parts of its largest output where that is above 1."""
+"""Largest difference of a copy's probabilities, or values, in parts of its largest output where that is above 1."""
 
 
 def kind(estimator: object) -> str:
@@ -36,6 +36,7 @@ def read(estimator: Any, example: Any = None) -> Model:
     The network gives logits (N, C), of two classes too, or the values (N, O) of a regressor. Raises InputError for any
     other estimator or step, by name, for one that is not fitted, and where the answers differ.
     """
+    estimator = estimator.estimator if kind(estimator) == "FrozenEstimator" else estimator
     steps = [step for _, step in estimator.steps] if kind(estimator) == "Pipeline" else [estimator]
     *scalers, mlp = [step for step in steps if step is not None and not isinstance(step, str)] or [None]
     if kind(mlp) not in ("MLPClassifier", "MLPRegressor"):

@@ -43,12 +43,15 @@ class Checkpoints(Progress, Protocol):
         ...
 
 
-class History(list[dict[str, Any]], NoProgress):
-    """A progress that is a line of every epoch: stage, epoch, lambda, macs that are read, validation_error."""
+class History(NoProgress):
+    """A progress that keeps ``lines``, of every epoch stage, epoch, lambda, macs that are read, validation_error."""
+
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
 
     def step(self, note: str, record: dict[str, Any] | None = None) -> None:
         """One step is done."""
         if record is not None:
             macs = of_widths([*record.get("alive", record["widths"][:-1]), record["widths"][-1]]).macs
-            self.append({key: record.get(key) for key in ("stage", "epoch", "lambda", "validation_error")}
-                        | {"macs": macs})
+            self.lines.append({"macs": macs, **{key: record.get(key) for key in ("stage", "epoch", "lambda",
+                                                                                 "validation_error")}})

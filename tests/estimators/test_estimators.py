@@ -7,19 +7,19 @@ import sys
 import numpy as np
 import pytest
 from sklearn.base import clone, is_classifier
-from sklearn.datasets import load_breast_cancer, load_wine
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine, make_friedman1
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, cross_val_score
-from sklearn.neural_network import MLPClassifier
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from npkd.core.validation import InputError
-from npkd.estimators import Distiller, SparseMLPClassifier
+from npkd.estimators import Distiller, SparseMLPClassifier, SparseMLPRegressor
 from npkd.nn import cost
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -32,8 +32,9 @@ SMALL = {"hidden_layer_sizes": (20,), "epochs": 4, "target": "macs=30%", "random
 def of(model):
     """A fitted one, the classifier itself or a student of something."""
     teacher = {"forest": RandomForestClassifier(20, random_state=0),
-               "network": make_pipeline(StandardScaler(), MLPClassifier((20,), max_iter=60, random_state=0))}.get(model)
-    return Distiller(teacher, **SMALL) if teacher else SparseMLPClassifier(**SMALL)
+               "network": make_pipeline(StandardScaler(), MLPClassifier((20,), max_iter=60, learning_rate_init=0.02,
+                                                                           random_state=0))}.get(model)
+    return Distiller(teacher, **SMALL) if teacher is not None else SparseMLPClassifier(**SMALL)
 
 
 @pytest.fixture(scope="module", params=["sparse", "forest", "network"])
@@ -127,11 +128,11 @@ def test_class_weights_move_the_classes():
     assert share["ones"] == share["none"]
 
 
-def test_a_prefit_teacher_is_taken_as_it_is_without_labels():
+def test_a_frozen_teacher_is_taken_as_it_is_without_labels():
     teacher = RandomForestClassifier(20, random_state=0).fit(X, WORDS)
-    for student in (Distiller(teacher, prefit=True, **SMALL).fit(X),
-                    Distiller(FrozenEstimator(teacher), **SMALL).fit(X, WORDS)):
-        assert (student.predict(X) == teacher.predict(X)).mean() > 0.9
+    trees = pickle.dumps(teacher)
+    assert (Distiller(FrozenEstimator(teacher), **SMALL).fit(X).predict(X) == teacher.predict(X)).mean() > 0.9
+    assert pickle.dumps(teacher) == trees
     with pytest.raises(ValueError, match="requires y to be passed"):
         Distiller(LogisticRegression(), **SMALL).fit(X)
 
@@ -139,7 +140,7 @@ def test_a_prefit_teacher_is_taken_as_it_is_without_labels():
 def test_a_student_imitates_its_teacher_not_the_labels():
     """A teacher that was taught other labels."""
     teacher = RandomForestClassifier(20, random_state=0).fit(X, (Y + 1) % 3)
-    assert Distiller(teacher, prefit=True, **SMALL).fit(X, Y).score(X, (Y + 1) % 3) > 0.9
+    assert Distiller(FrozenEstimator(teacher), **SMALL).fit(X, Y).score(X, (Y + 1) % 3) > 0.9
 
 
 def test_the_same_random_state_gives_the_same_student():
@@ -151,7 +152,7 @@ def test_the_same_random_state_gives_the_same_student():
 
 
 def test_other_targets_and_penalties():
-    given = SparseMLPClassifier(None, (20,), penalty="inputs=0.02,neurons=0.02", epochs=8, random_state=0).fit(X, Y)
+    given = SparseMLPClassifier(None, (20,), penalty="inputs=0.1,neurons=0.1", epochs=8, random_state=0).fit(X, Y)
     assert len(given.kept_features_) < X.shape[1]
     path = SparseMLPClassifier(None, 20, "tanh", "neurons", 4, random_state=0).fit(X, Y)
     assert {"path", "last λ"} <= {line["stage"] for line in path.path_}
@@ -167,7 +168,7 @@ def test_other_targets_and_penalties():
     (SparseMLPClassifier(hidden_layer_sizes=(0,)), "widths"),
     (SparseMLPClassifier(activation="step"), "activation"),
     (SparseMLPClassifier(penalty="all"), "kind"),
-    (SparseMLPClassifier(class_weight={7: 2}), "7"),
+    (SparseMLPClassifier(class_weight={7: 2}), "not in class_weight"),
     (Distiller(LinearSVC()), "LinearSVC has no predict_proba"),
     (Distiller(LogisticRegression(), epochs=0), "epochs"),
 ])
@@ -183,14 +184,72 @@ def test_one_class_and_several_labels_are_refused():
         SparseMLPClassifier().fit(X, np.eye(3)[Y])
     several = RandomForestClassifier(3, random_state=0).fit(X, np.stack([Y == 1, Y == 2], axis=1))
     with pytest.raises(InputError, match="one class for each example"):
-        Distiller(several, prefit=True).fit(X)
+        Distiller(FrozenEstimator(several)).fit(X)
+
+
+FRIEDMAN, VALUES = make_friedman1(400, 10, noise=0.5, random_state=0)
+"""Five features that y depends on, and five that it does not."""
+
+
+def regressor():
+    return make_pipeline(StandardScaler(), MLPRegressor(hidden_layer_sizes=(30,), learning_rate_init=0.02, max_iter=60,
+                                                        random_state=0))
+
+
+@pytest.mark.parametrize("model", [
+    SparseMLPRegressor("macs=20%", (40,), epochs=10, random_state=0),
+    Distiller(regressor(), "macs=30%", epochs=5, random_state=0),
+    Distiller(RandomForestRegressor(30, random_state=0), "macs=20%", (40,), epochs=10, random_state=0),
+], ids=["sparse", "network", "forest"])
+def test_numbers_in_the_units_they_came_in(model):
+    y = 1000 + 50 * VALUES
+    model = clone(model).fit(FRIEDMAN[:300], y[:300])
+    predicted = model.predict(FRIEDMAN[300:])
+    assert predicted.shape == (100,)
+    assert predicted.dtype == np.float64
+    r2 = 1 - ((predicted - y[300:]) ** 2).sum() / ((y[300:] - y[300:].mean()) ** 2).sum()
+    assert model.score(FRIEDMAN[300:], y[300:]) == pytest.approx(r2)
+    assert r2 > 0.7
+    np.testing.assert_allclose(model.model_.logits(FRIEDMAN[300:])[:, 0], predicted, rtol=1e-5)
+    assert not hasattr(model, "predict_proba")
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.predict(FRIEDMAN), model.predict(FRIEDMAN))
+    assert model.path_[0]["macs"] > model.path_[-1]["macs"]
+
+
+def test_a_regressor_keeps_the_features_that_count():
+    model = SparseMLPRegressor("macs=5%", (40,), epochs=20, random_state=0).fit(FRIEDMAN, VALUES)
+    assert {0, 1, 3} <= set(model.kept_features_.tolist())
+    assert len(set(model.kept_features_.tolist()) & {5, 6, 7, 8, 9}) <= 2
+
+
+@pytest.mark.parametrize("model", [
+    SparseMLPRegressor("macs=30%", (40,), epochs=8, random_state=0),
+    Distiller(regressor(), "macs=50%", epochs=5, random_state=0),
+    Distiller(Ridge(), "macs=30%", (30,), epochs=8, random_state=0),
+], ids=["sparse", "network", "ridge"])
+def test_several_numbers_and_integers(model):
+    y = np.stack([np.round(VALUES), -100 * VALUES + 7], axis=1).astype(int)
+    model = clone(model).fit(FRIEDMAN, y)
+    assert model.predict(FRIEDMAN).shape == y.shape
+    assert model.score(FRIEDMAN, y) > 0.6
+    column = clone(model).fit(FRIEDMAN, y[:, :1])
+    assert column.predict(FRIEDMAN).shape in ((400, 1), (400,))
+
+
+def test_a_grid_search_of_regressors_prefers_what_predicts_better():
+    x, y = load_diabetes(return_X_y=True)
+    grid = GridSearchCV(SparseMLPRegressor("macs=30%", (10,), random_state=0), {"epochs": [1, 8]}, cv=2).fit(x, y)
+    assert grid.best_params_ == {"epochs": 8}
+    assert grid.best_score_ > 0.3
 
 
 def test_without_scikit_learn_a_sentence_says_what_to_install():
     code = ("import sys; sys.modules['sklearn'] = None\nimport npkd\n"
             "try:\n    import npkd.estimators\nexcept ValueError as error:\n    print(error)")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("npkd.estimators needs sklearn") and done.stdout.count("\n") == 1
+    assert done.stdout.startswith("npkd.estimators needs sklearn")
+    assert done.stdout.count("\n") == 1
     assert "pip install 'npkd[sklearn]'" in done.stdout
 
 
