@@ -43,7 +43,7 @@ class SparseMLPClassifier(ClassifierMixin, Perceptron, BaseEstimator):
     """
 
     def __init__(self, target: str | None = "macs=10%", hidden_layer_sizes: int | Sequence[int] = (100,),
-                 activation: str = "relu", penalty: str = "inputs,neurons", epochs: int = 30,
+                 activation: str = "relu", penalty: str = "inputs,neurons", epochs: int = 60,
                  class_weight: str | Mapping[Any, float] | None = None, random_state: Any = None) -> None:
         super().__init__(target, hidden_layer_sizes, activation, penalty, epochs, random_state)
         self.class_weight = class_weight
@@ -91,7 +91,7 @@ class Distiller(MetaEstimatorMixin, Perceptron, BaseEstimator):
     """
 
     def __init__(self, estimator: Any, target: str = "macs=10%", hidden_layer_sizes: int | Sequence[int] = (100,),
-                 activation: str = "relu", epochs: int = 30, random_state: Any = None) -> None:
+                 activation: str = "relu", epochs: int = 60, random_state: Any = None) -> None:
         super().__init__(target, hidden_layer_sizes, activation, epochs=epochs, random_state=random_state)
         self.estimator = estimator
 

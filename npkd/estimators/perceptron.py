@@ -62,7 +62,7 @@ class Perceptron:
     path_: list[dict[str, Any]]
 
     def __init__(self, target: str | None = "macs=10%", hidden_layer_sizes: int | Sequence[int] = (100,),
-                 activation: str = "relu", penalty: str = "inputs,neurons", epochs: int = 30,
+                 activation: str = "relu", penalty: str = "inputs,neurons", epochs: int = 60,
                  random_state: Any = None) -> None:
         self.target, self.hidden_layer_sizes, self.activation = target, hidden_layer_sizes, activation
         self.penalty, self.epochs, self.random_state = penalty, epochs, random_state
