@@ -14,14 +14,15 @@ if TYPE_CHECKING:
     from npkd.pipeline.compress import compress
     from npkd.pipeline.recipe import Recipe
     from npkd.pipeline.result import CompressionResult
+    from npkd.report.compressed import write_report
 
 __all__ = ["CompressionResult", "Layer", "Layers", "Model", "Network", "Recipe", "compress", "gradcheck", "load",
-           "save", "train"]
+           "save", "train", "write_report"]
 __version__ = "0.2.0"
 
 DOORS = {"CompressionResult": "pipeline.result", "Layer": "nn.network", "Layers": "interop.layers", "Model": "nn.model",
          "Network": "nn.network", "Recipe": "pipeline.recipe", "compress": "pipeline.compress", "load": "nn.model",
-         "save": "nn.model", "train": "nn.training"}
+         "save": "nn.model", "train": "nn.training", "write_report": "report.compressed"}
 """The module of each public name. It is imported when the name is first asked for: ``npkd --help`` answers at once."""
 
 

@@ -6,7 +6,6 @@ The test part is looked at here and nowhere else, once for each network.
 from __future__ import annotations
 
 import shlex
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -28,12 +27,12 @@ from npkd.pipeline.cost_card import counts
 from npkd.pipeline.distil import alignment
 from npkd.pipeline.library import SCHEMES
 from npkd.pipeline.recipe import OF_EXAMPLES, Recipe
-from npkd.pipeline.result import CompressionResult, layers_of, logits_of_rows
+from npkd.pipeline.result import CompressionResult, logits_of_rows
 from npkd.pipeline.sparse import SparseResult
 from npkd.pipeline.task import classes_of, error_of
+from npkd.report.compressed import numbers_of, removals
 from npkd.report.figures import inputs_of
 from npkd.report.numbers import ranges, side_by_side
-from npkd.surgery.removal import Removal
 from npkd.surgery.widths import widths_of
 
 UNTRAINED = "nothing: it was not trained"                    # the augmentation of a student that was refitted alone
@@ -131,22 +130,9 @@ def of_penalty(plan: PreparedRun, result: SparseResult) -> dict[str, Any]:
 
 def of_compression(plan: PreparedRun, result: CompressionResult, delivered: Model) -> dict[str, Any]:
     """The summary of ``npkd compress``; ``delivered`` is the student as it comes from its file."""
-    assert plan.target is not None
     both = of_two(("teacher", result.teacher), ("student", delivered.network), plan.data)
-    file, target = plan.settings.teacher, plan.target
-    return general(plan) | both | {
-        "teacher_file": None if file is None else Path(file).name,
-        "target": {"words": plan.settings.target or TARGET, "kind": target.kind, "bound": target.bound,
-                   **({"measure": target.measure or "r2"} if plan.data.targets else {})},
-        "layers": [layer | {"kept": kept, "of": of} for layer, kept, of in zip(
-            layers_of(result.rounds), both["student"]["widths"], both["teacher"]["widths"], strict=False)],
-        "steps": [asdict(step) for step in result.steps],
-        "removal_difference": result.difference,
-        "removal_difference_float64": max((r.difference64 for r in result.rounds), default=0.0),
-        "removal_difference_float64_is_of": "both networks with their float32 parameters widened to float64",
-        "removals": removals([each for r in result.rounds for each in r.removals], len(both["teacher"]["widths"]) - 1),
-        "rounds": [{"widths": widths_of(r.student), "budget": budget, "size": target.size(widths_of(r.student))}
-                   for r, budget in zip(result.rounds, result.budgets, strict=False)]}
+    file = plan.settings.teacher
+    return general(plan) | numbers_of(result) | both | {"teacher_file": None if file is None else Path(file).name}
 
 
 def of_distillation(plan: PreparedRun, pair: tuple[Network, Network], history: Sequence[Mapping[str, Any]],
@@ -160,9 +146,3 @@ def of_distillation(plan: PreparedRun, pair: tuple[Network, Network], history: S
         "scheme": f"{scheme.word}: {scheme.name}, {scheme.source}", "dead": history[-1]["dead"],
         "balance": history[-1].get("terms", {}), "cka": alignment(student, teacher, plan.data.x_validation),
         "kept_inputs": both["kept_inputs"] if student.layers[0].op == "select" else None}
-
-
-def removals(removed: Sequence[Removal], dependency_groups: int) -> list[dict[str, int]]:
-    """For each dependency group, inputs first, how many neurons were cut out for which reason."""
-    counts = Counter((each.group, each.reason) for each in removed if each.position is None)
-    return [{why: counts[k, why] for why in ("dead", "constant", "duplicate")} for k in range(dependency_groups)]

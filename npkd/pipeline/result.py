@@ -23,6 +23,7 @@ from npkd.nn.network import Network
 from npkd.nn.ops import Op
 from npkd.nn.scaling import Scaling
 from npkd.pipeline.chain import StepReport
+from npkd.pipeline.target import Target
 from npkd.sparsity.layerwise import Distilled, LayerReport
 from npkd.surgery.widths import widths_of
 
@@ -45,6 +46,7 @@ class CompressionResult:
                         student_error (1 − agreement)
     steps               of a chain, a report of each
     regression          the outputs are numbers: an error is 1 − R², agreement R² of the student for the teacher's
+    target, target_words    how small it was to be
     difference          largest difference of the outputs that cutting neurons out made in any round, or the change back
                         to the units of the examples, float32
     """
@@ -64,6 +66,8 @@ class CompressionResult:
     difference: float
     steps: Sequence[StepReport] = ()
     regression: bool = False
+    target: Target | None = None
+    target_words: str = ""
 
     @property
     def layers(self) -> list[LayerReport]:

@@ -40,9 +40,15 @@ def headline(summary: Mapping[str, Any]) -> str:
         return (f"{number(m['macs'])} multiply-accumulates, test {kind(m)} {error(m, 'test')}, "
                 f"validation {kind(m)} {error(m, 'validation')}")
     t, s = summary["teacher"], summary["student"]
+    errors = [f"{part} {kind(t)} {error(t, part, 1)} → {error(s, part, 1)}" for part in parts(t)[:1]]
+    errors = errors or [f"both say the same on {percent(summary['agreement'])}"]
     return (f"{t['widths'][0]} → {s['widths'][0]} inputs, {number(t['macs'])} → {number(s['macs'])} "
-            f"multiply-accumulates ({percent(s['macs'] / t['macs'])}), test {kind(t)} {error(t, 'test', 1)} "
-            f"→ {error(s, 'test', 1)}")
+            f"multiply-accumulates ({percent(s['macs'] / t['macs'])}), {errors[0]}")
+
+
+def parts(numbers: Mapping[str, Any]) -> list[str]:
+    """The parts of the data on which errors are known: in Python there is no test part, and there may be no labels."""
+    return [part for part in ("test", "validation") if f"{part}_error" in numbers]
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], words: bool = False) -> str:
@@ -71,11 +77,11 @@ def group(k: int) -> str:
 def compared(teacher: Mapping[str, Any], student: Mapping[str, Any]) -> list[list[str]]:
     """Rows teacher, student, ratio; of errors the difference in points, of R² as it is."""
     rows = [["widths", chain(teacher["widths"]), chain(student["widths"]), ""]]
-    for part in ("test", "validation"):
+    for part in parts(teacher):
         more = student[f"{part}_error"] - teacher[f"{part}_error"]
         change = f"{-more:+.4f}" if "rmse" in teacher else f"{100 * more:+.2f} points"
         rows.append([f"{part} {kind(teacher)}", error(teacher, part), error(student, part), change])
-    if "rmse" in teacher:
+    if teacher.get("rmse"):
         rows.append(["test RMSE", *(f"{m['rmse']:.4g}" for m in (teacher, student)),
                      percent(student["rmse"] / teacher["rmse"])])
     for key, words in {"macs": "multiply-accumulates", "parameters": "parameters", "bytes": "bytes"}.items():
@@ -235,8 +241,8 @@ def html(summary: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
         "Do it again": f"<pre>{escape(str(summary['command']))}</pre>\n"
                        '<p class="small">Files by their own names; --out, --overwrite and --quiet, which change no '
                        "number, are left out. The same command, versions and machine give the same networks.</p>",
-        "Settings": "<details><summary>All settings, and what they mean</summary>"
-                    f"{table(['setting', 'value', 'meaning'], settings(summary), words=True)}</details>",
+        **({} if "split" not in summary else {"Settings": "<details><summary>All settings, and what they mean</summary>"
+                    f"{table(['setting', 'value', 'meaning'], settings(summary), words=True)}</details>"}),
         "What the numbers mean": "\n".join(f"<dt>{escape(w)}</dt><dd>{escape(text)}</dd>" for w, text in meaning)
                                  .join(("<dl>", "</dl>"))}
     body = "\n".join(f"<h2>{name}</h2>\n{text}" for name, text in sections.items() if text)
