@@ -20,6 +20,7 @@ from sklearn.svm import LinearSVC
 
 from npkd.core.validation import InputError
 from npkd.estimators import Distiller, SparseMLPClassifier, SparseMLPRegressor
+from npkd.estimators.perceptron import parts
 from npkd.nn import cost
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -126,6 +127,17 @@ def test_class_weights_move_the_classes():
         share[name] = (model.fit(x, y).predict(x) == 1).mean()
     assert share["zeros"] == 0 < share["none"] < 0.2 < share["balanced"] < 0.5
     assert share["ones"] == share["none"]
+
+
+def test_those_that_judge_stand_there_by_their_weights():
+    y = np.repeat([0, 1], [300, 100])
+    rows, held = parts(y, np.where(y == 1, 3.0, 1.0), np.random.default_rng(0))
+    assert (y[held] == 1).mean() == 0.5
+    assert not {*rows} & {*held}
+    _, only = parts(y, np.where(y == 1, 2.0, 0.0), np.random.default_rng(0))
+    assert (y[only] == 1).all()
+    rows, held = parts(y[250:330], None, np.random.default_rng(0))
+    assert rows.tolist() == held.tolist() == list(range(80))
 
 
 def test_a_frozen_teacher_is_taken_as_it_is_without_labels():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
@@ -113,3 +114,12 @@ def test_compress_takes_it_as_it_is():
     assert result.macs[1] <= 0.6 * result.macs[0]
     classes = estimator.classes_[result.logits(X).argmax(axis=1)]
     assert (classes == estimator.predict(X)).mean() > 0.9
+
+
+def test_compress_knows_numbers_from_classes_without_labels():
+    """Two outputs of a regressor are no classes, nor is the logit of two classes a number."""
+    result = npkd.compress(fitted(make_pipeline(StandardScaler(), regressor()), VALUES), X, "macs=60%")
+    assert result.regression
+    assert not npkd.compress(fitted(classifier(), WORDS == "ant"), X, "macs=60%").regression
+    frozen = FrozenEstimator(fitted(regressor(), VALUES[:, 0]))
+    assert npkd.compress(frozen, X, "macs=60%").regression
