@@ -10,9 +10,6 @@ from npkd.pipeline.recipe import Recipe
 from npkd.pipeline.target import Target
 from npkd.sparsity.outgoing import COSTS, KINDS
 
-PHASE = 80
-"""Epochs at the last λ beside which λ rises and settles as it does where nobody says how many."""
-
 
 @dataclass(frozen=True)
 class SparseRecipe:
@@ -62,12 +59,6 @@ class SparseRecipe:
                                             "got λ, and a target or the path, which look for λ; give one"))
         if self.target is not None and (self.path or self.target.kind in ("error", "widths")):
             raise InputError("penalty: the target must be a size (macs=, parameters=, bytes=, neurons=), without path")
-
-    def within(self, epochs: int) -> SparseRecipe:
-        """The same with so many epochs at the last λ, and all other phases in proportion to PHASE."""
-        pace = PHASE / epochs
-        return replace(self, growth=self.growth ** pace, settling=max(1, round(self.settling / pace)), epochs=epochs,
-                       debias_epochs=max(1, epochs // 4))
 
 
 def strengths_of(words: str) -> dict[str, float | None]:
