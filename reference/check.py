@@ -60,6 +60,8 @@ class Case:
     kinks       arguments on kinks
     wrong       arguments that must be refused
     linear      is the op affine in its first argument?
+    unread      names of arguments on which the value does not depend: twice zero is zero, so of their gradients only an
+                entry that is not zero can be noticed
     steps       penalty: steps of the proximal step, numbers or arrays of the shape of v
     zeros       penalty: does the proximal step make entries of these v exactly zero?
     convex      penalty: judged by the law of a convex one, else by a search
@@ -72,6 +74,7 @@ class Case:
     kinks: tuple[tuple[Any, ...], ...] = ()
     wrong: tuple[Wrong, ...] = ()
     linear: bool = False
+    unread: tuple[str, ...] = ()
     steps: tuple[float | Array, ...] = ()
     zeros: bool = False
     convex: bool = True
@@ -162,7 +165,9 @@ def check_penalty(case: Case, definition: Callable[..., float]) -> Row:
 def row_of(case: Case, kind: str, report: gradcheck.Report, error: float, notes: Sequence[str]) -> Row:
     """The row of a report. What was spoiled without effect proves nothing: the case has to have other arguments."""
     wrong = [] if report.value <= VALUE else [f"value differs from the definition by {report.value:.1e}"]
-    notes = [*report.faults, *wrong, *notes, *(f"{what}: no effect" for what in report.unchanged)]
+    zero = tuple(f"gradient of {name} " for name in case.unread)
+    notes = [*report.faults, *wrong, *notes,
+             *(f"{what}: no effect" for what in report.unchanged if not what.startswith(zero))]
     caught, spoiled = sum(report.spoiled.values()), len(report.spoiled)
     return Row(case.name, kind, error, report.tolerance, caught, spoiled, "; ".join(dict.fromkeys(notes)))
 

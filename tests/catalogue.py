@@ -11,12 +11,13 @@ import numpy as np
 
 from npkd.nn.activations import elu, gelu, leaky_relu, maxout, relu, sigmoid, silu, tanh
 from npkd.nn.clipped import clipped_linear, clipped_quadratic
-from npkd.nn.convolution import conv2d, im2col
-from npkd.nn.layers import add, dense, dropout, flatten, gate, offset, select, unflatten
+from npkd.nn.convolution import conv2d, depthwise_conv2d, im2col
+from npkd.nn.layers import dense, dropout, flatten, gate, offset, select, unflatten
 from npkd.nn.losses import cross_entropy, squared_error
 from npkd.nn.normalisation import batch_norm
 from npkd.nn.pooling import average_pool, global_average_pool, max_pool
 from npkd.nn.quantize import quantize
+from npkd.nn.skips import add, recall
 from npkd.sparsity.nonconvex import L0, ConcaveGroups, NonNegativeL1, TopK
 from npkd.sparsity.nuclear import Nuclear
 from npkd.sparsity.outgoing import Support
@@ -91,6 +92,10 @@ OPS = [
         Wrong((X, WHOLE), ("add", "skip is int64", "floating-point")),
     )),
     Case("add, square", add, (normal(3, 3), normal(3, 3)), linear=True),
+    Case("recall", recall, (normal(2, 3, 2, 2), normal(2, 2, 3)), linear=True, unread=("x",), wrong=(
+        Wrong((X, WHOLE), ("recall", "skip is int64", "floating-point")),
+    )),
+    Case("recall, square", recall, (normal(3, 3), normal(3, 3)), linear=True, unread=("x",)),
     Case("offset", offset, (normal(3, 2, 3, 2), normal(2, 3, 2)), linear=True, wrong=(
         Wrong((X, normal(4)), ("offset", "(4, 3)", "(4,)", "one example")),
         Wrong((X, normal(1)), ("offset", "(4, 3)", "(1,)", "one example")),
@@ -174,7 +179,7 @@ OPS = [
          {"running": (normal(2), positive(2))}, linear=True),
 ]
 
-MAPS, W = normal(2, 5, 4, 2), normal(3, 3, 2, 2)
+MAPS, W, DEEP = normal(2, 5, 4, 2), normal(3, 3, 2, 2), normal(3, 2, 2)
 NO_MAPS = (
     (MAPS[0], ("(5, 4, 2)", "(N, H, W, C)")),
     (normal(2, 5, 4, 0), ("(2, 5, 4, 0)", "at least one position and channel")),
@@ -238,6 +243,20 @@ MAP_OPS = [
     Case("conv2d, one position", conv2d, (normal(2, 3, 2, 2), normal(2, 3, 2, 2), normal(2)), {"stride": 9},
          linear=True),
     Case("conv2d, kernel of one", conv2d, (normal(2, 2, 3, 3), normal(2, 1, 1, 3), normal(2)), linear=True),
+    Case("depthwise_conv2d", depthwise_conv2d, (normal(2, 4, 5, 3), normal(2, 3, 3), normal(3)), linear=True, wrong=(
+        *(Wrong((x, DEEP, normal(2)), ("depthwise_conv2d", *words)) for x, words in NO_MAPS),
+        Wrong((MAPS, normal(3, 2, 3), normal(3)), ("depthwise_conv2d", "(3, 2, 3)", "2 channels", "(kh, kw, 2)")),
+        Wrong((MAPS, W, normal(2)), ("depthwise_conv2d", "(kh, kw, 2)")),
+        Wrong((MAPS, DEEP, normal(3)), ("depthwise_conv2d", "b (3,)", "(2,)")),
+        Wrong((MAPS, normal(0, 2, 2), normal(2)), ("depthwise_conv2d", "kernel is (0, 2)", "at least 1")),
+        Wrong((MAPS, normal(6, 2, 2), normal(2)), ("depthwise_conv2d", "6×2", "5×4", "smaller")),
+        Wrong((MAPS, DEEP, normal(2)), ("depthwise_conv2d", "stride is 0", "at least 1"), {"stride": 0}),
+        Wrong((MAPS, DEEP, normal(2)), ("depthwise_conv2d", "padding is (1,)", "two of them"), {"padding": (1,)}),
+        Wrong((MAPS, np.ones((3, 2, 2), int), normal(2)), ("depthwise_conv2d", "w is int64", "floating-point")),
+    )),
+    Case("depthwise_conv2d, stride, padding, dilation", depthwise_conv2d,
+         (normal(2, 5, 6, 2), normal(2, 2, 2), normal(2)), {"stride": (2, 3), "padding": (1, 2), "dilation": (2, 1)},
+         linear=True),
     Case("max_pool", max_pool, (apart(2, 5, 4, 2),), {"size": 2}, wrong=(
         *(Wrong((x,), ("max_pool", *words), {"size": 2}) for x, words in NO_MAPS),
         Wrong((MAPS,), ("max_pool", "6×6", "5×4", "smaller"), {"size": 6}),

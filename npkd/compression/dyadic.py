@@ -15,7 +15,7 @@ from npkd.core.linalg import inner_product, product
 from npkd.core.types import Array, Batch, Objective
 from npkd.core.validation import InputError, floats, positive, whole
 from npkd.data.batches import MAPS, batches_of
-from npkd.nn.cost import shapes, signed_digits
+from npkd.nn.cost import positions_of, signed_digits
 from npkd.nn.network import Network, convolves
 from npkd.nn.optimisers import Optimiser
 from npkd.nn.training import Penalty, Record, TrainingSettings, train
@@ -195,9 +195,9 @@ def additions_and_shifts(network: Network, shape: Sequence[int] | None = None) -
     W = u n with whole n; s: their signed digits (N31), each a shifted input; P positions. Neither u nor what stands
     between the layers is counted. ``shape`` as in npkd.nn.cost.of. Raises InputError for weights on no grid.
     """
-    sizes, additions, shifts = shapes(network, shape) if convolves(network) else [], 0, 0
-    for i in network.weight_layers:
-        n, positions = grid(matrix(network.layers[i]), most=2 ** 16)[1], math.prod(sizes[i + 1][:-1]) if sizes else 1
+    additions, shifts = 0, 0
+    for i, positions in positions_of(network, shape).items():
+        n = grid(matrix(network.layers[i]), most=2 ** 16)[1]
         digits = signed_digits(n.astype(np.int64))
         sums = np.maximum(digits.sum(axis=1) + (network.layers[i].params[1] != 0) - 1, 0)
         additions += positions * int(sums.sum())                                                                # (N30)

@@ -32,14 +32,15 @@ def safe_clip(student: Network, x: Array, classes: Array) -> float | None:
 
     student  as it is drawn before training (else ``redrawn``), z (N, C) its logits;   x (N, ...)  examples, of which
     M ≤ EXAMPLES are drawn;   classes  y (N,) integers, of labels or of a teacher
-    A bound of the gradient, at the rate of SGD(), for whatever loss: no temperature is in it. Divided by M alone. None
-    where that gradient is zero (one output) or not finite. Source: own.
+    A bound of the gradient, at the rate of SGD(), for whatever loss: no temperature is in it. Divided by M alone. A
+    single output has e_b alone. None where that gradient is zero or not finite. Source: own.
     """
     rows = examples_of(x)
     activations, backward = student(x[rows])
     m, d = np.arange(len(rows)), np.zeros_like(activations[-1])
     d[m, ..., (classes[rows] + 1) % d.shape[-1]] += 1 / len(rows)
-    d[m, ..., classes[rows] % d.shape[-1]] -= 1 / len(rows)                                   # (e_b − e_a) / M
+    if d.shape[-1] > 1:
+        d[m, ..., classes[rows] % d.shape[-1]] -= 1 / len(rows)                               # (e_b − e_a) / M
     gradients = backward({len(activations) - 1: d})[1]
     norm = math.sqrt(sum(float(np.square(g, dtype=np.float64).sum()) for layer in gradients for g in layer))   # (K50)
     return norm if 0 < norm < math.inf else None

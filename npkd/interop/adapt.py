@@ -34,9 +34,10 @@ def require_countable(network: Network, kind: str, who: str) -> None:
     """Raise InputError where a target counts parameters and a network has, or may get, more than weights and biases:
     what a constant channel adds under a padding becomes an ``offset``, see surgery (U3)."""
     for layer in network.layers if kind in ("parameters", "bytes") else ():
-        linear = layer.row.weights or layer.row.homogeneous == "all"          # a maximum never takes the padding
+        weights = layer.row.weights or layer.row.depthwise
+        linear = weights or layer.row.homogeneous == "all"                    # a maximum never takes the padding
         padded = linear and np.any(layer.options.get("padding", 0))
-        if padded or (layer.params and not layer.row.weights):
+        if padded or (layer.params and not weights):
             what = f"{layer.op} with padding" if padded else layer.op
             raise InputError(f"{who} has {what}, and {kind} counts weights and biases alone; use macs or neurons")
 
@@ -47,7 +48,10 @@ def adapt(model: Model, data: Data, who: str) -> Network:
     with np.errstate(over="ignore"):
         network = model.network.astype(np.float32)
     for at in reversed([i for i, layer in enumerate(network.layers) if layer.op == "dropout"]):
-        if at + 1 < len(network.layers) and network.layers[at + 1].back == 1:
+        behind = network.layers[at + 1] if at + 1 < len(network.layers) else None
+        if behind and behind.back == 1 and behind.row.recalls:
+            network = without(network, at + 1)
+        elif behind and behind.back == 1:
             raise InputError(f"{who} adds what a dropout takes to what it gives, a value to itself: leave it out")
         network = without(network, at)
     bare = next((i for i, layer in enumerate(model.network.layers) if layer.row.running and not layer.running), None)

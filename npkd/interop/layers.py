@@ -127,9 +127,10 @@ def shown(a: Array) -> str:
 
 
 def adds_inputs(network: Network) -> bool:
-    """Is what the first layer of weights reads added to something behind it, so that its units cannot be changed?"""
+    """Does more than the first layer of weights read what it reads, or made it with a bias: its units then stay."""
     first = network.weight_layers[0]
-    return any(layer.back and i - layer.back <= first for i, layer in enumerate(network.layers))
+    depthwise = any(layer.row.depthwise for layer in network.layers[:first])
+    return depthwise or any(layer.back and i - layer.back <= first for i, layer in enumerate(network.layers))
 
 
 def unit_of(root_mean_square: float) -> float:

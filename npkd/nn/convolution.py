@@ -158,6 +158,37 @@ def conv2d(x: Array, w: Array, b: Array, *, stride: Pair = 1, padding: Pair = 0,
     return y, backward
 
 
+def depthwise_conv2d(x: Array, w: Array, b: Array, *, stride: Pair = 1, padding: Pair = 0,
+                     dilation: Pair = 1) -> tuple[Array, Backward]:
+    """Convolution of each channel for itself: what conv2d is in as many groups as there are channels.
+
+        y_npqc = b_c + Σ_ij w_ijc x_n,row(p,i),column(q,j),c                          (V9)
+
+    x (N, H, W, C)   w (kh, kw, C)   b (C,)   ->   y (N, P, Q, C); floats. Zero outside of the map, positions from (V2).
+    Raises InputError where the shapes do not fit. Source: Howard et al. 2017.
+    """
+    maps("depthwise_conv2d", x)
+    x, w, b = alike("depthwise_conv2d", x=x, w=w, b=b)
+    if w.ndim != 3 or w.shape[2] != x.shape[3] or b.shape != w.shape[2:]:
+        raise InputError(f"depthwise_conv2d: w has shape {w.shape} and b {b.shape} but x has {x.shape[3]} channels; "
+                         f"they must be (kh, kw, {x.shape[3]}) and ({x.shape[3]},)")
+    grid = Grid("depthwise_conv2d", x.shape[1:3], w.shape[:2], stride, padding, dilation)
+    around = grid.padded(x)
+    y = np.broadcast_to(b, (len(x), *grid.positions, len(b))).copy()
+    for i, j, row, column in grid.offsets():
+        y += w[i, j] * around[:, row, column]                      # (V9)
+
+    def backward(dy: Array) -> tuple[Array, ...]:
+        dw, behind = np.empty(w.shape, np.result_type(w, dy)), grid.blank(dy)
+        for i, j, row, column in grid.offsets():
+            behind[:, row, column] += w[i, j] * dy                 # (V10)  x_c meets w_ijc in y_c of that position
+            dw[i, j] = total(dy * around[:, row, column], (0, 1, 2))        # (V11)  w_ijc meets x_c at every position
+        db = total(dy, (0, 1, 2))                                  # (V12)  b_c is added at every position
+        return grid.cropped(behind), dw, db
+
+    return y, backward
+
+
 def maps(who: str, x: Array) -> None:
     """Raise InputError unless x holds maps, (N, H, W, C), floats, with something on them."""
     floats(who, x=x)

@@ -30,10 +30,12 @@ class Cost:
 @dataclass(frozen=True)
 class Geometry:
     """Which widths (of dependency groups, and the outputs) each layer of weights l of a network reads and makes.
+    Depthwise convolutions are among the layers.
 
     columns     weights through which l reads a neuron: 1 in a perceptron, kh·kw in a convolution, P·Q behind flatten
     positions   places where l is computed: P·Q in a convolution, else 1
-    reads       number of the width that l reads: l in a chain
+    reads       number of the width that l reads: l in a chain; −1 of a convolution in groups, or depthwise, each of
+                whose outputs reads as many channels as ever: I_l is 1, and they are counted as columns
     makes       number of the width that l makes: l + 1 in a chain; the same of several layers whose outputs are added
     fixed       numbers of the widths that cannot become smaller, beside the outputs
     """
@@ -56,7 +58,7 @@ def of_widths(widths: Sequence[int], geometry: Geometry | None = None) -> Cost:
     if geometry is None:
         chain = tuple(range(len(widths)))
         geometry = Geometry((1,) * len(chain[1:]), (1,) * len(chain[1:]), chain[:-1], chain[1:])
-    layers = [(k, p, widths[i], widths[o]) for k, p, i, o in
+    layers = [(k, p, [*widths, 1][i], widths[o]) for k, p, i, o in
               zip(geometry.columns, geometry.positions, geometry.reads, geometry.makes, strict=True)]
     parameters = sum((k * i + 1) * o for k, _, i, o in layers)                        # (C1)
     macs = sum(p * k * i * o for k, p, i, o in layers)                                # (C1)
@@ -76,9 +78,10 @@ def of(network: Network, shape: Sequence[int] | None = None) -> Cost:
 
 
 def positions_of(network: Network, shape: Sequence[int] | None = None) -> dict[int, int]:
-    """For each layer of weights the positions at which it uses its weights: P·Q of a convolution, else 1; as ``of``."""
+    """For each layer of weights, depthwise too, the positions at which it uses them: P·Q of a convolution, else 1."""
     sizes = shapes(network, shape) if convolves(network) else []
-    return {i: math.prod(sizes[i + 1][:-1]) if sizes else 1 for i in network.weight_layers}
+    layers = [i for i, layer in enumerate(network.layers) if layer.row.weights or layer.row.depthwise]
+    return {i: math.prod(sizes[i + 1][:-1]) if sizes else 1 for i in layers}
 
 
 def shapes(network: Network, shape: Sequence[int] | None = None) -> list[tuple[int, ...]]:

@@ -1,4 +1,4 @@
-"""Layers without a kernel: dense, gate, select, dropout, flatten and its inverse, the addition of two paths, offset.
+"""Layers without a kernel: dense, gate, select, dropout, flatten and its inverse, offset.
 
 Every op is one function, ``y, backward = op(x, *params, *, options)``, and ``backward(dy) -> (dx, *dparams)``. An op
 changes none of its arguments and keeps their dtype, the widest where they differ. Sums over examples and positions are
@@ -145,24 +145,6 @@ def unflatten(x: Array, *, shape: Sequence[int]) -> tuple[Array, Backward]:
 
     def backward(dy: Array) -> tuple[Array, ...]:
         return (dy.reshape(x.shape).copy(),)     # (F4)
-
-    return y, backward
-
-
-def add(x: Array, skip: Array) -> tuple[Array, Backward]:
-    """The sum of two paths of a residual network.
-
-        y = x + s                                                                     (H1)
-
-    x and skip s (any one shape) -> y; floats. Raises InputError where the shapes differ. Source: He et al. 2016.
-    """
-    x, skip = alike("add", x=x, skip=skip)
-    if x.shape != skip.shape:
-        raise InputError(f"add: x has shape {x.shape} and skip has shape {skip.shape}; they must agree")
-    y = x + skip                         # (H1)
-
-    def backward(dy: Array) -> tuple[Array, ...]:
-        return dy.copy(), dy.copy()      # (H2)  both paths enter the sum alike
 
     return y, backward
 

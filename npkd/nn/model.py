@@ -63,10 +63,11 @@ class Model:
 
 
 def same_maps(who: str, network: Network, shape: tuple[int, ...]) -> None:
-    """Raise InputError where examples are maps of another shape (H, W, C) than an ``unflatten`` or conv2d reads."""
-    first = next((layer for layer in network.layers if layer.row.maps is not None and not layer.row.per_neuron), None)
+    """Raise InputError where examples are maps of another shape (H, W, C) than an ``unflatten`` or weights read."""
+    first = next((layer for layer in network.layers
+                  if layer.row.maps is not None and (layer.params or not layer.row.per_neuron)), None)
     whole = first is not None and first.op == "unflatten"
-    if len(shape) < 2 or first is None or not (whole or (first.row.weights and first.row.maps)):
+    if len(shape) < 2 or first is None or not (whole or (first.params and first.row.maps)):
         return
     maps = (*shape, 1)[:max(len(shape), 3)]
     reads = (*first.options["shape"], 1)[:len(maps)] if whole else (
@@ -146,6 +147,7 @@ def check_shapes(network: Network, scaling: Scaling | None, dtype: np.dtype[Any]
     for i, layer in enumerate(layers):
         window = [layer.options.get(name, 1) for name in ("size", "padding", "dilation")]
         window += [p.shape[1:3] for p in layer.params[:1] if layer.op == "conv2d"]
+        window += [p.shape[:2] for p in layer.params[:1] if layer.row.depthwise]
         if max(map(np.max, window)) > WINDOW:
             raise InputError(f"layer {i} is {layer.op} with {dict(layer.options)}; a window is at most {WINDOW} wide")
         if layer.row.running and not layer.running:                   # no examples have no moments

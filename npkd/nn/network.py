@@ -33,7 +33,7 @@ class Layer:
     op          name of the op, a key of OPS, or the row of an op of one's own (nn/ops.py)
     params      its trained arrays, in the order of its arguments: dense (w, b), gate (g,), batch_norm (gamma, beta)
     options     its static options: dropout {"rate": 0.5}, maxout {"pieces": 2}; add {"back": k}: it adds the activation
-                that stands k before its own input
+                that stands k before its own input, and recall gives it
     running     of batch_norm: mean and variance (J,) that stand in for the batch's own when the network predicts
     Raises InputError for an unknown op, parameters of a wrong number or shape, or an option the op does not have.
     """
@@ -78,8 +78,13 @@ class Layer:
 
     @property
     def back(self) -> int:
-        """Of an op with a skip (add), how many layers before its own input the second activation stands; else 0."""
+        """Of an op with a skip (add, recall), how many layers before its own input that activation stands; else 0."""
         return self.options["back"] if self.row.skip else 0
+
+    @property
+    def grouped(self) -> bool:
+        """Is it a convolution in several groups?"""
+        return bool(self.settings.get("groups", 1) != 1)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -87,7 +92,7 @@ class Layer:
         return {name: self.options.get(name, default) for name, default in self.row.options.items() if name != "back"}
 
     def forward(self, x: Array, rng: np.random.Generator | None, skip: Array | None = None) -> tuple[Array, Backward]:
-        """The op on x (N, ...) and, of add, the earlier activation ``skip``; with ``rng`` as in training."""
+        """The op on x (N, ...) and, of add or recall, the earlier activation ``skip``; with ``rng`` as in training."""
         options, row = self.settings, self.row
         if row.random:
             options["rng"] = rng
@@ -117,7 +122,7 @@ class Network:
         self.layers, self.skips = tuple(layers), [layer.back for layer in layers]
         for i, layer in enumerate(self.layers):
             if layer.back > i:
-                raise InputError(f"Network: layer {i} adds what is {layer.back} before its input, of {i} activations")
+                raise InputError(f"Network: layer {i} reads what is {layer.back} before its input, of {i} activations")
         trained = [(i, p) for i, layer in enumerate(self.layers) for p in layer.params]
         for (i, p), (k, q) in itertools.combinations(trained, 2):
             if np.shares_memory(p, q):
@@ -197,7 +202,7 @@ class Network:
 
 def convolves(network: Network) -> bool:
     """Has the network convolutions?"""
-    return len(network.dense_layers) < len(network.weight_layers)
+    return any((layer.row.weights and not layer.row.dense) or layer.row.depthwise for layer in network.layers)
 
 
 def reads_maps(network: Network) -> bool:

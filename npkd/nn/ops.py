@@ -14,11 +14,12 @@ from npkd.core.types import Array, Backward
 from npkd.core.validation import InputError, one_of
 from npkd.nn.activations import elu, gelu, leaky_relu, maxout, relu, sigmoid, silu, tanh
 from npkd.nn.clipped import clipped_linear, clipped_quadratic
-from npkd.nn.convolution import conv2d
-from npkd.nn.layers import add, dense, dropout, flatten, gate, offset, select, unflatten
+from npkd.nn.convolution import conv2d, depthwise_conv2d
+from npkd.nn.layers import dense, dropout, flatten, gate, offset, select, unflatten
 from npkd.nn.normalisation import batch_norm
 from npkd.nn.pooling import average_pool, global_average_pool, max_pool
 from npkd.nn.quantize import quantize
+from npkd.nn.skips import add, recall
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Op:
     entries      (shape of one input, *, options) -> (K, m): the entries of the input's last axis that each of the K
                  entries of the output's last axis is made of; by default entry k alone, if ``per_neuron``
     width        (*, options) -> the least number of values in a row that the op takes
+    recalls      gives ``skip`` itself, and nothing of x: its entries are those of skip, and those of x go no further
     """
 
     function: Callable[..., tuple[Array, Backward]]
@@ -54,6 +56,7 @@ class Op:
     homogeneous: str = "none"
     entries: Callable[..., Array] | None = None
     width: Callable[..., int] | None = None
+    recalls: bool = False
 
     def __post_init__(self) -> None:
         if not getattr(self.function, "__name__", "<").isidentifier():
@@ -110,6 +113,11 @@ class Op:
         return self.weights and self.shapes[0] == "O I"
 
     @property
+    def depthwise(self) -> bool:
+        """Are these weights of maps that make each channel of itself alone, y_j = w_j x_j + b_j?"""
+        return self.per_neuron and self.shapes == ("kh kw J", "J")
+
+    @property
     def skip(self) -> bool:
         """Does it read an earlier activation too?"""
         return "skip" in self.arguments
@@ -152,6 +160,7 @@ def affine_of_batch_norm(gamma: Array, beta: Array, *, eps: float, running: tupl
 OPS: Mapping[str, Op] = {op.name: op for op in (
     Op(dense, ("O I", "O"), maps=False),
     Op(conv2d, ("O kh kw I", "O"), maps=True),
+    Op(depthwise_conv2d, ("kh kw J", "J"), per_neuron=True, maps=True, front=True),
     Op(relu, per_neuron=True, slope=1.0, homogeneous="positive"),
     Op(tanh, per_neuron=True, slope=1.0),
     Op(sigmoid, per_neuron=True, slope=0.25),
@@ -176,5 +185,6 @@ OPS: Mapping[str, Op] = {op.name: op for op in (
     Op(average_pool, per_neuron=True, maps=True, front=True, homogeneous="all"),
     Op(global_average_pool, per_neuron=True, maps=True, front=True, homogeneous="all"),
     Op(quantize, per_neuron=True, front=True),           # no Lipschitz bound: it jumps
+    Op(recall, recalls=True),
     Op(add, per_neuron=True))}
 """The ops of npkd by name."""

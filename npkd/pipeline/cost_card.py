@@ -20,6 +20,7 @@ from npkd.nn import cost
 from npkd.nn.fast.workspace import predict
 from npkd.nn.model import Model, content
 from npkd.nn.network import Network
+from npkd.sparsity.collect import matrix
 
 PICOJOULES: Mapping[str, float] = {
     "float32 multiplication": 3.7, "float32 addition": 0.9, "int8 multiplication": 0.2, "int32 addition": 0.1,
@@ -64,8 +65,8 @@ def counts(model: Model) -> Counts:
     network, bytes_ = model.network, cost.of(model.network)
     positions, nonzero_macs, additions = cost.positions_of(network), 0, 0
     for i, p in positions.items():
-        w, b = network.layers[i].params
-        terms = (w != 0).reshape(len(w), -1).sum(axis=1) + (b != 0)
+        w, b = matrix(network.layers[i]), network.layers[i].params[1]
+        terms = (w != 0).sum(axis=1) + (b != 0)
         nonzero_macs += p * int(np.count_nonzero(w))
         additions += p * int(np.maximum(terms - 1, 0).sum())                                                    # (C4)
     shift_additions, shifts, arithmetic = None, None, arithmetic_of(network)

@@ -21,6 +21,7 @@ from npkd.data.batches import MAPS, batches_of
 from npkd.data.datasets import Data
 from npkd.data.logit_cache import Answers
 from npkd.data.transfer import Transfer
+from npkd.distillation.safety import safe_clip
 from npkd.distillation.teacher import Teacher
 from npkd.interop.layers import outputs_of
 from npkd.nn.architectures import lenet5
@@ -31,7 +32,7 @@ from npkd.nn.training import Record, TrainingSettings, train
 from npkd.pipeline.epochs import epochs_of
 from npkd.pipeline.recipe import Recipe
 from npkd.pipeline.target import Target
-from npkd.pipeline.task import error_of, labels_of, objective_of
+from npkd.pipeline.task import error_of, is_regression, labels_of, objective_of
 from npkd.sparsity.layerwise import Distilled, distil, exactly, within
 from npkd.surgery.widths import widths_of
 
@@ -82,11 +83,14 @@ def train_teacher(run: Run, start: Network | None = None) -> Network:
     settings = TrainingSettings(recipe.teacher_epochs, recipe.batch_size,
                                 augmentation=Noise(recipe.noise_std, max_shift=recipe.max_shift, shape=data.shape),
                                 validate=run.validation_error)
+    if is_regression(data.y_train):                        # the gradient of squared errors has no bound of its own
+        settings = replace(settings, clip=safe_clip(network, data.x_train, np.arange(len(data.x_train))))
     training = partial(train, data={"x": data.x_train, "y": data.y_train},
                        objective=labels_of(data.y_train, outputs_of(network)),
                        optimiser=SGD(recipe.learning_rate, weight_decay=recipe.weight_decay), rng=run.rng)
     for now in epochs_of("teacher", network, training, settings, run.rng, run.progress):
-        network = now.network
+        # few examples and squared errors: the epoch that is best on the validation part, else the last one
+        network = now.best[2] if now.best and is_regression(data.y_train) else now.network
         run.state.teacher = run.outside(network)
     return network
 

@@ -46,9 +46,8 @@ GRIDS: Mapping[str, Callable[[Array], Callable[[Array], Array]]] = {
 
 def nonzero(network: Network) -> tuple[int, int]:
     """Parameters that are not zero, and multiply-accumulates of weights that are not zero."""
-    positions = positions_of(network)
     return (sum(int(np.count_nonzero(p)) for layer in network.layers for p in layer.params),
-            sum(int(np.count_nonzero(network.layers[i].params[0])) * positions[i] for i in network.weight_layers))
+            sum(int(np.count_nonzero(network.layers[i].params[0])) * n for i, n in positions_of(network).items()))
 
 
 def smaller(step: str, run: Run, network: Network, size: float, kind: str) -> Network:

@@ -54,7 +54,7 @@ class Target:
     def size(self, widths: Sequence[int]) -> float:
         """What the bound counts, for a network with these widths, inputs and outputs included."""
         if self.kind == "neurons":                            # as many as each layer of weights reads
-            return float(sum(widths[i] for i in self.geometry.reads) if self.geometry else sum(widths[:-1]))
+            return float(sum(widths[i] for i in self.geometry.reads if i >= 0) if self.geometry else sum(widths[:-1]))
         kind = self.kind if self.kind in SIZES else "macs"
         counted = float(getattr(cost.of_widths(widths, geometry=self.geometry), kind))
         return counted + self.file[0] + self.file[1] * widths[0] if kind == "bytes" else counted

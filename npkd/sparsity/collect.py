@@ -27,8 +27,10 @@ POSITIONS = 8
 
 
 def matrix(layer: Layer) -> Array:
-    """The weights of a layer as a matrix (O, d), float64; of a convolution d = kh·kw·C, channels running fastest."""
-    return np.asarray(layer.params[0].reshape(len(layer.params[0]), -1), np.float64)
+    """The weights of a layer as a matrix (O, d), float64; of a convolution d = kh·kw·C, channels running fastest;
+    of a depthwise one (J, kh·kw)."""
+    w = np.moveaxis(layer.params[0], -1, 0) if layer.row.depthwise else layer.params[0]
+    return np.asarray(w.reshape(len(w), -1), np.float64)
 
 
 def columns_of(layer: Layer, unit: Array) -> Array:
@@ -40,9 +42,12 @@ def rows(layer: Layer, x: Array, z: Array, rng: np.random.Generator, positions: 
     """Inputs x and wanted outputs z of a layer as rows, (n, d) and (n, O).
 
     Of maps at most ``positions`` of each example are drawn, without replacement; all in order where there are not more.
+    Raises InputError for a convolution in groups.
     """
     if layer.row.dense:
         return x, z
+    if layer.grouped:
+        raise InputError("statistics: a convolution in groups has no rows that all its outputs read; leave it as it is")
     steps = (layer.settings[name] for name in ("stride", "padding", "dilation"))
     grid = Grid("gather", x.shape[1:3], layer.params[0].shape[1:3], *steps)
     every, Q = z.shape[1] * z.shape[2], grid.positions[1]

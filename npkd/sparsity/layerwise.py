@@ -101,7 +101,7 @@ def distil(teacher: Network, batches: Callable[[], Iterable[Array]], widths: Cal
     whole("distil", 1, positions=positions)
     original = teacher
     teacher, redundant = remove(teacher, inputs=inputs)                         # copies would enter a solution together
-    groups, layers = dependency_groups(teacher), teacher.weight_layers
+    groups, layers = dependency_groups(teacher), [i for i in teacher.weight_layers if not teacher.layers[i].grouped]
     plain = dict(zip(layers, collect_statistics(teacher, teacher, batches, layers, positions), strict=True))
     sample = leading(batches(), FEW if convolves(teacher) else SAMPLE)
     sensitivity = dict(zip(layers, sensitivities(teacher, sample, layers), strict=True))
@@ -113,7 +113,8 @@ def distil(teacher: Network, batches: Callable[[], Iterable[Array]], widths: Cal
     wanted = fitting(widths(curves), curves)
     kept, reports = [np.arange(group.width) for group in groups], list[LayerReport]()
     for k in reversed(range(len(groups))):
-        targets = {i: statistics[i].targets(outputs_read(teacher, i, groups, kept)) for i in groups[k].consumers}
+        targets = {i: statistics[i].targets(outputs_read(teacher, i, groups, kept)) for i in groups[k].consumers
+                   if i in statistics}
         kept[k], report = choose(teacher, groups[k], targets, wanted[k], curves[k], ridge)
         reports.insert(0, report)
         progress(f"choice in layer {k}" + (f" ({report.reason})" if report.reason else ""))
@@ -127,7 +128,7 @@ def distil(teacher: Network, batches: Callable[[], Iterable[Array]], widths: Cal
         progress(f"refit of layer {len(errors) - 1}")
     smaller, removals = remove(student, inputs=inputs and wanted[0] < curves[0].width)
     for k, group in enumerate(groups):
-        error, variance = (sum(errors[i][side] for i in group.consumers) for side in (0, 1))
+        error, variance = (sum(errors[i][side] for i in group.consumers if i in errors) for side in (0, 1))
         reports[k] = replace(reports[k], relative_error=error / variance if variance else 0.0)
     pairs = ((original, teacher), (student, smaller))                                                  # both removals
     single, double = (max(difference(one.astype(d), other.astype(d), sample.astype(d)) for one, other in pairs)
@@ -171,7 +172,7 @@ def curve_of(network: Network, group: DependencyGroup, statistics: Mapping[int, 
     ``statistics`` and ``weights`` (O, d) of each layer weighted by sensitivities; ``logits``: variance of the logits.
     """
     saliency = np.zeros(group.width)
-    for i in group.consumers:
+    for i in (i for i in group.consumers if i in statistics):                # convolutions in groups have none
         parts = np.diag(statistics[i].A) / statistics[i].count * (weights[i] ** 2).sum(axis=0)
         saliency += np.bincount(columns_of(network.layers[i], group.units[i]), parts, minlength=group.width)
     total = float(saliency.sum())
@@ -183,9 +184,9 @@ def curve_of(network: Network, group: DependencyGroup, statistics: Mapping[int, 
 def choose(network: Network, group: DependencyGroup, targets: Mapping[int, Statistics], wanted: int, curve: Curve,
            ridge: float) -> tuple[Array, LayerReport]:
     """The ``wanted`` neurons (k,) of a group that best predict its readers' ``targets``; the report before a refit."""
-    units = {i: columns_of(network.layers[i], group.units[i]) for i in group.consumers}
+    units = {i: columns_of(network.layers[i], group.units[i]) for i in targets}
     report = LayerReport(group.number, wanted, group.width, 0.0, 0.0, None, 0, 0.0, 0.0, curve)
-    i = next(iter(units))
+    i = next(iter(units), 0)
     if len(units) == 1 and np.array_equal(np.sort(units[i]), np.arange(group.width)):    # one column each, in any order
         best, top = most_useful(targets[i], wanted, ridge)
         return np.sort(units[i][best.kept]), replace(

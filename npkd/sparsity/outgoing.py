@@ -86,11 +86,12 @@ def outgoing_penalties(network: Network, groups: Sequence[DependencyGroup], stre
         for i in group.consumers:
             of_groups, of_weights = strengths.get(kinds[k], 0.0), strengths.get("weights", 0.0)
             axis, channels = axis_of(network, group, i)
+            removable = kinds[k] in strengths and not group.fixed
             if "l1l2" in strengths and kinds[k] != "inputs":
                 penalties[i] = L1L2(strengths["l1l2"], axis, channels)                                          # (P28)
-            elif not of_weights and kinds[k] in strengths:
+            elif not of_weights and removable:
                 penalties[i] = NeuronGroups(of_groups, axis, float(cost[k]), channels)                          # (P18)
-            elif kinds[k] in strengths:
+            elif removable:
                 both = of_groups + of_weights
                 penalties[i] = SparseGroups(both, axis, of_weights / (both or 1.0), float(cost[k]), channels)   # (P18)
             elif of_weights:
@@ -124,16 +125,16 @@ class Support:
 
 
 def alive(network: Network, groups: Sequence[DependencyGroup]) -> list[int]:
-    """Neurons of each dependency group that some layer reads through a weight that is not zero."""
+    """Neurons of each dependency group that some layer reads through a weight that is not zero, or that are fixed."""
     return [int(reads.sum()) for reads in read(network, groups)]
 
 
 def read(network: Network, groups: Sequence[DependencyGroup]) -> list[Array]:
-    """Which neurons of each dependency group some layer reads through a weight that is not zero: bool (width,)."""
+    """Which neurons of each dependency group ``alive`` counts: bool (width,)."""
     result = []
     for group in groups:
-        reads = np.zeros(group.width, bool)
-        for i in group.consumers:
+        reads = np.full(group.width, group.fixed)
+        for i in () if group.fixed else group.consumers:
             w = network.layers[i].params[0]
             reads |= np.bincount(group.units[i], w.any(axis=tuple(range(w.ndim - 1))), group.width) > 0
         result.append(reads)

@@ -40,11 +40,12 @@ def refits(teacher: Network, batches: Callable[[], Iterable[Array]], kept: Seque
 
     kept        indices of the neurons that stay, for each of the teacher's dependency ``groups``, inputs first
     first       statistics of the first layer, or None
-    The weights of the other neurons become zero; ``npkd.surgery.removal.remove`` removes those neurons.
+    The weights of the other neurons become zero; ``npkd.surgery.removal.remove`` removes those neurons. Convolutions in
+    groups stay as they are.
     """
-    student = teacher
-    for i in teacher.weight_layers:
-        statistics = first if i == teacher.weight_layers[0] else None
+    student, layers = teacher, [i for i in teacher.weight_layers if not teacher.layers[i].grouped]
+    for i in layers:
+        statistics = first if i == layers[0] else None
         statistics = statistics or collect_statistics(student, teacher, batches, [i], positions)[0]
         layer, k = teacher.layers[i], next(k for k, group in enumerate(groups) if i in group.consumers)
         w, b = refit(statistics, np.flatnonzero(np.isin(columns_of(layer, groups[k].units[i]), kept[k])), ridge)

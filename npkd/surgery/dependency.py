@@ -1,7 +1,8 @@
 """Dependency groups: the neurons or channels that some layers of weights make and others read, removed together.
 
 Between them other layers pass a neuron on: flatten spreads a channel over positions, maxout makes one neuron of several
-rows, an addition ties two paths. A channel is a neuron at many positions. Derivation: docs/book/11-surgery.md.
+rows, an addition ties two paths, a recall goes on with an earlier one. A channel is a neuron at many positions.
+Derivation: docs/book/11-surgery.md.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ class DependencyGroup:
 
     number      0: the inputs; counted on in the order of the first consumers
     width       number of neurons or channels, J
-    fixed       none can be removed: they reach the output, or are inputs tied to others or without a ``select``
+    fixed       none can be removed: they reach the output, are inputs tied to others or without a ``select``, or are
+                made or read by a convolution in groups
     units       {activation: the neuron of each entry of its last axis, 0 … J − 1}; activation i is the input of layer i
 
     In a perceptron a group has one producer and one consumer; additions tie several together.
@@ -64,15 +66,15 @@ def dependency_groups(network: Network, shape: Sequence[int] | None = None) -> l
     """All dependency groups of a network, inputs first: every layer of weights reads exactly one of them.
 
     ``shape``: of one example, where the network does not tell it (see cost.shapes). Raises InputError for networks
-    without layers of weights, with grouped convolutions, and with other ops in front of the first weights, or between
-    weights, than nn/ops.py allows there.
+    without layers of weights, or all of them in groups, with activations that nothing reads, and with other ops in
+    front of the first weights, or between weights, than nn/ops.py allows there.
     """
     layers = network.layers
     start = check(network)
     sizes = shapes(network, shape)
     label, ties = trace(network, sizes, start)
     unit = classes(1 + max(int(a.max()) for a in label[start:]), ties)
-    passed = [(i, i + 1) for i, layer in enumerate(layers) if not layer.row.weights]
+    passed = [(i, i + 1) for i, layer in enumerate(layers) if not (layer.row.weights or layer.row.recalls)]
     passed += [(i - layer.back, i + 1) for i, layer in enumerate(layers) if layer.back]
     before, behind = np.array(passed, np.intp).reshape(-1, 2).T
     group_of = classes(len(layers) + 1, [(before, behind)])                                      # of every activation
@@ -86,6 +88,7 @@ def dependency_groups(network: Network, shape: Sequence[int] | None = None) -> l
         number = np.argsort(np.argsort(where))[number]       # in order of occurrence: that of the first producer's rows
         parts = np.split(number, np.cumsum([len(label[i]) for i in at])[:-1])
         fixed = one == group_of[-1] or (start in at and bool(makers or len(sizes[start]) > 1))
+        fixed = fixed or any(layers[i].grouped for i in makers + readers)
         units = dict(zip(at, parts, strict=True))
         groups.append(DependencyGroup(len(groups), makers, readers, len(where), fixed, units))
     return groups
@@ -94,22 +97,22 @@ def dependency_groups(network: Network, shape: Sequence[int] | None = None) -> l
 def check(network: Network) -> int:
     """The activation of the inputs, behind select or flatten. Raises InputError for networks removal does not know."""
     layers = network.layers
-    if not network.weight_layers:
-        raise InputError("surgery: the network has no dense layer and no conv2d; it needs at least one")
+    if all(layers[i].grouped for i in network.weight_layers):
+        raise InputError("surgery: the network has no dense layer and no conv2d in one group; it needs at least one")
     first, flat = network.weight_layers[0], not convolves(network)
     start = max([0, *(i + 1 for i in range(first) if layers[i].op in ("select", "flatten"))])
     for i, layer in enumerate(layers):
         row = layer.row
         known = ", ".join(name for name, op in OPS.items() if (op.front if i < first else op.per_neuron))
-        if i < first and not row.front:
+        if (i < first and not row.front) or (i < start and row.depthwise):
             raise InputError(f"surgery: layer {i} is {row}; before the first layer of weights removal knows {known}")
-        if i > first and not (row.per_neuron or row.weights or (row.entries and not flat)):
+        if i > first and not (row.per_neuron or row.weights or row.recalls or (row.entries and not flat)):
             raise InputError(f"surgery: layer {i} is {row}; between layers of weights removal knows ops that act per "
                              f"neuron ({known})")
-        if layer.settings.get("groups", 1) != 1:
-            raise InputError(f"surgery: layer {i} is a convolution in {layer.options['groups']} groups; not in one")
+        if row.recalls and all(k - other.back != i for k, other in enumerate(layers) if other.back):
+            raise InputError(f"surgery: layer {i} is {row}, and nothing reads what is in front of it: leave that out")
         if layer.back and i - layer.back < start:
-            raise InputError(f"surgery: layer {i} adds activation {i - layer.back}, not one behind the select in front")
+            raise InputError(f"surgery: layer {i} reads activation {i - layer.back}, none behind the select in front")
     return start
 
 
@@ -124,6 +127,8 @@ def trace(network: Network, sizes: Sequence[tuple[int, ...]],
         if layer.row.weights:
             count += len(layer.params[0])
             return np.arange(count - len(layer.params[0]), count)
+        if layer.row.recalls and skip is not None:
+            return skip
         meeting = label[layer.row.entries_of(sizes[start + i], layer.settings)]       # (K, m): of what entry k is made
         ties.extend((meeting[:, 0], other) for other in (*meeting.T[1:], *([] if skip is None else [skip])))
         return meeting[:, 0]

@@ -33,7 +33,7 @@ def lengthened(network: Network, at: int, by: int) -> list[Layer]:
 
 
 def skipped(network: Network) -> set[int]:
-    """The activations that a later addition reads."""
+    """The activations that a later addition or recall reads."""
     return {i - layer.back for i, layer in enumerate(network.layers) if layer.back}
 
 
@@ -49,8 +49,8 @@ def affine(layer: Layer) -> tuple[Array, Array] | None:
 def fold(network: Network) -> Network:
     """Every batch norm with running moments, and every gate, multiplied into the weights beside it where that is exact.
 
-    They go into the dense layer or conv2d right in front (U7), also past an offset; else a gate goes into the layer
-    that reads it (U8), if what stands between lets a factor pass. What an addition reads in between stays as it is.
+    They go into the dense layer or convolution right in front (U7), also past an offset; else a gate goes into what
+    reads it (U8), if what stands between lets a factor pass. What a skip reads in between stays as it is.
     """
     i = 0
     while i < len(network.layers):
@@ -68,11 +68,13 @@ def into_maker(network: Network, at: int) -> Network | None:
     while maker > 0 and network.layers[maker].op == "offset":
         maker -= 1
     between = set(range(maker + 1, at + 1))
-    if both is None or maker < 0 or not network.layers[maker].row.weights or skipped(network) & between:
+    row = network.layers[max(maker, 0)].row
+    if both is None or maker < 0 or not (row.weights or row.depthwise) or skipped(network) & between:
         return None
     s, t = both
     w, b = network.layers[maker].params
-    scaled = (w * s.reshape(-1, *[1] * (w.ndim - 1))).astype(w.dtype), (s * b + t).astype(b.dtype)                # (U7)
+    along = s if row.depthwise else s.reshape(-1, *[1] * (w.ndim - 1))
+    scaled = (w * along).astype(w.dtype), (s * b + t).astype(b.dtype)                # (U7)
     changed = {maker: replace(network.layers[maker], params=scaled)}
     for i in range(maker + 1, at):
         m = network.layers[i].params[0]
@@ -96,7 +98,7 @@ def into_reader(network: Network, at: int) -> Network | None:
     if reader == len(network.layers) or skipped(network) & set(range(at + 1, reader + 1)):
         return None
     layer = network.layers[reader]
-    if not layer.row.weights or layer.settings.get("groups", 1) != 1:
+    if not layer.row.weights or layer.grouped:
         return None
     w, b = layer.params
     scaled = (w * np.resize(g, w.shape[-1])).astype(w.dtype)                        # (U8)  behind flatten over and over

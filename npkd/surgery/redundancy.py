@@ -21,9 +21,15 @@ def constants(network: Network, shape: Sequence[int] | None = None) -> list[Arra
 
     def apply(i: int, c: Array, skip: Array | None) -> Array:
         layer, both = network.layers[i], affine(network.layers[i])
+        if layer.row.recalls and skip is not None:
+            return skip
+        if layer.grouped:
+            return np.zeros(len(layer.params[0]), bool)                       # what it makes stays as it is
         if layer.row.weights:
             w = layer.params[0].reshape(len(layer.params[0]), -1, len(c))
             return np.asarray(~w[:, :, ~c].any(axis=(1, 2)))              # nothing that varies enters
+        if layer.row.depthwise:
+            return np.asarray(c | ~layer.params[0].any(axis=(0, 1)))
         if both is not None:
             return np.asarray(c | (both[0] == 0))                             # a shut gate, or a scale of zero
         c = np.asarray(c[layer.row.entries_of(sizes[i], layer.settings)].all(axis=1))
@@ -39,7 +45,7 @@ def heard(network: Network, groups: Sequence[DependencyGroup]) -> list[Array]:
     while True:                                           # back to front once is enough but for loops through additions
         before = [alive.copy() for alive in reached]
         for group in reversed(groups):
-            for i in group.consumers:
+            for i in () if group.fixed else group.consumers:              # all of a fixed one are reached
                 w = network.layers[i].params[0]
                 if i in maker:                                            # else its rows are outputs
                     w = w[reached[maker[i].number][maker[i].units[i + 1]]]

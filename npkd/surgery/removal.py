@@ -155,7 +155,7 @@ def handed_over(network: Network, group: DependencyGroup, constant: Array, merge
 def trimmed(network: Network, group: DependencyGroup, nth: int) -> tuple[Network, list[tuple[int, int]]]:
     """The network without the positions of a group's channels that its ``nth`` consumer, dense behind flatten, ignores.
 
-    Also returns (channel, position) for each. Activations that an addition reads too stay as they are.
+    Also returns (channel, position) for each. Activations that a skip reads too stay as they are.
     """
     at = reader = group.consumers[nth]
     unit, w = group.units[reader], network.layers[reader].params[0]

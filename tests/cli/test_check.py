@@ -429,7 +429,7 @@ def test_everything_public_is_there():
 
 
 def test_helpers_beside_the_ops_are_no_ops():
-    for module, ops in ((convolution, {"im2col", "conv2d"}),
+    for module, ops in ((convolution, {"im2col", "conv2d", "depthwise_conv2d"}),
                         (pooling, {"max_pool", "average_pool", "global_average_pool"})):
         assert {what.__name__ for _, what in check.public() if what.__module__ == module.__name__} == ops
 

@@ -44,7 +44,8 @@ def with_maps(dtype=np.float32):
         Layer("unflatten", options={"shape": [5, 1, 1]}),
         Layer("conv2d", (normal(3, 3, 1, 1), normal(3)), {"padding": [1, 0]}),
         Layer("offset", (normal(5, 1, 3),)), Layer("conv2d", (normal(3, 1, 1, 3), normal(3))),
-        Layer("add", options={"back": 1}),
+        Layer("add", options={"back": 1}), Layer("recall", options={"back": 2}),
+        Layer("depthwise_conv2d", (normal(2, 1, 3), normal(3)), {"padding": [1, 0], "dilation": 2}),
         Layer("average_pool", options={"size": [2, 1], "stride": 1}), Layer("max_pool", options={"size": [2, 1]}),
         Layer("global_average_pool"), Layer("dense", (normal(2, 3), normal(2))),
     ]).astype(dtype)

@@ -34,7 +34,7 @@ def network_of_everything(rng):
 
 
 def convolutional(rng):
-    """Every op on maps, float64, and two additions, with running moments."""
+    """Every op on maps, float64, two additions and a recall, with running moments."""
     def normal(*shape):
         return rng.standard_normal(shape)
     return Network([
@@ -42,9 +42,9 @@ def convolutional(rng):
         Layer("conv2d", (normal(2, 3, 3, 1), normal(2)), {"padding": 1}),
         Layer("gate", (rng.uniform(0.5, 2, 2),)),
         Layer("tanh"),
-        Layer("conv2d", (normal(2, 2, 3, 1), normal(2)), {"padding": [1, 2], "dilation": 2, "groups": 2}),
+        Layer("depthwise_conv2d", (normal(2, 3, 2), normal(2)), {"padding": [1, 2], "dilation": 2}),
+        Layer("recall", options={"back": 2}),
         Layer("add", options={"back": 1}),
-        Layer("relu"),
         Layer("max_pool", options={"size": 2}),
         Layer("batch_norm", (rng.uniform(0.5, 2, 2), normal(2)), {"eps": 1e-3}, (normal(2), rng.uniform(0.5, 2, 2))),
         Layer("offset", (normal(1, 2, 2),)),
@@ -73,8 +73,8 @@ def naive(network, x, seed):
     activations = [x]
     for i, layer in enumerate(network.layers):
         options = dict(layer.options)
-        if layer.op == "add":
-            activations.append(definition_of(OPS["add"].function)(activations[i], activations[i - options["back"]]))
+        if layer.row.skip:
+            activations.append(definition_of(layer.row.function)(activations[i], activations[i - options["back"]]))
             continue
         if layer.op == "dropout":
             options["rng"] = rng

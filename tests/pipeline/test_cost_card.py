@@ -29,6 +29,11 @@ NETWORKS = {
     "select": Network([Layer("select", options={"kept": [1, 4, 6]}), *perceptron([3, 6, 4], RNG).layers]),
     "LeNet-5": sparse(lenet5(RNG, channels=(2, 3), hidden=5, shape=(16, 16, 1))),
     "separable": sparse(separable(RNG, channels=(2, 4, 6), shape=(8, 8, 1))),
+    "depthwise": Network([
+        Layer("unflatten", options={"shape": [7, 6, 3]}),
+        Layer("depthwise_conv2d", (np.where(RNG.random((3, 2, 3)) < 0.5, RNG.standard_normal((3, 2, 3)), 0),
+                                   np.array([0, 1, 2.0])), {"stride": 2, "padding": 1}), conv_layer(3, 2, 1, RNG),
+        Layer("flatten"), *perceptron([32, 3], RNG).layers]).astype(np.float32),
     "groups, stride, padding": Network([
         Layer("unflatten", options={"shape": [7, 6, 4]}), conv_layer(2, 6, 3, RNG, groups=2, stride=2, padding=1),
         Layer("relu"), Layer("flatten"), *perceptron([72, 3], RNG).layers])}

@@ -301,6 +301,10 @@ def conv(w, b=None, **options):
     return Layer("conv2d", (w, np.zeros(len(w)) if b is None else np.asarray(b, float)), options)
 
 
+def depthwise(w):
+    return Layer("depthwise_conv2d", (w, np.zeros(w.shape[-1])))
+
+
 def maps(*shape):
     return Layer("unflatten", options={"shape": list(shape)})
 
@@ -622,14 +626,17 @@ def test_what_an_addition_reads_is_not_folded():
 
 
 @pytest.mark.parametrize(("layers", "words"), [
-    ([maps(3, 3, 2), conv(np.ones((2, 1, 1, 1)), groups=2), Layer("flatten"), dense(np.ones((2, 18)))],
-     "layer 1 is a convolution in 2 groups"),
+    ([maps(3, 3, 2), conv(np.ones((2, 1, 1, 1)), groups=2), Layer("flatten")], "no dense layer and no conv2d in one"),
+    ([maps(3, 3, 2), depthwise(np.ones((1, 1, 2))), Layer("flatten"), dense(np.ones((2, 18)))],
+     "layer 1 is depthwise_conv2d; before the first"),
+    ([dense(np.eye(3)), Layer("relu"), Layer("recall", options={"back": 1}), dense(np.eye(3))],
+     "layer 2 is recall, and nothing reads what is in front of it"),
     ([maps(3, 3, 1), Layer("relu"), conv(np.ones((2, 1, 1, 1)))], "layer 1 is relu; before the first"),
     ([maps(3, 3, 1), Layer("max_pool", options={"size": 2})], "no dense layer and no conv2d"),
     ([maps(3, 3, 1), conv(np.ones((2, 1, 1, 1))), Layer("batch_norm", (np.ones(2), np.ones(2)))],
      "no running moments yet"),
     ([Layer("dropout", options={"rate": 0.1}), Layer("flatten"), dense(np.eye(3)), Layer("add", options={"back": 2})],
-     "layer 3 adds activation 1"),
+     "layer 3 reads activation 1"),
 ])
 def test_networks_that_removal_does_not_know(layers, words):
     with pytest.raises(InputError, match=f"surgery: .*{words}"):
@@ -659,7 +666,8 @@ def test_a_batch_norm_is_folded_with_the_default_eps():
 def test_every_op_is_known():
     """An op of the table is either one of weights, or acts per neuron, or says which entries it hands on: so removal
     can trace them all."""
-    assert all(op.weights + op.per_neuron + (op.entries is not None and not op.per_neuron) == 1 for op in OPS.values())
+    assert all(op.weights + op.per_neuron + op.recalls + (op.entries is not None and not op.per_neuron) == 1
+               for op in OPS.values())
 
 
 def test_a_residual_perceptron():

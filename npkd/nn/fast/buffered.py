@@ -22,7 +22,7 @@ def step_of(layer: Layer, gradient: Sequence[Array], rows: int, shared: bool) ->
     stack_bytes = STACK_BYTES_OF_TWO if shared else STACK_BYTES
     if layer.op == "dense":
         return Dense(layer.params, gradient, rows, shared)
-    if layer.op == "conv2d" and layer.options.get("groups", 1) == 1:
+    if layer.op == "conv2d" and not layer.grouped:
         return Conv(layer, gradient, stack_bytes)
     if layer.op == "relu":
         return Relu()

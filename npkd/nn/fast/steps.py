@@ -138,7 +138,7 @@ class Plain:
         return y
 
     def backward(self, dy: Array, beta: float, needs_dx: bool) -> Array:
-        """dx, and gradient ← new + beta · gradient. Of add, ``dskip`` is what the other path feels."""
+        """dx, and gradient ← new + beta · gradient. Of an op with a skip, ``dskip`` is what the other path feels."""
         dx, *dparams = self.closure(dy)
         if self.layer.back:
             self.dskip, dparams = dparams[0], dparams[1:]

@@ -47,3 +47,14 @@ def conv2d(x: Array, w: Array, b: Array, stride: Pair = 1, padding: Pair = 0, di
             float(w[f, i, j, c]) * at(x, n, rows[p][i], columns[q][j], first + c) for i, j, c in np.ndindex(w.shape[1:])
         )     # (V5)
     return y
+
+
+def depthwise_conv2d(x: Array, w: Array, b: Array, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1) -> Array:
+    rows, columns = (windows(x.shape[1 + a], w.shape[a], pair(stride)[a], pair(padding)[a], pair(dilation)[a])
+                     for a in (0, 1))
+    y = np.zeros((len(x), len(rows), len(columns), len(b)))
+    for n, p, q, c in np.ndindex(y.shape):
+        y[n, p, q, c] = b[c] + sum(
+            float(w[i, j, c]) * at(x, n, rows[p][i], columns[q][j], c) for i, j in np.ndindex(w.shape[:2])
+        )     # (V9)
+    return y

@@ -29,9 +29,10 @@ def counted(network: Network, x: np.ndarray) -> Counter[str]:
     """What the layers of weights compute for one example x (1, ...), position by position, term by term: (C2), (C4)."""
     counter: Counter[str] = Counter()
     activations, _ = network(x)
-    for i in network.weight_layers:
-        layer, h, y = network.layers[i], activations[i][0], activations[i + 1][0]
-        w, b = layer.params
+    for i, layer in enumerate(network.layers):
+        if not (layer.row.weights or layer.op == "depthwise_conv2d"):
+            continue
+        (w, b), h, y = layer.params, activations[i][0], activations[i + 1][0]
         if layer.op == "dense":
             for o in range(len(w)):
                 one = Counted(counter)
@@ -40,6 +41,8 @@ def counted(network: Network, x: np.ndarray) -> Counter[str]:
                 one.add(b[o], None)
             continue
         groups = layer.settings.get("groups", 1)
+        if layer.op == "depthwise_conv2d":
+            w, groups = np.moveaxis(w, -1, 0)[..., None], len(b)
         for _p, _q, f in itertools.product(*map(range, y.shape)):
             one = Counted(counter)
             for a, c, k in itertools.product(*map(range, w.shape[1:])):

@@ -55,13 +55,6 @@ def unflatten(x: Array, shape: Sequence[int]) -> Array:
     return y
 
 
-def add(x: Array, skip: Array) -> Array:
-    y = np.zeros(x.shape)
-    for k in np.ndindex(x.shape):
-        y[k] = x[k] + skip[k]     # (H1)
-    return y
-
-
 def offset(x: Array, m: Array) -> Array:
     y = np.zeros(x.shape)
     for n in range(len(x)):
