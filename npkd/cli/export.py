@@ -31,10 +31,11 @@ def write(folder: Path, model: Model, to: str, shape: Sequence[int] | None) -> N
         raise InputError(f"export: this npkd does not write {to} ({error}); take --to c or python") from error
     maps = [layer.options["shape"] for layer in model.network.layers if layer.op == "unflatten"]
     example = first(tuple(maps[0]) if maps else Plain.of(model, shape).inputs)           # channels first
+    head = str(model.about.get("head", ""))
     if to == "torch":
-        module.export(model, folder, example)
+        module.export(model, folder, example, head)
     else:
-        module.write(folder / FILES[to], model, example)
+        module.write(folder / FILES[to], model, example, head)
 
 
 def main(options: argparse.Namespace) -> int:

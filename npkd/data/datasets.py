@@ -242,7 +242,7 @@ def stored(name_or_path: str, *, seed: int, mirrors: Sequence[str] | None = None
         arrays, name = [x[rest], y[rest], x[test], y[test]], path.stem
     elif (found := emnist(path)) is not None:
         (arrays, words), limits, name = found, (0, 255), path.name.partition("-train-")[0].partition("-test-")[0]
-    elif line := reading_line(path):
+    elif os.path.exists(name) and (line := reading_line(path)):
         raise InputError(f"load: {path} is {line}")
     elif os.path.isdir(name):
         arrays, name = npy_folder(path, NAMES) or read_folder(path), path.resolve().name.removesuffix(".npz")

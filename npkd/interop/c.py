@@ -128,7 +128,7 @@ class Program:
                 self.buffers.append([kind, 0, g])
             if not last:
                 buffer = self.buffers[free[0] if free else -1]
-                buffer[1:] = max(size, buffer[1]), max(readers)
+                buffer[1:] = max(size, buffer[1]), max(readers, default=g)
             self.names[out] = "y" if last else f"npkd_h{self.buffers.index(buffer)}"
             stored = result if last else "v" if kind == self.number else f"({kind})v"
             inside = indent(f"{code}{self.names[out]}[k] = {stored};\n", " " * 8)
