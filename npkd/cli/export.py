@@ -13,7 +13,7 @@ from npkd.core.files import make_folder, write_bytes
 from npkd.core.validation import InputError
 from npkd.data.datasets import stored
 from npkd.interop import c, python_code
-from npkd.interop.graph import first
+from npkd.interop.entry import first
 from npkd.interop.plain import Plain, classes
 from npkd.nn.model import Model, load
 
