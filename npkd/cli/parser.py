@@ -104,7 +104,7 @@ def add_compress(commands: Commands, shared: Parser) -> None:
     add("--distil-from", metavar="FILE", help=BETTER)
     add("--epochs", type=whole(0), metavar="N", help="passes over the data in the last distillation; 0: the student is "
                                                      "not trained, its layers are refitted alone")
-    add("--teacher", metavar="FILE", help="a network that npkd saved; without it one is trained")
+    add("--teacher", metavar="FILE", help="a network that npkd saved, or an .onnx file; without it one is trained")
     add("--target", metavar="KIND=NUMBER",
         help="macs=N, neurons=N, parameters=N or bytes=N, of the file (N%%: of the teacher's), widths=N-N (neurons a "
              "layer, inputs first), or error=+POINTS (default: macs=10%%)")

@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from npkd.cli.foreign import data_for
 from npkd.cli.settings import TARGET, Settings
 from npkd.core.progress import Progress
 from npkd.core.validation import Diverged, InputError
 from npkd.data.datasets import Data, sizes
 from npkd.data.datasets import load as load_data
+from npkd.interop import onnx
 from npkd.interop.adapt import prunable, require_countable, rescaled, rescaled_network, restored
+from npkd.interop.onnx import OnnxTeacher
 from npkd.nn.model import Model
 from npkd.nn.model import load as load_model
 from npkd.nn.network import Network, convolves
@@ -42,6 +45,7 @@ class PreparedRun:
     split_seed      drew the validation part: the seed of the run, or the one that the given teacher was trained with
     distil_from     the network whose answers are learnt, for the data as it is scaled here; None: the teacher's are
     learnt          what the student of "distil" learns
+    foreign         a teacher of another library, as it was read
     """
 
     settings: Settings
@@ -54,6 +58,7 @@ class PreparedRun:
     distil_from: Network | None = None
     sparse: SparseRecipe | None = None
     learnt: DistillationRecipe = field(default_factory=DistillationRecipe)
+    foreign: OnnxTeacher | None = None
 
     @property
     def split(self) -> dict[str, int]:
@@ -68,8 +73,12 @@ class PreparedRun:
 def prepare(settings: Settings, progress: Progress) -> PreparedRun:
     """Load and check everything. Raises InputError for data, a teacher or a target that cannot be worked with."""
     file = settings.teacher or settings.start
-    model = load_model(file) if file is not None else None
-    data = load_data(settings.data, seed=settings.seed, progress=progress, label=settings.label)
+    foreign, labelled = onnx.read(file) if file is not None and onnx.is_onnx(file) else None, True
+    model = foreign.model if foreign else load_model(file) if file is not None else None
+    if foreign is not None:
+        data, labelled = data_for(foreign, settings, progress)
+    else:
+        data = load_data(settings.data, seed=settings.seed, progress=progress, label=settings.label)
     seed, network, groups, who = settings.seed, None, None, f"{'start' if settings.start else 'teacher'}: {file}"
     if model is not None:
         seed = split_seed(model.about, data, seed)
@@ -81,6 +90,7 @@ def prepare(settings: Settings, progress: Progress) -> PreparedRun:
         else:
             data = rescaled(data, model.scaling)
     recipe, learnt = recipe_of(settings, data, model), DistillationRecipe()
+    recipe = recipe if labelled else replace(recipe, label_weight=0.0)
     if settings.command == "distil" and network is not None:
         learnt, groups = replace(learnt, **{f.name: getattr(settings, f.name) for f in fields(learnt)}), None
         rehearse(settings, data, recipe, network, learnt)
@@ -101,7 +111,7 @@ def prepare(settings: Settings, progress: Progress) -> PreparedRun:
         require_sparse(sparse, whole, groups)
     if network is not None and goal is not None:
         require_countable(whole, goal.kind, who)
-    return PreparedRun(settings, data, recipe, network, model, goal, seed, distil_from, sparse, learnt)
+    return PreparedRun(settings, data, recipe, network, model, goal, seed, distil_from, sparse, learnt, foreign)
 
 
 def untrained(settings: Settings, data: Data, recipe: Recipe, rng: np.random.Generator | None = None) -> Network:

@@ -67,7 +67,7 @@ class Recorder:
     def save(self, name: str, network: Network) -> None:
         """Write a network unless it was written last under this name. Of a given teacher the file is copied."""
         settings, data = self.plan.settings, self.plan.data
-        if name == "teacher" and settings.teacher is not None:
+        if name == "teacher" and settings.teacher is not None and self.plan.foreign is None:
             self.copy(name, settings.teacher)
         elif self.saved.get(name) is not network:
             about = {"npkd": __version__, "made_by": settings.command, "data": data.name, "seed": settings.seed,

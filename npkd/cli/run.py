@@ -123,6 +123,8 @@ def compress(plan: PreparedRun, recorder: Recorder, rng: np.random.Generator) ->
     recorder.save("student", result.student)
     if plan.recipe.steps[-1:] == ("code",):
         recorder.code("student")
+    if plan.foreign is not None:
+        replace(result, entry=plan.foreign.entry, head=plan.foreign.head).to_onnx(recorder.folder / "student.onnx")
     return summary.of_compression(plan, result, load_model(recorder.path("student")))
 
 

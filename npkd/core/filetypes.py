@@ -34,7 +34,7 @@ def described(path: Path) -> str:
     if start.startswith(b"PK"):
         return archive(path)
     if start[:1] == b"\x08" and (path.suffix == ".onnx" or b"onnx" in start):
-        return f"an ONNX model; {WEIGHTS}"
+        return "an ONNX model; it is a teacher: npkd.compress(name, x), or --teacher"
     if start[4:8] == b"TFL3" or start[6:10] == b'\0\0{"':
         return f"{'a TensorFlow Lite model' if start[4:8] == b'TFL3' else 'a file of safetensors'}; {WEIGHTS}"
     return next((f"{what}; {todo}" for first, what, todo in SIGNATURES if start.startswith(first)), text(start))

@@ -57,8 +57,12 @@ def passes_over(x: Any, labels: Any, classes: int, prepare: Prepare, stack: Exit
     return Passes(spooled(passes, stack), None, classes, None) if isinstance(x, Iterator) else passes
 
 
-plain = partial(as_array, "compress")
-"""Anything with numbers in it as an array. Raises InputError where that cannot be."""
+def plain(x: Any) -> Array:
+    """Anything with numbers in it as an array, also a tensor of torch on any device. Raises InputError otherwise."""
+    if hasattr(x, "detach"):
+        x = x.detach().cpu()
+        x = (x if x.dtype.itemsize > 2 or not x.is_floating_point() else x.float()).numpy()
+    return as_array("compress", x)
 
 
 def iterated(batches: Any) -> Iterator[Pair]:
@@ -66,8 +70,10 @@ def iterated(batches: Any) -> Iterator[Pair]:
     if not isinstance(batches, Iterable) or isinstance(batches, (str, bytes, np.ndarray)):
         raise InputError(f"compress: x gives {type(batches).__name__}, which is no iterator; it must be {FORMS}")
     for batch in batches:
-        paired = isinstance(batch, (tuple, list)) and len(batch) == 2
-        yield (plain(batch[0]), plain(batch[1])) if paired else (plain(batch), None)
+        if isinstance(batch, (tuple, list)) and (len(batch) == 2 or (len(batch) == 1 and hasattr(batch[0], "detach"))):
+            yield plain(batch[0]), None if len(batch) == 1 or batch[1] is None else plain(batch[1])     # torch: [x]
+        else:
+            yield plain(batch), None
 
 
 class Passes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -43,11 +43,14 @@ class Node:
 @dataclass(frozen=True, eq=False)
 class Imported:
     """A graph as a network: of examples with channels last, giving logits; ``head``: what followed them, one of HEADS
-    or "". ``shape``: of one example as the other library takes it, channels first."""
+    or "". ``shape``: of one example as the other library takes it, channels first. Where the other library ran:
+    ``answers``, its own logits (n, C) of such examples (n, ...); ``difference``, of both, relative to the largest."""
 
     network: Network
     head: str
     shape: tuple[int, ...]
+    answers: Callable[[Array], Array] | None = None
+    difference: float | None = None
 
 
 def channels_last(shape: Sequence[int]) -> tuple[int, ...]:
@@ -171,7 +174,7 @@ def network_of(nodes: Sequence[Node], source: str, shape: Sequence[int], result:
 
 def first(shape: Sequence[int]) -> tuple[int, ...]:
     """A shape of npkd with the channels first."""
-    return (shape[-1], *shape[:-1]) if len(shape) == 3 else tuple(shape)
+    return (shape[-1], *shape[:-1])
 
 
 def nodes_of(model: Model, shape: Sequence[int]) -> list[Node]:
@@ -199,17 +202,13 @@ def nodes_of(model: Model, shape: Sequence[int]) -> list[Node]:
         sizes[0] = (math.prod(inner),)
     elif len(inner) == 3:
         orders[0] = None
-        if layers and layers[0].op == "unflatten":
-            layers[0] = Layer("dropout", options={"rate": 0.0})      # the example comes as maps
+        for at in [k for k, a in enumerate(layers[:2]) if a.op == "unflatten" and layers[0].op in ("quantize", a.op)]:
+            layers[at] = Layer("dropout", options={"rate": 0.0})     # the example comes as maps
     for i, layer in enumerate(layers):
         order, size, row = orders[i], sizes[i], layer.row
-        params, running, options = layer.params, layer.running, dict(layer.settings)
+        (params, running), options = placed(layer, order), dict(layer.settings)
         back = names[i - layer.back] if layer.back else ""
-        if order is not None and (row.dense or row.per_neuron):
-            place = np.argsort(order)
-            params = (params[0][:, place], params[1]) if row.dense else tuple(p[place] for p in params)
-            running = tuple(r[place] for r in running)
-        if layer.op == "unflatten" or (row.entries and order is not None and layer.op not in ("select", "flatten")):
+        if row.entries and order is not None and layer.op not in ("select", "flatten"):
             raise InputError(f"export: layer {i} is {layer.op}, which rearranges maps; it cannot be exported")
         if layer.op == "add":
             name = put("add", inputs=(names[i], back))
@@ -222,6 +221,10 @@ def nodes_of(model: Model, shape: Sequence[int]) -> list[Node]:
         elif layer.op == "select":
             kept = np.asarray(layer.options["kept"])
             name, order = put("select", options={"kept": kept if order is None else order[kept]}), None
+        elif layer.op == "unflatten":
+            maps, order = tuple(options["shape"]), flat_order(options["shape"])
+            name = names[i] if order is None else put("select", options={"kept": np.argsort(order)})
+            name = put("unflatten", options={"shape": first(maps[maps[0] == 1:])}, inputs=(name,))
         elif layer.op == "depthwise_conv2d":
             w = params[0].transpose(2, 0, 1)[..., None]
             name = put("conv2d", w, params[1], options={**options, "groups": len(w)})
@@ -234,6 +237,15 @@ def nodes_of(model: Model, shape: Sequence[int]) -> list[Node]:
         orders.append(order if layer.op in ("flatten", "recall") or row.per_neuron else None)
         sizes.append(sizes[i - layer.back] if layer.op == "recall" else shape_behind(layer, size))
     return nodes
+
+
+def placed(layer: Layer, order: Array | None) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    """The parameters and running arrays of a layer for an input in that order."""
+    if order is None or not (layer.row.dense or layer.row.per_neuron):
+        return layer.params, layer.running
+    place, p = np.argsort(order), layer.params
+    params = (p[0][:, place], p[1]) if layer.row.dense else tuple(a[place] for a in p)
+    return params, tuple(r[place] for r in layer.running)
 
 
 def shape_behind(layer: Layer, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -13,11 +15,13 @@ from npkd.core.validation import InputError, whole, within_memory
 from npkd.data.datasets import Data
 from npkd.data.logit_cache import Answers
 from npkd.interop.adapt import adapt, prunable, reading_rows, require_countable, unscaled
+from npkd.interop.entry import Entry
 from npkd.interop.layers import Layers, Teacher, model_of, outputs_of, require_agreement, scaled
 from npkd.nn.model import Model
-from npkd.nn.network import Network, convolves
+from npkd.nn.network import Network, convolves, reads_maps
 from npkd.nn.scaling import Scaling
 from npkd.pipeline import chain, stages
+from npkd.pipeline.channels_first import imported
 from npkd.pipeline.examples import Examples, Source, source_of
 from npkd.pipeline.logit_source import logits_of
 from npkd.pipeline.recipe import Recipe, complete
@@ -34,11 +38,12 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
     """A smaller network that imitates ``teacher`` on examples ``x``; labels are not needed.
 
     teacher     a Network, a Model (a network with its scaling), the dense layers [(w, b), …] of a network with relu
-                between them, or Layers
-    x           examples as the teacher takes them: an array (N, ...), a folder of .npz shards (arrays x and, if there
-                are labels, y), a function that gives a new iterator of batches for every pass, something that can be
-                iterated again and again, or an iterator, which is copied to a temporary file; a batch is an array (n,
-                ...) or a pair with its labels. Or a Data, which brings labels and a validation part of its own
+                between them, Layers, a torch.nn.Module, see interop.torch.read, or an ONNX model, by the name of its
+                file or as a ModelProto: x is then as these take it
+    x           examples as the teacher takes them: an array or tensor (N, ...), a folder of .npz shards (x, y),
+                a function that gives a new iterator of batches for every pass, something that can be iterated again and
+                again, an iterator or a DataLoader, which are copied to a temporary file; a batch is an array (n, ...)
+                or a pair with its labels. Or a Data, which brings labels and a validation part of its own
     target      how small: "macs=10%", "macs=26620", "parameters=", "bytes=" of the file, "neurons=", "widths=97-71-33",
                 or "error=+0.5": points of error on the examples held out, without labels of disagreement
     labels      (N,) integer classes in the order of x, or floats (N,) or (N, O) where numbers are predicted: errors are
@@ -54,14 +59,12 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
     Memory: the sample, one batch, and O(d²) for the statistics, whatever the number of examples.
     Raises InputError in one sentence for anything that cannot be worked with.
     """
-    if not isinstance(target, str):
-        raise InputError(f"compress: target is {target!r}; it must be words such as 'macs=10%'")
     recipe, rng = recipe or Recipe(), generator(seed)
     with ExitStack() as stack, shown(progress) as progress:
         progress.begin("teacher and examples", 1)
+        teacher, x, recipe, entry, checked_by = imported(teacher, x, recipe)
         source = source_of(x, labels, model_of(teacher), recipe, stack)
-        given = source.given
-        network, goal = checked(teacher, source, target, recipe)
+        given, (network, goal) = source.given, checked(teacher, source, target, recipe)
         progress.step("they fit together")
         examples = source.read(network, recipe, seed, progress)
         inner, scaling = scaled(network, examples.unit), examples.data.scaling
@@ -88,7 +91,17 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
         student, examples.outside(inner), given.scaling, run.state.rounds, run.state.budgets, examples.learnt_from,
         len(data.x_train) * recipe.trained, len(y), 1 - error_of(after, said), examples.labelled,
         error_of(before, y), error_of(after, y), max([float(restored), *(r.difference for r in run.state.rounds)]),
-        reports, data.targets is not None, goal, target)
+        reports, data.targets is not None, goal, target, entry or entry_of(given.network, data.shape),
+        str(given.about.get("head", "")), checked_by)
+
+
+def entry_of(network: Network, shape: Sequence[int]) -> Entry:
+    """How the examples of a network of npkd come, of a shape: as maps, or as whatever is flattened."""
+    front = network.layers[0]
+    if not reads_maps(network) and front.op != "unflatten":
+        return Entry(tuple(shape), (math.prod(shape),), "NC")
+    maps = (*(front.options["shape"] if front.op == "unflatten" else shape), 1)[:3]
+    return Entry(tuple(shape), (1, *maps[:2]), "NCHW") if maps[2] == 1 else Entry(tuple(shape), maps, "NHWC")
 
 
 def in_steps(run: stages.Run, inner: Network, goal: Target, answers: Answers | None, examples: Examples,
@@ -115,10 +128,12 @@ def generator(seed: int | np.random.Generator) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def checked(teacher: Teacher, source: Source, target: str, recipe: Recipe) -> tuple[Network, Target]:
+def checked(teacher: Teacher, source: Source, target: Any, recipe: Recipe) -> tuple[Network, Target]:
     """The teacher as the network that is compressed, and the target, before all examples are read.
     Raises InputError for a teacher, its function, a target or a network to distil from that do not fit together."""
     who, first = "compress: the teacher", source.first
+    if not isinstance(target, str):
+        raise InputError(f"compress: target is {target!r}; it must be words such as 'macs=10%'")
     network, groups = prunable(source.model, first, who)
     require_countable(network, target.partition("=")[0], who)
     target = chain.require(recipe.steps, target) if recipe.steps else target

@@ -13,7 +13,11 @@ import numpy as np
 from npkd import __version__
 from npkd.core.files import NewPath
 from npkd.core.types import Array
+from npkd.data.batches import plain
 from npkd.data.datasets import undecided
+from npkd.interop.entry import Entry
+from npkd.interop.onnx_out import write as write_onnx
+from npkd.interop.torch_out import to_torch
 from npkd.nn import cost
 from npkd.nn.fast.workspace import predict
 from npkd.nn.model import Model
@@ -47,6 +51,8 @@ class CompressionResult:
     steps               of a chain, a report of each
     regression          the outputs are numbers: an error is 1 − R², agreement R² of the student for the teacher's
     target, target_words    how small it was to be
+    entry, head         how examples came, and what followed the teacher's logits: so are ``to_torch`` and ``to_onnx``
+    checked             of a teacher of another library in words how its outputs and those of ``teacher`` differ
     difference          largest difference of the outputs that cutting neurons out made in any round, or the change back
                         to the units of the examples, float32
     """
@@ -68,6 +74,9 @@ class CompressionResult:
     regression: bool = False
     target: Target | None = None
     target_words: str = ""
+    entry: Entry | None = None
+    head: str = ""
+    checked: str = ""
 
     @property
     def layers(self) -> list[LayerReport]:
@@ -88,15 +97,29 @@ class CompressionResult:
 
     def logits(self, x: Array) -> Array:
         """The student's logits (N, C) of examples x (N, ...) as they were given."""
-        return self.model().logits(x)
+        given = plain(x)
+        entry = self.entry if self.checked else None                         # of another library's teacher
+        return self.model().logits(entry(given) if entry and given.shape[1:] == entry.shape else given)
 
     def model(self) -> Model:
         """The student as it is saved, in a name that ends with .npkz coded."""
         return Model(self.student, self.scaling, ABOUT)
 
+    def to_torch(self) -> Any:
+        """The student as a torch.nn.Module, with the scaling and the softmax or sigmoid that the teacher had, see
+        interop.torch: it takes what a teacher of torch took; of other teachers (N, C, H, W) or (N, I)."""
+        assert self.entry is not None
+        return to_torch(self.model(), self.entry.channels_first, self.head)
+
     def save(self, path: NewPath) -> None:
         """Write the student, for npkd.load. Raises InputError where the system refuses."""
         save_model(path, self.model())
+
+    def to_onnx(self, path: NewPath) -> None:
+        """Write the student as an ONNX model that takes examples as they were given, and ends as an ONNX teacher did:
+        in int8 where its steps made it so. Raises InputError without the library, or where the system refuses."""
+        assert self.entry is not None
+        write_onnx(path, self.model(), self.entry, self.head)
 
     def __str__(self) -> str:
         before, after = self.macs
@@ -117,7 +140,8 @@ class CompressionResult:
             f"Statistics of {self.examples:,} examples, {shown}{'' if self.labelled else '; no labels'}.",
             *([undecided(self.held_out)] if undecided(self.held_out) else []),
             *([certified([layer.duality_gap for layer in self.layers])] if self.rounds else []),
-            f"Cutting neurons out changed no output by more than {self.difference:.1e}."])
+            f"Cutting neurons out changed no output by more than {self.difference:.1e}.",
+            *([f"The teacher was read: {self.checked}."] if self.checked else [])])
 
 
 def saved_and_loaded(model: Model) -> Model:

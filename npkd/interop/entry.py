@@ -1,0 +1,61 @@
+"""How the examples of a network of another library become those of npkd, and which shape they had."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from npkd.core.types import Array
+from npkd.core.validation import InputError, as_array
+from npkd.data.datasets import Data
+from npkd.interop.graph import channels_last
+from npkd.nn.scaling import Scaling
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """Examples of a network of another library.
+
+    shape       of one as that network takes it;   inner    as the network reshapes it at once, mostly the same
+    layout      what the axes of a batch of ``inner`` are: "NC", "NCW", "NWC", "NCHW", or "NHWC"
+    """
+
+    shape: tuple[int, ...]
+    inner: tuple[int, ...]
+    layout: str
+
+    @staticmethod
+    def of(shape: Sequence[int]) -> Entry:
+        """Of examples that are taken as they are, channels first."""
+        return Entry(tuple(shape), tuple(shape), {1: "NC", 2: "NCW", 3: "NCHW"}[len(shape)])
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The axes of a batch, channels first."""
+        return tuple(self.layout.index(a) for a in "NCHW" if a in self.layout)
+
+    @property
+    def channels_first(self) -> tuple[int, ...]:
+        """The shape of an example, channels first."""
+        return tuple(self.inner[a - 1] for a in self.order[1:])
+
+    def __call__(self, x: Any) -> Array:
+        """x (N, *shape) -> (N, H, W, C), or (N, I). Raises InputError for another shape."""
+        a = as_array("compress", x)
+        if a.shape[1:] != self.shape:
+            raise InputError(f"compress: an example has the shape {a.shape[1:]}; the teacher takes {self.shape}")
+        a = a.reshape(len(a), *self.inner).transpose(self.order)
+        return a if a.ndim == 2 else np.moveaxis(a, 1, -1).reshape(len(a), *channels_last(self.channels_first))
+
+    def of_data(self, data: Data) -> Data:
+        """A data set of examples as the other network takes them, or flat, in npkd's order."""
+        if np.prod(data.shape) != np.prod(self.shape):
+            raise InputError(f"compress: an example of {data.name} has the shape {tuple(data.shape)}; the teacher "
+                             f"takes {self.shape}")
+        at = self(np.arange(data.x_train.shape[1]).reshape(1, *self.shape))
+        parts = {name: getattr(data, name)[:, at.ravel()] for name in ("x_train", "x_validation", "x_test")}
+        scaling = Scaling(data.scaling.offset[at.ravel()], data.scaling.factor[at.ravel()])
+        return replace(data, **parts, scaling=scaling, shape=at.shape[1:] if at.ndim > 2 else data.shape)
