@@ -73,7 +73,7 @@ LINES: tuple[tuple[str, str, str], ...] = (
     (r"PyTorch file|\.ptl?$|\.pth$", "a PyTorch file",
      'import torch, numpy; d = torch.load("{path}", weights_only=True); ' + SAVE),
     (r"pickle|\.pkl$|\.joblib$", "a pickle, which can execute anything: open none that others made",
-     'import pickle, numpy; d = pickle.load(open("{path}", "rb")); ' + SAVE),
+     'import pathlib, pickle, numpy; d = pickle.loads(pathlib.Path("{path}").read_bytes()); ' + SAVE),
     (r"HDF5|Keras|\.h5$|\.hdf5$", "an HDF5 file", 'import h5py, numpy; d = h5py.File("{path}"); ' + SAVE),
     (r"MATLAB|\.mat$", "a MATLAB file", 'import scipy.io, numpy; d = scipy.io.loadmat("{path}"); ' + SAVE),
     (r"Parquet|\.parquet$", "a Parquet table", TABLE.replace("{reader}", "read_parquet")),
