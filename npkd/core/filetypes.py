@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -87,8 +88,8 @@ def reading_line(path: Path) -> str:
     """What a file or folder of data is that npkd does not read, and the line of Python that writes what it does read;
     an empty string for others."""
     ends = [f"{deep}*.{end}" for deep in ("", "*/", "*/*/") for end in ("jpg", "jpeg", "JPEG", "png")]
-    pictures = path.is_dir() and any(next(path.glob(end), None) for end in ends)
-    what = "pictures" * pictures if path.is_dir() else f"{described(path)}\n{path.name.lower()}"
+    pictures = os.path.isdir(path) and any(next(path.glob(end), None) for end in ends)
+    what = "pictures" * pictures if os.path.isdir(path) else f"{described(path)}\n{path.name.lower()}"
     if what.startswith("a single array"):
         return "a single array (.npy); give a folder with x_train.npy, y_train.npy, x_test.npy and y_test.npy"
     return next((f"{kind}; this writes what npkd reads: {line.format(path=path, stem=path.stem)}"

@@ -98,7 +98,7 @@ def emnist(path: Path) -> tuple[list[Array], tuple[str, ...]] | None:
     from 1 on). ``path``: one of its files, or a folder with one set, at most two deep; None where it is neither.
 
     Pictures stay as the files hold them, rows and columns exchanged. Raises InputError for a folder of several sets."""
-    places = [path, *below(path), *(deep for one in below(path) for deep in below(one))] if path.is_dir() else []
+    places = [path, *below(path), *(deep for one in below(path) for deep in below(one))] if os.path.isdir(path) else []
     found = {match[1]: place for place in places for name in os.listdir(place) if (match := EMNIST.fullmatch(name))}
     if one := EMNIST.fullmatch(re.sub("-(train|test)-(images-idx3|labels-idx1)-", "-train-images-idx3-", path.name)):
         found = {one[1]: path.parent}

@@ -106,6 +106,9 @@ def test_a_folder_of_pictures_is_named(tmp_path):
     (tmp_path / "pets" / "cat" / "1.jpg").write_bytes(b"\xff\xd8\xff")
     with pytest.raises(InputError, match=r"pets is a folder of pictures; .*numpy\.savez\(\"pets\.npz\""):
         load(str(tmp_path / "pets"), seed=0)
+    for key, a in arrays().items():
+        np.save(tmp_path / "pets" / f"{key}.npy", a)
+    assert load(str(tmp_path / "pets"), seed=0).classes == 3      # pictures beside the data are no matter
 
 
 def test_the_line_for_a_pickle_writes_what_is_read(tmp_path, monkeypatch):
