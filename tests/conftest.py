@@ -20,7 +20,7 @@ settings.load_profile("npkd")
 """New examples in every run, on a CI machine too; what fails is printed, and kept with @example when it is mended."""
 
 
-NEEDS = {"interop/test_torch.py": ("torch",), "interop/test_onnx.py": ("onnx", "onnxruntime", "torch"),
+NEEDS = {"interop/test_torch.py": ("torch", "onnx"), "interop/test_onnx.py": ("onnx", "onnxruntime", "torch"),
          "interop/test_sklearn.py": ("sklearn",), "estimators/test_estimators.py": ("sklearn",),
          "estimators/test_sklearn_checks.py": ("sklearn",), "data/test_csv.py": ("pandas",)}
 """Files of tests below this folder that need libraries of the extras; without those they are left out, not skipped."""

@@ -26,10 +26,11 @@ def write(folder: Path, model: Model, to: str, shape: Sequence[int] | None) -> N
         return
     maps = [layer.options["shape"] for layer in model.network.layers if layer.op == "unflatten"]
     example = first(tuple(maps[0]) if maps else Plain.of(model, shape).inputs)           # channels first
+    head = str(model.about.get("head", ""))
     if to == "torch":
-        torch_out.export(model, folder, example)
+        torch_out.export(model, folder, example, head)
     else:
-        onnx_out.write(folder / FILES[to], model, example)
+        onnx_out.write(folder / FILES[to], model, example, head)
 
 
 def main(options: argparse.Namespace) -> int:

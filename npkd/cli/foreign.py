@@ -27,8 +27,8 @@ def data_for(teacher: OnnxTeacher, settings: Settings, progress: Progress) -> tu
     path = Path(settings.data)
     stored = read_arrays(path) if path.suffix == ".npz" and path.is_file() else {}
     if {*NAMES} & {*stored} or not stored:
-        return teacher.entry.of_data(load_data(settings.data, seed=settings.seed, progress=progress,
-                                               label=settings.label)), True
+        data = load_data(settings.data, seed=settings.seed, progress=progress, label=settings.label)
+        return teacher.entry.of_data(data), True
     if "x" not in stored and len(stored) > 1:
         raise InputError(f"data: {path} holds {', '.join(stored)}; it must hold x, or {', '.join(NAMES)}")
     x = teacher.entry(stored.get("x", next(iter(stored.values()))))

@@ -13,6 +13,7 @@ from scipy.special import expit
 from npkd.core.types import Array
 from npkd.core.validation import InputError, one_of
 from npkd.data.batches import plain
+from npkd.interop import sklearn
 from npkd.nn.fast.workspace import predict
 from npkd.nn.model import Model
 from npkd.nn.network import ACTIVATIONS, Layer, Network
@@ -43,6 +44,8 @@ Teacher = Network | Model | Layers | Sequence[tuple[Any, Any]]
 def model_of(teacher: Teacher) -> Model:
     """The teacher as a network, with its scaling if it has one; ``about["head"]`` tells a sigmoid behind its single
     output, which is left out. Raises InputError for anything else."""
+    if type(teacher).__module__.partition(".")[0] == "sklearn":
+        teacher = sklearn.read(teacher)
     if isinstance(teacher, (list, tuple)):
         teacher = Layers(teacher)
     if isinstance(teacher, Layers):

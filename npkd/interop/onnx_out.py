@@ -87,6 +87,9 @@ class Graph:
             self.put("Flatten", [self.put("GlobalAveragePool", [x], f"{out}.maps")], out)
         elif op == "select":
             self.put("Gather", [x, self.constant(f"{out}.kept", np.asarray(o["kept"], np.int64))], out, axis=1)
+        elif op == "unflatten":
+            shape = (o["shape"][0], 1, *o["shape"][1:]) if len(o["shape"]) == 2 else o["shape"]
+            self.put("Reshape", [x, self.constant(f"{out}.shape", np.array([-1, *shape]))], out)
         elif op in NAMES:
             arrays = [self.constant(f"{out}.{k}", a) for k, a in enumerate((*node.params, *node.running))]
             named = {NUMBERS[name]: float(value) for name, value in o.items() if name in NUMBERS}

@@ -170,8 +170,8 @@ def predicts_numbers(teacher: Model, recipe: Recipe, y: Array | None) -> bool:
     without labels, end in a single output without a sigmoid? Raises InputError for labels that do not fit."""
     outputs, floats = outputs_of(teacher.network), y is not None and y.dtype.kind == "f"
     numbers = floats or (y is None and outputs == 1 and "head" not in teacher.about)
-    if recipe.task is not None:
-        numbers = recipe.task == "regression"
+    if task := recipe.task or teacher.about.get("task"):
+        numbers = task == "regression"
     if y is not None and (floats != numbers or (floats and y.shape[1] != outputs)):
         need = f"floats (N, {outputs})" if numbers and not floats else f"integer classes (N,), or floats (N, {outputs})"
         raise InputError(f"compress: labels are {described(y)}, and the network has {outputs} outputs"

@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from npkd.core.progress import NoProgress as NoProgress
 from npkd.core.progress import Progress as Progress
 from npkd.core.types import Array
+from npkd.nn.cost import of_widths
 from npkd.nn.network import Network
 
 
@@ -40,3 +41,17 @@ class Checkpoints(Progress, Protocol):
     def kept(self, stage: str, network: Network) -> Checkpoint | None:
         """The last checkpoint of a stage that begins with ``network``; None where the stage begins anew."""
         ...
+
+
+class History(NoProgress):
+    """A progress that keeps ``lines``, of every epoch stage, epoch, lambda, macs that are read, validation_error."""
+
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+
+    def step(self, note: str, record: dict[str, Any] | None = None) -> None:
+        """One step is done."""
+        if record is not None:
+            macs = of_widths([*record.get("alive", record["widths"][:-1]), record["widths"][-1]]).macs
+            self.lines.append({"macs": macs, **{key: record.get(key) for key in ("stage", "epoch", "lambda",
+                                                                                 "validation_error")}})

@@ -103,7 +103,7 @@ class CompressionResult:
 
     def model(self) -> Model:
         """The student as it is saved, in a name that ends with .npkz coded."""
-        return Model(self.student, self.scaling, ABOUT)
+        return Model(self.student, self.scaling, ABOUT | ({"head": self.head} if self.head else {}))
 
     def to_torch(self) -> Any:
         """The student as a torch.nn.Module, with the scaling and the softmax or sigmoid that the teacher had, see

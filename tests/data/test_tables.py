@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from npkd.core.filetypes import reading_line
 from npkd.core.validation import InputError
 from npkd.data.datasets import NAMES, load, stored
 from npkd.data.idx import PARTS
@@ -99,6 +100,13 @@ def test_what_npkd_does_not_read_is_named_with_the_line_that_reads_it(name, cont
     assert line in code
     assert str(tmp_path / name) in code
     compile(code, name, "exec")                                    # a line of Python
+
+
+def test_files_of_other_kinds_have_no_line(tmp_path):
+    for name, content in (("a.txt", b"words"), ("a.npz", b"PK"), ("a.csv", b"a,b\n1,2\n"), ("empty", b"")):
+        (tmp_path / name).write_bytes(content)
+        assert reading_line(tmp_path / name) == ""
+    assert reading_line(tmp_path) == reading_line(tmp_path / "nothing") == ""
 
 
 def test_a_folder_of_pictures_is_named(tmp_path):

@@ -2,6 +2,8 @@
 
 import copy
 import importlib.util
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -528,3 +530,19 @@ def test_random_networks_are_read_with_equal_outputs():
         ours = predict(got.network, np.ascontiguousarray(channels_last(x, shape)))
         assert relative(ours, outputs(module, x)) < 1e-5
         assert relative(outputs(to_torch(got.network, shape), x), outputs(module, x)) < 1e-5
+
+
+def test_the_session_of_the_readme(tmp_path, monkeypatch):
+    """Five lines: a smaller module, its ONNX file, its report."""
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    code = next(block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "to_torch" in block)
+    assert len(code.strip().splitlines()) == 5
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Flatten(),
+                           nn.Linear(128, 4), nn.Softmax(1))
+    names = {"module": module, "x": torch.randn(200, 3, 8, 8)}
+    exec(code, names)
+    assert names["small"](names["x"]).sum(1).sub(1).abs().max() < 1e-5
+    assert names["result"].macs[1] <= 0.25 * names["result"].macs[0]
+    assert {path.name for path in tmp_path.iterdir()} == {"student.onnx", "report.html"}
