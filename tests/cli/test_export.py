@@ -66,13 +66,13 @@ def test_what_cannot_be_written_leaves_no_folder(student, tmp_path, capsys):
 def test_other_libraries_get_the_shape_with_channels_first(maps, shape, tmp_path, monkeypatch):
     rng, asked = np.random.default_rng(1), []
     network = lenet5(rng, channels=(2, 2), hidden=3, shape=(16, 18, 1)) if maps else perceptron([16, 3], rng)
-    save(tmp_path / "a.npz", Model(network))
-    monkeypatch.setattr(onnx_out, "write", lambda path, model, shape: (asked.append(shape), path.write_bytes(b"o")))
-    monkeypatch.setattr(torch_out, "export", lambda model, folder, shape: (
-        asked.append(shape), (folder / "student_torch.py").write_bytes(b"t")))
+    save(tmp_path / "a.npz", Model(network, about={"head": "softmax"}))
+    monkeypatch.setattr(onnx_out, "write", lambda path, model, *how: (asked.append(how), path.write_bytes(b"o")))
+    monkeypatch.setattr(torch_out, "export", lambda model, folder, *how: (
+        asked.append(how), (folder / "student_torch.py").write_bytes(b"t")))
     for to in ("onnx", "torch"):
         assert main(["export", str(tmp_path / "a.npz"), "--to", to]) == 0
-    assert asked == [shape, shape]
+    assert asked == [(shape, "softmax")] * 2
     assert {path.name for path in (tmp_path / "a-export").iterdir()} == {"student.onnx", "student_torch.py"}
 
 

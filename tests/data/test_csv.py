@@ -56,7 +56,8 @@ def test_whole_numbers_are_classes_and_decimals_are_numbers_to_predict(frame, tm
     (lambda f: f.assign(town="Ulm", river="Po"), "kind", r'columns=\["town", "river"\]'),
     (lambda f: f, None, "--label is None; .* one of height, girth, old, kind"),
     (lambda f: f, "sort", "--label is 'sort'"), (lambda f: f[["kind"]], "kind", "column 'kind' alone"),
-    (lambda f: f[:0], "kind", "no rows"), (lambda f: f.assign(kind="elm"), "kind", "holds the class 0 alone")])
+    (lambda f: f[:0], "kind", "a header and no rows"),
+    (lambda f: f.assign(kind="elm"), "kind", "holds the class 0 alone")])
 def test_what_a_table_cannot_be_is_one_sentence(frame, change, label, said, tmp_path):
     change(frame).to_csv(tmp_path / "a.csv", index=False)
     with pytest.raises(InputError, match=said):
