@@ -12,7 +12,7 @@ from npkd.core.files import make_folder, write_bytes
 from npkd.core.validation import InputError
 from npkd.data.datasets import stored
 from npkd.interop import c, onnx_out, python_code, torch_out
-from npkd.interop.graph import first
+from npkd.interop.entry import first
 from npkd.interop.plain import Plain, classes
 from npkd.nn.model import Model, load
 

@@ -80,7 +80,7 @@ LINES: tuple[tuple[str, str, str], ...] = (
     (r"Parquet|\.parquet$", "a Parquet table", TABLE.replace("{reader}", "read_parquet")),
     (r"Arrow|\.feather$", "an Arrow table", TABLE.replace("{reader}", "read_feather")),
     (r"office|\.xlsx?$|\.ods$", "a spreadsheet", TABLE.replace("{reader}", "read_excel")),
-    (r"\.tfrecords?$", "a file of TFRecords", RECORDS), (r"pictures", "a folder of pictures", PICTURES))
+    (r"\.tfrecords?$", "a file of TFRecords", RECORDS), (r"^pictures$", "a folder of pictures", PICTURES))
 """What tells a kind of data, said by ``described`` or in its name; what it is; the line that makes what npkd reads."""
 
 
@@ -89,7 +89,10 @@ def reading_line(path: Path) -> str:
     an empty string for others."""
     ends = [f"{deep}*.{end}" for deep in ("", "*/", "*/*/") for end in ("jpg", "jpeg", "JPEG", "png")]
     pictures = os.path.isdir(path) and any(next(path.glob(end), None) for end in ends)
-    what = "pictures" * pictures if os.path.isdir(path) else f"{described(path)}\n{path.name.lower()}"
+    if path.suffix.lower() == ".npz":
+        return ""
+    what = "pictures" * pictures if os.path.isdir(path) else f"{described(path)}
+{path.suffix.lower()}"
     if what.startswith("a single array"):
         return "a single array (.npy); give a folder with x_train.npy, y_train.npy, x_test.npy and y_test.npy"
     return next((f"{kind}; this writes what npkd reads: {line.format(path=path, stem=path.stem)}"

@@ -1,4 +1,4 @@
-"""How the examples of a network of another library become those of npkd, and which shape they had."""
+"""How the examples of a network of another library, channels first, become those of npkd, and which shape they had."""
 
 from __future__ import annotations
 
@@ -11,8 +11,26 @@ import numpy as np
 from npkd.core.types import Array
 from npkd.core.validation import InputError, as_array
 from npkd.data.datasets import Data
-from npkd.interop.graph import channels_last
 from npkd.nn.scaling import Scaling
+
+
+def channels_last(shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape of one example in npkd: (C, H, W) -> (H, W, C), (C, L) -> (1, L, C), (I,) as it is."""
+    return (*(1,) * (len(shape) == 2), *shape[1:], shape[0]) if len(shape) > 1 else tuple(shape)
+
+
+def first(shape: Sequence[int]) -> tuple[int, ...]:
+    """A shape of npkd with the channels first."""
+    return (shape[-1], *shape[:-1])
+
+
+def flat_order(shape: Sequence[int]) -> Array | None:
+    """For every entry of a flattened map (H, W, C) its place where channels come first; None where both are the same.
+
+        (r, s, c)  ->  c H W + r W + s
+    """
+    h, w, c = shape
+    return None if c == 1 or h * w == 1 else np.arange(c * h * w).reshape(c, h, w).transpose(1, 2, 0).ravel()
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ import numpy as np
 
 from npkd.core.types import Array
 from npkd.core.validation import InputError
+from npkd.interop.entry import channels_last, first, flat_order
 from npkd.nn.model import Model
 from npkd.nn.network import Layer, Network
 from npkd.nn.ops import OPS
@@ -51,20 +52,6 @@ class Imported:
     shape: tuple[int, ...]
     answers: Callable[[Array], Array] | None = None
     difference: float | None = None
-
-
-def channels_last(shape: Sequence[int]) -> tuple[int, ...]:
-    """The shape of one example in npkd: (C, H, W) -> (H, W, C), (C, L) -> (1, L, C), (I,) as it is."""
-    return (*(1,) * (len(shape) == 2), *shape[1:], shape[0]) if len(shape) > 1 else tuple(shape)
-
-
-def flat_order(shape: Sequence[int]) -> Array | None:
-    """For every entry of a flattened map (H, W, C) its place where channels come first; None where both are the same.
-
-        (r, s, c)  ->  c H W + r W + s
-    """
-    h, w, c = shape
-    return None if c == 1 or h * w == 1 else np.arange(c * h * w).reshape(c, h, w).transpose(1, 2, 0).ravel()
 
 
 class Chain:
@@ -170,11 +157,6 @@ def network_of(nodes: Sequence[Node], source: str, shape: Sequence[int], result:
     if chain.orders[-1] is not None or len(chain.shapes[-1]) != 1:
         raise InputError(f"{who}: it gives {first(chain.shapes[-1])} for an example; it must end in a row of outputs")
     return Imported(Network(chain.layers), head, tuple(shape))
-
-
-def first(shape: Sequence[int]) -> tuple[int, ...]:
-    """A shape of npkd with the channels first."""
-    return (shape[-1], *shape[:-1])
 
 
 def nodes_of(model: Model, shape: Sequence[int]) -> list[Node]:

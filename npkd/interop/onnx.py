@@ -13,9 +13,8 @@ from scipy import special
 from npkd.core.filetypes import described
 from npkd.core.types import Array
 from npkd.core.validation import InputError
-from npkd.interop.entry import Entry
+from npkd.interop.entry import Entry, channels_last
 from npkd.interop.extras import need
-from npkd.interop.graph import channels_last
 from npkd.interop.onnx_nodes import Misplaced, Reader
 from npkd.interop.onnx_ops import step
 from npkd.nn.model import Model

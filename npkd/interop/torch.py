@@ -17,8 +17,9 @@ import numpy as np
 from npkd.core.types import Array
 from npkd.core.validation import InputError
 from npkd.data.batches import plain
+from npkd.interop.entry import channels_last, flat_order
 from npkd.interop.extras import need
-from npkd.interop.graph import HEADS, Imported, Node, channels_last, flat_order, network_of
+from npkd.interop.graph import HEADS, Imported, Node, network_of
 from npkd.interop.torch_out import ARGUMENTS, DEFAULTS, FUNCTIONS, export, is_module, to_torch, write_safetensors
 from npkd.nn.fast.workspace import predict
 

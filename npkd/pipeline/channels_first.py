@@ -18,8 +18,8 @@ from npkd.data.batches import FORMS, ROWS, batches_of, iterated, plain
 from npkd.data.datasets import Data
 from npkd.data.shards import Pair, open_shards
 from npkd.interop import onnx
-from npkd.interop.entry import Entry
-from npkd.interop.graph import Imported, channels_last
+from npkd.interop.entry import Entry, channels_last
+from npkd.interop.graph import Imported
 from npkd.interop.torch import EXAMPLES, is_module, read
 from npkd.nn.model import Model
 from npkd.nn.network import Network

@@ -156,8 +156,8 @@ def file_above(folder):
 RNG = np.random.default_rng(0)
 WRONG = {
     # commands and options
-    "no command": (lambda folder: [], "compress, train, distil, cost, check, reproduce, report"),
-    "unknown command": (lambda folder: ["distill"], "compress, train, distil, cost, check, reproduce, report"),
+    "no command": (lambda folder: [], "compress, train, distil, export, cost, check, reproduce, report"),
+    "unknown command": (lambda folder: ["distill"], "compress, train, distil, export, cost, check, reproduce, report"),
     "an option for a command": (lambda folder: ["--seed", "3"], "--help"),
     "unknown option": (option("--lambda", "3"), "--lambda"),
     "one word too many": (option("digits"), "digits"),
@@ -190,7 +190,7 @@ WRONG = {
     "truncated": (cut(0.6), "truncated"),
     "cut to its beginning": (cut(0.01), "truncated"),
     "empty file": (raw(b""), "is empty"),
-    "text file": (raw(b"1,2,3\n", "bad.csv"), "is a table in text (CSV)"),
+    "text file": (raw(b"1,2,3\n", "bad.csv"), "bad.csv"),
     "foreign npz": (lambda folder: words(folder, data=teacher(folder)), "x_train", "y_test"),
     "array missing": (changed("y_test", lambda y: None), "y_test"),
     "pickled objects": (pickled, "y_train", "objects"),
@@ -202,7 +202,7 @@ WRONG = {
     "labels of the test out of range": (changed("y_test", lambda y: y + 5), "y_test", "classes"),
     "labels negative": (changed("y_train", lambda y: y - 1), "y_train", "-1"),
     "labels float": (changed("y_train", lambda y: y.astype(float)), "y_train", "of one kind"),
-    "numbers not finite": (several(y_train=lambda y: y / 0.0, y_test=lambda y: y / 2), "y_train", "finite"),
+    "numbers not finite": (several(y_train=lambda y: (y + 1) * np.inf, y_test=lambda y: y / 2), "y_train", "finite"),
     "one number only": (several(y_train=lambda y: y * 0.0, y_test=lambda y: y / 2), "number 0.0 alone"),
     "labels in words": (changed("y_train", lambda y: y.astype(str)), "y_train", "integers"),
     "labels one-hot": (changed("y_train", lambda y: np.eye(3, dtype=int)[y]), "y_train", "(120,)"),

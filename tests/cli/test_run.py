@@ -485,7 +485,7 @@ def test_an_interrupt_of_plain_training_leaves_the_model(tmp_path):
 def test_downloads_are_shown(tmp_path, monkeypatch):
     told, real = [], preparation.load_data
 
-    def load(name, *, seed, progress):
+    def load(name, *, seed, progress, label):
         progress.begin("download", 100)
         return real(name, seed=seed)
 
@@ -517,7 +517,7 @@ def test_the_command_names_every_option():
                              keep_inputs=True, seed=3, steps=("neurons", "code")),
         "train": Settings("train", data="a.npz", epochs=3, hidden=(5, 4), dropout=0.1234567, activation="tanh", seed=9,
                           penalty="inputs,neurons", costs="size", penalty_path=True, debias=False, distil_from="d"),
-        "start": Settings("train", data="a.npz", start="s.npz", penalty="neurons=0.1", target="macs=20%"),
+        "start": Settings("train", data="a.csv", label="c d", start="s.npz", penalty="neurons=0.1", target="macs=20%"),
         "distil": Settings("distil", data="a", teacher="t", loss="rkd,soft", hint="2:3", loss_weight="25,1,1", seed=2,
                            label_weight=0.5, temperature=20.0, scheme="assistants", hidden=(3,)),
         "lenet5": Settings(data="a", network="lenet5")}

@@ -77,7 +77,8 @@ def test_every_field_of_a_setting_is_in_its_hash(tmp_path):
               replace(one, distil_from=replace(teacher, kind="moved"))]
     for field in fields(Recipe):
         value = getattr(RECIPE, field.name)
-        known = {"hidden": (7,), "network": "lenet5", "validation": 0.2, "distil_from": "x", "steps": ("int8",)}
+        known = {"hidden": (7,), "network": "lenet5", "validation": 0.2, "distil_from": "x", "steps": ("int8",),
+                 "task": "regression"}
         other = known.get(field.name)
         other = other or value + 1
         others += [replace(one, recipe=replace(RECIPE, **{field.name: other})),

@@ -99,7 +99,7 @@ def test_equal_outputs_are_learnt_without_a_gradient():
 def test_numbers_are_compressed_in_their_own_units(teacher, data):
     result = npkd.compress(teacher, X[:600], "macs=25%", labels=Y[:600], recipe=QUICK)
     before, after = (r2(Model(n, data.scaling).logits(X[600:]), Y[600:]) for n in (teacher.network, result.student))
-    assert before > 0.95
+    assert before > 0.9
     assert after > before - 0.05
     assert result.regression
     assert result.macs[1] <= 0.25 * result.macs[0]
