@@ -91,8 +91,7 @@ def reading_line(path: Path) -> str:
     pictures = os.path.isdir(path) and any(next(path.glob(end), None) for end in ends)
     if path.suffix.lower() == ".npz":
         return ""
-    what = "pictures" * pictures if os.path.isdir(path) else f"{described(path)}
-{path.suffix.lower()}"
+    what = "pictures" * pictures if os.path.isdir(path) else f"{described(path)}\n{path.suffix.lower()}"
     if what.startswith("a single array"):
         return "a single array (.npy); give a folder with x_train.npy, y_train.npy, x_test.npy and y_test.npy"
     return next((f"{kind}; this writes what npkd reads: {line.format(path=path, stem=path.stem)}"
