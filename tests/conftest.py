@@ -3,6 +3,7 @@ can only check what npkd says of that."""
 
 import importlib.util
 import os
+import shutil
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:                  # workers share the cores already: before NumPy reads it
@@ -21,13 +22,16 @@ settings.load_profile("npkd")
 
 NEEDS = {"interop/test_torch.py": ("torch", "onnx"), "interop/test_onnx.py": ("onnx", "onnxruntime", "torch"),
          "interop/test_sklearn.py": ("sklearn",), "estimators/test_estimators.py": ("sklearn",),
-         "data/test_tables_of_pandas.py": ("pandas",), "estimators/test_sklearn_checks.py": ("sklearn",)}
+         "estimators/test_sklearn_checks.py": ("sklearn",), "data/test_csv.py": ("pandas",)}
 """Files of tests below this folder that need libraries of the extras; without those they are left out, not skipped."""
 
 LEFT_OUT = sorted({module for modules in NEEDS.values() for module in modules if not importlib.util.find_spec(module)})
 """The libraries that are missing."""
 
 collect_ignore = [file for file, modules in NEEDS.items() if {*modules} & {*LEFT_OUT}]
+if shutil.which("cc") is None or shutil.which("size") is None:
+    LEFT_OUT.append("a C compiler")
+    collect_ignore.append("interop/test_c.py")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import tempfile
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 from npkd.core.files import make_folder, write_bytes
 from npkd.core.validation import InputError
 from npkd.data.datasets import stored
-from npkd.interop import c, python_code
+from npkd.interop import c, onnx_out, python_code, torch_out
 from npkd.interop.entry import first
 from npkd.interop.plain import Plain, classes
 from npkd.nn.model import Model, load
@@ -25,17 +24,13 @@ def write(folder: Path, model: Model, to: str, shape: Sequence[int] | None) -> N
     if to in ("c", "python"):
         (c if to == "c" else python_code).write(folder / FILES[to], model, shape)
         return
-    try:
-        module = importlib.import_module(f"npkd.interop.{to}_out")
-    except ModuleNotFoundError as error:
-        raise InputError(f"export: this npkd does not write {to} ({error}); take --to c or python") from error
     maps = [layer.options["shape"] for layer in model.network.layers if layer.op == "unflatten"]
     example = first(tuple(maps[0]) if maps else Plain.of(model, shape).inputs)           # channels first
     head = str(model.about.get("head", ""))
     if to == "torch":
-        module.export(model, folder, example, head)
+        torch_out.export(model, folder, example, head)
     else:
-        module.write(folder / FILES[to], model, example, head)
+        onnx_out.write(folder / FILES[to], model, example, head)
 
 
 def main(options: argparse.Namespace) -> int:

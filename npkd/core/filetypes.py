@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -73,7 +74,7 @@ LINES: tuple[tuple[str, str, str], ...] = (
     (r"PyTorch file|\.ptl?$|\.pth$", "a PyTorch file",
      'import torch, numpy; d = torch.load("{path}", weights_only=True); ' + SAVE),
     (r"pickle|\.pkl$|\.joblib$", "a pickle, which can execute anything: open none that others made",
-     'import pickle, numpy; d = pickle.load(open("{path}", "rb")); ' + SAVE),
+     'import pathlib, pickle, numpy; d = pickle.loads(pathlib.Path("{path}").read_bytes()); ' + SAVE),
     (r"HDF5|Keras|\.h5$|\.hdf5$", "an HDF5 file", 'import h5py, numpy; d = h5py.File("{path}"); ' + SAVE),
     (r"MATLAB|\.mat$", "a MATLAB file", 'import scipy.io, numpy; d = scipy.io.loadmat("{path}"); ' + SAVE),
     (r"Parquet|\.parquet$", "a Parquet table", TABLE.replace("{reader}", "read_parquet")),
@@ -87,10 +88,10 @@ def reading_line(path: Path) -> str:
     """What a file or folder of data is that npkd does not read, and the line of Python that writes what it does read;
     an empty string for others."""
     ends = [f"{deep}*.{end}" for deep in ("", "*/", "*/*/") for end in ("jpg", "jpeg", "JPEG", "png")]
-    pictures = path.is_dir() and any(next(path.glob(end), None) for end in ends)
+    pictures = os.path.isdir(path) and any(next(path.glob(end), None) for end in ends)
     if path.suffix.lower() == ".npz":
         return ""
-    what = "pictures" * pictures if path.is_dir() else f"{described(path)}\n{path.suffix.lower()}"
+    what = "pictures" * pictures if os.path.isdir(path) else f"{described(path)}\n{path.suffix.lower()}"
     if what.startswith("a single array"):
         return "a single array (.npy); give a folder with x_train.npy, y_train.npy, x_test.npy and y_test.npy"
     return next((f"{kind}; this writes what npkd reads: {line.format(path=path, stem=path.stem)}"

@@ -18,7 +18,7 @@ from npkd.core.progress import Progress, shown
 from npkd.core.types import Array
 from npkd.core.validation import InputError, as_array, finite
 from npkd.core.validation import described as in_words
-from npkd.data.idx import SOURCES, read_folder, read_set
+from npkd.data.idx import SOURCES, present, read_folder, read_set
 from npkd.data.tables import emnist, npy_folder, read_table
 from npkd.nn.scaling import Scaling, flat
 
@@ -242,7 +242,8 @@ def stored(name_or_path: str, *, seed: int, mirrors: Sequence[str] | None = None
         arrays, name = [x[rest], y[rest], x[test], y[test]], path.stem
     elif (found := emnist(path)) is not None:
         (arrays, words), limits, name = found, (0, 255), path.name.partition("-train-")[0].partition("-test-")[0]
-    elif os.path.exists(name) and (line := reading_line(path)):
+    elif os.path.exists(name) and (line := reading_line(path)) and not (path.is_dir() and (
+            present(path) or any(path.glob("*.npy")))):
         raise InputError(f"load: {path} is {line}")
     elif os.path.isdir(name):
         arrays, name = npy_folder(path, NAMES) or read_folder(path), path.resolve().name.removesuffix(".npz")

@@ -38,10 +38,9 @@ def frame_of(path: Path) -> Any:
         words = reason(error) if isinstance(error, OSError) else str(error).strip().replace("\n", " ")
         raise InputError(f"load: {path}: {words:.150}; it must be a table in UTF-8 with a header line") from error
     rows, columns = np.nonzero(frame.isna().to_numpy())
-    if len(rows) or not len(frame):
-        what = f"no value in line {rows[0] + 2}, column {frame.columns[columns[0]]!r}" if len(rows) else "no rows"
-        raise InputError(f"load: {path} has {what}; every column needs one in every row: leave rows out, or fill them, "
-                         "as with pandas' dropna or fillna")
+    if len(rows):
+        raise InputError(f"load: {path} has no value in line {rows[0] + 2}, column {frame.columns[columns[0]]!r}; all "
+                         "columns need one in every row: leave rows out, or fill them, as pandas' dropna and fillna do")
     return frame
 
 
@@ -55,14 +54,15 @@ def read_table(path: Path, label: str | None) -> tuple[Array, Array, tuple[str, 
         raise InputError(f"load: --label is {label!r}; it must be the column of {path} that is to be told, one of "
                          f"{', '.join(map(str, frame.columns)):.300}")
     y, features = frame[label].to_numpy(), frame.drop(columns=[label])
+    if features.empty:
+        what = f"the column {label!r} alone" if len(frame) else "a header and no rows"
+        raise InputError(f"load: {path} has {what}; there must be rows, and columns to tell it by")
     wrong = [name for name, column in features.items() if column.dtype.kind not in "biuf"]
     if wrong:
         columns = ", ".join(f'"{name}"' for name in wrong)
         raise InputError(f"load: {path} holds words in {columns}; this makes numbers of them: import pandas; "
                          f'pandas.get_dummies(pandas.read_csv("{path}"), columns=[{columns}]).to_csv("{path.stem}'
                          '-numbers.csv", index=False)')
-    if features.empty:
-        raise InputError(f"load: {path} has the column {label!r} alone; there must be others to tell it by")
     if y.dtype.kind == "f":
         return features.to_numpy(np.float64), y, ()
     words, y = np.unique(y if y.dtype.kind in "iu" else y.astype(str), return_inverse=True)

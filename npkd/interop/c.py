@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from string import Template
 from textwrap import indent
-from typing import Any
 
 import numpy as np
 
@@ -47,7 +46,7 @@ class Program:
         for step, a in zip(self.steps[1:], numbers, strict=False):
             step.arrays.update({"w": a[0], "b": a[1]} if "w" in step.arrays else
                                {"multiplier": self.factors(a[0]), "shift": a[1]} if a else {})
-        self.names, self.buffers = dict[int, str](), list[list[Any]]()      # of a buffer: type, size, last reader
+        self.names, self.buffers = dict[int, str](), list[tuple[str, int, int]]()   # of these: type, size, last reader
         self.number, self.range = "int32_t" if plain.whole else "float", (0, 0)      # of v: type, least and largest
 
     def factors(self, m: Array) -> Array:
@@ -108,6 +107,14 @@ class Program:
         least = "-2147483647" if whole else "-3.402823466e+38F"
         return self.said(text, t, x=x, least=least) + "".join(map(self.value, group[1:]))
 
+    def buffer(self, groups: list[list[int]], out: int, kind: str, g: int) -> str:
+        """The name of a buffer for activation ``out``, which loop g makes, the first of the groups that are left."""
+        last = max(k for k, group in enumerate(groups, g) for t in group if out in (t - 1, t - 1 - self.steps[t].back))
+        at = next((k for k, (one, _, until) in enumerate(self.buffers) if one == kind and until < g), len(self.buffers))
+        size = max([self.steps[out].fields["size"], *(n for _, n, _ in self.buffers[at:at + 1])])
+        self.buffers[at:at + 1] = [(kind, size, last)]
+        return f"npkd_h{at}"
+
     def body(self, result: str) -> str:
         """All buffers and loops; ``result`` is what the last one stores."""
         read, groups, loops = {t - 1 - step.back for t, step in enumerate(self.steps) if step.back}, [[0]], ""
@@ -122,14 +129,7 @@ class Program:
                 continue
             code = self.made(group)
             kind = integer_type(*self.range) if self.plain.whole else "float"
-            readers = [k for k, later in enumerate(groups) if any(t - 1 - self.steps[t].back == out for t in later)]
-            free = [k for k, (one, _, until) in enumerate(self.buffers) if one == kind and until < g]
-            if not (last or free):
-                self.buffers.append([kind, 0, g])
-            if not last:
-                buffer = self.buffers[free[0] if free else -1]
-                buffer[1:] = max(size, buffer[1]), max(readers, default=g)
-            self.names[out] = "y" if last else f"npkd_h{self.buffers.index(buffer)}"
+            self.names[out] = "y" if last else self.buffer(groups[g:], out, kind, g)
             stored = result if last else "v" if kind == self.number else f"({kind})v"
             inside = indent(f"{code}{self.names[out]}[k] = {stored};\n", " " * 8)
             loops += f"\n    for (int k = 0; k < {size}; k++) {{\n{inside}    }}\n"

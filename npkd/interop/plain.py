@@ -30,7 +30,7 @@ from npkd.nn.network import Layer, Network, reads_maps
 from npkd.surgery.folding import affine, fold, skipped, without
 
 NUMBERS = ("kh", "kw", "sy", "sx", "dy", "dx", "py", "px", "H", "W", "C", "Q", "F")
-"""Of windows: kernel, stride, dilation and padding of a Grid, maps H×W×C that are read, Q columns, F channels made."""
+"""Of windows: kernel, stride, dilation and padding of a Grid, maps H×W×C read, Q columns, F channels made."""
 FLAGS = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic")
 
 

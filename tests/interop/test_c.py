@@ -1,152 +1,158 @@
-"""Networks written out as C and as Python give npkd's classes, on raw examples."""
+"""npkd.interop.c: the header gives npkd's outputs, of whole numbers bit for bit; it compiles without a warning and runs
+clean under the sanitisers."""
 
+import ctypes
 import re
 import subprocess
-import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from npkd.cli.main import main
-from npkd.compression.dyadic import QUARTERS, frobenius_scale, nearest
-from npkd.compression.quantization import levels, quantized
+from npkd.compression.integer import IntegerNetwork
+from npkd.compression.quantization import quantized
 from npkd.core.validation import InputError
-from npkd.data.datasets import load
-from npkd.interop import c, python_code
-from npkd.interop.plain import Plain, classes
-from npkd.nn.model import Model, save
+from npkd.interop import c
+from npkd.interop.plain import FLAGS, Plain, classes
+from npkd.nn.model import Model
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
+from npkd.nn.ops import Op
 from npkd.nn.scaling import Scaling
+from tests.interop.exports import of_maps, of_rows, whole
 
-RNG = np.random.default_rng(3)
-DIGITS = load("digits", seed=0)
-X = (DIGITS.x_test[:300] * 16).astype(np.float32)                  # as they were given: 0 … 16
-WRITERS = {"student.h": c.write, "predict.py": python_code.write}
-SANITISED = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
+SANITISERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+CHAPTER = Path(__file__).parents[2] / "docs" / "book" / "12-own-networks.md"
 
 
-def conv(outputs, inputs, k, **options):
-    """A convolution drawn at random."""
-    w = RNG.standard_normal((outputs, k, k, inputs // options.get("groups", 1))) / k
-    return Layer("conv2d", (w.astype(np.float32), RNG.standard_normal(outputs).astype(np.float32)), options)
+def outputs(folder, model, x, shape=None):
+    """Logits and classes of raw examples by the header of a model, compiled as a shared library."""
+    c.write(folder / "student.h", model, shape)
+    (folder / "library.c").write_text('#include "student.h"\n')
+    command = ["cc", *FLAGS, "-shared", "-fPIC", folder / "library.c", "-o", folder / "library.so", "-lm"]
+    subprocess.run(command, check=True)
+    library, floats = ctypes.CDLL(str(folder / "library.so")), ctypes.POINTER(ctypes.c_float)
+    rows = np.ascontiguousarray(x.reshape(len(x), -1), np.float32)
+    y = np.full((len(x), len(model.network.layers[-1].params[0])), np.nan, np.float32)
+    said = np.zeros(len(x), np.int64)
+    for n, row in enumerate(rows):
+        library.npkd_logits(row.ctypes.data_as(floats), y[n:n + 1].ctypes.data_as(floats))
+        said[n] = library.npkd_predict(row.ctypes.data_as(floats))
+    return y, said
 
 
-def norm(j):
-    """A batch norm with moments."""
-    a, b, m, v = (RNG.uniform(0.5, 2, j).astype(np.float32) for _ in range(4))
-    return Layer("batch_norm", (a, b), running=(m, v))
+@pytest.mark.parametrize("made", [of_rows, of_maps])
+def test_every_op_in_floats(made, tmp_path):
+    model, x = made(np.random.default_rng(0))
+    y, said = outputs(tmp_path, model, x)
+    expected = model.logits(x)
+    assert np.allclose(y, expected, rtol=1e-4, atol=1e-4 * abs(expected).max())
+    assert expected.std(axis=0).min() > 1e-3                       # the outputs say something of the example
+    assert (said == expected.argmax(axis=1)).all()
+    assert (classes(tmp_path / "student.h", x, SANITISERS) == said).all()
 
 
-def powers(w):
-    """The rounding to {0, ±1/4, ±1/2, ±1} times a power of two near the best scale."""
-    scale = 2.0 ** np.round(np.log2(frobenius_scale(w, QUARTERS)))
-    return lambda v: nearest(v, QUARTERS, scale)
+@pytest.mark.parametrize("maps", [False, True])
+@pytest.mark.parametrize(("word", "numbers"), [("int8", "int8"), ("shifts", "dyadic")])
+def test_whole_numbers_are_those_of_the_integer_pass(word, numbers, maps, tmp_path):
+    model, x = whole(np.random.default_rng(1), word, maps)
+    network = IntegerNetwork.of(model.network, shifts=word == "shifts")
+    scaled = model.scaling.apply(x) if model.scaling else x
+    y, said = outputs(tmp_path, model, x)
+    assert (y == network.logits(scaled).astype(np.float32)).all()
+    assert (said == network.classes(scaled)).all()
+    assert (classes(tmp_path / "student.h", x, SANITISERS) == said).all()
+    text = (tmp_path / "student.h").read_text()
+    assert f"numbers: {numbers}." in text
+    assert len(set(map(tuple, y))) > 100
+    if word == "shifts":                                           # but places in arrays, and raw inputs
+        body = re.sub(r"\[[^]]*\]|/\*.*?\*/|const int [^;]*;|npkd_quantised\(.*\);", "", text[
+            text.index("static int32_t"):text.index("void npkd_logits(const float *x, float *y)\n")], flags=re.DOTALL)
+        assert " << " in body
+        assert " * " not in body.replace("const float *", "")
+    assert max(map(len, text.splitlines())) <= 120
 
 
-IMAGES = Layer("unflatten", options={"shape": [8, 8, 1]})
-SMALL = Network([IMAGES, conv(4, 1, 3, padding=1), Layer("relu"), Layer("max_pool", options={"size": 2}),
-                 conv(6, 4, 3, stride=2, padding=1), Layer("relu"), Layer("flatten"), dense_layer(24, 10, RNG)])
-NETWORKS = {
-    "perceptron": perceptron([64, 20, 12, 10], RNG), "gelu": perceptron([64, 9, 10], RNG, activation="gelu"),
-    "tanh": perceptron([64, 9, 10], RNG, activation="tanh"), "silu": perceptron([64, 9, 10], RNG, activation="silu"),
-    "elu": perceptron([64, 9, 10], RNG, activation="elu"), "single output": perceptron([64, 9, 1], RNG),
-    "some inputs": Network([Layer("select", options={"kept": [60, 3, 20, 21, 33]}), dense_layer(5, 10, RNG)]),
-    "convolutions": SMALL,
-    "all else": Network([
-        IMAGES, conv(4, 1, 3, padding=1), norm(4), Layer("leaky_relu"),
-        Layer("depthwise_conv2d", (RNG.standard_normal((3, 3, 4)).astype(np.float32),
-                                   RNG.standard_normal(4).astype(np.float32)), {"padding": 1}),
-        Layer("add", options={"back": 2}), conv(6, 4, 1, groups=2), Layer("recall", options={"back": 2}),
-        Layer("average_pool", options={"size": 2}), Layer("sigmoid"), Layer("global_average_pool"),
-        dense_layer(4, 10, RNG)])}
-GRIDS = {"int8": lambda w: levels(w, 8), "dyadic": powers}
+def test_flash_and_ram_are_those_of_the_object_code(tmp_path):
+    model, _ = whole(np.random.default_rng(2), "int8", True)
+    c.write(tmp_path / "student.h", model)
+    (tmp_path / "a.c").write_text('#include "student.h"\n')
+    subprocess.run(["cc", "-std=c99", "-Os", "-c", tmp_path / "a.c", "-o", tmp_path / "a.o"], check=True)
+    sizes = subprocess.run(["size", tmp_path / "a.o"], check=True, capture_output=True, text=True).stdout
+    text, data, bss = map(int, sizes.splitlines()[1].split()[:3])
+    flash, ram = (int(word.replace(",", "")) for word in re.findall(r"(?:Flash|RAM): ([\d,]+) bytes",
+                                                                    (tmp_path / "student.h").read_text()))
+    assert 0 < flash <= text <= flash + 4000
+    assert (data, ram <= bss <= ram + 64) == (0, True)
 
 
-def varied(network):
-    """The network with logits of mean 0 over the examples: not all get the same class."""
-    w, b = network.layers[-1].params
-    mean = network.predict(DIGITS.scaling.apply(X)).mean(axis=0)
-    return network.replace({len(network.layers) - 1: Layer("dense", (w, b - mean))})
+def test_weights_on_grids_are_bytes_also_where_activations_are_floats(tmp_path):
+    rng = np.random.default_rng(3)
+    student = quantized(perceptron([6, 9, 3], rng), rng.random((100, 6), np.float32)).astype(np.float32)
+    model = Model(Network([layer for layer in student.layers if layer.op != "quantize"]))
+    x = rng.standard_normal((50, 6), np.float32)
+    y, _ = outputs(tmp_path, model, x)
+    assert np.allclose(y, model.logits(x), rtol=1e-5, atol=1e-5)
+    assert "static const int8_t npkd_w1" in (tmp_path / "student.h").read_text()
 
 
-def of_case(name):
-    """The model of a case: a network of scaled digits, or one of them in whole numbers."""
-    kind, _, numbers = name.partition(", ")
-    network = varied(NETWORKS[kind])
-    if numbers:
-        network = quantized(network, DIGITS.x_train[:500], GRIDS[numbers], input_bits=1 if numbers == "dyadic" else 10)
-    return Model(network, DIGITS.scaling)
+def test_one_output_is_one_of_two_classes(tmp_path):
+    model = Model(Network([dense_layer(4, 1, np.random.default_rng(4))]))
+    x = np.random.default_rng(5).standard_normal((60, 4)).astype(np.float32)
+    _, said = outputs(tmp_path, model, x)
+    assert (said == (model.logits(x)[:, 0] > 0)).all()
+    assert set(said) == {0, 1}
 
 
-CASES = [*NETWORKS, *(f"{kind}, {numbers}" for kind in ("perceptron", "convolutions") for numbers in GRIDS)]
+def test_numbers_that_are_none_do_not_break_whole_numbers(tmp_path):
+    """What no conversion to an integer is defined for."""
+    model, _ = whole(np.random.default_rng(6), "int8", False)
+    c.write(tmp_path / "student.h", model)
+    said = classes(tmp_path / "student.h", np.array([[np.nan] * 20, [np.inf] * 20, [-1e38] * 20]), SANITISERS)
+    assert said.shape == (3,)
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("file", WRITERS)
-def test_the_classes_are_npkds(case, file, tmp_path):
-    model = of_case(case)
-    WRITERS[file](tmp_path / file, model)
-    expected = Plain.of(model).classes(X)
-    assert len(set(expected.tolist())) > 1
-    assert (classes(tmp_path / file, X) == expected).all()
-    assert all(len(line) <= 120 for line in (tmp_path / file).read_text().splitlines() if line[:1] in "-0123456789")
+def test_maps_without_a_size_need_a_shape_and_others_are_refused(tmp_path):
+    rng = np.random.default_rng(7)
+    model, x = of_maps(rng)
+    bare = Model(Network(model.network.layers[1:]))
+    with pytest.raises(InputError, match="give the shape of one example"):
+        c.write(tmp_path / "student.h", bare)
+    y, _ = outputs(tmp_path, bare, x, (9, 8, 2))
+    assert np.allclose(y, model.logits(x), rtol=1e-4, atol=1e-3)
+    with pytest.raises(InputError, match=r"shape is \(5,\); an example of this network has 144 values"):
+        c.write(tmp_path / "student.h", model, (5,))
 
 
-def test_whole_numbers_are_bytes_and_dyadic_ones_are_never_multiplied(tmp_path):
-    for numbers, form in (("int8", "int8"), ("dyadic", "dyadic")):
-        model = of_case(f"perceptron, {numbers}")
-        c.write(tmp_path / "student.h", model)
-        text = (tmp_path / "student.h").read_text()
-        assert Plain.of(model).numbers == form
-        assert "static const int8_t npkd_w" in text
-        summed = [re.sub(r"\[[^]]*\]", "", line) for line in text.splitlines() if re.search(r"npkd_w\d+\[k", line)]
-        assert summed
-        assert not any(" * " in line for line in summed) or numbers != "dyadic"       # but in places of arrays
-    assert int(re.search(r"flash[^0-9]*([0-9,]+)", text, re.IGNORECASE)[1].replace(",", "")) < 4 * 64 * 20
+def cube(x):
+    return x ** 3, lambda dy: (3 * x ** 2 * dy,)
 
 
-@pytest.mark.parametrize("case", ["all else", "convolutions, int8", "perceptron, dyadic"])
-def test_c_is_clean_under_the_sanitizers(case, tmp_path):
-    c.write(tmp_path / "student.h", of_case(case))
-    assert len(classes(tmp_path / "student.h", X[:50], SANITISED)) == 50
+def test_what_has_no_words_in_c_is_refused_by_layer_and_name(tmp_path):
+    rng = np.random.default_rng(8)
+    norm = Layer("batch_norm", (np.ones(3, np.float32), np.zeros(3, np.float32)))
+    for layer, name in ((Layer(Op(cube, per_neuron=True)), "cube"), (norm, "batch_norm")):
+        with pytest.raises(InputError, match=f"layer 1, {name}, cannot be written out"):
+            c.write(tmp_path / "student.h", Model(Network([dense_layer(4, 3, rng), layer, dense_layer(3, 2, rng)])))
+    assert not list(tmp_path.iterdir())
 
 
-def test_python_needs_no_npkd(tmp_path):
-    python_code.write(tmp_path / "predict.py", of_case("some inputs"))
-    code = ("import numpy, predict, sys; x = numpy.zeros((3, 8, 8)); print(predict.predict(x).shape, "
-            "predict.logits(x).shape, 'npkd' in sys.modules)")
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout.split("\n")[0] == "(3,) (3, 10) False"
-
-
-def test_what_cannot_be_written_out_is_refused(tmp_path):
-    bare = Network([dense_layer(3, 4, RNG), Layer("batch_norm", (np.ones(4, np.float32), np.zeros(4, np.float32))),
-                    dense_layer(4, 2, RNG)])
-    with pytest.raises(InputError, match=r"batch_norm.*running moments"):
-        c.write(tmp_path / "student.h", Model(bare))
-    with pytest.raises(InputError, match="an example of this network has 64 values"):
-        c.write(tmp_path / "student.h", of_case("perceptron"), (7, 7))
-    assert not any(tmp_path.iterdir())
-
-
-def test_the_command_writes_checks_and_replaces_nothing(tmp_path, capsys):
-    save(tmp_path / "student.npz", Model(perceptron([64, 20, 10], RNG), Scaling.range(0, 16, 64)))
-    words = ["export", str(tmp_path / "student.npz"), "--out", str(tmp_path / "out")]
-    assert main([*words, "--to", "c", "--check", "digits"]) == 0
-    assert "1,797 of 1,797 classes agree" in capsys.readouterr().out
-    assert main([*words, "--to", "python", "--check", "digits"]) == 0             # beside the other export
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["predict.py", "student.h"]
-    (tmp_path / "out" / "student.h").write_text("mine")
-    assert main([*words, "--to", "c"]) == 2
-    assert "--overwrite" in capsys.readouterr().err
-    assert (tmp_path / "out" / "student.h").read_text() == "mine"
-    assert main([*words, "--to", "c", "--overwrite"]) == 0
-    assert main([*words, "--to", "onnx", "--check", "digits"]) == 2
-    assert "--check compares c and python" in capsys.readouterr().err
-
-
-def test_without_a_compiler_that_is_said(tmp_path, monkeypatch):
-    c.write(tmp_path / "student.h", of_case("perceptron"))
+def test_without_a_compiler_and_with_a_broken_header_it_is_said(tmp_path, monkeypatch):
+    (tmp_path / "student.h").write_text("int npkd_predict(const float *x) { return y; }\n")
+    with pytest.raises(InputError, match=r"cc fails on .*student\.h"):
+        classes(tmp_path / "student.h", np.zeros((1, 2)))
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(InputError, match="no C compiler"):
-        classes(tmp_path / "student.h", X)
+        classes(tmp_path / "student.h", np.zeros((1, 2)))
+
+
+def test_the_firmware_of_the_book(tmp_path):
+    """main.c of chapter 12, as it stands there."""
+    main = re.search(r"```c\n(.*?)```", CHAPTER.read_text(encoding="utf-8"), re.DOTALL)[1]
+    rng = np.random.default_rng(9)
+    model = Model(perceptron([64, 20, 10], rng), Scaling.range(0, 16, 64))
+    c.write(tmp_path / "student.h", model)
+    (tmp_path / "main.c").write_text(main)
+    subprocess.run(["cc", *FLAGS, "-Os", tmp_path / "main.c", "-o", tmp_path / "main", "-lm"], check=True)
+    picture = rng.integers(0, 17, 64).astype(np.uint8)
+    said = subprocess.run([tmp_path / "main"], input=picture.tobytes(), capture_output=True, check=True).stdout
+    assert int(said) == Plain.of(model).classes(picture[None])[0]

@@ -1,0 +1,69 @@
+"""npkd.interop.python_code: predict.py gives npkd's outputs and needs NumPy alone."""
+
+import importlib.util
+import sys
+
+import numpy as np
+import pytest
+
+from npkd.compression.integer import IntegerNetwork
+from npkd.core.validation import InputError
+from npkd.interop import python_code
+from npkd.interop.plain import Plain, classes
+from npkd.nn.model import Model
+from npkd.nn.network import Network, dense_layer
+from tests.interop.exports import of_maps, of_rows, whole
+
+
+def module(folder, model, shape=None):
+    """predict.py of a model, as a module."""
+    python_code.write(folder / "predict.py", model, shape)
+    spec = importlib.util.spec_from_file_location("predict", folder / "predict.py")
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
+
+
+@pytest.mark.parametrize("made", [of_rows, of_maps])
+def test_every_op_in_floats(made, tmp_path):
+    model, x = made(np.random.default_rng(0))
+    before, predict = x.copy(), module(tmp_path, model)
+    expected, y = model.logits(x), predict.logits(x)
+    assert y.dtype == np.float32
+    assert np.allclose(y, expected, rtol=1e-4, atol=1e-4 * abs(expected).max())
+    assert (predict.predict(x) == expected.argmax(axis=1)).all()
+    assert (predict.predict(x.reshape(len(x), -1)) == expected.argmax(axis=1)).all()         # examples may be flat
+    assert (x == before).all()
+
+
+@pytest.mark.parametrize("maps", [False, True])
+@pytest.mark.parametrize("word", ["int8", "shifts"])
+def test_whole_numbers_are_simulated_exactly(word, maps, tmp_path):
+    model, x = whole(np.random.default_rng(1), word, maps)
+    network = IntegerNetwork.of(model.network)
+    scaled = model.scaling.apply(x) if model.scaling else x
+    predict = module(tmp_path, model)
+    assert (predict.logits(x) == network.logits(scaled)).all()
+    assert (Plain.of(model).classes(x) == predict.predict(x)).all()
+
+
+def test_as_a_command_it_runs_where_there_is_no_npkd(tmp_path):
+    model, x = of_rows(np.random.default_rng(2))
+    python_code.write(tmp_path / "predict.py", model)
+    assert (classes(tmp_path / "predict.py", x) == model.logits(x).argmax(axis=1)).all()
+    text = (tmp_path / "predict.py").read_text()
+    imported = {line.split()[1] for line in text.splitlines() if line.startswith(("import ", "from "))}
+    assert imported - set(sys.stdlib_module_names) == {"numpy"}
+    assert max(map(len, text.splitlines())) <= 120
+    with pytest.raises(InputError, match="fails on"):
+        classes(tmp_path / "predict.py", x[:, :5])
+
+
+def test_one_output_is_one_of_two_classes_and_other_examples_are_refused(tmp_path):
+    model = Model(Network([dense_layer(4, 1, np.random.default_rng(4))]))
+    x = np.random.default_rng(5).standard_normal((60, 4))
+    predict = module(tmp_path, model)
+    assert (predict.predict(x) == (model.logits(x)[:, 0] > 0)).all()
+    assert predict.predict(x).any()
+    with pytest.raises(ValueError, match="it must hold 4 numbers"):
+        predict.predict(x[:, :3])
