@@ -72,6 +72,24 @@ def test_whole_numbers_are_those_of_the_integer_pass(word, numbers, maps, tmp_pa
     assert max(map(len, text.splitlines())) <= 120
 
 
+def test_sums_of_windows_of_bytes_are_no_bytes(tmp_path):
+    rng = np.random.default_rng(10)
+
+    def weights(*shape):
+        return (rng.integers(-9, 10, shape) / 64).astype(np.float32), np.zeros(shape[0], np.float32)
+
+    model = Model(Network([
+        Layer("unflatten", options={"shape": [6, 6, 1]}), Layer("quantize", options={"step": 1 / 256}),
+        Layer("average_pool", options={"size": 2, "stride": 1, "padding": 1}), Layer("conv2d", weights(3, 2, 2, 1)),
+        Layer("relu"), Layer("average_pool", options={"size": 2}), Layer("quantize", options={"step": 1 / 512}),
+        Layer("flatten"), Layer("dense", weights(4, 27))]))
+    x = rng.uniform(0, 1.2, (300, 36)).astype(np.float32)
+    y, _ = outputs(tmp_path, model, x)
+    assert (y == IntegerNetwork.of(model.network).logits(x).astype(np.float32)).all()
+    assert y.std(axis=0).min() > 0
+    assert "static int16_t npkd_h" in (tmp_path / "student.h").read_text()           # 4 · 255
+
+
 def test_flash_and_ram_are_those_of_the_object_code(tmp_path):
     model, _ = whole(np.random.default_rng(2), "int8", True)
     c.write(tmp_path / "student.h", model)
