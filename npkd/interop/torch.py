@@ -29,8 +29,7 @@ EXAMPLES, VALUES, EQUAL = 64, 2 ** 18, 1e-5
 """Examples at most, and about how many values in them, on which a module and the network read from it are compared; and
 the largest difference of their outputs, relative to the largest output, in float32, or else in float64."""
 
-made = partial(Node, "", inputs=(), output="")
-"""A node without its place in the graph."""
+made = partial(Node, "", inputs=(), output="")                # a node without its place in the graph
 
 
 @dataclass(frozen=True)
