@@ -105,6 +105,8 @@ def prepare(settings: Settings, progress: Progress) -> PreparedRun:
                                                    geometry(whole, groups),
                                                    target.file_of(Model(whole, data.scaling), settings.keep_inputs),
                                                    recipe.steps in ((), ("neurons",)))
+    if goal is not None:
+        goal.require_measure(data)
     if settings.penalty is not None:
         sparse = replace(sparse_recipe(recipe, len(data.x_train)), strengths=strengths_of(settings.penalty),
                          target=goal, costs=settings.costs, path=settings.penalty_path, debias=settings.debias)

@@ -29,7 +29,7 @@ from npkd.pipeline.library import SCHEMES
 from npkd.pipeline.recipe import OF_EXAMPLES, Recipe
 from npkd.pipeline.result import CompressionResult, logits_of_rows
 from npkd.pipeline.sparse import SparseResult
-from npkd.pipeline.task import classes_of, error_of
+from npkd.pipeline.task import classes_of, error_of, spread_of
 from npkd.report.compressed import numbers_of, removals
 from npkd.report.figures import inputs_of
 from npkd.report.numbers import ranges, side_by_side
@@ -99,7 +99,8 @@ def judged(network: Network, data: Data) -> tuple[dict[str, Any], Array]:
     counted = Network(network.layers[2 * (network.layers[0].op == "gate"):])          # a scaling in front costs nothing
     return {"widths": widths_of(counted), "test_error": error_of(outputs, data.y_test), **asdict(cost.of(counted)),
             "validation_error": error_of(held_out, data.y_validation),
-            **more}, outputs if data.targets is not None else classes_of(outputs)
+            "validation_spread": spread_of(held_out, data.y_validation), **more}, (
+                outputs if data.targets is not None else classes_of(outputs))
 
 
 def of_two(large: tuple[str, Network], small: tuple[str, Network], data: Data) -> dict[str, Any]:

@@ -238,6 +238,8 @@ def stored(name_or_path: str, *, seed: int, mirrors: Sequence[str] | None = None
             arrays, limits = read_set(name, mirrors=mirrors, progress=told), (0, 255)
     elif table:
         x, y, words = read_table(path, label)
+        if len(y) < FEWEST:
+            raise InputError(f"load: {path} has {len(y)} rows; it must have at least {FEWEST}")
         rest, test = split(np.zeros(len(y)) if y.dtype.kind == "f" else y, TEST, np.random.default_rng([seed, 1]))
         arrays, name = [x[rest], y[rest], x[test], y[test]], path.stem
     elif (found := emnist(path)) is not None:

@@ -2,8 +2,10 @@
 
 from npkd.interop.extras import need
 
-need("sklearn", "sklearn", "npkd.estimators")
-
-from npkd.estimators.interface import Distiller, SparseMLPClassifier, SparseMLPRegressor  # noqa: E402
+try:
+    from npkd.estimators.interface import Distiller, SparseMLPClassifier, SparseMLPRegressor
+except ImportError:
+    need("sklearn", "sklearn", "npkd.estimators")
+    raise
 
 __all__ = ["Distiller", "SparseMLPClassifier", "SparseMLPRegressor"]

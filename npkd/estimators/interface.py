@@ -105,6 +105,8 @@ class Distiller(MetaEstimatorMixin, Perceptron, BaseEstimator):
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Fit a copy of the teacher on X (N, I) and y; then its student on X and its answers."""
+        if not hasattr(self.estimator, "fit"):
+            raise InputError(f"Distiller: estimator is {self.estimator!r:.40}; it must be one of scikit-learn's form")
         x, teacher, seed = validate_data(self, X, ensure_min_samples=2), clone(self.estimator), self.drawn()
         unset = [name for name, value in teacher.get_params().items()
                  if value is None and name.split("__")[-1] == "random_state"]

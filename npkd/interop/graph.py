@@ -154,6 +154,8 @@ def network_of(nodes: Sequence[Node], source: str, shape: Sequence[int], result:
     while not head and result in chain.made and chain.made[result].op in (*HEADS, "identity"):
         head, result = chain.made[result].op.replace("identity", ""), chain.made[result].inputs[0]
     chain.recall(chain.require(result), Node("the output", "identity", (result,), result))
+    if not any(layer.params for layer in chain.layers):
+        raise InputError(f"{who}: it has no layer of weights; its neurons are what is removed")
     if chain.orders[-1] is not None or len(chain.shapes[-1]) != 1:
         raise InputError(f"{who}: it gives {first(chain.shapes[-1])} for an example; it must end in a row of outputs")
     return Imported(Network(chain.layers), head, tuple(shape))

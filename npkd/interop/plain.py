@@ -137,6 +137,9 @@ class Plain:
     def classes(self, x: Array) -> Array:
         """The class (N,) of raw examples x (N, ...), float32, by npkd: of whole numbers by their own pass."""
         x = as_array("export", x).astype(np.float32)
+        if x[0].size != math.prod(self.inputs):
+            raise InputError(f"export: an example of the data has {x[0].size} values; the network takes "
+                             f"{math.prod(self.inputs)}")
         rows = self.model.scaling.apply(x) if self.model.scaling else x.reshape(len(x), -1)
         y = self.model.logits(x) if self.whole is None else self.whole(rows[:, self.kept].reshape(-1, *self.inner))
         return np.asarray(y[:, 0] > 0, np.int64) if y.shape[1] == 1 else y.argmax(axis=1)

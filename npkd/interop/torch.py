@@ -68,6 +68,8 @@ def read(module: Any, example: Any) -> Imported:
         raise InputError(f"torch: got {name} and x {given.shape}; it needs a torch.nn.Module, x (n, C, H, W) or (n, I)")
     given = given[:max(2, min(EXAMPLES, VALUES // given[0].size))].repeat(2 if len(given) == 1 else 1, axis=0)
     x = torch.from_numpy(given.astype(np.float32))
+    if hasattr(module, "save_to_buffer") or any(p.is_meta for p in module.parameters()):
+        raise InputError(f"torch: {name} is scripted, or on meta without weights; give the module that it was made of")
     while type(module).__name__ in ("OptimizedModule", "DataParallel", "DistributedDataParallel"):
         module = getattr(module, "_orig_mod", None) or module.module
     with torch.no_grad():
@@ -113,9 +115,7 @@ def compared(torch: Any, imported: Imported, modules: Sequence[Any], x: Any) -> 
 def walked(torch: Any, graph: Any, whole: Any, x: Any) -> tuple[list[Node], str, str]:
     """A traced graph, run on examples: its nodes, the value that it reads and the one that it gives. A value is known
     by its tensor: what is changed in place goes by its newest name."""
-    values: dict[Any, Any] = {}
-    names: dict[int, str] = {}
-    nodes: list[Node] = []
+    values, names, nodes = dict[Any, Any](), dict[int, str](), list[Node]()
     for node in graph.nodes:
         args, options = torch.fx.node.map_arg((node.args, node.kwargs), values.get)
         if node.op == "placeholder":

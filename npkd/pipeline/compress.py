@@ -140,6 +140,7 @@ def checked(teacher: Teacher, source: Source, target: Any, recipe: Recipe) -> tu
     goal = parse(target, widths_of(network, groups), recipe.keep_inputs, geometry(network, groups),
                  file_of(Model(network, source.given.scaling), recipe.keep_inputs),
                  neurons=recipe.steps in ((), ("neurons",)))
+    goal.require_measure(first)
     if isinstance(teacher, Layers) and teacher.answers is not None:
         raw = source.outside_rows(first.x_train)
         given = adapt(source.given, replace(first, targets=first.targets and unscaled(first.classes)), who)

@@ -70,17 +70,21 @@ class Target:
             of classes   e + bound / 100,   of numbers   e + bound   in R², or of one output
             (√(e v) + bound)² / v   in its RMSE,   v its variance
 
-        Raises InputError where the measure is of something else."""
+        Raises InputError as ``require_measure``."""
+        self.require_measure(data)
         if data.targets is None:
-            if self.measure:
-                raise InputError(f"target: error=+…{self.measure} is for numbers; of classes write points: error=+0.5")
             return error + self.bound / 100
         if self.measure != "rmse":
             return error + self.bound
-        if data.classes > 1:
-            raise InputError(f"target: the rmse is of one output, here are {data.classes}; give error=+0.02 in R²")
         v = float((data.y_validation / data.targets.factor).var(dtype=np.float64))
         return (math.sqrt(error * v) + self.bound) ** 2 / v
+
+    def require_measure(self, data: Data) -> None:
+        """Raise InputError where the measure is of something else than the data."""
+        if data.targets is None and self.measure:
+            raise InputError(f"target: error=+…{self.measure} is for numbers; of classes write points: error=+0.5")
+        if self.measure == "rmse" and data.classes > 1:
+            raise InputError(f"target: the rmse is of one output, here are {data.classes}; give error=+0.02 in R²")
 
     def stays(self, keep_inputs: bool) -> set[int]:
         """Numbers of the widths that cannot become smaller."""
@@ -171,7 +175,8 @@ def parse(text: str, teacher_widths: Sequence[int], keep_inputs: bool = False,
     except ValueError:
         value = math.nan
     if not (math.isfinite(value) and value > 0) or (kind == "error" and number.endswith("%")):
-        raise InputError(f"target: got {text!r}; after {kind}= it needs a positive number, such as 26620 or 26,620")
+        such = "0.5, 0.02r2 or 3rmse" if kind == "error" else "26620 or 26,620"
+        raise InputError(f"target: got {text!r}; after {kind}= it needs a positive number, such as {such}")
     if number.endswith("%"):
         value = min(value * Target(kind, value, geometry=geometry, file=file).size(teacher_widths) / 100, 1e300)
     target = Target(kind, value, geometry=geometry, file=file, measure=measure)

@@ -26,8 +26,10 @@ def write_report(path: NewPath, result: CompressionResult, *, data: str = "your 
 
     result      of ``npkd.compress``: errors are of the examples that it held out
     data        what the page calls the examples;   overwrite  replace the file where there is one
-    Raises InputError where there is a file, unless it is to be replaced, and without matplotlib.
+    Raises InputError for another result, where there is a file, unless it is to be replaced, and without matplotlib.
     """
+    if not isinstance(result, CompressionResult):
+        raise InputError(f"write_report: got {type(result).__name__}; it must be what npkd.compress gives")
     if os.path.lexists(path) and not overwrite:
         raise InputError(f"write_report: {path} is there already; give another name, or overwrite=True")
     sides = {"teacher": (result.teacher, result.teacher_error), "student": (result.student, result.student_error)}

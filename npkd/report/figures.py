@@ -178,11 +178,11 @@ def size(history: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> Fi
         return sum(m["widths"][:-1]) if unit == "neurons" else m[unit], 100 * m["validation_error"]
 
     figure = canvas("Error against size", 5)
-    axes, spread = figure.subplots(), (error * (100 - error) / summary["split"]["validation"]) ** 0.5
-    spread = 0.0 if "outputs" in summary else spread
+    axes, known = figure.subplots(), summary[large].get("validation_spread")           # not in version 0.2
+    spread = (error * (100 - error) / summary["split"]["validation"]) ** 0.5 if known is None else 100 * known
     axes.axhline(error, color=BLUE, linewidth=2, label=first)
     axes.axhspan(error - spread, error + spread, color=BLUE, alpha=0.15, linewidth=0)
-    ends, points = [math.nan], [point(large), point(small)]
+    ends, points, aim = [math.nan], [point(large), point(small)], 0.0
     if "sparse" in summary:
         for kind, (colour, label) in enumerate(((ORANGE, "λ moves"), (GREY, "another last λ"), (GREEN, "the last λ"))):
             dots = [(line["size"], 100 * line["validation_error"]) for line in history if "lambda" in line and kind == (
@@ -202,14 +202,15 @@ def size(history: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> Fi
     dotted: dict[str, Any] = {"color": GREY, "linestyle": ":", "linewidth": 2, "label": "target"}
     if target["kind"] == "error":
         if target.get("measure") != "rmse":
-            axes.axhline(error + target["bound"] * (100 if "measure" in target else 1), **dotted)
+            aim = error + target["bound"] * (100 if "measure" in target else 1)
+            axes.axhline(aim, **dotted)
     elif target["kind"] == unit and target["bound"]:
         axes.axvline(target["bound"], **dotted)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if 30 * min(points)[0] > max(points)[0] else (1,)))
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.minorticks_off()
-    axes.set_ylim(0, top([error + spread, *(y for _, y in points)]))
+    axes.set_ylim(0, max(top([error + spread, *(y for _, y in points)]), 1.08 * aim))
     tidy(axes, f"{WORDS[unit]} (logarithmic)", f"validation {error_of(summary)} (%)")
     axes.legend(**ABOVE)
     return figure

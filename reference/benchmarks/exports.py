@@ -24,13 +24,9 @@ from npkd.data.datasets import load
 from npkd.data.idx import read_set
 from npkd.interop import c, python_code
 from npkd.interop.plain import Plain, classes
-from npkd.nn.architectures import lenet5
 from npkd.nn.model import Model
-from npkd.nn.network import perceptron
-from npkd.nn.optimisers import SGD
-from npkd.nn.training import TrainingSettings, train
 from npkd.pipeline.steps import GRIDS
-from reference.benchmarks.integer_pass import SHIFTS, powers
+from reference.benchmarks.integer_pass import SHIFTS, powers, trained
 
 SANITISERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
@@ -50,17 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--lenet5", action="store_true", help="LeNet-5 too")
     parser.add_argument("--sanitise", action="store_true", help="under the address and undefined-behaviour sanitisers")
     chosen, data, differing = parser.parse_args(arguments), load("mnist", seed=0), 0
-    rng, batch = np.random.default_rng(0), {"x": data.x_train[:20_000], "y": data.y_train[:20_000]}
     raw, flags = read_set("mnist")[2].reshape(-1, 784), SANITISERS if chosen.sanitise else ()
-    drawn = {"LeNet-300-100": perceptron([784, 300, 100, 10], rng)} | (
-        {"LeNet-5": lenet5(rng)} if chosen.lenet5 else {})
-    for name, network in drawn.items():
-        settings = TrainingSettings(1 if name == "LeNet-5" else 2)
-        *_, last = train(network, batch, optimiser=SGD(0.02), settings=settings, rng=rng)
+    for name, network in trained(data, convolutions=chosen.lenet5):
         for word in ("float", "int8", SHIFTS):
             fit = powers if word == SHIFTS else GRIDS.get(word)
-            student = last.network if fit is None else quantized(
-                last.network, batch["x"][:2000], fit, input_bits=1 if word == SHIFTS else 10).astype(np.float32)
+            student = network if fit is None else quantized(
+                network, data.x_train[:2000], fit, input_bits=1 if word == SHIFTS else 10).astype(np.float32)
             model = Model(student, data.scaling)
             plain, two = Plain.of(model), np.sort(model.logits(raw), axis=1)[:, -2:]
             expected = plain.classes(raw)

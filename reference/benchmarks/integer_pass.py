@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -22,11 +22,11 @@ from npkd.compression.dyadic import QUARTERS, frobenius_scale, nearest
 from npkd.compression.integer import IntegerNetwork
 from npkd.compression.quantization import quantized
 from npkd.core.types import Array
-from npkd.data.datasets import load
+from npkd.data.datasets import Data, load
 from npkd.interop.onnx_out import proto_of
 from npkd.nn.architectures import lenet5
 from npkd.nn.model import Model
-from npkd.nn.network import perceptron
+from npkd.nn.network import Network, perceptron
 from npkd.nn.optimisers import SGD
 from npkd.nn.training import TrainingSettings, train
 from npkd.pipeline.steps import GRIDS
@@ -39,20 +39,25 @@ def powers(w: Array) -> Callable[[Array], Array]:
     return partial(nearest, levels=QUARTERS, scale=2.0 ** round(math.log2(frobenius_scale(w, QUARTERS))))
 
 
+def trained(data: Data, *, convolutions: bool) -> Iterator[tuple[str, Network]]:
+    """LeNet-300-100 after two epochs on 20,000 examples, and LeNet-5 after one, with their names."""
+    rng, batch = np.random.default_rng(0), {"x": data.x_train[:20_000], "y": data.y_train[:20_000]}
+    drawn = {"LeNet-300-100": perceptron([784, 300, 100, 10], rng)} | ({"LeNet-5": lenet5(rng)} if convolutions else {})
+    for name, network in drawn.items():
+        settings = TrainingSettings(1 if name == "LeNet-5" else 2)
+        *_, last = train(network, batch, optimiser=SGD(0.02), settings=settings, rng=rng)
+        yield name, last.network
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a line for each network and grid; 1 where an output differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lenet5", action="store_true", help="LeNet-5 too")
     parser.add_argument("--onnx", action="store_true", help="int8 in onnxruntime too")
     chosen, data, differing = parser.parse_args(arguments), load("mnist", seed=0), 0
-    rng, batch = np.random.default_rng(0), {"x": data.x_train[:20_000], "y": data.y_train[:20_000]}
-    drawn = {"LeNet-300-100": perceptron([784, 300, 100, 10], rng)} | (
-        {"LeNet-5": lenet5(rng)} if chosen.lenet5 else {})
-    for name, network in drawn.items():
-        settings = TrainingSettings(1 if name == "LeNet-5" else 2)
-        *_, last = train(network, batch, optimiser=SGD(0.02), settings=settings, rng=rng)
+    for name, network in trained(data, convolutions=chosen.lenet5):
         for word, fit in {**GRIDS, SHIFTS: powers}.items():
-            student = quantized(last.network, batch["x"][:2000], fit, input_bits=1 if word == SHIFTS else 10)
+            student = quantized(network, data.x_train[:2000], fit, input_bits=1 if word == SHIFTS else 10)
             whole = IntegerNetwork.of(student, shifts=word == SHIFTS)
             ours, simulated = whole.logits(data.x_test), np.concatenate([
                 whole.simulation(data.x_test[i:i + 500].astype(np.float64))[0][-1]
@@ -63,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{name}, {word}: {outputs} of {ours.size} outputs differ, {classes} of {len(ours)} classes")
             if chosen.onnx and word == "int8":
                 import onnxruntime
+
                 session = onnxruntime.InferenceSession(proto_of(Model(student), (1, 28, 28)).SerializeToString())
                 theirs = session.run(["y"], {"x": data.x_test.reshape(-1, 1, 28, 28)})[0]
                 classes = int((theirs.argmax(axis=1) != simulated.argmax(axis=1)).sum())

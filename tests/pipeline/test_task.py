@@ -184,6 +184,12 @@ def test_a_target_of_error_is_in_r2_or_in_the_unit_of_the_number(data):
         Target("error", 5.0, measure="r2").allowed(0.1, classes)
 
 
+def test_a_measure_of_numbers_is_refused_for_classes_before_anything_is_trained(tmp_path, capsys):
+    assert quick(tmp_path, "--target", "error=+3rmse") == 2
+    assert "of classes write points" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_run_on_numbers_has_the_right_words_and_units(tmp_path, capsys):
     file = stored(tmp_path / "data.npz", {"x_train": X[:600], "y_train": Y[:600, 1], "x_test": X[600:],
                                           "y_test": Y[600:, 1]})

@@ -42,6 +42,11 @@ def test_a_page_of_numbers_has_r2(tmp_path):
     assert "validation R²" in text
 
 
+def test_another_result_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"got Network; it must be what npkd\.compress gives"):
+        npkd.write_report(tmp_path / "r.html", perceptron([9, 12, 3], RNG))
+
+
 def test_a_file_that_is_there_stays(tmp_path):
     (tmp_path / "r.html").write_text("mine")
     with pytest.raises(InputError, match="is there already"):
