@@ -193,6 +193,8 @@ def add_reproduce(commands: Commands) -> None:
     add("--json", metavar="FILE", help="write the numbers to a file too, new or of an earlier reproduction")
     add("--overwrite", action="store_true", help="replace FILE also where npkd reproduce did not write it")
     add("--runs", default="npkd-runs", metavar="DIR", help="folder that keeps finished runs (default: npkd-runs)")
+    add("--from", dest="known", metavar="FILE", help="of a study: runs in a file that --json wrote, also elsewhere, "
+                                                     "count as done where the settings are the same")
     add("--jobs", type=whole(1, 256), default=2, metavar="J", help="runs at the same time, a thread each (default: 2)")
 
 

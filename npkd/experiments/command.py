@@ -27,7 +27,7 @@ from npkd.experiments import (
 from npkd.experiments.experiment import Experiment, records, seeded
 from npkd.experiments.runs import run_all
 from npkd.experiments.setting import VERSION, Setting, digest, read
-from npkd.experiments.study import Study, Unit
+from npkd.experiments.study import Study, Unit, take_over
 from npkd.experiments.study import reproduce as finish_study
 
 EXPERIMENTS: Mapping[str, Experiment] = {"lenet300": lenet300, "lenet5": lenet5}
@@ -71,6 +71,8 @@ def run_study(options: Namespace) -> None:
     waves = [[Unit(setting, numbers, seed, folder) for seed in range(seeds) for setting, numbers in wave.items()
               if seed < numbers.get("seeds", seeds)] for wave in study.settings(quick)]
     words = ["npkd", "reproduce", name, *["--quick"] * quick, *(["--seeds", str(seeds)] if options.seeds else [])]
+    if options.known is not None:
+        take_over([unit for wave in waves for unit in wave], Path(options.known))
     found = finish_study(study, shlex.join(words), waves, 0 if options.stored else options.jobs, options.json)
     print("\n".join([*found["bars"], f"{len(found['runs'])} runs done, {found['missing']} missing, "
                      f"{found['core_hours']} core hours; all are kept in {folder}"]))
@@ -98,6 +100,8 @@ def run_experiment(options: Namespace) -> None:
     """Of an experiment run what is missing, and print its tables. Raises InputError where nothing is there to print."""
     name, quick, part, stored, folder = options.name, options.quick, options.part, options.stored, Path(options.runs)
     began, experiment = time.perf_counter(), EXPERIMENTS[name]
+    if options.known is not None:
+        raise InputError(f"reproduce: got --from; {name} goes on from its folder of runs alone, leave it out")
     count = options.seeds or (2 if quick else experiment.SEEDS)
     of_records = options.seeds or experiment.RECORD_SEEDS
     if quick and part in ("records", "post-training"):

@@ -18,6 +18,7 @@ import numpy as np
 from npkd import __version__
 from npkd.core.files import make_folder, write_json
 from npkd.core.progress import NoProgress, Progress, shown
+from npkd.core.validation import InputError
 from npkd.data.datasets import Data
 from npkd.experiments.setting import stored_json
 from npkd.experiments.spread import spread
@@ -105,9 +106,32 @@ def finished(todo: Sequence[Job], jobs: int) -> Iterator[str]:
         yield from spread(finish, todo, jobs)
 
 
+def take_over(units: Sequence[Unit], path: Path) -> None:
+    """Keep the runs that a file of ``npkd reproduce --json`` holds, of units with the numbers of today: whatever the
+    machine they were made on. Raises InputError for another file."""
+    make_folder(units[0].folder)
+    found = stored_json(path)
+    try:
+        same = [unit for unit in units if found["settings"].get(unit.setting) == json.loads(json.dumps(unit.numbers))]
+        runs = {(run["setting"], run["seed"]): run for run in found["runs"]}
+    except (LookupError, TypeError, AttributeError) as error:
+        raise InputError(f"reproduce: --from names {path}, which holds no runs; it must be a file that --json of a "
+                         f"study wrote") from error
+    for unit in same:
+        run = runs.get((unit.setting, unit.seed))
+        if run is not None and stored_json(unit.path(".json")) is None:
+            write_json(unit.path(".json"), run)
+
+
+def reads(later: Unit, unit: Unit) -> bool:
+    """Whether a unit begins with what another one made: it has that one's numbers among its own."""
+    return unit.numbers in later.numbers.values() and ("seeds" in unit.numbers or later.seed == unit.seed)
+
+
 def reproduce(study: Study, command: str, waves: Sequence[Sequence[Unit]], jobs: int, path: str | None) -> Run:
     """Do what is missing (with no jobs nothing), and return, after every run also write to ``path``, what is kept;
-    ``hours`` are those of one run after another, ``missing`` counts the runs that are not done."""
+    ``hours`` are those of one run after another, ``missing`` counts the runs that are not done. A run that was taken
+    over is done again where one that is missing reads its network."""
     units = [unit for wave in waves for unit in wave]
     make_folder(units[0].folder)
 
@@ -121,7 +145,11 @@ def reproduce(study: Study, command: str, waves: Sequence[Sequence[Unit]], jobs:
             write_json(path, found)
         return found
 
+    missing = [unit for unit in units if stored_json(unit.path(".json")) is None]
+    for unit in reversed(units):                                              # from the last wave to the first
+        if unit not in missing and not unit.path(".model.npz").exists() and any(reads(x, unit) for x in missing):
+            missing.append(unit)
     for wave in waves if jobs else ():
-        for _ in finished([(study.run, unit) for unit in wave if stored_json(unit.path(".json")) is None], jobs):
+        for _ in finished([(study.run, unit) for unit in wave if unit in missing], jobs):
             kept()
     return kept()

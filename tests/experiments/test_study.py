@@ -77,6 +77,32 @@ def test_every_run_is_there_once_and_not_run_again(tiny, monkeypatch, capsys):
     assert reproduced(tiny) == found
 
 
+def test_runs_of_a_file_count_as_done_and_their_teacher_is_run_again_where_it_is_read(tiny, monkeypatch):
+    found = reproduced(tiny)
+    path = tiny / "before.json"
+    path.write_text((tiny / "runs.json").read_text())
+    asked = []
+    original = hinton2015.run
+    monkeypatch.setattr(hinton2015, "run", lambda unit, progress: asked.append(str(unit)) or original(unit, progress))
+    assert reproduced(tiny, "--from", str(path), name="elsewhere") == found
+    assert asked == []
+    part = json.loads(path.read_text())
+    part["runs"] = [run for run in part["runs"] if run["seed"] == 0]
+    part["settings"]["hard"]["epochs"] = 99                                   # was made with other numbers
+    path.write_text(json.dumps(part))
+    assert reproduced(tiny, "--from", str(path), name="third") == found
+    assert asked == ["teacher, seed 0", "hard, seed 0", "hard, seed 1", "distilled, seed 1", "digit 3 omitted, seed 1"]
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"settings": {}, "runs": [3]}'])
+def test_another_file_to_go_on_from_is_refused(tiny, text, capsys):
+    (tiny / "other.json").write_text(text)
+    assert main(["reproduce", "hinton2015", "--runs", str(tiny / "r"), "--from", str(tiny / "other.json")]) == 2
+    assert "holds no runs; it must be a file that --json of a study wrote" in capsys.readouterr().err
+    assert main(["reproduce", "lenet300", "--runs", str(tiny / "r"), "--from", str(tiny / "other.json")]) == 2
+    assert "goes on from its folder of runs alone" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("stage", "step"), [("teacher", 0), ("teacher", 1), ("teacher", 2), ("teacher", 3),
                                              ("hard, seed 0", 2), ("digit 3 omitted, seed 0", 1),
                                              ("distilled, seed 1", 0), ("distilled, seed 1", 3)])
