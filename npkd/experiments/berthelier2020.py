@@ -20,7 +20,7 @@ from npkd.sparsity.outgoing import kind_of, outgoing_penalties
 from npkd.surgery.dependency import dependency_groups
 from npkd.surgery.removal import remove
 
-SEEDS = 3                                                         # LeNet-5 takes long
+SEEDS = 5
 NETWORK: Run = {"data": "mnist", "examples": 20_000, "epochs": 20, "batch_size": 128, "learning_rate": 0.03,
                 "weight_decay": 1e-4}                             # one training from the first weights on, for both
 

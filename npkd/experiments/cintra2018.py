@@ -23,7 +23,7 @@ from npkd.nn.network import Layer, Network
 from npkd.nn.optimisers import SGD
 from npkd.nn.training import TrainingSettings, train
 
-SEEDS = 3
+SEEDS = 5
 DATA: Run = {"data": "mnist", "examples": 60_000, "batch_size": 128}
 FLOAT: Run = {**DATA, "channels": [8, 24], "hidden": 460, "epochs": 8, "learning_rate": 0.05}
 """LeNet-5 with tanh and average pooling, 186,742 parameters; labels, momentum SGD. One for each seed."""

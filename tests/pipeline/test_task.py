@@ -52,6 +52,10 @@ def r2(outputs, y):
     return sum(parts) / len(parts)
 
 
+def test_a_single_output_says_class_1_above_zero():
+    assert classes_of(np.array([[-2.0], [-0.1], [0.0], [0.1], [3.0]])).tolist() == [0, 0, 0, 1, 1]
+
+
 def test_the_error_of_numbers_is_what_r2_lacks():
     outputs, y = RNG.standard_normal((50, 3)), RNG.standard_normal((50, 3)) * [1, 10, 0.1]
     assert error_of(outputs, y) == pytest.approx(1 - r2(outputs, y))
