@@ -211,9 +211,9 @@ def add_reproduce(commands: Commands) -> None:
                                     description="Run every method at equal cost, with training and without, and the "
                                                 "records. What is done is kept.")
     add = reproduce.add_argument
-    add("name", choices=("lenet300", "lenet5", "hinton2015", "survey2021", "ba2014", "romero2015",
+    add("name", metavar="NAME", choices=("lenet300", "lenet5", "hinton2015", "survey2021", "ba2014", "romero2015",
                          "alvarez2017", "berthelier2020", "cintra2018", "compression"),
-        help="methods compared on LeNet-300-100 or LeNet-5; or a study named after its paper")
+        help="methods compared on LeNet-300-100 or LeNet-5, or a study named after its paper: %(choices)s")
     add("--quick", action="store_true", help="a few minutes: one budget, some methods, a part of the data")
     add("--seeds", type=whole(1, 1000), metavar="K",
         help="seeds 0 … K − 1 (default: 5, comparison of lenet5: 3, quick: 2)")

@@ -207,7 +207,7 @@ def distilled(chain: Chain, k: int, network: Network, size: float) -> tuple[Netw
     """The network that step k makes, and the same after its distillation, which keeps its zeros and its grid."""
     run, step, recipe = chain.run, chain.steps[k], chain.run.recipe
     last = not any(later in (*SIZED, *GRIDS) for later in chain.steps[k + 1:])
-    epochs = recipe.epochs if last else recipe.epochs // 2
+    epochs = recipe.epochs if last else max(recipe.epochs // 2, min(recipe.epochs, 1))
     transfer = stages.transfer_set(chain.source, run.data, recipe)
     if step == "code":
         return network, network
