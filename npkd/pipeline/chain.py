@@ -174,8 +174,9 @@ def goal_of(chain: Chain, network: Network) -> float:
 def compress(chain: Chain, teacher: Network) -> tuple[Network, list[StepReport]]:
     """The student after all steps, within the target, and a report of each.
 
-    Every step is followed by a distillation, the last but one step that trains by half of the recipe's epochs, the last
-    by all of them. A file that is still too large is made smaller by the last sized step again, at most three times.
+    Every step is followed by a distillation, the last but one step that trains by half of the recipe's epochs (one at
+    least), the last by all. A file that is still too large is made smaller by the last sized step again, at most three
+    times.
     Raises InputError where the target is not reached.
     """
     run, student, reports = chain.run, teacher, list[StepReport]()
