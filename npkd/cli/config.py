@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from types import NoneType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 import numpy as np
 import scipy
@@ -25,39 +25,30 @@ from npkd.core.validation import InputError, one_of
 from npkd.nn.fast.threads import threads
 from npkd.pipeline.checkpoints import fingerprint
 
-NAME, LIMIT = "config.toml", 1_000_000                       # LIMIT: bytes of such a file
-HEAD = """\
-# Written by npkd {version}: every setting of a run of npkd {command}.
-# To repeat it, into a new folder:    npkd {command} --config {name}
-# With a setting changed:             npkd {command} --config {name} --seed 1
-# To prove that it gives the same:    npkd verify FOLDER      (the folder that holds this file)
-# Not given: {unset}
-"""
-KINDS = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
+NAME = "config.toml"
+HEAD = f"""\
+# Written by npkd {__version__}: every setting of a run of npkd COMMAND.
+# To repeat it, into a new folder:    npkd COMMAND --config {NAME}       (options beside it count in its place)
+# To prove that it gives the same:    npkd verify FOLDER                  (the folder that holds this file)
+# Not given: """
 
 
-def processor() -> str:
-    """The model of the processor, which decides on the kernels of BLAS."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, ValueError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def made_with() -> dict[str, Any]:
-    """What the bytes of a run depend on beside its settings and its data: versions, machine, threads."""
-    config = np.show_config(mode="dicts")
-    blas = config["Build Dependencies"]["blas"] if config else {}
+def made_with(plan: PreparedRun) -> dict[str, Any]:
+    """What the bytes of a run depend on beside its settings: versions, machine, threads, the data that was read."""
+    about, cpu = np.show_config(mode="dicts"), Path("/proc/cpuinfo")
+    blas = about["Build Dependencies"]["blas"] if about else {}
+    model = re.search(r"model name\s*: (.*)", cpu.read_text(encoding="utf-8")) if cpu.is_file() else None
     counts = ", ".join(str(get()) for get, _ in libraries()) or "unknown"
     return {"npkd": __version__, "numpy": np.__version__, "scipy": scipy.__version__,
-            "blas": f"{blas.get('name')} {blas.get('version')}", "machine": f"{processor()}, {platform.system()}",
-            "threads": f"BLAS {counts}; npkd {threads()}; OPENBLAS_NUM_THREADS {user_threads() or 'unset'}"}
+            "blas": f"{blas.get('name')} {blas.get('version')}",
+            "machine": f"{model[1] if model else platform.processor() or platform.machine()}, {platform.system()}",
+            "threads": f"BLAS {counts}; npkd {threads()}; OPENBLAS_NUM_THREADS {user_threads() or 'unset'}",
+            "resumed": plan.settings.resume, "data_crc32": fingerprint(plan.data)}
 
 
 def options_of(command: str) -> dict[str, Any]:
     """The settings that a command has as options, with what holds without them."""
-    names = {field.name for field in fields(Settings)} - {"out", "overwrite", "resume"}
+    names = {field.name for field in fields(Settings)} - {"command", "out", "overwrite", "resume"}
     return {name: value for name, value in vars(parser.read([command])).items() if name in names}
 
 
@@ -66,69 +57,51 @@ def text(plan: PreparedRun) -> str:
     values, command = absolute(plan.settings), plan.settings.command
     if command == "compress" and values["target"] is None:
         values["target"] = TARGET
-    names = [name for name in values if name in options_of(command)]
-    values["given"] = [name for name in names if name in plan.settings.given]
-    made = made_with() | {"data_crc32": fingerprint(plan.data), "resumed": plan.settings.resume}
-
-    def lines(table: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-        return [f"{name} = " + json.dumps(table[name], ensure_ascii=False).replace("\x7f", "\\u007f")
-                for name in names if table[name] is not None]
-
-    unset = ", ".join(name for name in names if values[name] is None) or "nothing"
-    return "\n".join([HEAD.format(version=__version__, command=command, name=NAME, unset=unset), *lines(values, names),
-                      "", "# Options that were written out: the command in summary.json names them.",
-                      *lines(values, ["given"]), "", "[made_with]", *lines(made, list(made)), ""])
+    names = [name for name in options_of(command) if values[name] is not None]
+    given = [name for name in names if name in plan.settings.given]
+    unset = ", ".join(name for name in options_of(command) if name not in names)
+    lines = [HEAD.replace("COMMAND", command) + (unset or "nothing"), ""]
+    for table in ({"command": command, **{name: values[name] for name in names}, "given": given}, made_with(plan)):
+        lines += [f"{name} = " + json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+                  for name, value in table.items()] + ["", "[made_with]"]
+    return "\n".join(lines[:-1])
 
 
 def read(path: str | Path) -> dict[str, Any]:
     """What such a file holds. Raises InputError where it cannot be read, or is no TOML of a run."""
     need = "it must be a config.toml that npkd wrote beside a run"
     try:
-        with open(path, "rb") as file:
-            content = file.read(LIMIT + 1)
-        table = tomllib.loads(content[:LIMIT].decode() if len(content) <= LIMIT else "too long")
+        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"config: {path}: {reason(error)}; {need}") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"config: {path} is no TOML ({error!s:.100}); {need}") from error
     one_of(f"config: {path}", "command", table.get("command"), COMMANDS)
-    if not isinstance(table.get("made_with", {}), dict):
-        raise InputError(f"config: {path}: made_with is {table['made_with']!r:.40}; it must be a table, or be left out")
+    if not (isinstance(table.get("made_with", {}), dict) and isinstance(table.get("given", []), list)):
+        raise InputError(f"config: {path}: made_with must be a table and given a list; {need}")
     return table
 
 
-def require_type(value: object, hint: Any, who: str) -> None:
-    """Raise InputError where a value of TOML is not of the type that a setting has."""
-    kind = next(one for one in (get_args(hint) if NoneType in get_args(hint) else (hint,)) if one is not NoneType)
-    if get_origin(kind) is tuple:
-        of = get_args(kind)[0]
-        right, need = isinstance(value, list) and all(type(one) is of for one in value), f"a list, each {KINDS[of]}"
-    else:
-        right, need = type(value) is kind or (kind is float and type(value) is int), KINDS[kind]
-    if not right:
-        raise InputError(f"{who} is {value!r:.40}; it must be {need}")
-
-
-def words(table: Mapping[str, Any], path: str | Path, command: str) -> list[str]:
+def words(path: str | Path, command: str) -> list[str]:
     """The options of a file as one types them. Raises InputError where it is of another command, and for a key that is
-    not known or a value of another type."""
+    not known or a value of another type: what is read from its words must be what it was."""
+    table, known, found = read(path), options_of(command), list[str]()
     if table["command"] != command:
-        raise InputError(f"config: {path} is of a run of npkd {table['command']}; give it to that command, not to "
-                         f"{command}")
-    known, hints, found = options_of(command), get_type_hints(Settings), list[str]()
-    values = {name: value for name, value in table.items() if name != "made_with"}
+        raise InputError(f"config: {path} is of npkd {table['command']}; give it to that command, not to {command}")
+    for name in table.keys() - {*known, "command", "given", "made_with"}:
+        raise InputError(f"config: {path} has the key {name!r:.40}, which npkd {command} does not know; it knows "
+                         f"{', '.join(known)}")
+    values = {name: table[name] for name in known if name in table}
     for name, value in values.items():
-        if name not in (*known, "given"):
-            raise InputError(f"config: {path} has the key {name!r:.40}, which npkd {command} does not know; it knows "
-                             f"{', '.join(known)}")
-        require_type(value, hints[name], f"config: {path}: {name}")
-    for name in [name for name in known if name in values and name != "command"]:
-        value, option = values[name], name.replace("_", "-")
-        changed = value != known[name]
-        if isinstance(value, bool):                           # a flag says that something is not as it is without it
-            found += [f"--{option}" if value else f"--no-{option}"] * changed
-        elif changed or name in values.get("given", []):
+        option, kept = name.replace("_", "-"), value == known[name] and name not in table.get("given", [])
+        if isinstance(value, bool):
+            found += [] if value == known[name] else [f"--{option}" if value else f"--no-{option}"]
+        elif not kept:
             found.append(f"--{option}=" + (",".join(map(str, value)) if isinstance(value, list) else str(value)))
+    for name, value in vars(parser.read([command, *found])).items():
+        if name in values and value != (tuple(values[name]) if isinstance(values[name], list) else values[name]):
+            raise InputError(f"config: {path}: {name} is {values[name]!r:.40}, of another type than {value!r:.40}, as "
+                             f"--{name.replace('_', '-')} has it")
     return found
 
 
@@ -137,9 +110,3 @@ def settings_of(options: argparse.Namespace, arguments: Sequence[str]) -> Settin
     given = tuple(word[2:].partition("=")[0].replace("-", "_") for word in arguments if word.startswith("--"))
     names = {field.name for field in fields(Settings)}
     return Settings(**{name: value for name, value in vars(options).items() if name in names}, given=given)
-
-
-def settings_in(table: Mapping[str, Any], path: str | Path) -> Settings:
-    """The settings that a file holds, "out" being missing. Raises InputError as ``words`` and ``Settings``."""
-    arguments = [table["command"], *words(table, path, table["command"]), "--out=npkd-out"]
-    return settings_of(parser.read(arguments), arguments)

@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 
-from npkd import __version__
 from npkd.cli import parser
 from npkd.cli.output import guarded_output, message
 from npkd.core.progress import Progress, shown
@@ -53,12 +52,8 @@ def run_command(options: argparse.Namespace, arguments: Sequence[str], progress:
     from npkd.cli.run import resumed, run
 
     if options.config is not None:
-        table = config.read(options.config)
-        arguments = [options.command, *config.words(table, options.config, options.command), *arguments[1:]]
+        arguments = [options.command, *config.words(options.config, options.command), *arguments[1:]]
         options = parser.read(arguments)                      # what is typed comes last, and counts
-        if (other := table.get("made_with", {}).get("npkd", __version__)) != __version__ and not options.quiet:
-            progress.begin("", 0)
-            message(f"{options.config} is of npkd {other}, this is {__version__}: the run may end with other numbers")
 
     unnamed = options.out is None and not options.resume
     if options.resume:

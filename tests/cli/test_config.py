@@ -4,14 +4,13 @@ refused."""
 import json
 import shutil
 import tomllib
-from dataclasses import fields
 
 import pytest
 
 from npkd import __version__
 from npkd.cli import config, parser
 from npkd.cli.main import main
-from npkd.cli.settings import COMMANDS, Settings
+from npkd.cli.settings import COMMANDS
 from tests.cli.test_checkpoints import files
 from tests.tiny import quick, stored, undrawn, words
 
@@ -45,11 +44,11 @@ def test_a_run_writes_every_setting_that_it_was_run_with(done):
     assert found == {
         "command": "compress", "data": str(done / "data.npz"), "seed": 4, "epochs": 1, "network": "perceptron",
         "hidden": [8, 6], "target": "macs=40%", "keep_inputs": True,
-        "given": ["data", "seed", "epochs", "network", "hidden", "target", "keep_inputs"]}
+        "given": ["data", "network", "hidden", "seed", "epochs", "target", "keep_inputs"]}
     assert made["npkd"] == __version__
     assert set(made) == {"npkd", "numpy", "scipy", "blas", "machine", "threads", "data_crc32", "resumed"}
     assert text.startswith(f"# Written by npkd {__version__}: every setting of a run of npkd compress.\n")
-    for said in ("npkd compress --config config.toml\n", "npkd verify FOLDER",
+    for said in ("npkd compress --config config.toml ", "npkd verify FOLDER",
                  "# Not given: label, teacher, distil_from, steps\n"):
         assert said in text
 
@@ -58,7 +57,7 @@ def test_a_run_writes_every_setting_that_it_was_run_with(done):
 def test_every_option_of_a_command_is_a_setting_or_says_where_and_how(command):
     """So that config.toml lacks nothing that changes a number."""
     options = set(vars(parser.read([command]))) - set(config.options_of(command))
-    assert options - {"list"} == {"out", "overwrite", "resume", "config", "quiet", "json"}
+    assert options - {"list"} == {"command", "out", "overwrite", "resume", "config", "quiet", "json"}
 
 
 def test_config_repeats_a_run_byte_for_byte(done, tmp_path, monkeypatch):
@@ -93,9 +92,9 @@ def test_words_of_every_kind_come_back(tmp_path):
     shutil.copy(stored(tmp_path / "data.npz"), tmp_path / f"{odd}.npz")
     assert main(["train", "--data", str(tmp_path / f"{odd}.npz"), "--hidden", "4", "--epochs", "1", "--quiet", "--out",
                  str(tmp_path / "out")]) == 0
-    file = tmp_path / "out" / "config.toml"
     assert table(tmp_path / "out")["data"] == str(tmp_path / f"{odd}.npz")
-    assert config.settings_in(config.read(file), file).data == str(tmp_path / f"{odd}.npz")
+    found = parser.read(["train", *config.words(tmp_path / "out" / "config.toml", "train")])
+    assert found.data == str(tmp_path / f"{odd}.npz")
 
 
 def test_a_run_that_goes_on_takes_no_other_settings_from_it(done, tmp_path, capsys):
@@ -103,38 +102,28 @@ def test_a_run_that_goes_on_takes_no_other_settings_from_it(done, tmp_path, caps
     assert "holds no run of npkd that was broken off" in capsys.readouterr().err
 
 
-def test_a_file_of_another_version_is_taken_and_said_to_be_one(done, tmp_path, capsys):
-    text = (done / "out" / "config.toml").read_text()
-    (tmp_path / "old.toml").write_text(text.replace(f'npkd = "{__version__}"', 'npkd = "0.1.9"'))
-    assert main(["compress", "--config", str(tmp_path / "old.toml"), "--out", str(tmp_path / "out")]) == 0
-    assert f"is of npkd 0.1.9, this is {__version__}: the run may end with other numbers\n" in capsys.readouterr().err
-    assert again(tmp_path, tmp_path / "quiet", file="old.toml") == 0
-    assert "0.1.9" not in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(("line", "said"), [
-    ("lambda = 3", ("has the key 'lambda'", "npkd compress does not know", "command, data, label")),
+    ("lambda = 3", ("has the key 'lambda'", "npkd compress does not know", "data, label")),
     ("penalty = 'neurons=0.1'", ("has the key 'penalty'", "npkd compress does not know")),
     ("out = 'elsewhere'", ("has the key 'out'",)),
-    ("epochs = '3'", ("epochs is '3'", "a whole number")),
-    ("epochs = 3.0", ("epochs is 3.0", "a whole number")),
-    ("epochs = true", ("epochs is True", "a whole number")),
+    ("epochs = '3'", ("epochs is '3', of another type than 3, as --epochs has it",)),
+    ("epochs = 3.0", ("--epochs", "'3.0'", "a whole number")),
+    ("epochs = true", ("--epochs", "expected one argument")),
     ("epochs = -1", ("--epochs", "at least 0")),
-    ("hidden = 300", ("hidden is 300", "a list, each a whole number")),
-    ("hidden = [3.5]", ("hidden is [3.5]", "a list, each a whole number")),
+    ("hidden = 300", ("hidden is 300, of another type than (300,)",)),
+    ("hidden = [3.5]", ("--hidden", "300,100")),
     ("hidden = []", ("--hidden", "300,100")),
-    ("hidden = '300,100'", ("hidden is '300,100'", "a list, each a whole number")),
-    ("steps = ['neurons', 3]", ("steps is", "a list, each a string")),
-    ("keep_inputs = 'yes'", ("keep_inputs is 'yes'", "true or false")),
-    ("label = 1979-05-27", ("label is", "a string")),
+    ("hidden = '300,100'", ("hidden is '300,100', of another type",)),
+    ("steps = ['neurons', 3]", ("steps is ['neurons', 3], of another type",)),
+    ("keep_inputs = 'yes'", ("--keep-inputs", "'yes'")),
+    ("label = 1979-05-27", ("label is datetime.date(1979, 5, 27), of another type",)),
     ("network = 'vgg'", ("--network", "lenet5")),
-    ("target = {macs = 3}", ("target is", "a string")),
-    ("given = 'data'", ("given is 'data'", "a list, each a string")),
-    ("made_with = 3", ("made_with is 3", "a table")),
+    ("target = {macs = 3}", ("target is {'macs': 3}, of another type",)),
+    ("given = 'data'", ("given a list",)),
+    ("made_with = 3", ("made_with must be a table",)),
     ("data = ", ("is no TOML", "line 2")),
     ("data = 'a'\ndata = 'b'", ("is no TOML",)),
     ("\udc80", ("is no TOML",)),
-    ("# " + "x" * config.LIMIT, ("is no TOML",)),
 ])
 def test_what_does_not_fit_is_refused_in_a_sentence(tmp_path, capsys, line, said):
     (tmp_path / "bad.toml").write_bytes(f'command = "compress"\n{line}\n'.encode("utf-8", "surrogateescape"))
@@ -148,7 +137,7 @@ def test_what_does_not_fit_is_refused_in_a_sentence(tmp_path, capsys, line, said
 
 
 @pytest.mark.parametrize(("content", "said"), [
-    ('command = "train"\n', "is of a run of npkd train; give it to that command, not to compress"),
+    ('command = "train"\n', "is of npkd train; give it to that command, not to compress"),
     ('command = "cost"\n', "compress, train, distil"), ("seed = 3\n", "command is None"), ("", "command is None")])
 def test_a_file_of_another_command_is_refused(tmp_path, capsys, content, said):
     (tmp_path / "bad.toml").write_text(content)
@@ -163,14 +152,8 @@ def test_a_file_that_is_not_there_is_refused(tmp_path, capsys):
     assert "Is a directory" in capsys.readouterr().err
 
 
-def test_every_setting_of_a_run_has_a_type_that_toml_has():
-    for field in fields(Settings):
-        with pytest.raises(config.InputError):
-            config.require_type({}, config.get_type_hints(Settings)[field.name], "x")
-
-
 def test_contradictions_with_what_is_typed_are_refused(done, tmp_path, capsys):
     assert again(done, tmp_path / "out", "--teacher", str(done / "out/teacher.npz")) == 2
     assert "got a teacher and hidden widths" in capsys.readouterr().err
     assert main(words(tmp_path, "--config", str(done / "out/config.toml"), command="train")) == 2
-    assert "is of a run of npkd compress" in capsys.readouterr().err
+    assert "is of npkd compress; give it to that command, not to train" in capsys.readouterr().err
