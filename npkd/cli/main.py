@@ -69,7 +69,7 @@ def run_command(options: argparse.Namespace, arguments: Sequence[str], progress:
 
     result = run(settings, progress, begins)
     progress.begin("", 0)
-    print(json.dumps({**result, "folder": settings.out}, indent=2, ensure_ascii=False) if options.json
+    print(json.dumps({**result, "folder": settings.out}, indent=2) if options.json
           else result_table(result, Path(settings.out)))
     return 0
 
@@ -108,7 +108,7 @@ def dispatch(arguments: Sequence[str]) -> int:
         from npkd.pipeline.library import listed
 
         if options.json:
-            print(json.dumps(listed(), indent=2, ensure_ascii=False))
+            print(json.dumps(listed(), indent=2))
             return 0
         widths = [max(map(len, column)) for column in zip(*listed(), strict=True)]
         print(*("  ".join(map(str.ljust, row, widths)).rstrip() for row in listed()), sep="\n")

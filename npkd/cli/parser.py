@@ -68,7 +68,6 @@ def parser() -> Parser:
                                description="Count what a network computes and stores, measure its latency here, and "
                                            "estimate its energy.")
     cost.add_argument("file", metavar="FILE", help="a network that npkd saved, .npz or .npkz")
-    cost.add_argument("--json", action="store_true", help="numbers as JSON")
     commands.add_parser("check", allow_abbrev=False, help="hold every op, loss and penalty against its definition",
                         description="Hold every op, loss and penalty against its definition. Needs a checkout.")
     add_reproduce(commands)
@@ -77,7 +76,7 @@ def parser() -> Parser:
     report.add_argument("folder", metavar="DIR", nargs="?",
                         help="folder that npkd compress, train or distil wrote (default: the latest npkd-out…)")
     add_verify(commands)
-    for name in ("compress", "train", "distil", "check", "export", "report", "verify"):
+    for name in ("compress", "train", "distil", "cost", "check", "export", "report", "verify"):
         commands.choices[name].add_argument("--json", action="store_true", help=JSON)
     for name in ("check", "verify"):
         commands.choices[name].add_argument("--quiet", action="store_true", help=QUIET)

@@ -1,6 +1,7 @@
 """--help has one style, says every default, and its examples run; --json is JSON alone; nothing is coloured."""
 
 import argparse
+import io
 import json
 import re
 import shlex
@@ -120,6 +121,14 @@ def test_json_of_runs_is_the_summary_and_the_folder(place, capsys):
         found = summary_of(capsys, *words(place, *more, "--out", command, command=command, data="data.npz"))
         assert found.pop("folder") == command
         assert found == json.loads((place / command / "summary.json").read_text())
+
+
+def test_json_is_read_from_a_stream_that_knows_ascii_alone(place, monkeypatch):
+    shutil.copy("data.npz", "结果 😀.npz")
+    file = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
+    monkeypatch.setattr("sys.stdout", file)
+    assert main(words(place, "--json", "--out", "out", command="train", data="结果 😀.npz")) == 0
+    assert json.loads(file.buffer.getvalue())["data"] == "结果 😀"
 
 
 def test_json_of_the_other_commands(place, capsys, monkeypatch):
