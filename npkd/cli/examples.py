@@ -26,11 +26,9 @@ npkd verify npkd-out --json --quiet  # the same for a program: exit code 0 says 
 
 
 def of(command: str) -> list[tuple[str, str]]:
-    """(what is typed, what it does) for a command; for npkd itself, "", the first of three commands."""
-    pairs = [(line.partition("  # ")[0], line.partition("  # ")[2]) for line in EXAMPLES.splitlines()]
-    if not command:
-        return [of(name)[0] for name in ("compress", "train", "verify")]
-    return [pair for pair in pairs if pair[0].split()[1] == command]
+    """(what is typed, what it does) for a command; for npkd itself, "", the first four."""
+    pairs = [(line, what) for line, _, what in (text.partition("  # ") for text in EXAMPLES.splitlines())]
+    return [pair for pair in pairs if pair[0].split()[1] == command] or pairs[:4]
 
 
 def text(command: str) -> str:
