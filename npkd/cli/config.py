@@ -107,6 +107,7 @@ def words(path: str | Path, command: str) -> list[str]:
 
 def settings_of(options: argparse.Namespace, arguments: Sequence[str]) -> Settings:
     """The settings of a run whose options were read from the arguments."""
-    given = tuple(word[2:].partition("=")[0].replace("-", "_") for word in arguments if word.startswith("--"))
     names = {field.name for field in fields(Settings)}
-    return Settings(**{name: value for name, value in vars(options).items() if name in names}, given=given)
+    typed = [word[2:].partition("=")[0].replace("-", "_") for word in arguments if word.startswith("--")]
+    return Settings(**{name: value for name, value in vars(options).items() if name in names},
+                    given=tuple(name for name in typed if name in names))

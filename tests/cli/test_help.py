@@ -22,10 +22,11 @@ from tests.tiny import stored, undrawn, words
 TOP = parser.parser()
 HELPS = {"": TOP, **TOP._subparsers._group_actions[0].choices}
 OPTIONS = [pytest.param(action, id=f"{name} {action.option_strings[0]}") for name, one in HELPS.items()
-           for action in one._actions if action.option_strings and action.dest not in ("help", "version")]
+           for action in one._actions if action.option_strings and action.dest not in ("help", "version")
+           and action.help != argparse.SUPPRESS]
 
 WITHOUT = {"--label", "--teacher", "--distil-from", "--start", "--hint", "--penalty", "--config", "--check", "--shape",
-           "--json", "--from", "--target", "--to"}
+           "--json", "--from", "--seeds", "--target", "--to"}
 """Options with a value and no default: what they name is absent, or, of --to, must be given. (--target of compress has
 one.)"""
 
