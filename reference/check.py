@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
+import json
 import math
 import pkgutil
 import re
@@ -228,12 +229,14 @@ def load(root: Path) -> list[Case]:
     return cases
 
 
-def main(root: Path) -> int:
+def main(root: Path, as_json: bool = False, quiet: bool = False) -> int:
     """Print the table of a checkout and return the exit code: 0 where everything passed, else 1."""
-    with shown(True) as progress:
+    with shown(not quiet) as progress:
         progress.begin("reading the catalogue", 1)
         cases = load(root)
         progress.step(f"{len(cases)} cases")
         rows = run(cases, progress)
-    print(table(rows))
+    lines = [{name: None if value != value else value for name, value in dataclasses.asdict(row).items()}   # no NaN
+             | {"passed": row.passed} for row in rows]
+    print(json.dumps(lines, indent=2) if as_json else table(rows))
     return 0 if all(row.passed for row in rows) else 1

@@ -22,8 +22,8 @@ def checkout(places: Sequence[Path]) -> Path:
                      "package; run it from a checkout")
 
 
-def main() -> int:
-    """Print the table and return the exit code: 0 where everything passed, else 1."""
+def main(as_json: bool = False, quiet: bool = False) -> int:
+    """Print the table, or its rows as JSON, and return the exit code: 0 where everything passed, else 1."""
     root = checkout([Path.cwd(), Path(npkd.__file__).resolve().parent.parent])
-    code: int = importlib.import_module("reference.check").main(root)
+    code: int = importlib.import_module("reference.check").main(root, as_json, quiet)
     return code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import tempfile
 from collections.abc import Sequence
@@ -49,10 +50,11 @@ def main(options: argparse.Namespace) -> int:
             raise InputError(f"export: {there[0]} exists; give --overwrite to replace it, or --out another folder")
         for name in names:
             write_bytes(make_folder(folder) / name, Path(beside, name).read_bytes())
-    print(*(f"Wrote {folder / name}" for name in names), sep="\n")
-    if expected is None:
-        return 0
-    said = classes(folder / names[0], data[2])
-    agree = int((said == expected).sum())
-    print(f"{agree:,} of {len(said):,} classes agree")
-    return int(agree < len(said))
+    lines = [f"Wrote {folder / name}" for name in names]
+    numbers: dict[str, object] = {"files": [str(folder / name) for name in names]}
+    agree = of = 0
+    if expected is not None:
+        agree, of = int((classes(folder / names[0], data[2]) == expected).sum()), len(expected)
+        lines, numbers = [*lines, f"{agree:,} of {of:,} classes agree"], numbers | {"agree": agree, "examples": of}
+    print(json.dumps(numbers, indent=2) if options.json else "\n".join(lines))
+    return int(agree < of)

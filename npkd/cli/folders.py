@@ -26,11 +26,12 @@ LOCK, STAGING, TEMPORARY = ".npkd-lock", "unfinished", re.compile(r"\.[0-9a-f]{3
 FILES = ("teacher.npz", "teacher.npkz", "distil_from.npz", "distil_from.npkz", "tutor.npz", "student.npz",
          "student.npkz", "student.onnx", "model.npz", "dense.npz", "history.jsonl",
          *(f"figures/{name}.png" for name in (*CAPTIONS, "kept", "weights", "sparse path")),
-         "summary.json", "report.html", CHECKPOINT)
+         "summary.json", "config.toml", "report.html", CHECKPOINT)
 """What runs write. ("tutor.npz": version 0.1; "sparse path": 0.2)"""
 
 MARKS = {".npkz": MAGIC, ".npz": b'"format": "npkd-', ".jsonl": b'{"stage": "', ".png": b"npkd", ".onnx": b"npkd",
-         ".json": b'"command": "npkd ', ".html": b"<title>npkd: "}
+         ".json": b'"command": "npkd ', ".html": b"<title>npkd: ",
+         ".toml": b"# Written by npkd "}
 """What the files of a run hold, by the end of their names."""
 
 

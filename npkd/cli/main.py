@@ -1,4 +1,4 @@
-"""The command line: npkd compress | train | distil | export | cost | check | reproduce | report.
+"""The command line: npkd compress | train | distil | export | cost | check | reproduce | report | verify.
 
 Whatever is wrong with what a user gave is one sentence on stderr and exit code 2. Heavy modules are imported when a
 command needs them, so that ``--help`` answers at once and Ctrl-C is quiet from the beginning.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import signal
 import sys
 import threading
@@ -47,18 +48,19 @@ def result_table(result: Mapping[str, Any], folder: Path) -> str:
 
 def run_command(options: argparse.Namespace, arguments: Sequence[str], progress: Progress) -> int:
     """``npkd compress``, ``train`` and ``distil``, whose options were read from the arguments."""
-    from npkd.cli import folders
+    from npkd.cli import config, folders
     from npkd.cli.run import resumed, run
-    from npkd.cli.settings import Settings
+
+    if options.config is not None:
+        arguments = [options.command, *config.words(options.config, options.command), *arguments[1:]]
+        options = parser.read(arguments)                      # what is typed comes last, and counts
 
     unnamed = options.out is None and not options.resume
     if options.resume:
         settings = resumed(parser.given(options))
     else:
         options.out = folders.free() if unnamed else options.out
-        given = tuple(word[2:].partition("=")[0].replace("-", "_") for word in arguments if word.startswith("--"))
-        settings = Settings(**{name: value for name, value in vars(options).items()
-                               if name not in ("quiet", "list")}, given=given)
+        settings = config.settings_of(options, arguments)
 
     def begins() -> None:
         if unnamed and settings.out != folders.DEFAULT and not options.quiet:
@@ -67,7 +69,8 @@ def run_command(options: argparse.Namespace, arguments: Sequence[str], progress:
 
     result = run(settings, progress, begins)
     progress.begin("", 0)
-    print(result_table(result, Path(settings.out)))
+    print(json.dumps({**result, "folder": settings.out}, indent=2) if options.json
+          else result_table(result, Path(settings.out)))
     return 0
 
 
@@ -77,7 +80,7 @@ def dispatch(arguments: Sequence[str]) -> int:
     if options.command == "check":
         from npkd.cli import check
 
-        return check.main()
+        return check.main(options.json, options.quiet)
     if options.command == "export":
         from npkd.cli import export
 
@@ -90,8 +93,13 @@ def dispatch(arguments: Sequence[str]) -> int:
         from npkd.cli.folders import latest
         from npkd.cli.run import rebuild
 
-        print(f"Read {rebuild(options.folder or latest('summary.json'))}")
+        page = rebuild(options.folder or latest("summary.json"))
+        print(json.dumps({"report": str(page)}) if options.json else f"Read {page}")
         return 0
+    if options.command == "verify":
+        from npkd.cli import verify
+
+        return verify.main(options)
     if options.command == "reproduce":
         from npkd.experiments.command import reproduce
 
@@ -99,6 +107,9 @@ def dispatch(arguments: Sequence[str]) -> int:
     if options.command == "distil" and options.list:
         from npkd.pipeline.library import listed
 
+        if options.json:
+            print(json.dumps(listed(), indent=2))
+            return 0
         widths = [max(map(len, column)) for column in zip(*listed(), strict=True)]
         print(*("  ".join(map(str.ljust, row, widths)).rstrip() for row in listed()), sep="\n")
         return 0

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from npkd import __version__
+from npkd.cli import examples
 from npkd.core.validation import InputError
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction["Parser"]
 
 BETTER = "a better network that npkd saved, whose answers are learnt; npkd train takes it with a penalty"
-COMMANDS = ("compress", "train", "distil", "export", "cost", "check", "reproduce", "report")
+COMMANDS = ("compress", "train", "distil", "export", "cost", "check", "reproduce", "report", "verify")
+JSON = "print the summary as JSON on standard output, and nothing else there"
+QUIET = "no progress, the result alone"
 
 
 class Parser(argparse.ArgumentParser):
     """argparse, with its complaints as InputError."""
+
+    color: bool
 
     def error(self, message: str) -> NoReturn:
         """Raise what argparse would print."""
@@ -62,7 +68,6 @@ def parser() -> Parser:
                                description="Count what a network computes and stores, measure its latency here, and "
                                            "estimate its energy.")
     cost.add_argument("file", metavar="FILE", help="a network that npkd saved, .npz or .npkz")
-    cost.add_argument("--json", action="store_true", help="numbers as JSON")
     commands.add_parser("check", allow_abbrev=False, help="hold every op, loss and penalty against its definition",
                         description="Hold every op, loss and penalty against its definition. Needs a checkout.")
     add_reproduce(commands)
@@ -70,6 +75,15 @@ def parser() -> Parser:
                                  description="Write report.html again from the summary and the figures in a folder.")
     report.add_argument("folder", metavar="DIR", nargs="?",
                         help="folder that npkd compress, train or distil wrote (default: the latest npkd-out…)")
+    add_verify(commands)
+    for name in ("compress", "train", "distil", "cost", "check", "export", "report", "verify"):
+        commands.choices[name].add_argument("--json", action="store_true", help=JSON)
+    for name in ("check", "verify"):
+        commands.choices[name].add_argument("--quiet", action="store_true", help=QUIET)
+    for name, one in {"": top, **commands.choices}.items():
+        one.description, one.epilog = textwrap.fill(str(one.description), 79), examples.text(name)
+        one.formatter_class = argparse.RawDescriptionHelpFormatter
+        one.color = False                                     # as of Python 3.14 argparse would colour it
     return top
 
 
@@ -83,7 +97,8 @@ def run_options() -> Parser:
     add("--label", metavar="COLUMN", help="of a table: the column that is to be told by the others")
     add("--network", choices=("perceptron", "lenet5"), default="perceptron",
         help="what is trained (default: perceptron)")
-    add("--hidden", type=widths, metavar="N,N", help="hidden widths of what is trained (300,100; of distil 30,30)")
+    add("--hidden", type=widths, metavar="N,N",
+        help="hidden widths of what is trained (default: 300,100, of distil 30,30)")
     add("--seed", type=whole(0), default=0, metavar="N", help="of everything that is drawn (default: 0)")
     add("--out", metavar="DIR", help="folder to write to, new or empty (default: npkd-out, or the first free one of "
                                      "npkd-out-2, npkd-out-3, …)")
@@ -91,7 +106,9 @@ def run_options() -> Parser:
                                                  "that npkd did not write stay")
     add("--resume", action="store_true", help="go on with the run in the folder that was broken off, with the options "
                                               "it was begun with (default: the latest npkd-out…)")
-    add("--quiet", action="store_true", help="no progress, the result alone")
+    add("--config", metavar="FILE", help="repeat a run of this command, with the settings in its config.toml; options "
+                                         "beside it count in their place")
+    add("--quiet", action="store_true", help=QUIET)
     return shared
 
 
@@ -103,7 +120,8 @@ def add_compress(commands: Commands, shared: Parser) -> None:
     add = compress.add_argument
     add("--distil-from", metavar="FILE", help=BETTER)
     add("--epochs", type=whole(0), metavar="N", help="passes over the data in the last distillation; 0: the student is "
-                                                     "not trained, its layers are refitted alone")
+                                                     "not trained, its layers are refitted alone (default: by the "
+                                                     "number of examples)")
     add("--teacher", metavar="FILE", help="a network that npkd saved, or an .onnx file; without it one is trained")
     add("--target", metavar="KIND=NUMBER",
         help="macs=N, neurons=N, parameters=N or bytes=N, of the file (N%%: of the teacher's), widths=N-N (neurons a "
@@ -159,7 +177,8 @@ def add_export(commands: Commands) -> None:
 
 def add_training(add: Callable[..., object]) -> None:
     """The options of a network that is trained, with a penalty or without."""
-    add("--epochs", type=whole(1), metavar="N", help="passes over the data, with a penalty those of the dense network")
+    add("--epochs", type=whole(1), metavar="N", help="passes over the data, with a penalty those of the dense network "
+                                                     "(default: by the number of examples)")
     add("--dropout", type=float, default=0.0, metavar="RATE", help="behind each hidden layer (default: 0)")
     add("--activation", default="relu", metavar="OP", help="between the layers: relu, tanh, gelu, ... (default: relu)")
     add("--penalty", metavar="KIND=NUMBER,...",
@@ -175,15 +194,25 @@ def add_training(add: Callable[..., object]) -> None:
     add("--no-debias", dest="debias", action="store_false", help="no last phase without penalty")
 
 
+def add_verify(commands: Commands) -> None:
+    """The options of ``npkd verify``."""
+    verify = commands.add_parser("verify", allow_abbrev=False, help="prove that a run gives the same again",
+                                 description="Run again what npkd compress, train or distil wrote, from its "
+                                             "config.toml, in a folder that is gone afterwards, and say which files "
+                                             "have equal bytes. Exit code 0: all that was promised holds; 1: not.")
+    verify.add_argument("folder", metavar="DIR", nargs="?",
+                        help="folder of a finished run (default: the latest npkd-out…)")
+
+
 def add_reproduce(commands: Commands) -> None:
     """The options of ``npkd reproduce``."""
     reproduce = commands.add_parser("reproduce", allow_abbrev=False, help="run an experiment of the docs again",
                                     description="Run every method at equal cost, with training and without, and the "
                                                 "records. What is done is kept.")
     add = reproduce.add_argument
-    add("name", choices=("lenet300", "lenet5", "hinton2015", "survey2021", "ba2014", "romero2015",
+    add("name", metavar="NAME", choices=("lenet300", "lenet5", "hinton2015", "survey2021", "ba2014", "romero2015",
                          "alvarez2017", "berthelier2020", "cintra2018", "compression"),
-        help="methods compared on LeNet-300-100 or LeNet-5; or a study named after its paper")
+        help="methods compared on LeNet-300-100 or LeNet-5, or a study named after its paper: %(choices)s")
     add("--quick", action="store_true", help="a few minutes: one budget, some methods, a part of the data")
     add("--seeds", type=whole(1, 1000), metavar="K",
         help="seeds 0 … K − 1 (default: 5, comparison of lenet5: 3, quick: 2)")

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 import npkd
-from npkd.cli import folders, summary
+from npkd.cli import config, folders, summary
 from npkd.cli.prepare import PreparedRun, prepare, untrained
 from npkd.cli.recorder import Recorder
 from npkd.cli.settings import PATHS, TARGET, Settings, stored_settings
@@ -76,9 +76,10 @@ def run(settings: Settings, progress: Progress, begins: Callable[[], None] = lam
 
 
 def write_result(result: dict[str, Any], recorder: Recorder) -> None:
-    """Write history, summary, figures and report."""
+    """Write history, summary, settings, figures and report."""
     recorder.write_history()
     write_json(recorder.folder / "summary.json", result)
+    write_text(recorder.folder / config.NAME, config.text(recorder.plan))
     recorder.progress.begin("figures and report", 1)
     pictures = figures.draw(recorder.plan.data, recorder.state, recorder.history, result)
     folder = make_folder(recorder.folder / "figures")
@@ -102,7 +103,7 @@ def resumed(options: Mapping[str, object]) -> Settings:
     for name, value in options.items():
         begun_with = stored.get(name)
         same = value == begun_with or (name in PATHS and os.path.abspath(str(value)) == begun_with)
-        if name not in ("out", "resume", "quiet") and not same:
+        if name not in ("out", "resume", "quiet", "json", "config") and not same:
             raise InputError(f"--resume: got {name.replace('_', '-')} {value!r:.60}, the run in {out} was begun with "
                              f"{begun_with!r:.60}; leave it out")
     return replace(settings, **stored)

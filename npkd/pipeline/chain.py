@@ -174,8 +174,9 @@ def goal_of(chain: Chain, network: Network) -> float:
 def compress(chain: Chain, teacher: Network) -> tuple[Network, list[StepReport]]:
     """The student after all steps, within the target, and a report of each.
 
-    Every step is followed by a distillation, the last but one step that trains by half of the recipe's epochs, the last
-    by all of them. A file that is still too large is made smaller by the last sized step again, at most three times.
+    Every step is followed by a distillation, the last but one step that trains by half of the recipe's epochs (one at
+    least), the last by all. A file that is still too large is made smaller by the last sized step again, at most three
+    times.
     Raises InputError where the target is not reached.
     """
     run, student, reports = chain.run, teacher, list[StepReport]()
@@ -207,7 +208,7 @@ def distilled(chain: Chain, k: int, network: Network, size: float) -> tuple[Netw
     """The network that step k makes, and the same after its distillation, which keeps its zeros and its grid."""
     run, step, recipe = chain.run, chain.steps[k], chain.run.recipe
     last = not any(later in (*SIZED, *GRIDS) for later in chain.steps[k + 1:])
-    epochs = recipe.epochs if last else recipe.epochs // 2
+    epochs = recipe.epochs if last else max(recipe.epochs // 2, min(recipe.epochs, 1))
     transfer = stages.transfer_set(chain.source, run.data, recipe)
     if step == "code":
         return network, network

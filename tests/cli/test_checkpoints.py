@@ -77,7 +77,7 @@ def test_a_run_that_goes_on_ends_as_one_that_was_not_broken_off(tmp_path, whole,
     resume(settings(tmp_path))
     assert files(tmp_path / "out") == whole
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        "figures", "history.jsonl", "report.html", "student.npz", "summary.json", "teacher.npz"]
+        "config.toml", "figures", "history.jsonl", "report.html", "student.npz", "summary.json", "teacher.npz"]
 
 
 def test_a_run_that_is_broken_off_again_and_again(tmp_path, whole):

@@ -89,7 +89,7 @@ def test_the_list_has_every_loss_and_scheme_on_a_line(capsys):
 def test_a_student_learns_and_everything_is_written(home, tmp_path):
     result, lines = done(home, tmp_path / "out", epochs=40)
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        "figures", "history.jsonl", "report.html", "student.npz", "summary.json", "teacher.npz"]
+        "config.toml", "figures", "history.jsonl", "report.html", "student.npz", "summary.json", "teacher.npz"]
     assert (tmp_path / "out/teacher.npz").read_bytes() == (home / "teacher.npz").read_bytes()
     raw, said = np.load(home / "data.npz"), {}
     for side in ("teacher", "student"):

@@ -51,7 +51,7 @@ def refused(capsys, arguments, *said):
 def test_a_folder_with_anything_in_it_is_refused(done, capsys):
     before = tree(done)
     for command in ("train", "compress"):
-        refused(capsys, words(done, command=command), "out holds figures, history.jsonl, model.npz, …", "--overwrite")
+        refused(capsys, words(done, command=command), "out holds config.toml, figures, history.jsonl, …", "--overwrite")
     assert tree(done) == before | {"data.npz": tree(done)["data.npz"]}
     (done / "mine").mkdir()
     (done / "mine" / "notes.txt").write_text("notes")
@@ -108,7 +108,7 @@ def test_an_earlier_run_is_whole_until_the_next_is_done(done, stage, step):
     if step or stage == "figures and report":
         assert main(["compress", "--resume", "--out", str(done / "out"), "--quiet"]) == 0
         assert sorted(p.name for p in (done / "out").iterdir()) == [
-            "figures", "history.jsonl", "report.html", "student.npz", "summary.json", "teacher.npz"]
+            "config.toml", "figures", "history.jsonl", "report.html", "student.npz", "summary.json", "teacher.npz"]
     else:
         assert after == before
 
@@ -303,5 +303,5 @@ def test_the_lock_ends_with_the_process(tmp_path):
     assert subprocess.run([sys.executable, "-c", code, data, out], env=environment, check=False).returncode == -9
     assert sorted(os.listdir(out)) == [folders.LOCK, "checkpoint.npz"]
     assert main(["compress", "--resume", "--out", out, "--quiet"]) == 0
-    assert sorted(os.listdir(out)) == ["figures", "history.jsonl", "report.html", "student.npz", "summary.json",
-                                       "teacher.npz"]
+    assert sorted(os.listdir(out)) == ["config.toml", "figures", "history.jsonl", "report.html", "student.npz",
+                                       "summary.json", "teacher.npz"]

@@ -156,8 +156,9 @@ def file_above(folder):
 RNG = np.random.default_rng(0)
 WRONG = {
     # commands and options
-    "no command": (lambda folder: [], "compress, train, distil, export, cost, check, reproduce, report"),
-    "unknown command": (lambda folder: ["distill"], "compress, train, distil, export, cost, check, reproduce, report"),
+    "no command": (lambda folder: [], "compress, train, distil, export, cost, check, reproduce, report, verify"),
+    "unknown command": (lambda folder: ["distill"],
+                        "compress, train, distil, export, cost, check, reproduce, report, verify"),
     "an option for a command": (lambda folder: ["--seed", "3"], "--help"),
     "unknown option": (option("--lambda", "3"), "--lambda"),
     "one word too many": (option("digits"), "digits"),
@@ -322,7 +323,7 @@ def test_python_refuses_in_one_sentence_too(wrong):
 
 WRITTEN = ["checkpoint.npz", "teacher.npz", "student.npz", "history.jsonl", "summary.json", "figures/training.png",
            "figures/pixels.png",
-           "figures/size.png", "report.html"]
+           "figures/size.png", "config.toml", "report.html"]
 
 
 def whole_files(folder):
@@ -502,7 +503,7 @@ def test_sigterm_is_an_interrupt(tmp_path, capsys, monkeypatch):
 
 @pytest.mark.parametrize("code", [0, 1])
 def test_check_gives_its_exit_code(monkeypatch, code):
-    monkeypatch.setattr(check, "main", lambda: code)
+    monkeypatch.setattr(check, "main", lambda as_json, quiet: code)
     assert main(["check"]) == code
 
 

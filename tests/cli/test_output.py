@@ -19,7 +19,7 @@ RUN = ("import sys\nfrom npkd.report import figures\nfigures.require, figures.dr
        "from npkd.cli.main import main\nsys.exit(main())")
 """npkd without drawing, which is most of the time of a quick run."""
 
-NAMES = ["figures", "history.jsonl", "model.npz", "report.html", "summary.json"]
+NAMES = ["config.toml", "figures", "history.jsonl", "model.npz", "report.html", "summary.json"]
 
 
 def training(folder, out="out"):
