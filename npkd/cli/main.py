@@ -13,6 +13,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -47,24 +48,32 @@ def result_table(result: Mapping[str, Any], folder: Path) -> str:
 
 def run_command(options: argparse.Namespace, arguments: Sequence[str], progress: Progress) -> int:
     """``npkd compress``, ``train`` and ``distil``, whose options were read from the arguments."""
-    from npkd.cli import folders
+    from npkd.cli import folders, sweep
     from npkd.cli.run import resumed, run
     from npkd.cli.settings import Settings
 
-    unnamed = options.out is None and not options.resume
+    unnamed, work = options.out is None and not options.resume, sweep.begun(options) if options.resume else None
+    words = [word[2:].partition("=")[0].replace("-", "_") for word in arguments if word.startswith("--")]
+    if refused := sweep.refused(options, words, work):
+        raise InputError(refused)
+    if work is not None:
+        return sweep.sweep(options, Settings(), work, parser.given(options), progress)
     if options.resume:
         settings = resumed(parser.given(options))
     else:
         options.out = folders.free() if unnamed else options.out
-        given = tuple(word[2:].partition("=")[0].replace("-", "_") for word in arguments if word.startswith("--"))
-        settings = Settings(**{name: value for name, value in vars(options).items()
-                               if name not in ("quiet", "list")}, given=given)
+        known = {field.name for field in fields(Settings)}
+        settings = Settings(**{name: value for name, value in vars(options).items() if name in known}, given=tuple(
+            word for word in words if word in known))
 
     def begins() -> None:
         if unnamed and settings.out != folders.DEFAULT and not options.quiet:
             progress.begin("", 0)                             # leaves the bar of the stage before
             message(f"{folders.DEFAULT} is not free; this run is written to {settings.out}")
 
+    if options.seeds is not None:
+        begins()
+        return sweep.sweep(options, settings, None, {}, progress)
     result = run(settings, progress, begins)
     progress.begin("", 0)
     print(result_table(result, Path(settings.out)))

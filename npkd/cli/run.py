@@ -35,7 +35,7 @@ from npkd.pipeline.logit_source import single
 from npkd.pipeline.sparse import sparse_training
 from npkd.pipeline.stages import Run, State
 from npkd.pipeline.task import objective_of
-from npkd.report import figures, page
+from npkd.report import figures, page, sweep
 from npkd.report.numbers import side_by_side
 from npkd.report.words import CAPTIONS
 
@@ -99,13 +99,18 @@ def resumed(options: Mapping[str, object]) -> Settings:
     path = folders.checkpoint_in(Path(out))
     assert path is not None
     stored = stored_settings(path)
+    refuse_changes(options, stored, out)
+    return replace(settings, **stored)
+
+
+def refuse_changes(options: Mapping[str, object], stored: Mapping[str, Any], out: str) -> None:
+    """Raise InputError where an option is not what a run was begun with."""
     for name, value in options.items():
         begun_with = stored.get(name)
         same = value == begun_with or (name in PATHS and os.path.abspath(str(value)) == begun_with)
-        if name not in ("out", "resume", "quiet") and not same:
+        if name not in ("out", "resume", "quiet", "workers", "backend", "scheduler") and not same:
             raise InputError(f"--resume: got {name.replace('_', '-')} {value!r:.60}, the run in {out} was begun with "
                              f"{begun_with!r:.60}; leave it out")
-    return replace(settings, **stored)
 
 
 def compress(plan: PreparedRun, recorder: Recorder, rng: np.random.Generator) -> dict[str, Any]:
@@ -178,7 +183,8 @@ def rebuild(folder: str | Path) -> Path:
         with contextlib.suppress(OSError):
             pictures[name] = (Path(folder) / "figures" / f"{name}.png").read_bytes()
     try:
-        text = page.html(json.loads(path.read_bytes()), pictures)
+        result = json.loads(path.read_bytes())
+        text = sweep.html(result) if "runs" in result else page.html(result, pictures)
     except OSError as error:
         raise InputError(f"report: {path}: {reason(error)}; name the folder of a run") from error
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:

@@ -37,11 +37,11 @@ def tiny(tmp_path, monkeypatch):
     return tmp_path
 
 
-def reproduced(folder, *more, name="runs", jobs="1"):
+def reproduced(folder, *more, name="runs", workers="1"):
     """What the command writes, without seconds."""
     path = folder / f"{name}.json"
-    assert main(["reproduce", "hinton2015", "--seeds", "2", "--runs", str(folder / name), "--jobs", jobs, "--json",
-                 str(path), *more]) == 0
+    assert main(["reproduce", "hinton2015", "--seeds", "0-1", "--runs", str(folder / name), "--workers", workers,
+                 "--json", str(path), *more]) == 0
     return timeless(json.loads(path.read_text()))
 
 
@@ -63,7 +63,7 @@ def networks(folder):
 
 def test_every_run_is_there_once_and_not_run_again(tiny, monkeypatch, capsys):
     found = reproduced(tiny)
-    assert found["command"] == "npkd reproduce hinton2015 --seeds 2"
+    assert found["command"] == "npkd reproduce hinton2015 --seeds 0-1"
     assert [(run["setting"], run["seed"]) for run in found["runs"]] == [("teacher", 0)] + [
         (setting, seed) for seed in (0, 1) for setting in ("hard", "distilled", "digit 3 omitted")]
     assert found["missing"] == 0
@@ -108,7 +108,7 @@ def test_another_file_to_go_on_from_is_refused(tiny, text, capsys):
                                              ("distilled, seed 1", 0), ("distilled, seed 1", 3)])
 def test_broken_off_anywhere_it_ends_with_the_same_runs(tiny, monkeypatch, capsys, stage, step):
     whole = reproduced(tiny, name="whole")
-    words = ["reproduce", "hinton2015", "--seeds", "2", "--runs", str(tiny / "broken"), "--jobs", "1", "--json",
+    words = ["reproduce", "hinton2015", "--seeds", "0-1", "--runs", str(tiny / "broken"), "--workers", "1", "--json",
              str(tiny / "broken.json")]
     stop = Stop(stage, step)
     with monkeypatch.context() as patch:
@@ -135,7 +135,8 @@ def test_broken_off_between_training_and_keeping_nothing_is_lost(tiny, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr(study if place == "write_json" else hinton2015.model, place, interrupted)
-        assert main(["reproduce", "hinton2015", "--seeds", "2", "--runs", str(tiny / "broken"), "--jobs", "1"]) == 130
+        assert main(["reproduce", "hinton2015", "--seeds", "0-1", "--runs", str(tiny / "broken"), "--workers",
+                     "1"]) == 130
     epochs = []
     train = hinton2015.train
     monkeypatch.setattr(hinton2015, "train", lambda *given, **more: (epochs.append(more["settings"]),
@@ -151,12 +152,13 @@ def test_killed_it_goes_on_from_the_last_file(tiny, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints.CheckpointFile, "flush", lambda self: None)
         patch.setattr(study, "shown", lambda told: nullcontext(stop))
-        assert main(["reproduce", "hinton2015", "--seeds", "2", "--runs", str(tiny / "broken"), "--jobs", "1"]) == 130
+        assert main(["reproduce", "hinton2015", "--seeds", "0-1", "--runs", str(tiny / "broken"), "--workers",
+                     "1"]) == 130
     assert reproduced(tiny, name="broken") == whole
 
 
 def test_processes_do_what_one_does(tiny):
-    assert reproduced(tiny, name="together", jobs="2") == reproduced(tiny, name="alone")
+    assert reproduced(tiny, name="together", workers="2") == reproduced(tiny, name="alone")
 
 
 def test_the_seconds_before_a_break_count(tiny, monkeypatch):
@@ -199,7 +201,7 @@ def test_what_cannot_be_is_refused(tiny, capsys):
     path = Unit("teacher", hinton2015.settings(False)[0]["teacher"], 0, tiny / "runs/hinton2015").path(".json")
     path.write_bytes(path.read_bytes()[:-20])
     capsys.readouterr()
-    assert main(["reproduce", "hinton2015", "--seeds", "2", "--runs", str(tiny / "runs")]) == 2
+    assert main(["reproduce", "hinton2015", "--seeds", "0-1", "--runs", str(tiny / "runs")]) == 2
     assert "is no JSON" in capsys.readouterr().err
     mine = tiny / "mine.json"
     mine.write_text('{"mine": 1}')
