@@ -158,11 +158,13 @@ def reproduce(options: Namespace) -> int:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"reproduce: --runs is {folder}, which is a file; it must be a folder, or be free")
     try:
-        if options.name == "all":
+        if options.name == "all" and not options.stored:
             print(ahead(every), flush=True)
         for one in every:
             if options.name == "all":
-                print(f"\n{one.name}\n")
+                if one.stored and one.name in EXPERIMENTS and not counted(one)[0]:
+                    continue
+                print(f"\n{one.name}\n", flush=True)
             (run_study if one.name in STUDIES else run_experiment)(one)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("interrupted; what is done is kept, the same command goes on") from None

@@ -12,12 +12,15 @@ from npkd.cli.main import main
 from npkd.core.progress import NoProgress
 from npkd.core.validation import InputError
 from npkd.data.datasets import load as load_data
-from npkd.experiments import command, hinton2015, study
+from npkd.experiments import command, hinton2015, lenet300, study
 from npkd.experiments.compare import bar
+from npkd.experiments.experiment import untrained
+from npkd.experiments.setting import TeacherSetting
 from npkd.experiments.study import Unit
 from npkd.nn.model import load as load_model
 from npkd.pipeline import checkpoints
-from tests.tiny import Stop, arrays
+from reference.integrity import MEASURED
+from tests.tiny import Stop, arrays, fixed
 
 TINY = {"hidden": [8, 6], "epochs": 3, "batch_size": 16, "learning_rate": 0.05}
 
@@ -207,6 +210,78 @@ def test_what_cannot_be_is_refused(tiny, capsys):
     mine.write_text('{"mine": 1}')
     assert main(["reproduce", "hinton2015", "--json", str(mine), "--runs", str(tiny / "runs")]) == 2
     assert mine.read_text() == '{"mine": 1}'
+
+
+# ---- all of them
+
+
+@pytest.fixture
+def two(tiny, monkeypatch):
+    """The study, and an experiment with three runs: a teacher, ours and another."""
+    recipe = fixed(hidden=(8, 6), teacher_epochs=1, rounds=1, round_epochs=0, epochs=0, batch_size=16)
+    settings = untrained(TeacherSetting(str(tiny / "data.npz"), None, "plain", recipe, 0), 90, recipe, ("obs",), ())
+    for name, budgets in (("COMPARISON", [settings]), ("POST_TRAINING", []), ("RECORDS", ()), ("SEEDS", 1)):
+        monkeypatch.setattr(lenet300, name, budgets)
+    monkeypatch.setattr(command, "EXPERIMENTS", {"lenet300": lenet300})
+    monkeypatch.setattr(command, "STUDIES", {"hinton2015": hinton2015})
+    monkeypatch.setattr(hinton2015, "SEEDS", 2)
+    return tiny
+
+
+def test_all_says_beforehand_what_is_missing_and_runs_it(two, monkeypatch, capsys):
+    words = ["reproduce", "all", "--workers", "1", "--runs", str(two / "runs"), "--json", str(two / "json")]
+    with monkeypatch.context() as patch:
+        patch.setattr(study, "shown", lambda told: nullcontext(Stop("hard, seed 1", 2)))
+        assert main(words) == 130
+    said = capsys.readouterr().out
+    before, _, rest = said.partition("\nlenet300\n")
+    assert [line.split() for line in before.splitlines()[1:3]] == [["lenet300", "3", "3", "9.3"],
+                                                                   ["hinton2015", "7", "7", "not", "known"]]
+    assert "About 9.3 core hours are left, 9.3 hours on 1 worker; and those of hinton2015, which nobody" in before
+    assert "3 runs in" in rest
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert [line.split() for line in said.splitlines()[1:3]] == [["lenet300", "3", "0", "0.0"],
+                                                                 ["hinton2015", "7", "3", "not", "known"]]
+    assert "0 runs in" in said
+    assert "7 runs done, 0 missing" in said
+    files = {path.name: json.loads(path.read_text()) for path in (two / "json").iterdir()}
+    assert {name: one["command"] for name, one in files.items()} == {
+        "lenet300.json": "npkd reproduce lenet300", "hinton2015.json": "npkd reproduce hinton2015"}
+    assert timeless(files["hinton2015.json"])["runs"] == reproduced(two, name="alone")["runs"]
+    elsewhere = ["--runs", str(two / "elsewhere"), "--from", str(two / "json"), "--seeds", "0-1", "--workers", "1"]
+    monkeypatch.setattr(hinton2015, "run", lambda *given: pytest.fail("it was run again"))
+    assert main(["reproduce", "all", *elsewhere]) == 0
+    assert ["hinton2015", "7", "0", "0.0"] in [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert main(["reproduce", "all", "--stored", "--runs", str(two / "nothing")]) == 0
+    assert "0 runs done, 7 missing" in capsys.readouterr().out
+
+
+def test_all_replaces_no_file_of_others(two, capsys):
+    (two / "json").mkdir()
+    (two / "json/hinton2015.json").write_text('{"mine": 1}')
+    assert main(["reproduce", "all", "--json", str(two / "json"), "--runs", str(two / "runs")]) == 2
+    assert "which npkd reproduce did not write" in capsys.readouterr().err
+    assert not (two / "runs").exists()
+
+
+def test_core_hours_are_those_of_the_stored_runs():
+    stored = {path.stem: json.loads(path.read_text()) for path in MEASURED.glob("*.json")
+              if path.stem in (*command.STUDIES, *command.EXPERIMENTS)}
+    assert {*stored} == {*command.CORE_HOURS}
+    for name, content in stored.items():
+        hours = content["core_hours"] if name in command.STUDIES else sum(sum(
+            row["seconds"]["by_seed"]) for part in ("comparison", "post_training", "records")
+            for row in content[part]) / 3600
+        assert command.CORE_HOURS[name] == pytest.approx(hours, abs=0.06)
+
+
+def test_networks_that_all_seeds_read_are_run_whichever_are_asked_for(tiny):
+    assert main(["reproduce", "hinton2015", "--seeds", "3-3", "--runs", str(tiny / "r"), "--workers", "1", "--json",
+                 str(tiny / "r.json")]) == 0
+    runs = json.loads((tiny / "r.json").read_text())["runs"]
+    assert [(run["setting"], run["seed"]) for run in runs] == [("teacher", 0), ("hard", 3), ("distilled", 3),
+                                                               ("digit 3 omitted", 3)]
 
 
 # ---- what a run is
