@@ -1,6 +1,6 @@
 """Runs over several processes, or the workers of a Dask cluster: the same numbers however many there are.
 
-joblib hands the runs out. Each takes one thread of linear algebra, wherever it runs, so that its sums have one order.
+joblib hands the runs out. Each takes one core, wherever it runs, so that its sums have one order.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from npkd.core.blas_threads import single_thread
+from npkd.core.blas_threads import one_core
 from npkd.core.validation import InputError, one_of
 
 BACKENDS = ("loky", "dask")
@@ -48,8 +48,8 @@ class Workers:
 
 
 def bounded(work: Callable[[Any], Any], item: Any) -> Any:
-    """``work(item)`` with one thread of linear algebra and no warning of floating point."""
-    with single_thread, warnings.catch_warnings():
+    """``work(item)`` on one core and without warnings of floating point."""
+    with one_core, warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         return work(item)
 

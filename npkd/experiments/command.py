@@ -41,7 +41,9 @@ STUDIES: Mapping[str, Study] = {"hinton2015": hinton2015, "survey2021": survey20
 """Published tables that can be reproduced."""
 
 CORE_HOURS: Mapping[str, float] = {"lenet300": 9.3, "lenet5": 8.5, "survey2021": 2.7, "ba2014": 0.8, "alvarez2017": 0.4}
-"""What all runs took, as they are stored in reference/measured; of the others nobody has stored them yet."""
+"""What all runs took, as they are stored in reference/measured."""
+AT_MOST: Mapping[str, float] = {"hinton2015": 16, "romero2015": 16, "berthelier2020": 2, "cintra2018": 1.5}
+"""Core hours of the bars of studies whose runs are not stored yet."""
 
 PARTS = ("all", "comparison", "post-training", "records")
 
@@ -120,25 +122,24 @@ def known_file(name: str, folder: str | None) -> str | None:
 
 
 def ahead(every: Sequence[Namespace]) -> str:
-    """What ``npkd reproduce all`` is about to run: runs that are missing, and the hours that they take, as far as they
-    are known."""
-    rows, unknown, hours = [["", "runs", "missing", "core hours left"]], list[str](), 0.0
+    """What ``npkd reproduce all`` is about to run: the runs that are missing, and their core hours as far as they are
+    known."""
+    rows, sums = [["", "runs", "missing", "core hours left"]], {"": 0.0, "at most ": 0.0}
     for options in every:
         (total, left), whole = counted(options), counted(Namespace(**{**vars(options), "seeds": None}))[0]
-        known, word = CORE_HOURS.get(options.name), "not known"
-        if options.quick:
-            word = "minutes"
-        elif known is not None or not left:
-            hours += (known or 0.0) * left / whole
-            word = f"{(known or 0.0) * left / whole:.1f}"
-        else:
-            unknown.append(options.name)
+        hours, bound = {**CORE_HOURS, **AT_MOST}.get(options.name), "at most " * (options.name in AT_MOST)
+        word = "minutes" if options.quick else "not known"
+        if not left or (hours is not None and not options.quick):
+            sums[bound] += (hours or 0.0) * left / whole
+            word = f"{bound if left else ''}{(hours or 0.0) * left / whole:.1f}"
         rows.append([options.name, str(total), str(left), word])
-    count = every[0].workers
-    told = f"About {hours:.1f} core hours are left, {hours / count:.1f} hours on {count} worker{'s' * (count > 1)}"
-    return tables.aligned(rows) + "\n\n" + (
-        "Minutes each: --quick shows that they run.\n" if every[0].quick else
-        told + (f"; and those of {', '.join(unknown)}, which nobody has counted yet.\n" if unknown else ".\n"))
+    count, unknown = every[0].workers, [row[0] for row in rows if row[-1] == "not known"]
+    words = ["About {:.1f} core hours are left, {:.1f} hours on {} worker{}".format(
+        sums[""], sums[""] / count, count, "s" * (count > 1))]
+    words += [f"of runs that nobody has stored yet at most {sums['at most ']:.1f} core hours"] * (sums["at most "] > 0)
+    words += [f"not known: {', '.join(unknown)}"] * bool(unknown)
+    told = "A few minutes each: --quick shows that they run" if every[0].quick else "; ".join(words)
+    return f"{tables.aligned(rows)}\n\n{told}.\n"
 
 
 def reproduce(options: Namespace) -> int:

@@ -236,13 +236,13 @@ def test_all_says_beforehand_what_is_missing_and_runs_it(two, monkeypatch, capsy
     said = capsys.readouterr().out
     before, _, rest = said.partition("\nlenet300\n")
     assert [line.split() for line in before.splitlines()[1:3]] == [["lenet300", "3", "3", "9.3"],
-                                                                   ["hinton2015", "7", "7", "not", "known"]]
-    assert "About 9.3 core hours are left, 9.3 hours on 1 worker; and those of hinton2015, which nobody" in before
+                                                                   ["hinton2015", "7", "7", "at", "most", "16.0"]]
+    assert "About 9.3 core hours are left, 9.3 hours on 1 worker; of runs that nobody has stored yet at most" in before
     assert "3 runs in" in rest
     assert main(words) == 0
     said = capsys.readouterr().out
     assert [line.split() for line in said.splitlines()[1:3]] == [["lenet300", "3", "0", "0.0"],
-                                                                 ["hinton2015", "7", "3", "not", "known"]]
+                                                                 ["hinton2015", "7", "3", "at", "most", "6.9"]]
     assert "0 runs in" in said
     assert "7 runs done, 0 missing" in said
     files = {path.name: json.loads(path.read_text()) for path in (two / "json").iterdir()}
@@ -269,6 +269,7 @@ def test_core_hours_are_those_of_the_stored_runs():
     stored = {path.stem: json.loads(path.read_text()) for path in MEASURED.glob("*.json")
               if path.stem in (*command.STUDIES, *command.EXPERIMENTS)}
     assert {*stored} == {*command.CORE_HOURS}
+    assert not {*stored} & {*command.AT_MOST}
     for name, content in stored.items():
         hours = content["core_hours"] if name in command.STUDIES else sum(sum(
             row["seconds"]["by_seed"]) for part in ("comparison", "post_training", "records")
