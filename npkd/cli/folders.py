@@ -20,13 +20,13 @@ from npkd.core.validation import InputError
 from npkd.report.words import CAPTIONS
 
 DEFAULT = "npkd-out"                                        # where none is named: this, or the first free npkd-out-2, …
-CHECKPOINT, SWEEP = "checkpoint.npz", "sweep.json"          # in the folder of a run or sweep that is not done
+CHECKPOINT = "checkpoint.npz"                               # in the folder of a run that is not done
 LOCK, STAGING, TEMPORARY = ".npkd-lock", "unfinished", re.compile(r"\.[0-9a-f]{32}\.tmp")
 
 FILES = ("teacher.npz", "teacher.npkz", "distil_from.npz", "distil_from.npkz", "tutor.npz", "student.npz",
          "student.npkz", "student.onnx", "model.npz", "dense.npz", "history.jsonl",
          *(f"figures/{name}.png" for name in (*CAPTIONS, "kept", "weights", "sparse path")),
-         "summary.json", "report.html", SWEEP, CHECKPOINT)
+         "summary.json", "report.html", CHECKPOINT)
 """What runs write. ("tutor.npz": version 0.1; "sparse path": 0.2)"""
 
 MARKS = {".npkz": MAGIC, ".npz": b'"format": "npkd-', ".jsonl": b'{"stage": "', ".png": b"npkd", ".onnx": b"npkd",
@@ -81,14 +81,8 @@ def checkpoint_in(folder: Path) -> Path | None:
     return next((path for path in (folder / STAGING / CHECKPOINT, folder / CHECKPOINT) if path.is_file()), None)
 
 
-def seed_folders(folder: Path) -> list[Path]:
-    """The folders of the runs of a sweep."""
-    return [path for path in sorted(folder.glob("seed-*")) if path.name[5:].isdigit() and path.is_dir()]
-
-
-def check(settings: Settings, sweep: bool = False) -> None:
-    """Raise InputError unless the run, or the sweep, may write to its folder: see the module's text, and ``protect``.
-    A sweep is replaced by a sweep alone."""
+def check(settings: Settings) -> None:
+    """Raise InputError unless the run may write to its folder: see the module's text, and ``protect``."""
     folder = Path(settings.out)
     if os.path.lexists(folder) and not os.path.isdir(folder):
         raise InputError(f"--out: {folder} is a file; name a folder, or a new name")
@@ -99,12 +93,12 @@ def check(settings: Settings, sweep: bool = False) -> None:
         return
     if names and not settings.overwrite:
         some = ", ".join(sorted(names)[:3]) + (", …" if len(names) > 3 else "")
-        left = checkpoint_in(folder) or present(folder)[-1:] == [folder / SWEEP]
+        left = checkpoint_in(folder) or [*folder.glob("seed-*/*")]
         resume = ", --resume to go on with the run that was broken off there" if left else ""
         raise InputError(f"--out: {folder} holds {some}; name a new or empty folder, or give --overwrite to replace "
                          f"what npkd wrote there{resume}")
-    if seed_folders(folder) and not sweep:
-        raise InputError(f"--overwrite: {folder} holds a sweep over seeds; name another folder with --out")
+    if settings.overwrite and [*folder.glob("seed-*/summary.json")]:
+        raise InputError(f"--overwrite: {folder} holds runs with several seeds; name another folder with --out")
     for path in (folder / "figures", folder / STAGING):
         if os.path.lexists(path) and not os.path.isdir(path):
             raise InputError(f"--out: {path} is a file, where a run makes a folder; move it, or name another folder")

@@ -52,16 +52,13 @@ def run_command(options: argparse.Namespace, arguments: Sequence[str], progress:
     from npkd.cli.run import resumed, run
     from npkd.cli.settings import Settings
 
-    unnamed, work = options.out is None and not options.resume, sweep.begun(options) if options.resume else None
+    unnamed = options.out is None and not options.resume
     words = [word[2:].partition("=")[0].replace("-", "_") for word in arguments if word.startswith("--")]
-    if refused := sweep.refused(options, words, work):
-        raise InputError(refused)
-    if work is not None:
-        return sweep.sweep(options, Settings(), work, parser.given(options), progress)
-    if options.resume:
+    sweep.require_fit(options, words)
+    if options.resume and options.seeds is None:
         settings = resumed(parser.given(options))
     else:
-        options.out = folders.free() if unnamed else options.out
+        options.out = folders.free() if unnamed else options.out or folders.latest("seed-*/*")
         known = {field.name for field in fields(Settings)}
         settings = Settings(**{name: value for name, value in vars(options).items() if name in known}, given=tuple(
             word for word in words if word in known))
@@ -72,8 +69,7 @@ def run_command(options: argparse.Namespace, arguments: Sequence[str], progress:
             message(f"{folders.DEFAULT} is not free; this run is written to {settings.out}")
 
     if options.seeds is not None:
-        begins()
-        return sweep.sweep(options, settings, None, {}, progress)
+        return sweep.sweep(settings, options, progress, begins)
     result = run(settings, progress, begins)
     progress.begin("", 0)
     print(result_table(result, Path(settings.out)))

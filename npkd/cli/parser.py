@@ -55,13 +55,6 @@ def seeds(text: str) -> tuple[int, ...]:
     raise argparse.ArgumentTypeError(f"got {text!r:.40}; it must be seeds, such as {five}")
 
 
-def gone(now: str) -> Callable[[str], NoReturn]:
-    """A reader that says what an option is called now."""
-    def read(text: str) -> NoReturn:
-        raise argparse.ArgumentTypeError(f"is called {now} now")
-    return read
-
-
 def add_workers(add: Callable[..., object]) -> None:
     """The options of runs that are spread over processes."""
     add("--workers", type=whole(1, 256), default=2, metavar="J",
@@ -230,7 +223,6 @@ def add_reproduce(commands: Commands) -> None:
                                                      "count as done where the settings are the same; of all: a folder "
                                                      "of such files")
     add_workers(add)
-    add("--jobs", type=gone("--workers"), help=argparse.SUPPRESS)
 
 
 def read(arguments: Sequence[str]) -> argparse.Namespace:
@@ -241,7 +233,8 @@ def read(arguments: Sequence[str]) -> argparse.Namespace:
     options, unknown = parser().parse_known_args(arguments)
     if options.command is None or unknown:
         word, prog = unknown[0] if unknown else arguments[0], " ".join(filter(None, ["npkd", options.command]))
-        raise InputError(f"{word!r:.60} is not known here; {prog} --help lists what is")
+        now = " (it is --workers now)" if word.startswith("--jobs") else ""
+        raise InputError(f"{word!r:.60} is not known here{now}; {prog} --help lists what is")
     return options
 
 

@@ -99,18 +99,13 @@ def resumed(options: Mapping[str, object]) -> Settings:
     path = folders.checkpoint_in(Path(out))
     assert path is not None
     stored = stored_settings(path)
-    refuse_changes(options, stored, out)
-    return replace(settings, **stored)
-
-
-def refuse_changes(options: Mapping[str, object], stored: Mapping[str, Any], out: str) -> None:
-    """Raise InputError where an option is not what a run was begun with."""
     for name, value in options.items():
         begun_with = stored.get(name)
         same = value == begun_with or (name in PATHS and os.path.abspath(str(value)) == begun_with)
-        if name not in ("out", "resume", "quiet", "workers", "backend", "scheduler") and not same:
+        if name not in ("out", "resume", "quiet") and not same:
             raise InputError(f"--resume: got {name.replace('_', '-')} {value!r:.60}, the run in {out} was begun with "
                              f"{begun_with!r:.60}; leave it out")
+    return replace(settings, **stored)
 
 
 def compress(plan: PreparedRun, recorder: Recorder, rng: np.random.Generator) -> dict[str, Any]:

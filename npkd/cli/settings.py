@@ -115,10 +115,5 @@ def stored_settings(path: Path) -> dict[str, Any]:
     settings = header.get("settings")
     if not isinstance(settings, dict) or {*settings} != {*absolute(Settings())}:
         raise InputError(f"--resume: {path} does not hold the settings of a run; begin the run again")
-    return from_json(settings)
-
-
-def from_json(settings: dict[str, Any]) -> dict[str, Any]:
-    """What ``absolute`` gave, as it comes back from JSON."""
     return settings | {"hidden": settings["hidden"] and tuple(settings["hidden"]), "given": tuple(settings["given"]),
                        "steps": settings["steps"] and tuple(settings["steps"])}

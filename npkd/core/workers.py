@@ -29,8 +29,7 @@ Spread = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[Any]]
 class Workers:
     """What runs are spread over.
 
-    count      runs at the same time; one alone runs in this process
-    backend    "loky": processes of this machine;   "dask": the workers of a cluster, whose number counts, not ``count``
+    count      runs at the same time, one in this process;   backend  "loky": processes;   "dask": a cluster's workers
     scheduler  address of the cluster; None: the one that Dask is configured with, else one of ``count`` processes
     """
 
@@ -43,7 +42,7 @@ class Workers:
 
     @property
     def here(self) -> bool:
-        """Whether runs are done in this process, one after the other."""
+        """Whether runs are done in this process."""
         return self.count == 1 and self.backend == "loky"
 
 
@@ -84,8 +83,8 @@ def dask_client(workers: Workers) -> Any:
 
 @contextmanager
 def pool(workers: Workers) -> Iterator[Spread]:
-    """What spreads runs while the block lasts. When it ends early, for an interrupt or an error, runs that are not done
-    are stopped; those that a Dask cluster of its own has begun end there."""
+    """What spreads runs while the block lasts. When it ends early, runs that are not done are stopped; those that the
+    workers of a cluster have begun end there."""
     if workers.here:
         yield lambda work, todo: (bounded(work, item) for item in todo)
         return

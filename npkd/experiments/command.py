@@ -115,12 +115,6 @@ def counted(options: Namespace) -> tuple[int, int]:
     return sum(map(len, waves(settings))), sum(map(len, missing(settings, Path(options.runs))))
 
 
-def known_file(name: str, folder: str | None) -> str | None:
-    """Of ``npkd reproduce all --from FOLDER`` the file of a study, where there is one."""
-    path = Path(folder or "") / f"{name}.json"
-    return str(path) if folder and name in STUDIES and path.is_file() else None
-
-
 def ahead(every: Sequence[Namespace]) -> str:
     """What ``npkd reproduce all`` is about to run: the runs that are missing, and their core hours as far as they are
     known."""
@@ -151,7 +145,8 @@ def reproduce(options: Namespace) -> int:
     folder, known, json, every = Path(options.runs), options.known, options.json, [options]
     if options.name == "all":
         every = [Namespace(**{**vars(options), "name": name, "json": json and str(make_folder(json) / f"{name}.json"),
-                              "known": known_file(name, known)})
+                              "known": known and name in STUDIES and (Path(known) / f"{name}.json").is_file()
+                              and str(Path(known) / f"{name}.json") or None})
                  for name in (*EXPERIMENTS, *STUDIES)]
     for one in every:
         if one.json is not None:                                                              # before hours of work

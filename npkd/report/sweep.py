@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from html import escape
 from typing import Any
 
 from npkd.report.numbers import chain, error, kind, number, percent
-from npkd.report.page import STYLE, sides
+from npkd.report.page import STYLE, sides, table
 
 
 def rows(summary: Mapping[str, Any]) -> list[list[str]]:
@@ -37,17 +38,12 @@ def rows(summary: Mapping[str, Any]) -> list[list[str]]:
 
 def html(summary: Mapping[str, Any]) -> str:
     """The page; ``summary`` is what summary.json of a sweep holds."""
-    head, *body = [[escape(cell) for cell in row] for row in rows(summary)]
-    title = escape(f"{len(summary['runs'])} runs on {summary['data']}")
-    lines = [f'<tr><th scope="row"><a href="seed-{row[0]}/report.html">{row[0]}</a></th>' for row in body[:-1]]
-    lines.append(f'<tr><th scope="row">{body[-1][0]}</th>')
-    cells = ["".join(f"<td>{cell}</td>" for cell in row[1:]) for row in body]
+    head, *body = rows(summary)
+    title, linked = escape(f"{len(summary['runs'])} runs on {summary['data']}"), re.sub(
+        '(?<=<th scope="row">)(\\d+)', r'<a href="seed-\1/report.html">\1</a>', table(head, body))
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>npkd: {title}</title>\n<style>\n{STYLE}\n</style>\n</head>\n<body>\n<h1>{title}</h1>\n"
         '<p class="lead">The same run with other seeds; each has its report. ± is one standard deviation.</p>\n'
-        '<div class="wide"><table><thead><tr>' + "".join(f'<th scope="col">{cell}</th>' for cell in head)
-        + "</tr></thead>\n<tbody>\n" + "\n".join(f"{a}{b}</tr>" for a, b in zip(lines, cells, strict=True))
-        + "\n</tbody></table></div>\n<h2>Do it again</h2>\n"
-        f"<pre>{escape(summary['command'])}</pre>\n</body>\n</html>\n")
+        f"{linked}\n<h2>Do it again</h2>\n<pre>{escape(summary['command'])}</pre>\n</body>\n</html>\n")

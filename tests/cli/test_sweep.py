@@ -119,17 +119,14 @@ def test_a_sweep_finds_its_own_folder(tmp_path, monkeypatch, capsys):
 def test_interrupted_it_goes_on_with_the_half_run_and_repeats_no_finished_one(tmp_path, monkeypatch, capsys):
     whole = swept(tmp_path, "whole", "--epochs", "3")
     interrupted(monkeypatch, tmp_path, 1)
-    assert "interrupted; 1 of 3 runs are done; to go on: npkd train --resume --out" in capsys.readouterr().err
+    assert "interrupted; 1 of 3 runs are done and in" in capsys.readouterr().err
     before = tree(tmp_path / "out/seed-0")
     begun, train = [], stages.train
     monkeypatch.setattr(stages, "train", lambda *given, **more: (begun.append(more["settings"].done),
                                                                  train(*given, **more))[1])
-    assert main(["train", "--resume", "--out", str(tmp_path / "out"), "--workers", "1"]) == 0
+    assert swept(tmp_path, "out", "--epochs", "3", "--resume") == whole
     assert begun == [1, 0]                                                  # the second epoch was not kept
     assert tree(tmp_path / "out/seed-0") == before
-    assert results(tmp_path / "out") == whole
-    assert main(["train", "--resume", "--out", str(tmp_path / "out")]) == 2
-    assert "holds no run of npkd that was broken off" in capsys.readouterr().err
 
 
 def test_killed_it_repeats_no_finished_run(tmp_path):
@@ -146,74 +143,52 @@ def test_killed_it_repeats_no_finished_run(tmp_path):
     before = {seed: os.stat(out / f"seed-{seed}/summary.json").st_mtime_ns for seed in range(4)
               if sweep.done(out / f"seed-{seed}")}
     assert 1 <= len(before) < 4
-    assert main(["train", "--resume", "--out", str(out), "--quiet", "--workers", "2"]) == 0
+    assert swept(tmp_path, "out", "--epochs", "40", "--resume", seeds="0-3", workers="2") == whole
     assert {seed: os.stat(out / f"seed-{seed}/summary.json").st_mtime_ns for seed in before} == before
-    assert results(out) == whole
 
 
 def test_what_cannot_be_worked_with_leaves_nothing(tmp_path, capsys):
     np.savez(tmp_path / "bad.npz", x_train=np.zeros((4, 2)))
-    for more in ((), ("--overwrite",)):
-        assert quick(tmp_path, "--seeds", "0-1", "--workers", "1", *more, command="train",
-                     data=str(tmp_path / "bad.npz")) == 2
-        assert "seed 0: " in capsys.readouterr().err
-        assert [*(tmp_path / "out").iterdir()] == []
+    assert quick(tmp_path, "--seeds", "0-1", "--workers", "1", command="train", data=str(tmp_path / "bad.npz")) == 2
+    assert "seed 0: " in capsys.readouterr().err
+    assert [*(tmp_path / "out").iterdir()] == []
 
 
 # ---- the folder
 
 
-def test_an_earlier_sweep_stays_whole_until_the_new_one_is_done(tmp_path, monkeypatch, capsys):
-    old = swept(tmp_path, "out", "--epochs", "2", seeds="1-4")
-    assert quick(tmp_path, "--seeds", "0-2", command="train") == 2
-    assert "give --overwrite" in capsys.readouterr().err
-    interrupted(monkeypatch, tmp_path, 1, "--overwrite")
-    now = results(tmp_path / "out")
-    assert {name: one for name, one in now.items() if not name.startswith("unfinished")} == old
-    assert main(["train", "--resume", "--out", str(tmp_path / "out"), "--workers", "1", "--quiet"]) == 0
-    assert results(tmp_path / "out") == swept(tmp_path, "fresh", "--epochs", "3")
-    assert not (tmp_path / "out/unfinished").exists()
-    assert not (tmp_path / "out/seed-4").exists()
-
-
-@pytest.mark.parametrize("after", range(1, 5))
-def test_broken_off_while_it_takes_the_old_ones_place_it_can_be_done_again(tmp_path, monkeypatch, after):
-    fresh = swept(tmp_path, "fresh")
-    swept(tmp_path, "out", "--epochs", "2", seeds="1-3")
-    left = [after]
-
-    def stopping(made):
-        def replaced(*given, **more):
-            left[0] -= 1
-            if left[0] < 0:
-                raise KeyboardInterrupt
-            return made(*given, **more)
-        return replaced
-
-    with monkeypatch.context() as patch:
-        patch.setattr(sweep.shutil, "rmtree", stopping(sweep.shutil.rmtree))
-        patch.setattr(sweep, "write_bytes", stopping(sweep.write_bytes))
-        assert quick(tmp_path, "--seeds", "0-2", "--workers", "1", "--overwrite", command="train") == 130
-    monkeypatch.setattr(sweep, "runs", lambda *given: pytest.fail("it was run again"))
-    assert main(["train", "--resume", "--out", str(tmp_path / "out"), "--quiet"]) == 0
-    assert results(tmp_path / "out") == fresh
-
-
-def test_what_others_put_there_is_not_replaced(tmp_path, capsys):
+def test_what_is_there_is_not_replaced(tmp_path, capsys):
     swept(tmp_path, "out", seeds="0-1")
-    note = tmp_path / "out/seed-1/note.txt"
-    note.write_text("mine")
     before = tree(tmp_path / "out")
+    assert quick(tmp_path, "--seeds", "0-1", command="train") == 2
+    assert "name a new or empty folder" in capsys.readouterr().err
     assert quick(tmp_path, "--seeds", "0-1", "--overwrite", command="train") == 2
-    assert "note.txt was not written by npkd" in capsys.readouterr().err
+    assert "a sweep replaces nothing" in capsys.readouterr().err
     assert quick(tmp_path, "--overwrite", command="train") == 2
-    assert "holds a sweep over seeds" in capsys.readouterr().err
+    assert "holds runs with several seeds" in capsys.readouterr().err
     assert tree(tmp_path / "out") == before
 
 
-def test_a_single_run_is_replaced_by_a_sweep(tmp_path):
-    assert quick(tmp_path, command="compress") == 0
-    assert swept(tmp_path, "out", "--overwrite") == swept(tmp_path, "fresh")
+def test_going_on_replaces_nothing_of_others(tmp_path, capsys):
+    (tmp_path / "out/seed-0").mkdir(parents=True)
+    (tmp_path / "out/seed-0/note.txt").write_text("mine")
+    for name in ("out/summary.json", "out/seed-0/model.npz"):
+        (tmp_path / name).write_text("mine")
+        before = tree(tmp_path / "out")
+        assert quick(tmp_path, "--seeds", "0-1", "--workers", "1", "--resume", command="train") == 2
+        assert "was not written by npkd and is not replaced" in capsys.readouterr().err
+        assert tree(tmp_path / "out") == before
+        (tmp_path / name).unlink()
+    assert quick(tmp_path, "--seeds", "0-1", "--workers", "1", "--resume", command="train") == 0
+    assert (tmp_path / "out/seed-0/note.txt").read_text() == "mine"
+
+
+def test_seeds_can_be_added(tmp_path, monkeypatch):
+    swept(tmp_path, "out", seeds="0-1")
+    asked, one = [], sweep.one
+    monkeypatch.setattr(sweep, "one", lambda settings: (asked.append(settings.seed), one(settings))[1])
+    assert swept(tmp_path, "out", "--resume") == swept(tmp_path, "fresh")
+    assert asked == [2, 0, 1, 2]
 
 
 @pytest.mark.parametrize(("more", "said"), [
@@ -227,13 +202,15 @@ def test_wrong_words_are_refused(tmp_path, more, said, capsys):
 
 
 def test_other_options_than_it_was_begun_with_are_refused(tmp_path, monkeypatch, capsys):
+    """Of the run that is done, and where that is not there, of the half one."""
     interrupted(monkeypatch, tmp_path, 1)
-    for more, said in ((["--epochs", "4"], "got epochs 4"), (["--seeds", "0-3"], "got seeds (0, 1, 2, 3)")):
-        assert main(["train", "--resume", "--out", str(tmp_path / "out"), *more]) == 2
-        assert said in capsys.readouterr().err
+    other = ["--seeds", "0-2", "--workers", "1", "--epochs", "4", "--resume"]
+    assert quick(tmp_path, *other, command="train") == 2
+    assert "seed-0 was made by npkd train" in capsys.readouterr().err
+    (tmp_path / "out/seed-0").rename(tmp_path / "done")
+    assert quick(tmp_path, *other, "--seeds", "1-2", command="train") == 2
+    assert "seed 1: --resume: got epochs 4" in capsys.readouterr().err
     assert quick(tmp_path, "--seeds", "0-2", command="train") == 2
     assert "--resume to go on" in capsys.readouterr().err
     assert main(["train", "--resume", "--seeds", "0-2", "--out", str(tmp_path / "none")]) == 2
-    assert "holds no sweep of npkd that was broken off" in capsys.readouterr().err
-    assert main(["train", "--resume", "--seeds", "0-2", "--epochs", "3", "--out", str(tmp_path / "out"), "--workers",
-                 "1"]) == 0
+    assert "holds no sweep of npkd" in capsys.readouterr().err

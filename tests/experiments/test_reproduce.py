@@ -469,7 +469,7 @@ def test_records_are_judged_by_their_mean(tmp_path):
 @pytest.mark.parametrize(("words", "said"), [
     (["lenet301"], "lenet301"), ([], "name"),
     (["lenet300", "--seeds", "5"], "such as 0-4 for 5 seeds, 5-5 for seed 5 alone"),
-    (["lenet300", "--jobs", "2"], "is called --workers now"),
+    (["lenet300", "--jobs", "2"], "it is --workers now"),
     (["lenet300", "--workers", "none"], "whole number"),
     (["lenet300", "--quick", "--part", "records"], "no records"),
     (["lenet5", "--quick", "--part", "post-training"], "no post-training"),
