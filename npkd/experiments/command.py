@@ -145,8 +145,8 @@ def reproduce(options: Namespace) -> int:
     folder, known, json, every = Path(options.runs), options.known, options.json, [options]
     if options.name == "all":
         every = [Namespace(**{**vars(options), "name": name, "json": json and str(make_folder(json) / f"{name}.json"),
-                              "known": known and name in STUDIES and (Path(known) / f"{name}.json").is_file()
-                              and str(Path(known) / f"{name}.json") or None})
+                              "known": (known and name in STUDIES and (Path(known) / f"{name}.json").is_file()
+                              and str(Path(known) / f"{name}.json")) or None})
                  for name in (*EXPERIMENTS, *STUDIES)]
     for one in every:
         if one.json is not None:                                                              # before hours of work

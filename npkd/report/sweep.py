@@ -16,8 +16,7 @@ def rows(summary: Mapping[str, Any]) -> list[list[str]]:
     names = sides(summary["runs"][0])
     small = [*names][-1]
     words = kind(summary["runs"][0][small])
-    head = ["seed", *(f"{word}: test {words}" for word in names.values()), f"validation {words}", "widths",
-            "multiply-accumulates", "seconds"]
+    head = ["seed", *(f"{name}: test" for name in names.values()), "validation", "widths", "MACs", "seconds"]
     body = [[str(one["seed"]), *(error(one[name], "test") for name in names), error(one[small], "validation"),
              chain(one[small]["widths"]), number(one[small]["macs"]), f"{one['seconds']:.0f}"]
             for one in summary["runs"]]
@@ -39,11 +38,13 @@ def rows(summary: Mapping[str, Any]) -> list[list[str]]:
 def html(summary: Mapping[str, Any]) -> str:
     """The page; ``summary`` is what summary.json of a sweep holds."""
     head, *body = rows(summary)
+    measure = kind(summary["runs"][0][[*sides(summary["runs"][0])][-1]])
     title, linked = escape(f"{len(summary['runs'])} runs on {summary['data']}"), re.sub(
         '(?<=<th scope="row">)(\\d+)', r'<a href="seed-\1/report.html">\1</a>', table(head, body))
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>npkd: {title}</title>\n<style>\n{STYLE}\n</style>\n</head>\n<body>\n<h1>{title}</h1>\n"
-        '<p class="lead">The same run with other seeds; each has its report. ± is one standard deviation.</p>\n'
+        f"<title>npkd: {title}</title>\n<style>\n{STYLE}\nbody{{max-width:56rem}}\n</style>\n</head>\n<body>\n<h1>{title}</h1>\n"
+        f'<p class="lead">The same run with other seeds, each with its report: {measure} on the test and validation '
+        "part, multiply-accumulates (MACs), and means ± one standard deviation.</p>\n"
         f"{linked}\n<h2>Do it again</h2>\n<pre>{escape(summary['command'])}</pre>\n</body>\n</html>\n")
