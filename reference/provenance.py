@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
@@ -24,7 +25,7 @@ DIGITS_DATA = {"lenet300": "digits", "lenet5": "digits16.npz"}
 """What the data of the runs on digits are called in their settings."""
 
 
-def settings_of(name: str, part: str, seeds: int) -> list[Setting]:
+def settings_of(name: str, part: str, seeds: Sequence[int]) -> list[Setting]:
     """The runs that the code would make today for a part of a stored file."""
     network, _, second = name.partition("_")
     if second:
@@ -42,7 +43,7 @@ def npkd_of(content: Node) -> str:
 
 def other_settings(name: str, content: Node, part: str) -> bool:
     """Was a part of a file of an experiment run with other settings than the code has now?"""
-    return str(content.get("settings", {}).get(part)) != digest(settings_of(name, part, len(content[part][0]["seeds"])))
+    return str(content.get("settings", {}).get(part)) != digest(settings_of(name, part, content[part][0]["seeds"]))
 
 
 def changed_recipe(run: Node) -> list[str]:
@@ -94,6 +95,7 @@ def sentence(name: str, content: Node, parts: Sequence[str]) -> str:
     now = older(name, content, parts)
     command = content["command"].partition(";")[0].replace("reference.bars", "reference.benchmarks.bars").replace(
         "reference.other_sets", "reference.benchmarks.other_sets")
+    command = re.sub(r"^(npkd reproduce .*--seeds )(\d+)(?![-,\d])", lambda m: f"{m[1]}0-{int(m[2]) - 1}", command)
     return (f"{name}.json (`{command}`): run with {made}"
             + (f"; today's is {', '.join(now)}: **not run again**." if now else ", today's."))
 

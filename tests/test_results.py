@@ -193,8 +193,8 @@ def test_files_that_are_missing_or_new_are_noticed(copy):
 @pytest.mark.parametrize("part", ["comparison", "post_training"])
 def test_the_runs_on_digits_are_those_on_mnist_at_the_same_part_of_the_network(name, part):
     second = digits.SECOND[name]
-    here = provenance.settings_of(name, part, second.experiment.SEEDS if part == "comparison" else 5)
-    there = provenance.settings_of(f"{name}_digits", part, 5)
+    here = provenance.settings_of(name, part, range(second.experiment.SEEDS if part == "comparison" else 5))
+    there = provenance.settings_of(f"{name}_digits", part, range(5))
     for one, other in zip(here, there, strict=True):
         assert (one.method, one.teacher.seed, one.epochs) == (other.method, other.teacher.seed, other.epochs)
         assert [getattr(one.recipe, field) == getattr(other.recipe, field)

@@ -94,9 +94,12 @@ def check(settings: Settings) -> None:
         return
     if names and not settings.overwrite:
         some = ", ".join(sorted(names)[:3]) + (", …" if len(names) > 3 else "")
-        resume = ", --resume to go on with the run that was broken off there" if checkpoint_in(folder) else ""
+        left = checkpoint_in(folder) or [*folder.glob("seed-*/*")]
+        resume = ", --resume to go on with the run that was broken off there" if left else ""
         raise InputError(f"--out: {folder} holds {some}; name a new or empty folder, or give --overwrite to replace "
                          f"what npkd wrote there{resume}")
+    if settings.overwrite and [*folder.glob("seed-*/summary.json")]:
+        raise InputError(f"--overwrite: {folder} holds runs with several seeds; name another folder with --out")
     for path in (folder / "figures", folder / STAGING):
         if os.path.lexists(path) and not os.path.isdir(path):
             raise InputError(f"--out: {path} is a file, where a run makes a folder; move it, or name another folder")

@@ -48,7 +48,7 @@ def result_table(result: Mapping[str, Any], folder: Path) -> str:
 
 def run_command(options: argparse.Namespace, arguments: Sequence[str], progress: Progress) -> int:
     """``npkd compress``, ``train`` and ``distil``, whose options were read from the arguments."""
-    from npkd.cli import config, folders
+    from npkd.cli import config, folders, sweep
     from npkd.cli.run import resumed, run
 
     if options.config is not None:
@@ -56,10 +56,12 @@ def run_command(options: argparse.Namespace, arguments: Sequence[str], progress:
         options = parser.read(arguments)                      # what is typed comes last, and counts
 
     unnamed = options.out is None and not options.resume
-    if options.resume:
+    words = [word[2:].partition("=")[0].replace("-", "_") for word in arguments if word.startswith("--")]
+    sweep.require_fit(options, words)
+    if options.resume and options.seeds is None:
         settings = resumed(parser.given(options))
     else:
-        options.out = folders.free() if unnamed else options.out
+        options.out = folders.free() if unnamed else options.out or folders.latest("seed-*/*")
         settings = config.settings_of(options, arguments)
 
     def begins() -> None:
@@ -67,6 +69,8 @@ def run_command(options: argparse.Namespace, arguments: Sequence[str], progress:
             progress.begin("", 0)                             # leaves the bar of the stage before
             message(f"{folders.DEFAULT} is not free; this run is written to {settings.out}")
 
+    if options.seeds is not None:
+        return sweep.sweep(settings, options, progress, begins)
     result = run(settings, progress, begins)
     progress.begin("", 0)
     print(json.dumps({**result, "folder": settings.out}, indent=2) if options.json

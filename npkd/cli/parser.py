@@ -49,6 +49,28 @@ def widths(text: str) -> tuple[int, ...]:
     raise argparse.ArgumentTypeError(f"got {text!r:.40}; it must be widths from 1 to 1000000, such as 300,100")
 
 
+def seeds(text: str) -> tuple[int, ...]:
+    """A reader of seeds, rising and each once: "0-9", "0,3,7"."""
+    with contextlib.suppress(ValueError, argparse.ArgumentTypeError):
+        ends = [[whole(0, 10**6)(end) for end in word.split("-")] for word in text.split(",")]
+        found = {seed for first, *last in ends for seed in range(first, max(last, default=first) + 1)}
+        if all(len(pair) <= 2 and pair == sorted(pair) for pair in ends) and (len(found) > 1 or "-" in text):
+            return tuple(sorted(found))
+    five = f"0-{int(text) - 1} for {text} seeds, {text}-{text} for seed {text} alone" if text.isdecimal() and int(
+        text) else "0-9 or 0,3,7"
+    raise argparse.ArgumentTypeError(f"got {text!r:.40}; it must be seeds, such as {five}")
+
+
+def add_workers(add: Callable[..., object]) -> None:
+    """The options of runs that are spread over processes."""
+    add("--workers", type=whole(1, 256), default=2, metavar="J",
+        help="of several seeds: runs at the same time, a thread each (default: 2)")
+    add("--backend", choices=("loky", "dask"), default="loky", help="processes of this machine, or a Dask cluster "
+                                                                    "(default: loky)")
+    add("--scheduler", metavar="ADDRESS", help="of --backend dask: tcp://…, of a scheduler whose workers see the same "
+                                               "files (default: a cluster of --workers processes is started)")
+
+
 def words(text: str) -> tuple[str, ...]:
     """A reader of words: "neurons,int8"."""
     return tuple(text.split(","))
@@ -100,6 +122,9 @@ def run_options() -> Parser:
     add("--hidden", type=widths, metavar="N,N",
         help="hidden widths of what is trained (default: 300,100, of distil 30,30)")
     add("--seed", type=whole(0), default=0, metavar="N", help="of everything that is drawn (default: 0)")
+    add("--seeds", type=seeds, metavar="A-B|A,B", help="a run for each of these seeds, in DIR/seed-0, DIR/seed-1, …, "
+                                                       "and over them the summary of all")
+    add_workers(add)
     add("--out", metavar="DIR", help="folder to write to, new or empty (default: npkd-out, or the first free one of "
                                      "npkd-out-2, npkd-out-3, …)")
     add("--overwrite", action="store_true", help="replace an earlier run in the folder when this one is done; files "
@@ -210,21 +235,24 @@ def add_reproduce(commands: Commands) -> None:
                                     description="Run every method at equal cost, with training and without, and the "
                                                 "records. What is done is kept.")
     add = reproduce.add_argument
-    add("name", metavar="NAME", choices=("lenet300", "lenet5", "hinton2015", "survey2021", "ba2014", "romero2015",
-                         "alvarez2017", "berthelier2020", "cintra2018", "compression"),
-        help="methods compared on LeNet-300-100 or LeNet-5, or a study named after its paper: %(choices)s")
+    add("name", metavar="NAME", choices=("all", "lenet300", "lenet5", "hinton2015", "survey2021", "ba2014",
+                                              "romero2015", "alvarez2017", "berthelier2020", "cintra2018", "compression"),
+        help="methods compared on LeNet-300-100 or LeNet-5, a study named after its paper, or all of these one after "
+             "the other: %(choices)s")
     add("--quick", action="store_true", help="a few minutes: one budget, some methods, a part of the data")
-    add("--seeds", type=whole(1, 1000), metavar="K",
-        help="seeds 0 … K − 1 (default: 5, comparison of lenet5: 3, quick: 2)")
+    add("--seeds", type=seeds, metavar="A-B|A,B",
+        help="seeds of all runs (default: 0-4, comparison of lenet5: 0-2, quick: 0-1)")
     add("--part", choices=("all", "comparison", "post-training", "records"), default="all",
         help="what to run; post-training: one cut and no training (default: all)")
     add("--stored", action="store_true", help="run nothing: the tables of what is finished so far")
-    add("--json", metavar="FILE", help="write the numbers to a file too, new or of an earlier reproduction")
+    add("--json", metavar="FILE", help="write the numbers to a file too, new or of an earlier reproduction; of all: "
+                                       "NAME.json in this folder")
     add("--overwrite", action="store_true", help="replace FILE also where npkd reproduce did not write it")
     add("--runs", default="npkd-runs", metavar="DIR", help="folder that keeps finished runs (default: npkd-runs)")
     add("--from", dest="known", metavar="FILE", help="of a study: runs in a file that --json wrote, also elsewhere, "
-                                                     "count as done where the settings are the same")
-    add("--jobs", type=whole(1, 256), default=2, metavar="J", help="runs at the same time, a thread each (default: 2)")
+                                                     "count as done where the settings are the same; of all: a folder "
+                                                     "of such files")
+    add_workers(add)
 
 
 def read(arguments: Sequence[str]) -> argparse.Namespace:
@@ -235,7 +263,8 @@ def read(arguments: Sequence[str]) -> argparse.Namespace:
     options, unknown = parser().parse_known_args(arguments)
     if options.command is None or unknown:
         word, prog = unknown[0] if unknown else arguments[0], " ".join(filter(None, ["npkd", options.command]))
-        raise InputError(f"{word!r:.60} is not known here; {prog} --help lists what is")
+        now = " (it is --workers now)" if word.startswith("--jobs") else ""
+        raise InputError(f"{word!r:.60} is not known here{now}; {prog} --help lists what is")
     return options
 
 

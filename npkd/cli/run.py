@@ -35,7 +35,7 @@ from npkd.pipeline.logit_source import single
 from npkd.pipeline.sparse import sparse_training
 from npkd.pipeline.stages import Run, State
 from npkd.pipeline.task import objective_of
-from npkd.report import figures, page
+from npkd.report import figures, page, sweep
 from npkd.report.numbers import side_by_side
 from npkd.report.words import CAPTIONS
 
@@ -179,7 +179,8 @@ def rebuild(folder: str | Path) -> Path:
         with contextlib.suppress(OSError):
             pictures[name] = (Path(folder) / "figures" / f"{name}.png").read_bytes()
     try:
-        text = page.html(json.loads(path.read_bytes()), pictures)
+        result = json.loads(path.read_bytes())
+        text = sweep.html(result) if "runs" in result else page.html(result, pictures)
     except OSError as error:
         raise InputError(f"report: {path}: {reason(error)}; name the folder of a run") from error
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:

@@ -50,8 +50,13 @@ def openblas() -> list[Library]:
     return pairs
 
 
-@cache
 def user_threads() -> int | None:
+    """1 within ``one_core``; else ``environment_threads``."""
+    return 1 if one_core.inside else environment_threads()
+
+
+@cache
+def environment_threads() -> int | None:
     """OPENBLAS_NUM_THREADS, which OpenBLAS reads once, when it is loaded; None where it is no positive number."""
     text = os.environ.get("OPENBLAS_NUM_THREADS", "")
     return int(text) if text.isdigit() and int(text) else None
@@ -80,7 +85,8 @@ class SingleThread:
                     put(count)
 
 
-single_thread = SingleThread()
+single_thread, one_core = SingleThread(), SingleThread()
+"""``with one_core:`` is for whole runs: as if OPENBLAS_NUM_THREADS were 1, large products and training included."""
 
 
 def threads_for(macs: float = 0, *, order: int = 0) -> AbstractContextManager[None]:

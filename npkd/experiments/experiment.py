@@ -54,14 +54,14 @@ def of_seed(setting: Setting, seed: int) -> Setting:
                    distil_from=setting.distil_from and replace(setting.distil_from, seed=seed))
 
 
-def seeded(budgets: Budgets, seeds: int) -> list[Setting]:
-    """The runs of all budgets, each for seeds 0, 1, …."""
-    return [of_seed(s, seed) for some in budgets for seed in range(seeds) for s in some]
+def seeded(budgets: Budgets, seeds: Sequence[int]) -> list[Setting]:
+    """The runs of all budgets, each for all seeds."""
+    return [of_seed(s, seed) for some in budgets for seed in seeds for s in some]
 
 
-def records(experiment: Experiment, seeds: int) -> list[tuple[Record, list[Setting]]]:
-    """Every record with its runs, for seeds 0, 1, …."""
-    return [(record, [of_seed(record.setting, seed) for seed in range(seeds)]) for record in experiment.RECORDS]
+def records(experiment: Experiment, seeds: Sequence[int]) -> list[tuple[Record, list[Setting]]]:
+    """Every record with its runs, for all seeds."""
+    return [(record, [of_seed(record.setting, seed) for seed in seeds]) for record in experiment.RECORDS]
 
 
 def against(taught: TeacherSetting, macs: int, recipe: Recipe, names: Sequence[str], short: Sequence[str],

@@ -5,6 +5,7 @@ The test part is used once, when all is decided."""
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from npkd.core.files import make_folder
+from npkd.core.progress import tracked
 from npkd.core.validation import Diverged, InputError
+from npkd.core.workers import Workers, pool
 from npkd.data.datasets import Data, sizes
 from npkd.data.datasets import load as load_data
 from npkd.experiments.methods import make
 from npkd.experiments.setting import Setting, TeacherSetting, Unit, path_of, read, write
-from npkd.experiments.spread import spread
 from npkd.nn import cost
 from npkd.nn.model import Model
 from npkd.nn.model import load as load_model
@@ -101,9 +103,18 @@ def work(job: tuple[Unit, Path]) -> str:
     return str(job[0])
 
 
-def run_all(settings: Sequence[Setting], folder: Path, jobs: int) -> int:
-    """Finish every setting, and what it needs, in ``jobs`` processes; returns how many units were run now.
+def missing(settings: Sequence[Setting], folder: Path) -> list[list[Unit]]:
+    """Of all units, in waves, those that have not been run."""
+    return [[unit for unit in wave if read(unit, folder) is None] for wave in waves(settings)]
+
+
+def run_all(settings: Sequence[Setting], folder: Path, workers: Workers) -> int:
+    """Finish every setting, and what it needs, with bars or lines on stderr; returns how many units were run now.
     Raises InputError where a unit cannot be run."""
-    make_folder(folder)
-    todo = [[(unit, folder) for unit in wave if read(unit, folder) is None] for wave in waves(settings)]
-    return sum(len([*spread(work, wave, jobs)]) for wave in todo)
+    folder = make_folder(folder).absolute()
+    todo = [[(unit, folder) for unit in wave] for wave in missing(settings, folder)]
+    if count := sum(map(len, todo)):
+        with pool(workers) as spread:
+            words = (word for wave in todo for word in spread(work, wave))
+            deque(tracked(words, "runs", count, str), maxlen=0)
+    return count

@@ -7,8 +7,10 @@ import json
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Protocol
@@ -19,9 +21,9 @@ from npkd import __version__
 from npkd.core.files import make_folder, write_json
 from npkd.core.progress import NoProgress, Progress, shown
 from npkd.core.validation import InputError
+from npkd.core.workers import Workers, bounded, pool
 from npkd.data.datasets import Data
 from npkd.experiments.setting import stored_json
-from npkd.experiments.spread import spread
 from npkd.nn.network import Network
 from npkd.nn.training import Record, TrainingSettings
 from npkd.pipeline.checkpoints import CheckpointFile
@@ -57,7 +59,8 @@ class Study(Protocol):
     SEEDS: int
 
     def settings(self, quick: bool) -> Sequence[Mapping[str, Mapping[str, Any]]]:
-        """Waves of settings by name, a wave reads files of those before. Numbers: any, "seeds": at most so many.
+        """Waves of settings by name, a wave reads files of those before. Numbers: any, "seeds": so many
+        from 0 on, whichever are asked for.
         ``quick``: a few that take less than two minutes in all."""
 
     def run(self, unit: Unit, progress: Progress) -> Run:
@@ -96,14 +99,22 @@ def finish(job: Job, progress: Progress | None = None) -> str:
     return str(unit)
 
 
-def finished(todo: Sequence[Job], jobs: int) -> Iterator[str]:
-    """Do runs, ``jobs`` at a time with a thread each; one that is alone in this process."""
-    if jobs == 1 or len(todo) <= 1:
-        for job in todo:
-            with shown(True) as progress:
-                yield finish(job, progress)
-    else:
-        yield from spread(finish, todo, jobs)
+def finished(waves: Sequence[Sequence[Job]], workers: Workers) -> Generator[str]:
+    """Do runs, wave by wave, with a thread each; one that is alone in this process."""
+    left, counted = sum(map(len, waves)), False
+    with pool(workers) as spread, shown(True) as progress:
+        for wave in waves:
+            if workers.here or (len(wave) == 1 and workers.backend == "loky"):
+                counted = False
+                yield from (bounded(partial(finish, progress=progress), job) for job in wave)
+            elif wave:
+                if not counted:                                           # one bar for this wave and those behind it
+                    progress.begin("runs", left)
+                    counted = True
+                for word in spread(finish, wave):
+                    progress.step(word)
+                    yield word
+            left -= len(wave)
 
 
 def take_over(units: Sequence[Unit], path: Path) -> None:
@@ -128,10 +139,20 @@ def reads(later: Unit, unit: Unit) -> bool:
     return unit.numbers in later.numbers.values() and ("seeds" in unit.numbers or later.seed == unit.seed)
 
 
-def reproduce(study: Study, command: str, waves: Sequence[Sequence[Unit]], jobs: int, path: str | None) -> Run:
-    """Do what is missing (with no jobs nothing), and return, after every run also write to ``path``, what is kept;
-    ``hours`` are those of one run after another, ``missing`` counts the runs that are not done. A run that was taken
-    over is done again where one that is missing reads its network."""
+def to_do(waves: Sequence[Sequence[Unit]]) -> list[list[Unit]]:
+    """The runs that are missing. One that was taken over is done again where one that is missing reads its network."""
+    units = [unit for wave in waves for unit in wave]
+    missing = [unit for unit in units if stored_json(unit.path(".json")) is None]
+    for unit in reversed(units):                                              # from the last wave to the first
+        if unit not in missing and not unit.path(".model.npz").exists() and any(reads(x, unit) for x in missing):
+            missing.append(unit)
+    return [[unit for unit in wave if unit in missing] for wave in waves]
+
+
+def reproduce(study: Study, command: str, waves: Sequence[Sequence[Unit]], workers: Workers | None, path: str | None
+              ) -> Run:
+    """Do what is missing (without workers nothing), and return, after every run also write to ``path``, what is kept;
+    ``hours`` are those of one run after another, ``missing`` counts the runs that are not done."""
     units = [unit for wave in waves for unit in wave]
     make_folder(units[0].folder)
 
@@ -145,11 +166,8 @@ def reproduce(study: Study, command: str, waves: Sequence[Sequence[Unit]], jobs:
             write_json(path, found)
         return found
 
-    missing = [unit for unit in units if stored_json(unit.path(".json")) is None]
-    for unit in reversed(units):                                              # from the last wave to the first
-        if unit not in missing and not unit.path(".model.npz").exists() and any(reads(x, unit) for x in missing):
-            missing.append(unit)
-    for wave in waves if jobs else ():
-        for _ in finished([(study.run, unit) for unit in wave if unit in missing], jobs):
-            kept()
+    if workers is not None:
+        with closing(finished([[(study.run, unit) for unit in wave] for wave in to_do(waves)], workers)) as runs:
+            for _ in runs:
+                kept()
     return kept()

@@ -66,6 +66,11 @@ def ranges(indices: Sequence[int]) -> str:
     return ", ".join(f"{part[0]}–{part[-1]}" if len(part) > 1 else str(part[0]) for part in parts if part.size)
 
 
+def joined(seeds: Sequence[int]) -> str:
+    """Rising seeds as ``--seeds`` takes them: "0-4", "0,3,7-9"; of one alone "5-5"."""
+    return ranges(seeds).replace("–", "-").replace(" ", "") if len(seeds) > 1 else f"{seeds[0]}-{seeds[0]}"
+
+
 def percent(fraction: float, digits: int = 1) -> str:
     """0.0237 -> "2.4 %", with a space that does not break."""
     return f"{100 * fraction:.{digits}f}\N{NO-BREAK SPACE}%"

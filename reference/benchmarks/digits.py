@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ import numpy as np
 
 import npkd
 from npkd.core.files import make_folder, read_npz, write_json
+from npkd.core.workers import Workers
 from npkd.data.datasets import DIGITS
 from npkd.experiments import experiment, lenet5, lenet300, tables
 from npkd.experiments.experiment import Experiment, Record, seeded
@@ -75,7 +76,7 @@ def translated(setting: Setting, second: Second, data: str, own_epochs: bool = F
                    widths_of=setting.widths_of and translated(setting.widths_of, second, data, own_epochs))
 
 
-def records(second: Second, data: str, seeds: int) -> list[tuple[Record, list[Setting]]]:
+def records(second: Second, data: str, seeds: Sequence[int]) -> list[tuple[Record, list[Setting]]]:
     """Those that stand for the method alone, each size once: from a teacher on augmented data and its answers."""
     found = list[tuple[Record, list[Setting]]]()
     for record, runs in experiment.records(second.experiment, seeds):
@@ -87,10 +88,10 @@ def records(second: Second, data: str, seeds: int) -> list[tuple[Record, list[Se
 
 def plans(second: Second, data: str) -> tuple[dict[str, list[Setting]], list[tuple[Record, list[Setting]]]]:
     """The runs of every part, and the records with theirs."""
-    own, beside = second.experiment, records(second, data, second.experiment.RECORD_SEEDS)
-    return {"post_training": [translated(s, second, data) for s in seeded(own.POST_TRAINING, own.RECORD_SEEDS)],
+    own, beside = second.experiment, records(second, data, range(second.experiment.RECORD_SEEDS))
+    return {"post_training": [translated(s, second, data) for s in seeded(own.POST_TRAINING, range(own.RECORD_SEEDS))],
             "records": [s for _, some in beside for s in some],
-            "comparison": [translated(s, second, data) for s in seeded(own.COMPARISON, own.SEEDS)]}, beside
+            "comparison": [translated(s, second, data) for s in seeded(own.COMPARISON, range(own.SEEDS))]}, beside
 
 
 def main() -> int:
@@ -99,7 +100,7 @@ def main() -> int:
     parser.add_argument("name", choices=SECOND)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--runs", type=Path, default=Path("npkd-runs"))
-    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--json", type=Path, help="keep the numbers there")
     options = parser.parse_args()
     second, folder, data = SECOND[options.name], options.runs, "digits"
@@ -110,7 +111,7 @@ def main() -> int:
     settings, beside = plans(second, data)
     parts = [part for part in settings if part in options.parts]
     for part in parts:
-        run_all(settings[part], folder, options.jobs)
+        run_all(settings[part], folder, Workers(options.workers))
     rows: dict[str, list[dict[str, Any]]] = {
         part: tables.comparison_rows(settings[part], folder) for part in parts if part != "records"}
     if "records" in parts:

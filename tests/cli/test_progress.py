@@ -15,7 +15,7 @@ from npkd.cli import check
 from npkd.cli.main import main
 from npkd.core import progress
 from npkd.core.validation import InputError
-from npkd.experiments import spread
+from npkd.experiments import runs, study
 from npkd.pipeline import sparse, sparse_phases
 from reference import check as checks
 from tests.cli.test_output import ENVIRONMENT
@@ -122,7 +122,8 @@ def test_the_checks_are_shown(capsys, monkeypatch):
 
 def test_runs_of_an_experiment_are_shown_by_the_same_rule():
     """So that it has lines before the first run is done; tests/experiments runs it."""
-    assert spread.tracked is progress.tracked
+    assert runs.tracked is progress.tracked
+    assert study.shown is progress.shown
 
 
 @pytest.mark.parametrize("command", ["compress", "train"])

@@ -9,6 +9,7 @@ import scipy
 
 from npkd.core import blas_threads, linalg
 from npkd.core.blas_threads import SingleThread, libraries, openblas, single_thread, threads_for
+from npkd.nn.fast.threads import threads
 from npkd.sparsity import group_lasso_steps
 from npkd.sparsity.group_lasso import Problem
 from npkd.sparsity.statistics import Statistics
@@ -73,11 +74,11 @@ def test_the_number_that_the_user_chose(text, number, monkeypatch):
         monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
     else:
         monkeypatch.setenv("OPENBLAS_NUM_THREADS", text)
-    blas_threads.user_threads.cache_clear()
+    blas_threads.environment_threads.cache_clear()
     try:
         assert blas_threads.user_threads() == number
     finally:
-        blas_threads.user_threads.cache_clear()
+        blas_threads.environment_threads.cache_clear()
 
 
 @pytest.mark.parametrize(("side", "expected"), [(150, ONE), (170, TWO)])
@@ -134,3 +135,15 @@ def test_a_blas_that_nobody_knows_is_left_alone(library, monkeypatch):
             pass
     finally:
         libraries.cache_clear()
+
+
+def test_within_one_core_it_is_as_if_the_user_had_chosen_one_thread(monkeypatch):
+    """For large products and for training on two cores, too; then it is as before."""
+    monkeypatch.setattr(blas_threads, "environment_threads", lambda: None)
+    counts = [get() for get, _ in blas_threads.libraries()]
+    with blas_threads.one_core:
+        assert blas_threads.user_threads() == threads() == 1
+        with blas_threads.threads_for(10 * blas_threads.SHARED):
+            assert {get() for get, _ in blas_threads.libraries()} == {1}
+    assert blas_threads.user_threads() is None
+    assert [get() for get, _ in blas_threads.libraries()] == counts

@@ -5,8 +5,6 @@ import csv
 import hashlib
 import json
 import os
-import subprocess
-import sys
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
@@ -18,7 +16,8 @@ from npkd.cli.main import main
 from npkd.cli.parser import parser
 from npkd.core.files import make_folder
 from npkd.core.validation import InputError
-from npkd.experiments import command, lenet5, lenet300, runs, spread, tables
+from npkd.core.workers import Workers
+from npkd.experiments import command, lenet5, lenet300, runs, tables
 from npkd.experiments.compare import paired
 from npkd.experiments.experiment import SCRATCH, Record, against, of_seed, records, seeded, untrained
 from npkd.experiments.methods import METHODS, NAMES
@@ -102,9 +101,9 @@ STORED = {                                  # SHA-256 of the hashes of all units
 def test_every_run_that_version_0_1_stored_is_still_found(experiment, part):
     """Fields have other names since; the runs lie under the hashes of the old ones, those of tutored records too."""
     if part == "records":
-        units = [unit for _, some in records(experiment, 1) for unit in some]
+        units = [unit for _, some in records(experiment, [0]) for unit in some]
     else:
-        units = seeded(getattr(experiment, part.upper()), 2 if part == "comparison" else 1)
+        units = seeded(getattr(experiment, part.upper()), range(2 if part == "comparison" else 1))
     hashes = "".join([key(unit) for unit in units] + [key(unit.teacher) for unit in units])
     assert hashlib.sha256(hashes.encode()).hexdigest() == STORED[experiment, part]
 
@@ -245,31 +244,19 @@ def test_processes_do_what_one_does_and_the_second_time_nothing(tmp_path, capfd)
     settings = tiny(tmp_path, names=("obs",))
     before = dict(os.environ)
     alone, together = make_folder(tmp_path / "alone"), tmp_path / "together"
-    count = runs.run_all(settings, together, 2)
+    count = runs.run_all(settings, together, Workers(2))
     assert count == len({s.teacher for s in settings}) + len(settings)
     assert dict(os.environ) == before
     said = capfd.readouterr().err
-    for wave in ("2/2, teacher plain, seed", "6/6, o", "2/2, obs at our widths, 90 MACs, seed"):
-        assert f"runs: {wave}" in said
-    assert runs.run_all(settings, together, 2) == 0
+    assert f"runs: {count}/{count}, obs at our widths, 90 MACs, seed" in said                  # of all waves together
+    assert runs.run_all(settings, together, Workers(2)) == 0
     for s in settings:
         assert read(s, together)["widths"] == runs.finish(s, alone)["widths"]
 
 
-def test_processes_take_one_thread_each():
-    """The variables that count are set when a process starts, and then are what they were."""
-    name = "OPENBLAS_NUM_THREADS"
-    before = os.environ.get(name)
-    with spread.one_thread():
-        told = subprocess.run([sys.executable, "-c", f"import os; print(os.environ['{name}'])"], capture_output=True,
-                              text=True, check=True)
-    assert told.stdout.strip() == "1"
-    assert os.environ.get(name) == before
-
-
 def test_a_run_that_cannot_be_is_named(tmp_path):
     with pytest.raises(InputError, match=r"obs, 4 MACs, seed 0: .*smallest"):
-        runs.run_all([Setting(taught(tmp_path), "obs", 4, RECIPE)], tmp_path / "runs", 1)
+        runs.run_all([Setting(taught(tmp_path), "obs", 4, RECIPE)], tmp_path / "runs", Workers(1))
 
 
 def test_units_come_after_what_they_need(tmp_path):
@@ -317,7 +304,7 @@ def test_verdicts():
 def test_the_comparison_is_at_equal_cost():
     """The methods of the issue; one teacher a seed; 60 epochs for all; each method with widths of its own, at one
     budget some with ours."""
-    settings = seeded(lenet300.COMPARISON, 5)
+    settings = seeded(lenet300.COMPARISON, range(5))
     assert len(set(settings)) == len(settings)
     assert {s.epochs for s in settings} == {60}
     assert {s.macs for s in settings} == {26_620, 9_560, 4_800}
@@ -351,7 +338,7 @@ def test_the_records_are_the_bars():
              for r in lenet300.RECORDS]
     assert set(found) == set(bars.items())
     assert not any(r.setting.distil_from for r in lenet300.RECORDS if r.setting.teacher == lenet300.PLAIN)
-    for record, settings in records(lenet300, 3):
+    for record, settings in records(lenet300, range(3)):
         one = record.setting
         assert [s.teacher.seed for s in settings] == [0, 1, 2]
         assert all((s.method, s.macs, s.recipe) == ("ours", one.macs, one.recipe) for s in settings)
@@ -392,8 +379,8 @@ def test_published_rows_are_those_of_the_table():
 def test_the_command_prints_tables_and_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):
     settings = tiny(tmp_path, names=("obs",))
     monkeypatch.setattr(lenet300, "QUICK", [[s for s in settings if s.teacher.seed == 0]])
-    words = ["reproduce", "lenet300", "--quick", "--runs", str(tmp_path / "runs"), "--jobs", "1"]
-    assert main([*words, "--seeds", "1"]) == 0
+    words = ["reproduce", "lenet300", "--quick", "--runs", str(tmp_path / "runs"), "--workers", "1"]
+    assert main([*words, "--seeds", "0-0"]) == 0
     once = capsys.readouterr().out
     assert "5 runs in" in once                      # a teacher, ours, two methods, one of them also with our widths
     assert main([*words, "--json", str(tmp_path / "out.json")]) == 0
@@ -401,7 +388,7 @@ def test_the_command_prints_tables_and_goes_on_where_it_stopped(tmp_path, monkey
     assert "5 runs in" in text                                        # those of the other seed
     assert "reference/published/lenet300.csv" in text
     stored = json.loads((tmp_path / "out.json").read_text())
-    assert stored["command"] == "npkd reproduce lenet300 --quick --seeds 2"
+    assert stored["command"] == "npkd reproduce lenet300 --quick --seeds 0-1"
     by_label = {row["method"]: row for row in stored["comparison"]}
     assert list(by_label) == ["ours", "obs", "outgoing weights, one shot", "obs (our widths)"]
     for name, row in by_label.items():
@@ -420,7 +407,7 @@ def test_what_is_stored_is_shown_and_nothing_run(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(lenet300, "QUICK", [[s for s in settings if s.teacher.seed == 0]])
     folder = tmp_path / "runs"
     first = [s for s in settings if s.teacher.seed == 0]
-    runs.run_all(first[:2], folder, 1)                               # ours and obs of seed 0
+    runs.run_all(first[:2], folder, Workers(1))                               # ours and obs of seed 0
     runs.finish(settings[-1].teacher, folder)
     runs.finish(next(s for s in settings if s.teacher.seed == 1 and s.method == "obs" and s.widths_of is None), folder)
     monkeypatch.setattr(command, "run_all", lambda *given: pytest.fail("something was run"))
@@ -480,8 +467,10 @@ def test_records_are_judged_by_their_mean(tmp_path):
 
 
 @pytest.mark.parametrize(("words", "said"), [
-    (["lenet301"], "lenet301"), ([], "name"), (["lenet300", "--seeds", "0"], "at least 1"),
-    (["lenet300", "--jobs", "none"], "whole number"),
+    (["lenet301"], "lenet301"), ([], "name"),
+    (["lenet300", "--seeds", "5"], "such as 0-4 for 5 seeds, 5-5 for seed 5 alone"),
+    (["lenet300", "--jobs", "2"], "it is --workers now"),
+    (["lenet300", "--workers", "none"], "whole number"),
     (["lenet300", "--quick", "--part", "records"], "no records"),
     (["lenet5", "--quick", "--part", "post-training"], "no post-training"),
     (["lenet300", "--runs", __file__], "which is a file"),
@@ -497,7 +486,7 @@ def test_wrong_words_are_refused(words, said, capsys):
 def test_the_numbers_replace_no_file_of_others_unasked(tmp_path, monkeypatch, capsys):
     """Before anything is run; what npkd reproduce wrote is replaced, anything else with --overwrite alone."""
     settings = [s for s in tiny(tmp_path, names=("obs",)) if s.teacher.seed == 0][:2]
-    runs.run_all(settings, tmp_path / "runs", 1)
+    runs.run_all(settings, tmp_path / "runs", Workers(1))
     capsys.readouterr()
     monkeypatch.setattr(lenet300, "QUICK", [settings])
     path = tmp_path / "out.json"
@@ -522,8 +511,8 @@ def test_the_numbers_replace_no_file_of_others_unasked(tmp_path, monkeypatch, ca
 
 def test_the_command_knows_what_the_parser_offers():
     offered = next(a for a in parser()._subparsers._group_actions[0].choices["reproduce"]._actions if a.dest == "name")
-    assert (*command.EXPERIMENTS, *command.STUDIES) == tuple(offered.choices)
-    assert offered.choices == ("lenet300", "lenet5", "hinton2015", "survey2021", "ba2014", "romero2015",
+    assert ("all", *command.EXPERIMENTS, *command.STUDIES) == tuple(offered.choices)
+    assert offered.choices == ("all", "lenet300", "lenet5", "hinton2015", "survey2021", "ba2014", "romero2015",
                                "alvarez2017", "berthelier2020", "cintra2018", "compression")
     parts = next(a for a in parser()._subparsers._group_actions[0].choices["reproduce"]._actions if a.dest == "part")
     assert tuple(parts.choices) == command.PARTS == ("all", "comparison", "post-training", "records")
@@ -534,7 +523,7 @@ def test_the_command_knows_what_the_parser_offers():
 
 
 def test_the_comparison_of_convolutions_is_at_equal_cost():
-    settings = seeded(lenet5.COMPARISON, 3)
+    settings = seeded(lenet5.COMPARISON, range(3))
     assert set(lenet5.METHODS) == {"incoming weights", "outgoing weights", "activation", "taylor", "slimming", *SCRATCH}
     assert len(set(settings)) == len(settings) == 2 * 3 * (8 + 2)
     assert {s.epochs for s in settings} == {20}
@@ -550,13 +539,13 @@ def test_the_comparison_of_convolutions_is_at_equal_cost():
             assert len({s.teacher for s in here}) == 1
             assert [s.method for s in here] == ["ours", *lenet5.METHODS, *SCRATCH]
             assert [s.widths_of for s in here] == [None] * 8 + [here[0]] * 2
-    assert {s.method for s in seeded(lenet5.QUICK, 2)} == {s.method for s in settings}
-    assert {s.teacher.examples for s in seeded(lenet5.QUICK, 2)} == {5_000}
+    assert {s.method for s in seeded(lenet5.QUICK, range(2))} == {s.method for s in settings}
+    assert {s.teacher.examples for s in seeded(lenet5.QUICK, range(2))} == {5_000}
 
 
 @pytest.mark.parametrize("experiment", [lenet300, lenet5])
 def test_without_training_all_have_one_cut_and_no_epoch(experiment):
-    settings = seeded(experiment.POST_TRAINING, 5)
+    settings = seeded(experiment.POST_TRAINING, range(5))
     assert {(s.recipe.rounds, s.epochs) for s in settings} == {(1, 0)}
     assert len({s.recipe for s in settings}) == 1
     assert {s.kind for s in settings} == {"macs"}
@@ -583,7 +572,7 @@ def test_the_records_of_convolutions_are_the_bars():
                      (True, "macs", 63_000, 0.70), (True, "parameters", weights + 5 + 10 + 16 + 10, 1.00),
                      (True, "macs", 400_000, 0.66),
                      (True, "macs", cost.of(architectures.lenet5(np.random.default_rng(0))).macs, 0.60)}
-    beaten = records(lenet5, 2)
+    beaten = records(lenet5, range(2))
     # the moonshot is no run of its own
     assert len({s for _, settings in beaten for s in settings}) == 2 * (len(beaten) - 1)
     for record, settings in beaten:
@@ -598,7 +587,7 @@ def test_a_run_with_another_seed_has_all_that_it_needs_with_that_seed(tmp_path):
     one, other = (replace(unit, method="obs", widths_of=unit) for unit in (first, replace(
         first, teacher=taught(tmp_path, 3), distil_from=taught(tmp_path, 3, hidden=(9, 7)))))
     assert of_seed(one, 3) == other
-    assert seeded([[first], [one]], 2) == [first, of_seed(first, 1), one, of_seed(one, 1)]
+    assert seeded([[first], [one]], range(2)) == [first, of_seed(first, 1), one, of_seed(one, 1)]
 
 
 def test_published_convolutions_are_those_of_the_table():
@@ -647,7 +636,7 @@ def test_lenet5_is_reproduced_end_to_end(tmp_path, monkeypatch, capsys):
         Record("two", 0.0, Setting(plain, "ours", 1_500, once, kind="parameters"))])
     monkeypatch.setattr(lenet5, "SEEDS", 1)
     monkeypatch.setattr(lenet5, "RECORD_SEEDS", 2)
-    words = ["reproduce", "lenet5", "--runs", str(tmp_path / "runs"), "--jobs", "1", "--json",
+    words = ["reproduce", "lenet5", "--runs", str(tmp_path / "runs"), "--workers", "1", "--json",
              str(tmp_path / "out.json")]
     assert main(words) == 0
     text = capsys.readouterr().out
@@ -671,9 +660,9 @@ def test_lenet5_is_reproduced_end_to_end(tmp_path, monkeypatch, capsys):
     found, = stored["teachers"]
     assert found["test_error"]["by_seed"] == teachers
     assert found["holds"] == (np.mean(teachers) <= lenet5.TEACHER_BARS["plain"] / 100)
-    assert main([*words, "--seeds", "1"]) == 0
+    assert main([*words, "--seeds", "0-0"]) == 0
     assert "0 runs in" in capsys.readouterr().out
-    assert json.loads((tmp_path / "out.json").read_text())["command"] == "npkd reproduce lenet5 --seeds 1"
+    assert json.loads((tmp_path / "out.json").read_text())["command"] == "npkd reproduce lenet5 --seeds 0-0"
 
 
 def test_teachers_without_a_bar_are_not_judged(tmp_path):

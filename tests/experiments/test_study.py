@@ -12,12 +12,15 @@ from npkd.cli.main import main
 from npkd.core.progress import NoProgress
 from npkd.core.validation import InputError
 from npkd.data.datasets import load as load_data
-from npkd.experiments import command, hinton2015, study
+from npkd.experiments import command, hinton2015, lenet300, study
 from npkd.experiments.compare import bar
+from npkd.experiments.experiment import untrained
+from npkd.experiments.setting import TeacherSetting
 from npkd.experiments.study import Unit
 from npkd.nn.model import load as load_model
 from npkd.pipeline import checkpoints
-from tests.tiny import Stop, arrays
+from reference.integrity import MEASURED
+from tests.tiny import Stop, arrays, fixed
 
 TINY = {"hidden": [8, 6], "epochs": 3, "batch_size": 16, "learning_rate": 0.05}
 
@@ -37,11 +40,11 @@ def tiny(tmp_path, monkeypatch):
     return tmp_path
 
 
-def reproduced(folder, *more, name="runs", jobs="1"):
+def reproduced(folder, *more, name="runs", workers="1"):
     """What the command writes, without seconds."""
     path = folder / f"{name}.json"
-    assert main(["reproduce", "hinton2015", "--seeds", "2", "--runs", str(folder / name), "--jobs", jobs, "--json",
-                 str(path), *more]) == 0
+    assert main(["reproduce", "hinton2015", "--seeds", "0-1", "--runs", str(folder / name), "--workers", workers,
+                 "--json", str(path), *more]) == 0
     return timeless(json.loads(path.read_text()))
 
 
@@ -63,7 +66,7 @@ def networks(folder):
 
 def test_every_run_is_there_once_and_not_run_again(tiny, monkeypatch, capsys):
     found = reproduced(tiny)
-    assert found["command"] == "npkd reproduce hinton2015 --seeds 2"
+    assert found["command"] == "npkd reproduce hinton2015 --seeds 0-1"
     assert [(run["setting"], run["seed"]) for run in found["runs"]] == [("teacher", 0)] + [
         (setting, seed) for seed in (0, 1) for setting in ("hard", "distilled", "digit 3 omitted")]
     assert found["missing"] == 0
@@ -108,7 +111,7 @@ def test_another_file_to_go_on_from_is_refused(tiny, text, capsys):
                                              ("distilled, seed 1", 0), ("distilled, seed 1", 3)])
 def test_broken_off_anywhere_it_ends_with_the_same_runs(tiny, monkeypatch, capsys, stage, step):
     whole = reproduced(tiny, name="whole")
-    words = ["reproduce", "hinton2015", "--seeds", "2", "--runs", str(tiny / "broken"), "--jobs", "1", "--json",
+    words = ["reproduce", "hinton2015", "--seeds", "0-1", "--runs", str(tiny / "broken"), "--workers", "1", "--json",
              str(tiny / "broken.json")]
     stop = Stop(stage, step)
     with monkeypatch.context() as patch:
@@ -135,7 +138,8 @@ def test_broken_off_between_training_and_keeping_nothing_is_lost(tiny, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr(study if place == "write_json" else hinton2015.model, place, interrupted)
-        assert main(["reproduce", "hinton2015", "--seeds", "2", "--runs", str(tiny / "broken"), "--jobs", "1"]) == 130
+        assert main(["reproduce", "hinton2015", "--seeds", "0-1", "--runs", str(tiny / "broken"), "--workers",
+                     "1"]) == 130
     epochs = []
     train = hinton2015.train
     monkeypatch.setattr(hinton2015, "train", lambda *given, **more: (epochs.append(more["settings"]),
@@ -151,12 +155,13 @@ def test_killed_it_goes_on_from_the_last_file(tiny, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints.CheckpointFile, "flush", lambda self: None)
         patch.setattr(study, "shown", lambda told: nullcontext(stop))
-        assert main(["reproduce", "hinton2015", "--seeds", "2", "--runs", str(tiny / "broken"), "--jobs", "1"]) == 130
+        assert main(["reproduce", "hinton2015", "--seeds", "0-1", "--runs", str(tiny / "broken"), "--workers",
+                     "1"]) == 130
     assert reproduced(tiny, name="broken") == whole
 
 
 def test_processes_do_what_one_does(tiny):
-    assert reproduced(tiny, name="together", jobs="2") == reproduced(tiny, name="alone")
+    assert reproduced(tiny, name="together", workers="2") == reproduced(tiny, name="alone")
 
 
 def test_the_seconds_before_a_break_count(tiny, monkeypatch):
@@ -199,12 +204,85 @@ def test_what_cannot_be_is_refused(tiny, capsys):
     path = Unit("teacher", hinton2015.settings(False)[0]["teacher"], 0, tiny / "runs/hinton2015").path(".json")
     path.write_bytes(path.read_bytes()[:-20])
     capsys.readouterr()
-    assert main(["reproduce", "hinton2015", "--seeds", "2", "--runs", str(tiny / "runs")]) == 2
+    assert main(["reproduce", "hinton2015", "--seeds", "0-1", "--runs", str(tiny / "runs")]) == 2
     assert "is no JSON" in capsys.readouterr().err
     mine = tiny / "mine.json"
     mine.write_text('{"mine": 1}')
     assert main(["reproduce", "hinton2015", "--json", str(mine), "--runs", str(tiny / "runs")]) == 2
     assert mine.read_text() == '{"mine": 1}'
+
+
+# ---- all of them
+
+
+@pytest.fixture
+def two(tiny, monkeypatch):
+    """The study, and an experiment with three runs: a teacher, ours and another."""
+    recipe = fixed(hidden=(8, 6), teacher_epochs=1, rounds=1, round_epochs=0, epochs=0, batch_size=16)
+    settings = untrained(TeacherSetting(str(tiny / "data.npz"), None, "plain", recipe, 0), 90, recipe, ("obs",), ())
+    for name, budgets in (("COMPARISON", [settings]), ("POST_TRAINING", []), ("RECORDS", ()), ("SEEDS", 1)):
+        monkeypatch.setattr(lenet300, name, budgets)
+    monkeypatch.setattr(command, "EXPERIMENTS", {"lenet300": lenet300})
+    monkeypatch.setattr(command, "STUDIES", {"hinton2015": hinton2015})
+    monkeypatch.setattr(hinton2015, "SEEDS", 2)
+    return tiny
+
+
+def test_all_says_beforehand_what_is_missing_and_runs_it(two, monkeypatch, capsys):
+    words = ["reproduce", "all", "--workers", "1", "--runs", str(two / "runs"), "--json", str(two / "json")]
+    with monkeypatch.context() as patch:
+        patch.setattr(study, "shown", lambda told: nullcontext(Stop("hard, seed 1", 2)))
+        assert main(words) == 130
+    said = capsys.readouterr().out
+    before, _, rest = said.partition("\nlenet300\n")
+    assert [line.split() for line in before.splitlines()[1:3]] == [["lenet300", "3", "3", "9.3"],
+                                                                   ["hinton2015", "7", "7", "at", "most", "16.0"]]
+    assert "About 9.3 core hours are left, 9.3 hours on 1 worker; of runs that nobody has stored yet at most" in before
+    assert "3 runs in" in rest
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert [line.split() for line in said.splitlines()[1:3]] == [["lenet300", "3", "0", "0.0"],
+                                                                 ["hinton2015", "7", "3", "at", "most", "6.9"]]
+    assert "0 runs in" in said
+    assert "7 runs done, 0 missing" in said
+    files = {path.name: json.loads(path.read_text()) for path in (two / "json").iterdir()}
+    assert {name: one["command"] for name, one in files.items()} == {
+        "lenet300.json": "npkd reproduce lenet300", "hinton2015.json": "npkd reproduce hinton2015"}
+    assert timeless(files["hinton2015.json"])["runs"] == reproduced(two, name="alone")["runs"]
+    elsewhere = ["--runs", str(two / "elsewhere"), "--from", str(two / "json"), "--seeds", "0-1", "--workers", "1"]
+    monkeypatch.setattr(hinton2015, "run", lambda *given: pytest.fail("it was run again"))
+    assert main(["reproduce", "all", *elsewhere]) == 0
+    assert ["hinton2015", "7", "0", "0.0"] in [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert main(["reproduce", "all", "--stored", "--runs", str(two / "nothing")]) == 0
+    assert "0 runs done, 7 missing" in capsys.readouterr().out
+
+
+def test_all_replaces_no_file_of_others(two, capsys):
+    (two / "json").mkdir()
+    (two / "json/hinton2015.json").write_text('{"mine": 1}')
+    assert main(["reproduce", "all", "--json", str(two / "json"), "--runs", str(two / "runs")]) == 2
+    assert "which npkd reproduce did not write" in capsys.readouterr().err
+    assert not (two / "runs").exists()
+
+
+def test_core_hours_are_those_of_the_stored_runs():
+    stored = {path.stem: json.loads(path.read_text()) for path in MEASURED.glob("*.json")
+              if path.stem in (*command.STUDIES, *command.EXPERIMENTS)}
+    assert {*stored} == {*command.CORE_HOURS}
+    assert not {*stored} & {*command.AT_MOST}
+    for name, content in stored.items():
+        hours = content["core_hours"] if name in command.STUDIES else sum(sum(
+            row["seconds"]["by_seed"]) for part in ("comparison", "post_training", "records")
+            for row in content[part]) / 3600
+        assert command.CORE_HOURS[name] == pytest.approx(hours, abs=0.06)
+
+
+def test_networks_that_all_seeds_read_are_run_whichever_are_asked_for(tiny):
+    assert main(["reproduce", "hinton2015", "--seeds", "3-3", "--runs", str(tiny / "r"), "--workers", "1", "--json",
+                 str(tiny / "r.json")]) == 0
+    runs = json.loads((tiny / "r.json").read_text())["runs"]
+    assert [(run["setting"], run["seed"]) for run in runs] == [("teacher", 0), ("hard", 3), ("distilled", 3),
+                                                               ("digit 3 omitted", 3)]
 
 
 # ---- what a run is
