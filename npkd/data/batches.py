@@ -120,7 +120,7 @@ class Passes:
         """Passes over some of the shards alone, one after another."""
         assert self.shards is not None
         start = sum(self.shards.counts[:files[0]])
-        stop = start + sum(self.shards.counts[k] for k in files)
+        stop = sum(self.shards.counts[:files[-1] + 1])
         labels = None if self.labels is None else self.labels[start:stop]
         return Passes(partial(self.shards.batches, ROWS, files), labels, self.classes, self.prepare)
 
@@ -142,7 +142,7 @@ def client_of(passes: Passes) -> Any:
     return None if shards is None else shards.client
 
 
-def parts_of(passes: Passes) -> list[range] | list[None]:
+def parts_of(passes: Passes) -> list[list[int]] | list[None]:
     """Files of each part of the passes that is worked on by itself, or None alone, which is all there is."""
     return [None] if client_of(passes) is None or passes.shards is None else passes.shards.parts()
 

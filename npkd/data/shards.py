@@ -64,12 +64,12 @@ class Shards:
         one.client, one.change = self.client, change
         return one
 
-    def parts(self) -> list[range]:
-        """Indices of the files that each task reads, as many tasks as there are files or PARTS. They depend on nothing
-        else, and without a client there is one task."""
-        n = len(self.files)
-        count = 1 if self.client is None else min(n, PARTS)
-        return [range(n * k // count, n * (k + 1) // count) for k in range(count)]
+    def parts(self) -> list[list[int]]:
+        """Indices of the files that each task reads, as many tasks as there are files with examples, or PARTS. They
+        depend on nothing else."""
+        files = [k for k, n in enumerate(self.counts) if n] or [0]
+        n, count = len(files), min(len(files), PARTS)
+        return [files[n * k // count:n * (k + 1) // count] for k in range(count)]
 
     def batches(self, rows: int, which: Sequence[int] | None = None) -> Iterator[Pair]:
         """One pass over all files or those ``which``: x (n, ...) and y (n,) as they are stored, n ≤ rows, in the order
