@@ -23,6 +23,7 @@ setup(
         "onnx": ONNX,
         "sklearn": SKLEARN,
         "pandas": PANDAS,
+        "dask": ["distributed>=2024.1"],
         "interop": [*TORCH, *ONNX, *SKLEARN, *PANDAS, "onnxscript>=0.3", "skl2onnx>=1.18"],
         "test": ["pytest>=8", "pytest-cov>=5", "pytest-xdist>=3.5", "hypothesis>=6.100", "ruff>=0.6", "mypy>=1.11"],
         "peers": ["torch>=2.3", "jax>=0.4.30", "scikit-learn>=1.5", "river>=0.26", "skglm>=0.4"],

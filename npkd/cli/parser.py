@@ -79,7 +79,7 @@ def run_options() -> Parser:
     add = shared.add_argument
     add("--data", default="digits", metavar="NAME|FILE|FOLDER",
         help="digits, mnist, fashion-mnist, an .npz with x_train, y_train, x_test, y_test, a folder with these as .npy "
-             "or with four IDX files, or a table, .csv (default: digits)")
+             "or with four IDX files, a folder of shards, .npz with x and y, or a table, .csv (default: digits)")
     add("--label", metavar="COLUMN", help="of a table: the column that is to be told by the others")
     add("--network", choices=("perceptron", "lenet5"), default="perceptron",
         help="what is trained (default: perceptron)")
@@ -112,6 +112,8 @@ def add_compress(commands: Commands, shared: Parser) -> None:
         help="in this order: neurons, low-rank, weights (single ones become zero), int8, int4, ternary or dyadic, code "
              "(student.npkz); the target is shared among the first three (default: neurons)")
     add("--keep-inputs", action="store_true", help="remove no input")
+    add("--scheduler", metavar="ADDRESS",
+        help="of dask, tcp://…: its workers read the folder of shards that --data names and add up the statistics")
 
 
 def add_train(commands: Commands, shared: Parser) -> None:

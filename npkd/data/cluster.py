@@ -72,8 +72,9 @@ def reported() -> Iterator[None]:
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 PB"}):
             yield
     except distributed.KilledWorker as error:
-        raise InputError(f"cluster: {error.allowed_failures + 1} workers died over the same shards; see their logs, "
-                         "give each more memory, or make smaller shards") from error
+        raise InputError("cluster: all workers that got the same shards died, "
+                         f"{error.allowed_failures + 1} in all; see their logs, give each more memory, or make smaller "
+                         "shards") from error
     except lost as error:
         raise InputError(f"cluster: {error!s:.200}; the scheduler must go on running, and every worker needs npkd and "
                          "what the network is made of") from error

@@ -29,7 +29,7 @@ from npkd.sparsity.collect import collect_statistics
 from npkd.sparsity.statistics import Statistics
 from reference.benchmarks.bars import ProgressBars
 
-WIDTHS, SHARDS, EXAMPLES, SECONDS = [40, 30, 20, 5], 24, 200, 0.05
+WIDTHS, SHARDS, EXAMPLES, SECONDS = [40, 30, 20, 5], 16, 200, 0.05
 """Of the network; files, examples in each, and how long a worker rests over each, so that a pass takes a while."""
 
 
@@ -85,7 +85,7 @@ def disturbed(client: Any, folder: Path, kills: int) -> list[dict[str, Any]]:
     seconds, workers = time.perf_counter() - begin, len(client.run(os.getpid))
     found = []
     for _ in tracked(range(kills), "passes with a kill", kills, str):
-        client.wait_for_workers(workers)
+        client.wait_for_workers(workers, timeout=60)
         victim = int(rng.choice(sorted(client.run(os.getpid).values())))
         moment = float(rng.uniform(0.05, 0.9) * seconds)
         killer = threading.Timer(moment, os.kill, (victim, signal.SIGKILL))

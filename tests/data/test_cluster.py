@@ -3,6 +3,7 @@
 import os
 import signal
 
+import dask
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster
@@ -87,8 +88,8 @@ def test_statistics_are_those_of_one_process(client, tmp_path, network):
 
 def test_a_pass_whose_workers_are_killed_gives_the_same_bits(client, tmp_path):
     kills.write(tmp_path)
-    found = kills.disturbed(client, tmp_path, 2)
-    for run in found[:2]:
+    found = kills.disturbed(client, tmp_path, 1)
+    for run in found[:1]:
         assert run["in_time"]
         assert run["same"]
         assert run["count"] == found[-1]["count"]
@@ -113,10 +114,10 @@ def test_many_shards_are_few_parts(folder, client, monkeypatch):
 
 
 def test_compress_gives_the_student_of_one_process(client, folder):
-    """All of it: labels apart as well, and the same student whatever the workers."""
-    network, recipe = perceptron([6, 12, 8, 3], np.random.default_rng(1)), npkd.Recipe(epochs=1, sample=50, rounds=2)
+    """All of it; what is drawn and how many examples are learnt from are the same."""
+    network, recipe = perceptron([6, 12, 8, 3], np.random.default_rng(1)), npkd.Recipe(epochs=1, sample=50, rounds=1)
     one, other = (npkd.compress(network, Shards(folder, client=c), "macs=40%", recipe=recipe) for c in (None, client))
-    assert one.learnt_from == other.learnt_from if hasattr(one, "learnt_from") else True
+    assert str(one) == str(other)
     for a, b in zip(one.student.layers, other.student.layers, strict=True):
         for p, q in zip(a.params, b.params, strict=True):
             np.testing.assert_allclose(p, q, rtol=1e-3, atol=1e-4)
@@ -146,10 +147,12 @@ def test_what_goes_wrong_is_one_sentence(client, folder, tmp_path):
         survey(passes_of(tmp_path, client), 0.1, 0)
 
 
-def test_work_that_kills_every_worker_is_given_up(client):
-    with pytest.raises(InputError, match="cluster: 4 workers died over the same shards"):
+def test_work_that_kills_every_worker_is_given_up():
+    with (dask.config.set({"distributed.scheduler.allowed-failures": 0}), pytest.raises(InputError) as error,
+          LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster,
+          Client(cluster) as client):
         list(results(client, dies, [(1,)]))
-    client.wait_for_workers(2)
+    assert "cluster: all workers that got the same shards died, 1 in all" in str(error.value)
 
 
 def test_a_later_pass_over_other_examples_is_refused(client, tmp_path):
