@@ -1,18 +1,18 @@
 """Workers of a cluster killed in the middle of passes for statistics: what ``reference.benchmarks.bars kills`` runs.
 
 Needs the extra ``dask``. Two worker processes on this machine; in each of 20 passes one of them, drawn at random, gets
-SIGKILL at a random moment. Its keeper starts another in its place.
+SIGKILL at a random moment; afterwards another is started in its place.
 """
 
 from __future__ import annotations
 
-import os
-import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -76,23 +76,46 @@ def differences(one: list[Statistics], other: list[Statistics]) -> tuple[bool, f
             max(float(np.abs(a - b).max() / np.abs(a).max()) for a, b in pairs))
 
 
-def disturbed(client: Any, folder: Path, kills: int) -> list[dict[str, Any]]:
+@contextmanager
+def cluster(count: int = 2) -> Iterator[tuple[Any, list[subprocess.Popen[bytes]]]]:
+    """A client of a scheduler in this process, and as many workers of one thread, processes that nobody restarts."""
+    from distributed import Client, LocalCluster
+
+    with (LocalCluster(n_workers=0, dashboard_address=":0", silence_logs=50) as scheduler,
+          Client(scheduler) as client):
+        workers = [started(client) for _ in range(count)]
+        try:
+            client.wait_for_workers(count, timeout=120)
+            yield client, workers
+        finally:
+            for worker in workers:
+                worker.kill()
+                worker.wait()
+
+
+def started(client: Any) -> subprocess.Popen[bytes]:
+    """One more worker."""
+    return subprocess.Popen([sys.executable, "-m", "distributed.cli.dask_worker", client.scheduler.address,
+                             "--nthreads", "1", "--no-nanny", "--no-dashboard"], stderr=subprocess.DEVNULL)
+
+
+def disturbed(client: Any, workers: list[subprocess.Popen[bytes]], folder: Path, kills: int) -> list[dict[str, Any]]:
     """A pass without a kill, then ``kills`` with one each, and what a pass in this process gives: of each whether the
     bits are those of the first, the largest difference from it, the examples counted, and the moment of the kill."""
     rng, stream = np.random.default_rng(2), stream_of(folder, client)
     begin = time.perf_counter()
     first = gathered(stream)
-    seconds, workers = time.perf_counter() - begin, len(client.run(os.getpid))
-    found = []
+    seconds, found = time.perf_counter() - begin, list[dict[str, Any]]()
     for _ in tracked(range(kills), "passes with a kill", kills, str):
-        client.wait_for_workers(workers, timeout=60)
-        victim = int(rng.choice(sorted(client.run(os.getpid).values())))
-        moment = float(rng.uniform(0.05, 0.9) * seconds)
-        killer = threading.Timer(moment, os.kill, (victim, signal.SIGKILL))
+        victim, moment = int(rng.integers(len(workers))), float(rng.uniform(0.05, 0.9) * seconds)
+        killer = threading.Timer(moment, workers[victim].kill)
         killer.start()
         result = gathered(stream)
         in_time = killer.finished.is_set()
         killer.join()
+        workers[victim].wait()
+        workers[victim] = started(client)
+        client.wait_for_workers(len(workers), timeout=120)
         same, apart = differences(first, result)
         found.append({"same": same, "apart": apart, "count": result[0].count, "moment": moment / seconds,
                       "in_time": in_time})
@@ -103,13 +126,9 @@ def disturbed(client: Any, folder: Path, kills: int) -> list[dict[str, Any]]:
 
 def twenty_times(kills: int = 20) -> list[dict[str, Any]]:
     """``disturbed`` on a cluster of two worker processes."""
-    from distributed import Client, LocalCluster
-
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, cluster() as (client, workers):
         write(Path(folder))
-        with (LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster,
-              Client(cluster) as client):
-            return disturbed(client, Path(folder), kills)
+        return disturbed(client, workers, Path(folder), kills)
 
 
 def judged(bars: ProgressBars, runs: Sequence[dict[str, Any]]) -> None:
