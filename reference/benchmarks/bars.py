@@ -220,8 +220,7 @@ def kills(bars: ProgressBars, stored: Runs = ()) -> list[dict[str, Any]]:
     """A worker killed in the middle of a pass for statistics, 20 times."""
     from reference.benchmarks.kills import judged, twenty_times
 
-    found = list(stored) or twenty_times()
-    judged(bars, found)
+    judged(bars, found := list(stored) or twenty_times())
     return found
 
 
@@ -229,8 +228,7 @@ def scale(bars: ProgressBars, stored: Runs = ()) -> list[dict[str, Any]]:
     """Statistics of many examples, classes and inputs."""
     from reference.benchmarks.scale import PARTS, judged, measured
 
-    found = list(stored) or measured(list(PARTS), small=False)
-    judged(bars, found)
+    judged(bars, found := list(stored) or measured(list(PARTS), small=False))
     return found
 
 

@@ -6,7 +6,8 @@
     classes     2,500, 5,000 and 10,000 classes: time against their number
     blocks      8,000 inputs with A in a file, block by block: memory beside one d × d matrix
 
-Each is measured in a process of its own, with one thread of BLAS. Times need a machine that does nothing else.
+Each is measured in a process of its own, with one thread of BLAS; seconds are those of its processor, so that other
+work on the machine counts little.
 ``--small`` shows in half a minute that it runs; its times say little.
 """
 
@@ -42,21 +43,21 @@ SIZES: Mapping[str, Mapping[bool, list[tuple[int, ...]]]] = {
 
 
 def shards(count: int, examples: int, inputs: int) -> dict[str, Any]:
-    """One pass over generated shards: seconds and peak of memory after a quarter of them and after all."""
+    """One pass over generated shards: seconds of the processor and peak of memory after a quarter of them and after all."""
     marks: list[tuple[float, int]] = []
 
     def source() -> Iterator[Array]:
         for k in range(count):
             if k == count // 4:
-                marks.append((time.perf_counter() - begin, peak()))
+                marks.append((time.process_time() - begin, peak()))
             yield np.random.default_rng(k).standard_normal((examples, inputs), np.float32)
 
     network = perceptron([inputs, 300, 100, 10], np.random.default_rng(0))
     with ExitStack() as stack:
         passes = passes_over(source, None, 10, None, stack)
-        begin = time.perf_counter()
+        begin = time.process_time()
         found = collect_statistics(network, network, lambda: (x for x, _ in passes()), network.weight_layers)
-    marks.append((time.perf_counter() - begin, peak()))
+    marks.append((time.process_time() - begin, peak()))
     return {"shards": count, "examples": found[0].count, "gigabytes": 4e-9 * found[0].count * inputs,
             "seconds": [seconds for seconds, _ in marks], "peak": [bytes_ for _, bytes_ in marks]}
 
@@ -66,10 +67,10 @@ def classes(count: int, examples: int, inputs: int) -> dict[str, Any]:
     network = perceptron([inputs, 200, count], np.random.default_rng(0))
     x, seconds = np.random.default_rng(1).standard_normal((examples, inputs), np.float32), []
     for _ in range(3):
-        begin = time.perf_counter()
+        begin = time.process_time()
         found = collect_statistics(network, network, lambda: (x[i:i + 1000] for i in range(0, examples, 1000)),
                                    network.weight_layers)
-        seconds.append(time.perf_counter() - begin)
+        seconds.append(time.process_time() - begin)
     return {"classes": count, "examples": found[-1].count, "seconds": min(seconds), "peak": peak()}
 
 
@@ -77,13 +78,13 @@ def blocks(inputs: int, block: int, examples: int, batches: int) -> dict[str, An
     """A in blocks on the disk: memory before and at its peak."""
     rng, before = np.random.default_rng(0), peak()
     with tempfile.TemporaryDirectory() as folder, BlockStatistics(Path(folder) / "A", inputs, 10, block) as found:
-        begin = time.perf_counter()
+        begin = time.process_time()
         for _ in range(batches):
             h = rng.standard_normal((examples, inputs), np.float32)
             found.add(h, h[:, :10] ** 2)
             del h
         return {"inputs": inputs, "count": found.count, "before": before, "peak": peak(),
-                "seconds": time.perf_counter() - begin, "file": (Path(folder) / "A").stat().st_size}
+                "seconds": time.process_time() - begin, "file": (Path(folder) / "A").stat().st_size}
 
 
 PARTS: Mapping[str, Callable[..., dict[str, Any]]] = {"shards": shards, "classes": classes, "blocks": blocks}
