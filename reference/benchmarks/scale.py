@@ -43,7 +43,7 @@ SIZES: Mapping[str, Mapping[bool, list[tuple[int, ...]]]] = {
 
 
 def shards(count: int, examples: int, inputs: int) -> dict[str, Any]:
-    """One pass over generated shards: seconds of the processor and peak of memory after a quarter of them and after all."""
+    """One pass over generated shards: seconds and peak of memory after a quarter of them and after all."""
     marks: list[tuple[float, int]] = []
 
     def source() -> Iterator[Array]:
