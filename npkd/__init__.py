@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from npkd import gradcheck
+    from npkd.data.shards import Shards
     from npkd.interop.layers import Layers
     from npkd.nn.model import Model, load, save
     from npkd.nn.network import Layer, Network
@@ -16,13 +17,14 @@ if TYPE_CHECKING:
     from npkd.pipeline.result import CompressionResult
     from npkd.report.compressed import write_report
 
-__all__ = ["CompressionResult", "Layer", "Layers", "Model", "Network", "Recipe", "compress", "gradcheck", "load",
-           "save", "train", "write_report"]
+__all__ = ["CompressionResult", "Layer", "Layers", "Model", "Network", "Recipe", "Shards", "compress", "gradcheck",
+           "load", "save", "train", "write_report"]
 __version__ = "0.2.0"
 
 DOORS = {"CompressionResult": "pipeline.result", "Layer": "nn.network", "Layers": "interop.layers", "Model": "nn.model",
-         "Network": "nn.network", "Recipe": "pipeline.recipe", "compress": "pipeline.compress", "load": "nn.model",
-         "save": "nn.model", "train": "nn.training", "write_report": "report.compressed"}
+         "Network": "nn.network", "Recipe": "pipeline.recipe", "Shards": "data.shards",
+         "compress": "pipeline.compress", "load": "nn.model", "save": "nn.model", "train": "nn.training",
+         "write_report": "report.compressed"}
 """The module of each public name. It is imported when the name is first asked for: ``npkd --help`` answers at once."""
 
 

@@ -23,7 +23,7 @@ settings.load_profile("npkd")
 NEEDS = {"interop/test_torch.py": ("torch", "onnx"), "interop/test_onnx.py": ("onnx", "onnxruntime", "torch"),
          "interop/test_sklearn.py": ("sklearn",), "estimators/test_estimators.py": ("sklearn",),
          "estimators/test_sklearn_checks.py": ("sklearn",), "data/test_csv.py": ("pandas",),
-         "experiments/test_dask.py": ("distributed",)}
+         "experiments/test_dask.py": ("distributed",), "data/test_cluster.py": ("distributed",)}
 """Files of tests below this folder that need libraries of the extras; without those they are left out, not skipped."""
 
 LEFT_OUT = sorted({module for modules in NEEDS.values() for module in modules if not importlib.util.find_spec(module)})

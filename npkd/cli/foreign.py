@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from npkd.cli.settings import Settings
+from npkd.cli.shards import loaded
 from npkd.core.files import read_arrays
 from npkd.core.progress import Progress
 from npkd.core.validation import InputError
 from npkd.data.datasets import FEWEST, NAMES, Data
-from npkd.data.datasets import load as load_data
 from npkd.interop.adapt import unscaled
 from npkd.interop.onnx import OnnxTeacher
 from npkd.nn.scaling import Scaling
@@ -27,7 +27,7 @@ def data_for(teacher: OnnxTeacher, settings: Settings, progress: Progress) -> tu
     path = Path(settings.data)
     stored = read_arrays(path) if path.suffix == ".npz" and path.is_file() else {}
     if {*NAMES} & {*stored} or not stored:
-        data = load_data(settings.data, seed=settings.seed, progress=progress, label=settings.label)
+        data = loaded(settings, settings.seed, progress)
         return teacher.entry.of_data(data), True
     if "x" not in stored and len(stored) > 1:
         raise InputError(f"data: {path} holds {', '.join(stored)}; it must hold x, or {', '.join(NAMES)}")

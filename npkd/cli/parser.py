@@ -67,8 +67,9 @@ def add_workers(add: Callable[..., object]) -> None:
         help="of several seeds: runs at the same time, a thread each (default: 2)")
     add("--backend", choices=("loky", "dask"), default="loky", help="processes of this machine, or a Dask cluster "
                                                                     "(default: loky)")
-    add("--scheduler", metavar="ADDRESS", help="of --backend dask: tcp://…, of a scheduler whose workers see the same "
-                                               "files (default: a cluster of --workers processes is started)")
+    add("--scheduler", metavar="ADDRESS",
+        help="of Dask, tcp://…: its workers, which see the same files, do the runs of --backend dask (default: a "
+             "cluster of --workers processes is started), or add up the statistics of the shards in --data")
 
 
 def words(text: str) -> tuple[str, ...]:
@@ -115,7 +116,7 @@ def run_options() -> Parser:
     add = shared.add_argument
     add("--data", default="digits", metavar="NAME|FILE|FOLDER",
         help="digits, mnist, fashion-mnist, an .npz with x_train, y_train, x_test, y_test, a folder with these as .npy "
-             "or with four IDX files, or a table, .csv (default: digits)")
+             "or with four IDX files, a folder of shards, .npz with x and y, or a table, .csv (default: digits)")
     add("--label", metavar="COLUMN", help="of a table: the column that is to be told by the others")
     add("--network", choices=("perceptron", "lenet5"), default="perceptron",
         help="what is trained (default: perceptron)")
@@ -236,7 +237,7 @@ def add_reproduce(commands: Commands) -> None:
                                                 "records. What is done is kept.")
     add = reproduce.add_argument
     add("name", metavar="NAME", choices=("all", "lenet300", "lenet5", "hinton2015", "survey2021", "ba2014",
-                                              "romero2015", "alvarez2017", "berthelier2020", "cintra2018", "compression"),
+                                         "romero2015", "alvarez2017", "berthelier2020", "cintra2018", "compression"),
         help="methods compared on LeNet-300-100 or LeNet-5, a study named after its paper, or all of these one after "
              "the other: %(choices)s")
     add("--quick", action="store_true", help="a few minutes: one budget, some methods, a part of the data")

@@ -12,10 +12,10 @@ import numpy as np
 
 from npkd.cli.foreign import data_for
 from npkd.cli.settings import TARGET, Settings
+from npkd.cli.shards import loaded
 from npkd.core.progress import Progress
 from npkd.core.validation import Diverged, InputError
 from npkd.data.datasets import Data, sizes
-from npkd.data.datasets import load as load_data
 from npkd.interop import onnx
 from npkd.interop.adapt import prunable, require_countable, rescaled, rescaled_network, restored
 from npkd.interop.onnx import OnnxTeacher
@@ -78,12 +78,12 @@ def prepare(settings: Settings, progress: Progress) -> PreparedRun:
     if foreign is not None:
         data, labelled = data_for(foreign, settings, progress)
     else:
-        data = load_data(settings.data, seed=settings.seed, progress=progress, label=settings.label)
+        data = loaded(settings, settings.seed, progress)
     seed, network, groups, who = settings.seed, None, None, f"{'start' if settings.start else 'teacher'}: {file}"
     if model is not None:
         seed = split_seed(model.about, data, seed)
         if seed != settings.seed:
-            data = load_data(settings.data, seed=seed, label=settings.label)
+            data = loaded(settings, seed)
         network, groups = prunable(model, data, who)
         if model.scaling is None and settings.command == "distil":          # a student reads inputs of one scale
             network = rescaled_network(model, data, who)

@@ -53,7 +53,8 @@ def run(settings: Settings, progress: Progress, begins: Callable[[], None] = lam
     progress.begin("reading the data", 1)
     plan, state = prepare(settings, progress), State()
     progress.step(f"{len(plan.data.x_train)} examples to train on")
-    with folders.opened(settings) as folder:
+    client = plan.data.stream and plan.data.stream.client
+    with client or contextlib.nullcontext(), folders.opened(settings) as folder:
         recorder = Recorder(plan, state, progress, folder)
         rng = np.random.default_rng(settings.seed)
         try:

@@ -35,6 +35,7 @@ class Settings:
     command: str = "compress"
     data: str = "digits"
     label: str | None = None
+    scheduler: str | None = None
     out: str = "npkd-out"
     seed: int = 0
     epochs: int | None = None

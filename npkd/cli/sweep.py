@@ -40,6 +40,8 @@ def require_fit(options: Namespace, given: Sequence[str]) -> None:
         raise InputError("got --overwrite and --seeds; a sweep replaces nothing, name a new folder with --out")
     if options.seeds is None and (alone := {"workers", "backend"} & {*given}):
         raise InputError(f"got --{min(alone)} and no --seeds, such as 0-9; it is for runs with several seeds")
+    if options.seeds is not None and options.scheduler is not None and options.backend != "dask":
+        raise InputError("got --scheduler and --seeds; its workers do the runs with --backend dask alone, add that")
 
 
 def require_room(settings: Settings, out: Path) -> None:
@@ -101,7 +103,7 @@ def summarised(command: str, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def sweep(settings: Settings, options: Namespace, progress: Progress, begins: Callable[[], None]) -> int:
     """Do the runs that are missing, write the summary and print it. Where nothing is left of the runs when that ends
     early, no folder is either. Raises InputError, and KeyboardInterrupt that says how to go on."""
-    out, seeds = Path(settings.out), options.seeds
+    settings, out, seeds = replace(settings, scheduler=None), Path(settings.out), options.seeds
     places = {seed: out / f"seed-{seed}" for seed in seeds}
     with locked(make_folder(out) / folders.LOCK):
         require_room(settings, out)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from npkd.core.files import reason
 from npkd.core.types import Array
 from npkd.core.validation import InputError, as_array
 from npkd.data.datasets import labels as checked_labels
-from npkd.data.shards import Pair, open_shards
+from npkd.data.shards import Pair, Shards
 from npkd.nn.scaling import flat
 
 ROWS = 10_000
@@ -33,9 +33,10 @@ FORMS = "an array (N, ...), a folder of .npz shards, an iterator of batches, or 
 def passes_over(x: Any, labels: Any, classes: int, prepare: Prepare, stack: ExitStack) -> Passes:
     """Passes over x in any of its forms: checked, flattened, float32.
 
-    x           an array (N, ...) (memory-mapped ones stay on the disk), the path of a folder of shards, a function that
-                gives an iterator for every pass, an object that can be iterated again and again, or an iterator, which
-                is copied to a temporary file as float32; a batch is an array (n, ...) or a pair with its labels (n,)
+    x           an array (N, ...) (memory-mapped ones stay on the disk), Shards or the path of a folder of them, a
+                function that gives an iterator for every pass, an object that can be iterated again and again, or an
+                iterator, which is copied to a temporary file as float32; a batch is an array (n, ...) or a pair with
+                its labels (n,)
     labels      (N,) integers 0 … classes − 1 in the order of the examples, floats to predict, (N,) or (N, O), or None
     stack       closes the temporary file
 
@@ -44,7 +45,9 @@ def passes_over(x: Any, labels: Any, classes: int, prepare: Prepare, stack: Exit
         labels = plain(labels)
         labels = checked_labels("compress", "labels", labels, len(labels) if labels.ndim else 1, classes)
     if isinstance(x, (str, os.PathLike)):
-        return Passes(partial(open_shards(x).batches, ROWS), labels, classes, prepare)
+        x = Shards(x)
+    if isinstance(x, Shards):
+        return Passes(partial(x.batches, ROWS), labels, classes, prepare, x)
     if hasattr(x, "__array__") or hasattr(x, "toarray"):      # also tensors and tables of other libraries
         whole = plain(x)
         flat("compress", whole)
@@ -82,10 +85,12 @@ class Passes:
 
     raw         gives the batches of a pass;   labels  (N,) in order, for batches that bring none
     classes     what labels must be below;   prepare  see Prepare
+    shards      that they are read from, or None
     shape       of one example as it was given, known from the first batch on"""
 
-    def __init__(self, raw: Callable[[], Iterator[Pair]], labels: Array | None, classes: int, prepare: Prepare) -> None:
-        self.raw, self.labels, self.classes, self.prepare = raw, labels, classes, prepare
+    def __init__(self, raw: Callable[[], Iterator[Pair]], labels: Array | None, classes: int, prepare: Prepare,
+                 shards: Shards | None = None) -> None:
+        self.raw, self.labels, self.classes, self.prepare, self.shards = raw, labels, classes, prepare, shards
         self.shape: tuple[int, ...] | None = None
         self.labelled = False
 
@@ -111,6 +116,14 @@ class Passes:
         if self.labels is not None and so_far < len(self.labels):
             raise InputError(f"compress: there are {len(self.labels)} labels and {so_far} examples; each needs one")
 
+    def part(self, files: Sequence[int]) -> Passes:
+        """Passes over some of the shards alone, one after another."""
+        assert self.shards is not None
+        start = sum(self.shards.counts[:files[0]])
+        stop = sum(self.shards.counts[:files[-1] + 1])
+        labels = None if self.labels is None else self.labels[start:stop]
+        return Passes(partial(self.shards.batches, ROWS, files), labels, self.classes, self.prepare)
+
     def of_batch(self, y: Array | None, start: int, n: int) -> Array | None:
         """The labels of a batch: those that came with it, or its part of those given in order."""
         if self.labels is None:
@@ -121,6 +134,17 @@ class Passes:
             raise InputError(f"compress: there are {len(self.labels)} labels and at least {start + n} examples; each "
                              "needs one")
         return self.labels[start:start + n]
+
+
+def client_of(passes: Passes) -> Any:
+    """The client whose workers read the passes, or None."""
+    shards = getattr(passes, "shards", None)
+    return None if shards is None else shards.client
+
+
+def parts_of(passes: Passes) -> list[list[int]] | list[None]:
+    """Files of each part of the passes that is worked on by itself, or None alone, which is all there is."""
+    return [None] if client_of(passes) is None or passes.shards is None else passes.shards.parts()
 
 
 def floats(x: Array, start: int, prepare: Prepare) -> Array:

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from npkd.core.validation import described as in_words
 from npkd.data.idx import SOURCES, present, read_folder, read_set
 from npkd.data.tables import emnist, npy_folder, read_table
 from npkd.nn.scaling import Scaling, flat
+
+if TYPE_CHECKING:
+    from npkd.data.stream import Stream
 
 DIGITS = Path(__file__).with_name("digits.npz")
 """The embedded data: 5,620 handwritten digits, 8×8, values 0 … 16. Its header names source and licence."""
@@ -66,7 +70,7 @@ class Data:
     classes: int
     shape: tuple[int, ...]
     scaling: Scaling
-    stream: Callable[[], Iterator[Array]] | None = None
+    stream: Stream | None = None
     targets: Scaling | None = None
     words: tuple[str, ...] = ()
 

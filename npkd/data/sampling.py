@@ -6,15 +6,16 @@ batches gives the same parts, and copies of an example are all in the same one."
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial, reduce
 
 import numpy as np
 
 from npkd.core.types import Array
 from npkd.core.validation import InputError
-from npkd.data.batches import Passes
+from npkd.data.batches import Passes, client_of, parts_of
+from npkd.data.cluster import results
 
 
 def hashes(x: Array, key: Array) -> Array:
@@ -48,6 +49,26 @@ class PassSums:
         self.this_order = (self.this_order + int((n * h).sum())) % 2 ** 64
         self.examples += len(h)
 
+    def __add__(self, later: PassSums) -> PassSums:
+        """Those of a pass over these examples and then the ``later`` ones."""
+        moved = later.this_order + self.examples * later.any_order
+        return PassSums(self.examples + later.examples, (self.any_order + later.any_order) % 2 ** 64,
+                        (self.this_order + moved) % 2 ** 64)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What the first pass finds in a part of the examples: sums of their hashes, how many are held out, the smallest
+    and the largest hash, the sum of the squares of all inputs, whether there are labels, and how many features."""
+
+    sums: PassSums
+    held_out: int
+    low: int
+    high: int
+    square: float
+    labelled: bool
+    features: int
+
 
 @dataclass(frozen=True, eq=False)
 class Survey:
@@ -56,7 +77,8 @@ class Survey:
     sums        of the hashes, which every pass has to give again;   labelled  whether there are labels
     in_order    whether every pass has to give the examples in the same order
     level       root of the mean square of all inputs
-    key, below  an example is held out where its hash with this key is below this"""
+    key, below  an example is held out where its hash with this key is below this
+    counted     what was found in each part of the examples"""
 
     sums: PassSums
     labelled: bool
@@ -64,6 +86,16 @@ class Survey:
     level: float
     key: Array
     below: int
+    counted: tuple[Counted, ...]
+
+    def part(self, k: int) -> Survey:
+        """Of part k alone."""
+        return replace(self, sums=self.counted[k].sums)
+
+    def before(self, k: int) -> tuple[int, int]:
+        """How many examples of the parts before part k are learnt from, and how many are held out."""
+        out = sum(one.held_out for one in self.counted[:k])
+        return sum(one.sums.examples for one in self.counted[:k]) - out, out
 
     def parts(self, passes: Passes, which: str) -> Iterator[tuple[Array, Array | None, Array]]:
         """A later pass: x (n, I), y (n,) or None, and which of these examples are held out, (n,) bool. Raises
@@ -85,47 +117,72 @@ class Survey:
                              "than in the first pass; give each batch with its labels, as a pair (x, y)")
 
 
-def survey(passes: Passes, fraction: float, seed: int) -> Survey:
-    """The first pass over all examples. About ``fraction`` of the different ones will be held out, at least one. Labels
-    given apart bind later passes to its order. Raises InputError where all examples are the same."""
-    sums, square, low, high, labelled, key = PassSums(), 0.0, 2 ** 32, -1, False, np.zeros(0, np.uint64)
-    for x, y in passes():
-        if not sums.examples:
-            key = np.random.default_rng([seed, 1]).integers(0, 2 ** 64, x.shape[1] + 1, dtype=np.uint64)
+def counted(passes: Passes, files: Sequence[int] | None, seed: int, below: int) -> Counted:
+    """One pass over all examples, or over those of some shards. Raises InputError where there are none."""
+    sums, out, square, low, high, labelled, key = PassSums(), 0, 0.0, 2 ** 32, -1, False, np.zeros(0, np.uint64)
+    for x, y in (passes if files is None else passes.part(files))():
+        key = key if sums.examples else np.random.default_rng([seed, 1]).integers(0, 2 ** 64, x.shape[1] + 1, np.uint64)
         h = hashes(x, key)
-        low, high = min(low, int(h.min())), max(high, int(h.max()))
+        low, high, out = min(low, int(h.min())), max(high, int(h.max())), out + int((h < np.uint64(below)).sum())
         sums.add(h)
         labelled = y is not None
         square += float(np.einsum("ni,ni->", x, x, dtype=np.float64)) / x.shape[1]
+    return Counted(sums, out, low, high, square, labelled, len(key) - 1)
+
+
+def survey(passes: Passes, fraction: float, seed: int) -> Survey:
+    """The first pass over all examples, part by part, by workers if there are any. About ``fraction`` of the different
+    ones will be held out, at least one. Labels given apart bind later passes to its order. Raises InputError where all
+    examples are the same."""
+    def one_pass(below: int) -> tuple[Counted, ...]:
+        return tuple(results(client_of(passes), partial(counted, passes, seed=seed, below=below),
+                             [(part,) for part in parts_of(passes)]))
+
+    below = int(fraction * 2 ** 32)
+    found = one_pass(below)
+    low, high = min(one.low for one in found), max(one.high for one in found)
+    sums = reduce(PassSums.__add__, [one.sums for one in found])
     if low == high:
         raise InputError(f"compress: all {sums.examples} examples of x are the same; at least two must be different")
-    in_order, below = getattr(passes, "labels", None) is not None, min(max(int(fraction * 2 ** 32), low + 1), high)
-    return Survey(sums, labelled, in_order, math.sqrt(square / sums.examples), key, below)
+    if not low < below <= high:                               # few examples: count anew
+        found = one_pass(min(max(below, low + 1), high))
+    below, level = min(max(below, low + 1), high), math.sqrt(sum(one.square for one in found) / sums.examples)
+    key = np.random.default_rng([seed, 1]).integers(0, 2 ** 64, found[0].features + 1, dtype=np.uint64)
+    in_order = getattr(passes, "labels", None) is not None
+    return Survey(sums, found[0].labelled, in_order, level, key, below, found)
 
 
 class Reservoir:
     """A uniform sample of a stream, drawn in one pass: each set of ``size`` examples has the same probability.
 
     Of t examples each is in the sample with probability size/t. The t-th (t > size) enters with that probability and
-    takes a random place. The sample depends on seed and order, not on batches. Source: Vitter 1985, algorithm R."""
+    takes a random place. The sample depends on seed and order, not on batches. ``seen``: examples that went by before
+    the first one here, each of which took a number of ``rng``. Source: Vitter 1985, algorithm R."""
 
-    def __init__(self, size: int, width: int, rng: np.random.Generator) -> None:
-        self.size, self.seen, self.rng = size, 0, rng
+    def __init__(self, size: int, width: int, rng: np.random.Generator, seen: int = 0) -> None:
+        self.size, self.seen, self.rng = size, seen, rng
         self.x, self.y = np.empty((size, width), np.float32), np.zeros(size, np.int64)
+
+    def choose(self, n: int) -> tuple[Array, Array]:
+        """For the next n examples: places (k,) in the sample, each one once, and which of the n go there (k,)."""
+        t = self.seen + 1 + np.arange(n)
+        place = np.where(t <= self.size, t - 1, np.floor(self.rng.random(n) * t).astype(np.int64))
+        places, last = np.unique(place[::-1], return_index=True)           # of several for one place the last one stays
+        self.seen += n
+        return places[places < self.size], n - 1 - last[places < self.size]
+
+    def put(self, places: Array, x: Array, y: Array | None) -> None:
+        """Examples x (k, I) float32 and their labels (k, ...) in their places (k,)."""
+        if y is not None and (self.y.shape[1:], self.y.dtype) != (y.shape[1:], y.dtype):
+            self.y = np.zeros((self.size, *y.shape[1:]), y.dtype)
+        self.x[places] = x
+        if y is not None:
+            self.y[places] = y
 
     def add(self, x: Array, y: Array | None) -> None:
         """More of the stream: x (n, I) float32 and labels (n, ...)."""
-        if y is not None and not self.seen:
-            self.y = np.empty((self.size, *y.shape[1:]), y.dtype)
-        n, t = len(x), self.seen + 1 + np.arange(len(x))
-        place = np.where(t <= self.size, t - 1, np.floor(self.rng.random(n) * t).astype(np.int64))
-        places, last = np.unique(place[::-1], return_index=True)           # of several for one place the last one stays
-        rows = n - 1 - last[places < self.size]
-        places = places[places < self.size]
-        self.x[places] = x[rows]
-        if y is not None:
-            self.y[places] = y[rows]
-        self.seen += n
+        places, rows = self.choose(len(x))
+        self.put(places, x[rows], None if y is None else y[rows])
 
     def drawn(self) -> tuple[Array, Array]:
         """The sample: x (n, I) and labels (n,), n ≤ size; in the order of the stream where all of it fits."""
@@ -147,31 +204,24 @@ class Samples:
 def samples(passes: Passes, surveyed: Survey, size: int, size_held_out: int, seed: int) -> Samples:
     """Uniform samples, in one pass: at most ``size`` examples to learn from, at most ``size_held_out`` of the others.
     Raises InputError where this pass gives other examples than the first."""
-    parts = [Reservoir(min(n, surveyed.sums.examples), len(surveyed.key) - 1, np.random.default_rng([seed, stream]))
-             for n, stream in ((size, 2), (size_held_out, 3))]
-    for x, y, out in surveyed.parts(passes, "the second"):
-        for part, which in zip(parts, (~out, out), strict=True):
-            if which.any():
-                part.add(x[which], None if y is None else y[which])
-    return Samples(*parts[0].drawn(), *parts[1].drawn(), parts[0].seen)
+    sizes = [min(n, surveyed.sums.examples) for n in (size, size_held_out)]
+    kept = [Reservoir(n, len(surveyed.key) - 1, np.random.default_rng(seed)) for n in sizes]
+    job = partial(entering, passes, surveyed, sizes, seed)
+    for part in results(client_of(passes), job, enumerate(parts_of(passes))):
+        for which, n, places, x, y in part:
+            kept[which].seen += n
+            kept[which].put(places, x, y)
+    return Samples(*kept[0].drawn(), *kept[1].drawn(), kept[0].seen)
 
 
-def learnt_from(passes: Passes, surveyed: Survey, factor: float, rows: int,
-                dtype: Any = np.float32) -> Callable[[], Iterator[Array]]:
-    """Passes over the examples that are not held out, times ``factor``, in batches of ``rows``, the last one smaller.
-    Raises InputError during a pass that gives other examples than the first."""
-    def one_pass() -> Iterator[Array]:
-        batch, filled = np.empty((rows, len(surveyed.key) - 1), dtype), 0
-        for x, _, out in surveyed.parts(passes, "a later one"):
-            x = x[~out]
-            while len(x):
-                part, x = x[:rows - filled], x[rows - filled:]
-                np.multiply(part, dtype(factor), out=batch[filled:filled + len(part)])
-                filled += len(part)
-                if filled == rows:
-                    yield batch
-                    batch, filled = np.empty_like(batch), 0
-        if filled:
-            yield batch[:filled]
-
-    return one_pass
+def entering(passes: Passes, surveyed: Survey, sizes: Sequence[int], seed: int, k: int, files: Sequence[int] | None
+             ) -> Iterator[tuple[int, int, Array, Array, Array | None]]:
+    """What part k does to the two reservoirs, a batch at a time: which one, how many go by, ``put``'s arguments."""
+    chosen = [Reservoir(n, 0, np.random.Generator(np.random.PCG64([seed, stream]).advance(seen)), seen)
+              for n, stream, seen in zip(sizes, (2, 3), surveyed.before(k), strict=True)]
+    for x, y, out in surveyed.part(k).parts(passes if files is None else passes.part(files), "the second"):
+        for which, rows in enumerate((np.flatnonzero(~out), np.flatnonzero(out))):
+            if len(rows):
+                places, entered = chosen[which].choose(len(rows))
+                rows, n = rows[entered], len(rows)
+                yield which, n, places, x[rows], None if y is None else y[rows]

@@ -157,7 +157,7 @@ def rescaled(data: Data, scaling: Scaling | None) -> Data:
     new = scaling or unscaled(data.x_train.shape[1])
     if same(data.scaling, new):
         return data
-    ratio, shift = change_of(data.scaling, new)
+    (ratio, shift), name = change_of(data.scaling, new), data.name
 
     def change(x: Array) -> Array:
         out = np.empty_like(x)
@@ -165,8 +165,8 @@ def rescaled(data: Data, scaling: Scaling | None) -> Data:
             for i in range(0, len(x), 4096):                  # in float64, a part at a time
                 out[i:i + 4096] = x[i:i + 4096] * ratio + shift
         if not np.isfinite(out).all():
-            raise InputError(f"teacher: its scaling takes {data.name} beyond float32; it needs one for such inputs")
+            raise InputError(f"teacher: its scaling takes {name} beyond float32; it needs one for such inputs")
         return out
 
     return replace(data, x_train=change(data.x_train), x_validation=change(data.x_validation),
-                   x_test=change(data.x_test), scaling=new)
+                   x_test=change(data.x_test), scaling=new, stream=data.stream and data.stream.then(change))

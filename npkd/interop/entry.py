@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -76,4 +77,5 @@ class Entry:
         at = self(np.arange(data.x_train.shape[1]).reshape(1, *self.shape))
         parts = {name: getattr(data, name)[:, at.ravel()] for name in ("x_train", "x_validation", "x_test")}
         scaling = Scaling(data.scaling.offset[at.ravel()], data.scaling.factor[at.ravel()])
-        return replace(data, **parts, scaling=scaling, shape=at.shape[1:] if at.ndim > 2 else data.shape)
+        stream = data.stream and data.stream.then(partial(np.take, indices=at.ravel(), axis=1))
+        return replace(data, **parts, scaling=scaling, shape=at.shape[1:] if at.ndim > 2 else data.shape, stream=stream)

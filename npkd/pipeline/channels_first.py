@@ -16,7 +16,7 @@ from npkd.core.types import Array
 from npkd.core.validation import InputError
 from npkd.data.batches import FORMS, ROWS, batches_of, iterated, plain
 from npkd.data.datasets import Data
-from npkd.data.shards import Pair, open_shards
+from npkd.data.shards import Pair, Shards
 from npkd.interop import onnx
 from npkd.interop.entry import Entry, channels_last
 from npkd.interop.graph import Imported
@@ -31,7 +31,7 @@ def imported(teacher: Any, x: Any, recipe: Recipe) -> tuple[Any, Any, Recipe, En
     recipe, in which the student learns the answers of the module itself; how it takes examples; and in words how far
     the outputs of both are apart. Other teachers are left as they are."""
     if onnx.is_onnx(teacher):
-        return from_onnx(teacher, x if isinstance(x, Data) else plain(x), recipe)
+        return from_onnx(teacher, x if isinstance(x, (Data, Shards)) else plain(x), recipe)
     if not isinstance(teacher, Imported) and not is_module(teacher):
         return teacher, x, recipe, None, ""
     if isinstance(x, Data):                                          # of a perceptron rows
@@ -52,12 +52,13 @@ def imported(teacher: Any, x: Any, recipe: Recipe) -> tuple[Any, Any, Recipe, En
     return model, again, recipe, Entry.of(one.shape), words
 
 
-def from_onnx(teacher: Any, x: Data | Array, recipe: Recipe) -> tuple[Any, Any, Recipe, Entry, str]:
+def from_onnx(teacher: Any, x: Data | Shards | Array, recipe: Recipe) -> tuple[Any, Any, Recipe, Entry, str]:
     """``imported`` of an ONNX model, compared with a runtime on some of the examples."""
-    given = onnx.read(teacher, None if isinstance(x, Data) else x)
+    given = onnx.read(teacher, None if isinstance(x, Data) else peeked(x)[0] if isinstance(x, Shards) else x)
     if isinstance(recipe.validation, tuple):
         recipe = replace(recipe, validation=(given.entry(recipe.validation[0]), recipe.validation[1]))
-    again = given.entry.of_data(x) if isinstance(x, Data) else given.entry(x)
+    again = (given.entry.of_data(x) if isinstance(x, Data) else x.changed(given.entry) if isinstance(x, Shards)
+             else given.entry(x))
     return given.model, again, recipe, given.entry, given.checked
 
 
@@ -67,14 +68,17 @@ def peeked(x: Any) -> tuple[Array, Any]:
     if any(c.__module__ == "torch.utils.data.dataloader" for c in type(x).__mro__):
         x = iter(x)
     give = x if callable(x) else lambda: x
-    if isinstance(x, (str, os.PathLike)):
-        give = partial(open_shards(x).batches, ROWS)
+    x = Shards(x) if isinstance(x, (str, os.PathLike)) else x
+    if isinstance(x, Shards):
+        give = partial(x.batches, ROWS)
     elif any(hasattr(x, name) for name in ("detach", "__array__", "toarray")):
         give = batches_of(plain(x))
     one, other = tee(iterated(x)) if isinstance(x, Iterator) else (iterated(give()), None)
     batch = next(one, None)
     if batch is None:
         raise InputError(f"compress: x has no examples; it must be {FORMS}")
+    if isinstance(x, Shards):
+        return batch[0], x.changed(last)
     return batch[0], moved(other) if other else lambda: moved(iterated(give()))
 
 

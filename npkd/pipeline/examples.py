@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from npkd.core.types import Array
 from npkd.core.validation import InputError, described, require_memory
 from npkd.data.batches import MAPS, ROWS, Passes, passes_over, plain
 from npkd.data.datasets import Data
-from npkd.data.sampling import learnt_from, samples, survey
+from npkd.data.sampling import samples, survey
+from npkd.data.stream import Stream
 from npkd.interop.adapt import adapt, rescaled, restored, same, unscaled
 from npkd.interop.layers import adds_inputs, outputs_of, scaled, unit_of, units_of
 from npkd.nn import cost
@@ -79,7 +81,11 @@ class Source:
             x = self.first.x_train
             require_memory(memory_needed(network, len(x), x))
             unit = self.unit(math.sqrt(float(np.einsum("ni,ni->", x, x, dtype=np.float64)) / x.size))
-            return Examples(divided(self.first, unit), True, len(x), unit, self.units)
+            data = divided(self.first, unit)
+            if data.stream is None:
+                return Examples(data, True, len(x), unit, self.units)
+            stream = replace(data.stream, rows=MAPS if convolves(self.model.network) else ROWS)
+            return Examples(replace(data, stream=stream), True, stream.examples, unit, self.units)
         if isinstance(seed, np.random.Generator):
             seed = int(seed.integers(2 ** 32))
         pair = recipe.validation if isinstance(recipe.validation, tuple) else None
@@ -102,7 +108,7 @@ class Source:
                                      for y in (y_train, y_validation))
         data = replace(self.first, x_train=part.x, y_train=y_train, x_validation=x_validation,
                        y_validation=y_validation)
-        return Examples(replace(divided(data, unit), stream=learnt_from(self.passes, whole, 1 / unit, rows)),
+        return Examples(replace(divided(data, unit), stream=Stream(self.passes, whole, 1 / unit, rows)),
                         whole.labelled, part.learnt_from, unit, self.units)
 
     def unit(self, level: float) -> float:
@@ -203,4 +209,5 @@ def divided(data: Data, unit: float | Array) -> Data:
     if np.all(unit == 1):
         return data
     factor = np.asarray(unit, np.float32)
-    return replace(data, x_train=data.x_train / factor, x_validation=data.x_validation / factor)
+    return replace(data, x_train=data.x_train / factor, x_validation=data.x_validation / factor,
+                   stream=data.stream and data.stream.then(partial(np.multiply, 1 / factor)))     # powers of two

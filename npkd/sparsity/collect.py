@@ -6,13 +6,16 @@ Derivation: docs/book/10-layer-by-layer.md.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import numpy as np
 from scipy import linalg
 
 from npkd.core.types import Array
 from npkd.core.validation import InputError
+from npkd.data.stream import Stream
 from npkd.nn import chain
 from npkd.nn.convolution import Grid
 from npkd.nn.fast.workspace import Workspace
@@ -66,11 +69,28 @@ def collect_statistics(student: Network, teacher: Network, batches: Callable[[],
     """Statistics of inputs of layers in the student and outputs of the same layers in the teacher, in one pass.
 
     positions   of a map that are drawn for each example, for a layer the same ones in every pass
+    A Stream of shards with a client is read by its workers, part by part; else this process reads the batches.
     Raises InputError where there are no examples.
     """
+    job = partial(collected, student, teacher, layers, positions)
+    found: list[Statistics] = (batches.summed(job, both) if isinstance(batches, Stream) and batches.client
+                               else job(batches, 0))
+    if len(found) < len(layers):
+        raise InputError("distil: the data has no examples; it needs at least one")
+    return found
+
+
+def both(one: list[Statistics], other: list[Statistics]) -> list[Statistics]:
+    """The statistics of layers, of two parts of the examples together; [] stands for a part without examples."""
+    return list(map(Statistics.__add__, one, other)) if one and other else one or other
+
+
+def collected(student: Network, teacher: Network, layers: Sequence[int], positions: int,
+              batches: Callable[[], Iterable[Array]], before: int) -> list[Statistics]:
+    """``collect_statistics`` of the examples that follow ``before`` others, one layer after another; [] for none."""
     parts: list[list[Statistics]] = [[] for _ in layers]
     spaces: list[Workspace] = []                              # of the student and of the teacher
-    drawn = [np.random.default_rng([0, i]) for i in layers]
+    drawn = list[np.random.Generator]()
     for x in batches():
         if not len(x):
             continue
@@ -79,12 +99,12 @@ def collect_statistics(student: Network, teacher: Network, batches: Callable[[],
         with spaces[1].blas:                              # of the larger network
             activations = spaces[0].forward(x)
             target = activations if student is teacher else spaces[1].forward(x)
+        drawn = drawn or [np.random.Generator(np.random.PCG64([0, i]).advance(     # a number a position of each example
+            before * math.prod(target[i + 1].shape[1:-1]))) for i in layers]
         for part, i, rng in zip(parts, layers, drawn, strict=True):
             h, z = rows(student.layers[i], activations[i], target[i + 1], rng, positions)
             part[:] = [merge([*part, Statistics.of(h, z)])]
-    if not spaces:
-        raise InputError("distil: the data has no examples; it needs at least one")
-    return [part[0] for part in parts]
+    return [one for part in parts for one in part]
 
 
 def sensitivities(network: Network, x: Array, layers: Sequence[int]) -> list[Array]:

@@ -11,6 +11,8 @@ writes.
     python -m reference.benchmarks.bars repeat            the same seed twice: the same bytes
     python -m reference.benchmarks.bars memory            the layer-wise step on 10 times the data: memory, same student
     python -m reference.benchmarks.bars labelfree         npkd.compress on digits without labels; shuffled ones
+    python -m reference.benchmarks.bars kills             workers of a cluster killed in the middle of passes
+    python -m reference.benchmarks.bars scale             statistics of many examples, classes and inputs
 
 Exit code 1 where a bar is missed. ``--json FILE`` keeps the numbers with the command. Means and deviations are over
 seeds; the test part is looked at once in each run, by the run itself. Given the runs of a file, a function judges those
@@ -214,6 +216,22 @@ def memory(bars: ProgressBars, stored: Runs = ()) -> list[dict[str, Any]]:
     return found
 
 
+def kills(bars: ProgressBars, stored: Runs = ()) -> list[dict[str, Any]]:
+    """A worker killed in the middle of a pass for statistics, 20 times."""
+    from reference.benchmarks.kills import judged, twenty_times
+
+    judged(bars, found := list(stored) or twenty_times())
+    return found
+
+
+def scale(bars: ProgressBars, stored: Runs = ()) -> list[dict[str, Any]]:
+    """Statistics of many examples, classes and inputs."""
+    from reference.benchmarks.scale import PARTS, judged, measured
+
+    judged(bars, found := list(stored) or measured(list(PARTS), small=False))
+    return found
+
+
 def unlabelled() -> list[dict[str, Any]]:
     """npkd.compress on digits, seeds 0 … 2: without labels, and with labels that were shuffled."""
     import numpy as np
@@ -260,7 +278,7 @@ def labelfree(bars: ProgressBars, stored: Runs = ()) -> list[dict[str, Any]]:
 COMMANDS: Mapping[str, Callable[[ProgressBars, Runs], list[dict[str, Any]]]] = {
     "digits": digits, "mnist-train": mnist_train, "mnist-compress": mnist_compress, "mnist-smaller": mnist_smaller,
     "lenet5-train": lenet5_train, "lenet5-compress": lenet5_compress, "lenet5-latency": lenet5_latency,
-    "repeat": repeat, "memory": memory, "labelfree": labelfree}
+    "repeat": repeat, "memory": memory, "labelfree": labelfree, "kills": kills, "scale": scale}
 
 
 def main() -> int:

@@ -27,8 +27,9 @@ import numpy as np
 
 import npkd
 from npkd.data.batches import passes_over
-from npkd.data.sampling import learnt_from, survey
-from npkd.data.shards import open_shards
+from npkd.data.sampling import survey
+from npkd.data.shards import Shards
+from npkd.data.stream import learnt_from
 from npkd.nn.model import Model, load, save
 from npkd.nn.network import perceptron
 from npkd.sparsity.layerwise import distil, exactly
@@ -61,7 +62,7 @@ def step(folder: str, file: str, whole: bool) -> None:
         network = perceptron(WIDTHS, np.random.default_rng(1), dtype=np.float64)
         out = distil(network, (lambda: iter(held)) if whole else streamed, exactly(KEPT))
     save(file, Model(out.student))
-    print(json.dumps({"peak": peak(), "examples": open_shards(folder).examples}))
+    print(json.dumps({"peak": peak(), "examples": Shards(folder).examples}))
 
 
 def compressed(folder: str, file: str) -> None:
@@ -69,7 +70,7 @@ def compressed(folder: str, file: str) -> None:
     out = npkd.compress(perceptron(WIDTHS, np.random.default_rng(1)), folder, "macs=20%",
                         recipe=npkd.Recipe(epochs=1, sample=5_000))
     out.save(file)
-    print(json.dumps({"peak": peak(), "examples": open_shards(folder).examples, "agreement": out.agreement}))
+    print(json.dumps({"peak": peak(), "examples": Shards(folder).examples, "agreement": out.agreement}))
 
 
 def peak() -> int:

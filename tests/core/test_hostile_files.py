@@ -25,7 +25,7 @@ from npkd.core.validation import InputError
 from npkd.data import datasets
 from npkd.data.datasets import NAMES
 from npkd.data.idx import read_idx
-from npkd.data.shards import open_shards
+from npkd.data.shards import Shards
 from npkd.nn.model import MOST_LAYERS, Model
 from npkd.nn.model import load as load_model
 from npkd.nn.model import save as save_model
@@ -115,7 +115,7 @@ def data_of(path):
 
 
 def shard_of(path):
-    shards = open_shards(path)
+    shards = Shards(path)
     if not shards.labelled:
         raise InputError("the labels are gone")
     x, y = zip(*shards.batches(50), strict=True)

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npkd.core.validation import InputError
-from npkd.data.sampling import Reservoir, hashes, learnt_from, samples, survey
+from npkd.data.sampling import Reservoir, hashes, samples, survey
+from npkd.data.stream import learnt_from
 
 QUICK = settings(deadline=None, max_examples=50)
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npkd.core.validation import InputError
-from npkd.data.shards import open_shards
+from npkd.data.shards import Shards
 
 RNG = np.random.default_rng(0)
 
@@ -28,7 +28,7 @@ def test_equal_to_what_numpy_reads(tmp_path, save, dtype, shape, rows):
     x, y = (100 * RNG.random(shape)).astype(dtype), RNG.integers(0, 5, 23)
     write(tmp_path / "b.npz", x[:10], y[:10], save)
     write(tmp_path / "a.npz", x[10:], y[10:], save)
-    shards = open_shards(tmp_path)
+    shards = Shards(tmp_path)
     assert (shards.examples, shards.shape, shards.labelled) == (23, shape[1:], True)
     assert [f.name for f in shards.files] == ["a.npz", "b.npz"]
     for _ in range(2):
@@ -46,7 +46,7 @@ def test_any_sizes_of_shards_and_slices(tmp_path_factory, sizes, rows):
     x = np.arange(2.0 * sum(sizes)).reshape(-1, 2)
     for k, (n, end) in enumerate(zip(sizes, np.cumsum(sizes), strict=True)):
         write(folder / f"{k}.npz", x[end - n:end])
-    shards = open_shards(folder)
+    shards = Shards(folder)
     got = [p for p, y in shards.batches(rows) if y is None]
     assert shards.examples == len(x)
     assert np.array_equal(np.concatenate([np.zeros((0, 2)), *got]), x)
@@ -54,7 +54,7 @@ def test_any_sizes_of_shards_and_slices(tmp_path_factory, sizes, rows):
 
 def test_an_array_that_is_stored_by_columns(tmp_path):
     x = np.asfortranarray(RNG.random((11, 3)))
-    shards = open_shards(write(tmp_path / "a.npz", x))        # one file is a set of one shard
+    shards = Shards(write(tmp_path / "a.npz", x))        # one file is a set of one shard
     parts = [p for p, _ in shards.batches(4)]
     assert [len(p) for p in parts] == [4, 4, 3]
     assert np.array_equal(np.concatenate(parts), x)
@@ -62,7 +62,7 @@ def test_an_array_that_is_stored_by_columns(tmp_path):
 
 def peak(folder, rows):
     tracemalloc.start()
-    for _ in open_shards(folder).batches(rows):
+    for _ in Shards(folder).batches(rows):
         pass
     found = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -90,21 +90,21 @@ def test_what_does_not_fit_is_refused_before_anything_is_read(tmp_path, content,
     write(tmp_path / "a.npz", np.ones((5, 2)))
     np.savez(tmp_path / "b.npz", **content)
     with pytest.raises(InputError, match=f"shards: .*{words}"):
-        open_shards(tmp_path)
+        Shards(tmp_path)
 
 
 def test_places_without_shards_are_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("nothing here")
     with pytest.raises(InputError, match=r"has no \.npz file"):
-        open_shards(tmp_path)
+        Shards(tmp_path)
     for name in ("missing.npz", "no/folder"):
         with pytest.raises(InputError, match="No such file"):
-            open_shards(tmp_path / name)
+            Shards(tmp_path / name)
     for content, words in ((b"", "is empty"), (b"plain text", "is text"),
                            (b"PK\x03\x04 and no more", r"damaged, truncated or no \.npz")):
         (tmp_path / "a.npz").write_bytes(content)
         with pytest.raises(InputError, match=words):
-            open_shards(tmp_path)
+            Shards(tmp_path)
 
 
 def damaged(path, how):
@@ -127,14 +127,14 @@ def damaged(path, how):
 def test_damage_is_seen_while_it_is_read(tmp_path, how):
     damaged(tmp_path / "a.npz", how)
     with pytest.raises(InputError, match="is damaged, truncated"):
-        list(open_shards(tmp_path).batches(64))
+        list(Shards(tmp_path).batches(64))
     if how in ("short", "long"):                              # the sizes tell before anything is read
         with pytest.raises(InputError, match=r"array x declares 80000 bytes and has 8\d{4}|79992"):
-            open_shards(tmp_path)
+            Shards(tmp_path)
 
 
 def test_a_shard_that_is_gone_is_named(tmp_path):
-    shards = open_shards(write(tmp_path / "a.npz", np.ones((5, 2))).parent)
+    shards = Shards(write(tmp_path / "a.npz", np.ones((5, 2))).parent)
     (tmp_path / "a.npz").unlink()
     with pytest.raises(InputError, match=r"a\.npz: No such file"):
         list(shards.batches(2))
