@@ -114,7 +114,8 @@ def told(found: Mapping[str, Any], folder: Path) -> str:
     """The result as a person reads it."""
     lines = [f"{name:14} {'differs' if not equal else 'equal, but for times' if 'json' in name else 'equal bytes'}"
              for name, equal in found["files"].items()]
-    lines += [*found["differences"][:SHOWN], f"{len(found['differences'])} differences in all"] * (not found["equal"])
+    count = len(found["differences"])
+    lines += [*found["differences"][:SHOWN], *[f"{count} differences in all"] * (count > SHOWN)]
     if found["made_with"]:
         lines += ["Made elsewhere, so that a tolerance is all that is promised:", *found["made_with"],
                   f"Errors may differ by {DEVIATIONS:g} standard deviations of a difference, macs by {SIZES:.0%}:",
