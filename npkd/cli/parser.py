@@ -68,8 +68,8 @@ def add_workers(add: Callable[..., object]) -> None:
     add("--backend", choices=("loky", "dask"), default="loky", help="processes of this machine, or a Dask cluster "
                                                                     "(default: loky)")
     add("--scheduler", metavar="ADDRESS",
-        help="of Dask, tcp://…: its workers, which see the same files, do the runs of --backend dask (default: a "
-             "cluster of --workers processes is started), or add up the statistics of the shards in --data")
+        help="of Dask, tcp://…: its workers, which see the same files, add up the statistics of the shards in --data, "
+             "or do the runs of --backend dask (default: for these a cluster of --workers processes is started)")
 
 
 def words(text: str) -> tuple[str, ...]:

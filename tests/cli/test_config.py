@@ -49,7 +49,7 @@ def test_a_run_writes_every_setting_that_it_was_run_with(done):
     assert set(made) == {"npkd", "numpy", "scipy", "blas", "machine", "threads", "data_crc32", "resumed"}
     assert text.startswith(f"# Written by npkd {__version__}: every setting of a run of npkd compress.\n")
     for said in ("npkd compress --config config.toml ", "npkd verify FOLDER",
-                 "# Not given: label, distil_from, teacher, steps\n"):
+                 "# Not given: label, scheduler, distil_from, teacher, steps\n"):
         assert said in text
 
 

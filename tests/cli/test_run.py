@@ -11,8 +11,7 @@ import pytest
 
 import npkd
 from npkd import __version__
-from npkd.cli import parser, run, summary
-from npkd.cli import prepare as preparation
+from npkd.cli import parser, run, shards, summary
 from npkd.cli.main import main
 from npkd.cli.prepare import prepare
 from npkd.cli.settings import Settings
@@ -483,13 +482,13 @@ def test_an_interrupt_of_plain_training_leaves_the_model(tmp_path):
 # smaller things
 
 def test_downloads_are_shown(tmp_path, monkeypatch):
-    told, real = [], preparation.load_data
+    told, real = [], shards.load_data
 
     def load(name, *, seed, progress, label):
         progress.begin("download", 100)
         return real(name, seed=seed)
 
-    monkeypatch.setattr(preparation, "load_data", load)
+    monkeypatch.setattr(shards, "load_data", load)
     prepare(settings(tmp_path), type("Noting", (), {"begin": lambda self, stage, steps: told.append(stage),
                                                     "step": lambda self, note: None})())
     assert told == ["download"]
@@ -520,7 +519,7 @@ def test_the_command_names_every_option():
         "start": Settings("train", data="a.csv", label="c d", start="s.npz", penalty="neurons=0.1", target="macs=20%"),
         "distil": Settings("distil", data="a", teacher="t", loss="rkd,soft", hint="2:3", loss_weight="25,1,1", seed=2,
                            label_weight=0.5, temperature=20.0, scheme="assistants", hidden=(3,)),
-        "lenet5": Settings(data="a", network="lenet5")}
+        "lenet5": Settings(data="a", network="lenet5"), "shards": Settings(data="a", scheduler="tcp://b:1")}
     told = set()
     for one in everything.values():
         words = shlex.split(summary.command(replace(one, out="elsewhere", overwrite=True)))
