@@ -51,18 +51,18 @@ def test_a_small_run_of_it(tmp_path, monkeypatch):
 
 
 def told(**changed):
-    """Runs of three seeds: what each setting has of 10,000, a number for all seeds."""
+    """Runs of all seeds: what each setting has of 10,000, a number for all seeds."""
     errors = {name: 90 for wave in cintra2018.settings(False) for name in wave}
     errors |= {f"A_{b}, nearest": 90 + 2 ** (12 - 2 * b) for b in range(1, 9)} | {"A_1, output space": 120}
     errors |= dict.fromkeys(("signs, nearest", "halves, nearest", "quarters, nearest"), 300) | changed
-    return [{"setting": name, "seed": seed, "test_error": (value + seed) / 10_000, "cpu_seconds": 40.0, "seconds": 50.0,
+    return [{"setting": name, "seed": seed, "test_error": (value + seed) / 10_000, "cpu_seconds": 24.0, "seconds": 50.0,
              "errors": value + seed, **({"additions": 5_000, "shifts": 70} if name in changed else {})}
-            for name, value in errors.items() for seed in range(3)]
+            for name, value in errors.items() for seed in range(cintra2018.SEEDS)]
 
 
 def test_bars_hold_and_are_missed():
     found = cintra2018.bars(told())
-    assert found[0] == "holds  quarters, distilled, errors more than float: 0.000 ± 0.000, 3 seeds (bar at most 20)"
+    assert found[0] == "holds  quarters, distilled, errors more than float: 0.000 ± 0.000, 5 seeds (bar at most 20)"
     assert found[1].startswith("holds  A_1: output space beats nearest rounding, errors: gain +994.0")
     assert [line for line in found if "least b" in line] == [
         "holds  least b of A_b within 10 errors of float, nearest: 5.000 (bar at most 8; published 3, of faces)"]
@@ -78,7 +78,7 @@ def test_the_page_has_errors_and_counts():
     content = {"command": "npkd reproduce cintra2018", "npkd": npkd.__version__, "hours": 1.0, "core_hours": 0.9,
                "settings": {}, "missing": 0, "bars": cintra2018.bars(runs), "runs": runs}
     text = tables.TABLES["cintra2018"]({"cintra2018": content})
-    assert "\n| quarters, distilled | 3 | 102.0 ± 1.0 | 5,000 | 70 |\n" in text
-    assert "\n| float | 3 | 91.0 ± 1.0 |  |  |\n" in text
+    assert "\n| quarters, distilled | 5 | 103.0 ± 1.6 | 5,000 | 70 |\n" in text
+    assert "\n| float | 5 | 92.0 ± 1.6 |  |  |\n" in text
     assert "0.9 core hours." in text
     assert "Not run with" in tables.TABLES["cintra2018"]({})
