@@ -60,12 +60,6 @@ def latency(networks: Mapping[str, Network], x: Array) -> dict[str, Any]:
     return {"batch": batch, "calls": CALLS, "seconds": seconds}
 
 
-def ranges(indices: Sequence[int]) -> str:
-    """Rising numbers in few words: [0, 1, 2, 5] -> "0–2, 5"."""
-    parts = np.split(np.asarray(indices), np.flatnonzero(np.diff(indices) != 1) + 1)
-    return ", ".join(f"{part[0]}–{part[-1]}" if len(part) > 1 else str(part[0]) for part in parts if part.size)
-
-
 def percent(fraction: float, digits: int = 1) -> str:
     """0.0237 -> "2.4 %", with a space that does not break."""
     return f"{100 * fraction:.{digits}f}\N{NO-BREAK SPACE}%"
