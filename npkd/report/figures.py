@@ -32,6 +32,7 @@ SMALL, MEDIUM, LARGE = 11, 12, 13                            # sizes of letters,
 WIDTH = 5
 ABOVE: Any = {"fontsize": SMALL, "frameon": False, "loc": "lower left", "bbox_to_anchor": (-0.1, 1), "ncols": 2}
 SOFTWARE, REACHED = "npkd, with Matplotlib", 20
+LAMBDAS = (("λ moves", ORANGE), ("another last λ", GREY), ("the last λ", GREEN))
 FLOOR = 1e-4                                                 # smallest relative error that is drawn
 
 
@@ -168,18 +169,18 @@ def size(history: History, summary: Mapping[str, Any]) -> Figure:
     was delivered. Bytes are those of the files. Over each stage of ``path_of`` lies a see-through "stage-0", …"""
     from matplotlib.ticker import LogLocator
 
-    (large, first), (small, last) = sides(summary).items()
+    (large, first), (_, last) = sides(summary).items()
     stages, target = path_of(history, summary), summary["target"] or {"kind": "macs", "bound": 0}
     places = [(k, s.kind, s.size, 100 * s.error) for k, s in enumerate(stages)
               if s.size is not None and s.error is not None]
-    error, known = 100 * summary[large]["validation_error"], summary[large].get("validation_spread")   # not in 0.2
-    held_out = summary.get("split", {}).get("validation", 0)
-    spread = (error * (100 - error) / max(held_out, 1)) ** 0.5 * bool(held_out) if known is None else 100 * known
+    error, spread = 100 * summary[large]["validation_error"], 100 * summary[large].get("validation_spread", 0.0)
+    if "split" in summary and not spread:                                              # not in version 0.2
+        spread = (error * (100 - error) / summary["split"]["validation"]) ** 0.5
     figure = canvas("Error against size", 5)
     axes, aim, sizes = figure.subplots(), 0.0, [x for _, _, x, _ in places]
     axes.axhline(error, color=BLUE, linewidth=2, label=first)
     axes.axhspan(error - spread, error + spread, color=BLUE, alpha=0.15, linewidth=0)
-    for kind, colour in (("λ moves", ORANGE), ("another last λ", GREY), ("the last λ", GREEN)):
+    for kind, colour in LAMBDAS if "sparse" in summary else ():
         dots = [(x, y) for _, its, x, y in places if its == kind]
         axes.plot([x for x, _ in dots], [y for _, y in dots], ".", color=colour, label=kind * bool(dots))
     if "sparse" not in summary:
@@ -208,26 +209,27 @@ def size(history: History, summary: Mapping[str, Any]) -> Figure:
 
 
 def curve(history: History, summary: Mapping[str, Any]) -> str:
-    """``size`` as SVG within HTML, whose stages say what they are when they are pointed at, or reached by the keyboard;
-    "" of a run without a path, or without labels. Of many stages about REACHED are reached: the slider goes to all."""
+    """``size`` as SVG within HTML, whose stages say what they are when they are pointed at, or reached by the keyboard,
+    of many only REACHED; "" of a run without a path, or without labels."""
     from matplotlib import rc_context
 
     stages, stream = path_of(history, summary), io.StringIO()
     if not any(s.error is not None for s in stages):
         return ""
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "npkd"}):           # letters as text; the same names again
-        size(history, summary).savefig(stream, format="svg",
-                                       metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    step = -(-len(stages) // REACHED)
+        about = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        size(history, summary).savefig(stream, format="svg", metadata=about)
 
     def named(found: re.Match[str]) -> str:
         k = int(found[1])
-        words, reached = escape(stages[k].words(summary)), 0 if (len(stages) - 1 - k) % step == 0 else -1
-        return f'<g data-stage="{k}" tabindex="{reached}" role="img" aria-label="{words}"><title>{words}</title>'
+        words, left = escape(stages[k].words(summary)), k % -(-len(stages) // REACHED) and k + 1 < len(stages)
+        return (f'<g data-stage="{k}" tabindex="{-1 if left else 0}" role="img" aria-label="{words}">'
+                f"<title>{words}</title>")
 
     text = re.sub(r'<g id="stage-(\d+)">', named, stream.getvalue().partition("</style>\n </defs>")[2])
-    text = re.sub(r"font-family: [^;]*; ", "", text).replace("xlink:", "")
-    return f'<svg data-drawn viewBox="0 0 {72 * WIDTH} {72 * WIDTH}" role="group" aria-label="{CAPTIONS["size"][1]}">{text}'
+    text = re.sub(r"font-family: [^;]*; |xlink:", "", text)
+    box = 72 * WIDTH                                                                                           # points
+    return f'<svg data-drawn viewBox="0 0 {box} {box}" role="group" aria-label="{CAPTIONS["size"][1]}">{text}'
 
 
 def predicted(numbers: Mapping[str, Sequence[float]]) -> Figure:
@@ -263,20 +265,6 @@ def picture(mean: Array) -> bytes:
     return stream.getvalue()
 
 
-def pixels(mean: Array, reads: Array, shape: tuple[int, int]) -> Figure:
-    """The pixels ``reads`` (k,) in colour over the mean picture, mean (I,) of the raw inputs; shape (H, W), I = H·W."""
-    figure = canvas(f"The small network looks at {len(reads)} of {len(mean)} pixels", 3.2)
-    left, right = figure.subplots(1, 2)
-    for axes, words in ((left, "mean training picture"), (right, "pixels that stay")):
-        axes.imshow(mean.reshape(shape), cmap="gray_r", interpolation="nearest")
-        axes.set_title(words, fontsize=MEDIUM, color=INK)
-        axes.set(xticks=[], yticks=[])
-    tint = np.zeros((len(mean), 4))
-    tint[reads] = (0.0, 0.447, 0.698, 0.62)                   # BLUE, see-through
-    right.imshow(tint.reshape(*shape, 4), interpolation="nearest")
-    return figure
-
-
 def examples(shown: Sequence[Mapping[str, int]], x: Array, shape: tuple[int, int], names: Mapping[str, str]) -> Figure:
     """Pictures x (n, H·W) of as many examples of a summary, with the label and what the networks ``names`` say."""
     rows, answers = -(-len(shown) // 4), len(shown[0]) - 1
@@ -293,7 +281,6 @@ def draw(data: Data, state: State, history: Sequence[Mapping[str, Any]],
          summary: Mapping[str, Any]) -> dict[str, bytes]:
     """The figures of a run as PNG, by the names of words.CAPTIONS, as far as there is training, a student, pictures."""
     drawings = {"training": training(history, error_of(summary))} if any("loss" in line for line in history) else {}
-    drawn = dict[str, bytes]()
     shape, shown = plane(data.shape), summary.get("differing", {"examples": ()})["examples"]
     if "predicted" in summary:
         drawings["predicted"] = predicted(summary["predicted"])
@@ -309,6 +296,5 @@ def draw(data: Data, state: State, history: Sequence[Mapping[str, Any]],
         drawings["path"] = path(state.rounds[-1].layers)
     if shape is not None and summary.get("kept_inputs") is not None and state.student is not None:
         mean = data.x_train.mean(axis=0, dtype=np.float64) / data.scaling.factor + data.scaling.offset
-        drawings["pixels"] = pixels(mean, inputs_of(state.student, len(mean)), shape)
-        drawn = {"mean": picture(mean.reshape(shape))}
-    return drawn | {name: png(figure) for name, figure in drawings.items()}
+        return {"mean": picture(mean.reshape(shape))} | {name: png(figure) for name, figure in drawings.items()}
+    return {name: png(figure) for name, figure in drawings.items()}

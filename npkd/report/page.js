@@ -10,7 +10,7 @@ for (const point of points) {
   const say = () => { pointed.textContent = point.getAttribute("aria-label"); };
   point.addEventListener("pointerenter", say);
   point.addEventListener("focus", say);
-  pointed.textContent = "Point at a circle, or go there with the tabulator key: here stands what it is.";
+  pointed.textContent = "Point at a dot, or go there with the tab key: what it is stands here.";
   point.addEventListener("click", () => {
     const k = stages.findIndex(stage => stage.point === Number(point.dataset.stage));
     if (k >= 0) show(k);

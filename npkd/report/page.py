@@ -18,7 +18,7 @@ from npkd.report.slider import slider
 from npkd.report.words import CAPTIONS, DISTILLED, MEANING, PREDICTED, SPARSE
 
 STYLE = """
-:root{color-scheme:light;--paper:#fff;--ink:#222;--soft:#555;--line:#ddd;--code:#f4f4f2;--stays:#0072b2}
+:root{color-scheme:light;--paper:#fff;--ink:#222;--soft:#4f4f4f;--line:#ddd;--code:#f4f4f2;--stays:#0072b2}
 @media screen and (prefers-color-scheme:dark){:root{color-scheme:dark;--paper:#161616;--ink:#e4e4e4;--soft:#b4b4b4;
 --line:#3c3c3c;--code:#242424;--stays:#56b4e9}figure img,[data-drawn],image{filter:invert(.9) hue-rotate(180deg)}}
 *{box-sizing:border-box} p{margin:.5rem 0} .lead{font-size:1.15rem}
@@ -27,7 +27,8 @@ overflow-wrap:break-word;font:17px/1.55 system-ui,-apple-system,"Segoe UI",Robot
 h1{font-size:1.75rem;line-height:1.2;margin:0 0 .6rem;letter-spacing:-.01em} .wide{overflow-x:auto;margin:.8rem 0}
 h2{font-size:1.2rem;margin:2.8rem 0 .5rem;padding-top:.6rem;border-top:1px solid var(--line)}
 .small,figcaption,dd{color:var(--soft);font-size:.92rem} summary{cursor:pointer;margin:.5rem 0}
-figcaption{margin-top:.4rem} table{border-collapse:collapse;width:100%;font-size:.94rem;font-variant-numeric:tabular-nums}
+figcaption{margin-top:.4rem} table{border-collapse:collapse;width:100%;font-size:.94rem;
+font-variant-numeric:tabular-nums}
 th,td{padding:.38rem .6rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap;
 vertical-align:baseline} th:first-child,td:first-child{text-align:left;padding-left:0}
 .words{text-align:left;white-space:normal} thead th{border-bottom:2px solid var(--ink);font-weight:600;
@@ -37,13 +38,14 @@ figure img,[data-drawn]{display:block;width:100%;max-width:34rem;height:auto;mar
 :is([data-stage]:hover,[data-stage]:focus,.now) use{fill-opacity:.2!important;stroke-opacity:1!important}
 .control{display:flex;gap:.8rem} .control[hidden]{display:none} input{flex:1;accent-color:var(--stays)}
 #said{min-height:3.1em} #pointed{min-height:1.6em} .strip{display:block;height:1rem} .strip rect{fill:var(--line)}
-.grid{display:block;max-width:17rem;height:auto;shape-rendering:crispEdges} image{image-rendering:pixelated}
+.grid{display:block;max-width:17rem;height:auto;shape-rendering:crispEdges} image{image-rendering:pixelated;opacity:.6}
 #path path{stroke:var(--stays);fill:none} #path image+path{stroke-opacity:.6}
 pre{font:.88rem/1.5 ui-monospace,"DejaVu Sans Mono",Menlo,Consolas,monospace;background:var(--code);border-radius:4px;
 padding:.8rem 1rem;white-space:pre-wrap} dt{font-weight:600;margin-top:.7rem} dd{margin:0}
 @media(max-width:34rem){body{font-size:16px;padding-top:1.4rem}h1{font-size:1.4rem}
 th,td{padding:.35rem .3rem;white-space:normal}table{font-size:.82rem}}
-@media print{body{max-width:none}h2{break-after:avoid}figure,table{break-inside:avoid}.control,#pointed{display:none}
+@media print{body{max-width:none}h2{break-after:avoid}figure,table{break-inside:avoid}
+.control,#pointed,[data-stage]{display:none}figure img,[data-drawn]{max-width:25rem}
 #path{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 """.strip()
 SCRIPT = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
@@ -201,14 +203,13 @@ def by_phase(phases: Mapping[str, Mapping[str, Any]], delivered: Mapping[str, An
 def drawn(pictures: Mapping[str, bytes], curve: str) -> dict[str, str]:
     """The figures by their names, with captions; "" where there is none."""
     shown = dict.fromkeys(CAPTIONS, "")
-    for name, png in pictures.items():
-        if name in CAPTIONS:
-            caption, alt = map(escape, CAPTIONS[name])
-            shown[name] = (f'<figure><img alt="{alt}" src="data:image/png;base64,{base64.b64encode(png).decode("ascii")}">'
-                           f"<figcaption>{caption}</figcaption></figure>")
-    if curve:
-        shown["size"] = (f'<figure>{curve}<p id="pointed" class="small"></p>'
-                         f'<figcaption>{CAPTIONS["size"][0]}</figcaption></figure>')
+    for name, (caption, alt) in CAPTIONS.items():
+        data = base64.b64encode(pictures.get(name, b"")).decode("ascii")
+        figure = f'<img alt="{escape(alt)}" src="data:image/png;base64,{data}">' if data else ""
+        if name == "size" and curve:
+            figure = f'{curve}<p id="pointed" class="small"></p>'
+        if figure:
+            shown[name] = f"<figure>{figure}<figcaption>{escape(caption)}</figcaption></figure>"
     return shown
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,31 +16,26 @@ History = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Stage:
-    """A network on the way.
+    """A network on the way: its name, and the kind of its point in the curve, in words.
 
-    name    "teacher", "round 2", "λ rises, epoch 3";   kind  of its point in the curve, in words
-    widths  of the neurons that are read, outputs last; None where only the size is known
-    size    what the target counts, None: no point of the curve;   error  on the validation part, None: not known
-    kept    of each dependency group, inputs first, the numbers that neurons which stay had at first: "0–2, 5"; None:
-            not known
+    size    what the target counts;   error  on the validation part;   widths  of the neurons that are read, and outputs
+    kept    of each dependency group, inputs first, the first numbers of the neurons that stay: "0–2, 5"
+    What is not known is None; without size and error it is no point of the curve.
     """
 
     name: str
     kind: str
-    widths: Sequence[int] | None
     size: float | None
     error: float | None
+    widths: Sequence[int] = ()
     kept: Sequence[str] | None = None
 
     def words(self, summary: Mapping[str, Any]) -> str:
         """All of it in one line, as the curve and the slider say it."""
-        parts = [] if self.widths is None else [chain(self.widths)]
-        if self.size is not None:
-            parts.append(f"{number(round(self.size))} {WORDS[unit_of(summary)]}")
-        if self.error is not None:
-            value = f"{self.error:.4f}" if "outputs" in summary else percent(self.error, 2)
-            parts.append(f"validation {error_of(summary)} {value}")
-        return f"{self.name}: {', '.join(parts)}"
+        size = "" if self.size is None else f"{number(round(self.size))} {WORDS[unit_of(summary)]}"
+        value = "" if self.error is None else f"{self.error:.4f}" if "outputs" in summary else percent(self.error, 2)
+        parts = chain(self.widths), size, f"validation {error_of(summary)} {value}" if value else ""
+        return f"{self.name}: {', '.join(filter(None, parts))}"
 
 
 def group(k: int) -> str:
@@ -74,34 +68,31 @@ def path_of(history: History, summary: Mapping[str, Any]) -> list[Stage]:
     """
     if "rounds" not in summary and "sparse" not in summary:
         return []
-    large, small = sides(summary)
-    steps = [step for step in summary.get("steps", ()) if unit_of(summary) in step]
-    first = "dense" if "sparse" in summary else large
-    found = [network(summary, first, [f"0–{w - 1}" if w > 1 else "0" for w in summary[first]["widths"][:-1]])]
+    (large, *_, small), unit, found = sides(summary), unit_of(summary), list[Stage]()
+    steps, rounds = [step for step in summary.get("steps", ()) if unit in step], summary.get("rounds") or [{}]
     if "sparse" in summary:
-        last, final = summary["sparse"]["lambda"], summary["sparse"].get("kept")
+        large, final = "dense", summary["sparse"].get("kept")
         for line in (line for line in history if "lambda" in line):
-            kind = "λ moves" if not line["stage"].startswith("last") else (
-                "the last λ" if line["lambda"] == last else "another last λ")
-            name = f"{line['stage']}, epoch {line['epoch']}, λ {line['lambda']:.3g}"
-            found.append(Stage(name, kind, [*line["alive"], summary[small]["widths"][-1]], line["size"],
-                               line["validation_error"], line.get("kept")))
+            last = "the last λ" if line["lambda"] == summary["sparse"]["lambda"] else "another last λ"
+            found.append(Stage(f"{line['stage']}, epoch {line['epoch']}, λ {line['lambda']:.3g}",
+                               last if line["stage"].startswith("last") else "λ moves", line["size"],
+                               line["validation_error"], [*line["alive"], summary[small]["widths"][-1]],
+                               line.get("kept")))
     else:
-        ends, final = [math.nan], (summary["rounds"] or [{}])[-1].get("kept")
+        ends, final = [None], rounds[-1].get("kept")
         for line in history:                                  # 0: the teacher's, then those of the rounds
-            ends = [*ends[:-1], line["validation_error"]] if "loss" in line else [*ends, math.nan]
-        for k, r in enumerate(summary["rounds"][:-1], 1):
-            error = ends[k] if k < len(ends) and not math.isnan(ends[k]) else None
-            found.append(Stage(f"round {k}", "rounds", r["widths"], None if steps else r["size"], error, r.get("kept")))
-    found += [Stage(f"step {step['step']}", "steps", None, step[unit_of(summary)], step["error"])
-              for step in steps[:-1]]
-    return [*found, network(summary, small, final, steps[-1] if steps else {})]
+            ends = [*ends[:-1], line["validation_error"]] if "loss" in line else [*ends, None]
+        found += [Stage(f"round {k}", "rounds", None if steps else r["size"], ends[k] if k < len(ends) else None,
+                        r["widths"], r.get("kept")) for k, r in enumerate(rounds[:-1], 1)]
+    found += [Stage(f"step {step['step']}", "steps", step[unit], step["error"]) for step in steps[:-1]]
+    whole = [f"0–{width - 1}" if width > 1 else "0" for width in summary[large]["widths"][:-1]]
+    return [judged(summary, large, whole, {}), *found, judged(summary, small, final, steps[-1] if steps else {})]
 
 
-def network(summary: Mapping[str, Any], name: str, kept: Sequence[str] | None, step: Mapping[str, Any] = {}) -> Stage:
-    """A network that the summary judges, as a stage; of the last ``step`` of a chain as that counts and judges it."""
+def judged(summary: Mapping[str, Any], name: str, kept: Sequence[str] | None, step: Mapping[str, Any]) -> Stage:
+    """A network that the summary judges, as a stage; behind the last ``step`` of a chain as that counts and judges."""
     unit, m = unit_of(summary), summary[name]
-    m = m | ({"bytes": summary["costs"][name]["raw"]} if name in summary.get("costs", ()) else {})
-    size = step[unit] if step else sum(m["widths"][:-1]) if unit == "neurons" else m[unit]
-    words = {**sides(summary), "dense": "dense"}[name]
-    return Stage(words, words, m["widths"], size, step.get("error", m.get("validation_error")), kept)
+    of_file = {"bytes": summary["costs"][name]["raw"]} if name in summary.get("costs", ()) else {}
+    size = sum(m["widths"][:-1]) if unit == "neurons" else ({**m, **of_file, **step})[unit]
+    words = sides(summary).get(name, name)
+    return Stage(words, words, size, step.get("error", m.get("validation_error")), m["widths"], kept)
