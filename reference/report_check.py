@@ -2,15 +2,21 @@
 
     pip install playwright axe-playwright-python
     python -m reference.report_check npkd-out/report.html
+    python -m reference.report_check --spoil npkd-out/report.html
 
 ``problems`` opens one report in a browser of playwright's and says what is wrong with it; the command prints that of
-each report and ends with 1 where there is something. The browser is the chromium of the system.
+each report and ends with 1 where there is something. The browser is the chromium of the system. ``--spoil`` takes
+a report with a slider, spoils it in every way of SPOILT, and ends with 1 where nothing is found.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 import shutil
 import sys
+import tempfile
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,6 +24,29 @@ from typing import Any
 LARGEST = 5_000_000
 """Bytes of a report."""
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1100, "height": 900}
+SPOILT = {
+    "a picture from elsewhere": ("<h1>", '<img alt="" src="https://example.org/a.png"><h1>'),
+    "a script of another": ("</body>", "<script>document.title = 1</script></body>"),
+    "a message": ('"use strict";', '"use strict"; console.log(1);'),
+    "an error": ("slider.parentElement.hidden = false;", "slider.parent.hidden = false;"),
+    "a picture that stays": ('setAttribute("d", path)', 'setAttribute("e", path)'),
+    "words that stay": ('byId("said").textContent = stage.words;', ""),
+    "a value without words": ('slider.setAttribute("aria-valuetext", stage.words);', ""),
+    "labels that stay": ('drawing.setAttribute("aria-label", text.textContent);', ""),
+    "no end on paper": ('addEventListener("beforeprint"', 'addEventListener("before"'),
+    "points without the keyboard": ('tabindex="0" role="img"', 'tabindex="-1" role="img"'),
+    "points that say nothing when focused": ('point.addEventListener("focus", say);', ""),
+    "points that say nothing when pointed at": ('point.addEventListener("pointerenter", say);', ""),
+    "a slider without a name": ('<label for="stage">Stage</label>', ""),
+    "a picture without words": ("<img alt=", "<img data-alt="),
+    "pale letters": ("--soft:#4f4f4f", "--soft:#b0b0b0"),
+    "pale letters in the dark": ("--soft:#b4b4b4", "--soft:#404040"),
+    "wider than a telephone": ("<h1>", '<h1 style="width:30rem">'),
+    "seen without scripts": ('class="control" hidden', 'class="control"'),
+    "too large": ("</body>", f"<!--{'x' * 5_000_000}--></body>"),
+    "no slider": ('id="stage"', 'id="other"'),
+}
+"""Ways to spoil a report, each what stands in it and what in its place."""
 SERIOUS = ("serious", "critical")
 PICTURES = "[...document.querySelectorAll('#path path')].map(path => path.getAttribute('d')).join()"
 FOCUSED = "document.activeElement.dataset ? document.activeElement.dataset.stage : undefined"
@@ -121,6 +150,16 @@ def of_axe(page: Any) -> list[str]:
             for one in result["violations"] if one["impact"] in SERIOUS]
 
 
+def spoilt(text: str, old: str, new: str) -> str:
+    """A report with something else in it, whose script may run, unless it is another one."""
+    if old not in text:
+        raise ValueError(f"there is no {old!r} in the report: give one of a compression with a slider")
+    text = text.replace(old, new)
+    script = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    return re.sub(r"sha256-[^']*", f"sha256-{digest}", text, count=1)
+
+
 def main() -> int:
     """Check the reports that are named."""
     from playwright.sync_api import sync_playwright
@@ -128,7 +167,14 @@ def main() -> int:
     wrong = 0
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        for name in sys.argv[1:]:
+        for name in sys.argv[2:] if "--spoil" in sys.argv else ():
+            for words, (old, new) in SPOILT.items():
+                with tempfile.TemporaryDirectory() as folder:
+                    (path := Path(folder) / "report.html").write_text(spoilt(Path(name).read_text(), old, new))
+                    found = problems(path, browser)
+                wrong += not found
+                print(f"{name}, {words}: {found[0] if found else 'NOT FOUND'}")
+        for name in () if "--spoil" in sys.argv else sys.argv[1:]:
             found = problems(Path(name), browser, path="<g data-stage" in Path(name).read_text(encoding="utf-8"))
             wrong += bool(found)
             print(f"{name}: {'; '.join(found) or 'nothing is wrong'}")

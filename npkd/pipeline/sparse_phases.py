@@ -54,7 +54,7 @@ class Problem:
     target: Target
     objective: Objective
     batch: Batch
-    numbers: Sequence[Array]
+    numbers: Sequence[Array] = ()
 
     @property
     def longest(self) -> int:

@@ -38,7 +38,8 @@ figure img,[data-drawn]{display:block;width:100%;max-width:34rem;height:auto;mar
 :is([data-stage]:hover,[data-stage]:focus,.now) use{fill-opacity:.2!important;stroke-opacity:1!important}
 .control{display:flex;gap:.8rem} .control[hidden]{display:none} input{flex:1;accent-color:var(--stays)}
 #said{min-height:3.1em} #pointed{min-height:1.6em} .strip{display:block;height:1rem} .strip rect{fill:var(--line)}
-.grid{display:block;max-width:17rem;height:auto;shape-rendering:crispEdges} image{image-rendering:pixelated;opacity:.6}
+.grid{display:block;outline:1px solid var(--line);max-width:17rem;height:auto;shape-rendering:crispEdges}
+image{image-rendering:pixelated;opacity:.6}
 #path path{stroke:var(--stays);fill:none} #path image+path{stroke-opacity:.6}
 pre{font:.88rem/1.5 ui-monospace,"DejaVu Sans Mono",Menlo,Consolas,monospace;background:var(--code);border-radius:4px;
 padding:.8rem 1rem;white-space:pre-wrap} dt{font-weight:600;margin-top:.7rem} dd{margin:0}
@@ -49,7 +50,8 @@ th,td{padding:.35rem .3rem;white-space:normal}table{font-size:.82rem}}
 #path{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 """.strip()
 SCRIPT = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{}'"
+POLICY = ("default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src "
+          f"'sha256-{base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode('ascii')}'")
 """Of a page's content: nothing is requested, and no other script runs."""
 
 
@@ -267,10 +269,9 @@ def html(summary: Mapping[str, Any], pictures: Mapping[str, bytes], history: His
                                  .join(("<dl>", "</dl>"))}
     body = "\n".join(f"<h2>{name}</h2>\n{text}" for name, text in sections.items() if text)
     body += f"\n<script>{SCRIPT}</script>" if moved or curve else ""
-    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode("ascii")
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY.format(digest)}">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         f"<title>npkd: {escape(title)}</title>\n<style>\n{STYLE}\n</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n"
         f'<p class="lead">{escape(headline(summary))}</p>\n{body}\n</body>\n</html>\n')

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from npkd.report.numbers import chain, number, percent
+from npkd.report.numbers import chain, number, percent, power
 
 WORDS = {"macs": "multiply-accumulates", "parameters": "parameters", "bytes": "bytes", "neurons": "inputs and neurons"}
 """What a size counts."""
@@ -74,7 +74,7 @@ def path_of(history: History, summary: Mapping[str, Any]) -> list[Stage]:
         large, final = "dense", summary["sparse"].get("kept")
         for line in (line for line in history if "lambda" in line):
             last = "the last λ" if line["lambda"] == summary["sparse"]["lambda"] else "another last λ"
-            found.append(Stage(f"{line['stage']}, epoch {line['epoch']}, λ {line['lambda']:.3g}",
+            found.append(Stage(f"{line['stage']}, epoch {line['epoch']}, λ {power(line['lambda'])}",
                                last if line["stage"].startswith("last") else "λ moves", line["size"],
                                line["validation_error"], [*line["alive"], summary[small]["widths"][-1]],
                                line.get("kept")))

@@ -158,7 +158,7 @@ def test_the_page_of_a_folder_without_a_history_or_with_a_broken_one(folder, tmp
 
 
 def test_a_chain_has_steps_for_points_and_rounds_for_stops(tmp_path):
-    assert quick(tmp_path, "--steps", "neurons,int8", "--target", "macs=50%") == 0
+    assert quick(tmp_path, "--steps", "neurons,int8", "--target", "macs=50%", "--epochs", "4") == 0
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     stages = path_of(history_of(tmp_path / "out"), summary)
     assert [s.name for s in stages if s.size is not None] == ["teacher", "step neurons", "student"]
