@@ -16,7 +16,8 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=find_packages(include=["npkd", "npkd.*"]),
-    package_data={"npkd": ["py.typed"], "npkd.data": ["digits.npz"], "npkd.interop": ["*.in"]},
+    package_data={"npkd": ["py.typed"], "npkd.data": ["digits.npz"], "npkd.interop": ["*.in"],
+                  "npkd.report": ["page.js"]},
     install_requires=["numpy>=2.0", "scipy>=1.13", "matplotlib>=3.8", "tqdm>=4.66", "joblib>=1.5"],
     extras_require={
         "torch": TORCH,

@@ -59,9 +59,10 @@ def counted(widths, kind):
 def undrawn(patch):
     """Words in place of pictures: drawing is most of the time of a quick run. tests/cli/test_run.py lays out those of
     all its runs, tests/report looks at them."""
-    for name in ("training", "path", "size", "pixels", "examples"):
+    for name in ("training", "path", "size", "examples"):
         patch.setattr(figures, name, lambda *given: None)
     patch.setattr(figures, "png", lambda figure: b"npkd, a picture")
+    patch.setattr(figures, "curve", lambda *given: "")
 
 
 def rounding(network, x):

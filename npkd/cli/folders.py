@@ -25,7 +25,7 @@ LOCK, STAGING, TEMPORARY = ".npkd-lock", "unfinished", re.compile(r"\.[0-9a-f]{3
 
 FILES = ("teacher.npz", "teacher.npkz", "distil_from.npz", "distil_from.npkz", "tutor.npz", "student.npz",
          "student.npkz", "student.onnx", "model.npz", "dense.npz", "history.jsonl",
-         *(f"figures/{name}.png" for name in (*CAPTIONS, "kept", "weights", "sparse path")),
+         *(f"figures/{name}.png" for name in (*CAPTIONS, "mean", "kept", "weights", "sparse path")),
          "summary.json", "config.toml", "report.html", CHECKPOINT)
 """What runs write. ("tutor.npz": version 0.1; "sparse path": 0.2)"""
 

@@ -86,7 +86,8 @@ def write_result(result: dict[str, Any], recorder: Recorder) -> None:
     folder = make_folder(recorder.folder / "figures")
     for name, png in pictures.items():
         write_bytes(folder / f"{name}.png", png)
-    write_text(recorder.folder / "report.html", page.html(result, pictures))
+    curve = figures.curve(recorder.history, result)
+    write_text(recorder.folder / "report.html", page.html(result, pictures, recorder.history, curve))
     recorder.progress.step("written")
 
 
@@ -175,18 +176,21 @@ def rebuild(folder: str | Path) -> Path:
     Raises InputError where there is no summary, or one that no run of npkd wrote, or a report.html that is not npkd's.
     """
     path, report = Path(folder) / "summary.json", Path(folder) / "report.html"
-    pictures = {}
-    for name in CAPTIONS:
+    pictures, history = dict[str, bytes](), list[dict[str, Any]]()
+    for name in (*CAPTIONS, "mean"):
         with contextlib.suppress(OSError):
             pictures[name] = (Path(folder) / "figures" / f"{name}.png").read_bytes()
     try:
         result = json.loads(path.read_bytes())
-        text = sweep.html(result) if "runs" in result else page.html(result, pictures)
+        with contextlib.suppress(OSError):
+            history = [json.loads(line) for line in (Path(folder) / "history.jsonl").read_bytes().splitlines()]
+        text = sweep.html(result) if "runs" in result else page.html(
+            result, pictures, history, figures.curve(history, result))
     except OSError as error:
         raise InputError(f"report: {path}: {reason(error)}; name the folder of a run") from error
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
         raise InputError(f"report: {path} is not as npkd writes it ({error!r:.80}); it must be the summary.json of a "
-                         f"run") from error
+                         "run, beside its history.jsonl") from error
     if os.path.lexists(report) and not folders.written_by_npkd(report):
         raise InputError(f"report: {report} was not written by npkd and is not replaced; move it")
     write_text(report, text)

@@ -32,7 +32,8 @@ from npkd.pipeline.sparse import SparseResult
 from npkd.pipeline.task import classes_of, error_of, spread_of
 from npkd.report.compressed import numbers_of, removals
 from npkd.report.figures import inputs_of
-from npkd.report.numbers import ranges, side_by_side
+from npkd.report.numbers import side_by_side
+from npkd.surgery.survivors import ranges, survivors
 from npkd.surgery.widths import widths_of
 
 UNTRAINED = "nothing: it was not trained"                    # the augmentation of a student that was refitted alone
@@ -121,13 +122,15 @@ def of_penalty(plan: PreparedRun, result: SparseResult) -> dict[str, Any]:
     assert plan.sparse is not None
     phases = {"penalised": result.penalised} | ({} if result.debiased is None else {"debiased": result.debiased})
     recipe, target = {**asdict(plan.sparse), "target": None}, plan.target
+    before = widths_of(result.dense)[:-1]
     return {
         **{name: judged(network, plan.data)[0] for name, network in phases.items()},
         "target": target and {"words": plan.settings.target, "kind": target.kind, "bound": target.bound},
         "sparse": recipe | {"lambda": result.lam, "epochs_penalised": result.epochs, "objective": result.objective,
                             "stationarity": list(result.stationarity), "path": result.path,
-                            "ranks": {str(i): rank for i, rank in result.ranks.items()}},
-        "removals": removals(result.removals, len(widths_of(result.dense)) - 1)}
+                            "ranks": {str(i): rank for i, rank in result.ranks.items()},
+                            "kept": next(survivors(before, [result.removals]))},
+        "removals": removals(result.removals, len(before))}
 
 
 def of_compression(plan: PreparedRun, result: CompressionResult, delivered: Model) -> dict[str, Any]:

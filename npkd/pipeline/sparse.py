@@ -77,7 +77,7 @@ def sparse_training(run: Run, dense: Network, recipe: SparseRecipe, objective: O
     objective = objective or labels_of(data.y_train, outputs_of(dense))
     batch, target = {"x": data.x_train, "y": data.y_train, **(extra or {})}, require(recipe, dense, groups)
     costs = group_costs(dense, groups, recipe.strengths, geometry=target.geometry, costs=recipe.costs)
-    problem = Problem(run, recipe, costs, target, objective, batch)
+    problem = Problem(run, recipe, costs, target, objective, batch, [np.arange(group.width) for group in groups])
     run.state.teacher, network, lam, path = run.outside(dense), dense, 1.0, list[dict[str, Any]]()
     epochs = 0
     if recipe.path:
@@ -85,6 +85,7 @@ def sparse_training(run: Run, dense: Network, recipe: SparseRecipe, objective: O
     elif recipe.target is not None:
         network, lam, epochs = to_target(problem, network, recipe.target.bound)
     network, stays = without_unread(network)
+    problem = replace(problem, numbers=stays)
     network, lam, more, before = at_last(problem, network, lam)
     after, value = problem.measured(network, lam)
     penalised, removals = remove(network, inputs=bool({"inputs", "weights"} & {*recipe.strengths}))

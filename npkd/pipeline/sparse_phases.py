@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from npkd.compression.low_rank import epoch_step
-from npkd.core.types import Batch, Objective
+from npkd.core.types import Array, Batch, Objective
 from npkd.core.validation import InputError
 from npkd.nn.fast.workspace import predict
 from npkd.nn.network import Network
@@ -25,8 +25,9 @@ from npkd.pipeline.stages import Run
 from npkd.pipeline.target import Target
 from npkd.pipeline.task import spread_of
 from npkd.sparsity.nuclear import Nuclear
-from npkd.sparsity.outgoing import alive, outgoing_penalties, stationarity
+from npkd.sparsity.outgoing import alive, outgoing_penalties, read, stationarity
 from npkd.surgery.dependency import dependency_groups
+from npkd.surgery.survivors import ranges
 
 START, END = 2e-4, 20.0
 """λ at the start of a rise, costs having mean 1; it ends there at the latest."""
@@ -44,7 +45,8 @@ constant = steps(())
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """What all phases with a penalty share."""
+    """What all phases with a penalty share. ``numbers``: of the neurons of each dependency group, in the dense network.
+    """
 
     run: Run
     recipe: SparseRecipe
@@ -52,6 +54,7 @@ class Problem:
     target: Target
     objective: Objective
     batch: Batch
+    numbers: Sequence[Array] = ()
 
     @property
     def longest(self) -> int:
@@ -79,8 +82,10 @@ class Problem:
         lam = float(record.carried[0])
         rho, objective = self.measured(record.network, lam, SAMPLE)
         weights = [layer.params[0] for layer in record.network.layers if layer.row.weights]
+        reads = read(record.network, dependency_groups(record.network))
         return {"lambda": lam, "size": self.size(record.network), "objective": objective, "penalty": record.penalty,
-                "alive": alive(record.network, dependency_groups(record.network)), "stationarity": rho,
+                "alive": [int(r.sum()) for r in reads], "stationarity": rho,
+                "kept": [ranges(n[r].tolist()) for n, r in zip(self.numbers, reads, strict=True)],
                 "zeros": int(sum((w == 0).sum() for w in weights))}
 
 

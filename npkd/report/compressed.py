@@ -16,8 +16,8 @@ from npkd.nn.model import Model
 from npkd.pipeline.cost_card import counts
 from npkd.pipeline.result import CompressionResult, layers_of
 from npkd.report import figures, page
-from npkd.report.numbers import ranges
 from npkd.surgery.removal import Removal
+from npkd.surgery.survivors import ranges, survivors
 from npkd.surgery.widths import widths_of
 
 
@@ -43,13 +43,14 @@ def write_report(path: NewPath, result: CompressionResult, *, data: str = "your 
                   **({"validation_error": error} if result.labelled else {}),
                   **({"rmse": None} if result.regression else {})} for name, (network, error) in sides.items()}}
     pictures = {"path": figures.png(figures.path(result.rounds[-1].layers))} if result.rounds else {}
-    write_text(Path(path), page.html(summary, pictures))
+    write_text(Path(path), page.html(summary, pictures, (), figures.curve((), summary)))
 
 
 def numbers_of(result: CompressionResult) -> dict[str, Any]:
     """What a summary says of the compression itself: target, layers, steps, rounds, and what was removed."""
     teacher, student = widths_of(result.teacher), widths_of(result.student)
     target, words = result.target, result.target_words
+    kept = survivors(teacher[:-1], [r.removals for r in result.rounds])
     return {
         "target": target and {"words": words, "kind": target.kind, "bound": target.bound,
                               **({"measure": target.measure or "r2"} if result.regression else {})},
@@ -61,9 +62,9 @@ def numbers_of(result: CompressionResult) -> dict[str, Any]:
         "removal_difference_float64": max((r.difference64 for r in result.rounds), default=0.0),
         "removal_difference_float64_is_of": "both networks with their float32 parameters widened to float64",
         "removals": removals([each for r in result.rounds for each in r.removals], len(teacher) - 1),
-        "rounds": [{"widths": widths_of(r.student), "budget": budget,
+        "rounds": [{"widths": widths_of(r.student), "budget": budget, "kept": left,
                     "size": (target.size if target else sum)(widths_of(r.student))}
-                   for r, budget in zip(result.rounds, result.budgets, strict=False)]}
+                   for r, budget, left in zip(result.rounds, result.budgets, kept, strict=False)]}
 
 
 def removals(removed: Sequence[Removal], dependency_groups: int) -> list[dict[str, int]]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +15,8 @@ import numpy as np
 from npkd.core.types import Array
 from npkd.core.validation import InputError
 from npkd.nn.network import Network
-from npkd.report.page import group, sides
+from npkd.report.path import WORDS, History, error_of, group, path_of, sides, unit_of
+from npkd.report.words import CAPTIONS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,8 +31,9 @@ GREY, PALE, INK = "#8A8A8A", "#D9D9D9", "#222222"
 SMALL, MEDIUM, LARGE = 11, 12, 13                            # sizes of letters, read on a telephone too: WIDTH inches
 WIDTH = 5
 ABOVE: Any = {"fontsize": SMALL, "frameon": False, "loc": "lower left", "bbox_to_anchor": (-0.1, 1), "ncols": 2}
+SOFTWARE, REACHED = "npkd, with Matplotlib", 20
+LAMBDAS = (("λ moves", ORANGE), ("another last λ", GREY), ("the last λ", GREEN))
 FLOOR = 1e-4                                                 # smallest relative error that is drawn
-WORDS = {"macs": "multiply-accumulates", "parameters": "parameters", "bytes": "bytes", "neurons": "inputs and neurons"}
 
 
 def require() -> type[Figure]:
@@ -61,7 +65,7 @@ def tidy(axes: Axes, x: str, y: str) -> None:
 def png(figure: Figure) -> bytes:
     """The figure as the bytes of a PNG, which says that npkd drew it."""
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=200, facecolor="white", metadata={"Software": "npkd, with Matplotlib"})
+    figure.savefig(stream, format="png", dpi=200, facecolor="white", metadata={"Software": SOFTWARE})
     return stream.getvalue()
 
 
@@ -159,66 +163,73 @@ def path(layers: Sequence[LayerReport]) -> Figure:
     return figure
 
 
-def size(history: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> Figure:
+def size(history: History, summary: Mapping[str, Any]) -> Figure:
     """Validation error against size, as ``summary`` (of summary.json) counts it: the large network as a line with one
     standard error to both sides, rounds of removal (their last epochs), steps of a chain or epochs with a λ, and what
-    was delivered. Bytes are those of the files."""
+    was delivered. Bytes are those of the files. Over each stage of ``path_of`` lies a see-through "stage-0", …"""
     from matplotlib.ticker import LogLocator
 
-    (large, first), (small, last) = sides(summary).items()
-    target, error = summary["target"] or {"kind": "macs", "bound": 0}, 100 * summary[large]["validation_error"]
-    unit = target["kind"] if target["kind"] in WORDS else "macs"
-
-    steps = [(step[unit], 100 * step["error"]) for step in summary.get("steps", ()) if unit in step]
-
-    def point(name: str) -> tuple[float, float]:
-        if name == small and steps:
-            return steps[-1]
-        m = summary[name] | ({"bytes": summary["costs"][name]["raw"]} if "costs" in summary else {})
-        return sum(m["widths"][:-1]) if unit == "neurons" else m[unit], 100 * m["validation_error"]
-
+    (large, first), (_, last) = sides(summary).items()
+    stages, target = path_of(history, summary), summary["target"] or {"kind": "macs", "bound": 0}
+    places = [(k, s.kind, s.size, 100 * s.error) for k, s in enumerate(stages)
+              if s.size is not None and s.error is not None]
+    error, spread = 100 * summary[large]["validation_error"], 100 * summary[large].get("validation_spread", 0.0)
+    if "split" in summary and not spread:                                              # not in version 0.2
+        spread = (error * (100 - error) / summary["split"]["validation"]) ** 0.5
     figure = canvas("Error against size", 5)
-    axes, known = figure.subplots(), summary[large].get("validation_spread")           # not in version 0.2
-    spread = (error * (100 - error) / summary["split"]["validation"]) ** 0.5 if known is None else 100 * known
+    axes, aim, sizes = figure.subplots(), 0.0, [x for _, _, x, _ in places]
     axes.axhline(error, color=BLUE, linewidth=2, label=first)
     axes.axhspan(error - spread, error + spread, color=BLUE, alpha=0.15, linewidth=0)
-    ends, points, aim = [math.nan], [point(large), point(small)], 0.0
-    if "sparse" in summary:
-        for kind, (colour, label) in enumerate(((ORANGE, "λ moves"), (GREY, "another last λ"), (GREEN, "the last λ"))):
-            dots = [(line["size"], 100 * line["validation_error"]) for line in history if "lambda" in line and kind == (
-                line["stage"].startswith("last") * (1 + (line["lambda"] == summary["sparse"]["lambda"])))]
-            axes.plot([x for x, _ in dots], [y for _, y in dots], ".", color=colour, label=label * bool(dots))
-            points += dots
-    elif steps:
-        points[1:1] = steps[:-1]
-        axes.plot([x for x, _ in points], [y for _, y in points], ".-", color=ORANGE, markersize=11, label="steps")
-    else:
-        for line in history:                                  # 0: the teacher's, then those of the rounds
-            ends = [*ends[:-1], 100 * line["validation_error"]] if "loss" in line else [*ends, math.nan]
-        rounds = ((r["size"], ends[k]) for k, r in enumerate(summary["rounds"][:-1], 1))
-        points[1:1] = [(x, y) for x, y in rounds if not math.isnan(y)]
-        axes.plot([x for x, _ in points], [y for _, y in points], ".-", color=ORANGE, markersize=11, label="rounds")
-    axes.plot(*([value] for value in point(small)), "D", color=GREEN, markersize=10, markeredgecolor=INK, label=last)
+    for kind, colour in LAMBDAS if "sparse" in summary else ():
+        dots = [(x, y) for _, its, x, y in places if its == kind]
+        axes.plot([x for x, _ in dots], [y for _, y in dots], ".", color=colour, label=kind * bool(dots))
+    if "sparse" not in summary:
+        axes.plot(sizes, [y for *_, y in places], ".-", color=ORANGE, markersize=11,
+                  label="steps" if summary.get("steps") else "rounds")
+    axes.plot([sizes[-1]], [places[-1][3]], "D", color=GREEN, markersize=10, markeredgecolor=INK, label=last)
     dotted: dict[str, Any] = {"color": GREY, "linestyle": ":", "linewidth": 2, "label": "target"}
     if target["kind"] == "error":
         if target.get("measure") != "rmse":
             aim = error + target["bound"] * (100 if "measure" in target else 1)
             axes.axhline(aim, **dotted)
-    elif target["kind"] == unit and target["bound"]:
+    elif target["kind"] == unit_of(summary) and target["bound"]:
         axes.axvline(target["bound"], **dotted)
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if 30 * min(points)[0] > max(points)[0] else (1,)))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if 30 * min(sizes) > max(sizes) else (1,)))
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.minorticks_off()
-    axes.set_ylim(0, max(top([error + spread, *(y for _, y in points)]), 1.08 * aim))
-    tidy(axes, f"{WORDS[unit]} (logarithmic)", f"validation {error_of(summary)} (%)")
+    highest = max(top([error + spread, *(y for *_, y in places)]), 1.08 * aim)
+    axes.set_ylim(0, highest)
+    for k, _, x, y in places:
+        if y <= highest:
+            axes.plot([x], [y], "o", color=INK, alpha=0, markersize=17, gid=f"stage-{k}")
+    tidy(axes, f"{WORDS[unit_of(summary)]} (logarithmic)", f"validation {error_of(summary)} (%)")
     axes.legend(**ABOVE)
     return figure
 
 
-def error_of(summary: Mapping[str, Any]) -> str:
-    """What is drawn of an error."""
-    return "1 − R²" if "outputs" in summary else "error"
+def curve(history: History, summary: Mapping[str, Any]) -> str:
+    """``size`` as SVG within HTML, whose stages say what they are when they are pointed at, or reached by the keyboard,
+    of many only REACHED; "" of a run without a path, or without labels."""
+    from matplotlib import rc_context
+
+    stages, stream = path_of(history, summary), io.StringIO()
+    if not any(s.error is not None for s in stages):
+        return ""
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "npkd"}):           # letters as text; the same names again
+        about = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        size(history, summary).savefig(stream, format="svg", metadata=about)
+
+    def named(found: re.Match[str]) -> str:
+        k = int(found[1])
+        words, left = escape(stages[k].words(summary)), k % -(-len(stages) // REACHED) and k + 1 < len(stages)
+        return (f'<g data-stage="{k}" tabindex="{-1 if left else 0}" role="img" aria-label="{words}">'
+                f"<title>{words}</title>")
+
+    text = re.sub(r'<g id="stage-(\d+)">', named, stream.getvalue().partition("</style>\n </defs>")[2])
+    text = re.sub(r"font-family: [^;]*; |xlink:", "", text)
+    box = 72 * WIDTH                                                                                           # points
+    return f'<svg data-drawn viewBox="0 0 {box} {box}" role="group" aria-label="{CAPTIONS["size"][1]}">{text}'
 
 
 def predicted(numbers: Mapping[str, Sequence[float]]) -> Figure:
@@ -245,18 +256,13 @@ def inputs_of(network: Network, width: int) -> Array:
     return np.asarray(first.options["kept"], np.intp) if first.op == "select" else np.arange(width)
 
 
-def pixels(mean: Array, reads: Array, shape: tuple[int, int]) -> Figure:
-    """The pixels ``reads`` (k,) in colour over the mean picture, mean (I,) of the raw inputs; shape (H, W), I = H·W."""
-    figure = canvas(f"The small network looks at {len(reads)} of {len(mean)} pixels", 3.2)
-    left, right = figure.subplots(1, 2)
-    for axes, words in ((left, "mean training picture"), (right, "pixels that stay")):
-        axes.imshow(mean.reshape(shape), cmap="gray_r", interpolation="nearest")
-        axes.set_title(words, fontsize=MEDIUM, color=INK)
-        axes.set(xticks=[], yticks=[])
-    tint = np.zeros((len(mean), 4))
-    tint[reads] = (0.0, 0.447, 0.698, 0.62)                   # BLUE, see-through
-    right.imshow(tint.reshape(*shape, 4), interpolation="nearest")
-    return figure
+def picture(mean: Array) -> bytes:
+    """A picture, mean (H, W), as it is: one pixel for each of its own."""
+    from matplotlib.image import imsave
+
+    stream = io.BytesIO()
+    imsave(stream, mean, cmap="gray_r", format="png", metadata={"Software": SOFTWARE})
+    return stream.getvalue()
 
 
 def examples(shown: Sequence[Mapping[str, int]], x: Array, shape: tuple[int, int], names: Mapping[str, str]) -> Figure:
@@ -290,5 +296,5 @@ def draw(data: Data, state: State, history: Sequence[Mapping[str, Any]],
         drawings["path"] = path(state.rounds[-1].layers)
     if shape is not None and summary.get("kept_inputs") is not None and state.student is not None:
         mean = data.x_train.mean(axis=0, dtype=np.float64) / data.scaling.factor + data.scaling.offset
-        drawings["pixels"] = pixels(mean, inputs_of(state.student, len(mean)), shape)
+        return {"mean": picture(mean.reshape(shape))} | {name: png(figure) for name, figure in drawings.items()}
     return {name: png(figure) for name, figure in drawings.items()}

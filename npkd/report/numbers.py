@@ -15,6 +15,7 @@ from npkd.core.types import Array
 from npkd.data.datasets import Data
 from npkd.nn.fast.workspace import Workspace
 from npkd.nn.network import Network
+from npkd.surgery.survivors import ranges
 
 EXAMPLES, SHOWN, BATCH, CALLS = 12, 500, 100, 21
 """Test examples that are shown, and whose predicted numbers are drawn; of a batch whose latency is measured, how often.
@@ -58,12 +59,6 @@ def latency(networks: Mapping[str, Network], x: Array) -> dict[str, Any]:
         for name, measured in times.items():
             seconds[name].append(float(f"{statistics.median(measured):.3g}"))
     return {"batch": batch, "calls": CALLS, "seconds": seconds}
-
-
-def ranges(indices: Sequence[int]) -> str:
-    """Rising numbers in few words: [0, 1, 2, 5] -> "0–2, 5"."""
-    parts = np.split(np.asarray(indices), np.flatnonzero(np.diff(indices) != 1) + 1)
-    return ", ".join(f"{part[0]}–{part[-1]}" if len(part) > 1 else str(part[0]) for part in parts if part.size)
 
 
 def joined(seeds: Sequence[int]) -> str:

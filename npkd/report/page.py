@@ -1,36 +1,58 @@
-"""The report of a run: one page of HTML. No script, no file beside it, nothing from the network."""
+"""The report of a run: one page of HTML. No file beside it, nothing from the network; its script is page.js."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from npkd.pipeline.result import largest
 from npkd.report.numbers import chain, error, kind, number, percent, power
+from npkd.report.path import History, group, path_of, sides
 from npkd.report.settings import settings, untrained
+from npkd.report.slider import slider
 from npkd.report.words import CAPTIONS, DISTILLED, MEANING, PREDICTED, SPARSE
 
 STYLE = """
-:root{color-scheme:light} *{box-sizing:border-box} p{margin:.5rem 0} .lead{font-size:1.15rem;color:#111}
-body{margin:0 auto;max-width:46rem;padding:2.5rem 1.1rem 4rem;background:#fff;color:#222;overflow-wrap:break-word;
-font:17px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,Ubuntu,sans-serif}
+:root{color-scheme:light;--paper:#fff;--ink:#222;--soft:#4f4f4f;--line:#ddd;--code:#f4f4f2;--stays:#0072b2}
+@media screen and (prefers-color-scheme:dark){:root{color-scheme:dark;--paper:#161616;--ink:#e4e4e4;--soft:#b4b4b4;
+--line:#3c3c3c;--code:#242424;--stays:#56b4e9}figure img,[data-drawn],image{filter:invert(.9) hue-rotate(180deg)}}
+*{box-sizing:border-box} p{margin:.5rem 0} .lead{font-size:1.15rem}
+body{margin:0 auto;max-width:46rem;padding:2.5rem 1.1rem 4rem;background:var(--paper);color:var(--ink);
+overflow-wrap:break-word;font:17px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,Ubuntu,sans-serif}
 h1{font-size:1.75rem;line-height:1.2;margin:0 0 .6rem;letter-spacing:-.01em} .wide{overflow-x:auto;margin:.8rem 0}
-h2{font-size:1.2rem;margin:2.8rem 0 .5rem;padding-top:.6rem;border-top:1px solid #ddd}
-.small,figcaption,dd{color:#555;font-size:.92rem} summary{cursor:pointer;margin:.5rem 0} figcaption{margin-top:.4rem}
-table{border-collapse:collapse;width:100%;font-size:.94rem;font-variant-numeric:tabular-nums}
-th,td{padding:.38rem .6rem;text-align:right;border-bottom:1px solid #e4e4e4;white-space:nowrap;vertical-align:baseline}
-th:first-child,td:first-child{text-align:left;padding-left:0} .words{text-align:left;white-space:normal}
-thead th{border-bottom:2px solid #222;font-weight:600;vertical-align:bottom} tbody th{font-weight:400}
-figure{margin:1.2rem 0 2.2rem} figure img{display:block;width:100%;max-width:34rem;height:auto;margin:0 auto}
-pre{font:.88rem/1.5 ui-monospace,"DejaVu Sans Mono",Menlo,Consolas,monospace;background:#f4f4f2;border-radius:4px;
+h2{font-size:1.2rem;margin:2.8rem 0 .5rem;padding-top:.6rem;border-top:1px solid var(--line)}
+.small,figcaption,dd{color:var(--soft);font-size:.92rem} summary{cursor:pointer;margin:.5rem 0}
+figcaption{margin-top:.4rem} table{border-collapse:collapse;width:100%;font-size:.94rem;
+font-variant-numeric:tabular-nums}
+th,td{padding:.38rem .6rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap;
+vertical-align:baseline} th:first-child,td:first-child{text-align:left;padding-left:0}
+.words{text-align:left;white-space:normal} thead th{border-bottom:2px solid var(--ink);font-weight:600;
+vertical-align:bottom} tbody th{font-weight:400} figure{margin:1.2rem 0 2.2rem}
+figure img,[data-drawn]{display:block;width:100%;max-width:34rem;height:auto;margin:0 auto}
+[data-stage] use{stroke-width:2} [data-stage]:focus{outline:none} [data-stage]{cursor:pointer}
+:is([data-stage]:hover,[data-stage]:focus,.now) use{fill-opacity:.2!important;stroke-opacity:1!important}
+.control{display:flex;gap:.8rem} .control[hidden]{display:none} input{flex:1;accent-color:var(--stays)}
+#said{min-height:3.1em} #pointed{min-height:1.6em} .strip{display:block;height:1rem} .strip rect{fill:var(--line)}
+.grid{display:block;outline:1px solid var(--line);max-width:17rem;height:auto;shape-rendering:crispEdges}
+image{image-rendering:pixelated;opacity:.6}
+#path path{stroke:var(--stays);fill:none} #path image+path{stroke-opacity:.6}
+pre{font:.88rem/1.5 ui-monospace,"DejaVu Sans Mono",Menlo,Consolas,monospace;background:var(--code);border-radius:4px;
 padding:.8rem 1rem;white-space:pre-wrap} dt{font-weight:600;margin-top:.7rem} dd{margin:0}
 @media(max-width:34rem){body{font-size:16px;padding-top:1.4rem}h1{font-size:1.4rem}
 th,td{padding:.35rem .3rem;white-space:normal}table{font-size:.82rem}}
-@media print{body{max-width:none}h2{break-after:avoid}figure,table{break-inside:avoid}}
+@media print{body{max-width:none}h2{break-after:avoid}figure,table{break-inside:avoid}
+.control,#pointed,[data-stage]{display:none}figure img,[data-drawn]{max-width:25rem}
+#path{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 """.strip()
+SCRIPT = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
+POLICY = ("default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src "
+          f"'sha256-{base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode('ascii')}'")
+"""Of a page's content: nothing is requested, and no other script runs."""
 
 
 def headline(summary: Mapping[str, Any]) -> str:
@@ -58,7 +80,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], words: bool = Fals
     body = "".join(f'<tr><th scope="row">{escape(first)}</th>' + "".join(f"{cell}{escape(c)}</td>" for c in rest)
                    + "</tr>\n" for first, *rest in rows)
     header = f"<thead><tr>{top}</tr></thead>\n" if head else ""
-    return f'<div class="wide"><table>{header}<tbody>\n{body}</tbody></table></div>'
+    return f'<div class="wide" tabindex="0"><table>{header}<tbody>\n{body}</tbody></table></div>'
 
 
 COSTS = {"parameters": "parameters", "nonzeros": "parameters that are not zero", "macs": "multiply-accumulates",
@@ -67,11 +89,6 @@ COSTS = {"parameters": "parameters", "nonzeros": "parameters that are not zero",
          "arithmetic": "arithmetic", "memory": "bytes of the weights in memory", "raw": "bytes of the .npz",
          "coded": "bytes of the .npkz"}
 """What a cost card counts (npkd.pipeline.cost_card), in words."""
-
-
-def group(k: int) -> str:
-    """What the neurons between dense layers k and k + 1 are called."""
-    return f"hidden {k}" if k else "inputs"
 
 
 def compared(teacher: Mapping[str, Any], student: Mapping[str, Any]) -> list[list[str]]:
@@ -87,12 +104,6 @@ def compared(teacher: Mapping[str, Any], student: Mapping[str, Any]) -> list[lis
     for key, words in {"macs": "multiply-accumulates", "parameters": "parameters", "bytes": "bytes"}.items():
         rows.append([words, number(teacher[key]), number(student[key]), percent(student[key] / teacher[key])])
     return rows
-
-
-def sides(summary: Mapping[str, Any]) -> dict[str, str]:
-    """The networks of a summary side by side, the delivered one last: their keys, and what they are called."""
-    trained = {"dense": "dense", "model": "sparse"} if "sparse" in summary else {"model": "network"}
-    return {"teacher": "teacher", "student": "student"} if "teacher" in summary else trained
 
 
 def measured(summary: Mapping[str, Any], names: Mapping[str, str]) -> list[list[str]]:
@@ -191,13 +202,24 @@ def by_phase(phases: Mapping[str, Mapping[str, Any]], delivered: Mapping[str, An
                         for name, m in phases.items()])
 
 
-def html(summary: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
-    """The page of a run: ``summary`` is what summary.json holds; ``pictures`` are PNGs by the names of CAPTIONS."""
-    names, shown = sides(summary), dict.fromkeys(CAPTIONS, "")
-    for name, png in pictures.items():
-        caption, alt = map(escape, CAPTIONS[name])
-        shown[name] = (f'<figure><img alt="{alt}" src="data:image/png;base64,{base64.b64encode(png).decode("ascii")}">'
-                       f"<figcaption>{caption}</figcaption></figure>")
+def drawn(pictures: Mapping[str, bytes], curve: str) -> dict[str, str]:
+    """The figures by their names, with captions; "" where there is none."""
+    shown = dict.fromkeys(CAPTIONS, "")
+    for name, (caption, alt) in CAPTIONS.items():
+        data = base64.b64encode(pictures.get(name, b"")).decode("ascii")
+        figure = f'<img alt="{escape(alt)}" src="data:image/png;base64,{data}">' if data else ""
+        if name == "size" and curve:
+            figure = f'{curve}<p id="pointed" class="small"></p>'
+        if figure:
+            shown[name] = f"<figure>{figure}<figcaption>{escape(caption)}</figcaption></figure>"
+    return shown
+
+
+def html(summary: Mapping[str, Any], pictures: Mapping[str, bytes], history: History = (), curve: str = "") -> str:
+    """The page of a run. ``summary``: what summary.json holds; ``pictures``: PNGs by the names of CAPTIONS, and "mean",
+    the mean example; ``history``: lines of history.jsonl; ``curve``: of figures.curve, in the place of "size"."""
+    names, shown = sides(summary), drawn(pictures, curve)
+    moved = slider(path_of(history, summary), summary, pictures.get("mean", b""))
     large, small = [summary[name] for name in (*names, *names)][:2]
     head, rows, meaning = ["", *names.values()], compared(large, small), MEANING
     part, title = percent(small["macs"] / large["macs"]), f"A network trained on {summary['data']}"
@@ -213,7 +235,7 @@ def html(summary: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
     sections = {" and ".join(names.values()).capitalize(): table(head, [*rows, *measured(summary, names)])}
     if phases := [name for name in ("dense", "penalised", "debiased") if name in summary and name not in names]:
         sections["Phases"] = by_phase({name: summary[name] for name in phases}, small)
-    sections["Error against size"] = shown["size"]
+    sections |= {"Error against size": shown["size"], "What stays": moved}
     if "per_class" in summary:                                                         # not in version 0.2
         wrong, counts = summary["per_class"], summary["per_class"]["examples"]
         head = ["class", "examples", *(f"{side}: wrong" for side in names.values())]
@@ -225,7 +247,7 @@ def html(summary: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
     if "predicted" in summary:
         sections["Predicted and measured"] = shown["predicted"]
         meaning = PREDICTED + meaning[1:]
-    if shown["pixels"] or summary.get("kept_inputs"):
+    if (shown["pixels"] and not moved) or ("mean" not in pictures and summary.get("kept_inputs")):
         sections["Inputs"] = shown["pixels"] or (
             f"<p>The small network reads the inputs {escape(summary['kept_inputs'])}, counted from 0.</p>")
     if "balance" in summary:
@@ -246,8 +268,10 @@ def html(summary: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
         "What the numbers mean": "\n".join(f"<dt>{escape(w)}</dt><dd>{escape(text)}</dd>" for w, text in meaning)
                                  .join(("<dl>", "</dl>"))}
     body = "\n".join(f"<h2>{name}</h2>\n{text}" for name, text in sections.items() if text)
+    body += f"\n<script>{SCRIPT}</script>" if moved or curve else ""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         f"<title>npkd: {escape(title)}</title>\n<style>\n{STYLE}\n</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n"
         f'<p class="lead">{escape(headline(summary))}</p>\n{body}\n</body>\n</html>\n')

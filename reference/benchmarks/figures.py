@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.lines import Line2D
@@ -27,6 +28,7 @@ from npkd.core.types import Array
 from npkd.experiments import lenet5 as lenet5_settings
 from npkd.nn.convolution import im2col
 from npkd.report.figures import BLUE, GREEN, GREY, INK, LARGE, ORANGE, PINK, RED, SKY, SMALL, tidy
+from npkd.surgery.survivors import listed
 from reference.benchmarks.first_screen import first_screen
 from reference.benchmarks.pareto import CONVOLUTIONS, pareto
 
@@ -41,13 +43,19 @@ COLOURS = {"ours": BLUE, "random": GREY, "incoming weights": SKY, "outgoing weig
 
 def main_job(run: Path) -> Figure:
     """Which inputs survive, and the error against size, side by side, from the folder of a run."""
-    pictures = [imread(run / "figures" / f"{name}.png") for name in ("pixels", "size")]
-    widths = [p.shape[1] / p.shape[0] for p in pictures]
-    figure = Figure(figsize=(4.2 * sum(widths), 4.2))
-    for axes, picture in zip(figure.subplots(1, 2, width_ratios=widths), pictures, strict=True):
-        axes.imshow(picture, interpolation="lanczos")
+    mean, size = (imread(run / "figures" / f"{name}.png")[..., :3] for name in ("mean", "size"))
+    stay = listed(json.loads((run / "summary.json").read_text())["kept_inputs"])
+    tinted = mean.copy().reshape(-1, 3)
+    tinted[stay] = 0.38 * tinted[stay] + 0.62 * np.array(to_rgb(BLUE))
+    pictures = (mean, "mean training picture"), (tinted.reshape(mean.shape), f"{len(stay)} of {len(tinted)} stay")
+    figure = Figure(figsize=(12.6, 4.2), layout="constrained")
+    *left, right = figure.subplots(1, 3)
+    for axes, (picture, words) in zip(left, pictures, strict=True):
+        axes.imshow(picture, interpolation="nearest")
+        axes.set_title(words)
+    right.imshow(size, interpolation="lanczos")
+    for axes in (*left, right):
         axes.axis("off")
-    figure.subplots_adjust(0, 0, 1, 1, 0.02, 0)
     return figure
 
 

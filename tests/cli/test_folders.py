@@ -84,7 +84,7 @@ def test_overwrite_replaces_what_npkd_wrote_and_leaves_the_rest(done):
     after = tree(done / "out")
     assert set(after) == set(before) - {"model.npz"} | {
         "teacher.npz", "student.npz",
-        *(f"figures/{name}.png" for name in set(CAPTIONS) - {"balance", "cka", "predicted"})}
+        *(f"figures/{name}.png" for name in {"mean", *CAPTIONS} - {"balance", "cka", "pixels", "predicted"})}
     assert after["notes.txt"] == after["figures/mine.png"] == b"mine"
     assert after["summary.json"] != before["summary.json"]
 

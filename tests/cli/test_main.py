@@ -322,8 +322,7 @@ def test_python_refuses_in_one_sentence_too(wrong):
 # a full disk, a run that diverges, no memory
 
 WRITTEN = ["checkpoint.npz", "teacher.npz", "student.npz", "history.jsonl", "summary.json", "figures/training.png",
-           "figures/pixels.png",
-           "figures/size.png", "config.toml", "report.html"]
+           "figures/mean.png", "figures/size.png", "config.toml", "report.html"]
 
 
 def whole_files(folder):

@@ -30,11 +30,11 @@ from npkd.pipeline import result as results
 from npkd.pipeline import stages
 from npkd.pipeline.cost_card import counts
 from npkd.report import figures
-from npkd.report.numbers import ranges
+from npkd.surgery.survivors import ranges
 from tests.tiny import Stop, arrays, quick, stored, tree
 
 FILES = ["config.toml", "history.jsonl", "report.html", "student.npz", "summary.json", "teacher.npz"]
-PICTURES = ["examples.png", "path.png", "pixels.png", "size.png", "training.png"]
+PICTURES = ["examples.png", "mean.png", "path.png", "size.png", "training.png"]
 
 
 def settings(folder, **more):

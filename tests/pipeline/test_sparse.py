@@ -24,6 +24,7 @@ from npkd.pipeline.stages import Run, error_rate
 from npkd.sparsity.outgoing import read
 from npkd.surgery.dependency import dependency_groups
 from npkd.surgery.removal import difference
+from npkd.surgery.survivors import listed
 from tests.tiny import undrawn
 
 QUICK = SparseRecipe({"inputs": None, "neurons": None}, path=True, growth=1.25, settling=2, epochs=6, debias_epochs=3,
@@ -414,6 +415,16 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     held = [line for line in lines if "lambda" in line]
     assert {"objective", "penalty", "alive", "zeros", "stationarity", "size"} <= set(held[0])
     assert max(line["zeros"] for line in held) > 0
+    whole = dict(enumerate(summary["dense"]["widths"][:-1]))           # of each group, the numbers in the dense network
+    for line in held:
+        kept = [listed(words) for words in line["kept"]]
+        assert [len(numbers) for numbers in kept] == line["alive"]
+        assert all(set(numbers) <= set(range(whole[k])) for k, numbers in enumerate(kept))
+    delivered, front = [listed(words) for words in summary["sparse"]["kept"]], model.layers[0]
+    assert [len(numbers) for numbers in delivered] == summary["model"]["widths"][:-1]
+    assert delivered[0] == (front.options["kept"] if front.op == "select" else list(range(10)))
+    end = [line for line in held if line["lambda"] == summary["sparse"]["lambda"]][-1]
+    assert all(set(a) <= set(listed(b)) for a, b in zip(delivered, end["kept"], strict=True))
     assert (out / "figures" / "size.png").is_file()
     page = (out / "report.html").read_text()
     assert "Dense and sparse" in page

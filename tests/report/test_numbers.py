@@ -69,12 +69,6 @@ def test_the_latency_is_measured_in_the_networks_dtype(data):
     assert min(numbers.latency(wide, data.x_test)["seconds"]["a"]) > 0
 
 
-@pytest.mark.parametrize(("indices", "words"), [
-    ([0, 1, 2, 5], "0–2, 5"), ([3], "3"), ([1, 3, 4], "1, 3–4"), ([], ""), (list(range(784)), "0–783")])
-def test_ranges(indices, words):
-    assert numbers.ranges(indices) == words
-
-
 def test_every_setting_of_the_recipe_is_explained():
     found = settings.explained(Recipe)
     assert set(found) == {field.name for field in fields(Recipe)}

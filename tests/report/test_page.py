@@ -2,6 +2,7 @@
 given."""
 
 import base64
+import hashlib
 import json
 import re
 from html.parser import HTMLParser
@@ -19,9 +20,10 @@ from npkd.report import page as report_page
 from npkd.report.words import CAPTIONS
 from npkd.sparsity.allocation import Curve
 from npkd.sparsity.layerwise import LayerReport
+from npkd.surgery.survivors import ranges
 from tests.tiny import arrays, quick, stored
 
-VOID = {"meta", "img"}
+VOID = {"meta", "img", "input"}
 NARROW = 400                                                 # pixels: a telephone
 
 
@@ -31,6 +33,7 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.tags, self.text, self.open, self.style = [], [], [], ""
+        self.scripts = []
         self.boxes = []                                      # the tag around each table
         self.feed(text)
         self.close()
@@ -49,18 +52,25 @@ class Page(HTMLParser):
     def handle_data(self, text):
         if self.open and self.open[-1] == "style":
             self.style += text
+        elif self.open and self.open[-1] == "script":
+            self.scripts.append(text)
         else:
             self.text.append(text)
 
 
 def stands_alone(text):
-    """No script, nothing loaded, nothing linked; every picture is in the page."""
+    """Nothing loaded, nothing linked, no script but the page's own and its data; every picture is in the page."""
     page = Page(text)
     for tag, attributes in page.tags:
-        assert tag not in ("script", "link", "iframe", "object", "embed", "base", "a", "form", "video", "audio")
-        assert not any(name.startswith("on") or name in ("href", "srcset", "style", "action") for name in attributes)
-        if "src" in attributes:
-            assert attributes["src"].startswith("data:image/png;base64,")
+        assert tag not in ("link", "iframe", "object", "embed", "base", "a", "form", "video", "audio")
+        assert not any(name.startswith("on") or name in ("srcset", "action") for name in attributes)
+        for name in ("src", "href"):
+            start = "#" if tag == "use" else "data:image/png;base64,"                        # letters of figures
+            assert attributes.get(name, start).startswith(start)
+    assert [script for script in page.scripts if script[:1] != "["] in ([], [report_page.SCRIPT])
+    digest = base64.b64encode(hashlib.sha256(report_page.SCRIPT.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in report_page.POLICY
+    assert [a["content"] for _, a in page.tags if "http-equiv" in a] == [report_page.POLICY]
     assert "url(" not in page.style
     assert "@import" not in page.style
     assert "http" not in text.replace("http-equiv", "")
@@ -88,8 +98,10 @@ def test_the_page_stands_alone_and_shows_every_figure(folder):
     page = stands_alone((folder / "report.html").read_text(encoding="utf-8"))
     shown = [base64.b64decode(a["src"].partition(",")[2]) for tag, a in page.tags if tag == "img"]
     stored = {path.stem: path.read_bytes() for path in (folder / "figures").iterdir()}
-    assert shown == [stored[name] for name in CAPTIONS if name in stored]
-    assert set(stored) - {"training", "examples"} in (set(), {"size", "pixels", "path"}, {"balance", "cka"})
+    assert shown == [stored[name] for name in CAPTIONS if name in {*stored} - {"size"}]      # there the curve stands
+    assert {*stored} - {"training", "examples"} in (set(), {"size", "mean", "path"}, {"balance", "cka"})
+    assert [a["href"] for tag, a in page.tags if tag == "image"] == [
+        "data:image/png;base64," + base64.b64encode(png).decode() for name, png in stored.items() if name == "mean"]
     alts = [a["alt"] for tag, a in page.tags if tag == "img"]
     assert len(set(alts)) == len(alts)
     assert min(len(alt.split()) for alt in alts) > 6                             # words that say what is drawn
@@ -102,15 +114,16 @@ def test_the_page_is_no_wider_than_a_telephone(folder):
     assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in [a for _, a in page.tags]
     assert too_wide(page) == []
     assert [tag for tag, a in page.tags if tag == "table"] == ["table"] * len(page.boxes)
-    assert all(box == {"class": "wide"} for box in page.boxes)
+    assert all(box == {"class": "wide", "tabindex": "0"} for box in page.boxes)  # tab goes there: arrows scroll it
     assert ".wide{overflow-x:auto" in page.style
-    assert re.search(r"figure img{[^}]*[{;]width:100%", page.style)
+    assert re.search(r"figure img,\[data-drawn\]{[^}]*[{;]width:100%", page.style)
     assert re.search(r"pre{[^}]*white-space:pre-wrap", page.style)
 
 
 def too_wide(page):
     """Fixed widths beyond a telephone's, of tags and in the style sheet (1rem: 16 pixels); "at most" is no width."""
-    found = [(tag, a["width"]) for tag, a in page.tags if "width" in a]
+    inside = ("rect", "image")                                                   # of drawings, in units of theirs
+    found = [(tag, a["width"]) for tag, a in page.tags if tag not in inside and not a.get("width", "%").endswith("%")]
     unit = {"px": 1, "rem": 16, "em": 16, "pt": 4 / 3, "cm": 38, "in": 96}
     for kind, number, of in re.findall(r"(?<![\w-])((?:min-)?width):\s*([\d.]+)(px|rem|em|pt|cm|in)\b", page.style):
         found += [(kind, f"{number}{of}")] * (float(number) * unit[of] > NARROW)
@@ -136,9 +149,15 @@ def contrast(colour, other="#ffffff"):
 
 def test_text_is_dark():
     assert contrast("#000") == pytest.approx(21)
-    colours = re.findall(r"(?<![\w-])color:(#\w+)", report_page.STYLE)
-    assert len(colours) > 2
-    assert min(map(contrast, [*colours, figures.INK])) >= 7
+    """And in the dark bright, on what stands behind it; the same names in both."""
+    schemes = [dict(re.findall(r"--(\w+):(#\w+)", block)) for block in re.findall(r":root{([^}]+)}", report_page.STYLE)]
+    assert [*schemes[0]] == [*schemes[1]] == ["paper", "ink", "soft", "line", "code", "stays"]
+    for colours in schemes:
+        pairs = [(name, under) for name in ("ink", "soft") for under in ("paper", "code")]
+        assert min(contrast(colours[name], colours[under]) for name, under in pairs) > 7
+        assert min(contrast(colours["stays"], colours[under]) for under in ("paper", "line")) > 3
+    assert contrast(figures.INK) >= 7
+    assert not re.search(r"[^-]color:#", report_page.STYLE)
 
 
 def test_the_page_says_what_the_summary_says(folder, result):
@@ -229,10 +248,13 @@ def test_everything_is_escaped(result):
             return [spoil(v) for v in value]
         return value + nasty if isinstance(value, str) else value
 
-    spoiled = spoil(result) | {"recipe": {nasty: 1, "hidden": [3]}, "versions": {nasty: nasty}}
+    rounds = {key: result[key] for key in ("rounds",) if key in result}
+    spoiled = spoil(result) | rounds | {"recipe": {nasty: 1, "hidden": [3]}, "versions": {nasty: nasty}}
     text = report_page.html(spoiled, {"training": b"png"})
     page = Page(text)
-    assert {tag for tag, _ in page.tags}.isdisjoint({"b", "script"})
+    assert "b" not in {tag for tag, _ in page.tags}
+    assert not any("<" in script for script in page.scripts if script[0] == "[")
+    assert [script for script in page.scripts if script[0] != "["] == [report_page.SCRIPT] * ("rounds" in result)
     assert text.count("&lt;b onclick=") >= 6
     assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
 
@@ -271,17 +293,6 @@ def test_a_run_of_version_0_2_has_a_page_too(result):
 
 
 # figures
-
-def test_the_pixel_figure_marks_exactly_the_pixels_that_are_kept():
-    rng = np.random.default_rng(0)
-    kept, mean = np.sort(rng.choice(30, 11, replace=False)), rng.random(30)
-    left, right = figures.pixels(mean, kept, (5, 6)).axes
-    assert np.array_equal(left.images[0].get_array(), mean.reshape(5, 6))
-    assert np.array_equal(right.images[0].get_array(), mean.reshape(5, 6))
-    tint = right.images[1].get_array()
-    marked = {(r, c) for r in range(5) for c in range(6) if tint[r, c, 3] > 0}
-    assert marked == {(int(i) // 6, int(i) % 6) for i in kept}
-
 
 def test_the_inputs_that_a_network_reads():
     rng = np.random.default_rng(0)
@@ -361,9 +372,10 @@ def side(error, macs, widths=(4, 3, 2)):
 def test_the_error_against_size_of_a_compression():
     """The teacher, the end of each round's distillation, and the student; the target where it is a size."""
     told = {"teacher": side(0.25, 100), "student": side(0.5, 20), "split": {"validation": 75},
-            "target": {"kind": "macs", "bound": 25}, "rounds": [{"size": 50.0}, {"size": 20.0}]}
+            "target": {"kind": "macs", "bound": 25},
+            "rounds": [{"size": 50.0, "widths": [4, 3, 2]}, {"size": 20.0, "widths": [2, 2, 2]}]}
     lines = {line.get_label(): line for line in figures.size(HISTORY, told).axes[0].lines}
-    assert list(lines) == ["teacher", "rounds", "student", "target"]
+    assert [name for name in lines if name[0] != "_"] == ["teacher", "rounds", "student", "target"]
     assert list(lines["teacher"].get_ydata()) == [25, 25]
     assert (list(lines["rounds"].get_xdata()), list(lines["rounds"].get_ydata())) == ([100, 50, 20], [25, 37.5, 50])
     assert (list(lines["student"].get_xdata()), list(lines["student"].get_ydata())) == ([20], [50])
@@ -380,7 +392,7 @@ def test_the_error_against_size_of_a_compression():
 
 def test_a_round_without_training_is_no_point():
     told = {"teacher": side(0.25, 100), "student": side(0.5, 20), "split": {"validation": 75},
-            "target": {"kind": "error", "bound": 1}, "rounds": [{"size": 50.0}, {"size": 20.0}]}
+            "target": {"kind": "error", "bound": 1}, "rounds": [{"size": 50.0, "widths": [4, 3, 2]}, {"size": 20.0}]}
     removals = [{"stage": "round 1: removal", "widths": []}, {"stage": "round 2: removal", "widths": []}]
     assert list(figures.size(removals, told).axes[0].lines[1].get_xdata()) == [100, 20]
 
@@ -389,7 +401,8 @@ def test_a_round_without_training_is_no_point():
 def test_the_error_against_size_of_a_sparse_training_tells_the_last_lambda_that_was_taken(taken):
     """Not the last try, but the one whose λ the summary names."""
     history = [{"stage": "teacher", "loss": 1.0, "validation_error": 0.5}] + [
-        {"stage": stage, "loss": 1.0, "lambda": lam, "size": size, "validation_error": size / 100}
+        {"stage": stage, "epoch": 1, "loss": 1.0, "lambda": lam, "size": size, "validation_error": size / 100,
+         "alive": [4, 3]}
         for stage, lam, size in (("λ rises", 0.5, 30), ("last λ", 1, 20), ("last λ", 1, 18), ("last λ, try 2", 2, 12))]
     told = {"dense": side(0.25, 40), "model": side(0.1, 18), "split": {"validation": 75}, "target": None,
             "sparse": {"lambda": taken}}
@@ -450,7 +463,7 @@ def test_examples_that_are_no_pictures_have_no_figures_of_pixels(tmp_path):
     text = " ".join(Page((tmp_path / "out" / "report.html").read_text()).text)
     assert f"reads the inputs {found['kept_inputs']}, counted from 0." in text
     model = load(tmp_path / "out" / "student.npz")
-    assert found["kept_inputs"] == numbers.ranges(figures.inputs_of(model.network, 16).tolist())
+    assert found["kept_inputs"] == ranges(figures.inputs_of(model.network, 16).tolist())
     page = Page((tmp_path / "out" / "report.html").read_text())                  # examples are not drawn: a table
     assert [a for tag, a in page.tags if tag == "details"] == [{"open": None}, {}]
 
