@@ -24,9 +24,9 @@ from npkd.core.validation import Diverged, InputError
 from npkd.core.workers import Workers, pool
 from npkd.experiments.compare import spread
 from npkd.experiments.tables import aligned
-from npkd.report import page
 from npkd.report import sweep as report
 from npkd.report.numbers import joined
+from npkd.report.path import sides
 
 NUMBERS = ("test_error", "validation_error", "rmse", "macs", "parameters", "bytes")
 """What a sweep's summary says of each network."""
@@ -87,7 +87,7 @@ def missing(settings: Settings, places: dict[int, Path]) -> list[Settings]:
 
 def summarised(command: str, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Mean and standard deviation over the summaries of all runs, and each in short."""
-    names = page.sides(runs[0])
+    names = sides(runs[0])
     short = [{"seed": one["seed"], **{name: {key: one[name][key] for key in ("widths", *NUMBERS) if key in one[name]}
                                       for name in names}, "seconds": one["seconds"]} for one in runs]
 

@@ -8,7 +8,8 @@ from html import escape
 from typing import Any
 
 from npkd.report.numbers import chain, error, kind, number, percent
-from npkd.report.page import STYLE, sides, table
+from npkd.report.page import STYLE, table
+from npkd.report.path import sides
 
 
 def rows(summary: Mapping[str, Any]) -> list[list[str]]:

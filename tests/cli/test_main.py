@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import npkd
-from npkd.cli import check, prepare
+from npkd.cli import check, prepare, shards
 from npkd.cli.main import main
 from npkd.cli.settings import Settings
 from npkd.core.files import read_npz, write_npz
@@ -419,7 +419,7 @@ def test_warnings_of_floating_point_do_not_leak(tmp_path, capsys, monkeypatch):
     def load(*arguments, **options):
         raise InputError(f"it overflowed: {np.exp(np.float32(1000))}; it must not")
 
-    monkeypatch.setattr(prepare, "load_data", load)       # under pytest -W error a warning would be an error of its own
+    monkeypatch.setattr(shards, "load_data", load)       # under pytest -W error a warning would be an error of its own
     assert main(["compress", "--out", str(tmp_path / "out")]) == 2
     one_sentence(capsys, "overflowed: inf")
 
@@ -495,7 +495,7 @@ def test_python_m_npkd(monkeypatch, capsys):
 
 
 def test_sigterm_is_an_interrupt(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(prepare, "load_data", lambda *arguments, **options: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr(shards, "load_data", lambda *arguments, **options: signal.raise_signal(signal.SIGTERM))
     assert main(["compress", "--out", str(tmp_path / "out")]) == 130
     one_sentence(capsys, "nothing was saved")
 
@@ -527,7 +527,7 @@ def test_an_interrupt_while_the_data_is_read(tmp_path, capsys, monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(prepare, "load_data", interrupted)
+    monkeypatch.setattr(shards, "load_data", interrupted)
     before = tree(tmp_path)
     assert main(["compress", "--out", str(tmp_path / "out")]) == 130
     one_sentence(capsys, "interrupted", "nothing was saved")

@@ -23,12 +23,12 @@ from tests.tiny import undrawn, words
 
 SLOW = """
 import sys, time
-from npkd.cli import prepare
-real = prepare.load_data
+from npkd.cli import shards
+real = shards.load_data
 def slow(*given, **options):
     time.sleep(3)
     return real(*given, **options)
-prepare.load_data = slow
+shards.load_data = slow
 from npkd.report import figures
 figures.require, figures.draw, figures.curve = lambda: None, lambda *given: {}, lambda *given: ""
 from npkd.cli.main import main
