@@ -275,7 +275,7 @@ def path(stored: Stored) -> str:
 
 
 BARS = ("digits", "mnist-train", "mnist-smaller", "mnist-compress", "labelfree", "memory", "lenet5-compress",
-        "lenet5-latency")
+        "lenet5-latency", "kills", "scale")
 
 TABLES: Mapping[str, Callable[[Stored], str]] = {
     "first run": first_run,

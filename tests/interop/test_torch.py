@@ -407,9 +407,14 @@ def test_a_folder_of_shards_with_channels_first(tmp_path):
     x = example(shape)
     for k in range(2):
         np.savez(tmp_path / f"{k}.npz", x=x[40 * k:40 * k + 40].numpy())
-    result = npkd.compress(module, tmp_path, "macs=70%", recipe=npkd.Recipe(epochs=0))
-    again = npkd.compress(module, x, "macs=70%", recipe=npkd.Recipe(epochs=0))
-    assert relative(result.logits(x), again.logits(x)) < 1e-6
+    short = npkd.Recipe(epochs=0)
+    again = npkd.compress(module, x, "macs=70%", recipe=short)
+    for data in (tmp_path, npkd.Shards(tmp_path)):
+        assert relative(npkd.compress(module, data, "macs=70%", recipe=short).logits(x), again.logits(x)) < 1e-6
+    again.to_onnx(tmp_path / "m.onnx")
+    one, other = (npkd.compress(tmp_path / "m.onnx", data, "macs=70%", recipe=short)
+                  for data in (x, npkd.Shards(tmp_path)))
+    assert relative(one.logits(x), other.logits(x)) < 1e-6
 
 
 def test_the_student_learns_the_answers_of_the_module_itself():
