@@ -1,0 +1,35 @@
+"""Settings of Sphinx for the site, which `python -m reference.site OUT` builds from a copy of this folder."""
+
+import npkd
+from reference import site_sphinx
+
+project, author, copyright = "npkd", "The npkd authors", "The npkd authors, MIT licence"
+version = release = npkd.__version__
+language = "en_GB"
+root_doc = "index"
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.linkcode"]
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 4
+highlight_language = "default"                     # Python where it is Python, else plain
+html_math_renderer = "mathml"
+linkcode_resolve = site_sphinx.linkcode_resolve
+
+autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_mock_imports = ["torch", "onnx", "onnxruntime", "sklearn", "pandas", "skl2onnx"]
+autodoc_type_aliases = {name: name for name in ("Array", "Backward")}
+maximum_signature_line_length = 100
+toc_object_entries = False                         # of thousands of names every page would have a tree
+suppress_warnings = ["ref.python"]                 # a short name of a type that two modules have
+
+html_theme = "furo"
+html_title = f"npkd {release}"
+html_static_path = ["static"]
+html_css_files, html_js_files = ["site.css"], ["site.js"]
+html_copy_source = html_show_sourcelink = False
+html_domain_indices = False
+pygments_style, pygments_dark_style = "a11y-high-contrast-light", "a11y-high-contrast-dark"
+
+
+def setup(app):
+    site_sphinx.setup(app)
