@@ -32,4 +32,5 @@ pygments_style, pygments_dark_style = "a11y-high-contrast-light", "a11y-high-con
 
 
 def setup(app):
+    """Formulas, docstrings and pages of source, as site_sphinx has them."""
     site_sphinx.setup(app)

@@ -9,7 +9,6 @@ these links are turned into links to pages of the site. Reports that OUT/gallery
 import argparse
 import json
 import os
-import posixpath
 import re
 import shutil
 import subprocess
@@ -21,10 +20,7 @@ from pathlib import Path
 import npkd
 from reference import site_map
 from reference.site_map import ROOT, read
-
-PAGES = {"docs/README.md": "index.md", "README.md": "readme.md", "CONTRIBUTING.md": "contributing.md",
-         "CHANGELOG.md": "changelog.md"}
-"""Where a page stands on the site; other pages of docs/ stand there by their own name."""
+from reference.site_text import PAGES, rewritten, site_name
 
 ROOMS = ("core", "nn", "surgery", "data", "sparsity", "distillation", "compression", "interop", "pipeline",
          "estimators", "report", "experiments", "cli")
@@ -42,49 +38,6 @@ RUNS = {
                "Sparse training with given λ: no teacher, proximal steps."),
 }
 """Reports of the gallery: the run that must be done before, the command, title, what it shows."""
-
-FENCE = re.compile(r"(^(?:```|~~~).*?^(?:```|~~~)[^\n]*$|^    [^\n]*$)", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"(?<!!)\[((?:`[^`]*`|[^\]`])*)\]\(([^)\s]+)\)|(!\[[^\]]*\])\(([^)\s]+)\)")
-
-
-def site_name(name: str) -> str | None:
-    """Where a file of the checkout stands on the site, or None for what is no page or picture."""
-    if name in PAGES:
-        return PAGES[name]
-    inside = name.startswith("docs/") and name.endswith((".md", ".png"))
-    return name.removeprefix("docs/") if inside else None
-
-
-def rewritten(text: str, name: str, sources: set[str]) -> str:
-    """The Markdown of a page with its links as the site has them; adds the files that it links to."""
-    here = posixpath.dirname(site_name(name) or "")
-
-    def target(url: str) -> tuple[str, bool]:
-        """A link as Sphinx resolves it, or as it stands in HTML."""
-        path, _, anchor = url.partition("#")
-        if not path or re.match(r"[a-z]+:", url):
-            return url, False
-        file = posixpath.normpath(posixpath.join(posixpath.dirname(name), path))
-        place, anchor = site_name(file), f"#{anchor}" if anchor else ""
-        if place is None:
-            place = f"api/{file.split('/')[1]}.html" if (ROOT / file).is_dir() else f"source/{file}"
-            if (ROOT / file).is_file():
-                sources.add(file)
-                place += ".html" * file.endswith(".py")
-            return posixpath.relpath(place, here or ".") + anchor, True
-        html = re.fullmatch(r"#[A-Z]\d+", anchor) is not None
-        place = place.removesuffix(".md") + ".html" if html else place
-        return posixpath.relpath(place, here or ".") + anchor, html
-
-    def link(found: re.Match[str]) -> str:
-        shown, url, picture, file = found.groups()
-        if picture:
-            return f"{picture}({target(file)[0]})"
-        new, html = target(url)
-        return f'<a class="reference" href="{new}">{shown}</a>' if html else f"[{shown}]({new})"
-
-    parts = FENCE.split(text)
-    return "".join(part if k % 2 else LINK.sub(link, part) for k, part in enumerate(parts))
 
 
 def api_page(room: str) -> str:
@@ -105,7 +58,7 @@ def api_index() -> str:
     return "\n".join(["API", "===", "", "What ``import npkd`` gives at once, and where it is defined:", "",
                       ".. list-table::", "   :header-rows: 1", "", "   * - name", "     - module",
                       *("   " + row for row in rows), "", "All rooms, from bottom to top (imports run one way):", "",
-                      ".. toctree::", "   :maxdepth: 1", "", *(f"   {room}" for room in ROOMS), "   gradcheck", ""])
+                      ".. toctree::", "   :titlesonly:", "", *(f"   {room}" for room in ROOMS), "   gradcheck", ""])
 
 
 def commands_page() -> str:
@@ -156,7 +109,7 @@ def contents() -> str:
              "Reference": ["map", "normalisers", "commands", "api/index"],
              "Evidence": [page for page in listed if not page.startswith(("book/", "results/")) and
                           page not in ("faq.md", "cite.md")] + ["contributing", "changelog"]}
-    return "".join(f"\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n" + "\n".join(pages) + "\n```\n"
+    return "".join(f"\n```{{toctree}}\n:hidden:\n:titlesonly:\n:caption: {caption}\n\n" + "\n".join(pages) + "\n```\n"
                    for caption, pages in parts.items())
 
 

@@ -4,8 +4,8 @@
 
 Each page is opened in headless Chromium from its file. A fault is: a message on the console, a request that fails or
 leaves the folder, a link to a page or an anchor that is not there, a formula without size, a page wider than a phone of
-390 pixels, light or dark, and what axe-core calls serious or critical, in both schemes. The search has to find something.
-Needs the extra test, and chromium on PATH.
+390 pixels, and what axe-core calls serious or critical, light and dark. The search has to find something. It
+needs the extra test, and chromium on PATH.
 """
 
 import argparse

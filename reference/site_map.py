@@ -29,10 +29,15 @@ def chapters() -> list[str]:
 
 
 @cache
+def tree(name: str) -> ast.Module:
+    return ast.parse(read(name))
+
+
+@cache
 def span(place: str) -> tuple[int, int]:
     """First and last line of ``path/to/file.py:Class.method``; (0, 0) where there is no such name."""
     name, _, dotted = place.partition(":")
-    node: ast.AST = ast.parse(read(name))
+    node: ast.AST = tree(name)
     first, last = (1, len(read(name).splitlines())) if not dotted else (0, 0)
     for part in dotted.split(".") if dotted else []:
         found = [child for child in ast.iter_child_nodes(node)
@@ -64,22 +69,26 @@ def definitions(tag: str) -> list[str]:
             for name in files("reference/definitions") if f"({tag})" in read(name)]
 
 
-def tests(tag: str, place: str) -> list[str]:
-    """Where a formula is held to account: evaluated, its function's case in the catalogue, the tests of its module."""
+@cache
+def tests_of(place: str) -> list[str]:
+    """The function's cases in the catalogue or, without any, the tests that import its module and name it."""
     name, _, dotted = place.partition(":")
     function, module = dotted.split(".")[0] or "?", name.removesuffix(".py").replace("/", ".")
-    found = [link("tests/test_formulas.py", f'"{tag}"')] if f'"{tag}"' in read("tests/test_formulas.py") else []
-    for file in files("tests"):
-        case = re.search(rf'Case\("[^"]*", {function}\b', read(file))
-        if case:
-            found.append(link(file, case[0]))
+    room, _, last = module.rpartition(".")
+    cases = {file: re.search(rf'Case\("[^"]*", {function}\b', read(file)) for file in files("tests")}
+    found = [link(file, case[0]) for file, case in cases.items() if case]
     if not found:
-        imports = re.compile(rf"^from {re.escape(module)} import|^from {re.escape(module.rpartition('.')[0])} import "
-                             rf".*\b{module.rpartition('.')[2]}\b", re.MULTILINE)
-        direct = [file for file in files("tests") if imports.search(read(file)) and "/test_" in file]
-        named = [file for file in direct if re.search(rf"\b{function}\b", read(file).partition("\ndef ")[2])]
-        found = [link(file, f"{function}(") for file in (named or direct)[:2]]
+        imports = re.compile(rf"^from ({re.escape(module)} import|{re.escape(room)} import .*\b{last}\b)", re.MULTILINE)
+        direct = [file for file in files("tests") if imports.search(read(file))]
+        named = [file for file in direct if function in read(file).partition("\ndef ")[2]]
+        found = [link(file, function) for file in (named or direct)[:2]]
     return found
+
+
+def tests(tag: str, place: str) -> list[str]:
+    """Where a formula is held to account: evaluated by its tag, and the tests of its function."""
+    evaluated = f'"{tag}"' in read("tests/test_formulas.py")
+    return [link("tests/test_formulas.py", f'"{tag}"')] * evaluated + tests_of(place)
 
 
 def rows() -> Iterator[tuple[str, str, str, str, str, str, str]]:
@@ -105,5 +114,6 @@ def page() -> str:
             before, title = chapter, read(chapter).splitlines()[0].removeprefix("# ")
             out += ["", f"## [{title}]({chapter.removeprefix('docs/')})", "",
                     "| formula | what | code | definition | tests | source |", "| --- | --- | --- | --- | --- | --- |"]
-        out.append(f"| [({tag})]({chapter.removeprefix('docs/')}#{tag}) | " + " | ".join(cell or "–" for cell in cells) + " |")
+        cells = [f"[({tag})]({chapter.removeprefix('docs/')}#{tag})", *(cell or "–" for cell in cells)]
+        out.append(f"| {' | '.join(cells)} |")
     return "\n".join(out) + "\n"

@@ -17,13 +17,11 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 
 from reference.site_map import ROOT, line_of
+from reference.site_text import as_markup
 
 logger = logging.getLogger(__name__)
 CONVERTER = LatexToMathML(fancy_error=False)
 TAG = re.compile(r"\\tag\*\{\((\w+)\)\}")
-SPECIAL = re.compile(r"([*`|_\\<>:])")
-ALIGNED = re.compile(r"^\s|\S {3,}\S|^[-•] ")
-"""A line of a docstring whose spaces mean something: a formula, a table, a list."""
 
 
 def mathml(node: nodes.Element, display: bool) -> str:
@@ -47,27 +45,6 @@ def visit_math_block(self: Any, node: nodes.math_block) -> None:
     name, shown = (f' id="{tag[1]}"', f"<span>({tag[1]})</span>") if tag else ("", "")
     self.body.append(f'<div class="formula"{name}>{mathml(node, display=True)}{shown}</div>\n')
     raise nodes.SkipNode
-
-
-def prose(text: str) -> str:
-    """A paragraph of plain text as reStructuredText: nothing in it is markup but ``code``."""
-    parts = re.split(r"(``[^`]+``)", " ".join(text.split()))
-    plain = "".join(part if k % 2 else SPECIAL.sub(r"\\\1", part) for k, part in enumerate(parts))
-    return re.sub(r"^(\w{1,3}[.)]|\(\w+\)|[-+•#]) ", r"\\\g<0>", plain)
-
-
-def as_markup(lines: list[str]) -> list[str]:
-    """A docstring as reStructuredText: prose flows, everything that is aligned stays as it stands."""
-    out: list[str] = []
-    for paragraph in "\n".join(lines).strip("\n").split("\n\n"):
-        rows = paragraph.strip("\n").split("\n")
-        if any(map(ALIGNED.search, rows)):
-            out += [".. code-block:: text", "", *("    " + row for row in rows), ""]
-        elif rows[0].startswith(">>> "):
-            out += [".. code-block:: pycon", "", *("    " + row for row in rows), ""]
-        else:
-            out += [prose(paragraph), ""]
-    return out
 
 
 def process_docstring(_app: Any, _what: str, _name: str, _obj: Any, _options: Any, lines: list[str]) -> None:
