@@ -8,19 +8,11 @@ version = release = npkd.__version__
 language = "en_GB"
 root_doc = "index"
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.linkcode"]
+extensions = ["myst_parser"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
 highlight_language = "default"                     # Python where it is Python, else plain
 html_math_renderer = "mathml"
-linkcode_resolve = site_sphinx.linkcode_resolve
-
-autodoc_default_options = {"members": True, "member-order": "bysource"}
-autodoc_mock_imports = ["torch", "onnx", "onnxruntime", "sklearn", "pandas", "skl2onnx"]
-autodoc_type_aliases = {name: name for name in ("Array", "Backward")}
-maximum_signature_line_length = 100
-toc_object_entries = False                         # of thousands of names every page would have a tree
-suppress_warnings = ["ref.python"]                 # a short name of a type that two modules have
 
 html_theme = "furo"
 html_title = f"npkd {release}"
@@ -32,5 +24,5 @@ pygments_style, pygments_dark_style = "a11y-high-contrast-light", "a11y-high-con
 
 
 def setup(app):
-    """Formulas, docstrings and pages of source, as site_sphinx has them."""
+    """Formulas and pages of source, as site_sphinx has them."""
     site_sphinx.setup(app)

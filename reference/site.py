@@ -20,7 +20,7 @@ from pathlib import Path
 import npkd
 from reference import site_map
 from reference.site_map import ROOT, read
-from reference.site_text import PAGES, rewritten, site_name
+from reference.site_text import PAGES, api, rewritten, site_name
 
 ROOMS = ("core", "nn", "surgery", "data", "sparsity", "distillation", "compression", "interop", "pipeline",
          "estimators", "report", "experiments", "cli")
@@ -41,24 +41,19 @@ RUNS = {
 
 
 def api_page(room: str) -> str:
-    """reStructuredText of the page of a room: its modules with their public names, in the order of the files."""
+    """The page of a room: its modules with their public names, in the order of the files."""
     files = [file for file in site_map.files("npkd") if file.startswith((f"npkd/{room}/", f"npkd/{room}.py"))]
-    modules = [file.removesuffix(".py").replace("/", ".").removesuffix(".__init__") for file in files]
-    parts = [f"npkd.{room}", "=" * 30, ""]
-    for module in modules:
-        if module != f"npkd.{room}":
-            parts += [module, "-" * len(module), ""]
-        parts += [f".. automodule:: {module}", ""]
-    return "\n".join(parts)
+    return f"# npkd.{room}\n\n" + "".join(map(api, files))
 
 
 def api_index() -> str:
-    rows = [row for name, module in sorted((npkd.DOORS | {"gradcheck": "gradcheck"}).items()) for row in (
-        f"* - :py:obj:`npkd.{name} <npkd.{module}{'' if name == module else '.' + name}>`", f"  - ``npkd.{module}``")]
-    return "\n".join(["API", "===", "", "What ``import npkd`` gives at once, and where it is defined:", "",
-                      ".. list-table::", "   :header-rows: 1", "", "   * - name", "     - module",
-                      *("   " + row for row in rows), "", "All rooms, from bottom to top (imports run one way):", "",
-                      ".. toctree::", "   :titlesonly:", "", *(f"   {room}" for room in ROOMS), "   gradcheck", ""])
+    doors = npkd.DOORS | {"gradcheck": "gradcheck"}
+    rows = [f"| [`npkd.{name}`]({f'#npkd.{module}.{name}' if name != module else 'gradcheck.md'}) | `npkd.{module}` |"
+            for name, module in sorted(doors.items())]
+    return "\n".join(["# API", "", "What `import npkd` gives at once, and where it is defined:", "",
+                      "| name | module |", "| --- | --- |", *rows, "",
+                      "All rooms, from bottom to top (imports run one way):", "",
+                      "```{toctree}", ":titlesonly:", "", *ROOMS, "gradcheck", "```", ""])
 
 
 def commands_page() -> str:
@@ -120,9 +115,9 @@ def stage(folder: Path) -> None:
         path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in (ROOT / "docs").rglob("*.md")}
     texts["docs/README.md"] += contents()
     texts |= {"docs/map.md": site_map.page(), "docs/normalisers.md": normalisers_page(),
-              "docs/commands.md": commands_page(), "docs/gallery.md": gallery_page()}
+              "docs/commands.md": commands_page(), "docs/gallery.md": gallery_page(), "docs/api/index.md": api_index()}
+    texts |= {f"docs/api/{room}.md": api_page(room) for room in (*ROOMS, "gradcheck")}
     staged = {site_name(name) or name: rewritten(text, name, sources) for name, text in texts.items()}
-    staged |= {f"api/{room}.rst": api_page(room) for room in (*ROOMS, "gradcheck")} | {"api/index.rst": api_index()}
     for name, text in staged.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")

@@ -1,9 +1,7 @@
-"""What the site adds to Sphinx: formulas as MathML, docstrings as they stand, and a page for each file of source."""
+"""What the site adds to Sphinx: formulas as MathML, and a page for each file of source."""
 
 import json
 import re
-import shutil
-from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -16,8 +14,7 @@ from pygments.lexers import PythonLexer
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
-from reference.site_map import ROOT, line_of
-from reference.site_text import as_markup
+from reference.site_map import ROOT
 
 logger = logging.getLogger(__name__)
 CONVERTER = LatexToMathML(fancy_error=False)
@@ -47,32 +44,27 @@ def visit_math_block(self: Any, node: nodes.math_block) -> None:
     raise nodes.SkipNode
 
 
-def process_docstring(_app: Any, _what: str, _name: str, _obj: Any, _options: Any, lines: list[str]) -> None:
-    lines[:] = as_markup(lines)
+SOURCE = """<!doctype html>
+<html lang="en-GB"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{name}</title><link rel="stylesheet" href="{root}_static/pygments.css">
+<link rel="stylesheet" href="{root}_static/source.css"><script defer src="{root}_static/site.js"></script></head>
+<body data-theme="auto"><script>document.body.dataset.theme = localStorage.getItem("theme") || "auto"</script><main>
+<p><a href="{root}index.html">npkd</a></p><h1>{name}</h1>{code}</main></body></html>"""
 
 
-def linkcode_resolve(_domain: str, info: dict[str, str]) -> str | None:
-    """The line of a name on the page of its source, as seen from a page of the API."""
-    path = info["module"].replace(".", "/")
-    file = f"{path}.py" if (ROOT / f"{path}.py").is_file() else f"{path}/__init__.py"
-    line = line_of(f"{file}:{info['fullname']}")
-    return f"../source/{file}.html#L-{line}" if line else None
-
-
-def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """(name, context, template) of a page for each file that the staged pages link to; data is copied as it is."""
-    formatter = HtmlFormatter(linenos="inline", lineanchors="L", cssclass="highlight source", wrapcode=True)
-    for name in json.loads((Path(app.srcdir) / "sources.json").read_text(encoding="utf-8")):
+def write_sources(app: Sphinx, error: Exception | None) -> None:
+    """A page for each file of source that the pages link to, without the theme's frame; data is copied as it is."""
+    formatter = HtmlFormatter(linenos="inline", lineanchors="L")
+    for name in [] if error else json.loads((Path(app.srcdir) / "sources.json").read_text(encoding="utf-8")):
+        path = Path(app.outdir) / "source" / (name + ".html" * name.endswith(".py"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = (ROOT / name).read_text(encoding="utf-8")
         if name.endswith(".py"):
-            text = (ROOT / name).read_text(encoding="utf-8")
-            body = f"<h1>{escape(name)}</h1>\n{highlight(text, PythonLexer(stripnl=False), formatter)}"
-            yield f"source/{name}", {"title": name, "body": body}, "page.html"
-        else:
-            (Path(app.outdir) / "source" / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, Path(app.outdir) / "source" / name)
+            code = highlight(text, PythonLexer(stripnl=False), formatter)
+            text = SOURCE.format(name=name, root="../" * (name.count("/") + 1), code=code)
+        path.write_text(text, encoding="utf-8")
 
 
 def setup(app: Sphinx) -> None:
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
-    app.connect("autodoc-process-docstring", process_docstring)
-    app.connect("html-collect-pages", source_pages)
+    app.connect("build-finished", write_sources)

@@ -1,9 +1,13 @@
-"""Text of the checkout as text of the site: where a page stands, links between pages, docstrings as markup."""
+"""Text of the checkout as text of the site: where a page stands, links between pages, docstrings as the API."""
 
+import ast
+import inspect
 import posixpath
 import re
+import textwrap
 
-from reference.site_map import ROOT
+import npkd
+from reference.site_map import ROOT, read, tree
 
 PAGES = {"docs/README.md": "index.md", "README.md": "readme.md", "CONTRIBUTING.md": "contributing.md",
          "CHANGELOG.md": "changelog.md"}
@@ -12,7 +16,7 @@ PAGES = {"docs/README.md": "index.md", "README.md": "readme.md", "CONTRIBUTING.m
 FENCE = re.compile(r"(^(?:```|~~~).*?^(?:```|~~~)[^\n]*$|^    [^\n]*$)", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<!!)\[((?:`[^`]*`|[^\]`])*)\]\(([^)\s]+)\)|(!\[[^\]]*\])\(([^)\s]+)\)")
 
-SPECIAL = re.compile(r"([*`|_\\<>:])")
+SPECIAL = re.compile(r"[*`|_\\<>\[\]$#{}~&]")
 ALIGNED = re.compile(r"^\s|\S {3,}\S|^[-•] ")
 """A line of a docstring whose spaces mean something: a formula, a table, a list."""
 
@@ -58,21 +62,58 @@ def rewritten(text: str, name: str, sources: set[str]) -> str:
 
 
 def prose(text: str) -> str:
-    """A paragraph of plain text as reStructuredText: nothing in it is markup but ``code``."""
-    parts = re.split(r"(``[^`]+``)", " ".join(text.split()))
-    plain = "".join(part if k % 2 else SPECIAL.sub(r"\\\1", part) for k, part in enumerate(parts))
-    return re.sub(r"^(\w{1,3}[.)]|\(\w+\)|[-+•#]) ", r"\\\g<0>", plain)
+    """A paragraph of plain text as Markdown: nothing in it is markup but ``code``."""
+    parts = re.split(r"``([^`]+)``", " ".join(text.split()))
+    plain = "".join(f"`{part}`" if k % 2 else SPECIAL.sub(r"\\\g<0>", part) for k, part in enumerate(parts))
+    return re.sub(r"^(\d+)([.)] )", r"\1\\\2", plain)
 
 
-def as_markup(lines: list[str]) -> list[str]:
-    """A docstring as reStructuredText: prose flows, everything that is aligned stays as it stands."""
-    out: list[str] = []
-    for paragraph in "\n".join(lines).strip("\n").split("\n\n"):
+def as_markup(docstring: str) -> str:
+    """A docstring as Markdown: prose flows, everything that is aligned stays as it stands."""
+    out = []
+    for paragraph in inspect.cleandoc(docstring).split("\n\n"):
         rows = paragraph.strip("\n").split("\n")
-        if any(map(ALIGNED.search, rows)):
-            out += [".. code-block:: text", "", *("    " + row for row in rows), ""]
-        elif rows[0].startswith(">>> "):
-            out += [".. code-block:: pycon", "", *("    " + row for row in rows), ""]
+        language = "pycon" if rows[0].lstrip().startswith(">>> ") else "text"
+        if language == "pycon" or any(map(ALIGNED.search, rows)):
+            out.append(f"```{language}\n{textwrap.dedent(paragraph)}\n```")
         else:
-            out += [prose(paragraph), ""]
+            out.append(prose(paragraph))
+    return "\n\n".join(out) + "\n"
+
+
+def section(name: str, node: ast.AST, docs: str, before: str = "", level: int = 3) -> str:
+    """Heading, definition as it stands in the source, and docstring of a function, a class or a constant."""
+    lines = read(name).splitlines()
+    first = min([getattr(node, "lineno", 1), *(d.lineno for d in getattr(node, "decorator_list", []))])
+    body = getattr(node, "body", [])
+    shown = lines[first - 1:body[0].lineno - 1 if body else getattr(node, "end_lineno", first)]
+    if isinstance(node, ast.ClassDef):
+        shown += [line for field in body if isinstance(field, ast.AnnAssign)
+                  for line in lines[field.lineno - 1:field.end_lineno]]
+        shown += [line for method in body if getattr(method, "name", "") == "__init__"
+                  for line in lines[method.lineno - 1:method.body[0].lineno - 1]]
+    title = before + (getattr(node, "name", "") or shown[0].partition("=")[0].partition(":")[0].strip())
+    shown = shown if len(shown) < 40 else [*shown[:5], "    ..."]
+    code = textwrap.dedent("\n".join(shown))
+    target = f"{name.removesuffix('.py').replace('/', '.').removesuffix('.__init__')}.{title}"
+    label = f"({target})=\n" if title in npkd.DOORS else ""
+    return (f"{label}{'#' * level} {title.replace('_', chr(92) + '_')}\n\n```python\n{code}\n```\n\n"
+            f"{as_markup(docs)}\n[source](../../{name}#L-{first})\n\n")
+
+
+def api(name: str) -> str:
+    """The public names of a module that have a docstring, in the order of the file, as Markdown from docs/api."""
+    module, body = name.removesuffix(".py").replace("/", ".").removesuffix(".__init__"), tree(name).body
+    out = f"## {module}\n\n{as_markup(ast.get_docstring(tree(name)) or '')}\n"
+    for node, after in zip(body, [*body[1:], None], strict=True):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            docs = ast.get_docstring(node)
+            out += section(name, node, docs) if docs else ""
+            for method in node.body if isinstance(node, ast.ClassDef) else []:
+                if isinstance(method, ast.FunctionDef) and not method.name.startswith("_"):
+                    docs = ast.get_docstring(method)
+                    out += section(name, method, docs, f"{node.name}.", 4) if docs else ""
+        elif (isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(after, ast.Expr)
+                and isinstance(after.value, ast.Constant) and isinstance(after.value.value, str)):
+            out += section(name, node, after.value.value)
     return out

@@ -46,9 +46,18 @@ def test_the_map_leads_from_every_formula_to_its_line_and_to_a_test():
 
 
 def test_docstrings_keep_what_is_aligned():
-    assert site_text.as_markup(["A *sum* of ``x``_:", "two lines.", "", "    y = x    (D1)", "", ">>> 1", "1"]) == [
-        r"A \*sum\* of ``x``\_\: two lines.", "", ".. code-block:: text", "", "        y = x    (D1)", "",
-        ".. code-block:: pycon", "", "    >>> 1", "    1", ""]
+    found = site_text.as_markup("A *sum* of ``x``:\ntwo lines.\n\n    y = x    (D1)\n\n>>> 1\n1\n\n1. one")
+    assert found == ("A \\*sum\\* of `x`: two lines.\n\n```text\ny = x    (D1)\n```\n\n"
+                     "```pycon\n>>> 1\n1\n```\n\n1\\. one\n")
+
+
+def test_the_api_has_signatures_fields_methods_and_constants():
+    assert "### dense\n\n```python\ndef dense(x: Array, w: Array, b: Array)" in site_text.api("npkd/nn/layers.py")
+    text = site_text.api("npkd/sparsity/group_lasso.py")
+    assert "### TOLERANCE\n\n```python\nTOLERANCE = 1e-6\n```" in text
+    assert "class Solution:\n    lam: float\n    w: Array\n" in text
+    assert "class Problem:\n    def __init__(self, " in text
+    assert "#### Problem.solve\n\n```python\ndef solve(" in text
 
 
 def test_the_normalisers_are_those_of_chapter_20():

@@ -5,10 +5,13 @@ if (location.protocol === "file:" && typeof DOCUMENTATION_OPTIONS !== "undefined
 
 // What scrolls inside itself can be scrolled by keyboard, and nothing else becomes a stop of the tab key.
 function focusable() {
-  for (const box of document.querySelectorAll("pre, .table-wrapper, .formula > math, .sig")) {
+  for (const box of document.querySelectorAll("pre, .table-wrapper, .formula > math")) {
     if (box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0;
     else box.removeAttribute("tabindex");
   }
 }
 addEventListener("DOMContentLoaded", focusable);
+addEventListener("DOMContentLoaded", () => {          // the theme says heading, and not of which level
+  for (const caption of document.querySelectorAll(".caption[role=heading]")) caption.ariaLevel = 2;
+});
 addEventListener("resize", focusable);
