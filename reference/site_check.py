@@ -1,0 +1,177 @@
+"""The site in a browser: every page loads without a message, every link leads somewhere, every formula is drawn.
+
+    python -m reference.site_check [SITE]   (default: site)
+
+Each page is opened in headless Chromium from its file. A fault is: a message on the console, a request that fails or
+leaves the folder, a link to a page or an anchor that is not there, a formula without size, a page wider than a phone of
+390 pixels, and what axe-core calls serious or critical, light and dark. The search has to find something. It
+needs the extra test, and chromium on PATH.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urldefrag
+
+PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync"]
+
+LOOK = """() => ({
+    ids: [...document.querySelectorAll("[id],a[name]")].map(e => e.id || e.name),
+    links: [...document.querySelectorAll("a[href]")].map(e => e.href),
+    flat: [...document.querySelectorAll("math")].filter(e => {
+        const box = e.getBoundingClientRect();
+        return e.checkVisibility() && (box.width < 2 || box.height < 2 || e.querySelector("merror"));
+    }).map(e => e.textContent),
+    left: /\\$\\$|\\\\(frac|sum|tag)/.test(document.querySelector("article, main, body").innerText),
+})"""
+"""Of a page: anchors, links, formulas that are not drawn, and whether TeX is left as text."""
+
+WIDE = """() => document.documentElement.scrollWidth > innerWidth + 1 ? [...document.querySelectorAll("body *")].filter(
+    e => e.getBoundingClientRect().right > innerWidth + 1).slice(0, 3).map(e => e.outerHTML.slice(0, 80)) : null"""
+
+AXE = """async colours => {
+    const seen = new Map();
+    for (const e of colours ? document.querySelectorAll("body *") : []) {
+        if (![...e.childNodes].some(n => n.nodeType == 3 && n.data.trim()) || !e.checkVisibility()) continue;
+        let behind = e;
+        while (behind.parentElement && getComputedStyle(behind).backgroundColor == "rgba(0, 0, 0, 0)")
+            behind = behind.parentElement;
+        const {color, fontSize, fontWeight, opacity} = getComputedStyle(e);
+        const key = [color, fontSize, fontWeight, opacity, getComputedStyle(behind).backgroundColor].join();
+        if (!seen.has(key)) seen.set(key, e);
+    }
+    const rules = colours ? {runOnly: ["color-contrast"]} : {rules: {"color-contrast": {enabled: false}},
+        runOnly: {type: "tag", values: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}};
+    const found = await axe.run(colours ? {include: [...seen.values()]} : document,
+                                {...rules, iframes: false, resultTypes: ["violations"]});
+    return found.violations.filter(v => ["serious", "critical"].includes(v.impact)).map(
+        v => `${v.id}, ${v.nodes.length} times: ${v.nodes[0].target} ${v.nodes[0].failureSummary}`);
+}"""
+"""What axe-core finds: by its rules, or of colours, where one element stands for all of the same colours and size."""
+
+
+def browser_path() -> str:
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        raise SystemExit(f"site_check: no browser on PATH ({', '.join(BROWSERS)}); install chromium to check the site")
+    return found
+
+
+class Visitor:
+    """Opens pages, one after the other, and keeps what it finds: faults, anchors and links by file."""
+
+    def __init__(self, page: Any, site: Path, axe: str):
+        self.page, self.site, self.axe = page, site, axe
+        self.faults: list[str] = []
+        self.ids: dict[Path, set[str]] = {}
+        self.links: dict[Path, list[str]] = {}
+        self.here = ""
+        page.on("console", lambda message: self.fault(f"console: {message.text}"))
+        page.on("pageerror", lambda error: self.fault(f"error: {error}"))
+        page.on("requestfailed", lambda request: self.fault(f"failed: {request.url}"))
+        page.on("request", lambda request: self.request(request.url))
+
+    def fault(self, what: str) -> None:
+        self.faults.append(f"{self.here}: {what}")
+
+    def request(self, url: str) -> None:
+        if not url.startswith((self.site.as_uri(), "data:", "blob:")):
+            self.fault(f"asks for {url}")
+
+    def visit(self, path: Path) -> None:
+        """A page on a desktop and on a phone, light and dark."""
+        page, self.here = self.page, path.relative_to(self.site).as_posix()
+        page.emulate_media(color_scheme="light")
+        page.goto(path.as_uri(), wait_until="load")
+        found = page.evaluate(LOOK)
+        self.ids[path], self.links[path] = set(found["ids"]), found["links"]
+        for formula in found["flat"]:
+            self.fault(f"a formula is not drawn: {formula}")
+        if found["left"] and "source/" not in self.here:
+            self.fault("a formula is left as text")
+        page.evaluate(self.axe)
+        for scheme, colours in (("light", False), ("light", True), ("dark", True)):
+            page.emulate_media(color_scheme=scheme)
+            for violation in page.evaluate(AXE, colours):
+                self.fault(f"{scheme}: {violation}")
+        page.set_viewport_size(PHONE)
+        wide = page.evaluate(WIDE)
+        if wide is not None:
+            self.fault(f"wider than a phone: {wide}")
+        page.set_viewport_size(DESKTOP)
+
+    def search(self, words: str) -> None:
+        self.here = f"search for {words}"
+        self.page.goto(f"{(self.site / 'search.html').as_uri()}?q={words.replace(' ', '+')}")
+        try:
+            self.page.wait_for_selector("#search-results li a", timeout=10_000)
+        except Exception as error:
+            self.fault(f"nothing is found ({type(error).__name__})")
+
+
+def broken_links(ids: dict[Path, set[str]], links: dict[Path, list[str]], site: Path) -> Iterator[str]:
+    """Links of pages to files and anchors that are not there, each once a page."""
+    for path, urls in links.items():
+        for url in sorted(set(urls)):
+            plain, anchor = urldefrag(url)
+            if not plain.startswith("file:"):
+                continue
+            target = Path(unquote(plain.removeprefix("file://")))
+            if not target.is_file() or not target.is_relative_to(site):
+                yield f"{path.relative_to(site)}: a dead link to {plain.removeprefix(site.as_uri())}"
+            elif anchor and target in ids and unquote(anchor) not in ids[target]:
+                yield f"{path.relative_to(site)}: no anchor {plain.removeprefix(site.as_uri())}#{anchor}"
+
+
+def visited(site: Path, pages: list[Path], words: str) -> tuple[list[str], dict[Path, set[str]], dict[Path, list[str]]]:
+    """Faults, anchors and links of some pages, in a browser with a profile of its own."""
+    import axe_playwright_python
+    from playwright.sync_api import sync_playwright
+
+    axe = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory() as profile, sync_playwright() as driver:
+        context = driver.chromium.launch_persistent_context(
+            profile, executable_path=browser_path(), headless=True, args=FLAGS, viewport=DESKTOP)
+        visitor = Visitor(context.pages[0], site, axe)
+        for path in pages:
+            visitor.visit(path)
+        if words:
+            visitor.search(words)
+        context.close()
+    return visitor.faults, visitor.ids, visitor.links
+
+
+def check(site: Path) -> tuple[list[str], int]:
+    """The faults of a site, and how many pages it has. Two browsers share the pages."""
+    browser_path()
+    pages = sorted(path for path in site.rglob("*.html") if path.relative_to(site).parts[0] != "_static")
+    if not pages:
+        raise SystemExit(f"site_check: no page in {site}; python -m reference.site makes them")
+    with ProcessPoolExecutor(2) as pool:
+        parts = pool.map(visited, [site, site], [pages[::2], pages[1::2]], ["duality gap", ""])
+        faults, ids, links = zip(*parts, strict=True)
+    return [*faults[0], *faults[1], *broken_links(ids[0] | ids[1], links[0] | links[1], site)], len(pages)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m reference.site_check", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("site", nargs="?", default="site", type=Path)
+    started = time.perf_counter()
+    faults, pages = check(parser.parse_args(arguments).site.resolve())
+    print("\n".join(faults))
+    print(f"{pages} pages, {len(faults)} faults, {time.perf_counter() - started:.0f} s")
+    return bool(faults)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
