@@ -39,6 +39,7 @@ def result_table(result: Mapping[str, Any], folder: Path) -> str:
                  for name, *rest in rows]
         lines += ["", f"R² of the student for the teacher's answers: {result['agreement']:.4f}." if "outputs" in result
                   else f"Both say the same on {numbers.percent(result['agreement'], 2)} of the test examples."]
+    lines += numbers.taught(result)
     if result.get("layers"):
         lines.append(certified([layer["duality_gap"] for layer in result["layers"]]))
         lines.append(f"Cutting neurons out changed no output by more than {result['removal_difference']:.1e}.")

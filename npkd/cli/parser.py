@@ -151,7 +151,8 @@ def add_compress(commands: Commands, shared: Parser) -> None:
     add("--teacher", metavar="FILE", help="a network that npkd saved, or an .onnx file; without it one is trained")
     add("--target", metavar="KIND=NUMBER",
         help="macs=N, neurons=N, parameters=N or bytes=N, of the file (N%%: of the teacher's), widths=N-N (neurons a "
-             "layer, inputs first), or error=+POINTS (default: macs=10%%)")
+             "layer, inputs first), or error=+0.5, points of the teacher's, of numbers error=+0.02, of its R², or "
+             "error=+3rmse (default: macs=10%%)")
     add("--steps", type=words, metavar="STEP,...",
         help="in this order: neurons, low-rank, weights (single ones become zero), int8, int4, ternary or dyadic, code "
              "(student.npkz); the target is shared among the first three (default: neurons)")

@@ -138,7 +138,7 @@ class CompressionResult:
             *lines, "",
             f"{after / before:.1%} of the multiply-accumulates; {same} examples held out.",
             f"Statistics of {self.examples:,} examples, {shown}{'' if self.labelled else '; no labels'}.",
-            *([undecided(self.held_out)] if undecided(self.held_out) else []),
+            *([undecided(self.held_out)] if undecided(self.held_out) and not self.regression else []),
             *([certified([layer.duality_gap for layer in self.layers])] if self.rounds else []),
             f"Cutting neurons out changed no output by more than {self.difference:.1e}.",
             *([f"The teacher was read: {self.checked}."] if self.checked else [])])

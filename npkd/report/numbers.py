@@ -67,8 +67,15 @@ def joined(seeds: Sequence[int]) -> str:
 
 
 def percent(fraction: float, digits: int = 1) -> str:
-    """0.0237 -> "2.4 %", with a space that does not break."""
-    return f"{100 * fraction:.{digits}f}\N{NO-BREAK SPACE}%"
+    """0.0237 -> "2.4 %", with a space that does not break; what would be rounded to nothing in more digits."""
+    text = f"{100 * fraction:.{digits}f}"
+    return f"{text if float(text) or not fraction else f'{100 * fraction:.1g}'}\N{NO-BREAK SPACE}%"
+
+
+def taught(summary: Mapping[str, Any]) -> list[str]:
+    """A sentence where the labels are the teacher's own answers."""
+    return ["Labels are the teacher's own answers: an error is where a network says something else."] * str(
+        summary["data"]).endswith("labelled by the teacher")
 
 
 def error(numbers: Mapping[str, Any], part: str, digits: int = 2) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from npkd.pipeline.result import largest
-from npkd.report.numbers import chain, error, kind, number, percent, power
+from npkd.report.numbers import chain, error, kind, number, percent, power, taught
 from npkd.report.path import History, group, path_of, sides
 from npkd.report.settings import settings, untrained
 from npkd.report.slider import slider
@@ -274,4 +274,4 @@ def html(summary: Mapping[str, Any], pictures: Mapping[str, bytes], history: His
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         f"<title>npkd: {escape(title)}</title>\n<style>\n{STYLE}\n</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n"
-        f'<p class="lead">{escape(headline(summary))}</p>\n{body}\n</body>\n</html>\n')
+        f'<p class="lead">{escape(". ".join([headline(summary), *taught(summary)]))}</p>\n{body}\n</body>\n</html>\n')
