@@ -13,9 +13,11 @@ from npkd.core.validation import InputError
 from npkd.data.datasets import stored
 from npkd.interop import c, onnx_out, python_code, torch_out
 from npkd.interop.entry import first
-from npkd.interop.plain import Plain, classes
+from npkd.interop.plain import Plain, answers
 from npkd.nn.model import Model, load
 
+TOLERANCE = 1e-5
+"""Largest difference of numbers that --check compares, in parts of the largest number."""
 FILES = {"c": "student.h", "python": "predict.py", "onnx": "student.onnx"}
 
 
@@ -34,12 +36,13 @@ def write(folder: Path, model: Model, to: str, shape: Sequence[int] | None) -> N
 
 
 def main(options: argparse.Namespace) -> int:
-    """Write, say what was written, and compare if asked to: 1 where a class differs."""
+    """Write, say what was written, and compare if asked to: 1 where a class, or a number by TOLERANCE, differs."""
     model, file = load(options.file), Path(options.file)
     if options.check and options.to not in ("c", "python"):
         raise InputError(f"export: --check compares c and python, not {options.to}")
     data = stored(options.check, seed=0, label=options.label)[1] if options.check else []
-    expected = Plain.of(model, options.shape).classes(data[2]) if data else None           # refuses other data
+    plain = Plain.of(model, options.shape) if options.to in ("c", "python") else None
+    expected = plain.answers(data[2]) if plain and data else None                            # refuses other data
     folder = Path(options.out) if options.out else file.with_name(f"{file.stem}-export")
     with tempfile.TemporaryDirectory() as beside:
         write(Path(beside), model, options.to, options.shape)
@@ -50,9 +53,15 @@ def main(options: argparse.Namespace) -> int:
         for name in names:
             write_bytes(make_folder(folder) / name, Path(beside, name).read_bytes())
     print(*(f"Wrote {folder / name}" for name in names), sep="\n")
-    if expected is None:
+    if plain and plain.because:
+        print(plain.because)
+    if plain is None or expected is None:
         return 0
-    said = classes(folder / names[0], data[2])
+    said = answers(folder / names[0], data[2], numbers=expected.shape[1] if plain.gives == "numbers" else 0)
+    if plain.gives == "numbers":
+        off, largest = float(abs(said - expected).max()), float(abs(expected).max())
+        print(f"{said.size:,} numbers differ by at most {off:.1e}; the largest is {largest:.3g}")
+        return int(not off <= TOLERANCE * largest)
     agree = int((said == expected).sum())
     print(f"{agree:,} of {len(said):,} classes agree")
     return int(agree < len(said))

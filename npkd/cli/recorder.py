@@ -71,7 +71,7 @@ class Recorder:
             self.copy(name, settings.teacher)
         elif self.saved.get(name) is not network:
             about = {"npkd": __version__, "made_by": settings.command, "data": data.name, "seed": settings.seed,
-                     "split": self.plan.split, **({"words": list(data.words)} if data.words else {})}
+                     "split": self.plan.split, **({"words": list(data.words)} if data.words else {}), **self.task}
             save_model(self.path(name), Model(network, data.scaling, about))
             self.saved[name] = network
 
@@ -84,8 +84,13 @@ class Recorder:
         plain, network = self.path(name), self.saved[name]
         assert network is not None
         self.coded.add(name)
-        save_model(self.path(name), Model(network, self.plan.data.scaling))
+        save_model(self.path(name), Model(network, self.plan.data.scaling, self.task))
         plain.unlink()
+
+    @property
+    def task(self) -> dict[str, str]:
+        """What a file says of outputs that are numbers."""
+        return {} if self.plan.data.targets is None else {"task": "regression"}
 
     def copy(self, name: str, given: str) -> None:
         """Copy the file of a given network, a coded one under the name of such. Raises InputError where a run that goes

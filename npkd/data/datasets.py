@@ -93,7 +93,7 @@ def split(y: Array, fraction: float, rng: np.random.Generator) -> tuple[Array, A
 
 def labels(who: str, name: str, y: Array, examples: int, classes: int | None) -> Array:
     """y as int64, or of floats ``numbers``. Raises InputError unless it is one of these: integers (examples,) from 0
-    on, below ``classes`` if that is known."""
+    on, below ``classes`` if that is known, or truth values."""
     if y.dtype.kind == "f" and y.ndim in (1, 2) and len(y) == examples and y.size:
         return numbers(who, name, y)
     if y.shape != (examples,):
@@ -101,7 +101,7 @@ def labels(who: str, name: str, y: Array, examples: int, classes: int | None) ->
         if y.ndim == 2:
             hint = f"; of one-hot rows give {name}.argmax(axis=1)" if y.shape[1] > 1 else f"; give {name}.ravel()"
         raise InputError(f"{who}: {name} has shape {y.shape}; it must be ({examples},), a label for each example{hint}")
-    if not np.issubdtype(y.dtype, np.integer):
+    if y.dtype.kind not in "iub":
         raise InputError(f"{who}: {name} is of {y.dtype}; labels must be integers, the classes numbered from 0, or "
                          "floats, numbers to predict")
     if not examples:

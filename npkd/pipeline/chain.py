@@ -112,7 +112,8 @@ class Chain:
         data = self.run.data
         small = replace(data, x_train=data.x_train[:SAMPLE], y_train=data.y_train[:SAMPLE], stream=None)
         run = replace(self.run, data=small, progress=NoProgress(), state=stages.State(),
-                      recipe=replace(self.run.recipe, epochs=0, rounds=1, round_epochs=0, all_at_last=False))
+                      recipe=replace(self.run.recipe, epochs=0, rounds=1, round_epochs=0, all_at_last=False,
+                                     distil_from=None))
         for step in self.steps:
             if step in SIZED:
                 network = smaller(step, run, network, sizes[step], self.counted)
@@ -207,7 +208,7 @@ def distilled(chain: Chain, k: int, network: Network, size: float) -> tuple[Netw
     """The network that step k makes, and the same after its distillation, which keeps its zeros and its grid."""
     run, step, recipe = chain.run, chain.steps[k], chain.run.recipe
     last = not any(later in (*SIZED, *GRIDS) for later in chain.steps[k + 1:])
-    epochs = recipe.epochs if last else recipe.epochs // 2
+    epochs = recipe.epochs if last else max(1, recipe.epochs // 2)
     transfer = stages.transfer_set(chain.source, run.data, recipe)
     if step == "code":
         return network, network

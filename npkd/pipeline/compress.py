@@ -19,13 +19,12 @@ from npkd.interop.entry import Entry
 from npkd.interop.layers import Layers, Teacher, model_of, outputs_of, require_agreement, scaled
 from npkd.nn.model import Model
 from npkd.nn.network import Network, convolves, reads_maps
-from npkd.nn.scaling import Scaling
 from npkd.pipeline import chain, stages
 from npkd.pipeline.channels_first import imported
 from npkd.pipeline.examples import Examples, Source, source_of
 from npkd.pipeline.logit_source import logits_of
 from npkd.pipeline.recipe import Recipe, complete
-from npkd.pipeline.result import ABOUT, CompressionResult, logits_of_rows, saved_and_loaded
+from npkd.pipeline.result import CompressionResult, about_of, logits_of_rows, saved_and_loaded
 from npkd.pipeline.steps import GRIDS
 from npkd.pipeline.target import Target, file_of, parse
 from npkd.pipeline.task import classes_of, error_of
@@ -77,7 +76,8 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
                                                                     outputs_of(inner))
         state = getattr(progress, "state", None) or stages.State()
         run = stages.Run(data, recipe, rng, progress, state, examples.outside)
-        inner_student, reports = in_steps(run, inner, goal, answers, examples, given.scaling)
+        about = about_of(given, math.prod(data.shape), regression=data.targets is not None)
+        inner_student, reports = in_steps(run, inner, goal, answers, examples, replace(given, about=about))
     student = examples.outside(inner_student)
     rows, y = examples.outside_rows(data.x_validation), data.y_validation
     before = logits_of_rows(reading_rows(given.network, data, "compress: the teacher"), rows)
@@ -92,7 +92,7 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
         len(data.x_train) * recipe.trained, len(y), 1 - error_of(after, said), examples.labelled,
         error_of(before, y), error_of(after, y), max([float(restored), *(r.difference for r in run.state.rounds)]),
         reports, data.targets is not None, goal, target, entry or entry_of(given.network, data.shape),
-        str(given.about.get("head", "")), checked_by)
+        about, checked_by)
 
 
 def entry_of(network: Network, shape: Sequence[int]) -> Entry:
@@ -105,8 +105,9 @@ def entry_of(network: Network, shape: Sequence[int]) -> Entry:
 
 
 def in_steps(run: stages.Run, inner: Network, goal: Target, answers: Answers | None, examples: Examples,
-             scaling: Scaling | None) -> tuple[Network, list[chain.StepReport]]:
-    """The student, by the steps of the recipe with their reports, or by rounds of removal alone.
+             given: Model) -> tuple[Network, list[chain.StepReport]]:
+    """The student, by the steps of the recipe with their reports, or by rounds of removal alone. ``given``: the model
+    whose network becomes the student's in the file.
     Raises InputError for grids where features have units of their own."""
     names = run.recipe.steps
     if not names:
@@ -114,8 +115,8 @@ def in_steps(run: stages.Run, inner: Network, goal: Target, answers: Answers | N
     if examples.units is not None and {*names} & {*GRIDS}:
         raise InputError("compress: the features have units that are far apart, which no grid suits; give the teacher "
                          "as a Model with its scaling")
-    return chain.compress(chain.Chain(run, names, goal, answers or inner, lambda network: Model(
-        examples.outside(network), scaling, ABOUT)), inner)
+    return chain.compress(chain.Chain(run, names, goal, answers or inner, lambda network: replace(
+        given, network=examples.outside(network))), inner)
 
 
 def generator(seed: int | np.random.Generator) -> np.random.Generator:

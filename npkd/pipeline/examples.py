@@ -13,7 +13,7 @@ import numpy as np
 from npkd.core.progress import Progress
 from npkd.core.types import Array
 from npkd.core.validation import InputError, described, require_memory
-from npkd.data.batches import MAPS, ROWS, Passes, passes_over, plain
+from npkd.data.batches import MAPS, ROWS, Passes, Prepare, passes_over, plain
 from npkd.data.datasets import Data
 from npkd.data.sampling import learnt_from, samples, survey
 from npkd.interop.adapt import adapt, rescaled, restored, same, unscaled
@@ -24,6 +24,7 @@ from npkd.nn.model import Model
 from npkd.nn.network import Network, convolves
 from npkd.nn.scaling import Scaling
 from npkd.pipeline.recipe import VALIDATION, Recipe
+from npkd.pipeline.task import is_binary, zero_or_one
 from npkd.sparsity.layerwise import leading
 
 
@@ -61,6 +62,7 @@ class Source:
     given       the teacher, of examples as they were given;   model  the same of examples divided by ``units``
     first       the first examples, divided by ``units``; of a Data all of them, with the parts held out
     passes      over all examples, divided by ``units``; None: ``first`` is all there is
+    binary      labels are two classes of a single output, see ``zero_or_one``
     """
 
     given: Model
@@ -68,6 +70,7 @@ class Source:
     units: Array | None
     first: Data
     passes: Passes | None = None
+    binary: bool = False
 
     def outside_rows(self, rows: Array) -> Array:
         """Rows divided by ``units`` as they were given."""
@@ -113,8 +116,7 @@ class Source:
         """The validation part (x, y) or (x, None) of the recipe, divided by ``units``. Raises InputError: misfits."""
         prepare = self.model.scaling.apply if self.model.scaling else None
         with ExitStack() as stack:
-            passes = passes_over(pair[0], pair[1], self.first.classes, prepare, stack)
-            parts = list(passes())
+            parts = list(passes_of(*pair, self.first.classes, prepare, stack, binary=self.binary)())
         x, y = np.concatenate([part for part, _ in parts]), [labels for _, labels in parts if labels is not None]
         if x.shape[1] != self.first.x_train.shape[1] or bool(y) != labelled:
             raise InputError(f"compress: validation holds examples of {x.shape[1]} features, {'with' if y else 'no'} "
@@ -126,14 +128,18 @@ class Source:
 def source_of(x: Any, labels: Any, teacher: Model, recipe: Recipe, stack: ExitStack) -> Source:
     """Examples in any form, see ``passes_over``, or a Data, which brings labels, scaling and parts.
     Raises InputError where labels or a validation part are given beside a Data, and as ``passes_over`` does."""
+    binary = is_binary(str(teacher.about.get("head", "")), outputs_of(teacher.network),
+                       recipe.task or teacher.about.get("task"))
     if not isinstance(x, Data):
         units = None if teacher.scaling else units_of(teacher.network)
         model = in_units(teacher, units)
         outputs, seen = outputs_of(model.network), list[Array]()
         labels = None if labels is None else plain(labels)
-        if outputs == 1 and labels is not None and labels.dtype.kind in "iu" and labels.size and labels.max() > 1:
+        several = labels is not None and labels.dtype.kind in "iu" and labels.size and labels.max() > 1
+        if outputs == 1 and several and not binary:
             labels = labels.astype(np.float64)                           # more than two classes: numbers
-        passes = passes_over(x, labels, max(outputs, 2), model.scaling.apply if model.scaling else None, stack)
+        passes = passes_of(x, labels, max(outputs, 2), model.scaling.apply if model.scaling else None, stack,
+                           binary=binary)
 
         def examples() -> Iterator[Array]:
             for part, y in passes():
@@ -148,11 +154,11 @@ def source_of(x: Any, labels: Any, teacher: Model, recipe: Recipe, stack: ExitSt
             y, data = np.zeros((len(rows), outputs), np.float32), replace(first, classes=outputs)
             first = replace(data, y_train=y, y_validation=y[:0], y_test=y[:0], targets=Scaling.standard(
                 predict(adapt(model, replace(data, targets=unscaled(outputs)), "compress: the teacher"), rows)))
-        return Source(teacher, model, units, first, passes)
+        return Source(teacher, model, units, first, passes, binary)
     if labels is not None or recipe.validation is not None:
         raise InputError("compress: x is a data set with labels and a validation part of its own, and others are given "
                          "beside it; leave those out, or give x as an array")
-    as_given = unscaled(x.x_train.shape[1])
+    x, as_given = of_two_classes(x) if binary else x, unscaled(x.x_train.shape[1])
     if teacher.scaling is not None:
         x = rescaled(x, teacher.scaling)
     elif not same(x.scaling, as_given):
@@ -165,11 +171,30 @@ def source_of(x: Any, labels: Any, teacher: Model, recipe: Recipe, stack: ExitSt
     return Source(teacher, model, units, replace(divided(x, units), scaling=model.scaling))
 
 
+def passes_of(x: Any, labels: Any, classes: int, prepare: Prepare, stack: ExitStack, *, binary: bool) -> Passes:
+    """``passes_over`` of examples; labels ``binary``: floats 0 and 1 are classes too."""
+    if not binary:
+        return passes_over(x, labels, classes, prepare, stack)
+    passes = passes_over(x, None if labels is None else zero_or_one(plain(labels)), classes, prepare, stack)
+    raw = passes.raw
+    passes.raw = lambda: ((part, None if y is None else zero_or_one(y)) for part, y in raw())
+    return passes
+
+
+def of_two_classes(data: Data) -> Data:
+    """The data whose numbers to predict are the classes 0 and 1. Raises InputError for other numbers."""
+    if data.targets is None:
+        return data
+    y = {name: zero_or_one(getattr(data, name) / data.targets.factor + data.targets.offset)
+         for name in ("y_train", "y_validation", "y_test")}
+    return replace(data, **y, classes=2, targets=None)
+
+
 def predicts_numbers(teacher: Model, recipe: Recipe, y: Array | None) -> bool:
     """Does a network predict numbers: does the recipe say so, or, where it does not, are labels y floats, or does it,
     without labels, end in a single output without a sigmoid? Raises InputError for labels that do not fit."""
     outputs, floats = outputs_of(teacher.network), y is not None and y.dtype.kind == "f"
-    numbers = floats or (y is None and outputs == 1 and "head" not in teacher.about)
+    numbers = floats or (y is None and outputs == 1 and not teacher.about.get("head"))
     if task := recipe.task or teacher.about.get("task"):
         numbers = task == "regression"
     if y is not None and (floats != numbers or (floats and y.shape[1] != outputs)):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from npkd.core.types import Array, Objective
+from npkd.core.validation import InputError
 from npkd.distillation.objective import Terms, distillation
 from npkd.distillation.response import soft_targets
 from npkd.distillation.terms import Term
@@ -20,6 +21,29 @@ from npkd.nn.training import classification
 def is_regression(y: Array) -> bool:
     """Are labels numbers to be predicted, floats, and no classes, which are integers?"""
     return y.dtype.kind == "f"
+
+
+def is_binary(head: str, outputs: int, task: str | None) -> bool:
+    """Is a network's output the logit of class 1: a single one that a sigmoid follows, or that is for a classification?
+    ``head``: what follows the outputs. Raises InputError for several with a sigmoid each, unless ``task`` says more."""
+    if head == "sigmoid" and outputs > 1 and task is None:
+        raise InputError(f"compress: the teacher ends in a sigmoid for each of {outputs} outputs, yes or no each, and "
+                         "npkd distils one class out of several; give Recipe(task='regression'), without labels, to "
+                         "imitate what is in front of the sigmoids, or task='classification' where the largest counts")
+    return outputs == 1 and (task == "classification" or (task is None and head == "sigmoid"))
+
+
+def zero_or_one(y: Array) -> Array:
+    """Labels of two classes as integers (N,): floats 0 and 1, (N,) or (N, 1), and truth values; others as they are.
+    Raises InputError for other floats."""
+    if y.dtype.kind not in "fb" or y.shape not in (y.shape[:1], (*y.shape[:1], 1)):
+        return y
+    classes = np.rint(y).ravel().astype(np.int64) if np.isfinite(y).all() else np.full(y.size, -1)
+    wrong = (abs(y.ravel() - classes) > 1e-4) | (classes < 0) | (classes > 1)
+    if wrong.any():
+        raise InputError(f"compress: labels hold {y.ravel()[wrong][0]:g}, and the teacher's output is the logit of class "
+                         "1; they must be 0 and 1: without labels the student learns the teacher's probabilities")
+    return classes
 
 
 def classes_of(outputs: Array) -> Array:

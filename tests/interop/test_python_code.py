@@ -9,7 +9,7 @@ import pytest
 from npkd.compression.integer import IntegerNetwork
 from npkd.core.validation import InputError
 from npkd.interop import python_code
-from npkd.interop.plain import Plain, classes
+from npkd.interop.plain import Plain, answers
 from npkd.nn.model import Model
 from npkd.nn.network import Network, dense_layer
 from tests.interop.exports import of_maps, of_rows, whole
@@ -44,19 +44,19 @@ def test_whole_numbers_are_simulated_exactly(word, maps, tmp_path):
     scaled = model.scaling.apply(x) if model.scaling else x
     predict = module(tmp_path, model)
     assert (predict.logits(x) == network.logits(scaled)).all()
-    assert (Plain.of(model).classes(x) == predict.predict(x)).all()
+    assert (Plain.of(model).answers(x) == predict.predict(x)).all()
 
 
 def test_as_a_command_it_runs_where_there_is_no_npkd(tmp_path):
     model, x = of_rows(np.random.default_rng(2))
     python_code.write(tmp_path / "predict.py", model)
-    assert (classes(tmp_path / "predict.py", x) == model.logits(x).argmax(axis=1)).all()
+    assert (answers(tmp_path / "predict.py", x) == model.logits(x).argmax(axis=1)).all()
     text = (tmp_path / "predict.py").read_text()
     imported = {line.split()[1] for line in text.splitlines() if line.startswith(("import ", "from "))}
     assert imported - set(sys.stdlib_module_names) == {"numpy"}
     assert max(map(len, text.splitlines())) <= 120
     with pytest.raises(InputError, match="fails on"):
-        classes(tmp_path / "predict.py", x[:, :5])
+        answers(tmp_path / "predict.py", x[:, :5])
 
 
 def test_one_output_is_one_of_two_classes_and_other_examples_are_refused(tmp_path):
