@@ -16,7 +16,6 @@ from npkd.interop.adapt import unscaled
 from npkd.interop.layers import outputs_of
 from npkd.interop.onnx import OnnxTeacher
 from npkd.nn.scaling import Scaling
-from npkd.pipeline.examples import of_two_classes
 from npkd.pipeline.task import classes_of, is_binary
 
 TENTH = 10
@@ -30,7 +29,7 @@ def data_for(teacher: OnnxTeacher, settings: Settings, progress: Progress) -> tu
     stored = read_arrays(path) if path.suffix == ".npz" and path.is_file() else {}
     if {*NAMES} & {*stored} or not stored:
         data = load_data(settings.data, seed=settings.seed, progress=progress, label=settings.label)
-        return teacher.entry.of_data(of_two_classes(data) if binary else data), True
+        return teacher.entry.of_data(data), True
     if "x" not in stored and len(stored) > 1:
         raise InputError(f"data: {path} holds {', '.join(stored)}; it must hold x, or {', '.join(NAMES)}")
     x = teacher.entry(stored.get("x", next(iter(stored.values()))))

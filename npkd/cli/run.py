@@ -121,7 +121,7 @@ def compress(plan: PreparedRun, recorder: Recorder, rng: np.random.Generator) ->
     recorder.save_newest()
     recorder.save("student", result.student)
     if plan.recipe.steps[-1:] == ("code",):
-        recorder.code("student")
+        recorder.code("student", result.about)
     if plan.foreign is not None:
         replace(result, entry=plan.foreign.entry).to_onnx(recorder.folder / "student.onnx")
     return summary.of_compression(plan, result, load_model(recorder.path("student")))

@@ -93,7 +93,12 @@ def split(y: Array, fraction: float, rng: np.random.Generator) -> tuple[Array, A
 
 def labels(who: str, name: str, y: Array, examples: int, classes: int | None) -> Array:
     """y as int64, or of floats ``numbers``. Raises InputError unless it is one of these: integers (examples,) from 0
-    on, below ``classes`` if that is known, or truth values."""
+    on, below ``classes`` if that is known, or truth values; with ``classes`` 1, of one logit, 0 and 1 in floats too."""
+    if classes == 1 and y.dtype.kind == "f" and y.shape in ((examples,), (examples, 1)):
+        if not np.isin(y, (0, 1)).all():
+            raise InputError(f"{who}: {name} holds {y[~np.isin(y, (0, 1))][0]:g}, and a sigmoid follows the output; "
+                             "they must be the classes 0 and 1: without labels the teacher's probabilities are learnt")
+        y = y.reshape(examples).astype(np.int64)
     if y.dtype.kind == "f" and y.ndim in (1, 2) and len(y) == examples and y.size:
         return numbers(who, name, y)
     if y.shape != (examples,):
@@ -106,7 +111,7 @@ def labels(who: str, name: str, y: Array, examples: int, classes: int | None) ->
                          "floats, numbers to predict")
     if not examples:
         raise InputError(f"{who}: {name} is empty; there must be at least one label")
-    below = examples if classes is None else classes
+    below = examples if classes is None else max(classes, 2)
     if y.min() < 0 or y.max() >= below:
         raise InputError(f"{who}: {name} holds labels {y.min()} … {y.max()}; classes are from 0 to below {below}")
     return y.astype(np.int64)

@@ -141,15 +141,14 @@ def write(path: NewPath, model: Model, shape: Sequence[int] | None = None) -> No
     it. Weights on grids are stored in bytes; where activations are on grids too, all is counted in whole numbers,
     exactly as in ``IntegerNetwork``. Raises InputError as ``Plain.of`` and ``Plain.steps``."""
     plain = Plain.of(model, shape)
-    program, whole = Program(plain), plain.whole
+    program, whole, classes = Program(plain), plain.whole, not plain.outputs
     text, fields = program.text, plain.fields(program.text, " * ")
-    many, classes = fields["outputs"], plain.gives == "classes"
     body = program.body(f"npkd_scaled(v, {program.array('m', program.factors(whole.factors[0]))})" if whole else "v")
     fields |= {"body": body, "number": "int64_t" if whole else "float", "flash": f"{program.flash:,}",
-               "declared": "int npkd_predict(const float *x);\n" * classes, "run": "npkd_outputs" if whole else "npkd_logits",
+               "run": "npkd_outputs" if whole else "npkd_logits",
                "ram": f"{sum(n * SIZES[kind] for kind, n, _ in program.buffers):,}",
-               "choose": f"for (int k = 1; k < {many}; k++) if (y[k] > y[best]) best = k;" if many > 1 else
-               "best = y[0] > 0;"}
+               "choose": f"for (int k = 1; k <= {fields['last']}; k++) if (y[k] > y[best]) best = k;"
+               if fields["last"] else "best = y[0] > 0;"}
     parts = [f"times {plain.numbers}"] * ("npkd_times(" in body)
     if whole:
         fields |= next(step.fields for step in program.steps if step.op == "quantize")

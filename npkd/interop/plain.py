@@ -98,35 +98,32 @@ class Plain:
         values. Raises InputError without one, and for one of another size."""
         network, given = model.network, tuple(shape or ())
         if not (reads_maps(network) and given):
-            known, more = model.scaling.offset.shape if model.scaling else cost.input_shape(network), 0
+            known = model.scaling.offset.shape if model.scaling else cost.input_shape(network)
             if network.layers[0].op == "select" and not model.scaling:            # the last inputs may not be read
-                said = model.about.get("inputs")
-                more = math.prod(given) or (said if isinstance(said, int) else 0)
-            known = (max(*known, more),)
+                more = math.prod(given) if given else model.about.get("inputs")
+                known = (max(*known, more if isinstance(more, int) and more < 2 ** 24 else 0),)
             if given and math.prod(given) != known[0]:
                 raise InputError(f"export: shape is {given}; an example of this network has {known[0]} values")
             given = known
         given, kept = (*given, 1)[:max(len(given), 3)] if len(given) > 1 else given, np.arange(math.prod(given))
         if network.layers[0].op == "select" and 0 not in skipped(network) and len(network.layers) > 1:
             kept, network = kept[np.asarray(network.layers[0].options["kept"])], without(network, 0)
-        why = ""
         for shifts in (True, False):
             try:
                 whole = IntegerNetwork.of(network, shifts=shifts)
             except InputError as error:
-                why = str(error).partition(": ")[2]
+                why = f"Written in floats, though activations are bytes: {str(error).partition(': ')[2]}"
                 continue
             weights = [odd_part(a[0].astype(np.float64))[0] for layer, a in whole.layers if layer.row.weights]
             numbers = "dyadic" if shifts or all((abs(m) <= 1).all() for m in weights) else "int8"
             return Plain(model, given, kept, whole.simulation, whole, numbers)
-        why = f"Written in floats, though activations are bytes: {why}." * any(
-            layer.op == "quantize" for layer in network.layers)
+        why = why.partition(";")[0] if any(layer.op == "quantize" for layer in network.layers) else ""
         return Plain(model, given, kept, fold(network.astype(np.float64)).astype(np.float32), None, "float", why)
 
     @property
-    def gives(self) -> str:
-        """What is predicted: "numbers", where the model says so, or "classes"."""
-        return "numbers" if self.model.about.get("task") == "regression" else "classes"
+    def outputs(self) -> int:
+        """How many numbers are predicted, where the model says that it does so; 0: classes are."""
+        return cost.shapes(self.network, self.inner)[-1][-1] * (self.model.about.get("task") == "regression")
 
     @property
     def inner(self) -> tuple[int, ...]:
@@ -146,16 +143,16 @@ class Plain:
     def fields(self, text: dict[str, str], prefix: str = "") -> dict[str, Any]:
         """What both languages say of the network, in the texts of one, lines of comments behind a prefix."""
         shape = f", {' x '.join(map(str, self.inputs))} in C order" if len(self.inputs) > 1 else ""
-        outputs = cost.shapes(self.network, self.inner)[-1][-1]
+        outputs, gives = cost.shapes(self.network, self.inner)[-1][-1], "numbers" if self.outputs else "classes"
         found = {"chain": "-".join(map(str, self.network.widths)), "numbers": self.numbers, "outputs": outputs,
                  "inputs": math.prod(self.inputs), "shape": shape, "last": outputs - 1,
                  "because": "".join(f"{prefix}{line}\n" for line in wrap(self.because, 110)),
-                 "logits": "logits" if self.gives == "classes" else "predict"}
-        return found | {"says": Template(text[f"says {self.gives}"]).substitute(found)}
+                 "logits": "predict" if self.outputs else "logits"}
+        return found | {part: Template(text.get(f"{part} {gives}", "")).substitute(found)
+                        for part in ("says", "declared", "predict")}
 
     def answers(self, x: Array) -> Array:
-        """The class (N,), or numbers (N, O), of raw examples x (N, ...), float32, by npkd: of whole numbers by their
-        own pass."""
+        """The class (N,), or numbers (N, O), of raw examples x (N, ...), float32; whole numbers by their own pass."""
         x = as_array("export", x).astype(np.float32)
         if x[0].size != math.prod(self.inputs):
             raise InputError(f"export: an example of the data has {x[0].size} values; the network takes "
@@ -163,25 +160,20 @@ class Plain:
         rows = self.model.scaling.apply(x) if self.model.scaling else x.reshape(len(x), -1)
         y = self.model.logits(x) if self.whole is None else self.whole.logits(
             rows[:, self.kept].reshape(-1, *self.inner))
-        if self.gives == "numbers":
-            return y
-        return np.asarray(y[:, 0] > 0, np.int64) if y.shape[1] == 1 else y.argmax(axis=1)
+        return y if self.outputs else (y[:, 0] > 0).astype(np.int64) if y.shape[1] == 1 else y.argmax(axis=1)
 
 
-def answers(path: Path, x: Array, flags: Sequence[str] = (), *, numbers: int = 0) -> Array:
+def answers(path: Path, x: Array, numbers: int = 0, flags: Sequence[str] = ()) -> Array:
     """The class (N,), or so many numbers (N, O), that a predict.py, run without npkd, or a header, compiled with FLAGS
-    and ``flags``, gives each raw example x (N, ...). Raises InputError without a compiler, and where it or the program
-    fails."""
+    and ``flags``, gives raw examples x (N, ...). Raises InputError without a compiler, and where something fails."""
     rows, compiler = np.ascontiguousarray(x.reshape(len(x), -1), np.float32), shutil.which("cc") or shutil.which("gcc")
     if path.suffix == ".h" and compiler is None:
         raise InputError("export: no C compiler, cc or gcc, is found to check with; install one")
     with tempfile.TemporaryDirectory() as folder:
         main, run, data = (Path(folder, name) for name in ("main.c", "main", "x.npy"))
         np.save(data, rows)
-        text = sections("student.h.in")
-        said = Template(text["print numbers" if numbers else "print classes"]).substitute(outputs=numbers)
-        write_text(main, Template(text["main"]).substitute(header=path.resolve().as_posix(), inputs=rows.shape[1],
-                                                           print=said))
+        write_text(main, Template(sections("student.h.in")["main of numbers" if numbers else "main"]).substitute(
+            header=path.resolve().as_posix(), inputs=rows.shape[1], outputs=numbers))
         for command in ([compiler, *FLAGS, *flags, main, "-o", run, "-lm"], [run]) if path.suffix == ".h" else (
                 [sys.executable, "-I", path, data],):
             done = subprocess.run([*map(str, command)], input=rows.tobytes(), capture_output=True, check=False)

@@ -24,7 +24,7 @@ from npkd.pipeline.channels_first import imported
 from npkd.pipeline.examples import Examples, Source, source_of
 from npkd.pipeline.logit_source import logits_of
 from npkd.pipeline.recipe import Recipe, complete
-from npkd.pipeline.result import CompressionResult, about_of, logits_of_rows, saved_and_loaded
+from npkd.pipeline.result import ABOUT, CompressionResult, logits_of_rows, saved_and_loaded
 from npkd.pipeline.steps import GRIDS
 from npkd.pipeline.target import Target, file_of, parse
 from npkd.pipeline.task import classes_of, error_of
@@ -48,7 +48,7 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
     labels      (N,) integer classes in the order of x, or floats (N,) or (N, O) where numbers are predicted: errors are
                 then measured with them; the student learns from them where the recipe weighs them, by default with a
                 convolutional network. A network with a single output predicts numbers, unless a sigmoid follows, or
-                labels are classes 0 and 1: then it is the logit of class 1
+                labels are classes 0 and 1: then it is the logit of class 1, and behind a sigmoid 0 and 1 may be floats
     recipe      all other settings; what it leaves open is chosen from the data
     seed        of all that is drawn, or the generator that draws it: the same examples in the same order give the same
                 student, in whatever batches they come
@@ -76,8 +76,8 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
                                                                     outputs_of(inner))
         state = getattr(progress, "state", None) or stages.State()
         run = stages.Run(data, recipe, rng, progress, state, examples.outside)
-        about = about_of(given, math.prod(data.shape), regression=data.targets is not None)
-        inner_student, reports = in_steps(run, inner, goal, answers, examples, replace(given, about=about))
+        given = replace(given, about=about_of(given, data))
+        inner_student, reports = in_steps(run, inner, goal, answers, examples, given)
     student = examples.outside(inner_student)
     rows, y = examples.outside_rows(data.x_validation), data.y_validation
     before = logits_of_rows(reading_rows(given.network, data, "compress: the teacher"), rows)
@@ -92,7 +92,7 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
         len(data.x_train) * recipe.trained, len(y), 1 - error_of(after, said), examples.labelled,
         error_of(before, y), error_of(after, y), max([float(restored), *(r.difference for r in run.state.rounds)]),
         reports, data.targets is not None, goal, target, entry or entry_of(given.network, data.shape),
-        about, checked_by)
+        given.about, checked_by)
 
 
 def entry_of(network: Network, shape: Sequence[int]) -> Entry:
@@ -106,8 +106,7 @@ def entry_of(network: Network, shape: Sequence[int]) -> Entry:
 
 def in_steps(run: stages.Run, inner: Network, goal: Target, answers: Answers | None, examples: Examples,
              given: Model) -> tuple[Network, list[chain.StepReport]]:
-    """The student, by the steps of the recipe with their reports, or by rounds of removal alone. ``given``: the model
-    whose network becomes the student's in the file.
+    """The student, by the steps of the recipe with their reports, or by rounds alone; ``given``, with it, is written.
     Raises InputError for grids where features have units of their own."""
     names = run.recipe.steps
     if not names:
@@ -117,6 +116,13 @@ def in_steps(run: stages.Run, inner: Network, goal: Target, answers: Answers | N
                          "as a Model with its scaling")
     return chain.compress(chain.Chain(run, names, goal, answers or inner, lambda network: replace(
         given, network=examples.outside(network))), inner)
+
+
+def about_of(teacher: Model, data: Data) -> dict[str, Any]:
+    """ABOUT, with the values of an example where no scaling tells how many, what follows the outputs, and the task."""
+    more = {"inputs": None if teacher.scaling else math.prod(data.shape), "head": teacher.about.get("head"),
+            "task": data.targets and "regression"}
+    return ABOUT | {name: value for name, value in more.items() if value}
 
 
 def generator(seed: int | np.random.Generator) -> np.random.Generator:

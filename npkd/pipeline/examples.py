@@ -13,7 +13,7 @@ import numpy as np
 from npkd.core.progress import Progress
 from npkd.core.types import Array
 from npkd.core.validation import InputError, described, require_memory
-from npkd.data.batches import MAPS, ROWS, Passes, Prepare, passes_over, plain
+from npkd.data.batches import MAPS, ROWS, Passes, passes_over, plain
 from npkd.data.datasets import Data
 from npkd.data.sampling import learnt_from, samples, survey
 from npkd.interop.adapt import adapt, rescaled, restored, same, unscaled
@@ -24,7 +24,7 @@ from npkd.nn.model import Model
 from npkd.nn.network import Network, convolves
 from npkd.nn.scaling import Scaling
 from npkd.pipeline.recipe import VALIDATION, Recipe
-from npkd.pipeline.task import is_binary, zero_or_one
+from npkd.pipeline.task import is_binary
 from npkd.sparsity.layerwise import leading
 
 
@@ -62,7 +62,6 @@ class Source:
     given       the teacher, of examples as they were given;   model  the same of examples divided by ``units``
     first       the first examples, divided by ``units``; of a Data all of them, with the parts held out
     passes      over all examples, divided by ``units``; None: ``first`` is all there is
-    binary      labels are two classes of a single output, see ``zero_or_one``
     """
 
     given: Model
@@ -70,7 +69,6 @@ class Source:
     units: Array | None
     first: Data
     passes: Passes | None = None
-    binary: bool = False
 
     def outside_rows(self, rows: Array) -> Array:
         """Rows divided by ``units`` as they were given."""
@@ -116,7 +114,8 @@ class Source:
         """The validation part (x, y) or (x, None) of the recipe, divided by ``units``. Raises InputError: misfits."""
         prepare = self.model.scaling.apply if self.model.scaling else None
         with ExitStack() as stack:
-            parts = list(passes_of(*pair, self.first.classes, prepare, stack, binary=self.binary)())
+            one_logit = self.first.targets is None and outputs_of(self.model.network) == 1
+            parts = list(passes_over(pair[0], pair[1], 1 if one_logit else self.first.classes, prepare, stack)())
         x, y = np.concatenate([part for part, _ in parts]), [labels for _, labels in parts if labels is not None]
         if x.shape[1] != self.first.x_train.shape[1] or bool(y) != labelled:
             raise InputError(f"compress: validation holds examples of {x.shape[1]} features, {'with' if y else 'no'} "
@@ -135,11 +134,10 @@ def source_of(x: Any, labels: Any, teacher: Model, recipe: Recipe, stack: ExitSt
         model = in_units(teacher, units)
         outputs, seen = outputs_of(model.network), list[Array]()
         labels = None if labels is None else plain(labels)
-        several = labels is not None and labels.dtype.kind in "iu" and labels.size and labels.max() > 1
-        if outputs == 1 and several and not binary:
+        if outputs == 1 and not binary and labels is not None and labels.dtype.kind in "iu" and (labels > 1).any():
             labels = labels.astype(np.float64)                           # more than two classes: numbers
-        passes = passes_of(x, labels, max(outputs, 2), model.scaling.apply if model.scaling else None, stack,
-                           binary=binary)
+        passes = passes_over(x, labels, 1 if binary else max(outputs, 2),
+                             model.scaling.apply if model.scaling else None, stack)
 
         def examples() -> Iterator[Array]:
             for part, y in passes():
@@ -154,11 +152,14 @@ def source_of(x: Any, labels: Any, teacher: Model, recipe: Recipe, stack: ExitSt
             y, data = np.zeros((len(rows), outputs), np.float32), replace(first, classes=outputs)
             first = replace(data, y_train=y, y_validation=y[:0], y_test=y[:0], targets=Scaling.standard(
                 predict(adapt(model, replace(data, targets=unscaled(outputs)), "compress: the teacher"), rows)))
-        return Source(teacher, model, units, first, passes, binary)
+        return Source(teacher, model, units, first, passes)
     if labels is not None or recipe.validation is not None:
         raise InputError("compress: x is a data set with labels and a validation part of its own, and others are given "
                          "beside it; leave those out, or give x as an array")
-    x, as_given = of_two_classes(x) if binary else x, unscaled(x.x_train.shape[1])
+    if binary and x.targets is not None:
+        raise InputError(f"compress: {x.name} has numbers to predict, and a sigmoid follows the teacher's output; its "
+                         "labels must be the classes 0 and 1, integers: y.astype(int)")
+    as_given = unscaled(x.x_train.shape[1])
     if teacher.scaling is not None:
         x = rescaled(x, teacher.scaling)
     elif not same(x.scaling, as_given):
@@ -169,25 +170,6 @@ def source_of(x: Any, labels: Any, teacher: Model, recipe: Recipe, stack: ExitSt
     model = in_units(replace(teacher, scaling=None), units)
     assert model.scaling is not None
     return Source(teacher, model, units, replace(divided(x, units), scaling=model.scaling))
-
-
-def passes_of(x: Any, labels: Any, classes: int, prepare: Prepare, stack: ExitStack, *, binary: bool) -> Passes:
-    """``passes_over`` of examples; labels ``binary``: floats 0 and 1 are classes too."""
-    if not binary:
-        return passes_over(x, labels, classes, prepare, stack)
-    passes = passes_over(x, None if labels is None else zero_or_one(plain(labels)), classes, prepare, stack)
-    raw = passes.raw
-    passes.raw = lambda: ((part, None if y is None else zero_or_one(y)) for part, y in raw())
-    return passes
-
-
-def of_two_classes(data: Data) -> Data:
-    """The data whose numbers to predict are the classes 0 and 1. Raises InputError for other numbers."""
-    if data.targets is None:
-        return data
-    y = {name: zero_or_one(getattr(data, name) / data.targets.factor + data.targets.offset)
-         for name in ("y_train", "y_validation", "y_test")}
-    return replace(data, **y, classes=2, targets=None)
 
 
 def predicts_numbers(teacher: Model, recipe: Recipe, y: Array | None) -> bool:

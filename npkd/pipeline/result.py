@@ -35,13 +35,6 @@ ABOUT = {"npkd": __version__, "made_by": "npkd.compress"}
 """What the file of a student says of itself."""
 
 
-def about_of(teacher: Model, inputs: int, *, regression: bool) -> dict[str, Any]:
-    """ABOUT, with the values of an example where no scaling tells how many, what follows the outputs, and the task."""
-    more = {"inputs": None if teacher.scaling else inputs, "head": teacher.about.get("head"),
-            "task": "regression" if regression else None}
-    return ABOUT | {name: value for name, value in more.items() if value}
-
-
 @dataclass(frozen=True, eq=False)
 class CompressionResult:
     """A smaller network, and what is known of it.
@@ -59,7 +52,7 @@ class CompressionResult:
     regression          the outputs are numbers: an error is 1 − R², agreement R² of the student for the teacher's
     target, target_words    how small it was to be
     entry               how examples came: so are ``to_torch`` and ``to_onnx``
-    about               what the file says of itself: task, and what followed the teacher's logits, among others
+    about               what the file says of itself, see ``compress.about_of``
     checked             of a teacher of another library in words how its outputs and those of ``teacher`` differ
     difference          largest difference of the outputs that cutting neurons out made in any round, or the change back
                         to the units of the examples, float32

@@ -24,26 +24,13 @@ def is_regression(y: Array) -> bool:
 
 
 def is_binary(head: str, outputs: int, task: str | None) -> bool:
-    """Is a network's output the logit of class 1: a single one that a sigmoid follows, or that is for a classification?
-    ``head``: what follows the outputs. Raises InputError for several with a sigmoid each, unless ``task`` says more."""
+    """Is the single output of a network, followed by ``head``, the logit of class 1, by a sigmoid or by the task?
+    Raises InputError for several outputs with a sigmoid each, unless ``task`` says what they are."""
     if head == "sigmoid" and outputs > 1 and task is None:
-        raise InputError(f"compress: the teacher ends in a sigmoid for each of {outputs} outputs, yes or no each, and "
-                         "npkd distils one class out of several; give Recipe(task='regression'), without labels, to "
-                         "imitate what is in front of the sigmoids, or task='classification' where the largest counts")
+        raise InputError(f"compress: the teacher ends in a sigmoid for each of {outputs} outputs, and npkd knows one "
+                         "class an example; give, without labels, Recipe(task='regression'), to imitate what is in "
+                         "front of them, or task='classification' where the largest output is the class")
     return outputs == 1 and (task == "classification" or (task is None and head == "sigmoid"))
-
-
-def zero_or_one(y: Array) -> Array:
-    """Labels of two classes as integers (N,): floats 0 and 1, (N,) or (N, 1), and truth values; others as they are.
-    Raises InputError for other floats."""
-    if y.dtype.kind not in "fb" or y.shape not in (y.shape[:1], (*y.shape[:1], 1)):
-        return y
-    classes = np.rint(y).ravel().astype(np.int64) if np.isfinite(y).all() else np.full(y.size, -1)
-    wrong = (abs(y.ravel() - classes) > 1e-4) | (classes < 0) | (classes > 1)
-    if wrong.any():
-        raise InputError(f"compress: labels hold {y.ravel()[wrong][0]:g}, and the teacher's output is the logit of class "
-                         "1; they must be 0 and 1: without labels the student learns the teacher's probabilities")
-    return classes
 
 
 def classes_of(outputs: Array) -> Array:

@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 header, file = Path(folder, "student.h"), Path(folder, "predict.py")
                 c.write(header, model)
                 python_code.write(file, model)
-                found = {"C": answers(header, raw, flags), "predict.py": answers(file, raw)}
+                found = {"C": answers(header, raw, flags=flags), "predict.py": answers(file, raw)}
                 size = object_bytes(header)
             said = ", ".join(f"{where} {(got == expected).sum():,}" for where, got in found.items())
             differing += sum(int((got != expected).sum()) for got in found.values())

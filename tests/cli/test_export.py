@@ -36,7 +36,7 @@ def test_what_is_written_gives_npkds_classes(to, name, student, tmp_path, capsys
 
 def test_a_class_that_differs_is_counted(student, tmp_path, capsys, monkeypatch):
     data = stored(tmp_path / "data.npz")
-    monkeypatch.setattr("npkd.cli.export.answers", lambda path, x, **_: np.zeros(len(x), np.int64) - 1)
+    monkeypatch.setattr("npkd.cli.export.answers", lambda path, x, *_: np.zeros(len(x), np.int64) - 1)
     assert main(["export", student, "--to", "python", "--check", data]) == 1
     assert "0 of 40 classes agree" in capsys.readouterr().out
 
