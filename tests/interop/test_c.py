@@ -18,7 +18,7 @@ from npkd.nn.model import Model
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
 from npkd.nn.ops import Op
 from npkd.nn.scaling import Scaling
-from tests.interop.exports import of_maps, of_rows, whole
+from tests.interop.exports import of_maps, of_numbers, of_rows, whole
 
 SANITISERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 CHAPTER = Path(__file__).parents[2] / "docs" / "book" / "12-own-networks.md"
@@ -119,6 +119,22 @@ def test_one_output_is_one_of_two_classes(tmp_path):
     _, said = outputs(tmp_path, model, x)
     assert (said == (model.logits(x)[:, 0] > 0)).all()
     assert set(said) == {0, 1}
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_predicted_numbers_are_given_as_they_are(outputs, tmp_path):
+    model, x = of_numbers(np.random.default_rng(11), outputs)
+    kept = Layer("select", options={"kept": [*range(12)]})
+    bytes_ = quantized(model.network, model.scaling.apply(x)).astype(np.float32)
+    for given in (model, Model(Network([kept, *bytes_.layers]), model.scaling, model.about)):
+        c.write(tmp_path / "student.h", given)
+        said = answers(tmp_path / "student.h", x, outputs, flags=SANITISERS)
+        assert np.allclose(said, Plain.of(given).answers(x), rtol=1e-5, atol=1e-6)
+        assert np.ptp(said, axis=0).min() > 0
+        text = (tmp_path / "student.h").read_text()
+        assert "void npkd_predict(const float *x, float *y)" in text
+        assert "class" not in text
+    assert "numbers: int8." in text
 
 
 def test_numbers_that_are_none_do_not_break_whole_numbers(tmp_path):
