@@ -13,10 +13,9 @@ from npkd.core.validation import InputError
 from npkd.data.datasets import FEWEST, NAMES, Data
 from npkd.data.datasets import load as load_data
 from npkd.interop.adapt import unscaled
-from npkd.interop.layers import outputs_of
 from npkd.interop.onnx import OnnxTeacher
 from npkd.nn.scaling import Scaling
-from npkd.pipeline.task import classes_of, is_binary
+from npkd.pipeline.task import classes_of, without_labels
 
 TENTH = 10
 
@@ -25,7 +24,7 @@ def data_for(teacher: OnnxTeacher, settings: Settings, progress: Progress) -> tu
     """The data of a run in npkd's order, and does it bring labels? The arrays of an .npz hold examples as the teacher
     takes them; one that holds a single array, or x, has no labels: it is split in ten, one part to choose by, one to
     judge by, and the teacher's classes stand for labels. Raises InputError for what does not fit."""
-    path, binary = Path(settings.data), is_binary(teacher.head, outputs_of(teacher.model.network), None)
+    path = Path(settings.data)
     stored = read_arrays(path) if path.suffix == ".npz" and path.is_file() else {}
     if {*NAMES} & {*stored} or not stored:
         data = load_data(settings.data, seed=settings.seed, progress=progress, label=settings.label)
@@ -39,7 +38,7 @@ def data_for(teacher: OnnxTeacher, settings: Settings, progress: Progress) -> tu
     scaling = teacher.model.scaling or unscaled(rows.shape[1])
     test, validation, train = np.split(np.random.default_rng(settings.seed).permutation(len(x)),
                                        [len(x) // TENTH, 2 * (len(x) // TENTH)])
-    numbers = z.shape[1] == 1 and not binary
+    numbers = without_labels(teacher.head, z.shape[1])
     targets = Scaling.standard(z[train]) if numbers else None
     rows, y = scaling.apply(rows), targets.apply(z) if targets else classes_of(z)
     train, validation, test = map(np.sort, (train, validation, test))

@@ -18,6 +18,7 @@ from textwrap import wrap
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
 
 from npkd.compression.integer import IntegerNetwork
 from npkd.core.files import write_text
@@ -147,7 +148,10 @@ class Plain:
         found = {"chain": "-".join(map(str, self.network.widths)), "numbers": self.numbers, "outputs": outputs,
                  "inputs": math.prod(self.inputs), "shape": shape, "last": outputs - 1,
                  "because": "".join(f"{prefix}{line}\n" for line in wrap(self.because, 110)),
-                 "logits": "predict" if self.outputs else "logits"}
+                 "logits": "predict" if self.outputs else "logits",
+                 "squashed": ""}
+        if self.outputs and self.model.about.get("head") == "sigmoid":
+            found["squashed"] = Template(text["squashed"]).substitute(found)
         return found | {part: Template(text.get(f"{part} {gives}", "")).substitute(found)
                         for part in ("says", "declared", "predict")}
 
@@ -160,7 +164,9 @@ class Plain:
         rows = self.model.scaling.apply(x) if self.model.scaling else x.reshape(len(x), -1)
         y = self.model.logits(x) if self.whole is None else self.whole.logits(
             rows[:, self.kept].reshape(-1, *self.inner))
-        return y if self.outputs else (y[:, 0] > 0).astype(np.int64) if y.shape[1] == 1 else y.argmax(axis=1)
+        if self.outputs:
+            return expit(y) if self.model.about.get("head") == "sigmoid" else y
+        return (y[:, 0] > 0).astype(np.int64) if y.shape[1] == 1 else y.argmax(axis=1)
 
 
 def answers(path: Path, x: Array, numbers: int = 0, flags: Sequence[str] = ()) -> Array:

@@ -47,8 +47,8 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
                 or "error=+0.5": points of error on the examples held out, without labels of disagreement
     labels      (N,) integer classes in the order of x, or floats (N,) or (N, O) where numbers are predicted: errors are
                 then measured with them; the student learns from them where the recipe weighs them, by default with a
-                convolutional network. A network with a single output predicts numbers, unless a sigmoid follows, or
-                labels are classes 0 and 1: then it is the logit of class 1, and behind a sigmoid 0 and 1 may be floats
+                convolutional network. A single output is a number, or, if a sigmoid follows or labels are 0 and 1, the
+                logit of class 1; several with a sigmoid each are, without labels, numbers: what is in front of it
     recipe      all other settings; what it leaves open is chosen from the data
     seed        of all that is drawn, or the generator that draws it: the same examples in the same order give the same
                 student, in whatever batches they come
@@ -63,7 +63,7 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
         progress.begin("teacher and examples", 1)
         teacher, x, recipe, entry, checked_by = imported(teacher, x, recipe)
         source = source_of(x, labels, model_of(teacher), recipe, stack)
-        given, (network, goal) = source.given, checked(teacher, source, target, recipe)
+        given, (network, goal) = delivered(source), checked(teacher, source, target, recipe)
         progress.step("they fit together")
         examples = source.read(network, recipe, seed, progress)
         inner, scaling = scaled(network, examples.unit), examples.data.scaling
@@ -76,17 +76,16 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
                                                                     outputs_of(inner))
         state = getattr(progress, "state", None) or stages.State()
         run = stages.Run(data, recipe, rng, progress, state, examples.outside)
-        given = replace(given, about=about_of(given, data))
         inner_student, reports = in_steps(run, inner, goal, answers, examples, given)
     student = examples.outside(inner_student)
-    rows, y = examples.outside_rows(data.x_validation), data.y_validation
+    rows = examples.outside_rows(data.x_validation)
     before = logits_of_rows(reading_rows(given.network, data, "compress: the teacher"), rows)
     after = logits_of_rows(saved_and_loaded(Model(student, given.scaling)).network, rows)
     if data.targets is not None:
         before, after = data.targets.apply(before), data.targets.apply(after)
     restored = np.abs(after - logits_of_rows(inner_student, data.x_validation)).max()
     said = before if data.targets is not None else classes_of(before)
-    y = y if examples.labelled else said
+    y = data.y_validation if examples.labelled else said
     return CompressionResult(
         student, examples.outside(inner), given.scaling, run.state.rounds, run.state.budgets, examples.learnt_from,
         len(data.x_train) * recipe.trained, len(y), 1 - error_of(after, said), examples.labelled,
@@ -118,11 +117,13 @@ def in_steps(run: stages.Run, inner: Network, goal: Target, answers: Answers | N
         given, network=examples.outside(network))), inner)
 
 
-def about_of(teacher: Model, data: Data) -> dict[str, Any]:
-    """ABOUT, with the values of an example where no scaling tells how many, what follows the outputs, and the task."""
-    more = {"inputs": None if teacher.scaling else math.prod(data.shape), "head": teacher.about.get("head"),
+def delivered(source: Source) -> Model:
+    """The teacher with what the file of its student says: ABOUT, the values of an example where no scaling tells how
+    many, what follows the outputs, and the task where they are numbers."""
+    given, data = source.given, source.first
+    more = {"inputs": None if given.scaling else math.prod(data.shape), "head": given.about.get("head"),
             "task": data.targets and "regression"}
-    return ABOUT | {name: value for name, value in more.items() if value}
+    return replace(given, about=ABOUT | {name: value for name, value in more.items() if value})
 
 
 def generator(seed: int | np.random.Generator) -> np.random.Generator:

@@ -52,7 +52,7 @@ class CompressionResult:
     regression          the outputs are numbers: an error is 1 − R², agreement R² of the student for the teacher's
     target, target_words    how small it was to be
     entry               how examples came: so are ``to_torch`` and ``to_onnx``
-    about               what the file says of itself, see ``compress.about_of``
+    about               what the file says of itself, see ``compress.delivered``
     checked             of a teacher of another library in words how its outputs and those of ``teacher`` differ
     difference          largest difference of the outputs that cutting neurons out made in any round, or the change back
                         to the units of the examples, float32

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from npkd.core.types import Array, Objective
-from npkd.core.validation import InputError
 from npkd.distillation.objective import Terms, distillation
 from npkd.distillation.response import soft_targets
 from npkd.distillation.terms import Term
@@ -23,14 +22,9 @@ def is_regression(y: Array) -> bool:
     return y.dtype.kind == "f"
 
 
-def is_binary(head: str, outputs: int, task: str | None) -> bool:
-    """Is the single output of a network, followed by ``head``, the logit of class 1, by a sigmoid or by the task?
-    Raises InputError for several outputs with a sigmoid each, unless ``task`` says what they are."""
-    if head == "sigmoid" and outputs > 1 and task is None:
-        raise InputError(f"compress: the teacher ends in a sigmoid for each of {outputs} outputs, and npkd knows one "
-                         "class an example; give, without labels, Recipe(task='regression'), to imitate what is in "
-                         "front of them, or task='classification' where the largest output is the class")
-    return outputs == 1 and (task == "classification" or (task is None and head == "sigmoid"))
+def without_labels(head: str, outputs: int) -> bool:
+    """Are outputs that ``head`` follows numbers, where nobody says it: a single one, or several with a sigmoid each?"""
+    return (outputs == 1) != (head == "sigmoid")
 
 
 def classes_of(outputs: Array) -> Array:

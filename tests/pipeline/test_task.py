@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
 import npkd
 from npkd import gradcheck
@@ -15,8 +16,10 @@ from npkd.core.progress import NoProgress
 from npkd.core.validation import InputError
 from npkd.data.datasets import from_arrays
 from npkd.distillation.response import soft_targets
+from npkd.interop import c, python_code
 from npkd.interop.entry import Entry
 from npkd.interop.onnx import OnnxTeacher
+from npkd.interop.plain import Plain, answers
 from npkd.nn.losses import cross_entropy
 from npkd.nn.model import Model, load
 from npkd.nn.network import Layer, Network
@@ -206,24 +209,37 @@ def test_other_numbers_behind_a_sigmoid_are_refused(binary, data):
     with pytest.raises(InputError, match=r"labels holds labels 0 … 2; classes are from 0 to below 2"):
         npkd.compress(sigmoid, x, labels=y * 2, recipe=NONE)
     numbers = from_arrays("bits", (x[:600], y[:600] * 1.0, x[600:], y[600:] * 1.0), seed=0)
-    with pytest.raises(InputError, match=r"bits has numbers to predict, and a sigmoid .* y\.astype\(int\)"):
+    with pytest.raises(InputError, match=r"bits has floats as labels, and a sigmoid .* y\.astype\(int\)"):
         npkd.compress(sigmoid, numbers, recipe=NONE)
 
 
-def test_a_sigmoid_for_each_output_is_refused_unless_its_meaning_is_said(teacher):
-    x, each = teacher.scaling.apply(X), Network([*teacher.network.layers, Layer("sigmoid")])
-    read = Model(teacher.network, about={"head": "sigmoid"})                           # as of another library
-    for given in (each, read):
-        with pytest.raises(InputError, match="a sigmoid for each of 2 outputs"):
-            npkd.compress(given, x, recipe=NONE)
-        with pytest.raises(InputError, match="a sigmoid for each of 2 outputs"):
-            npkd.compress(given, x, labels=np.arange(800) % 2, recipe=NONE)
-        result = npkd.compress(given, x, "macs=50%", recipe=replace(NONE, task="regression"))
+def test_what_is_in_front_of_a_sigmoid_for_each_output_is_imitated(teacher, tmp_path):
+    """A softmax knows its logits up to a number added to all of them, which a sigmoid for each would show."""
+    w, b = teacher.network.layers[-1].params
+    last = Layer("dense", (w * np.float32([[0.5], [0.01]]), np.float32((b + np.array([-10, 500])) * [0.5, 0.01])))
+    logits, x = teacher.network.replace({len(teacher.network.layers) - 1: last}), teacher.scaling.apply(X)
+    each, read = Network([*logits.layers, Layer("sigmoid")]), Model(logits, about={"head": "sigmoid"})
+    for given in (each, read):                                                          # or of another library
+        result = npkd.compress(given, x, "macs=50%", recipe=QUICK)
         assert (result.regression, result.head) == (True, "sigmoid")
-        assert result.agreement > 0.9                                          # of what is in front of the sigmoids
-        assert not npkd.compress(given, x, "macs=50%", recipe=replace(NONE, task="classification")).regression
-    with pytest.raises(InputError, match="a sigmoid for each of 2 outputs"):
-        data_for(OnnxTeacher(read, "sigmoid", Entry.of((12,)), ""), SimpleNamespace(data="digits"), NoProgress())
+        assert (abs(expit(result.logits(x)) - each.predict(x)) < 0.05).mean() > 0.95
+    plain = Plain.of(result.model())
+    assert np.allclose(plain.answers(x), expit(result.logits(x)), atol=1e-6)
+    for name, language in (("predict.py", python_code), ("student.h", c)):
+        language.write(tmp_path / name, result.model())
+        assert np.allclose(answers(tmp_path / name, x, 2), plain.answers(x), atol=1e-5)
+    assert not npkd.compress(each, x, "macs=50%", labels=np.arange(800) % 2, recipe=NONE).regression
+    assert not npkd.compress(each, x, "macs=50%", recipe=replace(NONE, task="classification")).regression
+    with pytest.raises(InputError, match=r"integer classes \(N,\), or left out: then each sigmoid is imitated"):
+        npkd.compress(each, x, labels=(each.predict(x) > 0.5) * 1.0, recipe=NONE)
+    bits = from_arrays("bits", (x[:600], (Y > 0)[:600] * 1.0, x[600:], (Y > 0)[600:] * 1.0), seed=0)
+    with pytest.raises(InputError, match="bits has floats as labels, and a sigmoid follows"):
+        npkd.compress(each, bits, recipe=NONE)
+    np.savez(tmp_path / "x.npz", x=x)
+    data, labelled = data_for(OnnxTeacher(read, "sigmoid", Entry.of((12,)), ""), SimpleNamespace(
+        data=tmp_path / "x.npz", seed=0), NoProgress())
+    assert (data.targets is None, data.classes, labelled) == (False, 2, False)
+    assert npkd.compress(each, data, "macs=50%", recipe=NONE).regression
 
 
 def test_the_file_of_a_student_says_that_it_predicts_numbers(teacher, tmp_path):
