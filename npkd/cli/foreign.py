@@ -15,7 +15,7 @@ from npkd.data.datasets import FEWEST, NAMES, Data
 from npkd.interop.adapt import unscaled
 from npkd.interop.onnx import OnnxTeacher
 from npkd.nn.scaling import Scaling
-from npkd.pipeline.task import classes_of
+from npkd.pipeline.task import classes_of, without_labels
 
 TENTH = 10
 
@@ -38,7 +38,7 @@ def data_for(teacher: OnnxTeacher, settings: Settings, progress: Progress) -> tu
     scaling = teacher.model.scaling or unscaled(rows.shape[1])
     test, validation, train = np.split(np.random.default_rng(settings.seed).permutation(len(x)),
                                        [len(x) // TENTH, 2 * (len(x) // TENTH)])
-    numbers = z.shape[1] == 1 and teacher.head != "sigmoid"
+    numbers = without_labels(teacher.head, z.shape[1])
     targets = Scaling.standard(z[train]) if numbers else None
     rows, y = scaling.apply(rows), targets.apply(z) if targets else classes_of(z)
     train, validation, test = map(np.sort, (train, validation, test))

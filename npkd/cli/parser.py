@@ -197,8 +197,8 @@ def add_export(commands: Commands) -> None:
     add("--out", metavar="DIR", help="folder to write to, also one with other files (default: FILE-export, beside it)")
     add("--shape", type=widths, metavar="H,W,C", help="of an example, where the layers do not tell it")
     add("--overwrite", action="store_true", help="replace files of the same name")
-    add("--check", metavar="DATA", help="compile or run what was written (c, python), and compare its classes with "
-                                        "npkd's on all test examples of this data, as --data of npkd compress")
+    add("--check", metavar="DATA", help="compile or run what was written (c, python), and compare what it "
+                                        "gives with npkd on all test examples of this data, as --data of npkd compress")
     add("--label", metavar="COLUMN", help="of --check, where the data is a table")
 
 

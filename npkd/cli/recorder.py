@@ -71,7 +71,8 @@ class Recorder:
             self.copy(name, settings.teacher)
         elif self.saved.get(name) is not network:
             about = {"npkd": __version__, "made_by": settings.command, "data": data.name, "seed": settings.seed,
-                     "split": self.plan.split, **({"words": list(data.words)} if data.words else {})}
+                     "split": self.plan.split, **({"words": list(data.words)} if data.words else {}),
+                     **({"task": "regression"} if data.targets else {})}
             save_model(self.path(name), Model(network, data.scaling, about))
             self.saved[name] = network
 
@@ -79,12 +80,12 @@ class Recorder:
         """The file of a network."""
         return self.folder / f"{name}.{'npkz' if name in self.coded else 'npz'}"
 
-    def code(self, name: str) -> None:
-        """Put the coded file of a network in the place of the one that was written."""
+    def code(self, name: str, about: Any) -> None:
+        """Put the coded file of a network in the place of the one that was written; ``about``: all that it says."""
         plain, network = self.path(name), self.saved[name]
         assert network is not None
         self.coded.add(name)
-        save_model(self.path(name), Model(network, self.plan.data.scaling))
+        save_model(self.path(name), Model(network, self.plan.data.scaling, about))
         plain.unlink()
 
     def copy(self, name: str, given: str) -> None:

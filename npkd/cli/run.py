@@ -119,15 +119,14 @@ def compress(plan: PreparedRun, recorder: Recorder, rng: np.random.Generator) ->
     recorder.save("teacher", state.teacher)
     if plan.distil_from is not None:
         recipe = replace(recipe, distil_from=Model(plan.outside(plan.distil_from), data.scaling))
-    scaling = data.scaling if plan.teacher_model is None else plan.teacher_model.scaling
-    teacher = Model(state.teacher, scaling)
+    teacher = replace(plan.teacher_model or Model(state.teacher, data.scaling), network=state.teacher)
     result = npkd.compress(teacher, data, plan.settings.target or TARGET, recipe=recipe, seed=rng, progress=recorder)
     recorder.save_newest()
     recorder.save("student", result.student)
     if plan.recipe.steps[-1:] == ("code",):
-        recorder.code("student")
+        recorder.code("student", result.about)
     if plan.foreign is not None:
-        replace(result, entry=plan.foreign.entry, head=plan.foreign.head).to_onnx(recorder.folder / "student.onnx")
+        replace(result, entry=plan.foreign.entry).to_onnx(recorder.folder / "student.onnx")
     return summary.of_compression(plan, result, load_model(recorder.path("student")))
 
 

@@ -109,18 +109,14 @@ class IntegerNetwork:
         """The outputs as float64 (N, C): those of ``simulation``, bit for bit."""
         return np.asarray(np.ldexp(self(x).astype(np.float64), -self.factors[1]))
 
-    def classes(self, x: Array) -> Array:
-        """The class of each example (N,), found without floats: the largest output, the first of equal ones."""
-        return np.asarray(self(x).argmax(axis=1))
-
 
 def multiplier(who: str, u: Array, step: Array, shifts: bool) -> tuple[Array, Array]:
     """m and n ≥ 1 of (N54), int64, u/step = m 2⁻ⁿ. Raises InputError unless m < 2³¹; with shifts, is a power of 2."""
     (m, e), (odd, least) = odd_part(u), odd_part(step)
     n = least - e
     if (m % odd).any() or (shifts and (m > odd).any()) or np.maximum(m // odd, 2 * u / step).max(initial=0) > LARGEST:
-        raise InputError(f"{who} has step {step[0]}; what it reads must come in m/2ⁿ of it, m whole and at most "
-                         f"{1 if shifts else LARGEST}: take powers of two, and short steps of weights")
+        raise InputError(f"{who} reads what comes in no m/2ⁿ of its step {step[0]}, m whole and at most "
+                         f"{1 if shifts else LARGEST}; take powers of two, and short steps of weights")
     return m // odd << np.maximum(1 - n, 0), np.clip(n, 1, 62)       # (N54)  2⁻⁶² or less: all are rounded to 0
 
 

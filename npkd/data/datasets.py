@@ -97,7 +97,12 @@ def split(y: Array, fraction: float, rng: np.random.Generator) -> tuple[Array, A
 
 def labels(who: str, name: str, y: Array, examples: int, classes: int | None) -> Array:
     """y as int64, or of floats ``numbers``. Raises InputError unless it is one of these: integers (examples,) from 0
-    on, below ``classes`` if that is known."""
+    on, below ``classes`` if that is known, or truth values; with ``classes`` 1, of one logit, 0 and 1 in floats too."""
+    if classes == 1 and y.dtype.kind == "f" and y.shape in ((examples,), (examples, 1)):
+        if not np.isin(y, (0, 1)).all():
+            raise InputError(f"{who}: {name} holds {y[~np.isin(y, (0, 1))][0]:g}, and a sigmoid follows the output; "
+                             "they must be the classes 0 and 1: without labels the teacher's probabilities are learnt")
+        y = y.reshape(examples).astype(np.int64)
     if y.dtype.kind == "f" and y.ndim in (1, 2) and len(y) == examples and y.size:
         return numbers(who, name, y)
     if y.shape != (examples,):
@@ -105,12 +110,12 @@ def labels(who: str, name: str, y: Array, examples: int, classes: int | None) ->
         if y.ndim == 2:
             hint = f"; of one-hot rows give {name}.argmax(axis=1)" if y.shape[1] > 1 else f"; give {name}.ravel()"
         raise InputError(f"{who}: {name} has shape {y.shape}; it must be ({examples},), a label for each example{hint}")
-    if not np.issubdtype(y.dtype, np.integer):
+    if y.dtype.kind not in "iub":
         raise InputError(f"{who}: {name} is of {y.dtype}; labels must be integers, the classes numbered from 0, or "
                          "floats, numbers to predict")
     if not examples:
         raise InputError(f"{who}: {name} is empty; there must be at least one label")
-    below = examples if classes is None else classes
+    below = examples if classes is None else max(classes, 2)
     if y.min() < 0 or y.max() >= below:
         raise InputError(f"{who}: {name} holds labels {y.min()} … {y.max()}; classes are from 0 to below {below}")
     return y.astype(np.int64)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 
+from npkd.compression.quantization import short
+from npkd.core.grids import grid
 from npkd.core.types import Array
 from npkd.core.validation import InputError
 from npkd.data.datasets import Data
@@ -88,13 +91,18 @@ def restored(network: Network, targets: Scaling | None) -> Network:
 
 
 def with_last(network: Network, factor: Array, shift: Array) -> Network:
-    """The network whose outputs y are y · factor + shift, (O,) each."""
+    """The network whose outputs y are y · factor + shift, (O,) each. Where it reads bytes, rows of weights that lie on
+    a grid do so again: its steps times the factor, to the 16 bits that float32 and bytes leave."""
     last = len(network.layers) - 1
     if not network.layers[last].row.weights:
         raise InputError(f"the network ends in {network.layers[last].op}; where numbers are predicted the last layer "
                          "must be dense, so that they can be scaled")
     w, b = (p.astype(np.float64) for p in network.layers[last].params)
     params = (w.T * factor).T, b * factor + shift
+    if any(layer.op == "quantize" for layer in network.layers):
+        with suppress(InputError):
+            step, q = grid(w, most=255)
+            params = (q.T * short(step * factor)).T, params[1]
     dtype = network.layers[last].params[0].dtype
     return network.replace({last: replace(network.layers[last], params=tuple(p.astype(dtype) for p in params))})
 

@@ -141,19 +141,19 @@ def write(path: NewPath, model: Model, shape: Sequence[int] | None = None) -> No
     it. Weights on grids are stored in bytes; where activations are on grids too, all is counted in whole numbers,
     exactly as in ``IntegerNetwork``. Raises InputError as ``Plain.of`` and ``Plain.steps``."""
     plain = Plain.of(model, shape)
-    program, whole, fields = Program(plain), plain.whole, plain.fields()
-    text, many = program.text, fields["outputs"]
+    program, whole, classes = Program(plain), plain.whole, not plain.outputs
+    text, fields = program.text, plain.fields(program.text, " * ")
     body = program.body(f"npkd_scaled(v, {program.array('m', program.factors(whole.factors[0]))})" if whole else "v")
     fields |= {"body": body, "number": "int64_t" if whole else "float", "flash": f"{program.flash:,}",
                "run": "npkd_outputs" if whole else "npkd_logits",
                "ram": f"{sum(n * SIZES[kind] for kind, n, _ in program.buffers):,}",
-               "choose": f"for (int k = 1; k < {many}; k++) if (y[k] > y[best]) best = k;" if many > 1 else
-               "best = y[0] > 0;"}
+               "choose": f"for (int k = 1; k <= {fields['last']}; k++) if (y[k] > y[best]) best = k;"
+               if fields["last"] else "best = y[0] > 0;"}
     parts = [f"times {plain.numbers}"] * ("npkd_times(" in body)
     if whole:
         fields |= next(step.fields for step in program.steps if step.op == "quantize")
         fields["unit"] = repr(2.0 ** -whole.factors[1])
         parts += ["scaled by shifts" if whole.shifts else "scaled", *["requantised"] * ("npkd_requantised(" in body)]
     head, *functions = (Template(text[part]).substitute(fields) for part in
-                        ("head", *parts, "whole" if whole else "float", "predict"))
-    write_text(path, "\n".join([head[:-1], *program.constants, *"".join(functions).splitlines(), ""]))
+                        ("head", *parts, "whole" if whole else "float", *["predict"] * classes))
+    write_text(path, "\n".join([head[:-1], *program.constants, *"".join(functions).splitlines(), "", "#endif", ""]))

@@ -42,8 +42,8 @@ Teacher = Network | Model | Layers | Sequence[tuple[Any, Any]]
 
 
 def model_of(teacher: Teacher) -> Model:
-    """The teacher as a network, with its scaling if it has one; ``about["head"]`` tells a sigmoid behind its single
-    output, which is left out. Raises InputError for anything else."""
+    """The teacher as a network, with its scaling if it has one; ``about["head"]`` tells a sigmoid behind its
+    outputs, which is left out. Raises InputError for anything else."""
     if type(teacher).__module__.partition(".")[0] == "sklearn":
         teacher = sklearn.read(teacher)
     if isinstance(teacher, (list, tuple)):
@@ -61,8 +61,8 @@ def model_of(teacher: Teacher) -> Model:
     if not any(layer.row.weights for layer in layers):
         raise InputError("compress: the teacher has no dense layer; its neurons are what is removed")
     about = dict(model.about)
-    if len(layers) > 1 and layers[-1].op == "sigmoid" and outputs_of(Network(layers)) == 1:
-        del layers[-1]                                                # a student gives the logit
+    if len(layers) > 1 and layers[-1].op == "sigmoid":
+        del layers[-1]                                                # a student gives the logits
         about["head"] = "sigmoid"
     return Model(Network(layers), model.scaling, about)
 

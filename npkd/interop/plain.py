@@ -14,9 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
 
 from npkd.compression.integer import IntegerNetwork
 from npkd.core.files import write_text
@@ -80,6 +82,7 @@ class Plain:
     whole       the network in whole numbers, None of floats
     numbers     "float"; "int8": bytes, summed up in int32; "dyadic": the same where all weights are 0 or ± powers of
                 two, or all factors are: sums of shifted numbers
+    because     why a network with activations in bytes is written in floats, else ""
     """
 
     model: Model
@@ -88,14 +91,18 @@ class Plain:
     network: Network
     whole: IntegerNetwork | None
     numbers: str
+    because: str = ""
 
     @staticmethod
     def of(model: Model, shape: Sequence[int] | None = None) -> Plain:
-        """Of a model; ``shape`` of an example, (H, W, C), where its layers do not tell it. Raises InputError without
-        one, and for one of another size."""
+        """Of a model; ``shape`` of an example, (H, W, C), where its layers do not tell it, or read only its first
+        values. Raises InputError without one, and for one of another size."""
         network, given = model.network, tuple(shape or ())
         if not (reads_maps(network) and given):
             known = model.scaling.offset.shape if model.scaling else cost.input_shape(network)
+            if network.layers[0].op == "select" and not model.scaling:            # the last inputs may not be read
+                more = math.prod(given) if given else model.about.get("inputs")
+                known = (max(*known, more if isinstance(more, int) and more < 2 ** 24 else 0),)
             if given and math.prod(given) != known[0]:
                 raise InputError(f"export: shape is {given}; an example of this network has {known[0]} values")
             given = known
@@ -105,12 +112,19 @@ class Plain:
         for shifts in (True, False):
             try:
                 whole = IntegerNetwork.of(network, shifts=shifts)
-            except InputError:
+            except InputError as error:
+                why = f"Written in floats, though activations are bytes: {str(error).partition(': ')[2]}"
                 continue
             weights = [odd_part(a[0].astype(np.float64))[0] for layer, a in whole.layers if layer.row.weights]
             numbers = "dyadic" if shifts or all((abs(m) <= 1).all() for m in weights) else "int8"
             return Plain(model, given, kept, whole.simulation, whole, numbers)
-        return Plain(model, given, kept, fold(network.astype(np.float64)).astype(np.float32), None, "float")
+        why = why.partition(";")[0] if any(layer.op == "quantize" for layer in network.layers) else ""
+        return Plain(model, given, kept, fold(network.astype(np.float64)).astype(np.float32), None, "float", why)
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers are predicted, where the model says that it does so; 0: classes are."""
+        return cost.shapes(self.network, self.inner)[-1][-1] * (self.model.about.get("task") == "regression")
 
     @property
     def inner(self) -> tuple[int, ...]:
@@ -127,39 +141,50 @@ class Plain:
                                  "norm without running moments")
         return steps
 
-    def fields(self) -> dict[str, Any]:
-        """What both languages say of the network."""
+    def fields(self, text: dict[str, str], prefix: str = "") -> dict[str, Any]:
+        """What both languages say of the network, in the texts of one, lines of comments behind a prefix."""
         shape = f", {' x '.join(map(str, self.inputs))} in C order" if len(self.inputs) > 1 else ""
-        outputs = cost.shapes(self.network, self.inner)[-1][-1]
-        return {"chain": "-".join(map(str, self.network.widths)), "numbers": self.numbers, "outputs": outputs,
-                "inputs": math.prod(self.inputs), "shape": shape, "last": outputs - 1}
+        outputs, gives = cost.shapes(self.network, self.inner)[-1][-1], "numbers" if self.outputs else "classes"
+        found = {"chain": "-".join(map(str, self.network.widths)), "numbers": self.numbers, "outputs": outputs,
+                 "inputs": math.prod(self.inputs), "shape": shape, "last": outputs - 1,
+                 "because": "".join(f"{prefix}{line}\n" for line in wrap(self.because, 110)),
+                 "logits": "predict" if self.outputs else "logits",
+                 "squashed": ""}
+        if self.outputs and self.model.about.get("head") == "sigmoid":
+            found["squashed"] = Template(text["squashed"]).substitute(found)
+        return found | {part: Template(text.get(f"{part} {gives}", "")).substitute(found)
+                        for part in ("says", "declared", "predict")}
 
-    def classes(self, x: Array) -> Array:
-        """The class (N,) of raw examples x (N, ...), float32, by npkd: of whole numbers by their own pass."""
+    def answers(self, x: Array) -> Array:
+        """The class (N,), or numbers (N, O), of raw examples x (N, ...), float32; whole numbers by their own pass."""
         x = as_array("export", x).astype(np.float32)
         if x[0].size != math.prod(self.inputs):
             raise InputError(f"export: an example of the data has {x[0].size} values; the network takes "
                              f"{math.prod(self.inputs)}")
         rows = self.model.scaling.apply(x) if self.model.scaling else x.reshape(len(x), -1)
-        y = self.model.logits(x) if self.whole is None else self.whole(rows[:, self.kept].reshape(-1, *self.inner))
-        return np.asarray(y[:, 0] > 0, np.int64) if y.shape[1] == 1 else y.argmax(axis=1)
+        y = self.model.logits(x) if self.whole is None else self.whole.logits(
+            rows[:, self.kept].reshape(-1, *self.inner))
+        if self.outputs:
+            return expit(y) if self.model.about.get("head") == "sigmoid" else y
+        return (y[:, 0] > 0).astype(np.int64) if y.shape[1] == 1 else y.argmax(axis=1)
 
 
-def classes(path: Path, x: Array, flags: Sequence[str] = ()) -> Array:
-    """The class (N,) that a predict.py, run without npkd, or a header, compiled with FLAGS and ``flags``, gives each
-    raw example x (N, ...). Raises InputError without a compiler, and where it or the program fails."""
+def answers(path: Path, x: Array, numbers: int = 0, flags: Sequence[str] = ()) -> Array:
+    """The class (N,), or so many numbers (N, O), that a predict.py, run without npkd, or a header, compiled with FLAGS
+    and ``flags``, gives raw examples x (N, ...). Raises InputError without a compiler, and where something fails."""
     rows, compiler = np.ascontiguousarray(x.reshape(len(x), -1), np.float32), shutil.which("cc") or shutil.which("gcc")
     if path.suffix == ".h" and compiler is None:
         raise InputError("export: no C compiler, cc or gcc, is found to check with; install one")
     with tempfile.TemporaryDirectory() as folder:
         main, run, data = (Path(folder, name) for name in ("main.c", "main", "x.npy"))
         np.save(data, rows)
-        write_text(main, Template(sections("student.h.in")["main"]).substitute(
-            header=path.resolve().as_posix(), inputs=rows.shape[1]))
+        write_text(main, Template(sections("student.h.in")["main of numbers" if numbers else "main"]).substitute(
+            header=path.resolve().as_posix(), inputs=rows.shape[1], outputs=numbers))
         for command in ([compiler, *FLAGS, *flags, main, "-o", run, "-lm"], [run]) if path.suffix == ".h" else (
                 [sys.executable, "-I", path, data],):
             done = subprocess.run([*map(str, command)], input=rows.tobytes(), capture_output=True, check=False)
             if done.returncode or done.stderr:
                 said = done.stderr.decode(errors="replace").strip()
                 raise InputError(f"export: {Path(str(command[0])).name} fails on {path} ({said[-300:]})")
-    return np.array(done.stdout.split(), np.int64)
+    found = np.array(done.stdout.split(), np.float64)
+    return found.reshape(-1, numbers) if numbers else found.astype(np.int64)

@@ -40,6 +40,6 @@ def write(path: NewPath, model: Model, shape: Sequence[int] | None = None) -> No
         body += f"    h{t} = {value}"
     called = body + "windows(" * ("conv2d(" in body)
     write_text(path, Template(text["file"]).substitute(
-        plain.fields(), body=body, end=names[-1], scaling=scaling, arrays=arrays, inner=plain.inner,
+        plain.fields(text), body=body, end=names[-1], scaling=scaling, arrays=arrays, inner=plain.inner,
         functions="".join(code for call, code in text.items() if call.endswith("(") and call in called),
         dtype="float64" if plain.whole else "float32"))

@@ -112,7 +112,8 @@ class Chain:
         data = self.run.data
         small = replace(data, x_train=data.x_train[:SAMPLE], y_train=data.y_train[:SAMPLE], stream=None)
         run = replace(self.run, data=small, progress=NoProgress(), state=stages.State(),
-                      recipe=replace(self.run.recipe, epochs=0, rounds=1, round_epochs=0, all_at_last=False))
+                      recipe=replace(self.run.recipe, epochs=0, rounds=1, round_epochs=0, all_at_last=False,
+                                     distil_from=None))
         for step in self.steps:
             if step in SIZED:
                 network = smaller(step, run, network, sizes[step], self.counted)

@@ -19,7 +19,6 @@ from npkd.interop.entry import Entry
 from npkd.interop.layers import Layers, Teacher, model_of, outputs_of, require_agreement, scaled
 from npkd.nn.model import Model
 from npkd.nn.network import Network, convolves, reads_maps
-from npkd.nn.scaling import Scaling
 from npkd.pipeline import chain, stages
 from npkd.pipeline.channels_first import imported
 from npkd.pipeline.examples import Examples, Source, source_of
@@ -48,8 +47,8 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
                 or "error=+0.5": points of error on the examples held out, without labels of disagreement
     labels      (N,) integer classes in the order of x, or floats (N,) or (N, O) where numbers are predicted: errors are
                 then measured with them; the student learns from them where the recipe weighs them, by default with a
-                convolutional network. A network with a single output predicts numbers, unless a sigmoid follows, or
-                labels are classes 0 and 1: then it is the logit of class 1
+                convolutional network. A single output is a number, or, if a sigmoid follows or labels are 0 and 1, the
+                logit of class 1; several with a sigmoid each are, without labels, numbers: what is in front of it
     recipe      all other settings; what it leaves open is chosen from the data
     seed        of all that is drawn, or the generator that draws it: the same examples in the same order give the same
                 student, in whatever batches they come
@@ -64,7 +63,7 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
         progress.begin("teacher and examples", 1)
         teacher, x, recipe, entry, checked_by = imported(teacher, x, recipe)
         source = source_of(x, labels, model_of(teacher), recipe, stack)
-        given, (network, goal) = source.given, checked(teacher, source, target, recipe)
+        given, (network, goal) = delivered(source), checked(teacher, source, target, recipe)
         progress.step("they fit together")
         examples = source.read(network, recipe, seed, progress)
         inner, scaling = scaled(network, examples.unit), examples.data.scaling
@@ -77,22 +76,22 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
                                                                     outputs_of(inner))
         state = getattr(progress, "state", None) or stages.State()
         run = stages.Run(data, recipe, rng, progress, state, examples.outside)
-        inner_student, reports = in_steps(run, inner, goal, answers, examples, given.scaling)
+        inner_student, reports = in_steps(run, inner, goal, answers, examples, given)
     student = examples.outside(inner_student)
-    rows, y = examples.outside_rows(data.x_validation), data.y_validation
+    rows = examples.outside_rows(data.x_validation)
     before = logits_of_rows(reading_rows(given.network, data, "compress: the teacher"), rows)
     after = logits_of_rows(saved_and_loaded(Model(student, given.scaling)).network, rows)
     if data.targets is not None:
         before, after = data.targets.apply(before), data.targets.apply(after)
     restored = np.abs(after - logits_of_rows(inner_student, data.x_validation)).max()
     said = before if data.targets is not None else classes_of(before)
-    y = y if examples.labelled else said
+    y = data.y_validation if examples.labelled else said
     return CompressionResult(
         student, examples.outside(inner), given.scaling, run.state.rounds, run.state.budgets, examples.learnt_from,
         len(data.x_train) * recipe.trained, len(y), 1 - error_of(after, said), examples.labelled,
         error_of(before, y), error_of(after, y), max([float(restored), *(r.difference for r in run.state.rounds)]),
         reports, data.targets is not None, goal, target, entry or entry_of(given.network, data.shape),
-        str(given.about.get("head", "")), checked_by)
+        given.about, checked_by)
 
 
 def entry_of(network: Network, shape: Sequence[int]) -> Entry:
@@ -105,8 +104,8 @@ def entry_of(network: Network, shape: Sequence[int]) -> Entry:
 
 
 def in_steps(run: stages.Run, inner: Network, goal: Target, answers: Answers | None, examples: Examples,
-             scaling: Scaling | None) -> tuple[Network, list[chain.StepReport]]:
-    """The student, by the steps of the recipe with their reports, or by rounds of removal alone.
+             given: Model) -> tuple[Network, list[chain.StepReport]]:
+    """The student, by the steps of the recipe with their reports, or by rounds alone; ``given``, with it, is written.
     Raises InputError for grids where features have units of their own."""
     names = run.recipe.steps
     if not names:
@@ -114,8 +113,17 @@ def in_steps(run: stages.Run, inner: Network, goal: Target, answers: Answers | N
     if examples.units is not None and {*names} & {*GRIDS}:
         raise InputError("compress: the features have units that are far apart, which no grid suits; give the teacher "
                          "as a Model with its scaling")
-    return chain.compress(chain.Chain(run, names, goal, answers or inner, lambda network: Model(
-        examples.outside(network), scaling, ABOUT)), inner)
+    return chain.compress(chain.Chain(run, names, goal, answers or inner, lambda network: replace(
+        given, network=examples.outside(network))), inner)
+
+
+def delivered(source: Source) -> Model:
+    """The teacher with what the file of its student says: ABOUT, the values of an example where no scaling tells how
+    many, what follows the outputs, and the task where they are numbers."""
+    given, data = source.given, source.first
+    more = {"inputs": None if given.scaling else math.prod(data.shape), "head": given.about.get("head"),
+            "task": data.targets and "regression"}
+    return replace(given, about=ABOUT | {name: value for name, value in more.items() if value})
 
 
 def generator(seed: int | np.random.Generator) -> np.random.Generator:

@@ -26,6 +26,7 @@ from npkd.nn.model import Model
 from npkd.nn.network import Network, convolves
 from npkd.nn.scaling import Scaling
 from npkd.pipeline.recipe import VALIDATION, Recipe
+from npkd.pipeline.task import without_labels
 from npkd.sparsity.layerwise import leading
 
 
@@ -119,8 +120,8 @@ class Source:
         """The validation part (x, y) or (x, None) of the recipe, divided by ``units``. Raises InputError: misfits."""
         prepare = self.model.scaling.apply if self.model.scaling else None
         with ExitStack() as stack:
-            passes = passes_over(pair[0], pair[1], self.first.classes, prepare, stack)
-            parts = list(passes())
+            one_logit = self.first.targets is None and outputs_of(self.model.network) == 1
+            parts = list(passes_over(pair[0], pair[1], 1 if one_logit else self.first.classes, prepare, stack)())
         x, y = np.concatenate([part for part, _ in parts]), [labels for _, labels in parts if labels is not None]
         if x.shape[1] != self.first.x_train.shape[1] or bool(y) != labelled:
             raise InputError(f"compress: validation holds examples of {x.shape[1]} features, {'with' if y else 'no'} "
@@ -132,14 +133,18 @@ class Source:
 def source_of(x: Any, labels: Any, teacher: Model, recipe: Recipe, stack: ExitStack) -> Source:
     """Examples in any form, see ``passes_over``, or a Data, which brings labels, scaling and parts.
     Raises InputError where labels or a validation part are given beside a Data, and as ``passes_over`` does."""
+    outputs, task = outputs_of(teacher.network), recipe.task or teacher.about.get("task")
+    sigmoid = task is None and teacher.about.get("head") == "sigmoid"
+    binary = outputs == 1 and (sigmoid or task == "classification")
     if not isinstance(x, Data):
         units = None if teacher.scaling else units_of(teacher.network)
         model = in_units(teacher, units)
-        outputs, seen = outputs_of(model.network), list[Array]()
+        seen = list[Array]()
         labels = None if labels is None else plain(labels)
-        if outputs == 1 and labels is not None and labels.dtype.kind in "iu" and labels.size and labels.max() > 1:
+        if outputs == 1 and not binary and labels is not None and labels.dtype.kind in "iu" and (labels > 1).any():
             labels = labels.astype(np.float64)                           # more than two classes: numbers
-        passes = passes_over(x, labels, max(outputs, 2), model.scaling.apply if model.scaling else None, stack)
+        passes = passes_over(x, labels, 1 if binary else max(outputs, 2),
+                             model.scaling.apply if model.scaling else None, stack)
 
         def examples() -> Iterator[Array]:
             for part, y in passes():
@@ -158,6 +163,9 @@ def source_of(x: Any, labels: Any, teacher: Model, recipe: Recipe, stack: ExitSt
     if labels is not None or recipe.validation is not None:
         raise InputError("compress: x is a data set with labels and a validation part of its own, and others are given "
                          "beside it; leave those out, or give x as an array")
+    if x.targets is not None and (binary or (sigmoid and np.unique(x.y_train).size <= 2 * outputs)):
+        raise InputError(f"compress: {x.name} has floats as labels, and a sigmoid follows the teacher's outputs; "
+                         "labels must be classes, integers: of a single output y.astype(int)")
     as_given = unscaled(x.x_train.shape[1])
     if teacher.scaling is not None:
         x = rescaled(x, teacher.scaling)
@@ -173,13 +181,15 @@ def source_of(x: Any, labels: Any, teacher: Model, recipe: Recipe, stack: ExitSt
 
 def predicts_numbers(teacher: Model, recipe: Recipe, y: Array | None) -> bool:
     """Does a network predict numbers: does the recipe say so, or, where it does not, are labels y floats, or does it,
-    without labels, end in a single output without a sigmoid? Raises InputError for labels that do not fit."""
+    without labels, end as ``without_labels`` says? Raises InputError for labels that do not fit."""
     outputs, floats = outputs_of(teacher.network), y is not None and y.dtype.kind == "f"
-    numbers = floats or (y is None and outputs == 1 and "head" not in teacher.about)
+    head = str(teacher.about.get("head", ""))
+    numbers = (floats and head != "sigmoid") or (y is None and without_labels(head, outputs))
     if task := recipe.task or teacher.about.get("task"):
         numbers = task == "regression"
     if y is not None and (floats != numbers or (floats and y.shape[1] != outputs)):
-        need = f"floats (N, {outputs})" if numbers and not floats else f"integer classes (N,), or floats (N, {outputs})"
+        need = f"floats (N, {outputs})" if numbers and not floats else "integer classes (N,)" + (
+            f", or floats (N, {outputs})" if head != "sigmoid" else ", or left out: then each sigmoid is imitated")
         raise InputError(f"compress: labels are {described(y)}, and the network has {outputs} outputs"
                          f"{f', for {recipe.task}' if recipe.task else ''}; they must be {need}")
     return numbers

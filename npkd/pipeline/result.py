@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,8 @@ class CompressionResult:
     steps               of a chain, a report of each
     regression          the outputs are numbers: an error is 1 − R², agreement R² of the student for the teacher's
     target, target_words    how small it was to be
-    entry, head         how examples came, and what followed the teacher's logits: so are ``to_torch`` and ``to_onnx``
+    entry               how examples came: so are ``to_torch`` and ``to_onnx``
+    about               what the file says of itself, see ``compress.delivered``
     checked             of a teacher of another library in words how its outputs and those of ``teacher`` differ
     difference          largest difference of the outputs that cutting neurons out made in any round, or the change back
                         to the units of the examples, float32
@@ -75,7 +76,7 @@ class CompressionResult:
     target: Target | None = None
     target_words: str = ""
     entry: Entry | None = None
-    head: str = ""
+    about: Mapping[str, Any] = field(default_factory=ABOUT.copy)
     checked: str = ""
 
     @property
@@ -103,7 +104,12 @@ class CompressionResult:
 
     def model(self) -> Model:
         """The student as it is saved, in a name that ends with .npkz coded."""
-        return Model(self.student, self.scaling, ABOUT | ({"head": self.head} if self.head else {}))
+        return Model(self.student, self.scaling, self.about)
+
+    @property
+    def head(self) -> str:
+        """What followed the teacher's outputs, "" nothing."""
+        return str(self.about.get("head", ""))
 
     def to_torch(self) -> Any:
         """The student as a torch.nn.Module, with the scaling and the softmax or sigmoid that the teacher had, see

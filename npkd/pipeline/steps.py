@@ -25,6 +25,7 @@ from npkd.pipeline import stages
 from npkd.pipeline.stages import Run
 from npkd.pipeline.target import Target
 from npkd.sparsity.collect import collect_statistics
+from npkd.surgery.folding import fold
 from npkd.surgery.widths import geometry
 
 PROBED, FEW, FIRST = 2000, 200, 13
@@ -77,7 +78,7 @@ def count_of(network: Network, size: float, kind: str) -> int:
 def on_grid(run: Run, network: Network, step: str, *, weights: bool = True) -> Network:
     """The network with activations in bytes and, unless told otherwise, all weights on a grid; zeros stay zero."""
     fit = partial(kept_zero, fit=GRIDS[step]) if weights else None
-    student = quantized(network, run.data.x_train, fit).astype(np.float32)
+    student = quantized(fold(network), run.data.x_train, fit).astype(np.float32)      # a batch norm lies on no grid
     first, second = student.layers[:2]
     if (first.op, second.op) == ("quantize", "select"):                       # the same, of fewer values
         student = Network([second, first, *student.layers[2:]])

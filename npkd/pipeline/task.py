@@ -22,6 +22,11 @@ def is_regression(y: Array) -> bool:
     return y.dtype.kind == "f"
 
 
+def without_labels(head: str, outputs: int) -> bool:
+    """Are outputs that ``head`` follows numbers, where nobody says it: a single one, or several with a sigmoid each?"""
+    return (outputs == 1) != (head == "sigmoid")
+
+
 def classes_of(outputs: Array) -> Array:
     """The class (N,) of each example: the largest of C logits (N, C), of a single one 1 where it is above 0."""
     return np.asarray(outputs[:, 0] > 0, np.int64) if outputs.shape[1] == 1 else outputs.argmax(axis=1)

@@ -23,7 +23,7 @@ from npkd.compression.quantization import quantized
 from npkd.data.datasets import load
 from npkd.data.idx import read_set
 from npkd.interop import c, python_code
-from npkd.interop.plain import Plain, classes
+from npkd.interop.plain import Plain, answers
 from npkd.nn.model import Model
 from npkd.pipeline.steps import GRIDS
 from reference.benchmarks.integer_pass import SHIFTS, powers, trained
@@ -54,12 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 network, data.x_train[:2000], fit, input_bits=1 if word == SHIFTS else 10).astype(np.float32)
             model = Model(student, data.scaling)
             plain, two = Plain.of(model), np.sort(model.logits(raw), axis=1)[:, -2:]
-            expected = plain.classes(raw)
+            expected = plain.answers(raw)
             with tempfile.TemporaryDirectory() as folder:
                 header, file = Path(folder, "student.h"), Path(folder, "predict.py")
                 c.write(header, model)
                 python_code.write(file, model)
-                found = {"C": classes(header, raw, flags), "predict.py": classes(file, raw)}
+                found = {"C": answers(header, raw, flags=flags), "predict.py": answers(file, raw)}
                 size = object_bytes(header)
             said = ", ".join(f"{where} {(got == expected).sum():,}" for where, got in found.items())
             differing += sum(int((got != expected).sum()) for got in found.values())

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from npkd.cli.main import main
+from npkd.compression.quantization import quantized
 from npkd.interop import onnx_out, torch_out
 from npkd.nn.architectures import lenet5
 from npkd.nn.model import Model, save
 from npkd.nn.model import load as load_model
 from npkd.nn.network import perceptron
 from npkd.nn.scaling import Scaling
+from tests.interop.exports import of_numbers
 from tests.tiny import arrays, stored, undrawn, words
 
 
@@ -36,9 +38,33 @@ def test_what_is_written_gives_npkds_classes(to, name, student, tmp_path, capsys
 
 def test_a_class_that_differs_is_counted(student, tmp_path, capsys, monkeypatch):
     data = stored(tmp_path / "data.npz")
-    monkeypatch.setattr("npkd.cli.export.classes", lambda path, x: np.zeros(len(x), np.int64) - 1)
+    monkeypatch.setattr("npkd.cli.export.answers", lambda path, x, *_: np.zeros(len(x), np.int64) - 1)
     assert main(["export", student, "--to", "python", "--check", data]) == 1
     assert "0 of 40 classes agree" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("to", ["python", "c"])
+def test_numbers_are_compared_to_a_tolerance(to, tmp_path, capsys, monkeypatch):
+    model, _ = of_numbers(np.random.default_rng(2), 1)
+    save(tmp_path / "a.npz", model)
+    x, y = np.random.default_rng(3).random((50, 12)), np.random.default_rng(4).random(50)
+    data = stored(tmp_path / "data.npz", {"x_train": x, "y_train": y, "x_test": x, "y_test": y})
+    given = ["export", str(tmp_path / "a.npz"), "--to", to, "--check", data, "--overwrite"]
+    assert main(given) == 0
+    assert "50 of 50 numbers agree; the largest difference is" in capsys.readouterr().out
+    expected = model.logits(x)
+    expected[3] += 1e-3
+    monkeypatch.setattr("npkd.cli.export.answers", lambda path, x, numbers: expected)
+    assert main(given) == 1
+    assert "49 of 50 numbers agree; the largest difference is 1.0e-03" in capsys.readouterr().out
+
+
+def test_it_is_said_why_bytes_are_written_as_floats(tmp_path, capsys):
+    rng = np.random.default_rng(5)
+    network = quantized(perceptron([4, 6, 3], rng, activation="silu"), rng.random((100, 4))).astype(np.float32)
+    save(tmp_path / "a.npz", Model(network))
+    assert main(["export", str(tmp_path / "a.npz"), "--to", "c"]) == 0
+    assert "floats, though activations are bytes: layer 2, silu, has no place here\n" in capsys.readouterr().out
 
 
 def test_only_a_file_of_the_same_name_is_in_the_way(student, tmp_path, capsys):

@@ -28,7 +28,7 @@ def bits_equal(network, x):
     whole = IntegerNetwork.of(network)
     logits, simulated = whole.logits(x), whole.simulation.predict(x.astype(np.float64))
     return (np.array_equal(logits, simulated) and np.array_equal(logits, network.predict(x.astype(np.float64)))
-            and np.array_equal(whole.classes(x), simulated.argmax(axis=1)))
+            and np.array_equal(whole(x).argmax(axis=1), simulated.argmax(axis=1)))
 
 
 # ---- parts
@@ -246,7 +246,7 @@ def test_dyadic_networks_need_shifts_and_additions_alone():
     assert np.array_equal(whole.logits(x), IntegerNetwork.of(network).logits(x))
     times_three = network.replace({1: Layer("dense", (3 * network.layers[1].params[0], network.layers[1].params[1]))})
     IntegerNetwork.of(times_three)
-    with pytest.raises(InputError, match=r"layer 3, quantize, has step .* at most 1"):
+    with pytest.raises(InputError, match=r"layer 3, quantize, reads what .* at most 1"):
         IntegerNetwork.of(times_three, shifts=True)
     last = network.layers[4].params[0]
     with pytest.raises(InputError, match="what takes the outputs"):
@@ -274,7 +274,7 @@ TENTH = Layer("quantize", options={"step": 0.1})
     (chained(Layer("dense", (np.diag([0.5, 0.75]), np.zeros(2))), Layer("dense", (np.eye(2), np.zeros(2)))),
      "layer 2, dense, has no place"),
     (chained(Layer("dense", (np.random.default_rng(0).standard_normal((2, 3)), np.zeros(2)))), "quantise them first"),
-    (chained(ONE, TENTH), "layer 2, quantize, has step 0.1; .* m whole and at most 2147483647"),
+    (chained(ONE, TENTH), "layer 2, quantize, reads what .* its step 0.1, m whole and at most 2147483647"),
     (Network([TENTH, ONE]), "layer 0, quantize, sums up to 255 units of 3602879701896397 · 2ᵉ, .* fewer significant"),
     (Network([Layer("quantize", options={"step": (2.0 ** 24 + 1) / 2 ** 30}),
               Layer("dense", ((2.0 ** 26 + 1) * np.ones((1, 2)), np.zeros(1)))]),

@@ -66,3 +66,9 @@ def whole(rng, word, maps):
     scaling = Scaling.range(0, 255, 20)
     return (Model(Network([Layer("select", options=kept), *student.astype(np.float32).layers]), scaling),
             rng.integers(0, 256, (400, 20)).astype(np.uint8))
+
+
+def of_numbers(rng, outputs=2):
+    """A network that predicts numbers, and raw examples for it."""
+    return (Model(perceptron([12, 9, outputs], rng), Scaling.range(0, 255, 12), {"task": "regression"}),
+            rng.integers(0, 256, (60, 12)).astype(np.uint8))

@@ -13,12 +13,12 @@ from npkd.compression.integer import IntegerNetwork
 from npkd.compression.quantization import quantized
 from npkd.core.validation import InputError
 from npkd.interop import c
-from npkd.interop.plain import FLAGS, Plain, classes
+from npkd.interop.plain import FLAGS, Plain, answers
 from npkd.nn.model import Model
 from npkd.nn.network import Layer, Network, dense_layer, perceptron
 from npkd.nn.ops import Op
 from npkd.nn.scaling import Scaling
-from tests.interop.exports import of_maps, of_rows, whole
+from tests.interop.exports import of_maps, of_numbers, of_rows, whole
 
 SANITISERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 CHAPTER = Path(__file__).parents[2] / "docs" / "book" / "12-own-networks.md"
@@ -48,7 +48,7 @@ def test_every_op_in_floats(made, tmp_path):
     assert np.allclose(y, expected, rtol=1e-4, atol=1e-4 * abs(expected).max())
     assert expected.std(axis=0).min() > 1e-3                       # the outputs say something of the example
     assert (said == expected.argmax(axis=1)).all()
-    assert (classes(tmp_path / "student.h", x, SANITISERS) == said).all()
+    assert (answers(tmp_path / "student.h", x, flags=SANITISERS) == said).all()
 
 
 @pytest.mark.parametrize("maps", [False, True])
@@ -59,8 +59,8 @@ def test_whole_numbers_are_those_of_the_integer_pass(word, numbers, maps, tmp_pa
     scaled = model.scaling.apply(x) if model.scaling else x
     y, said = outputs(tmp_path, model, x)
     assert (y == network.logits(scaled).astype(np.float32)).all()
-    assert (said == network.classes(scaled)).all()
-    assert (classes(tmp_path / "student.h", x, SANITISERS) == said).all()
+    assert (said == network(scaled).argmax(axis=1)).all()
+    assert (answers(tmp_path / "student.h", x, flags=SANITISERS) == said).all()
     text = (tmp_path / "student.h").read_text()
     assert f"numbers: {numbers}." in text
     assert len(set(map(tuple, y))) > 100
@@ -121,11 +121,27 @@ def test_one_output_is_one_of_two_classes(tmp_path):
     assert set(said) == {0, 1}
 
 
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_predicted_numbers_are_given_as_they_are(outputs, tmp_path):
+    model, x = of_numbers(np.random.default_rng(11), outputs)
+    kept = Layer("select", options={"kept": [*range(12)]})
+    bytes_ = quantized(model.network, model.scaling.apply(x)).astype(np.float32)
+    for given in (model, Model(Network([kept, *bytes_.layers]), model.scaling, model.about)):
+        c.write(tmp_path / "student.h", given)
+        said = answers(tmp_path / "student.h", x, outputs, flags=SANITISERS)
+        assert np.allclose(said, Plain.of(given).answers(x), rtol=1e-5, atol=1e-6)
+        assert np.ptp(said, axis=0).min() > 0
+        text = (tmp_path / "student.h").read_text()
+        assert "void npkd_predict(const float *x, float *y)" in text
+        assert "class" not in text
+    assert "numbers: int8." in text
+
+
 def test_numbers_that_are_none_do_not_break_whole_numbers(tmp_path):
     """What no conversion to an integer is defined for."""
     model, _ = whole(np.random.default_rng(6), "int8", False)
     c.write(tmp_path / "student.h", model)
-    said = classes(tmp_path / "student.h", np.array([[np.nan] * 20, [np.inf] * 20, [-1e38] * 20]), SANITISERS)
+    said = answers(tmp_path / "student.h", np.array([[np.nan] * 20, [np.inf] * 20, [-1e38] * 20]), flags=SANITISERS)
     assert said.shape == (3,)
 
 
@@ -157,10 +173,10 @@ def test_what_has_no_words_in_c_is_refused_by_layer_and_name(tmp_path):
 def test_without_a_compiler_and_with_a_broken_header_it_is_said(tmp_path, monkeypatch):
     (tmp_path / "student.h").write_text("int npkd_predict(const float *x) { return y; }\n")
     with pytest.raises(InputError, match=r"cc fails on .*student\.h"):
-        classes(tmp_path / "student.h", np.zeros((1, 2)))
+        answers(tmp_path / "student.h", np.zeros((1, 2)))
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(InputError, match="no C compiler"):
-        classes(tmp_path / "student.h", np.zeros((1, 2)))
+        answers(tmp_path / "student.h", np.zeros((1, 2)))
 
 
 def test_the_firmware_of_the_book(tmp_path):
@@ -173,4 +189,4 @@ def test_the_firmware_of_the_book(tmp_path):
     subprocess.run(["cc", *FLAGS, "-Os", tmp_path / "main.c", "-o", tmp_path / "main", "-lm"], check=True)
     picture = rng.integers(0, 17, 64).astype(np.uint8)
     said = subprocess.run([tmp_path / "main"], input=picture.tobytes(), capture_output=True, check=True).stdout
-    assert int(said) == Plain.of(model).classes(picture[None])[0]
+    assert int(said) == Plain.of(model).answers(picture[None])[0]

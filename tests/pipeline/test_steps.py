@@ -8,11 +8,13 @@ import pytest
 
 import npkd
 from npkd.cli.parser import parser
+from npkd.compression.integer import IntegerNetwork
 from npkd.core.grids import grid
 from npkd.core.validation import InputError
 from npkd.data.datasets import load
 from npkd.nn.cost import of
 from npkd.nn.model import Model
+from npkd.nn.network import Layer, Network, perceptron
 from npkd.pipeline import chain
 from npkd.pipeline.chain import STEPS
 from npkd.pipeline.stages import Run, train_teacher
@@ -170,3 +172,38 @@ def test_all_steps_are_known_to_the_command_line():
     options = parser()._subparsers._group_actions[0].choices["compress"]._actions
     text = next(option.help for option in options if option.dest == "steps")
     assert all(step in text for step in STEPS)
+
+
+def test_a_chain_learns_from_a_function(teacher, data):
+    """As of a module of another library; sized steps are tried without training on the way, and halves of one epoch."""
+    x, answers = data.x_train, lambda x: teacher.network.predict(x.reshape(len(x), -1))
+    for epochs in (1, 3):
+        recipe = replace(RECIPE, epochs=epochs, steps=("neurons", "weights"), distil_from=answers)
+        result = npkd.compress(Model(teacher.network), x, "macs=60%", recipe=recipe)
+        assert nonzero(result.student)[1] <= 0.6 * nonzero(teacher.network)[1]
+
+
+def test_a_batch_norm_behind_weights_becomes_whole_numbers_with_them(data):
+    rng = np.random.default_rng(0)
+    norm = Layer("batch_norm", (*rng.uniform(0.5, 2, (2, 24)).astype("f4"),), {}, (*rng.uniform(0.5, 2, (2, 24))
+                                                                                   .astype("f4"),))
+    first, *others = perceptron([64, 24, 10], rng).layers
+    for epochs in (0, 2):
+        recipe = replace(RECIPE, epochs=epochs, rounds=1, round_epochs=0, steps=("neurons", "int8"))
+        result = npkd.compress(Model(Network([first, norm, *others])), data.x_train, "macs=60%", recipe=recipe)
+        assert IntegerNetwork.of(result.student).simulation.layers
+        assert result.agreement > 0.5
+
+
+@pytest.mark.parametrize("step", GRIDS)
+def test_numbers_in_their_own_units_stay_in_whole_numbers(step):
+    rng = np.random.default_rng(2)
+    network = perceptron([12, 30, 2], rng)
+    w, b = network.layers[-1].params
+    last = Layer("dense", (w * np.float32([[331.7], [0.013]]), b + np.float32([7, 100])))
+    x = rng.standard_normal((500, 12)).astype("f4")
+    recipe = replace(RECIPE, epochs=2, steps=("neurons", step), task="regression")
+    student = npkd.compress(network.replace({2: last}), x, "macs=70%", recipe=recipe).student
+    whole, y = IntegerNetwork.of(student), student.predict(x)
+    assert (abs(whole.logits(x) - y) < 0.03 * np.ptp(y, axis=0)).all()               # bytes may fall to the other side
+    assert np.ptp(y[:, 0]) > 1000 * np.ptp(y[:, 1]) > 0

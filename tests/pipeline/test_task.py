@@ -1,16 +1,25 @@
 """Numbers to predict, and two classes by a single output: errors, objectives, compression, and what refuses them."""
 
 import json
+from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
 import npkd
 from npkd import gradcheck
+from npkd.cli.foreign import data_for
+from npkd.core.progress import NoProgress
 from npkd.core.validation import InputError
 from npkd.data.datasets import from_arrays
 from npkd.distillation.response import soft_targets
+from npkd.interop import c, python_code
+from npkd.interop.entry import Entry
+from npkd.interop.onnx import OnnxTeacher
+from npkd.interop.plain import Plain, answers
 from npkd.nn.losses import cross_entropy
 from npkd.nn.model import Model, load
 from npkd.nn.network import Layer, Network
@@ -160,6 +169,90 @@ def test_a_single_output_is_a_number_unless_labels_or_a_sigmoid_say_otherwise(te
         assert ((result.student.predict(x)[:, 0] > 0) == y).mean() > 0.9
 
 
+@pytest.fixture(scope="module")
+def binary(teacher):
+    """A network with a sigmoid, examples as it takes them, and their classes."""
+    network = single(teacher.network)
+    w, b = network.layers[-1].params
+    sigmoid = Network([*network.layers[:-1], Layer("dense", (w, b - 10)), Layer("sigmoid")])
+    return sigmoid, teacher.scaling.apply(X), (Y[:, 0] > 10).astype(int)
+
+
+NONE = fixed(epochs=0, rounds=1, round_epochs=0)
+
+
+def test_zeros_and_ones_behind_a_sigmoid_are_classes_whatever_their_dtype(binary, tmp_path):
+    sigmoid, x, y = binary
+    whole = npkd.compress(sigmoid, x, "macs=50%", labels=y, recipe=NONE)
+    for k in range(2):
+        np.savez(tmp_path / f"{k}.npz", x=x[k * 400:(k + 1) * 400], y=y[k * 400:(k + 1) * 400].astype(float))
+    halves = [(x[:400], y[:400].astype("f4")), (x[400:], y[400:].astype("f4")[:, None])]
+    for given, labels in ((x, y.astype("f4")), (x, y.astype(float)[:, None]), (x, y > 0), (halves, None),
+                          (iter(halves), None), (tmp_path, None), ([(x, y > 0)], None)):
+        result = npkd.compress(sigmoid, given, "macs=50%", labels=labels, recipe=NONE)
+        assert result.labelled
+        assert not result.regression
+        assert (result.teacher_error, result.student_error) == (whole.teacher_error, whole.student_error)
+    linear = Network(sigmoid.layers[:-1])                                # the recipe says it as well
+    assert npkd.compress(linear, x, "macs=50%", labels=y * 1.0, recipe=NONE).regression
+    said = npkd.compress(linear, x, "macs=50%", labels=y * 1.0, recipe=replace(NONE, task="classification"))
+    assert said.teacher_error == whole.teacher_error
+    pair = npkd.compress(sigmoid, x, "macs=50%", labels=y * 1.0, recipe=replace(NONE, validation=(x, y * 1.0)))
+    assert pair.teacher_error == pytest.approx((y != (sigmoid.predict(x)[:, 0] > 0.5)).mean())
+
+
+def test_other_numbers_behind_a_sigmoid_are_refused(binary, data):
+    sigmoid, x, y = binary
+    for labels in (y * 0.5, y + 0.25, [0.0, np.nan] * 400):
+        with pytest.raises(InputError, match=r"labels holds .*, and a sigmoid follows the output"):
+            npkd.compress(sigmoid, x, labels=np.asarray(labels), recipe=NONE)
+    with pytest.raises(InputError, match=r"labels holds labels 0 … 2; classes are from 0 to below 2"):
+        npkd.compress(sigmoid, x, labels=y * 2, recipe=NONE)
+    numbers = from_arrays("bits", (x[:600], y[:600] * 1.0, x[600:], y[600:] * 1.0), seed=0)
+    with pytest.raises(InputError, match=r"bits has floats as labels, and a sigmoid .* y\.astype\(int\)"):
+        npkd.compress(sigmoid, numbers, recipe=NONE)
+
+
+def test_what_is_in_front_of_a_sigmoid_for_each_output_is_imitated(teacher, tmp_path):
+    """A softmax knows its logits up to a number added to all of them, which a sigmoid for each would show."""
+    w, b = teacher.network.layers[-1].params
+    last = Layer("dense", (w * np.float32([[0.5], [0.01]]), np.float32((b + np.array([-10, 500])) * [0.5, 0.01])))
+    logits, x = teacher.network.replace({len(teacher.network.layers) - 1: last}), teacher.scaling.apply(X)
+    each, read = Network([*logits.layers, Layer("sigmoid")]), Model(logits, about={"head": "sigmoid"})
+    for given in (each, read):                                                          # or of another library
+        result = npkd.compress(given, x, "macs=50%", recipe=QUICK)
+        assert (result.regression, result.head) == (True, "sigmoid")
+        assert (abs(expit(result.logits(x)) - each.predict(x)) < 0.05).mean() > 0.95
+    plain = Plain.of(result.model())
+    assert np.allclose(plain.answers(x), expit(result.logits(x)), atol=1e-6)
+    for name, language in (("predict.py", python_code), ("student.h", c)):
+        language.write(tmp_path / name, result.model())
+        assert np.allclose(answers(tmp_path / name, x, 2), plain.answers(x), atol=1e-5)
+    assert not npkd.compress(each, x, "macs=50%", labels=np.arange(800) % 2, recipe=NONE).regression
+    assert not npkd.compress(each, x, "macs=50%", recipe=replace(NONE, task="classification")).regression
+    with pytest.raises(InputError, match=r"integer classes \(N,\), or left out: then each sigmoid is imitated"):
+        npkd.compress(each, x, labels=(each.predict(x) > 0.5) * 1.0, recipe=NONE)
+    bits = from_arrays("bits", (x[:600], (Y > 0)[:600] * 1.0, x[600:], (Y > 0)[600:] * 1.0), seed=0)
+    with pytest.raises(InputError, match="bits has floats as labels, and a sigmoid follows"):
+        npkd.compress(each, bits, recipe=NONE)
+    np.savez(tmp_path / "x.npz", x=x)
+    data, labelled = data_for(OnnxTeacher(read, "sigmoid", Entry.of((12,)), ""), SimpleNamespace(
+        data=tmp_path / "x.npz", seed=0), NoProgress())
+    assert (data.targets is None, data.classes, labelled) == (False, 2, False)
+    assert npkd.compress(each, data, "macs=50%", recipe=NONE).regression
+
+
+def test_the_file_of_a_student_says_that_it_predicts_numbers(teacher, tmp_path):
+    result = npkd.compress(teacher, X, "macs=50%", labels=Y, recipe=NONE)
+    result.save(tmp_path / "student.npz")
+    again = load(tmp_path / "student.npz")
+    assert again.about["task"] == "regression"
+    assert "task" not in npkd.compress(teacher, X, "macs=50%", recipe=NONE).model().about       # of classes, as ever
+    assert npkd.compress(again, X, "macs=90%", recipe=NONE).regression                  # also without labels
+    headless = Model(single(teacher.network), teacher.scaling, {"head": ""})            # what interop.onnx reads
+    assert npkd.compress(headless, X, "macs=50%", recipe=NONE).regression
+
+
 def test_what_does_not_fit_is_refused(teacher):
     with pytest.raises(InputError, match=r"labels are .* 2 outputs; they must be integer classes .* floats \(N, 2\)"):
         npkd.compress(teacher, X, labels=Y[:, 0])
@@ -206,7 +299,9 @@ def test_a_run_on_numbers_has_the_right_words_and_units(tmp_path, capsys):
     assert "classes" not in summary
     assert "per_class" not in summary
     for name in ("teacher", "student"):
-        outputs = load(out / f"{name}.npz").logits(X[600:])
+        model = load(out / f"{name}.npz")
+        assert model.about["task"] == "regression"
+        outputs = model.logits(X[600:])
         assert summary[name]["test_error"] == pytest.approx(1 - r2(outputs, Y[600:, 1:]), abs=1e-5)
         assert summary[name]["rmse"] == pytest.approx(np.sqrt(((outputs - Y[600:, 1:]) ** 2).mean()), rel=1e-4)
     page = (out / "report.html").read_text()

@@ -26,14 +26,15 @@ def networks(*names):
 
 
 @pytest.mark.parametrize(("fraction", "digits", "text"), [
-    (0.0237, 1, "2.4"), (0.00016, 1, "0.02"), (0.0004, 1, "0.04"), (0.0, 1, "0.0"), (0.00001, 2, "0.001"), (1, 0, "100")])
+    (0.0237, 1, "2.4"), (0.00016, 1, "0.02"), (0.0004, 1, "0.04"), (0.0, 1, "0.0"), (0.00001, 2, "0.001"),
+    (1, 0, "100")])
 def test_a_percentage_that_is_something_is_not_nothing(fraction, digits, text):
     assert numbers.percent(fraction, digits) == f"{text}\N{NO-BREAK SPACE}%"
 
 
 def test_answers_of_the_teacher_are_called_that():
     assert numbers.taught({"data": "mnist"}) == []
-    assert numbers.taught({"data": "calibration, labelled by the teacher"})[0].startswith("Labels are the teacher's own")
+    assert numbers.taught({"data": "x, labelled by the teacher"})[0].startswith("Labels are the teacher's own")
 
 
 def test_two_networks_side_by_side(data):
