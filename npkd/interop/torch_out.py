@@ -137,7 +137,7 @@ def graph_of(model: Network | Model, shape: Sequence[int], head: str) -> tuple[A
         values[name] = graph.call_function(getattr(torch, PLAIN[node.op]), inputs)
     graph.output(values[nodes[-1].output])
     module = torch.fx.GraphModule(root, graph)
-    module.load_state_dict({name: torch.from_numpy(np.array(a)) for name, a in state.items()}, assign=True)
+    module.load_state_dict({name: torch.from_numpy(np.array(a, order="C")) for name, a in state.items()}, assign=True)
     chain = all(node.op not in PLAIN and node.inputs == (before.output,) for before, node in pairwise(nodes))
     return module.eval(), chain and nodes[0].op not in PLAIN, lines
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from safetensors.torch import load_file, save
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -88,7 +89,22 @@ class Projected(nn.Module):
         return self.head(F.adaptive_avg_pool2d(F.silu(self.wide(F.relu(self.deep(x)))), 1).flatten(1))
 
 
+class Made(nn.Module):
+    """Modules, and a forward that a test gives."""
+
+    def __init__(self, forward, **modules):
+        super().__init__()
+        self.call = forward
+        for name, module in modules.items():
+            setattr(self, name, module)
+
+    def forward(self, x):
+        return self.call(self, x)
+
+
 NETWORKS = {
+    "mlp, projected": (lambda: Made(lambda m, x: m.c(F.relu(m.b(F.relu(m.a(x))) + m.short(x))), a=nn.Linear(10, 12),
+                                    b=nn.Linear(12, 8), short=nn.Linear(10, 8), c=nn.Linear(8, 3)), ROWS),
     **{f"mlp {a}": (lambda a=a: nn.Sequential(nn.Linear(10, 12), getattr(nn, a)(), nn.Linear(12, 8), getattr(nn, a)(),
                                               nn.Linear(8, 3)), ROWS)
        for a in ("ReLU", "LeakyReLU", "GELU", "ELU", "SiLU", "Tanh", "Sigmoid")},
@@ -187,6 +203,7 @@ def test_a_network_is_compressed_and_runs_in_torch_with_equal_outputs(name, tmp_
     assert relative(outputs(student, x), headed(result.logits(x.numpy()), result.head)) < 1e-5
     inner = np.ascontiguousarray(channels_last(x, shape))
     np.testing.assert_array_equal(result.logits(x.numpy()), predict(result.student, inner.reshape(20, -1)))
+    save(student.state_dict())                                                # contiguous arrays
     if "conv1d" in name:
         assert any(isinstance(m, nn.Conv1d) for m in student.modules())
     names = export(result.model(), tmp_path, shape, result.head)
@@ -488,7 +505,6 @@ def test_what_torch_does_not_have_is_not_exported(tmp_path):
 
 
 def test_a_state_dict_goes_through_safetensors(tmp_path):
-    from safetensors.torch import load_file
     module = teacher("conv, norm")[0]
     write_safetensors(tmp_path / "a.safetensors", module)
     back = load_file(tmp_path / "a.safetensors")
