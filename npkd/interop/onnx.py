@@ -8,25 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 from npkd.core.filetypes import described
 from npkd.core.types import Array
 from npkd.core.validation import InputError
-from npkd.interop.entry import Entry, channels_last
+from npkd.interop.entry import Entry
 from npkd.interop.extras import need
+from npkd.interop.graph import HEADS
 from npkd.interop.onnx_nodes import Misplaced, Reader
 from npkd.interop.onnx_ops import step
 from npkd.nn.model import Model
-from npkd.nn.network import Layer, Network
 
 PASSED = ("Identity", "Cast", "ZipMap", "Normalizer")
 """Ops at the end that change nothing; the last two read probabilities."""
 EXAMPLES, TOLERANCE = 8, 1e-4
 """On how many examples a network is compared, and how far it may be off, of the largest output."""
-HEADS = {"softmax": lambda z: special.softmax(z, axis=1), "log_softmax": lambda z: special.log_softmax(z, axis=1),
-         "sigmoid": special.expit, "": lambda z: z}
-"""What may follow logits z (N, C)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,13 +63,10 @@ def read(source: Any, x: Array | None = None) -> OnnxTeacher:
     result = result_of(proto, values, who)
     reader = Reader(onnx, proto, values | {inputs[0].name: x}, (inputs[0].name, result), who, step)
     try:
-        imported, entry, scaling = reader.read(last=False)
+        imported, entry = reader.read(last=False)
     except Misplaced:
-        imported, entry, scaling = reader.read(last=True)
-    network, head = imported.network, imported.head
-    if scaling is not None and len(entry.inner) > 1:
-        network = Network([Layer("unflatten", options={"shape": channels_last(entry.channels_first)}), *network.layers])
-    model, given = Model(network, scaling, {"head": head}), values[result]
+        imported, entry = reader.read(last=True)
+    model, head, given = imported.model, imported.head, values[result]
     off = float(np.abs(HEADS[head](model.logits(entry(x))).reshape(given.shape) - given).max())
     if not off <= TOLERANCE * max(1.0, float(np.abs(given).max())):
         raise InputError(f"{who}: the network read gives outputs that differ by {off:.2g} from those of {runtime} on "

@@ -21,7 +21,6 @@ from npkd.interop.entry import channels_last, flat_order
 from npkd.interop.extras import need
 from npkd.interop.graph import HEADS, Imported, Node, network_of
 from npkd.interop.torch_out import ARGUMENTS, DEFAULTS, FUNCTIONS, export, is_module, to_torch, write_safetensors
-from npkd.nn.fast.workspace import predict
 
 __all__ = ["export", "is_module", "read", "to_torch", "write_safetensors"]
 
@@ -81,7 +80,7 @@ def read(module: Any, example: Any) -> Imported:
                              "take one tensor, and do nothing that depends on its values") from error
         device = next((p.device for p in whole.parameters()), x.device)
         nodes, source, result = walked(torch, graph, whole, x.to(device, copy=True))
-        imported = network_of(nodes, source, x.shape[1:], result, "torch")
+        imported = network_of(nodes, (source, result), x.shape[1:], "torch")
         if imported.head:
             logits = next(node for node in reversed(nodes) if node.op in HEADS).inputs[0]
             list(graph.nodes)[-1].args = (next(node for node in graph.nodes if node.name == logits),)
@@ -97,15 +96,15 @@ def read(module: Any, example: Any) -> Imported:
 
 def compared(torch: Any, imported: Imported, modules: Sequence[Any], x: Any) -> float:
     """The largest difference, relative to the largest output. Raises InputError where it is more than EQUAL."""
-    heads, found = {"softmax": torch.nn.Softmax(1), "log_softmax": torch.nn.LogSoftmax(1)}, [np.inf]
-    head = heads.get(imported.head, torch.sigmoid if imported.head else torch.nn.Identity())
+    found = [np.inf]
     rows = np.moveaxis(x.numpy(), 1, -1).reshape(len(x), *channels_last(x.shape[1:]))
     with suppress(RuntimeError):                                     # of a module that computes in float32 alone
         for dtype in (np.float32, np.float64):
-            z = torch.from_numpy(predict(imported.network.astype(dtype), rows.astype(dtype)))
-            outputs, logits = (copy.deepcopy(m).to("cpu", z.dtype)(x.to(z.dtype, copy=True)) for m in modules)
-            pairs = (head(z), outputs), (z, logits)
-            found.append(max(float((a - b).abs().max() / b.abs().max().clamp(min=1e-30)) for a, b in pairs))
+            z = replace(imported.model, network=imported.network.astype(dtype)).logits(rows.astype(dtype))
+            given = x.to(torch.from_numpy(z).dtype)
+            outputs, logits = (plain(copy.deepcopy(m).to("cpu", given.dtype)(given.clone())) for m in modules)
+            pairs = (HEADS[imported.head](z), outputs), (z, logits)
+            found.append(max(float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-30)) for a, b in pairs))
             if found[-1] <= EQUAL:
                 return found[1]
     raise InputError(f"torch: {type(modules[0][0]).__name__} and what was read of it differ by {found[-1]:.1e} of the "

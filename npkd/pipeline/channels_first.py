@@ -48,8 +48,7 @@ def imported(teacher: Any, x: Any, recipe: Recipe) -> tuple[Any, Any, Recipe, En
     if isinstance(recipe.validation, tuple):
         recipe = replace(recipe, validation=(last(plain(recipe.validation[0])), recipe.validation[1]))
     words = f"outputs differ by at most {one.difference or 0.0:.1e} of the largest from the module's"
-    model = Model(one.network, about={"head": one.head} if one.head else {})
-    return model, again, recipe, Entry.of(one.shape), words
+    return one.model, again, recipe, Entry.of(one.shape), words
 
 
 def from_onnx(teacher: Any, x: Data | Array, recipe: Recipe) -> tuple[Any, Any, Recipe, Entry, str]:

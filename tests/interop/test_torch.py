@@ -102,6 +102,13 @@ class Made(nn.Module):
         return self.call(self, x)
 
 
+def signed(norm):
+    """A batch norm with a factor below zero."""
+    nn.init.uniform_(norm.weight, 0.5, 2).data[0] *= -1
+    nn.init.uniform_(norm.bias)
+    return norm
+
+
 NETWORKS = {
     "mlp, projected": (lambda: Made(lambda m, x: m.c(F.relu(m.b(F.relu(m.a(x))) + m.short(x))), a=nn.Linear(10, 12),
                                     b=nn.Linear(12, 8), short=nn.Linear(10, 8), c=nn.Linear(8, 3)), ROWS),
@@ -113,6 +120,13 @@ NETWORKS = {
         PIXELS),
     "mlp, norm": (lambda: nn.Sequential(nn.Linear(10, 9, bias=False), nn.BatchNorm1d(9, affine=False), nn.ReLU(),
                                         nn.Linear(9, 3), nn.LogSoftmax(-1)), ROWS),
+    "norm in front": (lambda: nn.Sequential(signed(nn.BatchNorm1d(10)), nn.Linear(10, 9), nn.ReLU(), nn.Linear(9, 3)),
+                      ROWS),
+    "norm in front of maps": (lambda: nn.Sequential(signed(nn.BatchNorm2d(2)), conv(nn.ReLU())), PIXELS),
+    "norm in front, flat": (lambda: nn.Sequential(nn.Flatten(), signed(nn.BatchNorm1d(96)), nn.Linear(96, 9), nn.ReLU(),
+                                                  nn.Linear(9, 3)), PIXELS),
+    "norm in front of sound": (lambda: nn.Sequential(signed(nn.BatchNorm1d(3)), conv(nn.ReLU(), last=80, shape=SOUND)),
+                               SOUND),
     "conv": (lambda: conv(nn.ReLU()), PIXELS),
     "conv, sigmoid at the end": (lambda: nn.Sequential(conv(nn.ReLU()), nn.Sigmoid()), PIXELS),
     "conv, same, dilated": (lambda: nn.Sequential(
@@ -182,15 +196,16 @@ def test_a_network_is_read_and_given_back_with_equal_outputs(name):
     module, shape = teacher(name)
     got = read(module, example(shape, 8))
     x = example(shape, 20, seed=3)                                            # others than it was read on
-    ours = headed(predict(got.network, np.ascontiguousarray(channels_last(x, shape))), got.head)
+    ours = headed(got.model.logits(np.ascontiguousarray(channels_last(x, shape))), got.head)
     assert relative(ours, outputs(module, x)) < 1e-5
     assert got.difference < 1e-5
-    back = to_torch(got.network, shape, got.head)
+    back = to_torch(got.model, shape, got.head)
     assert relative(outputs(back, x), outputs(module, x)) < 1e-5
+    assert (got.scaling is not None) == ("in front" in name)
     assert all(type(m).__module__.startswith(("torch.nn.", "torch.fx.")) for m in back.modules())
-    again = read(back, x)                                                     # and what is given can be read
-    assert relative(predict(again.network, np.ascontiguousarray(channels_last(x, shape))),
-                    predict(got.network, np.ascontiguousarray(channels_last(x, shape)))) < 1e-5
+    again = read(back if got.scaling is None else module, x)                  # and what is given can be read
+    assert relative(again.model.logits(np.ascontiguousarray(channels_last(x, shape))),
+                    got.model.logits(np.ascontiguousarray(channels_last(x, shape)))) < 1e-5
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -202,7 +217,7 @@ def test_a_network_is_compressed_and_runs_in_torch_with_equal_outputs(name, tmp_
     assert result.macs[1] <= 0.6 * result.macs[0]
     assert relative(outputs(student, x), headed(result.logits(x.numpy()), result.head)) < 1e-5
     inner = np.ascontiguousarray(channels_last(x, shape))
-    np.testing.assert_array_equal(result.logits(x.numpy()), predict(result.student, inner.reshape(20, -1)))
+    np.testing.assert_array_equal(result.logits(x.numpy()), result.model().logits(inner))
     save(student.state_dict())                                                # contiguous arrays
     if "conv1d" in name:
         assert any(isinstance(m, nn.Conv1d) for m in student.modules())
@@ -543,9 +558,9 @@ def test_random_networks_are_read_with_equal_outputs():
         layers.append(nn.Flatten())
         module = nn.Sequential(*layers, nn.Linear(nn.Sequential(*layers)(x).shape[1], 3))
         got = read(module, x)
-        ours = predict(got.network, np.ascontiguousarray(channels_last(x, shape)))
+        ours = got.model.logits(np.ascontiguousarray(channels_last(x, shape)))
         assert relative(ours, outputs(module, x)) < 1e-5
-        assert relative(outputs(to_torch(got.network, shape), x), outputs(module, x)) < 1e-5
+        assert relative(outputs(to_torch(got.model, shape), x), outputs(module, x)) < 1e-5
 
 
 def test_the_session_of_the_readme(tmp_path, monkeypatch):
