@@ -15,7 +15,7 @@ from npkd.core.validation import InputError
 from npkd.interop.entry import channels_last, first, flat_order
 from npkd.nn.cost import shapes
 from npkd.nn.model import Model
-from npkd.nn.network import Layer, Network
+from npkd.nn.network import Layer, Network, reads_maps
 from npkd.nn.ops import OPS
 from npkd.nn.scaling import Scaling
 from npkd.surgery.folding import into_scaling
@@ -168,7 +168,7 @@ def network_of(nodes: Sequence[Node], ends: tuple[str, str], shape: Sequence[int
     if chain.orders[-1] is not None or len(chain.shapes[-1]) != 1:
         raise InputError(f"{who}: it gives {first(chain.shapes[-1])} for an example; it must end in a row of outputs")
     network, scaling = into_scaling(Network(chain.layers), math.prod(inner), scaling)
-    if scaling is not None and len(inner) > 1:
+    if len(inner) > 1 and (scaling is not None or not (network.layers[0].row.flat or reads_maps(network))):
         network = Network([Layer("unflatten", options={"shape": inner}), *network.layers])
     return Imported(network, head, tuple(shape), scaling)
 
