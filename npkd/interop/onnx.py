@@ -102,11 +102,12 @@ def examples(onnx: Any, value: Any, x: Array | None, who: str) -> Array:
     dims, dtype = of.shape.dim, onnx.helper.tensor_dtype_to_np_dtype(of.elem_type)
     sizes, rows = [d.dim_value for d in dims], (dims[0].dim_value if dims else 0) or EXAMPLES
     shape = sizes[1:] if x is None else [*x.shape[1:]]
-    if len(sizes) < 2 or 0 in shape or [n or m for n, m in zip(sizes[1:], shape, strict=False)] != shape:
+    fits = len(sizes) > 1 and [n or m for n, m in zip(sizes[1:], shape, strict=False)] == shape
+    if not fits or 0 in shape or (x is not None and not len(x)):
         words = ", ".join(str(d.dim_value or d.dim_param or "?") for d in dims)
         raise InputError(f"{who}: the input {value.name} has the shape ({words})" + (
             "; give examples of the size that the network is to read" if x is None else
-            f", and an example {tuple(shape)}; they must agree"))
+            f", and x {x.shape}; they must agree"))
     x = np.random.default_rng(0).standard_normal((rows, *shape)) if x is None else x[np.arange(rows) % len(x)]
     return np.ascontiguousarray(x, dtype)
 

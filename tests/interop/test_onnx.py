@@ -202,7 +202,7 @@ def test_ends_and_heads_that_are_not_networks():
     with pytest.raises(InputError, match=r"\(batch, 3, height, width\); give examples"):
         read(sized)
     assert read(sized, drawn(4, 3, 6, 5)).entry.shape == (3, 6, 5)
-    with pytest.raises(InputError, match=r"and an example \(4, 6, 5\); they must agree"):
+    with pytest.raises(InputError, match=r"and x \(4, 4, 6, 5\); they must agree"):
         read(sized, drawn(4, 4, 6, 5))
 
 
@@ -295,7 +295,7 @@ def test_an_onnx_teacher_is_compressed_and_its_student_written(tmp_path):
         result.to_onnx(tmp_path / "student.onnx")
         z = run(onnx.load(tmp_path / "student.onnx"), x)
         np.testing.assert_allclose(z, result.logits(result.entry(x)), atol=1e-5)
-    with pytest.raises(InputError, match=r"the input x has the shape \(n, 2, 8\), and an example \(8, 2\)"):
+    with pytest.raises(InputError, match=r"the input x has the shape \(n, 2, 8\), and x \(120, 8, 2\)"):
         npkd.compress(proto, x.transpose(0, 2, 1), recipe=CALM)
 
 
@@ -308,6 +308,25 @@ def test_students_of_networks_of_npkd_take_examples_as_they_were_given(tmp_path)
         result = npkd.compress(teacher, x, "macs=70%", recipe=CALM)
         result.to_onnx(tmp_path / "student.onnx")
         np.testing.assert_allclose(run(onnx.load(tmp_path / "student.onnx"), x), result.logits(x), atol=1e-4)
+
+
+def test_examples_for_an_onnx_model_come_in_all_forms(tmp_path):
+    proto, x, y = exported("max pool", False), drawn(90, 2, 8, 8), np.arange(90) % 3
+    for k in range(2):
+        np.savez(tmp_path / f"{k}.npz", x=x[45 * k:45 * k + 45])
+    recipe = Recipe(epochs=0, validation=(x[:20], None))
+    z = npkd.compress(proto, x, "macs=70%", recipe=recipe).logits(x)
+    for form in ([x[:50], x[50:]], iter([x[:0], x[:50], x[50:]]), lambda: iter([x[:50], x[50:]]), tmp_path):
+        np.testing.assert_allclose(npkd.compress(proto, form, "macs=70%", recipe=recipe).logits(x), z, atol=1e-5)
+    assert npkd.compress(proto, lambda: [(x, y)], "macs=70%", recipe=Recipe(epochs=0)).labelled
+    with pytest.raises(InputError, match="x has no examples"):
+        npkd.compress(proto, x[:0])
+    with pytest.raises(InputError, match="x gives NoneType"):
+        npkd.compress(proto, None)
+    with pytest.raises(InputError, match="and x"):
+        read(proto, x[:0])
+    with pytest.raises(InputError, match="holds nan in example 1, feature 3"):
+        npkd.compress(proto, np.where(np.arange(x.size).reshape(x.shape) == 131, np.nan, x).astype(np.float32))
 
 
 @pytest.mark.parametrize("labelled", [False, True])

@@ -534,6 +534,8 @@ def test_a_module_runs_wrapped_and_with_one_example():
         read(lambda x: x, example(shape))
     with pytest.raises(InputError, match="no examples"):
         npkd.compress(module, iter([]))
+    with pytest.raises(InputError, match="x holds nan in example 1, feature 0"):
+        npkd.compress(module, torch.stack([torch.ones(shape), torch.full(shape, torch.nan)]))
 
 
 def test_random_networks_are_read_with_equal_outputs():
