@@ -13,7 +13,7 @@ from npkd.core.filetypes import described
 from npkd.core.types import Array
 from npkd.core.validation import InputError
 from npkd.interop.entry import Entry
-from npkd.interop.extras import need
+from npkd.interop.extras import need, said
 from npkd.interop.graph import HEADS
 from npkd.interop.onnx_nodes import Misplaced, Reader
 from npkd.interop.onnx_ops import step
@@ -21,8 +21,8 @@ from npkd.nn.model import Model
 
 PASSED = ("Identity", "Cast", "ZipMap", "Normalizer")
 """Ops at the end that change nothing; the last two read probabilities."""
-EXAMPLES, TOLERANCE = 8, 1e-4
-"""On how many examples a network is compared, and how far it may be off, of the largest output."""
+EXAMPLES, TOLERANCE, HALF = 8, 1e-4, 0.02
+"""On how many examples a network is compared; how far off it may be, of the largest output, with 16-bit floats too."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,10 +68,12 @@ def read(source: Any, x: Array | None = None) -> OnnxTeacher:
         imported, entry = reader.read(last=True)
     model, head, given = imported.model, imported.head, values[result]
     off = float(np.abs(HEADS[head](model.logits(entry(x))).reshape(given.shape) - given).max())
-    if not off <= TOLERANCE * max(1.0, float(np.abs(given).max())):
+    half = any(a.dtype == np.float16 for a in values.values())
+    if not off <= (HALF if half else TOLERANCE) * max(1.0, float(np.abs(given).max())):
         raise InputError(f"{who}: the network read gives outputs that differ by {off:.2g} from those of {runtime} on "
                          f"{len(x)} examples; please report the model")
-    checked = f"outputs differ from those of {runtime} by at most {off:.1e} on {len(x)} examples"
+    checked = (f"outputs differ from those of {runtime}{', of 16-bit floats,' * half} by at most {off:.1e} on "
+               f"{len(x)} examples")
     return OnnxTeacher(model, head, entry, checked)
 
 
@@ -87,12 +89,14 @@ def loaded(onnx: Any, path: Path, who: str) -> Any:
                     raise InputError(f"{who}: the weights {tensor.name} are in {file}; that must be a file below the "
                                      "folder of the model")
         external.load_external_data_for_model(proto, str(path.parent))
+        for of in (value.type.tensor_type for value in proto.graph.output if value.type.HasField("tensor_type")):
+            of.shape.SetInParent()                                    # some exporters leave it out
         onnx.checker.check_model(proto)
     except OSError as error:
         raise InputError(f"{who}: {error.strerror or error}; it must be an ONNX file that can be read") from error
     except (onnx.checker.ValidationError, decode) as error:
         raise InputError(f"{who} is {described(path) or 'no file of a kind that is known'}; it must be a valid ONNX "
-                         f"model ({' '.join(str(error).split()):.120})") from error
+                         f"model ({said(error)})") from error
     return proto
 
 
@@ -134,7 +138,7 @@ def run(onnx: Any, proto: Any, feeds: dict[str, Array], who: str) -> tuple[dict[
     except Exception as error:                                  # a runtime raises errors of classes of its own
         node = next((node for node in nodes if node.domain not in ("", "ai.onnx", "ai.onnx.ml")), None)
         what = f"; {node.name or node.output[0]} ({node.op_type}) is of the domain {node.domain}" if node else ""
-        raise InputError(f"{who} cannot be run ({' '.join(str(error).split()):.160}){what}") from error
+        raise InputError(f"{who} cannot be run ({said(error)}){what}") from error
 
 
 def result_of(proto: Any, values: dict[str, Array], who: str) -> str:

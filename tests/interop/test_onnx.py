@@ -111,6 +111,43 @@ def erf(order="x z"):
                   "half": np.float32(0.5), "v": drawn(6, 3), "k": drawn(3)})
 
 
+RELUS = {"Clip": (["x", "low"], {"low": np.float32(0)}), "Clip, no high": (["x", "low", ""], {"low": np.float32(0)}),
+         "Max": (["low", "x"], {"low": np.zeros((1, 6), np.float32)}), "Clip, attribute": (["x"], {})}
+
+
+@pytest.mark.parametrize("name", RELUS)
+def test_a_maximum_with_zero_is_a_relu_and_sums_are_additions(name):
+    inputs, constants = RELUS[name]
+    inner = helper.make_node(name.partition(",")[0], [k.replace("x", "s") for k in inputs], ["r"], "the_node",
+                             **({} if constants else {"min": 0.0}))
+    proto = model([make("MatMul", "x w", "a"), make("MatMul", "x v", "b"), make("Sum", "a b a", "s"), inner,
+                   make("MatMul", "r u", "y")], (5,), {"w": drawn(5, 6), "v": drawn(5, 6, seed=1), "u": drawn(6, 3)}
+                  | constants, opset=17 if constants else 10)
+    assert [layer.op for layer in same(proto).model.network.layers].count("relu") == 1
+
+
+@pytest.mark.parametrize("pad", ["SAME_UPPER", "SAME_LOWER"])
+def test_more_padding_on_one_side_is_a_wider_kernel(pad):
+    proto = model([make("Conv", "x w b", "c", auto_pad=pad, strides=[2, 2]), make("Relu", "c", "r"),
+                   make("Conv", "r u", "q", pads=[0, 1, 2, 0]), make("GlobalAveragePool", "q", "g"),
+                   make("Flatten", "g", "f"), make("Gemm", "f v", "y")], (2, 6, 8),
+                  {"w": drawn(4, 2, 3, 3), "b": drawn(4), "u": drawn(4, 4, 3, 2), "v": drawn(4, 3)})
+    assert [layer.params[0].shape[1:3] for layer in same(proto).model.network.layers if layer.op == "conv2d"] == [
+        (4, 4), (5, 3)]
+
+
+def test_floats_of_16_bits_and_outputs_without_a_shape(tmp_path):
+    arrays = {"w": drawn(64, 50), "b": drawn(50), "v": drawn(50, 3), "k": drawn(3)}
+    proto = model([make("Gemm", "x w b", "a"), make("Relu", "a", "r"), make("Gemm", "r v k", "y")], (64,),
+                  {name: a.astype(np.float16) for name, a in arrays.items()})
+    for value in (*proto.graph.input, *proto.graph.output):
+        value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    assert "of 16-bit floats" in read(proto).checked
+    proto.graph.output[0].type.tensor_type.ClearField("shape")
+    onnx.save_model(proto, tmp_path / "a.onnx")
+    assert read(tmp_path / "a.onnx").entry.shape == (64,)
+
+
 @pytest.mark.parametrize("order", ["x z", "z x"])
 def test_gelu_in_five_nodes_is_one_layer(order):
     assert [layer.op for layer in same(erf(order=order)).model.network.layers] == ["dense", "gelu", "dense"]
@@ -164,7 +201,7 @@ REFUSED = {
     "Pad": layer("Pad", "x p", {"p": np.array([0, 0, 1, 1, 0, 0, 1, 1])}, PICTURES),
     "ConvTranspose": layer("ConvTranspose", "x w", {"w": drawn(2, 4, 3, 3)}, PICTURES),
     "InstanceNormalization": layer("InstanceNormalization", "x s s", {"s": drawn(2)}, PICTURES),
-    "Conv": layer("Conv", "x w", {"w": drawn(4, 2, 3, 3)}, PICTURES, pads=[0, 0, 1, 1]),
+    "Conv": layer("Conv", "x w", {"w": drawn(4, 2, 3, 3)}, PICTURES, pads=[0, 0, 1, 1], dilations=[2, 2]),
     "MaxPool": layer("MaxPool", shape=PICTURES, kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1),
     "AveragePool": layer("AveragePool", shape=PICTURES, kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
     "ReduceMean": layer("ReduceMean", shape=PICTURES, axes=[1, 2]), "Add": layer("Add", "x w", {"w": drawn(8, 5)}),
