@@ -95,8 +95,9 @@ def loaded(onnx: Any, path: Path, who: str) -> Any:
     except OSError as error:
         raise InputError(f"{who}: {error.strerror or error}; it must be an ONNX file that can be read") from error
     except (onnx.checker.ValidationError, decode) as error:
-        raise InputError(f"{who} is {described(path) or 'no file of a kind that is known'}; it must be a valid ONNX "
-                         f"model ({said(error)})") from error
+        what = described(path)
+        what = f"; it is {what}" if what and not what.startswith("an ONNX") else ""
+        raise InputError(f"{who} must be a valid ONNX model ({said(error)}){what}") from error
     return proto
 
 

@@ -366,16 +366,22 @@ def test_examples_for_an_onnx_model_come_in_all_forms(tmp_path):
         npkd.compress(proto, np.where(np.arange(x.size).reshape(x.shape) == 131, np.nan, x).astype(np.float32))
 
 
-@pytest.mark.parametrize("labelled", [False, True])
-def test_the_command_reads_a_teacher_and_writes_the_student_beside_the_others(tmp_path, labelled):
+@pytest.mark.parametrize("kind", ["x", "four", "x and y", "npy"])
+def test_the_command_reads_a_teacher_and_writes_the_student_beside_the_others(tmp_path, kind):
     x, out = drawn(150, 2, 8, 8), tmp_path / "out"
     y = np.arange(150) % 3
     onnx.save_model(exported("max pool", False), tmp_path / "model.onnx")
-    np.savez(tmp_path / "calibration.npz", **(
-        {"x_train": x[:120], "y_train": y[:120], "x_test": x[120:], "y_test": y[120:]} if labelled else {"x": x}))
-    assert main(["compress", "--teacher", str(tmp_path / "model.onnx"), "--data", str(tmp_path / "calibration.npz"),
+    arrays = {"x": {"x": x}, "x and y": {"x": x, "y": y}, "npy": {},
+              "four": {"x_train": x[:120], "y_train": y[:120], "x_test": x[120:], "y_test": y[120:]}}[kind]
+    file = tmp_path / ("calibration.npy" if kind == "npy" else "calibration.npz")
+    if kind == "npy":
+        np.save(file, x)
+    else:
+        np.savez(file, **arrays)
+    assert main(["compress", "--teacher", str(tmp_path / "model.onnx"), "--data", str(file),
                  "--target", "macs=60%", "--epochs", "1", "--out", str(out), "--quiet"]) == 0
-    student = npkd.load(out / "student.npz")
+    student, text = npkd.load(out / "student.npz"), (out / "summary.json").read_text()
+    assert ("labelled by the teacher" in text) == (kind in ("x", "npy"))
     np.testing.assert_allclose(run(onnx.load(out / "student.onnx"), x), student.logits(x.transpose(0, 2, 3, 1)),
                                atol=1e-5)
     np.testing.assert_allclose(run(exported("max pool", False), x),
@@ -386,6 +392,7 @@ def test_the_command_refuses_data_that_do_not_fit(tmp_path, capsys):
     onnx.save_model(exported("max pool", False), tmp_path / "model.onnx")
     for arrays, words in (({"x": drawn(9, 2, 8, 8)}, "has 9 examples; it must have at least 10"),
                           ({"x": drawn(30, 8, 8, 2)}, "has the shape (8, 8, 2); the teacher takes (2, 8, 8)"),
+                          ({"x": drawn(30, 2, 8, 8), "y": np.arange(29)}, "30 examples and y (29,); each needs a label"),
                           ({"a": drawn(3), "b": drawn(3)}, "holds a, b; it must hold x, or x_train")):
         np.savez(tmp_path / "d.npz", **arrays)
         assert main(["compress", "--teacher", str(tmp_path / "model.onnx"), "--data", str(tmp_path / "d.npz"), "--out",
