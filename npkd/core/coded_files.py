@@ -151,7 +151,7 @@ def read_coded(path: NewPath, kind: str) -> tuple[dict[str, Any], dict[str, Arra
     if not data.startswith(MAGIC):
         newer = is_coded(path) and len(data) > len(MAGIC)
         what = "written by a newer npkd" if newer else described(Path(path)) or "damaged, or no coded file"
-        raise InputError(f"{who} is {what}; {need}")
+        raise InputError(f"{who}: {need}; it is {what}")
     try:
         crc, small, raw = HEAD.unpack_from(data, len(MAGIC))
         rest = data[len(MAGIC) + HEAD.size:]

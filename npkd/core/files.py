@@ -51,8 +51,8 @@ def reading(who: str, path: NewPath, need: str) -> Iterator[zipfile.ZipFile]:
         raise InputError(f"{who}: {path}: {error}; it must hold numbers") from error
     except BROKEN as error:
         what = "" if "\0" in str(path) or arrays_in(Path(path)) else described(Path(path))
-        raise InputError(f"{who}: {path} is {what or f'damaged, truncated or no .npz file ({error!s:.200})'}; "
-                         f"{need}") from error
+        what = what or f"damaged, truncated or no .npz file ({error!s:.200})"
+        raise InputError(f"{who}: {path}: {need}; it is {what}") from error
 
 
 def reason(error: OSError) -> str:
@@ -185,7 +185,7 @@ def read_npz(path: NewPath, kind: str, make: str = "") -> tuple[dict[str, Any], 
     with reading("read", path, need) as archive:
         stored = names_of(archive)
         if "header.npy" not in archive.NameToInfo:
-            raise InputError(f"{who} is {described(Path(path)) or 'an empty archive'} and has no npkd header; {need}")
+            raise InputError(f"{who} has no npkd header; {need}; it is {described(Path(path)) or 'an empty archive'}")
         text, stream = open_array(archive, "header")
         if text.dtype != np.uint8 or text.nbytes > HEADER_LIMIT:
             raise InputError(f"{who} has no npkd header, but one of {text.nbytes} bytes, {text.dtype}; {need}")

@@ -10,12 +10,13 @@ from npkd.core.npy import BoundedFile, arrays_in
 
 ARRAYS = "read it with the library that wrote it, or numpy.loadtxt, and write the arrays with numpy.savez"
 WEIGHTS = "take its weights out with its own library and give them as arrays, see docs/book/12-own-networks.md"
+MODULE = "load it into its module with torch, and give that: npkd.compress(module, x)"
 
 SIGNATURES: tuple[tuple[tuple[bytes, ...], str, str], ...] = (
     ((b"\x93NUMPY",), "a single array (.npy)", "write it under a name with numpy.savez"),
     ((b"\x89HDF",), "an HDF5 file (Keras, h5py)", WEIGHTS),
     ((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"), "a pickle (PyTorch before 1.6, scikit-learn, joblib)",
-     f"pickles can execute anything and are never opened: {WEIGHTS}"),
+     f"pickles can execute anything and are never opened here: {WEIGHTS}"),
     ((b"PAR1",), "a Parquet table", ARRAYS), ((b"ARROW1",), "an Arrow table", ARRAYS),
     ((b"MATLAB 5.0",), "a MATLAB file", ARRAYS), ((b"\x89PNG", b"\xff\xd8\xff"), "a picture", ARRAYS),
     ((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf"), "a compressed file", "unpack it first"),
@@ -35,9 +36,9 @@ def described(path: Path) -> str:
     if start.startswith(b"PK"):
         return archive(path)
     if start[:1] == b"\x08" and (path.suffix == ".onnx" or b"onnx" in start):
-        return "an ONNX model; it is a teacher: npkd.compress(name, x), or --teacher"
+        return "an ONNX model, which can be a teacher: npkd.compress(name, x), or --teacher"
     if start[4:8] == b"TFL3" or start[6:10] == b'\0\0{"':
-        return f"{'a TensorFlow Lite model' if start[4:8] == b'TFL3' else 'a file of safetensors'}; {WEIGHTS}"
+        return f"a TensorFlow Lite model; {WEIGHTS}" if start[4:8] == b"TFL3" else f"a file of safetensors; {MODULE}"
     return next((f"{what}; {todo}" for first, what, todo in SIGNATURES if start.startswith(first)), text(start))
 
 
@@ -45,7 +46,8 @@ def archive(path: Path) -> str:
     """What a zip archive is, by the names in it."""
     names = arrays_in(path)
     if any(name.endswith(("data.pkl", ".h5")) for name in names):
-        return f"a {'Keras model' if any(name.endswith('.h5') for name in names) else 'PyTorch file'}; {WEIGHTS}"
+        keras = any(name.endswith(".h5") for name in names)
+        return f"a Keras model; {WEIGHTS}" if keras else f"a PyTorch file; {MODULE}"
     if "[Content_Types].xml" in names:
         return f"a table or document of an office program; {ARRAYS}"
     return f"an archive with {repr(', '.join(names))[1:-1]:.120}" if names else ""

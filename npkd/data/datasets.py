@@ -112,7 +112,7 @@ def labels(who: str, name: str, y: Array, examples: int, classes: int | None) ->
         raise InputError(f"{who}: {name} has shape {y.shape}; it must be ({examples},), a label for each example{hint}")
     if y.dtype.kind not in "iub":
         raise InputError(f"{who}: {name} is of {y.dtype}; labels must be integers, the classes numbered from 0, or "
-                         "floats, numbers to predict")
+                         f"floats, numbers to predict: of words give np.unique({name}, return_inverse=True)[1]")
     if not examples:
         raise InputError(f"{who}: {name} is empty; there must be at least one label")
     below = examples if classes is None else max(classes, 2)
@@ -238,7 +238,9 @@ def stored(name_or_path: str, *, seed: int, mirrors: Sequence[str] | None = None
     path, limits, name, words = Path(name_or_path), None, name_or_path, tuple[str, ...]()
     table = path.suffix.lower() in (".csv", ".tsv") and name not in SOURCES and os.path.isfile(path)
     if label is not None and not table:
-        raise InputError(f"load: label is {label!r}, and data is {name!r}; only a table, .csv or .tsv, has columns")
+        missing = path.suffix.lower() in (".csv", ".tsv") and not os.path.isfile(path)
+        raise InputError(f"load: label is {label!r}, and data is {name!r}; " + (
+            "there is no such file" if missing else "only a table, .csv or .tsv, has columns"))
     if name == "digits":
         header, arrays_by_name = read_npz(DIGITS, "digits")
         arrays, limits = [arrays_by_name[key] for key in NAMES], (0, header["largest"])

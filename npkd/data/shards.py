@@ -89,7 +89,7 @@ def members(path: Path) -> dict[str, Header]:
     with reading("shards", path, need) as archive:
         headers = {name: open_array(archive, name)[0] for name in names_of(archive) if name in ("x", "y")}
     if "x" not in headers:
-        raise InputError(f"shards: {path} is {described(path) or 'an empty archive'} and has no array x; {need}")
+        raise InputError(f"shards: {path} has no array x; {need}; it is {described(path) or 'an empty archive'}")
     x, y = headers["x"], headers.get("y")
     if len(x.shape) < 2 or 0 in x.shape[1:]:
         raise InputError(f"shards: {path}: x has shape {x.shape}; {need}")

@@ -18,6 +18,10 @@ from npkd.data.idx import below, read_folder
 
 EMNIST = re.compile(r"emnist-(\w+)-train-images-idx3-ubyte(\.gz)?")
 """The name of a file of each of EMNIST's sets."""
+COMMAS = ((", thousands=','", r"[+-]?\d{1,3}(,\d{3})*(\.\d+)?"),
+          (", thousands='.', decimal=','", r"[+-]?[\d.]+(,\d+)?"))
+DATE = r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T]\d.*)?"
+"""How pandas reads numbers with commas in them, and what these look like; what dates look like."""
 REPEATED = 5
 """Examples that a class has on average at least: with fewer whole numbers are taken for numbers to predict."""
 
@@ -31,17 +35,50 @@ def frame_of(path: Path) -> Any:
         raise InputError(f"load: {path} needs pandas, which cannot be imported ({error}); to install it: pip install "
                          "'npkd[pandas]'") from error
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            first = file.readline()
-        frame = pandas.read_csv(path, sep=max(",;\t", key=first.count), skipinitialspace=True, encoding="utf-8-sig")
+        frame = pandas.read_csv(path, sep=separator(path), skipinitialspace=True, encoding="utf-8-sig")
     except (OSError, ValueError) as error:                        # pandas' own are ValueErrors, and of Unicode
         words = reason(error) if isinstance(error, OSError) else str(error).strip().replace("\n", " ")
         raise InputError(f"load: {path}: {words:.150}; it must be a table in UTF-8 with a header line") from error
+    unnamed = [name for name in frame.columns if str(name).startswith("Unnamed: ")]
+    frame = frame.drop(columns=[name for name in unnamed if frame[name].isna().all()])       # a comma ends each line
+    if not isinstance(frame.index, pandas.RangeIndex):
+        raise InputError(f"load: {path} has a value more in its rows than names in its header; name every column, and "
+                         "end no line with a comma")
+    if left := [name for name in unnamed if name in frame]:
+        raise InputError(f"load: {path} has a column without a name, number {[*frame.columns].index(left[0]) + 1}, as "
+                         f"pandas writes numbers of rows; this leaves the first one out: "
+                         f"{rewritten(path, ', index_col=0')}")
     rows, columns = np.nonzero(frame.isna().to_numpy())
     if len(rows):
         raise InputError(f"load: {path} has no value in line {rows[0] + 2}, column {frame.columns[columns[0]]!r}; all "
                          "columns need one in every row: leave rows out, or fill them, as pandas' dropna and fillna do")
     return frame
+
+
+def separator(path: Path) -> str:
+    """What stands between the columns of a table: of commas, semicolons and tabs what its first line has most of."""
+    with open(path, encoding="utf-8-sig") as file:
+        return max(",;\t", key=file.readline().count)
+
+
+def line_for(path: Path, words: Any) -> str:
+    """The line of Python that makes numbers of columns of words: of numbers with commas, of dates, of categories."""
+    kinds, more = {name: column.astype(str) for name, column in words.items()}, ""
+    for option, pattern in COMMAS[::-1] if separator(path) == ";" else COMMAS:
+        numbers = [name for name, column in kinds.items() if column.str.fullmatch(pattern).all()]
+        more = more or option * bool(numbers)
+        kinds = {name: column for name, column in kinds.items() if name not in numbers}
+    dates = [name for name, column in kinds.items() if column.str.fullmatch(DATE).all()]
+    change = "".join(f't["{name}"] = pandas.to_datetime(t["{name}"]).astype("int64") / 1e9; ' for name in dates)
+    rest = ", ".join(f'"{name}"' for name in kinds if name not in dates)
+    return rewritten(path, more, change + f"t = pandas.get_dummies(t, columns=[{rest}]); " * bool(rest))
+
+
+def rewritten(path: Path, more: str, change: str = "") -> str:
+    """A line of Python that reads a table, changes it, and writes it beside."""
+    more = f', sep="{separator(path)}"'.replace("\t", "\\t") * (separator(path) != ",") + more
+    return (f'import pandas; t = pandas.read_csv("{path}"{more}); {change}t.to_csv("{path.stem}-numbers.csv", '
+            'index=False)')
 
 
 def read_table(path: Path, label: str | None) -> tuple[Array, Array, tuple[str, ...]]:
@@ -57,12 +94,12 @@ def read_table(path: Path, label: str | None) -> tuple[Array, Array, tuple[str, 
     if features.empty:
         what = f"the column {label!r} alone" if len(frame) else "a header and no rows"
         raise InputError(f"load: {path} has {what}; there must be rows, and columns to tell it by")
-    wrong = [name for name, column in features.items() if column.dtype.kind not in "biuf"]
+    commas = all(frame[label].astype(str).str.fullmatch(COMMAS[1][1])) and frame[label].dtype.kind not in "biuf"
+    wrong = [name for name, column in features.items() if column.dtype.kind not in "biuf"] + [label] * commas
     if wrong:
         columns = ", ".join(f'"{name}"' for name in wrong)
-        raise InputError(f"load: {path} holds words in {columns}; this makes numbers of them: import pandas; "
-                         f'pandas.get_dummies(pandas.read_csv("{path}"), columns=[{columns}]).to_csv("{path.stem}'
-                         '-numbers.csv", index=False)')
+        raise InputError(f"load: {path} holds words in {columns}; this makes numbers of them: "
+                         f"{line_for(path, frame[wrong])}")
     if y.dtype.kind == "f":
         return features.to_numpy(np.float64), y, ()
     words, y = np.unique(y if y.dtype.kind in "iu" else y.astype(str), return_inverse=True)

@@ -55,7 +55,11 @@ class SparseMLPClassifier(ClassifierMixin, Perceptron, BaseEstimator):
         self.classes_, y = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise InputError(f"SparseMLPClassifier: y holds 1 class, {self.classes_[0]}; it needs at least two")
-        weights = compute_class_weight(self.class_weight, classes=self.classes_, y=self.classes_[y])[y]
+        try:
+            weights = compute_class_weight(self.class_weight, classes=self.classes_, y=self.classes_[y])[y]
+        except ValueError as error:
+            raise InputError(f"SparseMLPClassifier: class_weight is {self.class_weight}; it must be None, 'balanced', "
+                             f"or {{label: weight}} of the labels {', '.join(map(str, self.classes_)):.80}") from error
         answers = np.eye(len(self.classes_))[y] * (weights / weights.mean())[:, None]
         self.learn(X, y, answers.astype(np.float32), cross_entropy, weights)
         return self
@@ -105,8 +109,9 @@ class Distiller(MetaEstimatorMixin, Perceptron, BaseEstimator):
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Fit a copy of the teacher on X (N, I) and y; then its student on X and its answers."""
-        if not hasattr(self.estimator, "fit"):
-            raise InputError(f"Distiller: estimator is {self.estimator!r:.40}; it must be one of scikit-learn's form")
+        if isinstance(self.estimator, type) or not hasattr(self.estimator, "fit"):
+            raise InputError(f"Distiller: estimator is {self.estimator!r:.80}; it must be an object of scikit-learn's "
+                             "form, as RandomForestClassifier()")
         x, teacher, seed = validate_data(self, X, ensure_min_samples=2), clone(self.estimator), self.drawn()
         unset = [name for name, value in teacher.get_params().items()
                  if value is None and name.split("__")[-1] == "random_state"]

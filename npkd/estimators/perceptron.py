@@ -99,9 +99,10 @@ class Perceptron:
     def sparse_recipe(self, dense: Network, recipe: Recipe, examples: int) -> SparseRecipe:
         """The recipe of a sparse training. Raises InputError for a target or penalty that does not fit the network."""
         groups, strengths, pace = dependency_groups(dense), strengths_of(self.penalty), USUAL / self.epochs
-        goal = self.target and parse(self.target, widths_of(dense, groups), geometry=geometry(dense, groups))
+        goal = None if self.target is None else parse(str(self.target), widths_of(dense, groups),
+                                                      geometry=geometry(dense, groups))
         base = sparse_recipe(recipe, max(examples, LARGE))
-        sparse = replace(base, strengths=strengths, target=goal or None, path=not goal and None in strengths.values(),
+        sparse = replace(base, strengths=strengths, target=goal, path=goal is None and None in strengths.values(),
                          epochs=self.epochs, debias_epochs=max(1, self.epochs // 4), growth=base.growth ** pace,
                          settling=max(1, round(base.settling / pace)))
         require(sparse, dense, groups)
@@ -117,6 +118,8 @@ class Perceptron:
             return value, {len(activations) - 1: d}
 
         whole(type(self).__name__, 1, epochs=self.epochs)
+        if self.activation == "logistic":
+            raise InputError(f"{type(self).__name__}: activation is 'logistic'; npkd calls it 'sigmoid': give that")
         sizes, rng, path = self.hidden_layer_sizes, self.drawn(), History()
         recipe = complete(Recipe(self.epochs, hidden=tuple(np.atleast_1d(sizes).tolist())), len(x))
         rows, held = parts(y, weights, rng)

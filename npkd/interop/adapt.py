@@ -26,10 +26,8 @@ def prunable(model: Model, data: Data, who: str) -> tuple[Network, list[Dependen
     """The network of a model, see ``adapt``, and its dependency groups. Raises InputError where it has none."""
     network = adapt(model, data, who)
     groups = dependency_groups(network)
-    flat = [network.layers[i].params[0] for i in network.dense_layers]
-    if len(flat) == len(network.widths) - 1 and [w.shape[1] for w in flat] != network.widths[:-1]:
-        raise InputError(f"{who} has layers that take several outputs to one neuron (maxout); sizes are counted for "
-                         f"plain perceptrons alone")
+    if any(len(network.layers[i].params[0]) != group.width for group in groups for i in group.producers):
+        raise InputError(f"{who} has layers that take several outputs to one neuron (maxout), which sizes do not count")
     return network, groups
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from npkd.core.types import Array
-from npkd.core.validation import InputError, as_array
+from npkd.core.validation import InputError
+from npkd.data.batches import plain
 from npkd.data.datasets import Data
 from npkd.nn.scaling import Scaling
 
@@ -62,12 +63,17 @@ class Entry:
         return tuple(self.inner[a - 1] for a in self.order[1:])
 
     def __call__(self, x: Any) -> Array:
-        """x (N, *shape) -> (N, H, W, C), or (N, I). Raises InputError for another shape."""
-        a = as_array("compress", x)
+        """x (N, *shape), also a tensor, -> (N, H, W, C), or (N, I). Raises InputError for another shape."""
+        a = plain(x)
         if a.shape[1:] != self.shape:
             raise InputError(f"compress: an example has the shape {a.shape[1:]}; the teacher takes {self.shape}")
         a = a.reshape(len(a), *self.inner).transpose(self.order)
-        return a if a.ndim == 2 else np.moveaxis(a, 1, -1).reshape(len(a), *channels_last(self.channels_first))
+        return np.moveaxis(a, 1, -1).reshape(len(a), *channels_last(self.channels_first))
+
+    def back(self, x: Array) -> Array:
+        """Examples as ``__call__`` gives them, or flat, in the shape of those that were given."""
+        a = np.moveaxis(x.reshape(len(x), *channels_last(self.channels_first)), -1, 1)
+        return a.reshape(len(x), *self.channels_first).transpose(np.argsort(self.order)).reshape(len(x), *self.shape)
 
     def of_data(self, data: Data) -> Data:
         """A data set of examples as the other network takes them, or flat, in npkd's order."""

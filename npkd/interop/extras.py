@@ -8,6 +8,11 @@ from types import ModuleType
 from npkd.core.validation import InputError
 
 
+def said(error: Exception) -> str:
+    """What an exception of another library says, in one line."""
+    return " ".join(str(error).split())[:200]
+
+
 def need(module: str, extra: str, who: str) -> ModuleType:
     """A module of a library that an extra of npkd installs. Raises InputError, with the command, without it."""
     try:

@@ -8,16 +8,22 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from scipy import special
 
 from npkd.core.types import Array
 from npkd.core.validation import InputError
 from npkd.interop.entry import channels_last, first, flat_order
+from npkd.nn.cost import shapes
 from npkd.nn.model import Model
-from npkd.nn.network import Layer, Network
+from npkd.nn.network import Layer, Network, reads_maps
 from npkd.nn.ops import OPS
+from npkd.nn.scaling import Scaling
+from npkd.surgery.folding import into_scaling
 
-HEADS = ("softmax", "log_softmax", "sigmoid")
-"""What a network may end in behind its logits."""
+HEADS: Mapping[str, Callable[[Array], Array]] = {
+    "": np.asarray, "sigmoid": special.expit, "softmax": lambda z: special.softmax(z, axis=1),
+    "log_softmax": lambda z: special.log_softmax(z, axis=1)}
+"""What may follow logits z (N, C)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,11 +31,10 @@ class Node:
     """One operation of a graph whose arrays are (N, C, H, W), or (N, I).
 
     name        of the module or node, for messages
-    op          a name of OPS, "identity", "softmax" or "log_softmax"; of ``nodes_of`` also "multiply" by an array that
-                is broadcast. A one-dimensional convolution or pool is one over maps of height 1
+    op          a name of OPS, "identity" or of HEADS; of ``nodes_of`` also "multiply" by an array that is broadcast.
+                A one-dimensional convolution or pool is one over maps of height 1
     inputs, output      names of the values that it reads and makes
-    params, options, running    as npkd's layer has them: dense (O, I), conv2d (F, kh, kw, C). Of ``nodes_of`` offset
-                and multiply are shaped as an example, channels first
+    params, options, running    as npkd's layer has them; of ``nodes_of`` offset and multiply have the channels first
     """
 
     name: str
@@ -43,15 +48,21 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class Imported:
-    """A graph as a network: of examples with channels last, giving logits; ``head``: what followed them, one of HEADS
-    or "". ``shape``: of one example as the other library takes it, channels first. Where the other library ran:
-    ``answers``, its own logits (n, C) of such examples (n, ...); ``difference``, of both, relative to the largest."""
+    """A graph as a network of examples with channels last that gives logits, behind a ``scaling`` and before a ``head``
+    of HEADS. ``shape``: of one example as the other library takes it, channels first. Where that ran: ``answers``, its
+    own logits (n, C) of such examples (n, ...); ``difference``, of both, relative to the largest."""
 
     network: Network
     head: str
     shape: tuple[int, ...]
+    scaling: Scaling | None = None
     answers: Callable[[Array], Array] | None = None
     difference: float | None = None
+
+    @property
+    def model(self) -> Model:
+        """The network with its scaling."""
+        return Model(self.network, self.scaling, {"head": self.head} if self.head else {})
 
 
 class Chain:
@@ -60,8 +71,7 @@ class Chain:
     def __init__(self, nodes: Sequence[Node], source: str, shape: tuple[int, ...], who: str) -> None:
         """The chain before its first layer, for examples of that shape, channels last."""
         self.who, self.made = who, {node.output: node for node in nodes}
-        self.layers: list[Layer] = []
-        self.shapes = [shape]
+        self.layers, self.shapes = list[Layer](), [shape]
         self.orders: list[Array | None] = [None]                  # as flat_order gives them
         self.at = {source: 0}                                     # the activation that each value is
 
@@ -104,7 +114,7 @@ class Chain:
         elif order is not None and node.op == "dense":
             params = params[0][:, order], params[1]
         layer, groups = Layer(node.op, params, node.options, running), node.options.get("groups", 1)
-        if groups > 1 and groups == len(params[0]) == shape[-1] and "depthwise_conv2d" in OPS:
+        if groups > 1 and groups == len(params[0]) == shape[-1]:
             options = {name: value for name, value in node.options.items() if name != "groups"}
             layer = Layer("depthwise_conv2d", (params[0][..., 0].transpose(1, 2, 0), params[1]), options)
         return self.append(layer, node, flat_order(shape) if row.flat and len(shape) == 3 else
@@ -127,9 +137,6 @@ class Chain:
         """Make an activation the last one."""
         if at == len(self.layers):
             return
-        if "recall" not in OPS:
-            raise InputError(f"{self.who}: {node.name} reads a value on which others have built; npkd knows chains and "
-                             "the addition of earlier values alone")
         self.append(Layer("recall", options={"back": len(self.layers) - at}), node, self.orders[at],
                     self.shapes[at])
 
@@ -137,7 +144,7 @@ class Chain:
         """Add a layer behind the others; its activation."""
         if shape is None:
             try:
-                shape = shape_behind(layer, self.shapes[-1])
+                shape = self.shapes[-1] if layer.back else shapes(Network([layer]), self.shapes[-1])[-1]
             except InputError as error:
                 raise InputError(f"{self.who}: {node.name}: {error}") from error
         self.layers.append(layer)
@@ -146,11 +153,13 @@ class Chain:
         return len(self.layers)
 
 
-def network_of(nodes: Sequence[Node], source: str, shape: Sequence[int], result: str, who: str) -> Imported:
-    """The graph that makes the value ``result`` (N, C) of ``source``, an example of that shape, channels first, as a
-    chain of layers: an addition reads an earlier activation, what branches is recalled. What follows a flatten is put
-    in npkd's order. Raises InputError, with the node's name, for what is no such chain."""
-    chain, head = Chain(nodes, source, channels_last(shape), who), ""
+def network_of(nodes: Sequence[Node], ends: tuple[str, str], shape: Sequence[int], who: str,
+               scaling: Scaling | None = None) -> Imported:
+    """The graph between two values, examples of that shape, channels first, scaled, and (N, C), as a chain of layers:
+    an addition reads an earlier activation, what branches is recalled, a batch norm in front is scaling, what follows a
+    flatten is put in npkd's order. Raises InputError, with the node's name, for what is no such chain."""
+    (source, result), inner = ends, channels_last(shape)
+    chain, head = Chain(nodes, source, inner, who), ""
     while not head and result in chain.made and chain.made[result].op in (*HEADS, "identity"):
         head, result = chain.made[result].op.replace("identity", ""), chain.made[result].inputs[0]
     chain.recall(chain.require(result), Node("the output", "identity", (result,), result))
@@ -158,7 +167,10 @@ def network_of(nodes: Sequence[Node], source: str, shape: Sequence[int], result:
         raise InputError(f"{who}: it has no layer of weights; its neurons are what is removed")
     if chain.orders[-1] is not None or len(chain.shapes[-1]) != 1:
         raise InputError(f"{who}: it gives {first(chain.shapes[-1])} for an example; it must end in a row of outputs")
-    return Imported(Network(chain.layers), head, tuple(shape))
+    network, scaling = into_scaling(Network(chain.layers), math.prod(inner), scaling)
+    if len(inner) > 1 and (scaling is not None or not (network.layers[0].row.flat or reads_maps(network))):
+        network = Network([Layer("unflatten", options={"shape": inner}), *network.layers])
+    return Imported(network, head, tuple(shape), scaling)
 
 
 def nodes_of(model: Model, shape: Sequence[int]) -> list[Node]:
@@ -219,7 +231,7 @@ def nodes_of(model: Model, shape: Sequence[int]) -> list[Node]:
             name = put("multiply" if layer.op == "gate" else str(layer.op), *params, options=options, running=running)
         names.append(name)
         orders.append(order if layer.op in ("flatten", "recall") or row.per_neuron else None)
-        sizes.append(sizes[i - layer.back] if layer.op == "recall" else shape_behind(layer, size))
+        sizes.append(sizes[i - layer.back] if layer.back else shapes(Network([layer]), size)[-1])
     return nodes
 
 
@@ -232,17 +244,7 @@ def placed(layer: Layer, order: Array | None) -> tuple[tuple[Array, ...], tuple[
     return params, tuple(r[place] for r in layer.running)
 
 
-def shape_behind(layer: Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of one example behind a layer, by a batch of none, of which any moments will do."""
-    dtype = next((p.dtype for p in layer.params), np.dtype(np.float32))
-    moments = (np.ones(shape[-1], dtype),) * 2 if layer.row.running else ()
-    x = np.zeros((0, *shape), dtype)
-    return replace(layer, running=moments).forward(x, None, x if layer.back else None)[0].shape[1:]
-
-
 def reads(layers: Sequence[Layer]) -> bool:
     """Do the layers read maps: is the first one that tells so of maps, or an ``unflatten``?"""
-    for layer in layers:
-        if layer.op == "unflatten" or layer.row.flat or layer.row.maps is not None:
-            return layer.op == "unflatten" or bool(layer.row.flat or layer.row.maps)
-    return False
+    told = (layer.op == "unflatten" or layer.row.flat or layer.row.maps for layer in layers)
+    return bool(next((answer for answer in told if answer is not None), False))

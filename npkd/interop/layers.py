@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
 
 from npkd.core.types import Array
 from npkd.core.validation import InputError, one_of
 from npkd.data.batches import plain
 from npkd.interop import sklearn
+from npkd.interop.graph import HEADS
 from npkd.nn.fast.workspace import predict
 from npkd.nn.model import Model
 from npkd.nn.network import ACTIVATIONS, Layer, Network
@@ -109,10 +109,8 @@ def require_agreement(answers: Callable[[Array], Any], network: Network, x: Arra
                          f"it must give finite logits {z.shape}")
     largest = max(float(np.abs(z).max()), np.finfo(np.float32).tiny)
     centred = [a - a.mean(axis=1, keepdims=True) for a in (given.astype(np.float64), z)]       # as of a log-softmax
-    soft = np.exp(z - z.max(axis=1, keepdims=True))
-    soft /= soft.sum(axis=1, keepdims=True)
-    if z.shape[1] == 1:                                              # numbers, or the sigmoid of a logit
-        centred, soft = [given.astype(np.float64), z], expit(z)
+    centred = [given.astype(np.float64), z] if z.shape[1] == 1 else centred     # numbers, or the sigmoid of a logit
+    soft = HEADS["sigmoid" if z.shape[1] == 1 else "softmax"](z)
     off = np.minimum(np.abs(centred[0] - centred[1]).max() / largest, np.abs(given - soft).max())
     if off > 1e-3:                                            # relative to the largest logit
         n = int(np.abs(centred[0] - centred[1]).max(axis=1).argmax())

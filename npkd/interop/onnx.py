@@ -8,25 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 from npkd.core.filetypes import described
 from npkd.core.types import Array
 from npkd.core.validation import InputError
-from npkd.interop.entry import Entry, channels_last
-from npkd.interop.extras import need
+from npkd.interop.entry import Entry
+from npkd.interop.extras import need, said
+from npkd.interop.graph import HEADS
 from npkd.interop.onnx_nodes import Misplaced, Reader
 from npkd.interop.onnx_ops import step
 from npkd.nn.model import Model
-from npkd.nn.network import Layer, Network
 
 PASSED = ("Identity", "Cast", "ZipMap", "Normalizer")
 """Ops at the end that change nothing; the last two read probabilities."""
-EXAMPLES, TOLERANCE = 8, 1e-4
-"""On how many examples a network is compared, and how far it may be off, of the largest output."""
-HEADS = {"softmax": lambda z: special.softmax(z, axis=1), "log_softmax": lambda z: special.log_softmax(z, axis=1),
-         "sigmoid": special.expit, "": lambda z: z}
-"""What may follow logits z (N, C)."""
+EXAMPLES, TOLERANCE, HALF = 8, 1e-4, 0.02
+"""On how many examples a network is compared; how far off it may be, of the largest output, with 16-bit floats too."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,18 +63,17 @@ def read(source: Any, x: Array | None = None) -> OnnxTeacher:
     result = result_of(proto, values, who)
     reader = Reader(onnx, proto, values | {inputs[0].name: x}, (inputs[0].name, result), who, step)
     try:
-        imported, entry, scaling = reader.read(last=False)
+        imported, entry = reader.read(last=False)
     except Misplaced:
-        imported, entry, scaling = reader.read(last=True)
-    network, head = imported.network, imported.head
-    if scaling is not None and len(entry.inner) > 1:
-        network = Network([Layer("unflatten", options={"shape": channels_last(entry.channels_first)}), *network.layers])
-    model, given = Model(network, scaling, {"head": head}), values[result]
+        imported, entry = reader.read(last=True)
+    model, head, given = imported.model, imported.head, values[result]
     off = float(np.abs(HEADS[head](model.logits(entry(x))).reshape(given.shape) - given).max())
-    if not off <= TOLERANCE * max(1.0, float(np.abs(given).max())):
+    half = any(a.dtype == np.float16 for a in values.values())
+    if not off <= (HALF if half else TOLERANCE) * max(1.0, float(np.abs(given).max())):
         raise InputError(f"{who}: the network read gives outputs that differ by {off:.2g} from those of {runtime} on "
                          f"{len(x)} examples; please report the model")
-    checked = f"outputs differ from those of {runtime} by at most {off:.1e} on {len(x)} examples"
+    checked = (f"outputs differ from those of {runtime}{', of 16-bit floats,' * half} by at most {off:.1e} on "
+               f"{len(x)} examples")
     return OnnxTeacher(model, head, entry, checked)
 
 
@@ -94,12 +89,15 @@ def loaded(onnx: Any, path: Path, who: str) -> Any:
                     raise InputError(f"{who}: the weights {tensor.name} are in {file}; that must be a file below the "
                                      "folder of the model")
         external.load_external_data_for_model(proto, str(path.parent))
+        for of in (value.type.tensor_type for value in proto.graph.output if value.type.HasField("tensor_type")):
+            of.shape.SetInParent()                                    # some exporters leave it out
         onnx.checker.check_model(proto)
     except OSError as error:
         raise InputError(f"{who}: {error.strerror or error}; it must be an ONNX file that can be read") from error
     except (onnx.checker.ValidationError, decode) as error:
-        raise InputError(f"{who} is {described(path) or 'no file of a kind that is known'}; it must be a valid ONNX "
-                         f"model ({' '.join(str(error).split()):.120})") from error
+        what = described(path)
+        what = f"; it is {what}" if what and not what.startswith("an ONNX") else ""
+        raise InputError(f"{who} must be a valid ONNX model ({said(error)}){what}") from error
     return proto
 
 
@@ -109,11 +107,12 @@ def examples(onnx: Any, value: Any, x: Array | None, who: str) -> Array:
     dims, dtype = of.shape.dim, onnx.helper.tensor_dtype_to_np_dtype(of.elem_type)
     sizes, rows = [d.dim_value for d in dims], (dims[0].dim_value if dims else 0) or EXAMPLES
     shape = sizes[1:] if x is None else [*x.shape[1:]]
-    if len(sizes) < 2 or 0 in shape or [n or m for n, m in zip(sizes[1:], shape, strict=False)] != shape:
+    fits = len(sizes) > 1 and [n or m for n, m in zip(sizes[1:], shape, strict=False)] == shape
+    if not fits or 0 in shape or (x is not None and not len(x)):
         words = ", ".join(str(d.dim_value or d.dim_param or "?") for d in dims)
         raise InputError(f"{who}: the input {value.name} has the shape ({words})" + (
             "; give examples of the size that the network is to read" if x is None else
-            f", and an example {tuple(shape)}; they must agree"))
+            f", and x {x.shape}; they must agree"))
     x = np.random.default_rng(0).standard_normal((rows, *shape)) if x is None else x[np.arange(rows) % len(x)]
     return np.ascontiguousarray(x, dtype)
 
@@ -140,7 +139,7 @@ def run(onnx: Any, proto: Any, feeds: dict[str, Array], who: str) -> tuple[dict[
     except Exception as error:                                  # a runtime raises errors of classes of its own
         node = next((node for node in nodes if node.domain not in ("", "ai.onnx", "ai.onnx.ml")), None)
         what = f"; {node.name or node.output[0]} ({node.op_type}) is of the domain {node.domain}" if node else ""
-        raise InputError(f"{who} cannot be run ({' '.join(str(error).split()):.160}){what}") from error
+        raise InputError(f"{who} cannot be run ({said(error)}){what}") from error
 
 
 def result_of(proto: Any, values: dict[str, Array], who: str) -> str:

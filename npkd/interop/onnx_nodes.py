@@ -69,8 +69,8 @@ class Reader:
         self.sizes = {name: np.shape(a) for name, a in values.items()}
         self.dtype = np.float64 if values[self.result].dtype == np.float64 else np.float32
 
-    def read(self, last: bool) -> tuple[Imported, Entry, Scaling | None]:
-        """The network, what it reads, with channels first or last, and the scaling in front."""
+    def read(self, last: bool) -> tuple[Imported, Entry]:
+        """The network, and what it reads, with channels first or last."""
         self.layouts = {2: "NC", 3: "NWC" if last else "NCW", 4: "NHWC" if last else "NCHW"}
         self.nodes, self.front = dict[str, Node](), list[Array]()
         shape, scaling = self.sizes[self.source], None
@@ -87,9 +87,8 @@ class Reader:
         if self.front:
             s, t = (np.moveaxis(a, 0, -1).ravel() for a in self.front)
             scaling = Scaling(-(t / s).astype(np.float32), s.astype(np.float32))
-        imported = network_of([*self.nodes.values()], SCALED if scaling else self.source, self.entry.channels_first,
-                              value.name, self.who)
-        return imported, self.entry, scaling
+        ends = SCALED if scaling else self.source, value.name
+        return network_of([*self.nodes.values()], ends, self.entry.channels_first, self.who, scaling), self.entry
 
     def require(self, fact: Any, what: str, error: type[InputError] = InputError) -> None:
         """Raise an error that names the node unless something is so."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from npkd.interop.entry import Entry
 from npkd.interop.onnx_nodes import LAST, Misplaced, Reader, Value
+from npkd.interop.windows import evened, pool_options
 
 
 def step(reader: Reader) -> Value:
@@ -22,6 +23,14 @@ def step(reader: Reader) -> Value:
         case "Relu" | "Tanh" | "Sigmoid" | "Gelu":
             reader.require(get("approximate", b"none") == b"none", "is approximated by tanh; npkd knows the exact one")
             return reader.put(op.lower(), (value := reader.read_value()).name, like=value)
+        case "Clip" | "Max":
+            at = int(reader.node.input[0] in reader.constants)
+            bounds = [reader.constants.get(name, np.nan) if name else None
+                      for k, name in enumerate(reader.node.input) if k != at] or [get("min"), get("max")]
+            low, *high = bounds
+            reader.require(low is not None and not np.any(low) and not [h for h in high if h is not None],
+                           "is no maximum of values and 0")
+            return reader.put("relu", (value := reader.read_value(at)).name, like=value)
         case "LeakyRelu":
             return reader.put("leaky_relu", (value := reader.read_value()).name, like=value, slope=get("alpha", 0.01))
         case "Elu":
@@ -80,40 +89,40 @@ def spatial(value: Value, a: Any, fill: int) -> tuple[int, int]:
     return at.get("H", fill), at.get("W", fill)
 
 
-def window(reader: Reader, value: Value, kernel: tuple[int, ...]) -> dict[str, Any]:
-    """Stride, padding and dilation of a window. Raises InputError where one side is padded by more than the other."""
+def window(reader: Reader, value: Value, kernel: tuple[int, ...]) -> tuple[dict[str, Any], tuple[int, int]]:
+    """Stride, dilation, and padding in front of each of a window's axes; and the padding behind."""
     n, size, get = len(kernel), reader.sizes[reader.node.input[0]][2:], reader.get
     stride, dilation, pads = (list(get(name) or fill) for name, fill in (
         ("strides", [1] * n), ("dilations", [1] * n), ("pads", [0] * 2 * n)))
-    reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
     if get("auto_pad", b"NOTSET").startswith(b"SAME"):
-        total = [max((i - 1) // s * s + r - i, 0) for i, s, r in zip(size, stride, reach, strict=True)]
-        pads = [p // 2 for p in total] + [p - p // 2 for p in total]
-    reader.require(pads[:n] == pads[n:], f"pads by {pads[:n]} before and {pads[n:]} behind; npkd pads both sides alike")
-    left = [(i + 2 * p - r) % s for i, p, r, s in zip(size, pads, reach, stride, strict=False)]
-    reader.require(not get("ceil_mode", 0) or not any(left), "has windows that reach beyond the map (ceil_mode)")
+        total = [max((i - 1) // s * s + d * (k - 1) + 1 - i, 0)
+                 for i, s, d, k in zip(size, stride, dilation, kernel, strict=True)]
+        less, more = [p // 2 for p in total], [p - p // 2 for p in total]
+        pads = less + more if get("auto_pad") == b"SAME_UPPER" else more + less
     return {name: spatial(value, a, fill) for name, a, fill in
-            (("stride", stride, 1), ("padding", pads[:n], 0), ("dilation", dilation, 1))}
+            (("stride", stride, 1), ("padding", pads[:n], 0), ("dilation", dilation, 1))}, spatial(value, pads[n:], 0)
 
 
 def convolution(reader: Reader) -> Value:
     """Conv, over sequences or maps."""
     value, w = reader.read_value(channels=True), reader.constant(1)
     axes = [value.layout.index(a) for a in "HW" if a in value.layout]
-    options = window(reader, value, w.shape[2:])
+    options, behind = window(reader, value, w.shape[2:])
     kernel = w.transpose(0, *(axes or range(2, w.ndim)), 1).reshape(len(w), *spatial(value, w.shape[2:], 1), w.shape[1])
-    return reader.put("conv2d", value.name, like=value, **options, groups=reader.get("group", 1),
+    kernel, more = evened(kernel, options["padding"], behind, options["dilation"], reader.require)
+    return reader.put("conv2d", value.name, like=value, **options | more, groups=reader.get("group", 1),
                       params=(np.ascontiguousarray(kernel), reader.constant(2, np.zeros(len(w), w.dtype))))
 
 
 def pool(reader: Reader) -> Value:
     """MaxPool or AveragePool."""
     value, kernel = reader.read_value(channels=True), tuple[int, ...](reader.get("kernel_shape") or ())
-    largest = reader.node.op_type == "MaxPool"
-    options = {"size": spatial(value, kernel, 1), **window(reader, value, kernel)}
-    reader.require(options.pop("dilation") == (1, 1), "has windows with gaps (dilations)")
-    reader.require(largest or not any(options["padding"]) or reader.get("count_include_pad", 0),
-                   "leaves the padding out of its means; npkd counts it (count_include_pad)")
+    largest, size = reader.node.op_type == "MaxPool", reader.sizes[reader.node.input[0]][2:]
+    options, behind = window(reader, value, kernel)
+    reader.require(options["padding"] == behind, f"pads by {options['padding']} before and {behind} behind; a pool of "
+                   "npkd pads both sides alike")
+    options = pool_options(spatial(value, size, 1), {"size": spatial(value, kernel, 1), **options},
+                           reader.get("ceil_mode", 0), largest or reader.get("count_include_pad", 0), reader.require)
     return reader.put("max_pool" if largest else "average_pool", value.name, like=value, **options)
 
 
@@ -161,10 +170,12 @@ def moved(reader: Reader) -> Value:
 
 def arithmetic(reader: Reader) -> Value:
     """Add, Sub, Mul, Div: of a constant kept for later; two values are added, or make up a GELU or a SiLU."""
-    node, op = reader.node, reader.node.op_type
+    node, op = reader.node, reader.node.op_type.replace("Sum", "Add")
+    if len(node.input) != 2:
+        return of_several(reader)
     at = int(node.input[0] in reader.constants)                   # where the value is
     if node.input[1 - at] not in reader.constants:
-        return of_two(reader)
+        return of_several(reader)
     value, size = reader.value(at), reader.sizes[node.input[at]]
     c: Any = reader.constant(1 - at)
     reader.require(reader.sizes[node.output[0]] == size and (c.ndim < len(size) or c.shape[0] == 1),
@@ -177,26 +188,29 @@ def arithmetic(reader: Reader) -> Value:
     return replace(value, s=value.s * c, t=value.t * c) if op == "Mul" else replace(value, s=value.s / c, t=value.t / c)
 
 
-def of_two(reader: Reader) -> Value:
-    """An operation on two values that depend on the examples."""
-    pair = reader.value(0), reader.value(1)
+def of_several(reader: Reader) -> Value:
+    """An operation on values that depend on the examples."""
+    pair = [reader.value(k) for k in range(len(reader.node.input))]
     for a, b in (pair, pair[::-1]) if reader.node.op_type == "Mul" else ():
         scalars, maker = not any(np.ndim(n) for n in (a.s, a.t, b.s, b.t)), reader.nodes.get(b.name)
         if b.erf and not a.erf and a.name == b.name and scalars and a.t == 0 and math.isclose(b.s, b.t):
             return replace(reader.put("gelu", a.name, like=a), s=2 * a.s * b.s)
         if maker and maker.op == "sigmoid" and maker.inputs == (a.name,) and a.plain and b.plain:
             return reader.put("silu", a.name, like=a)
-    reader.require(reader.node.op_type == "Add", "is of two values that depend on the examples; npkd adds those")
-    a, b = reader.read_value(0), reader.read_value(1)
-    one, other = (() if value.order is None else value.order for value in (a, b))
-    same = (a.layout, a.row) == (b.layout, b.row) and np.array_equal(one, other)
-    reader.require(same, "adds values of different layouts")
-    return reader.put("add", a.name, b.name, like=a)
+    reader.require(reader.node.op_type in ("Add", "Sum"), "is of values that depend on the examples; npkd adds those")
+    a = reader.read_value(0)
+    for k in range(1, len(pair)):
+        b = reader.read_value(k)
+        one, other = (() if value.order is None else value.order for value in (a, b))
+        same = (a.layout, a.row) == (b.layout, b.row) and np.array_equal(one, other)
+        reader.require(same, "adds values of different layouts")
+        a = reader.put("add", a.name, b.name, like=a)
+    return a
 
 
 HANDLERS = {
     **dict.fromkeys(("Gemm", "MatMul", "LinearClassifier", "LinearRegressor"), dense), "Conv": convolution,
     **dict.fromkeys(("MaxPool", "AveragePool"), pool), **dict.fromkeys(("GlobalAveragePool", "ReduceMean"), mean),
     **dict.fromkeys(("Transpose", "Flatten", "Reshape", "Squeeze", "Unsqueeze"), moved),
-    **dict.fromkeys(("Add", "Sub", "Mul", "Div"), arithmetic)}
+    **dict.fromkeys(("Add", "Sum", "Sub", "Mul", "Div"), arithmetic)}
 """What reads a node, by its op; the others are read by ``step`` itself."""

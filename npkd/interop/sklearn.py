@@ -9,6 +9,7 @@ import numpy as np
 
 from npkd.core.types import Array
 from npkd.core.validation import InputError
+from npkd.interop.graph import HEADS
 from npkd.nn.model import Model
 from npkd.nn.network import Layer, Network
 from npkd.nn.scaling import Scaling
@@ -41,7 +42,8 @@ def read(estimator: Any, example: Any = None) -> Model:
     *scalers, mlp = [step for step in steps if step is not None and not isinstance(step, str)] or [None]
     if kind(mlp) not in ("MLPClassifier", "MLPRegressor"):
         raise InputError(f"sklearn.read: got {kind(mlp)}; it must be an MLPClassifier, an MLPRegressor, or a Pipeline "
-                         f"that ends in one; npkd.estimators.Distiller learns from any classifier or regressor")
+                         f"that ends in one{'; give its best_estimator_' * hasattr(mlp, 'best_estimator_')}; "
+                         "npkd.estimators.Distiller learns from any classifier or regressor")
     if not hasattr(mlp, "coefs_"):
         raise InputError(f"sklearn.read: the {kind(mlp)} is not fitted; call its fit first")
     if mlp.out_activation_ not in ("identity", "softmax", "logistic"):
@@ -57,8 +59,7 @@ def read(estimator: Any, example: Any = None) -> Model:
     with warnings.catch_warnings(action="ignore", category=UserWarning):                       # of feature names
         answers = np.asarray(estimator.predict_proba(x) if hasattr(mlp, "classes_") else estimator.predict(x))
     z = model.logits(np.asarray(x)).astype(np.float64)
-    own = np.exp(z - z.max(axis=1, keepdims=True)) if hasattr(mlp, "classes_") else z
-    own /= own.sum(axis=1, keepdims=True) if hasattr(mlp, "classes_") else 1
+    own = HEADS["softmax" if hasattr(mlp, "classes_") else ""](z)
     off, most = np.abs(own - answers.reshape(own.shape)).max(), max(1.0, np.abs(z).max())
     if not off <= TOLERANCE * most:
         raise InputError(f"sklearn.read: the copy of the {kind(mlp)} differs by {off:.2g} from it on {len(z)} "

@@ -6,9 +6,9 @@ import copy
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from operator import attrgetter
+from traceback import walk_tb
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,42 +17,17 @@ import numpy as np
 from npkd.core.types import Array
 from npkd.core.validation import InputError
 from npkd.data.batches import plain
-from npkd.interop.entry import channels_last, flat_order
-from npkd.interop.extras import need
+from npkd.interop.entry import channels_last
+from npkd.interop.extras import need, said
 from npkd.interop.graph import HEADS, Imported, Node, network_of
+from npkd.interop.torch_ops import Call, reshaped, translated
 from npkd.interop.torch_out import ARGUMENTS, DEFAULTS, FUNCTIONS, export, is_module, to_torch, write_safetensors
-from npkd.nn.fast.workspace import predict
 
 __all__ = ["export", "is_module", "read", "to_torch", "write_safetensors"]
 
 EXAMPLES, VALUES, EQUAL = 64, 2 ** 18, 1e-5
 """Examples at most, and about how many values in them, on which a module and the network read from it are compared; and
 the largest difference of their outputs, relative to the largest output, in float32, or else in float64."""
-
-made = partial(Node, "", inputs=(), output="")                # a node without its place in the graph
-
-
-@dataclass(frozen=True)
-class Call:
-    """A call: its place for messages, its function, its settings, shapes of an example before and behind it."""
-
-    where: str
-    function: str
-    settings: Any = None
-    before: tuple[int, ...] = ()
-    behind: tuple[int, ...] = ()
-
-    def require(self, fine: bool, what: str) -> None:
-        """Raise InputError with what stands in the way, unless it is ``fine``."""
-        if not fine:
-            raise InputError(f"torch: {self.where} {what}; npkd has no such layer, so it must be replaced by others")
-
-    def pair(self, name: str, row: int) -> tuple[int, int]:
-        """A setting for rows and columns; maps of one dimension have one row, for which it is ``row``."""
-        value: Any = getattr(self.settings, name, DEFAULTS.get(name))
-        values = tuple(map(int, value)) if isinstance(value, (tuple, list)) else (int(value),)
-        return (row, values[0]) if len(self.before) == 2 else (values[0], values[-1])
-
 
 def read(module: Any, example: Any) -> Imported:
     """The network that a torch.nn.Module is when it predicts, with the module's own logits, ``answers``.
@@ -77,11 +52,11 @@ def read(module: Any, example: Any) -> Imported:
             whole = torch.nn.Sequential(copy.deepcopy(module)).float().eval()
             graph = torch.fx.Tracer().trace(whole)
         except Exception as error:
-            raise InputError(f"torch: torch.fx cannot trace {name}: {reason_of(error)}; forward must "
-                             "take one tensor, and do nothing that depends on its values") from error
+            raise InputError(f"torch: torch.fx cannot trace {traced(error) or name}: {said(error)}; forward must take "
+                             "one tensor, and no branch may ask for its values or its shape") from error
         device = next((p.device for p in whole.parameters()), x.device)
         nodes, source, result = walked(torch, graph, whole, x.to(device, copy=True))
-        imported = network_of(nodes, source, x.shape[1:], result, "torch")
+        imported = network_of(nodes, (source, result), x.shape[1:], "torch")
         if imported.head:
             logits = next(node for node in reversed(nodes) if node.op in HEADS).inputs[0]
             list(graph.nodes)[-1].args = (next(node for node in graph.nodes if node.name == logits),)
@@ -97,19 +72,28 @@ def read(module: Any, example: Any) -> Imported:
 
 def compared(torch: Any, imported: Imported, modules: Sequence[Any], x: Any) -> float:
     """The largest difference, relative to the largest output. Raises InputError where it is more than EQUAL."""
-    heads, found = {"softmax": torch.nn.Softmax(1), "log_softmax": torch.nn.LogSoftmax(1)}, [np.inf]
-    head = heads.get(imported.head, torch.sigmoid if imported.head else torch.nn.Identity())
+    found = [np.inf]
     rows = np.moveaxis(x.numpy(), 1, -1).reshape(len(x), *channels_last(x.shape[1:]))
     with suppress(RuntimeError):                                     # of a module that computes in float32 alone
         for dtype in (np.float32, np.float64):
-            z = torch.from_numpy(predict(imported.network.astype(dtype), rows.astype(dtype)))
-            outputs, logits = (copy.deepcopy(m).to("cpu", z.dtype)(x.to(z.dtype, copy=True)) for m in modules)
-            pairs = (head(z), outputs), (z, logits)
-            found.append(max(float((a - b).abs().max() / b.abs().max().clamp(min=1e-30)) for a, b in pairs))
+            z = replace(imported.model, network=imported.network.astype(dtype)).logits(rows.astype(dtype))
+            given = x.to(torch.from_numpy(z).dtype)
+            outputs, logits = (plain(copy.deepcopy(m).to("cpu", given.dtype)(given.clone())).reshape(z.shape)
+                               for m in modules)
+            pairs = (HEADS[imported.head](z), outputs), (z, logits)
+            found.append(max(float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-30)) for a, b in pairs))
             if found[-1] <= EQUAL:
                 return found[1]
     raise InputError(f"torch: {type(modules[0][0]).__name__} and what was read of it differ by {found[-1]:.1e} of the "
                      f"largest output, above {EQUAL:g}; hooks and changes in place of other values must be left out")
+
+
+def traced(error: Exception) -> str:
+    """Path and class of the innermost module in whose forward an exception was raised, "" if there is none."""
+    parts: list[Any] = [frame.f_locals.get("self") for frame, _ in walk_tb(error.__traceback__)]
+    parts = [part for part in parts if is_module(part)]
+    paths = [path[2:] for path, part in parts[0].named_modules() if part is parts[-1]] if parts else []
+    return f"{paths[0] or 'the module'} ({type(parts[-1]).__name__})" if paths else ""
 
 
 def walked(torch: Any, graph: Any, whole: Any, x: Any) -> tuple[list[Node], str, str]:
@@ -148,103 +132,24 @@ def called(torch: Any, node: Any, whole: Any, given: Any, names: Mapping[int, st
         value = getattr(args[0], target)(*args[1:], **options) if method else target(*args, **options)
     except Exception as error:
         call.require(bool(function), "is unknown to npkd")
-        raise InputError(f"torch: {call.where}: {reason_of(error)}; give what the module takes") from error
+        flat = "2d" in kinds[0] and args and args[0].ndim == 3
+        hint = "add a channel axis, x[:, None]" if flat else "give what the module takes"
+        raise InputError(f"torch: {call.where}: {said(error)}; {hint}") from error
     parts = value if isinstance(value, (tuple, list)) else [value]
     if not names or not any(isinstance(v, torch.Tensor) for v in parts):
         return value, []
     inputs = [v for v in (*args, *options.values()) if id(v) in names]
+    if function == "add" and isinstance(args[0], int) and args[0] == 0:             # sum([a, b]) begins with 0
+        call = replace(call, function=(function := "identity"))
     call.require(bool(function), "is unknown to npkd")
     call.require(isinstance(value, torch.Tensor) and len(inputs) == 1 + (function == "add")
                  and value.shape[:1] == inputs[0].shape[:1], "takes or gives something else than activations")
+    call.require(value.dtype.itemsize >= 4, f"makes {value.dtype} of float32")
     bound = {**DEFAULTS, **dict(zip(ARGUMENTS.get(function, "").split(), args[1:], strict=False)), **options}
     call = replace(call, settings=target if node.op == "call_module" else SimpleNamespace(**bound),
                    before=tuple(inputs[0].shape[1:]), behind=tuple(value.shape[1:]))
-    nodes = reshaped(call) if function == "flatten" else [translated(call)]
+    nodes = reshaped(call) if function in ("flatten", "getitem") else [translated(call)]
     ends = [f"{node.name}:{k}" for k in range(1, len(nodes))] + [node.name]
     starts = [tuple(names[id(v)] for v in inputs), *((end,) for end in ends)]
     return value, [replace(n, name=call.where, inputs=a, output=b)
                    for n, a, b in zip(nodes, starts, ends, strict=False)]
-
-
-def reshaped(call: Call) -> list[Node]:
-    """Values of an example in another shape: as they are, in a row, or a row as maps."""
-    before, behind = channels_last(call.before), channels_last(call.behind)
-    if before == behind or len(behind) == 1:
-        return [made("identity" if before == behind else "flatten")]
-    call.require(len(before) == 1 and len(behind) == 3, "rearranges maps")
-    order = flat_order(behind)
-    front = [] if order is None else [made("select", options={"kept": order.tolist()})]
-    return [*front, made("unflatten", options={"shape": list(behind)})]
-
-
-def translated(call: Call) -> Node:
-    """A call as an op of npkd. Raises InputError for settings that npkd does not have."""
-    s, name, axes = call.settings, call.function, len(call.before) + 1
-    if name in ("linear", "conv"):
-        return weights_of(call)
-    if "pool" in name:
-        return pool_of(call)
-    if name == "batch_norm":
-        call.require(s.running_mean is not None and not s.training, "takes the moments of the batch")
-        gamma, beta = (np.full(len(s.running_mean), k, np.float32) if p is None else numbers(p)
-                       for k, p in ((1, s.weight), (0, s.bias)))
-        return made(name, params=(gamma, beta), options={"eps": float(s.eps)},
-                    running=(numbers(s.running_mean), numbers(s.running_var)))
-    if name == "mean":
-        dims = s.dim if isinstance(s.dim, (tuple, list)) else range(axes) if s.dim is None else [s.dim]
-        call.require(axes > 2 and sorted(d % axes for d in dims) == [*range(2, axes)], "is no mean over whole maps")
-        return made("global_average_pool")
-    if name == "index_select":
-        call.require(axes == 2 and s.dim % 2 == 1, "selects no inputs")
-        return made("select", options={"kept": s.index.tolist()})
-    call.require(name != "add" or s.alpha == 1, "adds a multiple")
-    call.require(name != "gelu" or s.approximate == "none", "has approximate='tanh'")
-    axis = 1 if getattr(s, "dim", None) is None else s.dim
-    call.require("softmax" not in name or axis % axes == 1, "does not go along the channels")
-    call.require(name != "dropout" or not s.training, "draws in every mode (training=True)")
-    if name in ("leaky_relu", "elu"):
-        return made(name, options={"alpha": s.alpha} if name == "elu" else {"slope": s.negative_slope})
-    return made("identity" if name == "dropout" else name)
-
-
-def weights_of(call: Call) -> Node:
-    """A layer of weights as an op of npkd."""
-    s, w = call.settings, numbers(call.settings.weight)
-    b = np.zeros(len(w), np.float32) if s.bias is None else numbers(s.bias)
-    if call.function == "linear":
-        return made("dense", params=(w, b))
-    w, dilation = w[:, :, None] if w.ndim == 3 else w, call.pair("dilation", 1)
-    stride = (1, 1) if s.stride is None else call.pair("stride", 1)
-    sides = [d * (k - 1) * (s.padding == "same") for d, k in zip(dilation, w.shape[2:], strict=True)]
-    call.require(sides[0] % 2 == sides[1] % 2 == 0, "pads one side more than the other (padding='same')")
-    padding = (sides[0] // 2, sides[1] // 2) if isinstance(s.padding, str) else call.pair("padding", 0)
-    call.require(s.padding_mode == "zeros" or padding == (0, 0), f"has padding_mode={s.padding_mode!r}")
-    return made("conv2d", params=(w.transpose(0, 2, 3, 1).copy(), b), options={
-        "stride": stride, "padding": padding, "dilation": dilation, "groups": int(s.groups)})
-
-
-def pool_of(call: Call) -> Node:
-    """A pooling as an op of npkd."""
-    s, op = call.settings, "max_pool" if "max" in call.function else "average_pool"
-    (h, w), (p, q) = channels_last(call.before)[:2], channels_last(call.behind)[:2]
-    if "adaptive" in call.function:
-        call.require(h % p == w % q == 0, "has windows of different sizes")
-        return made("global_average_pool") if p == q == 1 else made(op, options={"size": (h // p, w // q)})
-    size, around = call.pair("kernel_size", 1), call.pair("padding", 0)
-    stride = size if s.stride is None else call.pair("stride", 1)
-    whole = [(n + 2 * a - k) // t + 1 for n, a, k, t in zip((h, w), around, size, stride, strict=True)]
-    call.require(call.pair("dilation", 1) == (1, 1), "has dilation")
-    call.require(whole == [p, q], "has windows beyond the maps (ceil_mode=True)")
-    call.require("max" in op or s.count_include_pad or around == (0, 0), "leaves out padding (count_include_pad=False)")
-    call.require(getattr(s, "divisor_override", None) is None, "has a divisor of its own (divisor_override)")
-    return made(op, options={"size": size, "stride": stride, "padding": around})
-
-
-def reason_of(error: Exception) -> str:
-    """What an exception says, in one line."""
-    return " ".join(str(error).split())[:200]
-
-
-def numbers(tensor: Any) -> Array:
-    """The values of a tensor, a copy, float32."""
-    return np.array(plain(tensor), np.float32)

@@ -29,22 +29,23 @@ CLASSES: Mapping[str, str] = {
 
 ALIASES: Mapping[str, str] = {
     **dict.fromkeys(("view", "reshape", "squeeze", "unsqueeze", "unflatten", "Flatten", "Unflatten"), "flatten"),
-    **dict.fromkeys(("contiguous", "clone", "detach", "float", "to"), "identity"), "iadd": "add", "mean": "mean",
+    **dict.fromkeys(("contiguous", "clone", "detach", "float", "to"), "identity"), "iadd": "add",
     **dict.fromkeys(("alpha_dropout", "feature_dropout", "AlphaDropout", "FeatureAlphaDropout"), "dropout")}
 FUNCTIONS: Mapping[str, str] = {**{name: name for name in CLASSES}, **{k: name for name, k in CLASSES.items()},
-                                "add": "add", "index_select": "index_select", **ALIASES}
+                                **{k: k for k in ("add", "mean", "getitem", "index_select")}, **ALIASES}
 """What functions, methods of tensors and classes of torch.nn compute, without the 1d or 2d behind their names."""
 
 ARGUMENTS: Mapping[str, str] = {
     **dict.fromkeys(("linear", "conv"), "weight bias stride padding dilation groups"), "leaky_relu": "negative_slope",
-    "max_pool": "kernel_size stride padding dilation", "elu": "alpha", "index_select": "dim index",
+    "max_pool": "kernel_size stride padding dilation ceil_mode", "elu": "alpha",
+    "index_select": "dim index", "getitem": "index",
     "avg_pool": "kernel_size stride padding ceil_mode count_include_pad divisor_override", "dropout": "p training",
     **dict.fromkeys(("softmax", "log_softmax", "mean"), "dim"),
     "batch_norm": "running_mean running_var weight bias training momentum eps"}
 DEFAULTS: Mapping[str, Any] = {
     "weight": None, "bias": None, "stride": None, "padding": 0, "dilation": 1, "groups": 1, "padding_mode": "zeros",
     "training": False, "eps": 1e-5, "count_include_pad": True, "divisor_override": None, "negative_slope": 0.01,
-    "alpha": 1, "approximate": "none", "dim": None}
+    "alpha": 1, "approximate": "none", "dim": None, "ceil_mode": False}
 """Arguments of functions behind x, in order, and what they are where a call leaves them out."""
 
 TORCH: Mapping[str, str] = {"dense": "linear", "conv2d": "conv", "average_pool": "avg_pool",
@@ -137,7 +138,7 @@ def graph_of(model: Network | Model, shape: Sequence[int], head: str) -> tuple[A
         values[name] = graph.call_function(getattr(torch, PLAIN[node.op]), inputs)
     graph.output(values[nodes[-1].output])
     module = torch.fx.GraphModule(root, graph)
-    module.load_state_dict({name: torch.from_numpy(np.array(a)) for name, a in state.items()}, assign=True)
+    module.load_state_dict({name: torch.from_numpy(np.array(a, order="C")) for name, a in state.items()}, assign=True)
     chain = all(node.op not in PLAIN and node.inputs == (before.output,) for before, node in pairwise(nodes))
     return module.eval(), chain and nodes[0].op not in PLAIN, lines
 

@@ -108,8 +108,10 @@ class Target:
             smallest, whole = self.smallest(teacher_widths, keep_inputs), self.size(teacher_widths)
             if self.bound < smallest:
                 inputs = " and all inputs" * keep_inputs
+                some = self.geometry and (self.geometry.fixed != (0,) or -1 in self.geometry.reads)
+                stay = ", beside the channels that stay, of inputs and beside convolutions in groups" if some else ""
                 raise InputError(f"target: {self.kind} is {self.bound:.12g}; the smallest that this network can be is "
-                                 f"{smallest:.12g}, one neuron a layer{inputs}")
+                                 f"{smallest:.12g}, one neuron a layer{inputs}{stay}")
             if self.bound > whole:
                 raise InputError(f"target: {self.kind} is {self.bound:.12g}, but the teacher has {whole:.12g}; "
                                  "the target must not be above that")

@@ -12,6 +12,7 @@ import numpy as np
 
 from npkd.core.types import Array
 from npkd.nn.network import Layer, Network
+from npkd.nn.scaling import Scaling
 
 
 def inserted(network: Network, at: int, layer: Layer) -> Network:
@@ -57,6 +58,26 @@ def fold(network: Network) -> Network:
         smaller = into_maker(network, i) or into_reader(network, i)
         network, i = (smaller, 0) if smaller else (network, i + 1)
     return network
+
+
+def into_scaling(network: Network, size: int, scaling: Scaling | None) -> tuple[Network, Scaling | None]:
+    """The network without a batch norm in front, of ``size`` raw inputs, which goes into their scaling (o, f).
+
+        s (x − o) f + t = sign(s) (x − (o − t / (s f))) |s| f                           (U9)
+
+    The sign goes into the weights. Where that cannot be both are given back as they are."""
+    at = next((i for i, layer in enumerate(network.layers) if not layer.row.flat), 0)
+    layer = network.layers[at]
+    both = affine(layer) if layer.row.running and not skipped(network) & {*range(at + 1)} else None
+    if both is None or not both[0].all():
+        return network, scaling
+    s, t = both
+    gate = network.replace({at: Layer("gate", (np.sign(s).astype(layer.params[0].dtype),))})
+    folded = into_reader(gate, at) if (s < 0).any() else without(network, at)
+    o, f = (scaling.offset, scaling.factor) if scaling else (np.zeros(size), np.ones(size))
+    s, t = np.resize(s, size), np.resize(t, size)                   # over maps, channels last, again and again
+    return (network, scaling) if folded is None else (
+        folded, Scaling(o - t / (s * f), (abs(s) * f).astype(np.float32)))           # (U9)
 
 
 def into_maker(network: Network, at: int) -> Network | None:

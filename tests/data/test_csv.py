@@ -73,6 +73,46 @@ def test_the_line_that_makes_numbers_of_words_does(frame, tmp_path, monkeypatch)
     assert load("a-numbers.csv", seed=0, label="kind").shape == (5,)
 
 
+def test_the_line_reads_decimal_commas_thousands_and_dates(frame, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    odd = frame.assign(price=[f"{n},{n % 9}5" for n in range(ROWS)], sum=[f"{n},{n % 9}" for n in range(ROWS)],
+                       day=[f"2024-03-{1 + n % 28:02}" for n in range(ROWS)],
+                       town=np.where(frame.girth > 4, "Ulm", "Au"))
+    odd.drop(columns="height").to_csv("a.csv", index=False, sep=";")
+    american = odd.assign(height=[f"{n + 1},000.5" for n in range(ROWS)]).drop(columns=["price", "sum", "day"])
+    american.to_csv("b.csv", index=False)
+    for name, label, shape in (("a", "kind", (7,)), ("a", "sum", (9,)), ("b", "kind", (5,))):
+        with pytest.raises(InputError) as raised:
+            load(f"{name}.csv", seed=0, label=label)
+        exec(str(raised.value).partition("makes numbers of them: ")[2], {})
+        if label == "kind":
+            assert load(f"{name}-numbers.csv", seed=0, label=label).shape == shape
+        else:
+            assert pd.read_csv("a-numbers.csv")["sum"].dtype == np.float64
+    assert pd.read_csv("a-numbers.csv")["price"][3] == 3.35
+    assert pd.read_csv("b-numbers.csv")["height"][1] == 2000.5
+
+
+def test_columns_without_a_name(frame, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    frame.to_csv("a.csv")
+    with pytest.raises(InputError, match=r"column without a name, number 1, .* leaves the first one out") as raised:
+        load("a.csv", seed=0, label="kind")
+    exec(str(raised.value).partition("first one out: ")[2], {})
+    assert load("a-numbers.csv", seed=0, label="kind").shape == (3,)
+    lines = frame.to_csv(index=False).splitlines()
+    for content in (",\n".join(lines) + ",\n", "\n".join([lines[0] + ",", *lines[1:]])):
+        with open("b.csv", "w") as file:
+            file.write(content)
+        assert load("b.csv", seed=0, label="kind").shape == (3,)
+    with open("b.csv", "w") as file:
+        file.write("\n".join([lines[0], *(line + "," for line in lines[1:])]))
+    with pytest.raises(InputError, match="a value more in its rows than names in its header"):
+        load("b.csv", seed=0, label="kind")
+    with pytest.raises(InputError, match="there is no such file"):
+        load("nope.csv", seed=0, label="kind")
+
+
 @pytest.mark.parametrize("content", [b"", b"a,b\n1,2\n1,2,3,4\n", b"a,b\n\xff\xfe,1\n"])
 def test_what_is_no_table_is_said(content, tmp_path):
     (tmp_path / "a.csv").write_bytes(content)

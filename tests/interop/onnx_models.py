@@ -86,6 +86,7 @@ TORCH = {
     "viewed": lambda: (Viewed(), (2, 6, 6)),
     "residual": lambda: (Residual(), (1, 6, 6)),
     "projected": lambda: (Projected(), (2, 6, 6)),
+    "batch_norm first": lambda: maps(nn.BatchNorm2d(2), nn.Conv2d(2, 4, 3, padding=1), nn.ReLU(), outputs=256),
     "conv": lambda: maps(nn.Conv2d(2, 4, 3, stride=2, padding=1), nn.ReLU(), outputs=64),
     "oblong": lambda: maps(nn.Conv2d(2, 4, (3, 5), padding=(1, 2), dilation=(2, 1)), nn.ELU(), size=(2, 8, 7),
                            outputs=168),

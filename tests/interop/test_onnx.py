@@ -111,6 +111,43 @@ def erf(order="x z"):
                   "half": np.float32(0.5), "v": drawn(6, 3), "k": drawn(3)})
 
 
+RELUS = {"Clip": (["x", "low"], {"low": np.float32(0)}), "Clip, no high": (["x", "low", ""], {"low": np.float32(0)}),
+         "Max": (["low", "x"], {"low": np.zeros((1, 6), np.float32)}), "Clip, attribute": (["x"], {})}
+
+
+@pytest.mark.parametrize("name", RELUS)
+def test_a_maximum_with_zero_is_a_relu_and_sums_are_additions(name):
+    inputs, constants = RELUS[name]
+    inner = helper.make_node(name.partition(",")[0], [k.replace("x", "s") for k in inputs], ["r"], "the_node",
+                             **({} if constants else {"min": 0.0}))
+    proto = model([make("MatMul", "x w", "a"), make("MatMul", "x v", "b"), make("Sum", "a b a", "s"), inner,
+                   make("MatMul", "r u", "y")], (5,), {"w": drawn(5, 6), "v": drawn(5, 6, seed=1), "u": drawn(6, 3)}
+                  | constants, opset=17 if constants else 10)
+    assert [layer.op for layer in same(proto).model.network.layers].count("relu") == 1
+
+
+@pytest.mark.parametrize("pad", ["SAME_UPPER", "SAME_LOWER"])
+def test_more_padding_on_one_side_is_a_wider_kernel(pad):
+    proto = model([make("Conv", "x w b", "c", auto_pad=pad, strides=[2, 2]), make("Relu", "c", "r"),
+                   make("Conv", "r u", "q", pads=[0, 1, 2, 0]), make("GlobalAveragePool", "q", "g"),
+                   make("Flatten", "g", "f"), make("Gemm", "f v", "y")], (2, 6, 8),
+                  {"w": drawn(4, 2, 3, 3), "b": drawn(4), "u": drawn(4, 4, 3, 2), "v": drawn(4, 3)})
+    assert [layer.params[0].shape[1:3] for layer in same(proto).model.network.layers if layer.op == "conv2d"] == [
+        (4, 4), (5, 3)]
+
+
+def test_floats_of_16_bits_and_outputs_without_a_shape(tmp_path):
+    arrays = {"w": drawn(64, 50), "b": drawn(50), "v": drawn(50, 3), "k": drawn(3)}
+    proto = model([make("Gemm", "x w b", "a"), make("Relu", "a", "r"), make("Gemm", "r v k", "y")], (64,),
+                  {name: a.astype(np.float16) for name, a in arrays.items()})
+    for value in (*proto.graph.input, *proto.graph.output):
+        value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    assert "of 16-bit floats" in read(proto).checked
+    proto.graph.output[0].type.tensor_type.ClearField("shape")
+    onnx.save_model(proto, tmp_path / "a.onnx")
+    assert read(tmp_path / "a.onnx").entry.shape == (64,)
+
+
 @pytest.mark.parametrize("order", ["x z", "z x"])
 def test_gelu_in_five_nodes_is_one_layer(order):
     assert [layer.op for layer in same(erf(order=order)).model.network.layers] == ["dense", "gelu", "dense"]
@@ -164,7 +201,7 @@ REFUSED = {
     "Pad": layer("Pad", "x p", {"p": np.array([0, 0, 1, 1, 0, 0, 1, 1])}, PICTURES),
     "ConvTranspose": layer("ConvTranspose", "x w", {"w": drawn(2, 4, 3, 3)}, PICTURES),
     "InstanceNormalization": layer("InstanceNormalization", "x s s", {"s": drawn(2)}, PICTURES),
-    "Conv": layer("Conv", "x w", {"w": drawn(4, 2, 3, 3)}, PICTURES, pads=[0, 0, 1, 1]),
+    "Conv": layer("Conv", "x w", {"w": drawn(4, 2, 3, 3)}, PICTURES, pads=[0, 0, 1, 1], dilations=[2, 2]),
     "MaxPool": layer("MaxPool", shape=PICTURES, kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1),
     "AveragePool": layer("AveragePool", shape=PICTURES, kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
     "ReduceMean": layer("ReduceMean", shape=PICTURES, axes=[1, 2]), "Add": layer("Add", "x w", {"w": drawn(8, 5)}),
@@ -202,7 +239,7 @@ def test_ends_and_heads_that_are_not_networks():
     with pytest.raises(InputError, match=r"\(batch, 3, height, width\); give examples"):
         read(sized)
     assert read(sized, drawn(4, 3, 6, 5)).entry.shape == (3, 6, 5)
-    with pytest.raises(InputError, match=r"and an example \(4, 6, 5\); they must agree"):
+    with pytest.raises(InputError, match=r"and x \(4, 4, 6, 5\); they must agree"):
         read(sized, drawn(4, 4, 6, 5))
 
 
@@ -295,7 +332,7 @@ def test_an_onnx_teacher_is_compressed_and_its_student_written(tmp_path):
         result.to_onnx(tmp_path / "student.onnx")
         z = run(onnx.load(tmp_path / "student.onnx"), x)
         np.testing.assert_allclose(z, result.logits(result.entry(x)), atol=1e-5)
-    with pytest.raises(InputError, match=r"the input x has the shape \(n, 2, 8\), and an example \(8, 2\)"):
+    with pytest.raises(InputError, match=r"the input x has the shape \(n, 2, 8\), and x \(120, 8, 2\)"):
         npkd.compress(proto, x.transpose(0, 2, 1), recipe=CALM)
 
 
@@ -310,16 +347,41 @@ def test_students_of_networks_of_npkd_take_examples_as_they_were_given(tmp_path)
         np.testing.assert_allclose(run(onnx.load(tmp_path / "student.onnx"), x), result.logits(x), atol=1e-4)
 
 
-@pytest.mark.parametrize("labelled", [False, True])
-def test_the_command_reads_a_teacher_and_writes_the_student_beside_the_others(tmp_path, labelled):
+def test_examples_for_an_onnx_model_come_in_all_forms(tmp_path):
+    proto, x, y = exported("max pool", False), drawn(90, 2, 8, 8), np.arange(90) % 3
+    for k in range(2):
+        np.savez(tmp_path / f"{k}.npz", x=x[45 * k:45 * k + 45])
+    recipe = Recipe(epochs=0, validation=(x[:20], None))
+    z = npkd.compress(proto, x, "macs=70%", recipe=recipe).logits(x)
+    for form in ([x[:50], x[50:]], iter([x[:0], x[:50], x[50:]]), lambda: iter([x[:50], x[50:]]), tmp_path):
+        np.testing.assert_allclose(npkd.compress(proto, form, "macs=70%", recipe=recipe).logits(x), z, atol=1e-5)
+    assert npkd.compress(proto, lambda: [(x, y)], "macs=70%", recipe=Recipe(epochs=0)).labelled
+    with pytest.raises(InputError, match="x has no examples"):
+        npkd.compress(proto, x[:0])
+    with pytest.raises(InputError, match="x gives NoneType"):
+        npkd.compress(proto, None)
+    with pytest.raises(InputError, match="and x"):
+        read(proto, x[:0])
+    with pytest.raises(InputError, match="holds nan in example 1, feature 3"):
+        npkd.compress(proto, np.where(np.arange(x.size).reshape(x.shape) == 131, np.nan, x).astype(np.float32))
+
+
+@pytest.mark.parametrize("kind", ["x", "four", "x and y", "npy"])
+def test_the_command_reads_a_teacher_and_writes_the_student_beside_the_others(tmp_path, kind):
     x, out = drawn(150, 2, 8, 8), tmp_path / "out"
     y = np.arange(150) % 3
     onnx.save_model(exported("max pool", False), tmp_path / "model.onnx")
-    np.savez(tmp_path / "calibration.npz", **(
-        {"x_train": x[:120], "y_train": y[:120], "x_test": x[120:], "y_test": y[120:]} if labelled else {"x": x}))
-    assert main(["compress", "--teacher", str(tmp_path / "model.onnx"), "--data", str(tmp_path / "calibration.npz"),
+    arrays = {"x": {"x": x}, "x and y": {"x": x, "y": y}, "npy": {},
+              "four": {"x_train": x[:120], "y_train": y[:120], "x_test": x[120:], "y_test": y[120:]}}[kind]
+    file = tmp_path / ("calibration.npy" if kind == "npy" else "calibration.npz")
+    if kind == "npy":
+        np.save(file, x)
+    else:
+        np.savez(file, **arrays)
+    assert main(["compress", "--teacher", str(tmp_path / "model.onnx"), "--data", str(file),
                  "--target", "macs=60%", "--epochs", "1", "--out", str(out), "--quiet"]) == 0
-    student = npkd.load(out / "student.npz")
+    student, text = npkd.load(out / "student.npz"), (out / "summary.json").read_text()
+    assert ("labelled by the teacher" in text) == (kind in ("x", "npy"))
     np.testing.assert_allclose(run(onnx.load(out / "student.onnx"), x), student.logits(x.transpose(0, 2, 3, 1)),
                                atol=1e-5)
     np.testing.assert_allclose(run(exported("max pool", False), x),
@@ -330,6 +392,7 @@ def test_the_command_refuses_data_that_do_not_fit(tmp_path, capsys):
     onnx.save_model(exported("max pool", False), tmp_path / "model.onnx")
     for arrays, words in (({"x": drawn(9, 2, 8, 8)}, "has 9 examples; it must have at least 10"),
                           ({"x": drawn(30, 8, 8, 2)}, "has the shape (8, 8, 2); the teacher takes (2, 8, 8)"),
+                          ({"x": drawn(30, 2, 8, 8), "y": np.arange(29)}, "30 examples and y (29,); each needs"),
                           ({"a": drawn(3), "b": drawn(3)}, "holds a, b; it must hold x, or x_train")):
         np.savez(tmp_path / "d.npz", **arrays)
         assert main(["compress", "--teacher", str(tmp_path / "model.onnx"), "--data", str(tmp_path / "d.npz"), "--out",
