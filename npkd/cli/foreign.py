@@ -28,6 +28,9 @@ def data_for(teacher: OnnxTeacher, settings: Settings, progress: Progress) -> tu
     stored = read_arrays(path) if path.suffix == ".npz" and path.is_file() else {}
     if {*NAMES} & {*stored} or not stored:
         data = load_data(settings.data, seed=settings.seed, progress=progress, label=settings.label)
+        if data.targets is not None and teacher.head == "sigmoid":
+            raise InputError(f"data: {path} has floats as labels, and the teacher ends in a sigmoid; labels must be "
+                             "classes, integers: of a single output y.astype(int)")
         return teacher.entry.of_data(data), True
     if "x" not in stored and len(stored) > 1:
         raise InputError(f"data: {path} holds {', '.join(stored)}; it must hold x, or {', '.join(NAMES)}")
