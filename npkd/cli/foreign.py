@@ -29,8 +29,7 @@ def data_for(teacher: OnnxTeacher, settings: Settings, progress: Progress) -> tu
     stored = read_arrays(path) if path.suffix == ".npz" and path.is_file() else {}
     stored = {"x": read_npy(path)} if path.suffix == ".npy" and path.is_file() else stored
     if {*NAMES} & {*stored} or not stored:
-        data = loaded(settings, settings.seed, progress)
-        return teacher.entry.of_data(data), True
+        return labelled(teacher, loaded(settings, settings.seed, progress)), True
     if "x" not in stored and len(stored) > 1:
         raise InputError(f"data: {path} holds {', '.join(stored)}; it must hold x, or {', '.join(NAMES)}")
     x = teacher.entry(stored.get("x", next(iter(stored.values()))))
@@ -42,7 +41,7 @@ def data_for(teacher: OnnxTeacher, settings: Settings, progress: Progress) -> tu
             raise InputError(f"data: {path} has {len(x)} examples and y {y.shape}; each needs a label")
         test, rest, given = parts[0], np.sort(np.concatenate(parts[1:])), stored["x"]
         arrays = [given[rest], y[rest], given[test], y[test]]
-        return teacher.entry.of_data(from_arrays(path.resolve().stem, arrays, seed=settings.seed)), True
+        return labelled(teacher, from_arrays(path.resolve().stem, arrays, seed=settings.seed)), True
     rows, z = x.reshape(len(x), -1), teacher.model.logits(x)
     scaling = teacher.model.scaling or unscaled(rows.shape[1])
     numbers = without_labels(teacher.head, z.shape[1])
@@ -52,3 +51,11 @@ def data_for(teacher: OnnxTeacher, settings: Settings, progress: Progress) -> tu
     name, outputs = f"{path.resolve().stem}, labelled by the teacher", z.shape[1] if numbers else max(z.shape[1], 2)
     return Data(name, rows[train], y[train], rows[validation], y[validation], rows[test], y[test], outputs, x.shape[1:],
                 scaling, targets=targets), False
+
+
+def labelled(teacher: OnnxTeacher, data: Data) -> Data:
+    """Data with labels, in npkd's order. Raises InputError for numbers behind a sigmoid."""
+    if data.targets is not None and teacher.head == "sigmoid":
+        raise InputError(f"data: {data.name} has floats as labels, and the teacher ends in a sigmoid; labels must be "
+                         "classes, integers: of a single output y.astype(int)")
+    return teacher.entry.of_data(data)

@@ -73,6 +73,8 @@ class Recorder:
             about = {"npkd": __version__, "made_by": settings.command, "data": data.name, "seed": settings.seed,
                      "split": self.plan.split, **({"words": list(data.words)} if data.words else {}),
                      **({"task": "regression"} if data.targets else {})}
+            if self.plan.foreign is not None and self.plan.foreign.head:
+                about["head"] = self.plan.foreign.head
             save_model(self.path(name), Model(network, data.scaling, about))
             self.saved[name] = network
 
