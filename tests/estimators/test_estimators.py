@@ -180,7 +180,10 @@ def test_other_targets_and_penalties():
     (SparseMLPClassifier(hidden_layer_sizes=(0,)), "widths"),
     (SparseMLPClassifier(activation="step"), "activation"),
     (SparseMLPClassifier(penalty="all"), "kind"),
-    (SparseMLPClassifier(class_weight={7: 2}), "not in class_weight"),
+    (SparseMLPClassifier(class_weight={7: 2}), r"class_weight is {7: 2}; it must be .* of the labels "),
+    (SparseMLPClassifier(0.5), r"target: got '0\.5'; write macs=N"),
+    (SparseMLPClassifier(activation="logistic"), "npkd calls it 'sigmoid'"),
+    (Distiller(LinearSVC), "estimator is <class .*LinearSVC'>; it must be an object"),
     (Distiller(LinearSVC()), "LinearSVC has no predict_proba"),
     (Distiller(LogisticRegression(), epochs=0), "epochs"),
 ])

@@ -274,6 +274,9 @@ def test_a_file_of_another_kind_is_named(tmp_path):
         read(tmp_path / "b.onnx")
     with pytest.raises(InputError, match="No such file"):
         read(tmp_path / "c.onnx")
+    (tmp_path / "d.onnx").write_bytes(exported("relu", False).SerializeToString()[:-40])
+    with pytest.raises(InputError, match=r"d\.onnx must be a valid ONNX model \([^()]*\)$"):
+        read(tmp_path / "d.onnx")
 
 
 def trained(network, data, x):

@@ -8,6 +8,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, PolynomialFeatures, RobustScaler, StandardScaler
@@ -89,6 +90,7 @@ def test_a_copy_that_answers_otherwise_is_refused(monkeypatch):
 @pytest.mark.parametrize(("estimator", "y", "words"), [
     (RandomForestClassifier(3, random_state=0), WORDS, "got RandomForestClassifier; .*Distiller"),
     (make_pipeline(StandardScaler(), LogisticRegression()), WORDS, "got LogisticRegression"),
+    (GridSearchCV(classifier(), {"alpha": [1e-4]}, cv=2), WORDS, "got GridSearchCV; .*; give its best_estimator_"),
     (make_pipeline(PolynomialFeatures(2), classifier()), WORDS, "has PolynomialFeatures before its network"),
     (make_pipeline(MinMaxScaler(clip=True), classifier()), WORDS, "has MinMaxScaler, which clips,"),
     (classifier(), np.stack([WORDS == "ant", X[:, 1] > 3], axis=1), "MLPClassifier is multi-label"),

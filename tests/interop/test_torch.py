@@ -551,6 +551,12 @@ def test_what_torch_does_not_have_is_not_exported(tmp_path):
         export(good, tmp_path, ROWS)
 
 
+def test_a_target_that_groups_forbid_says_why():
+    module, shape = teacher("grouped 6, 2")
+    with pytest.raises(InputError, match=r"one neuron a layer, beside what stays: .* channels of groups"):
+        npkd.compress(module, example(shape), "macs=1%")
+
+
 def test_a_state_dict_goes_through_safetensors(tmp_path):
     module = teacher("conv, norm")[0]
     write_safetensors(tmp_path / "a.safetensors", module)

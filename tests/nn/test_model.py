@@ -321,7 +321,7 @@ def test_other_kinds_of_files_are_named(tmp_path):
     refused(path, "an archive with w0, b0", "no npkd header", "make one with", "npkd.compress as they are")
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", b"")
-    refused(path, "is a PyTorch file", "take its weights out")
+    refused(path, "no npkd header; it must be", "it is a PyTorch file; load it", "npkd.compress(module, x)")
     for content, words in ((b"a,b\n1,2\n", "a table in text (CSV)"), (b"\x08\x07\x12\x04onnx", "an ONNX model"),
                            (b"\x89HDF\r\n\x1a\n", "an HDF5 file"), (pickle.dumps({}), "a pickle"), (b"", "empty"),
                            (b'{"w": 1}', "JSON"), (b"\x1c\0\0\0TFL3", "a TensorFlow Lite"), (b"PAR1", "a Parquet")):

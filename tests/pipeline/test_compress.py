@@ -758,9 +758,10 @@ BAD_X = {
     "labels at times": (lambda: [(X[:300], Y[:300]), X[300:]], "some batches have labels and some have none"),
     "labels out of range": (lambda: [(X, Y + 1)], "labels 1 … 3"),
     "labels of another length": (lambda: [(X, Y[1:])], r"y has shape \(599,\)"),
+    "labels that are words": (lambda: [(X, Y.astype(str))], r"give np\.unique\(y, return_inverse=True\)\[1\]"),
     "labels that are no classes": (lambda: [(X, Y / 2)], r"labels are .*float64.* must be integer classes"),
     "no folder": (lambda: "no/such/folder", "No such file"),
-    "a foreign file": (lambda: __file__, r"test_compress\.py is a table in text"),
+    "a foreign file": (lambda: __file__, r"test_compress\.py: .*; it is a table in text"),
 }
 
 
