@@ -5,7 +5,7 @@ from reference import site_sphinx
 
 project, author, copyright = "npkd", "The npkd authors", "The npkd authors, MIT licence"
 version = release = npkd.__version__
-language = "en_GB"
+language = "en"                                    # of en_GB Sphinx has words that break its search
 root_doc = "index"
 
 extensions = ["myst_parser"]

@@ -98,12 +98,12 @@ def gallery_page() -> str:
 def contents() -> str:
     """The hidden table of contents behind the start page."""
     listed = re.findall(r"^(?:\d+\.|-) \[[^]]*\]\(([^)]+)\)", read("docs/README.md"), re.MULTILINE)
-    parts = {"Start": ["readme", "book/1-first-hour", "faq", "gallery", "cite"],
+    parts = {"Start": ["README <readme>", "faq", "gallery", "cite"],
+             "Reference": ["map", "normalisers", "commands", "api/index"],
              "The book": [page for page in listed if page.startswith("book/")],
              "Results": [page for page in listed if page.startswith("results/")],
-             "Reference": ["map", "normalisers", "commands", "api/index"],
-             "Evidence": [page for page in listed if not page.startswith(("book/", "results/")) and
-                          page not in ("faq.md", "cite.md")] + ["contributing", "changelog"]}
+             "Evidence": [page for page in listed if not page.startswith(("book/", "results/", "faq", "cite"))]
+             + ["contributing", "changelog"]}
     return "".join(f"\n```{{toctree}}\n:hidden:\n:titlesonly:\n:caption: {caption}\n\n" + "\n".join(pages) + "\n```\n"
                    for caption, pages in parts.items())
 

@@ -38,25 +38,31 @@ LOOK = """() => ({
 WIDE = """() => document.documentElement.scrollWidth > innerWidth + 1 ? [...document.querySelectorAll("body *")].filter(
     e => e.getBoundingClientRect().right > innerWidth + 1).slice(0, 3).map(e => e.outerHTML.slice(0, 80)) : null"""
 
-AXE = """async colours => {
-    const seen = new Map();
-    for (const e of colours ? document.querySelectorAll("body *") : []) {
+COLOURS = """seen => {
+    const found = new Map();
+    for (const e of document.querySelectorAll("body *")) {
         if (![...e.childNodes].some(n => n.nodeType == 3 && n.data.trim()) || !e.checkVisibility()) continue;
         let behind = e;
         while (behind.parentElement && getComputedStyle(behind).backgroundColor == "rgba(0, 0, 0, 0)")
             behind = behind.parentElement;
         const {color, fontSize, fontWeight, opacity} = getComputedStyle(e);
-        const key = [color, fontSize, fontWeight, opacity, getComputedStyle(behind).backgroundColor].join();
-        if (!seen.has(key)) seen.set(key, e);
+        found.set([color, fontSize, fontWeight, opacity, getComputedStyle(behind).backgroundColor].join(), e);
     }
-    const rules = colours ? {runOnly: ["color-contrast"]} : {rules: {"color-contrast": {enabled: false}},
-        runOnly: {type: "tag", values: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}};
-    const found = await axe.run(colours ? {include: [...seen.values()]} : document,
-                                {...rules, iframes: false, resultTypes: ["violations"]});
+    seen.forEach(key => found.delete(key));
+    window.coloured = [...found.values()];
+    return [...found.keys()];
+}"""
+"""Texts in colours and sizes that no earlier page had: their keys, and an element of each in window.coloured."""
+
+AXE = """async colours => {
+    const found = await axe.run(colours ? {include: window.coloured} : {exclude: ["math", "pre span"]}, {
+        preload: false, iframes: false, resultTypes: ["violations"], runOnly: colours ? ["color-contrast"] :
+            {type: "tag", values: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]},
+        rules: {"color-contrast": {enabled: colours}}});
     return found.violations.filter(v => ["serious", "critical"].includes(v.impact)).map(
         v => `${v.id}, ${v.nodes.length} times: ${v.nodes[0].target} ${v.nodes[0].failureSummary}`);
 }"""
-"""What axe-core finds: by its rules, or of colours, where one element stands for all of the same colours and size."""
+"""What axe-core calls serious or critical: in the structure of a page, or in the colours that are new."""
 
 
 def browser_path() -> str:
@@ -75,6 +81,8 @@ class Visitor:
         self.ids: dict[Path, set[str]] = {}
         self.links: dict[Path, list[str]] = {}
         self.here = ""
+        self.kinds: set[str] = set()
+        self.colours: dict[str, set[str]] = {"light": set(), "dark": set()}
         page.on("console", lambda message: self.fault(f"console: {message.text}"))
         page.on("pageerror", lambda error: self.fault(f"error: {error}"))
         page.on("requestfailed", lambda request: self.fault(f"failed: {request.url}"))
@@ -90,24 +98,38 @@ class Visitor:
     def visit(self, path: Path) -> None:
         """A page on a desktop and on a phone, light and dark."""
         page, self.here = self.page, path.relative_to(self.site).as_posix()
+        source = self.here.startswith("source/")
+        if not source:
+            page.set_viewport_size(DESKTOP)
         page.emulate_media(color_scheme="light")
         page.goto(path.as_uri(), wait_until="load")
         found = page.evaluate(LOOK)
         self.ids[path], self.links[path] = set(found["ids"]), found["links"]
         for formula in found["flat"]:
             self.fault(f"a formula is not drawn: {formula}")
-        if found["left"] and "source/" not in self.here:
+        if found["left"] and not source:
             self.fault("a formula is left as text")
-        page.evaluate(self.axe)
-        for scheme, colours in (("light", False), ("light", True), ("dark", True)):
-            page.emulate_media(color_scheme=scheme)
-            for violation in page.evaluate(AXE, colours):
-                self.fault(f"{scheme}: {violation}")
+        kind = str(path.parent) if source else self.here          # of source, one page of each folder is looked at
+        if kind not in self.kinds:
+            self.accessible(kind)
         page.set_viewport_size(PHONE)
         wide = page.evaluate(WIDE)
         if wide is not None:
             self.fault(f"wider than a phone: {wide}")
-        page.set_viewport_size(DESKTOP)
+
+    def accessible(self, kind: str) -> None:
+        """axe-core on the page as it is, and its contrast where a colour is new, light and dark."""
+        page = self.page
+        self.kinds.add(kind)
+        page.evaluate(self.axe)
+        for violation in page.evaluate(AXE, False):
+            self.fault(violation)
+        for scheme, keys in self.colours.items():
+            page.emulate_media(color_scheme=scheme)
+            new = page.evaluate(COLOURS, [*keys])
+            keys.update(new)
+            for violation in page.evaluate(AXE, True) if new else []:
+                self.fault(f"{scheme}: {violation}")
 
     def search(self, words: str) -> None:
         self.here = f"search for {words}"
@@ -150,6 +172,24 @@ def visited(site: Path, pages: list[Path], words: str) -> tuple[list[str], dict[
     return visitor.faults, visitor.ids, visitor.links
 
 
+SPOILED = """<!doctype html><html lang="en"><head><title>a</title></head><body><script>console.error("said")</script>
+<p style="width: 900px; color: #aaa; background: #fff">pale $$x$$</p><a href="gone.html">b</a><a href="#gone">c</a>
+<math><mi></mi></math><img src="gone.png"></body></html>"""
+FOUND = ("console: said", "left as text", "dead link to /gone.html", "no anchor /index.html#gone", "not drawn",
+         "failed: ", "wider than a phone", "image-alt", "light: color-contrast", "dark: color-contrast")
+"""A page with a fault of each kind, and what is said of it."""
+
+
+def unseen() -> list[str]:
+    """The kinds of faults that the check would not see: none."""
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder).resolve() / "index.html"
+        page.write_text(SPOILED, encoding="utf-8")
+        faults, ids, links = visited(page.parent, [page], "")
+    text = "\n".join([*faults, *broken_links(ids, links, page.parent)])
+    return [f"the check does not see a page that is spoiled: {words}" for words in FOUND if words not in text]
+
+
 def check(site: Path) -> tuple[list[str], int]:
     """The faults of a site, and how many pages it has. Two browsers share the pages."""
     browser_path()
@@ -159,7 +199,7 @@ def check(site: Path) -> tuple[list[str], int]:
     with ProcessPoolExecutor(2) as pool:
         parts = pool.map(visited, [site, site], [pages[::2], pages[1::2]], ["duality gap", ""])
         faults, ids, links = zip(*parts, strict=True)
-    return [*faults[0], *faults[1], *broken_links(ids[0] | ids[1], links[0] | links[1], site)], len(pages)
+    return [*unseen(), *faults[0], *faults[1], *broken_links(ids[0] | ids[1], links[0] | links[1], site)], len(pages)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -19,11 +19,14 @@ from reference.site_map import ROOT
 logger = logging.getLogger(__name__)
 CONVERTER = LatexToMathML(fancy_error=False)
 TAG = re.compile(r"\\tag\*\{\((\w+)\)\}")
+LARGE = re.compile(r"(\\[bB]igg?r\s*(?:\\[A-Za-z]+|.))(?=\s*[_^])")
+"""A large closing sign with an index or a power, which browsers do not make large unless these stand apart."""
 
 
 def mathml(node: nodes.Element, display: bool) -> str:
     """Presentation MathML of a formula; one that is not understood is a warning, which ends the build."""
     latex = re.sub(r"(?<!\\)\\\n", r"\\ ", TAG.sub("", node.astext()))
+    latex = LARGE.sub(r"\1{}", latex)
     try:
         return CONVERTER.convert_with_local_state(latex, displaystyle=display)
     except LatexError as error:
@@ -45,7 +48,7 @@ def visit_math_block(self: Any, node: nodes.math_block) -> None:
 
 
 SOURCE = """<!doctype html>
-<html lang="en-GB"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{name}</title><link rel="stylesheet" href="{root}_static/pygments.css">
 <link rel="stylesheet" href="{root}_static/source.css"><script defer src="{root}_static/site.js"></script></head>
 <body data-theme="auto"><script>document.body.dataset.theme = localStorage.getItem("theme") || "auto"</script><main>
