@@ -141,4 +141,5 @@ class Perceptron:
             if sparse.target is None:
                 raise
             network = compress(run, dense, sparse.target)
-        self.model_, self.path_ = Model(restored(network, targets), scaling, ABOUT), path.lines
+        self.model_, self.path_ = Model(
+            restored(network, targets), scaling, ABOUT | ({"task": "regression"} if targets else {})), path.lines

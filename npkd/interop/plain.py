@@ -143,10 +143,14 @@ class Plain:
 
     def fields(self, text: dict[str, str], prefix: str = "") -> dict[str, Any]:
         """What both languages say of the network, in the texts of one, lines of comments behind a prefix."""
-        shape = f", {' x '.join(map(str, self.inputs))} in C order" if len(self.inputs) > 1 else ""
+        first = self.model.network.layers[0]
+        maps = tuple(first.options["shape"]) if first.op == "unflatten" else self.inputs
+        shape = f", rows x columns x channels: {' x '.join(map(str, maps))}" if len(maps) > 1 else ""
+        size = [n for n in maps if n > 1]
+        other = f" or (x.ndim > 2 and [n for n in x.shape[1:] if n > 1] != {size})" if shape else ""
         outputs, gives = cost.shapes(self.network, self.inner)[-1][-1], "numbers" if self.outputs else "classes"
         found = {"chain": "-".join(map(str, self.network.widths)), "numbers": self.numbers, "outputs": outputs,
-                 "inputs": math.prod(self.inputs), "shape": shape, "last": outputs - 1,
+                 "inputs": math.prod(self.inputs), "shape": shape, "other": other, "last": outputs - 1,
                  "because": "".join(f"{prefix}{line}\n" for line in wrap(self.because, 110)),
                  "logits": "predict" if self.outputs else "logits",
                  "squashed": ""}

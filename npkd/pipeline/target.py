@@ -109,7 +109,8 @@ class Target:
             if self.bound < smallest:
                 inputs = " and all inputs" * keep_inputs
                 some = self.geometry and (self.geometry.fixed != (0,) or -1 in self.geometry.reads)
-                stay = ", beside what stays: inputs, what is added to them or to outputs, channels of groups" if some else ""
+                stay = ", beside what stays: inputs, what is added to them or to outputs, channels of groups"
+                stay *= bool(some)
                 raise InputError(f"target: {self.kind} is {self.bound:.12g}; the smallest that this network can be is "
                                  f"{smallest:.12g}, one neuron a layer{inputs}{stay}")
             if self.bound > whole:

@@ -37,6 +37,9 @@ def test_every_op_in_floats(made, tmp_path):
     assert np.allclose(y, expected, rtol=1e-4, atol=1e-4 * abs(expected).max())
     assert (predict.predict(x) == expected.argmax(axis=1)).all()
     assert (predict.predict(x.reshape(len(x), -1)) == expected.argmax(axis=1)).all()         # examples may be flat
+    if x.ndim > 2 and len({*x.shape[1:]}) > 1:
+        with pytest.raises(ValueError, match="rows x columns x channels"):
+            predict.predict(np.moveaxis(x, -1, 1))
     assert (x == before).all()
 
 

@@ -237,13 +237,13 @@ def test_what_is_in_front_of_a_sigmoid_for_each_output_is_imitated(teacher, tmp_
         npkd.compress(each, bits, recipe=NONE)
     np.savez(tmp_path / "x.npz", x=x)
     data, labelled = data_for(OnnxTeacher(read, "sigmoid", Entry.of((12,)), ""), SimpleNamespace(
-        data=tmp_path / "x.npz", seed=0), NoProgress())
+        data=tmp_path / "x.npz", seed=0, scheduler=None), NoProgress())
     assert (data.targets is None, data.classes, labelled) == (False, 2, False)
     assert npkd.compress(each, data, "macs=50%", recipe=NONE).regression
     np.savez(tmp_path / "y.npz", x_train=x[:600], y_train=Y[:600], x_test=x[600:], y_test=Y[600:])
     with pytest.raises(InputError, match="has floats as labels, and the teacher ends in a sigmoid"):
         data_for(OnnxTeacher(read, "sigmoid", Entry.of((12,)), ""), SimpleNamespace(
-            data=tmp_path / "y.npz", seed=0, label=None), NoProgress())
+            data=tmp_path / "y.npz", seed=0, label=None, scheduler=None), NoProgress())
 
 
 def test_the_file_of_a_student_says_that_it_predicts_numbers(teacher, tmp_path):
