@@ -1,8 +1,8 @@
-"""How the examples of a network of another library, channels first, become those of npkd, and which shape they had."""
+"""How examples and kernels of a network of another library, channels first, become those of npkd."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -33,6 +33,16 @@ def flat_order(shape: Sequence[int]) -> Array | None:
     """
     h, w, c = shape
     return None if c == 1 or h * w == 1 else np.arange(c * h * w).reshape(c, h, w).transpose(1, 2, 0).ravel()
+
+
+def evened(w: Array, before: Sequence[int], behind: Sequence[int], dilation: Sequence[int],
+           require: Callable[[Any, str], None]) -> tuple[Array, dict[str, Any]]:
+    """A kernel w (F, kh, kw, C) for maps padded by ``before`` and ``behind`` rows and columns as one for maps padded
+    alike, and its options: where more is padded behind, the kernel gets as many zeros in front, and the other way."""
+    zeros, rest = np.divmod(np.subtract(behind, before), dilation)
+    require(not rest.any(), f"pads by {[*before]} before and {[*behind]} behind, between its dilated weights")
+    w = np.pad(w, [(0, 0), *((max(n, 0), max(-n, 0)) for n in zeros.tolist()), (0, 0)])
+    return w, {"padding": tuple(np.maximum(before, behind).tolist()), "dilation": tuple(dilation)}
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from npkd.interop.entry import Entry
+from npkd.interop.entry import Entry, evened
 from npkd.interop.onnx_nodes import LAST, Misplaced, Reader, Value
-from npkd.interop.windows import evened, pool_options
 
 
 def step(reader: Reader) -> Value:
@@ -27,9 +26,8 @@ def step(reader: Reader) -> Value:
             at = int(reader.node.input[0] in reader.constants)
             bounds = [reader.constants.get(name, np.nan) if name else None
                       for k, name in enumerate(reader.node.input) if k != at] or [get("min"), get("max")]
-            low, *high = bounds
-            reader.require(low is not None and not np.any(low) and not [h for h in high if h is not None],
-                           "is no maximum of values and 0")
+            fine = bounds[0] is not None and not np.any(bounds[0]) and not any(b is not None for b in bounds[1:])
+            reader.require(fine, "is no maximum of values and 0")
             return reader.put("relu", (value := reader.read_value(at)).name, like=value)
         case "LeakyRelu":
             return reader.put("leaky_relu", (value := reader.read_value()).name, like=value, slope=get("alpha", 0.01))
@@ -121,8 +119,13 @@ def pool(reader: Reader) -> Value:
     options, behind = window(reader, value, kernel)
     reader.require(options["padding"] == behind, f"pads by {options['padding']} before and {behind} behind; a pool of "
                    "npkd pads both sides alike")
-    options = pool_options(spatial(value, size, 1), {"size": spatial(value, kernel, 1), **options},
-                           reader.get("ceil_mode", 0), largest or reader.get("count_include_pad", 0), reader.require)
+    options["size"] = spatial(value, kernel, 1)
+    reader.require(options.pop("dilation") == (1, 1), "has windows with gaps (dilations)")
+    each = zip(spatial(value, size, 1), *(options[k] for k in ("padding", "size", "stride")), strict=True)
+    reader.require(not reader.get("ceil_mode", 0) or not any((n + 2 * p - k) % s for n, p, k, s in each),
+                   "has windows that reach beyond the map (ceil_mode)")
+    reader.require(largest or behind == (0, 0) or reader.get("count_include_pad", 0),
+                   "leaves the padding out of its means; npkd counts it (count_include_pad)")
     return reader.put("max_pool" if largest else "average_pool", value.name, like=value, **options)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import math
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from operator import attrgetter
 from traceback import walk_tb
 from types import SimpleNamespace
@@ -17,17 +19,19 @@ import numpy as np
 from npkd.core.types import Array
 from npkd.core.validation import InputError
 from npkd.data.batches import plain
-from npkd.interop.entry import channels_last
+from npkd.interop.entry import channels_last, evened, flat_order
 from npkd.interop.extras import need, said
 from npkd.interop.graph import HEADS, Imported, Node, network_of
-from npkd.interop.torch_ops import Call, reshaped, translated
-from npkd.interop.torch_out import ARGUMENTS, DEFAULTS, FUNCTIONS, export, is_module, to_torch, write_safetensors
+from npkd.interop.torch_out import ARGUMENTS, DEFAULTS, FUNCTIONS, Call, export, is_module, to_torch, write_safetensors
 
 __all__ = ["export", "is_module", "read", "to_torch", "write_safetensors"]
 
 EXAMPLES, VALUES, EQUAL = 64, 2 ** 18, 1e-5
 """Examples at most, and about how many values in them, on which a module and the network read from it are compared; and
 the largest difference of their outputs, relative to the largest output, in float32, or else in float64."""
+
+made = partial(Node, "", inputs=(), output="")                # a node without its place in the graph
+
 
 def read(module: Any, example: Any) -> Imported:
     """The network that a torch.nn.Module is when it predicts, with the module's own logits, ``answers``.
@@ -153,3 +157,86 @@ def called(torch: Any, node: Any, whole: Any, given: Any, names: Mapping[int, st
     starts = [tuple(names[id(v)] for v in inputs), *((end,) for end in ends)]
     return value, [replace(n, name=call.where, inputs=a, output=b)
                    for n, a, b in zip(nodes, starts, ends, strict=False)]
+
+
+def reshaped(call: Call) -> list[Node]:
+    """Values of an example in another shape: as they are, in a row, or a row as maps."""
+    index = getattr(call.settings, "index", ())
+    index = index if isinstance(index, tuple) else (index,)
+    whole = all(i is None or isinstance(i, (int, slice, type(...))) for i in index)
+    call.require(whole and math.prod(call.before) == math.prod(call.behind), "selects some of the values")
+    before, behind = channels_last(call.before or (1,)), channels_last(call.behind or (1,))     # (): one output
+    if before == behind or len(behind) == 1:
+        return [made("identity" if before == behind else "flatten")]
+    call.require(len(before) == 1 and len(behind) == 3, "rearranges maps")
+    order = flat_order(behind)
+    front = [] if order is None else [made("select", options={"kept": order.tolist()})]
+    return [*front, made("unflatten", options={"shape": list(behind)})]
+
+
+def translated(call: Call) -> Node:
+    """A call as an op of npkd. Raises InputError for settings that npkd does not have."""
+    s, name, axes = call.settings, call.function, len(call.before) + 1
+    if name in ("linear", "conv"):
+        return weights_of(call)
+    if "pool" in name:
+        return pool_of(call)
+    if name == "batch_norm":
+        call.require(s.running_mean is not None and not s.training, "takes the moments of the batch")
+        gamma, beta = (np.full(len(s.running_mean), k, np.float32) if p is None else numbers(p)
+                       for k, p in ((1, s.weight), (0, s.bias)))
+        return made(name, params=(gamma, beta), options={"eps": float(s.eps)},
+                    running=(numbers(s.running_mean), numbers(s.running_var)))
+    if name == "mean":
+        dims = s.dim if isinstance(s.dim, (tuple, list)) else range(axes) if s.dim is None else [s.dim]
+        call.require(axes > 2 and sorted(d % axes for d in dims) == [*range(2, axes)], "is no mean over whole maps")
+        return made("global_average_pool")
+    if name == "index_select":
+        call.require(axes == 2 and s.dim % 2 == 1, "selects no inputs")
+        return made("select", options={"kept": s.index.tolist()})
+    call.require(name != "add" or s.alpha == 1, "adds a multiple")
+    call.require(name != "gelu" or s.approximate == "none", "has approximate='tanh'")
+    axis = 1 if getattr(s, "dim", None) is None else s.dim
+    call.require("softmax" not in name or axis % axes == 1, "does not go along the channels")
+    call.require(name != "dropout" or not s.training, "draws in every mode (training=True)")
+    if name in ("leaky_relu", "elu"):
+        return made(name, options={"alpha": s.alpha} if name == "elu" else {"slope": s.negative_slope})
+    return made("identity" if name == "dropout" else name)
+
+
+def weights_of(call: Call) -> Node:
+    """A layer of weights as an op of npkd."""
+    s, w = call.settings, numbers(call.settings.weight)
+    b = np.zeros(len(w), np.float32) if s.bias is None else numbers(s.bias)
+    if call.function == "linear":
+        return made("dense", params=(w, b))
+    w, dilation = w[:, :, None] if w.ndim == 3 else w, call.pair("dilation", 1)
+    stride = (1, 1) if s.stride is None else call.pair("stride", 1)
+    sides = [d * (k - 1) * (s.padding == "same") for d, k in zip(dilation, w.shape[2:], strict=True)]
+    before = [n // 2 for n in sides] if isinstance(s.padding, str) else call.pair("padding", 0)
+    behind = [n - n // 2 for n in sides] if isinstance(s.padding, str) else before
+    w, options = evened(w.transpose(0, 2, 3, 1), before, behind, dilation, call.require)
+    call.require(s.padding_mode == "zeros" or not any(behind), f"has padding_mode={s.padding_mode!r}")
+    return made("conv2d", params=(w, b), options={"stride": stride, "groups": int(s.groups), **options})
+
+
+def pool_of(call: Call) -> Node:
+    """A pooling as an op of npkd."""
+    s, op = call.settings, "max_pool" if "max" in call.function else "average_pool"
+    (h, w), (p, q) = channels_last(call.before)[:2], channels_last(call.behind)[:2]
+    if "adaptive" in call.function:
+        call.require(h % p == w % q == 0, "has windows of different sizes")
+        return made("global_average_pool") if p == q == 1 else made(op, options={"size": (h // p, w // q)})
+    size = call.pair("kernel_size", 1)
+    call.require(getattr(s, "divisor_override", None) is None, "has a divisor of its own (divisor_override)")
+    stride, around = size if s.stride is None else call.pair("stride", 1), call.pair("padding", 0)
+    call.require(call.pair("dilation", 1) == (1, 1), "has dilation")
+    whole = [(n + 2 * a - k) // t + 1 for n, a, k, t in zip((h, w), around, size, stride, strict=True)]
+    call.require(whole == [p, q], "has windows beyond the maps (ceil_mode=True)")
+    call.require("max" in op or s.count_include_pad or around == (0, 0), "leaves out padding (count_include_pad=False)")
+    return made(op, options={"size": size, "stride": stride, "padding": around})
+
+
+def numbers(tensor: Any) -> Array:
+    """The values of a tensor, a copy, float32."""
+    return np.array(plain(tensor), np.float32)

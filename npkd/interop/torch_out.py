@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from textwrap import indent
 from typing import Any
@@ -27,17 +27,17 @@ CLASSES: Mapping[str, str] = {
     "flatten": "Flatten", "unflatten": "Unflatten", "identity": "Identity", "dropout": "Dropout"}
 """Functions of torch and their classes in torch.nn, both without the 1d or 2d behind some of them."""
 
-ALIASES: Mapping[str, str] = {
+FUNCTIONS: Mapping[str, str] = {
+    **{name: name for name in (*CLASSES, "add", "mean", "getitem", "index_select")},
+    **{kind: name for name, kind in CLASSES.items()},
     **dict.fromkeys(("view", "reshape", "squeeze", "unsqueeze", "unflatten", "Flatten", "Unflatten"), "flatten"),
     **dict.fromkeys(("contiguous", "clone", "detach", "float", "to"), "identity"), "iadd": "add",
     **dict.fromkeys(("alpha_dropout", "feature_dropout", "AlphaDropout", "FeatureAlphaDropout"), "dropout")}
-FUNCTIONS: Mapping[str, str] = {**{name: name for name in CLASSES}, **{k: name for name, k in CLASSES.items()},
-                                **{k: k for k in ("add", "mean", "getitem", "index_select")}, **ALIASES}
 """What functions, methods of tensors and classes of torch.nn compute, without the 1d or 2d behind their names."""
 
 ARGUMENTS: Mapping[str, str] = {
     **dict.fromkeys(("linear", "conv"), "weight bias stride padding dilation groups"), "leaky_relu": "negative_slope",
-    "max_pool": "kernel_size stride padding dilation ceil_mode", "elu": "alpha",
+    "max_pool": "kernel_size stride padding dilation", "elu": "alpha",
     "index_select": "dim index", "getitem": "index",
     "avg_pool": "kernel_size stride padding ceil_mode count_include_pad divisor_override", "dropout": "p training",
     **dict.fromkeys(("softmax", "log_softmax", "mean"), "dim"),
@@ -45,7 +45,7 @@ ARGUMENTS: Mapping[str, str] = {
 DEFAULTS: Mapping[str, Any] = {
     "weight": None, "bias": None, "stride": None, "padding": 0, "dilation": 1, "groups": 1, "padding_mode": "zeros",
     "training": False, "eps": 1e-5, "count_include_pad": True, "divisor_override": None, "negative_slope": 0.01,
-    "alpha": 1, "approximate": "none", "dim": None, "ceil_mode": False}
+    "alpha": 1, "approximate": "none", "dim": None}
 """Arguments of functions behind x, in order, and what they are where a call leaves them out."""
 
 TORCH: Mapping[str, str] = {"dense": "linear", "conv2d": "conv", "average_pool": "avg_pool",
@@ -82,6 +82,28 @@ def student(path=Path(__file__).with_name("student.safetensors")):
     module.load_state_dict(load_file(path))
     return module.eval()
 '''
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call: its place for messages, its function, its settings, shapes of an example before and behind it."""
+
+    where: str
+    function: str
+    settings: Any = None
+    before: tuple[int, ...] = ()
+    behind: tuple[int, ...] = ()
+
+    def require(self, fine: bool, what: str) -> None:
+        """Raise InputError with what stands in the way, unless it is ``fine``."""
+        if not fine:
+            raise InputError(f"torch: {self.where} {what}; npkd has no such layer, so it must be replaced by others")
+
+    def pair(self, name: str, row: int) -> tuple[int, int]:
+        """A setting for rows and columns; maps of one dimension have one row, for which it is ``row``."""
+        value: Any = getattr(self.settings, name, DEFAULTS.get(name))
+        values = tuple(map(int, value)) if isinstance(value, (tuple, list)) else (int(value),)
+        return (row, values[0]) if len(self.before) == 2 else (values[0], values[-1])
 
 
 def spec(node: Node, dims: int) -> tuple[str, dict[str, Any], dict[str, Array]]:

@@ -108,11 +108,10 @@ class Target:
             smallest, whole = self.smallest(teacher_widths, keep_inputs), self.size(teacher_widths)
             if self.bound < smallest:
                 inputs = " and all inputs" * keep_inputs
-                some = self.geometry and (self.geometry.fixed != (0,) or -1 in self.geometry.reads)
-                stay = ", beside what stays: inputs, what is added to them or to outputs, channels of groups"
-                stay *= bool(some)
+                if self.geometry and (self.geometry.fixed != (0,) or -1 in self.geometry.reads):
+                    inputs += ", beside what stays: inputs, what is added to them or to outputs, channels of groups"
                 raise InputError(f"target: {self.kind} is {self.bound:.12g}; the smallest that this network can be is "
-                                 f"{smallest:.12g}, one neuron a layer{inputs}{stay}")
+                                 f"{smallest:.12g}, one neuron a layer{inputs}")
             if self.bound > whole:
                 raise InputError(f"target: {self.kind} is {self.bound:.12g}, but the teacher has {whole:.12g}; "
                                  "the target must not be above that")

@@ -75,9 +75,10 @@ def into_scaling(network: Network, size: int, scaling: Scaling | None) -> tuple[
     gate = network.replace({at: Layer("gate", (np.sign(s).astype(layer.params[0].dtype),))})
     folded = into_reader(gate, at) if (s < 0).any() else without(network, at)
     o, f = (scaling.offset, scaling.factor) if scaling else (np.zeros(size), np.ones(size))
+    if folded is None:
+        return network, scaling
     s, t = np.resize(s, size), np.resize(t, size)                   # over maps, channels last, again and again
-    return (network, scaling) if folded is None else (
-        folded, Scaling(o - t / (s * f), (abs(s) * f).astype(np.float32)))           # (U9)
+    return folded, Scaling(o - t / (s * f), (abs(s) * f).astype(np.float32))         # (U9)
 
 
 def into_maker(network: Network, at: int) -> Network | None:

@@ -395,7 +395,7 @@ def test_the_command_refuses_data_that_do_not_fit(tmp_path, capsys):
     onnx.save_model(exported("max pool", False), tmp_path / "model.onnx")
     for arrays, words in (({"x": drawn(9, 2, 8, 8)}, "has 9 examples; it must have at least 10"),
                           ({"x": drawn(30, 8, 8, 2)}, "has the shape (8, 8, 2); the teacher takes (2, 8, 8)"),
-                          ({"x": drawn(30, 2, 8, 8), "y": np.arange(29)}, "30 examples and y (29,); each needs"),
+                          ({"x": drawn(30, 2, 8, 8), "y": np.arange(29)}, "has 30 examples and y (29,)"),
                           ({"a": drawn(3), "b": drawn(3)}, "holds a, b; it must hold x, or x_train")):
         np.savez(tmp_path / "d.npz", **arrays)
         assert main(["compress", "--teacher", str(tmp_path / "model.onnx"), "--data", str(tmp_path / "d.npz"), "--out",
