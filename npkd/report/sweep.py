@@ -45,8 +45,8 @@ def html(summary: Mapping[str, Any]) -> str:
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>npkd: {title}</title>\n<style>\n{STYLE}\nbody{{max-width:56rem}}\n</style>\n</head>\n<body>\n"
-        f"<h1>{title}</h1>\n"
+        f"<title>npkd: {title}</title>\n<style>\n{STYLE}\nbody{{max-width:56rem}}\n</style>\n</head>\n"
+        f"<body>\n<h1>{title}</h1>\n"
         f'<p class="lead">The same run with other seeds, each with its report: {measure} on the test and validation '
         "part, multiply-accumulates (MACs), and means ± one standard deviation.</p>\n"
         f"{linked}\n<h2>Do it again</h2>\n<pre>{escape(summary['command'])}</pre>\n</body>\n</html>\n")

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def scheduler(tmp_path_factory):
-    """The address of a cluster that was started as README says."""
+    """The address of a cluster that was started as chapter 14 says."""
     folder = tmp_path_factory.mktemp("dask")
     where = ["--scheduler-file", str(folder / "scheduler.json")]
     options = {"env": {**os.environ, "PYTHONPATH": str(ROOT)}, "cwd": folder, "stderr": subprocess.DEVNULL}
