@@ -114,8 +114,9 @@ def stage(folder: Path) -> None:
     texts = {name: read(name) for name in PAGES} | {
         path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in (ROOT / "docs").rglob("*.md")}
     texts["docs/README.md"] += contents()
-    texts |= {"docs/map.md": site_map.page(), "docs/normalisers.md": normalisers_page(),
-              "docs/commands.md": commands_page(), "docs/gallery.md": gallery_page(), "docs/api/index.md": api_index()}
+    generated = {"map": site_map.page(), "normalisers": normalisers_page(), "commands": commands_page(),
+                 "gallery": gallery_page(), "api/index": api_index()}
+    texts |= {f"docs/{name}.md": text for name, text in generated.items()}
     texts |= {f"docs/api/{room}.md": api_page(room) for room in (*ROOMS, "gradcheck")}
     staged = {site_name(name) or name: rewritten(text, name, sources) for name, text in texts.items()}
     for name, text in staged.items():

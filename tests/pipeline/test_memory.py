@@ -47,8 +47,11 @@ def test_the_estimate_counts_the_maps_of_a_convolution():
 
 def available(monkeypatch, gigabytes):
     """/proc/meminfo of a machine with so much memory left; None: of one without such a file."""
+    read = Path.read_text
+
     def text(path, **options):
-        assert path == Path("/proc/meminfo")
+        if path != Path("/proc/meminfo"):
+            return read(path, **options)
         if gigabytes is None:
             raise FileNotFoundError(path)
         return f"MemTotal: 99 kB\nMemAvailable:   {gigabytes * GB // 1024} kB\nBuffers: 1 kB\n"

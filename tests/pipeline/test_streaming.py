@@ -197,7 +197,7 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "text.npz").write_text("no archive")
     with pytest.raises(InputError, match="no npkd header"):
         statistics_files.load(tmp_path / "plain.npz")
-    with pytest.raises(InputError, match=r"text\.npz is text"):
+    with pytest.raises(InputError, match="it is text"):
         statistics_files.load(tmp_path / "text.npz")
     with pytest.raises(InputError, match="format 'npkd-network'"):
         statistics_files.load(written(tmp_path / "a.npz", format="npkd-network"))

@@ -175,7 +175,7 @@ def test_a_target_of_error_goes_on_from_the_student_before(tmp_path):
     assert len(sizes) > 1
     assert sizes[0] <= summary["teacher"]["macs"] / 2
     assert all(after <= before / 2 for before, after in itertools.pairwise(sizes))
-    assert ">rounds<" not in page                         # the recipe's number is not that of a target of error
+    assert '"row">rounds<' not in page                         # the recipe's number is not that of a target of error
 
 
 def test_a_logit_source_without_a_pupil_is_refused_before_anything_is_done(tmp_path, capsys):
