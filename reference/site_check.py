@@ -31,7 +31,7 @@ LOOK = """() => ({
         const box = e.getBoundingClientRect();
         return e.checkVisibility() && (box.width < 2 || box.height < 2 || e.querySelector("merror"));
     }).map(e => e.textContent),
-    left: /\\$\\$|\\\\(frac|sum|tag)/.test(document.querySelector("article, main, body").innerText),
+    left: /\\$\\$|\\\\(frac|sum|tag)/.test(document.querySelector("article, main, p").textContent),
 })"""
 """Of a page: anchors, links, formulas that are not drawn, and whether TeX is left as text."""
 
@@ -55,7 +55,7 @@ COLOURS = """seen => {
 """Texts in colours and sizes that no earlier page had: their keys, and an element of each in window.coloured."""
 
 AXE = """async colours => {
-    const found = await axe.run(colours ? {include: window.coloured} : {exclude: ["math", "pre span"]}, {
+    const found = await axe.run(colours ? {include: window.coloured} : document, {
         preload: false, iframes: false, resultTypes: ["violations"], runOnly: colours ? ["color-contrast"] :
             {type: "tag", values: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]},
         rules: {"color-contrast": {enabled: colours}}});
@@ -186,7 +186,7 @@ def unseen() -> list[str]:
         page = Path(folder).resolve() / "index.html"
         page.write_text(SPOILED, encoding="utf-8")
         faults, ids, links = visited(page.parent, [page], "")
-    text = "\n".join([*faults, *broken_links(ids, links, page.parent)])
+        text = "\n".join([*faults, *broken_links(ids, links, page.parent)])
     return [f"the check does not see a page that is spoiled: {words}" for words in FOUND if words not in text]
 
 
