@@ -52,13 +52,13 @@ def run_command(options: argparse.Namespace, arguments: Sequence[str], progress:
     from npkd.cli import config, folders, sweep
     from npkd.cli.run import resumed, run
 
+    typed = [word[2:].partition("=")[0].replace("-", "_") for word in arguments if word.startswith("--")]
     if options.config is not None:
         arguments = [options.command, *config.words(options.config, options.command), *arguments[1:]]
         options = parser.read(arguments)                      # what is typed comes last, and counts
 
     unnamed = options.out is None and not options.resume
-    words = [word[2:].partition("=")[0].replace("-", "_") for word in arguments if word.startswith("--")]
-    sweep.require_fit(options, words)
+    sweep.require_fit(options, typed)
     if options.resume and options.seeds is None:
         settings = resumed(parser.given(options))
     else:

@@ -129,6 +129,8 @@ def main(options: argparse.Namespace) -> int:
     """Verify a run and print the result; the exit code: 0 where all that is promised holds, else 1. Raises InputError
     where the folder holds no run that is done, KeyboardInterrupt when it is interrupted."""
     folder = Path(options.folder or folders.latest(config.NAME))
+    if runs := sorted(str(path.parent) for path in folder.glob(f"seed-*/{config.NAME}")):
+        raise InputError(f"verify: {folder} holds a sweep of {len(runs)} runs; name one of them, such as {runs[0]}")
     command, old = config.read(folder / config.NAME)["command"], parsed(folder / "summary.json")
     arguments = [command, *config.words(folder / config.NAME, command), "--out", str(folder)]
     settings = config.settings_of(parser.read(arguments), arguments)

@@ -96,6 +96,11 @@ def test_each_run_is_that_of_its_seed_and_the_summary_is_over_them(tmp_path, com
     told = f"{100 * np.mean(errors):.2f} ± {100 * np.std(errors, ddof=1):.2f}"
     assert told in page
     assert told in said
+    assert main(["verify", str(tmp_path / "out")]) == 2
+    assert "holds a sweep of 2 runs; name one of them" in capsys.readouterr().err
+    again = ["--config", str(tmp_path / "out/seed-3/config.toml"), "--seeds", "0,3", "--workers", "1", "--quiet"]
+    assert main([command, *again, "--out", str(tmp_path / "again")]) == 0          # what is typed counts, not its seed
+    assert results(tmp_path / "again") == found
     (tmp_path / "out/report.html").unlink()
     assert main(["report", str(tmp_path / "out")]) == 0
     assert (tmp_path / "out/report.html").read_text() == page
