@@ -172,6 +172,11 @@ def test_a_target_that_no_try_meets_is_refused(monkeypatch):
         asked_of(lambda lam: 95.0, monkeypatch, alive=(3, 0))
 
 
+def test_a_target_in_words_is_refused():
+    with pytest.raises(InputError, match="got the target 'macs=30%'; it must be a Target"):
+        replace(QUICK, target="macs=30%")
+
+
 def test_a_lambda_that_leaves_nothing_is_refused():
     with pytest.raises(InputError, match="at no λ that was tried does every layer read something; take a smaller λ"):
         trained(replace(QUICK, strengths={"neurons": 1e3}, path=False))
