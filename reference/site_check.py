@@ -9,12 +9,14 @@ needs the extra test, and chromium on PATH.
 """
 
 import argparse
+import re
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urldefrag
@@ -26,15 +28,14 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
          "--disable-component-update", "--disable-sync"]
 
 LOOK = """() => ({
-    ids: [...document.querySelectorAll("[id],a[name]")].map(e => e.id || e.name),
-    links: [...document.querySelectorAll("a[href]")].map(e => e.href),
+    links: [...new Set([...document.querySelectorAll("a[href]")].map(e => e.href))],
     flat: [...document.querySelectorAll("math")].filter(e => {
         const box = e.getBoundingClientRect();
         return e.checkVisibility() && (box.width < 2 || box.height < 2 || e.querySelector("merror"));
     }).map(e => e.textContent),
     left: /\\$\\$|\\\\(frac|sum|tag)/.test(document.querySelector("article, main, p").textContent),
 })"""
-"""Of a page: anchors, links, formulas that are not drawn, and whether TeX is left as text."""
+"""Of a page: links, formulas that are not drawn, and whether TeX is left as text."""
 
 WIDE = """() => document.documentElement.scrollWidth > innerWidth + 1 ? [...document.querySelectorAll("body *")].filter(
     e => e.getBoundingClientRect().right > innerWidth + 1).slice(0, 3).map(e => e.outerHTML.slice(0, 80)) : null"""
@@ -74,12 +75,11 @@ def browser_path() -> str:
 
 
 class Visitor:
-    """Opens pages, one after the other, and keeps what it finds: faults, anchors and links by file."""
+    """Opens pages, one after the other, and keeps what it finds: faults, and links by file."""
 
     def __init__(self, page: Any, site: Path, axe: str):
         self.page, self.site, self.axe = page, site, axe
         self.faults: list[str] = []
-        self.ids: dict[Path, set[str]] = {}
         self.links: dict[Path, list[str]] = {}
         self.here = ""
         self.kinds: set[str] = set()
@@ -105,12 +105,12 @@ class Visitor:
         page.emulate_media(color_scheme="light")
         page.goto(path.as_uri(), wait_until="load")
         found = page.evaluate(LOOK)
-        self.ids[path], self.links[path] = set(found["ids"]), found["links"]
+        self.links[path] = found["links"]
         for formula in found["flat"]:
             self.fault(f"a formula is not drawn: {formula}")
         if found["left"] and not source:
             self.fault("a formula is left as text")
-        kind = str(path.parent) if source else self.here          # of source, one page of each folder is looked at
+        kind = str(path.relative_to(self.site).parts[:2]) if source else self.here  # of source, one of a kind
         if kind not in self.kinds:
             self.accessible(kind)
         page.set_viewport_size(PHONE)
@@ -141,22 +141,25 @@ class Visitor:
             self.fault(f"nothing is found ({type(error).__name__})")
 
 
-def broken_links(ids: dict[Path, set[str]], links: dict[Path, list[str]], site: Path) -> Iterator[str]:
+@cache
+def anchors(path: Path) -> set[str]:
+    return set(re.findall(r'\b(?:id|name)="([^"]+)"', path.read_text(encoding="utf-8")))
+
+
+def broken_links(links: dict[Path, list[str]], site: Path) -> Iterator[str]:
     """Links of pages to files and anchors that are not there, each once a page."""
     for path, urls in links.items():
         for url in sorted(set(urls)):
             plain, anchor = urldefrag(url)
-            if not plain.startswith("file:"):
-                continue
-            target = Path(unquote(plain.removeprefix("file://")))
-            if not target.is_file() or not target.is_relative_to(site):
-                yield f"{path.relative_to(site)}: a dead link to {plain.removeprefix(site.as_uri())}"
-            elif anchor and target in ids and unquote(anchor) not in ids[target]:
-                yield f"{path.relative_to(site)}: no anchor {plain.removeprefix(site.as_uri())}#{anchor}"
+            target, shown = Path(unquote(plain.removeprefix("file://"))), url.removeprefix(site.as_uri())
+            if plain.startswith("file:") and not (target.is_file() and target.is_relative_to(site)):
+                yield f"{path.relative_to(site)}: a dead link to {shown}"
+            elif plain.startswith("file:") and anchor and unquote(anchor) not in anchors(target):
+                yield f"{path.relative_to(site)}: no anchor {shown}"
 
 
-def visited(site: Path, pages: list[Path], words: str) -> tuple[list[str], dict[Path, set[str]], dict[Path, list[str]]]:
-    """Faults, anchors and links of some pages, in a browser with a profile of its own."""
+def visited(site: Path, pages: list[Path], words: str) -> tuple[list[str], dict[Path, list[str]]]:
+    """Faults and links of some pages, in a browser with a profile of its own."""
     import axe_playwright_python
     from playwright.sync_api import sync_playwright
 
@@ -170,7 +173,7 @@ def visited(site: Path, pages: list[Path], words: str) -> tuple[list[str], dict[
         if words:
             visitor.search(words)
         context.close()
-    return visitor.faults, visitor.ids, visitor.links
+    return visitor.faults, visitor.links
 
 
 SPOILED = """<!doctype html><html lang="en"><head><title>a</title></head><body><script>console.error("said")</script>
@@ -186,8 +189,8 @@ def unseen() -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder).resolve() / "index.html"
         page.write_text(SPOILED, encoding="utf-8")
-        faults, ids, links = visited(page.parent, [page], "")
-        text = "\n".join([*faults, *broken_links(ids, links, page.parent)])
+        faults, links = visited(page.parent, [page], "")
+        text = "\n".join([*faults, *broken_links(links, page.parent)])
     return [f"the check does not see a page that is spoiled: {words}" for words in FOUND if words not in text]
 
 
@@ -199,8 +202,8 @@ def check(site: Path) -> tuple[list[str], int]:
         raise SystemExit(f"site_check: no page in {site}; python -m reference.site makes them")
     with ProcessPoolExecutor(2) as pool:
         parts = pool.map(visited, [site, site], [pages[::2], pages[1::2]], ["duality gap", ""])
-        faults, ids, links = zip(*parts, strict=True)
-    return [*unseen(), *faults[0], *faults[1], *broken_links(ids[0] | ids[1], links[0] | links[1], site)], len(pages)
+        faults, links = zip(*parts, strict=True)
+    return [*unseen(), *faults[0], *faults[1], *broken_links(links[0] | links[1], site)], len(pages)
 
 
 def main(arguments: list[str] | None = None) -> int:
