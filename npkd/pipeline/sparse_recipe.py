@@ -43,7 +43,7 @@ class SparseRecipe:
 
     def __post_init__(self) -> None:
         if not isinstance(self.target, Target | None):
-            raise InputError(f"penalty: got the target {self.target!r:.40}; it must be a Target, see pipeline.target.parse")
+            raise InputError(f"penalty: got the target {self.target!r:.40}; it must be a Target, of target.parse")
         one_of("penalty", "costs", self.costs, COSTS)
         for name, lam in self.strengths.items():
             one_of("penalty", "kind", name, KINDS)
