@@ -120,14 +120,14 @@ def finished(waves: Sequence[Sequence[Job]], workers: Workers) -> Generator[str]
 def take_over(units: Sequence[Unit], path: Path) -> None:
     """Keep the runs that a file of ``npkd reproduce --json`` holds, of units with the numbers of today: whatever the
     machine they were made on. Raises InputError for another file."""
-    make_folder(units[0].folder)
-    found = stored_json(path)
     try:
+        found = json.loads(path.read_bytes())
         same = [unit for unit in units if found["settings"].get(unit.setting) == json.loads(json.dumps(unit.numbers))]
         runs = {(run["setting"], run["seed"]): run for run in found["runs"]}
-    except (LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"reproduce: --from names {path}, which holds no runs; it must be a file that --json of a "
                          f"study wrote") from error
+    make_folder(units[0].folder)
     for unit in same:
         run = runs.get((unit.setting, unit.seed))
         if run is not None and stored_json(unit.path(".json")) is None:

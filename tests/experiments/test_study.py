@@ -97,7 +97,7 @@ def test_runs_of_a_file_count_as_done_and_their_teacher_is_run_again_where_it_is
     assert asked == ["teacher, seed 0", "hard, seed 0", "hard, seed 1", "distilled, seed 1", "digit 3 omitted, seed 1"]
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", '{"settings": {}, "runs": [3]}'])
+@pytest.mark.parametrize("text", ["[]", "{}", "# a page", "", '{"settings": {}, "runs": [3]}'])
 def test_another_file_to_go_on_from_is_refused(tiny, text, capsys):
     (tiny / "other.json").write_text(text)
     assert main(["reproduce", "hinton2015", "--runs", str(tiny / "r"), "--from", str(tiny / "other.json")]) == 2
