@@ -35,7 +35,7 @@ EXPERTS = 3
 PLAIN: Run = {"data": "mnist", "network": "perceptron", "max_shift": 0}
 MOVED: Run = {**PLAIN, "max_shift": 1}
 LENET5: Run = {**MOVED, "network": "lenet5", "seeds": 3}
-DIGITS: Run = {**PLAIN, "data": "optdigits"}
+DIGITS: Run = {**PLAIN, "data": "digits"}
 TEACHERS: Mapping[str, Run] = {"dense": PLAIN, "dense, moved": MOVED, "LeNet-5": LENET5, "dense, optdigits": DIGITS}
 EPOCHS: Mapping[str, int] = {"dense": 60, "dense, moved": 120, "LeNet-5": 30, "dense, optdigits": 60}
 """Passes of the last distillation of every student."""

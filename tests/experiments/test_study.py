@@ -12,6 +12,7 @@ from npkd.cli.main import main
 from npkd.core.progress import NoProgress
 from npkd.core.validation import InputError
 from npkd.data.datasets import load as load_data
+from npkd.data.idx import SOURCES
 from npkd.experiments import command, hinton2015, lenet300, study
 from npkd.experiments.compare import bar
 from npkd.experiments.experiment import untrained
@@ -455,6 +456,13 @@ def test_a_bar_is_a_sentence():
         "holds  errors: 145.0 ± 7.1, 2 seeds (bar at least 120 and at most 160; published 146)"]
     assert bar("errors", [0.25], least=0.5) == ["MISSED  errors: 0.250 (bar at least 0.5)"]
     assert bar("errors", [], most=1) == []
+
+
+@pytest.mark.parametrize("name", command.STUDIES)
+def test_the_data_of_every_setting_are_known_by_name(name):
+    used = {numbers.get("data", "mnist") for quick in (True, False) for wave in command.STUDIES[name].settings(quick)
+            for numbers in wave.values()}
+    assert used <= {"digits", *SOURCES}
 
 
 def test_studies_are_in_the_command():
