@@ -114,7 +114,7 @@ class Recorder:
 
     def rescue(self) -> str:
         """After an interrupt: write what there is, and say what that is and how to go on."""
-        state, epochs = self.state, sum(line["stage"] == "teacher" for line in self.history)
+        state, epochs = self.state, sum(line["stage"] in ("teacher", "training") for line in self.history)
         settings, planned = self.plan.settings, self.plan.recipe.teacher_epochs
         name = "teacher" if settings.command != "train" else "dense" if settings.penalty else "model"
         if state.teacher is not None and (epochs or settings.teacher is not None):

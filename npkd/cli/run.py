@@ -135,7 +135,7 @@ def train_one(plan: PreparedRun, recorder: Recorder, rng: np.random.Generator) -
     data = plan.data
     run = Run(data, plan.recipe, rng, recorder, recorder.state, plan.outside)
     start = untrained(plan.settings, data, plan.recipe, rng)
-    model = plan.teacher or stages.train_teacher(run, start)
+    model = plan.teacher or stages.train_teacher(run, start, "training")
     if plan.sparse is None:
         model = plan.outside(model)
         recorder.save("model", model)

@@ -75,8 +75,8 @@ def error_rate(network: Network, x: Array, y: Array) -> float:
     return error_of(predict(network, x), y)
 
 
-def train_teacher(run: Run, start: Network | None = None) -> Network:
-    """A network trained on labels by momentum SGD, from ``start`` or drawn; the newest is in ``run.state.teacher``."""
+def train_teacher(run: Run, start: Network | None = None, stage: str = "teacher") -> Network:
+    """A network trained on labels by momentum SGD, from ``start`` or drawn; ``run.state.teacher`` is the newest."""
     data, recipe = run.data, run.recipe
     network = start or fresh(recipe, data, run.rng)
     run.state.teacher = run.outside(network)
@@ -88,7 +88,7 @@ def train_teacher(run: Run, start: Network | None = None) -> Network:
     training = partial(train, data={"x": data.x_train, "y": data.y_train},
                        objective=labels_of(data.y_train, outputs_of(network)),
                        optimiser=SGD(recipe.learning_rate, weight_decay=recipe.weight_decay), rng=run.rng)
-    for now in epochs_of("teacher", network, training, settings, run.rng, run.progress):
+    for now in epochs_of(stage, network, training, settings, run.rng, run.progress):
         # few examples and squared errors: the epoch that is best on the validation part, else the last one
         network = now.best[2] if now.best and is_regression(data.y_train) else now.network
         run.state.teacher = run.outside(network)

@@ -69,9 +69,9 @@ def png(figure: Figure) -> bytes:
     return stream.getvalue()
 
 
-PHASES = (("teacher", "training on labels", BLUE), ("distil", "distillation", BLUE),
-          ("round", "distillation", ORANGE),
-          ("final", "last distillation", GREEN), ("without", "without penalty", GREEN), ("", "with a penalty", ORANGE))
+PHASES = (("teacher", "training on labels", BLUE), ("training", "training on labels", BLUE),
+          ("distil", "distillation", BLUE), ("round", "distillation", ORANGE), ("final", "last distillation", GREEN),
+          ("without", "without penalty", GREEN), ("", "with a penalty", ORANGE))
 """How stages of training begin, what they are called in a figure, and their colour; the first that fits counts."""
 
 

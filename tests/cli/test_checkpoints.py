@@ -132,7 +132,7 @@ def test_early_stopping_goes_on(tmp_path, monkeypatch, epoch):
     asked = [settings(tmp_path / name, command="train", epochs=20) for name in ("one", "two")]
     run.run(asked[0], NoProgress())
     assert len(files(tmp_path / "one/out")[1]) == 1 + 4
-    broken_off(asked[1], "teacher", epoch)
+    broken_off(asked[1], "training", epoch)
     resume(asked[1])
     assert files(tmp_path / "two/out") == files(tmp_path / "one/out")
 
@@ -145,7 +145,7 @@ def test_plain_training_goes_on(tmp_path, more):
     data = stored(tmp_path / "data.npz", shape=(16, 16)) if "network" in more else stored(tmp_path / "data.npz")
     asked = [settings(tmp_path / name, command="train", data=data, epochs=3, **more) for name in ("one", "two")]
     run.run(asked[0], NoProgress())
-    broken_off(asked[1], "teacher", 2)
+    broken_off(asked[1], "training", 2)
     resume(asked[1])
     assert files(tmp_path / "two/out") == files(tmp_path / "one/out")
 

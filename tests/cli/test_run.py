@@ -475,7 +475,7 @@ def test_an_interrupt_before_the_first_epoch_saves_nothing(tmp_path):
 
 def test_an_interrupt_of_plain_training_leaves_the_model(tmp_path):
     with pytest.raises(KeyboardInterrupt, match=r"model\.npz .*model after 2 of 5 epochs"):
-        run.run(settings(tmp_path, command="train", epochs=5), Stop("teacher", 2))
+        run.run(settings(tmp_path, command="train", epochs=5), Stop("training", 2))
     assert load_model(tmp_path / "out" / "model.npz").network.widths == [16, 8, 6, 3]
 
 
@@ -540,7 +540,7 @@ def test_the_command_says_again_what_was_written_out(tmp_path):
     assert command == ("npkd train --data 'my data.npz' --epochs 1 --network perceptron --dropout 0.0 --costs macs "
                        "--seed 0")
     with pytest.raises(KeyboardInterrupt):
-        run.run(settings(tmp_path, command="train", epochs=5, given=("costs",), overwrite=True), Stop("teacher", 2))
+        run.run(settings(tmp_path, command="train", epochs=5, given=("costs",), overwrite=True), Stop("training", 2))
     assert main(["train", "--resume", "--out", str(tmp_path / "out"), "--quiet"]) == 0
     assert "--costs macs" in read(tmp_path / "out")["command"]
 
