@@ -112,13 +112,13 @@ class Record:
     validation: float | None
     learning_rate: float
     seconds: float
-    network: Network
-    best: Network
-    carried: tuple[Array, ...]
+    network: Network = field(repr=False)
+    best: Network = field(repr=False)
+    carried: tuple[Array, ...] = field(repr=False)
     dead: Mapping[int, float] = field(default_factory=dict)
     terms: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     stage: str = ""
-    beside: tuple[Network, ...] = ()
+    beside: tuple[Network, ...] = field(default=(), repr=False)
 
 
 def classification(activations: Sequence[Array], batch: Batch) -> tuple[float, Mapping[int, Array]]:
