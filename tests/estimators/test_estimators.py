@@ -136,8 +136,9 @@ def test_those_that_judge_stand_there_by_their_weights():
     assert not {*rows} & {*held}
     _, only = parts(y, np.where(y == 1, 2.0, 0.0), np.random.default_rng(0))
     assert (y[only] == 1).all()
-    rows, held = parts(y[250:330], None, np.random.default_rng(0))
-    assert rows.tolist() == held.tolist() == list(range(80))
+    for equal in (None, np.ones(80), np.full(80, 0.25)):
+        rows, held = parts(y[250:330], equal, np.random.default_rng(0))
+        assert rows.tolist() == held.tolist() == list(range(80))             # each of them once
 
 
 def test_a_frozen_teacher_is_taken_as_it_is_without_labels():
