@@ -208,9 +208,12 @@ class StraightThrough:
         return self.shown
 
 
-def straight_through(network: Network, fit: Fit = levels) -> tuple[Network, dict[int, StraightThrough]]:
-    """The network on levels, fitted anew in every step, and penalties with which ``train`` goes on from its weights."""
-    latent = {i: StraightThrough(lambda w: fit(w)(w), network.layers[i].params[0]) for i in network.weight_layers}
+def straight_through(network: Network, fit: Fit = levels, *, once: bool = False
+                     ) -> tuple[Network, dict[int, StraightThrough]]:
+    """The network on levels, and penalties with which ``train`` goes on from its weights: from what is shown on, as
+    (N49) needs. Levels are fitted anew in every step, or ``once`` for all."""
+    latent = {i: StraightThrough(fit(w) if once else lambda v: fit(v)(v), w) for i in network.weight_layers
+              for w in network.layers[i].params[:1]}
     shown = {i: replace(layer := network.layers[i], params=(p.shown, *layer.params[1:])) for i, p in latent.items()}
     return network.replace(shown), latent
 

@@ -85,8 +85,10 @@ def bars(runs: Sequence[Run]) -> list[str]:
     for one in runs:
         errors.setdefault(one["setting"], {})[one["seed"]] = 10_000 * one["test_error"]
     lost = {name: [some[seed] - errors["float"][seed] for seed in some] for name, some in errors.items()}
-    knees = [[float(b) for b in range(1, 9) if fmean(lost.get(f"A_{b}, {how}", [np.inf])) <= 10][:1]
-             for how in ("nearest", "output space")]
+    tried = {how: [fmean(lost[f"A_{b}, {how}"]) for b in range(1, 9) if f"A_{b}, {how}" in lost]
+             for how in ("nearest", "output space")}
+    knees = [[min((b for b, mean in enumerate(means, 1) if mean <= 10), default=np.inf)] * (len(means) == 8)
+             for means in tried.values()]
     hours = [sum(one["cpu_seconds"] for one in runs) / 3600] * (len(runs) == SEEDS * sum(map(len, settings(False))))
     return [*bar("quarters, distilled, errors more than float", lost.get("quarters, distilled", []), most=20),
             *(line for name in SETS for line in beats(f"{name}: output space beats nearest rounding, errors", *(

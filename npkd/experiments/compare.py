@@ -27,7 +27,8 @@ def bar(what: str, values: Sequence[float], *, least: float = -math.inf, most: f
     digits = 1 if mean >= 10 else 3
     told = f"{mean:.{digits}f}" + ("" if deviation is None else f" ± {deviation:.{digits}f}, {len(values)} seeds")
     bounds = [f"{words} {limit:g}" for words, limit in (("at least", least), ("at most", most)) if math.isfinite(limit)]
-    word, beside = "holds" if least <= mean <= most else "MISSED", f"; published {published}" if published else ""
+    inside = least - 1e-9 <= mean <= most + 1e-9                  # at equality a bar holds, whatever floats make of it
+    word, beside = "holds" if inside else "MISSED", f"; published {published}" if published else ""
     return [f"{word}  {what}: {told} (bar {' and '.join(bounds)}{beside})"]
 
 

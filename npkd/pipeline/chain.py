@@ -26,12 +26,11 @@ from npkd.core.validation import InputError
 from npkd.data.logit_cache import Answers
 from npkd.nn.model import Model, content
 from npkd.nn.network import Network
-from npkd.nn.training import train
 from npkd.pipeline import stages
 from npkd.pipeline.stages import Run
 from npkd.pipeline.steps import GRIDS, SIZED, count_of, fewer, held, nonzero, on_grid, short_biases, smaller
 from npkd.pipeline.target import ABOUT, TARGET, Target
-from npkd.surgery.widths import geometry
+from npkd.surgery.widths import geometry, widths_of
 
 COUNTED = ("macs", "parameters", "bytes")
 """Targets that every sized step can meet."""
@@ -76,6 +75,9 @@ def require(steps: Sequence[str], target: str) -> str:
     if kind not in COUNTED and sized != ["neurons"]:
         raise InputError(f"steps: a target of {kind} is for neurons alone, got {','.join(steps)}; give macs=, "
                          "parameters= or bytes=")
+    if kind == "bytes" and "weights" in sized and "code" not in steps:
+        raise InputError("steps: in a file that is not coded a weight that is zero takes its bytes; add code behind "
+                         f"{','.join(steps)}, or give macs= or parameters=")
     if not sized and kind != "bytes":
         raise InputError(f"steps: none of {','.join(steps)} makes fewer {kind}; add one of {', '.join(SIZED)}")
     return target
@@ -92,11 +94,13 @@ class Chain:
     written: Callable[[Network], Model]
 
     def size(self, network: Network) -> float:
-        """What the target counts: weights that are zero count nothing, in a file that is not coded they do."""
-        kind = self.target.kind
-        if kind == "bytes":
-            return float(self.bytes(network, coded="code" in self.steps))
-        return float(nonzero(network)[kind == "macs"])
+        """What the target counts: weights that are zero count nothing, in a file that is not coded they do, which has
+        room for what it says of itself, as ``file_of``."""
+        if self.target.kind != "bytes":
+            return float(nonzero(network)[self.target.kind == "macs"])
+        if "code" in self.steps:
+            return float(self.bytes(network, coded=True))
+        return float(len(content(replace(self.written(network), about={}))) + ABOUT)
 
     def report(self, step: str, before: Network, network: Network) -> StepReport:
         """What is told of a step that gave ``before``, and after its distillation ``network``."""
@@ -104,8 +108,8 @@ class Chain:
                           *nonzero(network), self.bytes(network, coded=step == "code"))
 
     def bytes(self, network: Network, *, coded: bool) -> int:
-        """Of the file, were it written now; in one that is not coded with room for what it says of itself."""
-        return len(content(self.written(network), coded=coded)) + ABOUT * (not coded)
+        """Of the file, were it written now."""
+        return len(content(self.written(network), coded=coded))
 
     def untrained(self, network: Network, sizes: Mapping[str, float]) -> Network:
         """The network after the sized steps, each down to its size, and the grid, without training, on a sample."""
@@ -183,24 +187,26 @@ def compress(chain: Chain, teacher: Network) -> tuple[Network, list[StepReport]]
     run, student, reports = chain.run, teacher, list[StepReport]()
     run.state.teacher = run.state.student = run.outside(teacher)
     sized = [step for step in chain.steps if step in SIZED]
-    sizes = shared(chain, teacher, goal_of(chain, teacher)) if sized else {}
-    before: list[tuple[int, Network]] = []
+    counts = chain.target.kind in COUNTED                        # else the target is that of neurons, which meet it
+    sizes = shared(chain, teacher, goal_of(chain, teacher)) if sized and counts else {}
+    whole = chain.target.size(widths_of(teacher)) if not sized else 0.0        # a grid alone may be all of a file
+    before: list[tuple[int, Network, int]] = []
     k = tries = 0
     while k < len(chain.steps):
         step = chain.steps[k]
         if step in sized[-1:]:
-            before = [(k, student)]
+            before = [(k, student, len(run.state.rounds))]
         cut, student = distilled(chain, k, student, sizes.get(step, math.inf))
         reports.append(chain.report(step, cut, student))
         k += 1
         size = chain.size(student)
-        if k == len(chain.steps) and size > chain.target.bound:
+        if k == len(chain.steps) and counts and size > chain.target.bound and (sized or chain.target.bound < whole):
             if not before or tries == 3:
                 raise InputError(f"steps: {','.join(chain.steps)} make {size:.0f} {chain.target.kind}, the target is "
                                  f"{chain.target.bound:.0f}; add a step that makes it smaller, or allow more")
             sizes[sized[-1]] *= 0.98 * chain.target.bound / size
-            (k, student), tries = before[0], tries + 1
-            del reports[k:]
+            (k, student, rounds), tries = before[0], tries + 1
+            del reports[k:], run.state.rounds[rounds:], run.state.budgets[rounds:]
     run.state.student = run.outside(student)
     return student, reports
 
@@ -213,10 +219,11 @@ def distilled(chain: Chain, k: int, network: Network, size: float) -> tuple[Netw
     transfer = stages.transfer_set(chain.source, run.data, recipe)
     if step == "code":
         return network, network
-    if step == "neurons" and recipe.trained:
+    if step == "neurons" and (recipe.trained or math.isinf(size)):
         target = Target(chain.counted, size, geometry=geometry(network)) if math.isfinite(size) else chain.target
         part = replace(run, recipe=replace(recipe, epochs=epochs))
-        return network, stages.compress(part, network, target, chain.source)
+        student = stages.compress(part, network, target, chain.source if recipe.trained else None)
+        return (network if recipe.trained else student), student
     cut = on_grid(run, network, step) if step in GRIDS else smaller(step, run, network, size, chain.counted)
     if not recipe.trained:
         return cut, cut
@@ -229,6 +236,5 @@ def distilled(chain: Chain, k: int, network: Network, size: float) -> tuple[Netw
     if step in GRIDS:
         begin = on_grid(run, network, step, weights=False)
         return cut, short_biases(stages.distil_end_to_end(
-            run, begin, transfer, f"{step}: distillation", epochs, 0.5,
-            lambda body: partial(train, penalties=held(body, GRIDS[step]))))
+            run, begin, transfer, f"{step}: distillation", epochs, 0.5, lambda body: held(body, step)))
     return cut, stages.distil_end_to_end(run, cut, transfer, f"{step}: distillation", epochs, 0.5)

@@ -83,10 +83,10 @@ def counts(model: Model) -> Counts:
 
 def arithmetic_of(network: Network) -> str:
     """See Counts."""
-    for i in network.weight_layers:
+    for i in cost.positions_of(network):                                                  # depthwise ones, too
         fronts = (layer.op for layer in reversed(network.layers[:i]) if layer.op not in (*ANYWHERE, *RESHAPING))
         try:
-            grid(network.layers[i].params[0])
+            grid(matrix(network.layers[i]))
         except InputError:
             return "float32"
         if next(fronts, "") != "quantize":

@@ -26,7 +26,7 @@ from npkd.distillation.teacher import Teacher
 from npkd.interop.layers import outputs_of
 from npkd.nn.architectures import lenet5
 from npkd.nn.fast.workspace import predict
-from npkd.nn.network import Network, convolves, perceptron
+from npkd.nn.network import Layer, Network, convolves, perceptron
 from npkd.nn.optimisers import SGD
 from npkd.nn.training import Record, TrainingSettings, train
 from npkd.pipeline.epochs import epochs_of
@@ -131,7 +131,7 @@ def distil_end_to_end(run: Run, student: Network, transfer: Transfer, stage: str
                        optimiser=SGD(rate * recipe.student_learning_rate, weight_decay=recipe.student_weight_decay))
     progress = SimpleNamespace(begin=run.progress.begin, step=run.progress.step) if trainer else run.progress
     for now in epochs_of(stage, body, training, settings, run.rng, progress):
-        trained = now.network if kept is None else Network([student.layers[0], *now.network.layers])
+        trained = now.network if kept is None else selecting(kept, now.network)
         run.state.student = run.outside(trained)
     return trained
 
@@ -149,6 +149,13 @@ def open_front(network: Network) -> tuple[Array | None, Network]:
     if front.op != "select":
         return None, network
     return np.asarray(front.options["kept"]), Network(network.layers[1:])
+
+
+def selecting(kept: Array, network: Network) -> Network:
+    """The network behind a selection of inputs: one layer, also where it selects some of these itself."""
+    own, behind = open_front(network)
+    inputs = kept if own is None else kept[own]
+    return Network([Layer("select", options={"kept": inputs.tolist()}), *behind.layers])
 
 
 def remove_round(run: Run, network: Network, target: Target, budget: float, name: str, whole: Sequence[int]) -> Network:

@@ -14,15 +14,16 @@ import numpy as np
 
 from npkd.compression.dyadic import QUARTERS, frobenius_scale, nearest
 from npkd.compression.low_rank import divisible, low_rank, propose_ranks
-from npkd.compression.quantization import StraightThrough, levels, quantized, short, ternary_levels
+from npkd.compression.quantization import levels, quantized, short, straight_through, ternary_levels
 from npkd.compression.unstructured import Gradual, brain_surgeon
 from npkd.core.types import Array
 from npkd.core.validation import InputError
 from npkd.data.batches import batches_of
 from npkd.nn.cost import positions_of
 from npkd.nn.network import Network, convolves
+from npkd.nn.training import train
 from npkd.pipeline import stages
-from npkd.pipeline.stages import Run
+from npkd.pipeline.stages import Run, Training
 from npkd.pipeline.target import Target
 from npkd.sparsity.collect import collect_statistics
 from npkd.surgery.folding import fold
@@ -109,7 +110,8 @@ def fewer(run: Run, network: Network, count: int) -> Gradual:
     return Gradual(count, first, 0.65, x if kept is None else np.take(x, kept, axis=1), cut=True)
 
 
-def held(network: Network, fit: Callable[[Array], Callable[[Array], Array]]) -> dict[int, StraightThrough]:
-    """Penalties that keep all weights on the grid that suits them at the start, and those that are zero at zero."""
-    weights = {i: network.layers[i].params[0] for i in network.weight_layers}
-    return {i: StraightThrough(kept_zero(w, fit), w) for i, w in weights.items()}
+def held(network: Network, step: str) -> Training:
+    """What trains the network, from its weights as the grid of a step shows them on: on the grid that suits them now,
+    those that are zero at zero."""
+    shown, latent = straight_through(network, partial(kept_zero, fit=GRIDS[step]), once=True)
+    return lambda _, **how: train(shown, penalties=latent, **how)

@@ -67,6 +67,9 @@ def test_bars_hold_and_are_missed():
     assert [line for line in found if "least b" in line] == [
         "holds  least b of A_b within 10 errors of float, nearest: 5.000 (bar at most 8; published 3, of faces)"]
     assert "holds  the same in output space: 2.000 (bar at most 3)" in found
+    never = told(**{f"A_{b}, output space": 290 for b in range(1, 9)})
+    assert "MISSED  the same in output space: inf (bar at most 3)" in cintra2018.bars(never)
+    assert not [line for line in cintra2018.bars(never[:40]) if "output space: inf" in line]
     assert found[-1].startswith("holds  core hours of all runs: 1.1")
     assert cintra2018.bars(told(**{"quarters, distilled": 111}))[0].startswith("MISSED")
     assert cintra2018.bars(told()[:5])[-1:] != found[-1:]

@@ -454,6 +454,9 @@ def test_bars_are_of_the_runs_that_are_there():
 def test_a_bar_is_a_sentence():
     assert bar("errors", [140, 150], least=120, most=160, published="146") == [
         "holds  errors: 145.0 ± 7.1, 2 seeds (bar at least 120 and at most 160; published 146)"]
+    above = [100 * (e + 0.0002) - 100 * e for e in (0.0155, 0.0162, 0.0149)]              # two errors of 10,000
+    assert max(above) > 0.02
+    assert bar("points", above, most=0.02)[0].startswith("holds")
     assert bar("errors", [0.25], least=0.5) == ["MISSED  errors: 0.250 (bar at least 0.5)"]
     assert bar("errors", [], most=1) == []
 

@@ -79,6 +79,10 @@ def test_arithmetic_is_of_bytes_only_where_all_that_is_read_is_quantised():
     for network, kind in ((whole, "int8"), (Network([quantise, drawn[0], Layer("relu"), drawn[1]]), "float32"),
                           (Network([drawn[0], Layer("relu"), quantise, drawn[1]]), "float32")):
         assert counts(Model(network)).arithmetic == kind
+    maps = [Layer("unflatten", options={"shape": [2, 2, 3]}), Layer("depthwise_conv2d", (
+        RNG.standard_normal((2, 2, 3)).astype(np.float32), np.zeros(3, np.float32))), Layer("flatten")]
+    one = Layer("dense", (np.float32([[1, -2, 3]]), np.zeros(1, np.float32)))
+    assert counts(Model(Network([*maps, quantise, one]))).arithmetic == "float32"
 
 
 def test_the_interval_is_that_of_order_statistics():
