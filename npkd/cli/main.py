@@ -34,6 +34,11 @@ def result_table(result: Mapping[str, Any], folder: Path) -> str:
         lines = [f"{numbers.chain(result['model']['widths'])}: {page.headline(result)}"]
     else:
         rows = [["", "teacher", "student", "student / teacher"], *page.compared(result["teacher"], result["student"])]
+        if result.get("steps"):                                   # zeros and codes, which the rows above count in full
+            for key in ("nonzero_macs", "nonzeros"):
+                a, b = (result["costs"][side][key] for side in ("teacher", "student"))
+                rows.append([page.COSTS[key], numbers.number(a), numbers.number(b), numbers.percent(b / a)])
+            rows.append(page.measured(result, {"teacher": "", "student": ""})[0])
         columns = [max(len(row[k]) for row in rows) for k in range(4)]
         lines = [f"{name:{columns[0]}}" + "".join(f"  {cell:>{w}}" for cell, w in zip(rest, columns[1:], strict=True))
                  for name, *rest in rows]

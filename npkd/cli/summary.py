@@ -136,8 +136,11 @@ def of_penalty(plan: PreparedRun, result: SparseResult) -> dict[str, Any]:
 def of_compression(plan: PreparedRun, result: CompressionResult, delivered: Model) -> dict[str, Any]:
     """The summary of ``npkd compress``; ``delivered`` is the student as it comes from its file."""
     both = of_two(("teacher", result.teacher), ("student", delivered.network), plan.data)
-    file = plan.settings.teacher
-    return general(plan) | numbers_of(result) | both | {"teacher_file": None if file is None else Path(file).name}
+    file, said = plan.settings.teacher, numbers_of(result)
+    both["costs"]["student"] = card = asdict(counts(delivered))                    # of the file with all that it says
+    if said["steps"]:
+        said["steps"][-1]["bytes"] = card["coded" if said["steps"][-1]["step"] == "code" else "raw"]
+    return general(plan) | said | both | {"teacher_file": None if file is None else Path(file).name}
 
 
 def of_distillation(plan: PreparedRun, pair: tuple[Network, Network], history: Sequence[Mapping[str, Any]],

@@ -38,7 +38,8 @@ def write_report(path: NewPath, result: CompressionResult, *, data: str = "your 
     summary = numbers_of(result) | more | {
         "data": data, "command": f"npkd.compress(teacher, x, {result.target_words!r})", "recipe": {},
         "kept_inputs": ranges(reads.tolist()) if len(reads) < result.teacher.widths[0] else None,
-        "costs": {name: asdict(counts(Model(network, result.scaling))) for name, (network, _) in sides.items()},
+        "costs": {"teacher": asdict(counts(Model(result.teacher, result.scaling))),
+                  "student": asdict(counts(result.model()))},
         **{name: {"widths": widths_of(network), **asdict(cost.of(network)),
                   **({"validation_error": error} if result.labelled else {}),
                   **({"rmse": None} if result.regression else {})} for name, (network, error) in sides.items()}}

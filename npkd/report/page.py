@@ -84,7 +84,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], words: bool = Fals
 
 
 COSTS = {"parameters": "parameters", "nonzeros": "parameters that are not zero", "macs": "multiply-accumulates",
-         "nonzero_macs": "of weights that are not zero", "additions": "additions",
+         "nonzero_macs": "multiply-accumulates of weights that are not zero", "additions": "additions",
          "shift_additions": "additions without multiplications", "shifts": "shifts without multiplications",
          "arithmetic": "arithmetic", "memory": "bytes of the weights in memory", "raw": "bytes of the .npz",
          "coded": "bytes of the .npkz"}

@@ -25,7 +25,7 @@ def test_the_student_is_coded_and_its_file_is_what_the_summary_says(run):
     size = (run / "student.npkz").stat().st_size
     assert summary["files"]["student"] == size
     assert [step["step"] for step in summary["steps"]] == ["neurons", "weights", "int8", "code"]
-    assert summary["steps"][-1]["bytes"] >= size
+    assert summary["steps"][-1]["bytes"] == summary["costs"]["student"]["coded"] == size
     network = npkd.load(run / "student.npkz").network
     assert nonzero(network)[0] == summary["costs"]["student"]["nonzeros"] <= summary["target"]["bound"]
     assert summary["costs"]["student"]["arithmetic"] == "int8"
