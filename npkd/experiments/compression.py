@@ -1,4 +1,4 @@
-"""Every way to compress on the same networks: alone, with distillation, and in chains (pipeline.steps), equal epochs.
+"""Every way to compress on the same networks: alone, with distillation, and in chains (pipeline.steps).
 
 Like for like: a plain teacher of the same architecture, nothing moved. Best setting: pictures moved by a pixel, for
 teachers and students alike, and answers of LeNet-5s that were trained on them, averaged.
@@ -61,7 +61,7 @@ RECORDS: Mapping[str, tuple[str, str, str]] = {
 QUICK = {"low-rank": "parameters=10%", "dyadic": "macs=10%", "weights,int4,code": "bytes=16384"}
 """Of a quick run, with a part of the data."""
 SEARCH = "macs=10%"
-"""Target of the students whose widths are searched for, of "dense"; layer-wise distillation with it stands beside."""
+"""Target of the students whose widths are searched for, of "dense"; those of the curves, cut at once, stand beside."""
 LIKE_FOR_LIKE: Run = {"adversarial_eps": 0.3, "label_weight": 1.0}
 """Where nothing is moved: against an adversary (T11), which needs no knowledge of pictures, and labels count as much as
 a teacher that knows little more. Chosen on the validation part, seed 0."""
@@ -92,6 +92,7 @@ def settings(quick: bool) -> list[dict[str, Run]]:
     for rule in RULES if not quick else ():
         student(f"dense: widths by {rule}", "dense", rule, SEARCH, EPOCHS["dense"])
     student("dense: widths by curves", "dense", "neurons", SEARCH, EPOCHS["dense"])
+    students["dense: widths by curves"]["recipe"] = {"rounds": 1}               # at once, as the widths that are tried
     for name, (teacher, steps, target) in RECORDS.items() if not quick else ():
         student(name, teacher, steps, target, EPOCHS[teacher])
         students[name]["recipe"] = LIKE_FOR_LIKE if "like for like" in name else {}
