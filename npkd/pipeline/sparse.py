@@ -78,8 +78,9 @@ def sparse_training(run: Run, dense: Network, recipe: SparseRecipe, objective: O
     batch, target = {"x": data.x_train, "y": data.y_train, **(extra or {})}, require(recipe, dense, groups)
     costs = group_costs(dense, groups, recipe.strengths, geometry=target.geometry, costs=recipe.costs)
     problem = Problem(run, recipe, costs, target, objective, batch, [np.arange(group.width) for group in groups])
-    run.state.teacher, network, lam, path = run.outside(dense), dense, 1.0, list[dict[str, Any]]()
-    epochs = 0
+    network, lam, path, epochs = dense, 1.0, list[dict[str, Any]](), 0
+    if run.state.teacher is None:                           # in a distillation there is one: another network
+        run.state.teacher = run.outside(dense)
     if recipe.path:
         network, lam, epochs, path = along_path(problem, network)
     elif recipe.target is not None:

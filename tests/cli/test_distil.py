@@ -189,6 +189,14 @@ def test_neurons_die_while_the_student_learns(home, tmp_path):
     assert sum(result["student"]["widths"]) < 33
     assert {"dense", "penalised", "debiased", "sparse", "removals"} <= {*result}
     assert result["dense"]["widths"] == [16, 8, 6, 3]
+    plain, _ = done(home, tmp_path / "plain", epochs=1)     # whatever becomes of the student, its teacher is the same
+    assert result["teacher"] == plain["teacher"]
+    assert result["costs"]["teacher"] == plain["costs"]["teacher"]
+    assert result["per_class"]["teacher"] == plain["per_class"]["teacher"]
+    assert result["cka"]["teacher"] == plain["cka"]["teacher"]
+    x = np.load(home / "data.npz")["x_test"]
+    said = [load(file).logits(x).argmax(axis=1) for file in (home / "teacher.npz", tmp_path / "out/student.npz")]
+    assert result["agreement"] == pytest.approx((said[0] == said[1]).mean())
     assert result["files"].keys() == {"dense", "student", "teacher"}
     assert result["kept_inputs"] is not None
     assert all({*line["terms"]} == {"cross_entropy", "soft_targets"} for line in lines)
