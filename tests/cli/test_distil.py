@@ -46,6 +46,21 @@ def home(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def numbers(tmp_path_factory):
+    """As ``home``, where two numbers are predicted."""
+    folder, rng = tmp_path_factory.mktemp("numbers"), np.random.default_rng(0)
+    x = rng.standard_normal((160, 6)).astype(np.float32)
+    y = np.stack([np.tanh(x[:, 0]) + x[:, 1], x[:, 2]], axis=1)
+    np.savez(folder / "data.npz", x_train=x[:120], y_train=y[:120], x_test=x[120:], y_test=y[120:])
+    with pytest.MonkeyPatch.context() as patch:
+        undrawn(patch)
+        assert main(["train", "--data", str(folder / "data.npz"), "--hidden", "24,12", "--epochs", "20", "--quiet",
+                     "--out", str(folder / "trained")]) == 0
+    (folder / "trained/model.npz").rename(folder / "teacher.npz")
+    return folder
+
+
 def settings(home, out, **more):
     return Settings(**{"command": "distil", "data": str(home / "data.npz"), "teacher": str(home / "teacher.npz"),
                        "out": str(out), "epochs": 2, "hidden": (8, 6), "seed": 1} | more)
@@ -172,6 +187,12 @@ def test_each_scheme_does_what_it_says(home, tmp_path):
     whole, _ = done(home, tmp_path / "whole", scheme="layer-wise", hidden=(24, 12), epochs=1)
     assert whole["agreement"] > 0.9                         # nothing was cut, and an epoch does not change much
     assert "nearest possible" in refused(home, tmp_path / "wider", scheme="layer-wise", hidden=(30, 12))
+
+
+def test_neighbours_of_numbers_are_learnt_beside_their_squared_error(numbers, tmp_path):
+    result, lines = done(numbers, tmp_path / "out", scheme="graph", epochs=30)
+    assert [*lines[0]["terms"]] == ["squared_error", "neighbour_graph"]
+    assert result["student"]["test_error"] < 0.8              # 1 − R²
 
 
 @pytest.mark.parametrize(("scheme", "again"), [("offline", False), ("layer-wise", True)])
