@@ -17,7 +17,7 @@ from npkd.distillation import schemes
 from npkd.distillation.cka import cka_matrix
 from npkd.distillation.objective import Terms
 from npkd.distillation.safety import redrawn, safe_clip
-from npkd.distillation.scheme_losses import adversarial_logits, deepest_weights, discriminator, mutual_learning
+from npkd.distillation.scheme_losses import deepest_weights, mutual_learning
 from npkd.distillation.synthesis import Synthesis, moments_of, synthesise
 from npkd.distillation.teacher import Teacher
 from npkd.distillation.terms import Term
@@ -122,8 +122,7 @@ def distilled(run: Run, student: Network, teacher: Network, learnt: Distillation
         else:
             objective = learnt.objective(pair)
             if learnt.scheme == "adversarial":
-                parts = discriminator(run.data.classes, rng, dtype=data["x"].dtype)
-                objective = Terms([*objective.terms, Term(adversarial_logits, weight=0.1, parts=parts)])
+                objective = schemes.with_discriminator(objective, start, data, rng=rng)
             training = partial(schemes.offline, teacher=teacher, data=data | pair.arrays, terms=objective, rng=rng)
             if any(term.memory is not None for term in objective.terms):       # no checkpoint has it: begins again
                 progress = SimpleNamespace(begin=progress.begin, step=progress.step)
