@@ -126,17 +126,20 @@ def distilled(run: Run, student: Network, teacher: Network, learnt: Distillation
             training = partial(schemes.offline, teacher=teacher, data=data | pair.arrays, terms=objective, rng=rng)
             if any(term.memory is not None for term in objective.terms):       # no checkpoint has it: begins again
                 progress = SimpleNamespace(begin=progress.begin, step=progress.step)
-        y = data["y"]
-        clip_classes = np.arange(len(y)) if is_regression(y) else y
         untrained = redrawn(start) if learnt.scheme == "layer-wise" else start
         settings = TrainingSettings(run.recipe.epochs, run.recipe.batch_size, validate=lambda network:
                                     error_rate(network, run.data.x_validation, run.data.y_validation),
-                                    clip=safe_clip(untrained, data["x"], clip_classes))
+                                    clip=bound(untrained, data["x"], data["y"]))
         stage = "distillation" + f" {k} of {len(students)}" * (len(students) > 1)
         for now in epochs_of(stage, start, training, settings, rng, progress):
             teacher = now.network
             run.state.student = run.outside(teacher)
     return teacher, objective
+
+
+def bound(untrained: Network, x: Array, y: Array) -> float | None:
+    """(K50) of a student as it is drawn, from the classes y, or of numbers from any."""
+    return safe_clip(untrained, x, np.arange(len(y)) if is_regression(y) else y)
 
 
 def own(scheme: str, pair: Pair, data: Mapping[str, Array]) -> Callable[..., Iterator[Record]]:

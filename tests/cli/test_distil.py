@@ -19,7 +19,8 @@ from npkd.nn.fast.workspace import predict
 from npkd.nn.model import Model, load
 from npkd.nn.model import save as save_model
 from npkd.nn.scaling import Scaling
-from npkd.pipeline import distil
+from npkd.nn.training import TrainingSettings
+from npkd.pipeline import distil, sparse, sparse_phases
 from npkd.pipeline.distil import IN_PYTHON, DistillationRecipe
 from npkd.pipeline.library import LOSSES, SCHEMES
 from tests.cli.test_checkpoints import broken_off, files, resume
@@ -203,6 +204,24 @@ def test_the_bound_is_of_a_student_that_is_drawn(home, tmp_path, monkeypatch, sc
     done(home, tmp_path / "out", scheme=scheme)
     w, once_more = (network.layers[0].params[0] for network in (asked[-1], redrawn(asked[-1])))
     assert np.array_equal(w, once_more) == again
+
+
+@pytest.mark.parametrize("taught", ["distil", "train", None])
+def test_the_bound_is_that_of_the_phases_with_a_penalty_too(home, tmp_path, monkeypatch, taught):
+    """Labels alone have none."""
+    clips, bounds = {distil: []}, []
+    for module in (distil, sparse, sparse_phases):
+        def settings_of(*given, module=module, **more):
+            clips.setdefault(module, []).append(more["clip"])
+            return TrainingSettings(*given, **more)
+        monkeypatch.setattr(module, "TrainingSettings", settings_of)
+    monkeypatch.setattr(run, "bound", lambda *given: bounds.append(distil.bound(*given)) or bounds[-1])
+    file = str(home / "teacher.npz")
+    done(home, tmp_path / "out", command="distil" if taught == "distil" else "train", penalty="neurons=0.01", seed=0,
+         teacher=file if taught == "distil" else None, distil_from=file if taught == "train" else None)
+    assert {*clips[sparse], *clips[sparse_phases]} == ({*bounds} if taught else {None})
+    assert (len(bounds), None in bounds) == (bool(taught), False)
+    assert clips[distil][-1:] == bounds * (taught == "distil")          # those before are of a rehearsal
 
 
 def test_neurons_die_while_the_student_learns(home, tmp_path):
