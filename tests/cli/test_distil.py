@@ -4,6 +4,7 @@ one that was not."""
 import json
 import math
 import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -243,6 +244,15 @@ def test_neurons_die_while_the_student_learns(home, tmp_path):
     for line in lines:                                      # the value is that of its epoch, whatever lies between
         value = line["terms"]["cross_entropy"]["value"] + line["terms"]["soft_targets"]["value"]
         assert line["loss"] == pytest.approx(value)
+
+
+def test_the_commands_of_the_book_are_taken(home, tmp_path):
+    lines = (Path(__file__).resolve().parents[2] / "docs/book/20-library.md").read_text().splitlines()
+    commands = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("npkd distil --teacher")]
+    assert len(commands) == 4
+    for k, words in enumerate(commands):
+        words[2], words[4] = str(home / "teacher.npz"), str(home / "data.npz")
+        assert main([*words, "--epochs", "1", "--quiet", "--out", str(tmp_path / str(k))]) == 0
 
 
 # --- other teachers
