@@ -160,13 +160,16 @@ def own(scheme: str, pair: Pair, data: Mapping[str, Array]) -> Callable[..., Ite
 
 
 def another(student: Network, teacher: Network, rng: np.random.Generator, *, same: bool) -> Network:
-    """A further student, drawn; unless it is to be the ``same``, with widths half-way to the teacher's widest layer."""
+    """A further student, drawn, with the activation and dropout of the first; unless it is to be the ``same``, with
+    widths half-way to the teacher's widest layer."""
     if convolves(student):
         raise InputError("npkd distil: further students are drawn as perceptrons; leave out --network")
     (inputs, *widths, outputs), widest = student.widths, max(teacher.widths[1:-1], default=1)
     widths = [w if same else max(w, round(math.sqrt(w * widest))) for w in widths]
     activation = next(str(layer.op) for layer in student.layers if hidden(layer))
-    return perceptron([inputs, *widths, outputs], rng, activation=activation)
+    rates = [float(before.options["rate"]) if (before := student.layers[max(i - 1, 0)]).op == "dropout" else 0.0
+             for i in student.weight_layers]
+    return perceptron([inputs, *widths, outputs], rng, activation=activation, dropout_rates=rates)
 
 
 def cut(teacher: Network, run: Run) -> Network:

@@ -19,6 +19,7 @@ from npkd.nn.architectures import lenet5
 from npkd.nn.fast.workspace import predict
 from npkd.nn.model import Model, load
 from npkd.nn.model import save as save_model
+from npkd.nn.network import perceptron
 from npkd.nn.scaling import Scaling
 from npkd.nn.training import TrainingSettings
 from npkd.pipeline import distil, sparse, sparse_phases
@@ -191,6 +192,17 @@ def test_each_scheme_does_what_it_says(home, tmp_path):
     assert "nearest possible" in refused(home, tmp_path / "wider", scheme="layer-wise", hidden=(30, 12))
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_further_students_have_the_dropout_and_activation_of_the_first(same):
+    for rates in ((0.1, 0.0, 0.3), (0.0, 0.2, 0.2), ()):
+        student, teacher = (perceptron([5, *widths, 3], np.random.default_rng(0), activation="tanh", dropout_rates=more)
+                            for widths, more in (((6, 4), rates), ((9, 8), ())))
+        further = distil.another(student, teacher, np.random.default_rng(1), same=same)
+        assert [(layer.op, dict(layer.options)) for layer in further.layers] == [
+            (layer.op, dict(layer.options)) for layer in student.layers]
+        assert (further.widths == student.widths) == same
+
+
 def test_neighbours_of_numbers_are_learnt_beside_their_squared_error(numbers, tmp_path):
     result, lines = done(numbers, tmp_path / "out", scheme="graph", epochs=30)
     assert [*lines[0]["terms"]] == ["squared_error", "neighbour_graph"]
@@ -295,6 +307,8 @@ def test_a_teacher_without_a_scaling_and_a_student_that_gets_one(home, tmp_path)
     ({"hint": "2:9"}, "1 … 5"), ({"loss": "rkd", "loss_weight": "-1"}, "-1"), ({"label_weight": -1.0}, "-1"),
     ({"temperature": 0.0}, "temperature"), ({"scheme": "graph", "temperature": 2.0}, "leave out"),
     ({"scheme": "mutual", "loss": "rkd"}, "leave out"), ({"scheme": "mutual", "label_weight": 1.0}, "leave out"),
+    ({"scheme": "layer-wise", "dropout": 0.5}, "leave them out"),
+    ({"scheme": "layer-wise", "activation": "tanh"}, "leave them out"),
     ({"penalty": "neurons=1", "scheme": "mutual"}, "offline alone"), ({"costs": "size"}, "no --penalty"),
     ({"penalty": "neurons=1", "loss": "rkd"}, "one of logits"), ({"penalty": "neurons=1", "hint": "2:2"}, "of logits"),
     ({"target": "macs=50%"}, "no --penalty"), ({"network": "lenet5"}, "a perceptron's"),
