@@ -76,11 +76,15 @@ class DistillationRecipe:
             for word in self.hint.split(",") if self.hint else ():
                 one, other = map(int, word.split(":"))
                 words.append((one, other))
-            weights = [float(word) for word in self.loss_weight.split(",")] if self.loss_weight else [None] * len(words)
+        except ValueError:
+            raise InputError(f"npkd distil: got --hint {self.hint}; a hint is STUDENT:TEACHER, as in 2:3") from None
+        numbers = self.loss_weight.split(",") if self.loss_weight else []
+        try:
+            weights = [*map(float, numbers)] if numbers else [None] * len(words)
             return list(zip(words, weights, strict=True))
         except ValueError:
-            raise InputError(f"npkd distil: got --hint {self.hint}, --loss-weight {self.loss_weight}; a hint is "
-                             "STUDENT:TEACHER, as in 2:3, weights are one for each loss, then each hint") from None
+            raise InputError(f"npkd distil: got --loss-weight {self.loss_weight}, {len(numbers)} in all; it needs "
+                             f"{len(words)} numbers, one for each loss, then each hint") from None
 
     def objective(self, pair: Pair) -> Terms:
         """The objective of a student. Raises InputError for networks without what a loss reads."""
@@ -96,7 +100,8 @@ class DistillationRecipe:
         for word, weight in named:
             terms += terms_of(word, pair, weight)
         if self.temperature is not None and not any("temperature" in term.options for term in terms):
-            raise InputError(f"--temperature: {self.loss} has none; leave it out")
+            what = self.loss or "the squared error of numbers"
+            raise InputError(f"--temperature: got {self.temperature:g}, and {what} has none; leave it out")
         return Terms(terms)
 
 

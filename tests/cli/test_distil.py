@@ -317,6 +317,16 @@ def test_what_contradicts_itself_or_does_nothing_is_refused(home, tmp_path, more
     assert words in refused(home, tmp_path / "out", **more)
 
 
+@pytest.mark.parametrize(("more", "words", "none"), [
+    ({"loss": "rkd,soft", "loss_weight": "1"}, "got --loss-weight 1, 1 in all; it needs 2 numbers", "--hint"),
+    ({"hint": "2"}, "got --hint 2;", "weight"), ({"temperature": 2.0}, "squared error of numbers has none", "None")],
+    ids=str)
+def test_a_refusal_names_what_was_given_and_nothing_else(numbers, tmp_path, more, words, none):
+    said = refused(numbers, tmp_path / "out", **more)
+    assert words in said
+    assert none not in said
+
+
 def test_other_commands_do_not_take_the_options_of_distil(capsys):
     for command in ("train", "compress"):
         assert main([command, "--loss", "rkd"]) == 2
