@@ -33,8 +33,6 @@ from npkd.nn.training import Record, TrainingSettings, train
 from npkd.sparsity.layerwise import distil, exactly
 
 Records = Iterator[Record]
-DISCRIMINATOR = 0.1
-"""Weight of a discriminator's term unless told; with 1 the student dies (chapter 19)."""
 
 
 def offline(student: Network, teacher: Network | Ensemble, data: Batch, terms: Terms, *,
@@ -115,17 +113,15 @@ def born_again(students: Sequence[Network], data: Batch, terms: Terms, *, optimi
     yield from assistants(students, None, data, terms, optimiser=optimiser, settings=settings, rng=rng)
 
 
-def adversarial(student: Network, teacher: Network, data: Batch, terms: Terms,
-                weight: float = DISCRIMINATOR, *, optimiser: Optimiser | None = None,
+def adversarial(student: Network, teacher: Network, data: Batch, terms: Terms, *, optimiser: Optimiser | None = None,
                 settings: TrainingSettings | None = None, rng: Generator) -> Records:
-    """A discriminator of logits, (Z5), is trained with the student, beside (a copy of) the terms."""
-    terms = with_discriminator(terms, student, data, weight, rng=rng)
+    """A discriminator of logits is trained with the student: ``offline`` of ``with_discriminator``."""
+    terms = with_discriminator(terms, student, data, rng=rng)
     yield from offline(student, teacher, data, terms, optimiser=optimiser, settings=settings, rng=rng)
 
 
-def with_discriminator(terms: Terms, student: Network, data: Batch, weight: float = DISCRIMINATOR, *,
-                       rng: Generator) -> Terms:
-    """(A copy of) the terms, and (Z5) with a discriminator that is drawn."""
+def with_discriminator(terms: Terms, student: Network, data: Batch, weight: float = 0.1, *, rng: Generator) -> Terms:
+    """(A copy of) the terms, and (Z5) with a discriminator that is drawn. With weight 1 the student dies."""
     parts = losses.discriminator(student.widths[-1], rng, dtype=data["x"].dtype)
     return Terms([*terms.terms, Term(losses.adversarial_logits, weight=weight, parts=parts)])
 
