@@ -25,12 +25,13 @@ from npkd.cli.settings import PATHS, TARGET, Settings, stored_settings
 from npkd.core.files import make_folder, reason, write_bytes, write_json, write_text
 from npkd.core.progress import Progress
 from npkd.core.validation import InputError
+from npkd.distillation.safety import redrawn
 from npkd.interop.layers import outputs_of
 from npkd.nn.fast.workspace import predict
 from npkd.nn.model import Model
 from npkd.nn.model import load as load_model
 from npkd.pipeline import stages
-from npkd.pipeline.distil import distilled
+from npkd.pipeline.distil import bound, distilled
 from npkd.pipeline.logit_source import single
 from npkd.pipeline.sparse import sparse_training
 from npkd.pipeline.stages import Run, State
@@ -146,7 +147,8 @@ def train_one(plan: PreparedRun, recorder: Recorder, rng: np.random.Generator) -
     if plan.distil_from is not None:
         recipe, outputs = plan.recipe, outputs_of(model)
         objective = objective_of(data.y_train, outputs, recipe.label_weight, 1.0, recipe.temperature)
-        learnt = objective, {"teacher": single(predict(plan.distil_from, data.x_train), outputs)}
+        answers = {"teacher": single(predict(plan.distil_from, data.x_train), outputs)}
+        learnt = objective, answers, bound(redrawn(model), data.x_train, data.y_train)
     result = sparse_training(run, model, plan.sparse, *learnt)
     recorder.save("model", result.model)
     both = summary.of_two(("dense", result.dense), ("model", result.model), data)          # the latter is delivered
@@ -160,10 +162,12 @@ def distil(plan: PreparedRun, recorder: Recorder, rng: np.random.Generator) -> d
     state.teacher = plan.outside(plan.teacher)
     recorder.save("teacher", state.teacher)
     run = Run(data, plan.recipe, rng, recorder, state, plan.outside)
-    student, objective = distilled(run, untrained(plan.settings, data, plan.recipe, rng), plan.teacher, plan.learnt)
+    start = untrained(plan.settings, data, plan.recipe, rng)
+    student, objective = distilled(run, start, plan.teacher, plan.learnt)
     if plan.sparse is not None and objective is not None:
         recorder.save("dense", plan.outside(student))
-        sparse = sparse_training(run, student, plan.sparse, objective, {"teacher": predict(plan.teacher, data.x_train)})
+        sparse = sparse_training(run, student, plan.sparse, objective, {"teacher": predict(plan.teacher, data.x_train)},
+                                 bound(start, data.x_train, data.y_train))
     student = plan.outside(student) if sparse is None else sparse.model
     recorder.save("student", student)
     return summary.of_distillation(plan, (state.teacher, student), recorder.history, str(objective or ""), sparse)

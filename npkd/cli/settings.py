@@ -86,6 +86,9 @@ class Settings:
             raise InputError(f"settings: got {', '.join(got)} and no --penalty; npkd {self.command} takes it with one")
         if self.penalty is not None and self.scheme != "offline":
             raise InputError(f"settings: got --penalty and --scheme {self.scheme:.40}; neurons die in offline alone")
+        if self.scheme == "layer-wise" and (self.dropout or self.activation != "relu"):
+            raise InputError("settings: got --scheme layer-wise, where the student is cut from the teacher, with "
+                             "--dropout or --activation, which do nothing there; leave them out")
         drawn = shaped or self.dropout or self.activation != "relu" or self.epochs is not None
         if self.start is not None and drawn:
             raise InputError("settings: got a network to start from, and widths, dropout, an activation or epochs, "

@@ -105,31 +105,37 @@ class Terms:
         """For each of several terms its value, a mean over the epoch, and on one batch the norm of its weighted
         gradient by the network's parameters and that gradient's cosine to the one of the labels.
 
-            cos_k = ⟨g_k, g_y⟩ / (‖g_k‖ ‖g_y‖),   g_k = c_k ∇ℓ_k,   g_y = ∇ cross_entropy(z, y)               (J2)
+            cos_k = ⟨g_k, g_y⟩ / (‖g_k‖ ‖g_y‖),   g_k = c_k ∇ℓ_k,   g_y = Σ_k [t_k is "y"] g_k              (J2)
 
-        A gain that is only a larger scale shows as a large norm with a cosine near 1. NaN where there are no labels.
+        Where no term compares with "y", and there are classes, g_y = ∇ cross_entropy(z, y). A gain that is only a
+        larger scale shows as a large norm with a cosine near 1. NaN where there are no labels.
         """
         if len(self.terms) < 2:
             return {}
         (activations, backward), norms = network(batch["x"]), dict[str, dict[str, float]]()
+        last, gradients, labels = len(activations), dict[str, Array](), list[Array]()
 
         def gradient(sensitivities: Mapping[int, Array]) -> Array:
             _, gradients = backward(sensitivities)
             return np.concatenate([g.reshape(-1) for layer in gradients for g in layer], dtype=np.float64)
 
-        last = len(activations)
-        labels = gradient({last - 1: cross_entropy(activations[-1], batch["y"])[1]}) if "y" in batch else None
         for term in self.terms:
             weight, g = self.weight(term), np.zeros(1)
             if weight:
                 _, ds, *_ = term(activations, batch, self.memories[term.name])
                 for i, d in zip(tupled(term.student), ds, strict=True):
                     g = g + weight * gradient({i % last: d})
+                labels += [g] * (term.teacher == "y")
+            gradients[term.name] = g
+        if not labels and "y" in batch and batch["y"].dtype.kind in "iu":
+            labels.append(gradient({last - 1: cross_entropy(activations[-1], batch["y"])[1]}))
+        of_labels = sum(labels, np.zeros(1))
+        for name, g in gradients.items():
             norm = float(np.linalg.norm(g))
-            both = norm * float(np.linalg.norm(labels)) if labels is not None else 0.0
-            cosine = float(g @ labels) / both if labels is not None and both else math.nan               # (J2)
-            norms[term.name] = {"value": self.totals.get(term.name, 0.0) / max(self.seen, 1), "gradient_norm": norm,
-                                "cosine": cosine}
+            both = norm * float(np.linalg.norm(of_labels))
+            cosine = float(g @ of_labels) / both if both else math.nan                                   # (J2)
+            norms[name] = {"value": self.totals.get(name, 0.0) / max(self.seen, 1), "gradient_norm": norm,
+                           "cosine": cosine}
         return norms
 
 

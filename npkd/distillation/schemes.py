@@ -26,7 +26,7 @@ from npkd.distillation.safety import redrawn, with_safe_clip
 from npkd.distillation.synthesis import Synthesis, synthesise
 from npkd.distillation.teacher import Ensemble, Teacher, teacher_of
 from npkd.distillation.terms import Term, array_of
-from npkd.nn.losses import cross_entropy
+from npkd.nn.losses import cross_entropy, squared_error
 from npkd.nn.network import Layer, Network, dense_layer
 from npkd.nn.optimisers import Optimiser
 from npkd.nn.training import Record, TrainingSettings, train
@@ -115,10 +115,15 @@ def born_again(students: Sequence[Network], data: Batch, terms: Terms, *, optimi
 
 def adversarial(student: Network, teacher: Network, data: Batch, terms: Terms, *, optimiser: Optimiser | None = None,
                 settings: TrainingSettings | None = None, rng: Generator) -> Records:
-    """A discriminator of logits, (Z5), is trained with the student, beside (a copy of) the terms."""
-    parts = losses.discriminator(student.widths[-1], rng, dtype=data["x"].dtype)
-    terms = Terms([*terms.terms, Term(losses.adversarial_logits, parts=parts)])
+    """A discriminator of logits is trained with the student: ``offline`` of ``with_discriminator``."""
+    terms = with_discriminator(terms, student, data, rng=rng)
     yield from offline(student, teacher, data, terms, optimiser=optimiser, settings=settings, rng=rng)
+
+
+def with_discriminator(terms: Terms, student: Network, data: Batch, weight: float = 0.1, *, rng: Generator) -> Terms:
+    """(A copy of) the terms, and (Z5) with a discriminator that is drawn. With weight 1 the student dies."""
+    parts = losses.discriminator(student.widths[-1], rng, dtype=data["x"].dtype)
+    return Terms([*terms.terms, Term(losses.adversarial_logits, weight=weight, parts=parts)])
 
 
 def cross_modal(student: Network, teacher: Network, data: Batch, terms: Terms, *, optimiser: Optimiser | None = None,
@@ -129,22 +134,24 @@ def cross_modal(student: Network, teacher: Network, data: Batch, terms: Terms, *
     yield from train(student, data, terms, optimiser=optimiser, settings=settings, rng=rng)
 
 
-def paired_layers(loss: Callable[..., Any], pairs: Mapping[tuple[int, int], float]) -> Terms:
-    """The cross-entropy with the labels, and a loss between layers: {(student's activation, teacher's): weight}."""
-    return Terms([Term(cross_entropy, teacher="y"), *(Term(loss, i, j, c) for (i, j), c in pairs.items())])
+def paired_layers(loss: Callable[..., Any], pairs: Mapping[tuple[int, int], float], data: Batch) -> Terms:
+    """The cross-entropy with the labels, of numbers (floats) their squared error, and a loss between layers:
+    {(student's activation, teacher's): weight}."""
+    labels = squared_error if array_of(data, "y").dtype.kind == "f" else cross_entropy
+    return Terms([Term(labels, teacher="y"), *(Term(loss, i, j, c) for (i, j), c in pairs.items())])
 
 
 def attention(student: Network, teacher: Network, data: Batch, pairs: Mapping[tuple[int, int], float], *,
               optimiser: Optimiser | None = None, settings: TrainingSettings | None = None, rng: Generator) -> Records:
     """The student learns where the teacher's maps are active, ``paired_layers`` of layers."""
-    terms = paired_layers(attention_transfer, pairs)
+    terms = paired_layers(attention_transfer, pairs, data)
     yield from offline(student, teacher, data, terms, optimiser=optimiser, settings=settings, rng=rng)
 
 
 def graph(student: Network, teacher: Network, data: Batch, pairs: Mapping[tuple[int, int], float], *,
           optimiser: Optimiser | None = None, settings: TrainingSettings | None = None, rng: Generator) -> Records:
     """The student learns how an example lies to its neighbours, (Z7), ``paired_layers`` of layers."""
-    terms = paired_layers(losses.neighbour_graph, pairs)
+    terms = paired_layers(losses.neighbour_graph, pairs, data)
     yield from offline(student, teacher, data, terms, optimiser=optimiser, settings=settings, rng=rng)
 
 

@@ -17,7 +17,7 @@ from npkd.distillation import schemes
 from npkd.distillation.cka import cka_matrix
 from npkd.distillation.objective import Terms
 from npkd.distillation.safety import redrawn, safe_clip
-from npkd.distillation.scheme_losses import adversarial_logits, deepest_weights, discriminator, mutual_learning
+from npkd.distillation.scheme_losses import deepest_weights, mutual_learning
 from npkd.distillation.synthesis import Synthesis, moments_of, synthesise
 from npkd.distillation.teacher import Teacher
 from npkd.distillation.terms import Term
@@ -76,11 +76,15 @@ class DistillationRecipe:
             for word in self.hint.split(",") if self.hint else ():
                 one, other = map(int, word.split(":"))
                 words.append((one, other))
-            weights = [float(word) for word in self.loss_weight.split(",")] if self.loss_weight else [None] * len(words)
+        except ValueError:
+            raise InputError(f"npkd distil: got --hint {self.hint}; a hint is STUDENT:TEACHER, as in 2:3") from None
+        numbers = self.loss_weight.split(",") if self.loss_weight else []
+        try:
+            weights = [*map(float, numbers)] if numbers else [None] * len(words)
             return list(zip(words, weights, strict=True))
         except ValueError:
-            raise InputError(f"npkd distil: got --hint {self.hint}, --loss-weight {self.loss_weight}; a hint is "
-                             "STUDENT:TEACHER, as in 2:3, weights are one for each loss, then each hint") from None
+            raise InputError(f"npkd distil: got --loss-weight {self.loss_weight}, {len(numbers)} in all; it needs "
+                             f"{len(words)} numbers, one for each loss, then each hint") from None
 
     def objective(self, pair: Pair) -> Terms:
         """The objective of a student. Raises InputError for networks without what a loss reads."""
@@ -96,7 +100,8 @@ class DistillationRecipe:
         for word, weight in named:
             terms += terms_of(word, pair, weight)
         if self.temperature is not None and not any("temperature" in term.options for term in terms):
-            raise InputError(f"--temperature: {self.loss} has none; leave it out")
+            what = self.loss or "the squared error of numbers"
+            raise InputError(f"--temperature: got {self.temperature:g}, and {what} has none; leave it out")
         return Terms(terms)
 
 
@@ -122,22 +127,24 @@ def distilled(run: Run, student: Network, teacher: Network, learnt: Distillation
         else:
             objective = learnt.objective(pair)
             if learnt.scheme == "adversarial":
-                parts = discriminator(run.data.classes, rng, dtype=data["x"].dtype)
-                objective = Terms([*objective.terms, Term(adversarial_logits, weight=0.1, parts=parts)])
+                objective = schemes.with_discriminator(objective, start, data, rng=rng)
             training = partial(schemes.offline, teacher=teacher, data=data | pair.arrays, terms=objective, rng=rng)
             if any(term.memory is not None for term in objective.terms):       # no checkpoint has it: begins again
                 progress = SimpleNamespace(begin=progress.begin, step=progress.step)
-        y = data["y"]
-        clip_classes = np.arange(len(y)) if is_regression(y) else y
         untrained = redrawn(start) if learnt.scheme == "layer-wise" else start
         settings = TrainingSettings(run.recipe.epochs, run.recipe.batch_size, validate=lambda network:
                                     error_rate(network, run.data.x_validation, run.data.y_validation),
-                                    clip=safe_clip(untrained, data["x"], clip_classes))
+                                    clip=bound(untrained, data["x"], data["y"]))
         stage = "distillation" + f" {k} of {len(students)}" * (len(students) > 1)
         for now in epochs_of(stage, start, training, settings, rng, progress):
             teacher = now.network
             run.state.student = run.outside(teacher)
     return teacher, objective
+
+
+def bound(untrained: Network, x: Array, y: Array) -> float | None:
+    """(K50) of a student as it is drawn, from the classes y, or of numbers from any."""
+    return safe_clip(untrained, x, np.arange(len(y)) if is_regression(y) else y)
 
 
 def own(scheme: str, pair: Pair, data: Mapping[str, Array]) -> Callable[..., Iterator[Record]]:
@@ -158,13 +165,16 @@ def own(scheme: str, pair: Pair, data: Mapping[str, Array]) -> Callable[..., Ite
 
 
 def another(student: Network, teacher: Network, rng: np.random.Generator, *, same: bool) -> Network:
-    """A further student, drawn; unless it is to be the ``same``, with widths half-way to the teacher's widest layer."""
+    """A further student, drawn, with the activation and dropout of the first; unless it is to be the ``same``, with
+    widths half-way to the teacher's widest layer."""
     if convolves(student):
         raise InputError("npkd distil: further students are drawn as perceptrons; leave out --network")
     (inputs, *widths, outputs), widest = student.widths, max(teacher.widths[1:-1], default=1)
     widths = [w if same else max(w, round(math.sqrt(w * widest))) for w in widths]
     activation = next(str(layer.op) for layer in student.layers if hidden(layer))
-    return perceptron([inputs, *widths, outputs], rng, activation=activation)
+    rates = [float(before.options["rate"]) if (before := student.layers[max(i - 1, 0)]).op == "dropout" else 0.0
+             for i in student.weight_layers]
+    return perceptron([inputs, *widths, outputs], rng, activation=activation, dropout_rates=rates)
 
 
 def cut(teacher: Network, run: Run) -> Network:

@@ -66,20 +66,23 @@ class SparseResult:
 
 
 def sparse_training(run: Run, dense: Network, recipe: SparseRecipe, objective: Objective | None = None,
-                    extra: Mapping[str, Array] | None = None) -> SparseResult:
+                    extra: Mapping[str, Array] | None = None, clip: float | None = None) -> SparseResult:
     """A sparse network from a dense one, see the head of this file. ``run.state`` has the newest of both.
 
     objective, extra    what is learnt, by default the labels, and arrays beside "x" and "y" that it needs, a row a
                         training example
+    clip                bound of the gradient's norm in all phases, (K50) where a teacher's answers are learnt
     Raises InputError for a network without what the penalty names, and for a target that it cannot reach.
     """
     data, groups = run.data, dependency_groups(dense)
     objective = objective or labels_of(data.y_train, outputs_of(dense))
     batch, target = {"x": data.x_train, "y": data.y_train, **(extra or {})}, require(recipe, dense, groups)
     costs = group_costs(dense, groups, recipe.strengths, geometry=target.geometry, costs=recipe.costs)
-    problem = Problem(run, recipe, costs, target, objective, batch, [np.arange(group.width) for group in groups])
-    run.state.teacher, network, lam, path = run.outside(dense), dense, 1.0, list[dict[str, Any]]()
-    epochs = 0
+    problem = Problem(run, recipe, costs, target, objective, batch, [np.arange(group.width) for group in groups],
+                      clip)
+    network, lam, path, epochs = dense, 1.0, list[dict[str, Any]](), 0
+    if run.state.teacher is None:                           # in a distillation there is one: another network
+        run.state.teacher = run.outside(dense)
     if recipe.path:
         network, lam, epochs, path = along_path(problem, network)
     elif recipe.target is not None:
@@ -138,7 +141,7 @@ def unpenalised(problem: Problem, network: Network) -> Network:
         i: Support(body.layers[i].params[0] != 0) for i in body.weight_layers}
     training = partial(train, data=batch, objective=problem.objective, rng=run.rng, penalties=zeros,
                        optimiser=SGD(recipe.learning_rate / 2, weight_decay=recipe.debias_weight_decay))
-    settings = TrainingSettings(recipe.debias_epochs, max(1, recipe.batch_size // 4),
+    settings = TrainingSettings(recipe.debias_epochs, max(1, recipe.batch_size // 4), clip=problem.clip,
                                 validate=lambda network: error_rate(network, x, run.data.y_validation))
     for now in epochs_of("without penalty", body, training, settings, run.rng, run.progress):
         network = now.network if kept is None else Network([network.layers[0], *now.network.layers])

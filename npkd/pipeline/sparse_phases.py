@@ -55,6 +55,7 @@ class Problem:
     objective: Objective
     batch: Batch
     numbers: Sequence[Array] = ()
+    clip: float | None = None
 
     @property
     def longest(self) -> int:
@@ -133,7 +134,7 @@ def trained(problem: Problem, network: Network, lam: float, phase: Phase) -> Che
                 start, carried, seconds = record.network, record.carried, seconds + record.seconds
                 yield replace(record, epoch=epoch, carried=(np.array(last), *carried), best=best, seconds=seconds)
 
-    settings = TrainingSettings(phase.epochs, min(recipe.batch_size, len(problem.batch["x"])),
+    settings = TrainingSettings(phase.epochs, min(recipe.batch_size, len(problem.batch["x"])), clip=problem.clip,
                                 validate=run.validation_error)
     for now in epochs_of(phase.name, network, training, settings, run.rng, run.progress, problem.line):
         run.state.student = run.outside(now.network)

@@ -4,6 +4,7 @@ one that was not."""
 import json
 import math
 import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,8 +19,10 @@ from npkd.nn.architectures import lenet5
 from npkd.nn.fast.workspace import predict
 from npkd.nn.model import Model, load
 from npkd.nn.model import save as save_model
+from npkd.nn.network import perceptron
 from npkd.nn.scaling import Scaling
-from npkd.pipeline import distil
+from npkd.nn.training import TrainingSettings
+from npkd.pipeline import distil, sparse, sparse_phases
 from npkd.pipeline.distil import IN_PYTHON, DistillationRecipe
 from npkd.pipeline.library import LOSSES, SCHEMES
 from tests.cli.test_checkpoints import broken_off, files, resume
@@ -42,6 +45,21 @@ def home(tmp_path_factory):
         undrawn(patch)
         words = ["--data", stored(folder / "data.npz"), "--hidden", "24,12", "--epochs", "10", "--quiet"]
         assert main(["train", *words, "--out", str(folder / "trained")]) == 0
+    (folder / "trained/model.npz").rename(folder / "teacher.npz")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def numbers(tmp_path_factory):
+    """As ``home``, where two numbers are predicted."""
+    folder, rng = tmp_path_factory.mktemp("numbers"), np.random.default_rng(0)
+    x = rng.standard_normal((160, 6)).astype(np.float32)
+    y = np.stack([np.tanh(x[:, 0]) + x[:, 1], x[:, 2]], axis=1)
+    np.savez(folder / "data.npz", x_train=x[:120], y_train=y[:120], x_test=x[120:], y_test=y[120:])
+    with pytest.MonkeyPatch.context() as patch:
+        undrawn(patch)
+        assert main(["train", "--data", str(folder / "data.npz"), "--hidden", "24,12", "--epochs", "20", "--quiet",
+                     "--out", str(folder / "trained")]) == 0
     (folder / "trained/model.npz").rename(folder / "teacher.npz")
     return folder
 
@@ -174,6 +192,23 @@ def test_each_scheme_does_what_it_says(home, tmp_path):
     assert "nearest possible" in refused(home, tmp_path / "wider", scheme="layer-wise", hidden=(30, 12))
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_further_students_have_the_dropout_and_activation_of_the_first(same):
+    for rates in ((0.1, 0.0, 0.3), (0.0, 0.2, 0.2), ()):
+        student, teacher = (perceptron([5, *widths, 3], np.random.default_rng(0), activation="tanh", dropout_rates=more)
+                            for widths, more in (((6, 4), rates), ((9, 8), ())))
+        further = distil.another(student, teacher, np.random.default_rng(1), same=same)
+        assert [(layer.op, dict(layer.options)) for layer in further.layers] == [
+            (layer.op, dict(layer.options)) for layer in student.layers]
+        assert (further.widths == student.widths) == same
+
+
+def test_neighbours_of_numbers_are_learnt_beside_their_squared_error(numbers, tmp_path):
+    result, lines = done(numbers, tmp_path / "out", scheme="graph", epochs=30)
+    assert [*lines[0]["terms"]] == ["squared_error", "neighbour_graph"]
+    assert result["student"]["test_error"] < 0.8              # 1 − R²
+
+
 @pytest.mark.parametrize(("scheme", "again"), [("offline", False), ("layer-wise", True)])
 def test_the_bound_is_of_a_student_that_is_drawn(home, tmp_path, monkeypatch, scheme, again):
     """What is drawn anew a second time is the same."""
@@ -184,17 +219,52 @@ def test_the_bound_is_of_a_student_that_is_drawn(home, tmp_path, monkeypatch, sc
     assert np.array_equal(w, once_more) == again
 
 
+@pytest.mark.parametrize("taught", ["distil", "train", None])
+def test_the_bound_is_that_of_the_phases_with_a_penalty_too(home, tmp_path, monkeypatch, taught):
+    """Labels alone have none."""
+    clips, bounds = {distil: []}, []
+    for module in (distil, sparse, sparse_phases):
+        def settings_of(*given, module=module, **more):
+            clips.setdefault(module, []).append(more["clip"])
+            return TrainingSettings(*given, **more)
+        monkeypatch.setattr(module, "TrainingSettings", settings_of)
+    monkeypatch.setattr(run, "bound", lambda *given: bounds.append(distil.bound(*given)) or bounds[-1])
+    file = str(home / "teacher.npz")
+    done(home, tmp_path / "out", command="distil" if taught == "distil" else "train", penalty="neurons=0.01", seed=0,
+         teacher=file if taught == "distil" else None, distil_from=file if taught == "train" else None)
+    assert {*clips[sparse], *clips[sparse_phases]} == ({*bounds} if taught else {None})
+    assert (len(bounds), None in bounds) == (bool(taught), False)
+    assert clips[distil][-1:] == bounds * (taught == "distil")          # those before are of a rehearsal
+
+
 def test_neurons_die_while_the_student_learns(home, tmp_path):
     result, lines = done(home, tmp_path / "out", epochs=10, penalty="inputs=0.1,neurons=0.02", loss="soft")
     assert sum(result["student"]["widths"]) < 33
     assert {"dense", "penalised", "debiased", "sparse", "removals"} <= {*result}
     assert result["dense"]["widths"] == [16, 8, 6, 3]
+    plain, _ = done(home, tmp_path / "plain", epochs=1)     # whatever becomes of the student, its teacher is the same
+    assert result["teacher"] == plain["teacher"]
+    assert result["costs"]["teacher"] == plain["costs"]["teacher"]
+    assert result["per_class"]["teacher"] == plain["per_class"]["teacher"]
+    assert result["cka"]["teacher"] == plain["cka"]["teacher"]
+    x = np.load(home / "data.npz")["x_test"]
+    said = [load(file).logits(x).argmax(axis=1) for file in (home / "teacher.npz", tmp_path / "out/student.npz")]
+    assert result["agreement"] == pytest.approx((said[0] == said[1]).mean())
     assert result["files"].keys() == {"dense", "student", "teacher"}
     assert result["kept_inputs"] is not None
     assert all({*line["terms"]} == {"cross_entropy", "soft_targets"} for line in lines)
     for line in lines:                                      # the value is that of its epoch, whatever lies between
         value = line["terms"]["cross_entropy"]["value"] + line["terms"]["soft_targets"]["value"]
         assert line["loss"] == pytest.approx(value)
+
+
+def test_the_commands_of_the_book_are_taken(home, tmp_path):
+    lines = (Path(__file__).resolve().parents[2] / "docs/book/20-library.md").read_text().splitlines()
+    commands = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("npkd distil --teacher")]
+    assert len(commands) == 4
+    for k, words in enumerate(commands):
+        words[2], words[4] = str(home / "teacher.npz"), str(home / "data.npz")
+        assert main([*words, "--epochs", "1", "--quiet", "--out", str(tmp_path / str(k))]) == 0
 
 
 # --- other teachers
@@ -237,12 +307,24 @@ def test_a_teacher_without_a_scaling_and_a_student_that_gets_one(home, tmp_path)
     ({"hint": "2:9"}, "1 … 5"), ({"loss": "rkd", "loss_weight": "-1"}, "-1"), ({"label_weight": -1.0}, "-1"),
     ({"temperature": 0.0}, "temperature"), ({"scheme": "graph", "temperature": 2.0}, "leave out"),
     ({"scheme": "mutual", "loss": "rkd"}, "leave out"), ({"scheme": "mutual", "label_weight": 1.0}, "leave out"),
+    ({"scheme": "layer-wise", "dropout": 0.5}, "leave them out"),
+    ({"scheme": "layer-wise", "activation": "tanh"}, "leave them out"),
     ({"penalty": "neurons=1", "scheme": "mutual"}, "offline alone"), ({"costs": "size"}, "no --penalty"),
     ({"penalty": "neurons=1", "loss": "rkd"}, "one of logits"), ({"penalty": "neurons=1", "hint": "2:2"}, "of logits"),
     ({"target": "macs=50%"}, "no --penalty"), ({"network": "lenet5"}, "a perceptron's"),
     ({"hidden": None, "network": "lenet5"}, "16×16"), ({"epochs": 0}, "epochs")], ids=str)
 def test_what_contradicts_itself_or_does_nothing_is_refused(home, tmp_path, more, words):
     assert words in refused(home, tmp_path / "out", **more)
+
+
+@pytest.mark.parametrize(("more", "words", "none"), [
+    ({"loss": "rkd,soft", "loss_weight": "1"}, "got --loss-weight 1, 1 in all; it needs 2 numbers", "--hint"),
+    ({"hint": "2"}, "got --hint 2;", "weight"), ({"temperature": 2.0}, "squared error of numbers has none", "None")],
+    ids=str)
+def test_a_refusal_names_what_was_given_and_nothing_else(numbers, tmp_path, more, words, none):
+    said = refused(numbers, tmp_path / "out", **more)
+    assert words in said
+    assert none not in said
 
 
 def test_other_commands_do_not_take_the_options_of_distil(capsys):

@@ -393,6 +393,21 @@ def test_adversarial_the_student_comes_to_be_taken_for_the_teacher():
     assert away(last(offline(student, teacher, data, nothing, **how)).network) > 1.9
 
 
+def test_a_discriminator_destroys_no_student_unless_told():
+    """By default it weighs little beside terms; with weight 1 the student's neurons die."""
+    draw = np.random.default_rng(0)
+    y = np.arange(600) % 10
+    x = (draw.standard_normal((10, 16))[y] + 0.5 * draw.standard_normal((600, 16))).astype(np.float32)
+    teacher = last(train(perceptron([16, 60, 10], draw), {"x": x, "y": y}, rng=draw)).network
+    student, data, terms = perceptron([16, 12, 8, 10], draw), {"x": x, "y": y}, distillation(0.1, 0.9)
+    heavy = schemes.with_discriminator(terms, student, data, 1.0, rng=rng())
+    light, wrong = schemes.adversarial(student, teacher, data, terms, rng=rng()), []
+    for records in (light, offline(student, teacher, data, heavy, rng=rng())):
+        wrong.append((last(records).network.predict(x).argmax(axis=1) != y).mean())
+    assert wrong[0] < 0.1
+    assert wrong[1] > 0.5
+
+
 def test_a_discriminator_learns_to_tell_logits_apart():
     student, teacher, data = shifted()
     term = Term(adversarial_logits, parts=discriminator(2, rng()))

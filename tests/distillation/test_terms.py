@@ -179,6 +179,25 @@ def test_the_balance_of_terms_by_its_definition():
     assert set(record.dead) == {1, 3}
 
 
+@pytest.mark.parametrize(("outputs", "loss"), [(3, squared_error), (1, squared_error),
+                                               (3, lambda z, y: cross_entropy(z, (y + 1) % 3))])
+def test_the_gradient_of_the_labels_is_that_of_the_terms_that_read_them(outputs, loss):
+    """Numbers, a single one too, and classes that are told by others; of the labels alone the cosine is 1."""
+    rng = np.random.default_rng(4)
+    student, x = perceptron([4, 6, outputs], rng, activation="tanh", dtype=np.float64), rng.standard_normal((9, 4))
+    y = rng.standard_normal((9, outputs)) if loss is squared_error else np.arange(9) % 3
+    terms = Terms([Term(loss, teacher="y", weight=0.3, name="labels"), Term(squared_error, name="other")])
+    batch = {"x": x, "y": y, "teacher": rng.standard_normal((9, outputs))}
+    activations, backward = student(x)
+    flat = [np.concatenate([g.ravel() for layer in backward({3: d})[1] for g in layer])
+            for d in (loss(activations[-1], y)[1], squared_error(activations[-1], batch["teacher"])[1])]
+    found = terms.balance(student, batch)
+    assert found["labels"]["cosine"] == pytest.approx(1, rel=1e-12)
+    assert found["other"]["cosine"] == pytest.approx(flat[0] @ flat[1] / np.prod([np.linalg.norm(g) for g in flat]))
+    no_labels = Terms([Term(squared_error, name="other"), Term(squared_error, weight=2.0)]).balance(student, batch)
+    assert np.isnan(no_labels["other"]["cosine"]) == (loss is squared_error)          # else by their cross-entropy
+
+
 def test_the_teacher_answers_with_the_activations_that_are_read():
     _, teacher, batch, terms = example()
     answers = teacher_of(teacher, terms)
