@@ -231,7 +231,7 @@ def test_the_default_folder_is_the_first_that_is_free(tmp_path, monkeypatch, cap
     assert main(arguments) == 0
     out, err = capsys.readouterr()
     assert "Read npkd-out-3/report.html" in out.replace(os.sep, "/")
-    assert "\nnpkd: npkd-out is not free; this run is written to npkd-out-3\nteacher: " in err
+    assert "\nnpkd: npkd-out is not free; this run is written to npkd-out-3\ntraining: " in err
     assert tree(tmp_path / "npkd-out") == before
     assert main([*arguments, "--quiet"]) == 0
     assert capsys.readouterr().err == ""

@@ -137,7 +137,9 @@ def test_the_summary_holds_what_the_report_shows(done):
     assert found["differing"]["count"] == round(40 * (1 - found["agreement"]))
     for name in ("teacher", "student"):
         model = load_model(done / "out" / f"{name}.npz")
-        assert found["costs"][name] == asdict(counts(Model(model.network, model.scaling)))
+        bare = Model(model.network, model.scaling)
+        assert found["costs"][name] == asdict(counts(model if name == "student" else bare))
+    assert found["costs"]["student"]["raw"] == found["files"]["student"]
     selected = load_model(done / "out" / "student.npz").network.layers[0]
     kept = selected.options["kept"] if selected.op == "select" else range(16)
     assert found["kept_inputs"] == ranges(list(kept))
