@@ -225,6 +225,8 @@ def two(tiny, monkeypatch):
         monkeypatch.setattr(lenet300, name, budgets)
     monkeypatch.setattr(command, "EXPERIMENTS", {"lenet300": lenet300})
     monkeypatch.setattr(command, "STUDIES", {"hinton2015": hinton2015})
+    monkeypatch.setattr(command, "CORE_HOURS", {"lenet300": 9.3})
+    monkeypatch.setattr(command, "AT_MOST", {"hinton2015": 16})
     monkeypatch.setattr(hinton2015, "SEEDS", 2)
     return tiny
 
