@@ -30,8 +30,8 @@ def hinton2015(stored: Mapping[str, Any]) -> str:
         right = errors_of([100 * run["right"] for run in both[1]]) if both[1] else ""
         other = theirs.get(setting, {"errors": "", "corrected": ""})
         rows.append([setting, str(len(runs)), *cells, right, other["errors"], other["corrected"]])
-    head = ["setting", "seeds", "errors", "bias corrected", "right of the omitted or shown classes, %", "published",
-            "published, bias chosen on the test set"]
+    head = ["setting", "seeds", "errors", "bias corrected", "right, %", "published",
+            "the same, corrected on the test set"]
     return framed(stored, name, table(head, rows))
 
 

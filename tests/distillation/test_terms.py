@@ -194,6 +194,11 @@ def test_the_gradient_of_the_labels_is_that_of_the_terms_that_read_them(outputs,
     found = terms.balance(student, batch)
     assert found["labels"]["cosine"] == pytest.approx(1, rel=1e-12)
     assert found["other"]["cosine"] == pytest.approx(flat[0] @ flat[1] / np.prod([np.linalg.norm(g) for g in flat]))
+    ones = Term(lambda z, y: squared_error(z, np.ones_like(z)), teacher="y", weight=2.0, name="ones")
+    second = np.concatenate([g.ravel() for layer in backward({3: squared_error(activations[-1], np.ones_like(
+        activations[-1]))[1]})[1] for g in layer])
+    whole, two = 0.3 * flat[0] + 2 * second, Terms([terms.terms[0], ones]).balance(student, batch)
+    assert two["labels"]["cosine"] == pytest.approx(flat[0] @ whole / np.linalg.norm(flat[0]) / np.linalg.norm(whole))
     no_labels = Terms([Term(squared_error, name="other"), Term(squared_error, weight=2.0)]).balance(student, batch)
     assert np.isnan(no_labels["other"]["cosine"]) == (loss is squared_error)          # else by their cross-entropy
 

@@ -19,7 +19,7 @@ from npkd.nn.optimisers import SGD
 from npkd.nn.training import TrainingSettings
 from npkd.pipeline import chain
 from npkd.pipeline.chain import STEPS
-from npkd.pipeline.stages import Run, train_teacher
+from npkd.pipeline.stages import Run, selecting, train_teacher
 from npkd.pipeline.steps import GRIDS, SIZED, held, nonzero
 from npkd.pipeline.target import parse
 from tests.tiny import fixed
@@ -136,6 +136,14 @@ def test_a_step_that_is_tried_again_counts_once(teacher, data, monkeypatch):
     result = compressed(teacher, data, "neurons,int8", "parameters=30%")
     assert len(result.rounds) == len(result.budgets) == RECIPE.rounds
     assert [step.step for step in result.steps] == ["neurons", "int8"]
+
+
+def test_a_selection_of_selected_inputs_is_one():
+    body, x = perceptron([2, 5, 3], np.random.default_rng(0)), np.random.default_rng(1).standard_normal((4, 9))
+    own = Network([Layer("select", options={"kept": [1, 3]}), *body.layers])
+    for network, inputs in ((own, [5, 8]), (body, [2, 5])):
+        kept = np.array([2, 5, 7, 8]) if network is own else np.array([2, 5])
+        assert np.array_equal(selecting(kept, network).predict(x), body.predict(x[:, inputs]))
 
 
 def test_inputs_are_selected_once(teacher, data):
