@@ -67,7 +67,7 @@ class SparseResult:
 
 def sparse_training(run: Run, dense: Network, recipe: SparseRecipe, objective: Objective | None = None,
                     extra: Mapping[str, Array] | None = None, clip: float | None = None) -> SparseResult:
-    """A sparse network from a dense one, see the head of this file. ``run.state`` has the newest of both.
+    """A sparse network from a dense one, see the head of this file. ``run.state`` has the newest student.
 
     objective, extra    what is learnt, by default the labels, and arrays beside "x" and "y" that it needs, a row a
                         training example
