@@ -1,10 +1,13 @@
 """The study of sparse filters: what differs between its settings, a small run of it, and bars that can be missed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from npkd.core.progress import NoProgress
 from npkd.experiments import berthelier2020 as study
+from npkd.experiments.hinton2015 import pictures
 from npkd.experiments.study import Unit
 from npkd.nn.architectures import lenet5
 
@@ -36,7 +39,19 @@ def test_a_penalty_is_on_all_that_reads_a_filter_and_takes_the_same_part_of_it_a
             assert penalties[i].value(one) == pytest.approx(penalties[i].lam, rel=1e-12)
 
 
+def enlarged(numbers):
+    """Optdigits in the size of MNIST, each pixel 3×3 and a border of 2."""
+    data = pictures({**numbers, "data": "digits"})
+
+    def large(x):
+        blocks = np.kron(x.reshape(-1, 8, 8), np.ones((1, 3, 3), x.dtype))
+        return np.pad(blocks, ((0, 0), (2, 2), (2, 2))).reshape(len(x), -1)
+
+    return replace(data, x_train=large(data.x_train), x_test=large(data.x_test), shape=(28, 28))
+
+
 def test_a_small_run_of_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "pictures", enlarged)
     monkeypatch.setattr(study, "QUICK", {"examples": 300, "epochs": 2})
     monkeypatch.setattr(study, "settings", lambda quick: [
         {name: {**study.NETWORK, **study.QUICK, "penalty": name.partition(",")[0], "lambda": lam}
@@ -45,7 +60,8 @@ def test_a_small_run_of_it(tmp_path, monkeypatch):
             for name, numbers in study.settings(True)[0].items()]
     assert runs[0]["filters"] == 70
     assert 2 <= runs[1]["filters"] < 70
-    assert all(run["errors"] == round(10_000 * run["test_error"]) for run in runs)
+    examples = len(enlarged(study.NETWORK).x_test)
+    assert all(run["errors"] == round(examples * run["test_error"]) for run in runs)
     assert study.bars(runs) == []                                       # no run of l1/l2 lies between those of l1
 
 
