@@ -107,11 +107,14 @@ def examples(numbers: Mapping[str, Any]) -> Data:
 
 
 def recipe_of(numbers: Mapping[str, Any], data: Data) -> Recipe:
-    """The default recipe of the command line for such data, plain where nothing is moved."""
+    """The default recipe of the command line for such data; where nothing is moved, that of a plain teacher, and a
+    student's without shifts."""
     given = {name: numbers[name] for name in ("epochs", "teacher_epochs") if name in numbers}
     recipe = complete(Recipe(network=numbers["network"], **given), len(data.x_train), data.shape)
+    if not numbers["max_shift"]:
+        recipe = replace(recipe, max_shift=0) if "teacher" in numbers else plain(recipe)
     steps = tuple(step for step in numbers.get("steps", ()) if step not in RULES)
-    return replace(recipe if numbers["max_shift"] else plain(recipe), steps=steps, **numbers.get("recipe", {}))
+    return replace(recipe, steps=steps, **numbers.get("recipe", {}))
 
 
 def run(unit: Unit, progress: Progress) -> Run:

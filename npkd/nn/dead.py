@@ -39,11 +39,24 @@ class Activity:
         self.active = {}
         return shares
 
+    def worst(self, shares: dict[int, float]) -> int | None:
+        """The layer with the largest share, of those with FEW neurons at least; None where there is none."""
+        return max((i for i in shares if self.widths[i] >= FEW), key=lambda i: shares[i], default=None)
+
     def warn(self, shares: dict[int, float], epoch: int, learning_rate: float) -> None:
         """Say once that more than half of a layer is dead, and what to do."""
-        worst = max((i for i in shares if self.widths[i] >= FEW), key=lambda i: shares[i], default=None)
+        worst = self.worst(shares)
         if worst is not None and shares[worst] > 0.5 and not self.warned:
             self.warned = True
             warnings.warn(f"train: after epoch {epoch} {shares[worst]:.0%} of the neurons of layer {worst} are zero "
                           "for every example and learn nothing any more; begin again with a lower learning rate (it "
                           f"is {learning_rate:g}), or bound the gradient with clip", DeadNeuronsWarning, stacklevel=3)
+
+
+def dead_share(network: Network, x: Array) -> float:
+    """The largest share of a layer that is zero for all examples x (N, ...), of layers with FEW neurons at least."""
+    activity = Activity(network)
+    activity.see(network(x)[0])
+    shares = activity.dead()
+    worst = activity.worst(shares)
+    return 0.0 if worst is None else shares[worst]

@@ -5,6 +5,8 @@ A ``Progress`` is told what happens; nothing is printed or written, and the test
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,7 +17,7 @@ import numpy as np
 from npkd.core.blas_threads import threads_for
 from npkd.core.progress import NoProgress, Progress
 from npkd.core.types import Array
-from npkd.core.validation import InputError
+from npkd.core.validation import Diverged, InputError
 from npkd.data.augmentation import Noise
 from npkd.data.batches import MAPS, batches_of
 from npkd.data.datasets import Data
@@ -25,6 +27,7 @@ from npkd.distillation.safety import safe_clip
 from npkd.distillation.teacher import Teacher
 from npkd.interop.layers import outputs_of
 from npkd.nn.architectures import lenet5
+from npkd.nn.dead import DeadNeuronsWarning, dead_share
 from npkd.nn.fast.workspace import predict
 from npkd.nn.network import Layer, Network, convolves, perceptron
 from npkd.nn.optimisers import SGD
@@ -35,6 +38,9 @@ from npkd.pipeline.target import Target
 from npkd.pipeline.task import error_of, is_regression, labels_of, objective_of
 from npkd.sparsity.layerwise import Distilled, distil, exactly, within
 from npkd.surgery.widths import widths_of
+
+HALVINGS, EXAMPLES = 3, 512
+"""How often a student that dies begins again at half the rate; examples by which a neuron is dead."""
 
 Training = Callable[..., Iterator[Record]]
 """``train``, or what takes its place."""
@@ -109,18 +115,22 @@ def fresh(recipe: Recipe, data: Data, rng: np.random.Generator, activation: str 
 
 
 def distil_end_to_end(run: Run, student: Network, transfer: Transfer, stage: str, epochs: int,
-                      rate: float = 1.0, trainer: Callable[[Network], Training] | None = None) -> Network:
+                      rate: float = 1.0, trainer: Callable[[Network], Training] | None = None,
+                      halvings: int = HALVINGS) -> Network:
     """The student trained on a fixed support: on the logits of the transfer set, and on labels if they are weighed.
 
     stage  its name;   rate  part of the recipe's learning rate of students that it begins with
     trainer  of the network behind a select: what trains it in the place of ``train``, such as one that holds zeros or a
     grid. It may carry a state, so such a stage keeps no checkpoints and begins anew when a run goes on
+    halvings  how often a student begins again at half the rate, where it diverges or more than half of what lives of a
+    layer dies: one that is deeper than its teacher, or whose teacher is very sure, may need less than the recipe's rate
     """
     data, recipe = run.data, run.recipe
     if not epochs:
         return student
     kept, body = open_front(student)
-    x_validation = data.x_validation if kept is None else np.take(data.x_validation, kept, axis=1)
+    x_validation, few = (x if kept is None else np.take(x, kept, axis=1)
+                         for x in (data.x_validation, data.x_train[:EXAMPLES]))
     objective = objective_of(data.y_train, outputs_of(body), recipe.label_weight, 1.0, recipe.temperature)
     settings = TrainingSettings(epochs, recipe.batch_size, clip=recipe.clip, refresh=recipe.refresh,
                                 augmentation=lambda batch, rng: transfer(batch, rng, kept),
@@ -130,10 +140,19 @@ def distil_end_to_end(run: Run, student: Network, transfer: Transfer, stage: str
                        objective=objective, rng=run.rng,
                        optimiser=SGD(rate * recipe.student_learning_rate, weight_decay=recipe.student_weight_decay))
     progress = SimpleNamespace(begin=run.progress.begin, step=run.progress.step) if trainer else run.progress
-    for now in epochs_of(stage, body, training, settings, run.rng, progress):
-        trained = now.network if kept is None else selecting(kept, now.network)
-        run.state.student = run.outside(trained)
-    return trained
+    most = (1 + dead_share(body, few)) / 2 if halvings else 1.0
+    with warnings.catch_warnings(), contextlib.suppress(*[Diverged] if halvings else []):
+        if halvings:
+            warnings.simplefilter("ignore", DeadNeuronsWarning)
+        for now in epochs_of(stage, body, training, settings, run.rng, progress):
+            if dead_share(now.network, few) > most:
+                progress.step(*now.epochs[-1])
+                break
+            trained = now.network if kept is None else selecting(kept, now.network)
+            run.state.student = run.outside(trained)
+        else:
+            return trained
+    return distil_end_to_end(run, student, transfer, f"{stage}, half the rate", epochs, rate / 2, trainer, halvings - 1)
 
 
 def transfer_set(source: Network | Answers, data: Data, recipe: Recipe) -> Transfer:
