@@ -18,7 +18,7 @@ from npkd.surgery.widths import widths_of
 def epochs_of(stage: str, start: Network, training: Callable[..., Iterator[Record]], settings: TrainingSettings,
               rng: np.random.Generator, progress: Progress, more: Callable[[Record], dict[str, Any]] = lambda record: {}
               ) -> Iterator[Checkpoint]:
-    """What there is after every epoch of ``training(start, settings=settings)``, of which the progress is told.
+    """What there is after every epoch of ``training(start, settings=settings)``; then the progress is told of it.
     A progress that keeps checkpoints gets one after every epoch that ends with a new augmentation due. Where it has one
     of this stage, training goes on from there: that checkpoint comes first. ``more``: further entries of an epoch's
     line of the history."""
@@ -32,9 +32,10 @@ def epochs_of(stage: str, start: Network, training: Callable[..., Iterator[Recor
         done, start, seconds = kept.epochs, kept.network, kept.epochs[-1][1]["seconds"]
         best = kept.best
         settings = replace(settings, done=len(done), carried=kept.optimiser, best=best)
-        for note, line in done:
+        for note, line in done[:-1]:
             progress.step(note, line)
         yield kept
+        progress.step(*done[-1])
     for record in training(start, settings=settings):
         if record.validation is not None and record.best is record.network:
             best = record.epoch, record.validation, record.network

@@ -115,15 +115,15 @@ def fresh(recipe: Recipe, data: Data, rng: np.random.Generator, activation: str 
 
 
 def distil_end_to_end(run: Run, student: Network, transfer: Transfer, stage: str, epochs: int,
-                      rate: float = 1.0, trainer: Callable[[Network], Training] | None = None,
-                      halvings: int = HALVINGS) -> Network:
+                      rate: float = 1.0, trainer: Callable[[Network], Training] | None = None) -> Network:
     """The student trained on a fixed support: on the logits of the transfer set, and on labels if they are weighed.
 
     stage  its name;   rate  part of the recipe's learning rate of students that it begins with
     trainer  of the network behind a select: what trains it in the place of ``train``, such as one that holds zeros or a
     grid. It may carry a state, so such a stage keeps no checkpoints and begins anew when a run goes on
-    halvings  how often a student begins again at half the rate, where it diverges or more than half of what lives of a
-    layer dies: one that is deeper than its teacher, or whose teacher is very sure, may need less than the recipe's rate
+
+    A student that diverges, or of which more than half of what lives of a layer dies, begins again at half the rate, at
+    most HALVINGS times: one that is deeper than its teacher, or whose teacher is very sure, may need less.
     """
     data, recipe = run.data, run.recipe
     if not epochs:
@@ -136,23 +136,24 @@ def distil_end_to_end(run: Run, student: Network, transfer: Transfer, stage: str
                                 augmentation=lambda batch, rng: transfer(batch, rng, kept),
                                 adversarial_eps=recipe.adversarial_eps,
                                 validate=lambda network: error_rate(network, x_validation, data.y_validation))
-    training = partial(trainer(body) if trainer else train, data={"x": data.x_train, "y": data.y_train},
-                       objective=objective, rng=run.rng,
-                       optimiser=SGD(rate * recipe.student_learning_rate, weight_decay=recipe.student_weight_decay))
     progress = SimpleNamespace(begin=run.progress.begin, step=run.progress.step) if trainer else run.progress
-    most = (1 + dead_share(body, few)) / 2 if halvings else 1.0
-    with warnings.catch_warnings(), contextlib.suppress(*[Diverged] if halvings else []):
-        if halvings:
-            warnings.simplefilter("ignore", DeadNeuronsWarning)
-        for now in epochs_of(stage, body, training, settings, run.rng, progress):
-            if dead_share(now.network, few) > most:
-                progress.step(*now.epochs[-1])
-                break
-            trained = now.network if kept is None else selecting(kept, now.network)
-            run.state.student = run.outside(trained)
-        else:
-            return trained
-    return distil_end_to_end(run, student, transfer, f"{stage}, half the rate", epochs, rate / 2, trainer, halvings - 1)
+    most, left = (1 + dead_share(body, few)) / 2, HALVINGS
+    while True:
+        training = partial(trainer(body) if trainer else train, data={"x": data.x_train, "y": data.y_train},
+                           objective=objective, rng=run.rng, optimiser=SGD(
+                               rate * recipe.student_learning_rate, weight_decay=recipe.student_weight_decay))
+        with warnings.catch_warnings(), contextlib.suppress(*[Diverged] if left else []):
+            if left:
+                warnings.simplefilter("ignore", DeadNeuronsWarning)
+            for now in epochs_of(stage, body, training, settings, run.rng, progress):
+                if left and dead_share(now.network, few) > most:
+                    progress.step(*now.epochs[-1])
+                    break
+                trained = now.network if kept is None else selecting(kept, now.network)
+                run.state.student = run.outside(trained)
+            else:
+                return trained
+        stage, rate, left = f"{stage}, half the rate", rate / 2, left - 1
 
 
 def transfer_set(source: Network | Answers, data: Data, recipe: Recipe) -> Transfer:

@@ -1,7 +1,6 @@
 """The study of compression: what its settings are, a small run of it, and bars that can be missed."""
 
 import numpy as np
-import pytest
 
 from npkd.core.progress import NoProgress
 from npkd.experiments import compression
@@ -28,7 +27,6 @@ def test_the_best_setting_is_named_and_the_like_for_like_has_none_of_it():
         assert ("experts" in numbers) == best == bool(numbers["max_shift"]), name
 
 
-@pytest.mark.filterwarnings("ignore::npkd.nn.dead.DeadNeuronsWarning")
 def test_a_small_run_of_it(tmp_path, monkeypatch):
     monkeypatch.setattr(compression, "TEACHERS", {"dense": {**compression.PLAIN, "data": "digits"}})
     monkeypatch.setattr(compression, "QUICK", {"int8": "macs=10%", "weights,int4,code": "bytes=12000"})

@@ -1,6 +1,7 @@
 """The main job on tiny data: targets that are never exceeded, one seed one student, a test part that is not looked
 at."""
 
+import warnings
 from dataclasses import fields, replace
 from types import SimpleNamespace
 
@@ -8,11 +9,12 @@ import numpy as np
 import pytest
 
 from npkd.core.progress import NoProgress
-from npkd.core.validation import InputError
+from npkd.core.validation import Diverged, InputError
 from npkd.data import batches
 from npkd.data.batches import batches_of
 from npkd.data.datasets import Data, from_arrays
 from npkd.nn import cost
+from npkd.nn.dead import DeadNeuronsWarning, dead_share
 from npkd.nn.model import Model, save
 from npkd.nn.network import perceptron
 from npkd.pipeline import stages
@@ -196,6 +198,112 @@ def test_a_teacher_to_begin_with(data, teacher):
     assert again.widths == teacher.widths
     assert all(np.array_equal(p, q)
                for p, q in zip(before, [p for layer in teacher.layers for p in layer.params], strict=True))
+
+
+# ---- a student that dies
+# -------------------------------------------------------------------------------------------------------------------
+
+SURE = replace(RECIPE, hidden=(30, 20), student_learning_rate=0.8, epochs=6)
+STAGES = ["last", "last, half the rate", "last, half the rate, half the rate"]
+
+
+class Keeper(Recorder):
+    """A progress that keeps checkpoints, and those of a run that was broken off."""
+
+    def __init__(self, stages=None, stop_at=None):
+        super().__init__(stop_at)
+        self.stages = dict(stages or {})
+
+    def keep(self, stage, checkpoint):
+        self.stages[stage] = checkpoint
+
+    def kept(self, stage, network):
+        return self.stages.get(stage)
+
+
+def distilled(data, rate, progress=None):
+    """A drawn student after the last distillation, at a rate."""
+    recipe = replace(SURE, student_learning_rate=rate)
+    teacher, student = (stages.fresh(recipe, data, np.random.default_rng(seed)) for seed in (1, 3))
+    teacher = train_teacher(Run(data, recipe, np.random.default_rng(1)), teacher)
+    shared = Run(data, recipe, np.random.default_rng(2), progress or NoProgress())
+    transfer = stages.transfer_set(teacher, data, recipe)
+    return stages.distil_end_to_end(shared, student, transfer, "last", recipe.epochs)
+
+
+@pytest.mark.filterwarnings("error::npkd.nn.dead.DeadNeuronsWarning")
+def test_a_student_that_dies_begins_again_at_half_the_rate(data):
+    progress = Recorder()
+    student = distilled(data, 0.8, progress)
+    assert [stage for stage, _ in progress.begun] == STAGES
+    *died, lived = [[record for _, record in steps] for steps in progress.steps]
+    for k, lines in enumerate(died):
+        assert len(lines) < SURE.epochs
+        assert 0.7 * 0.8 / 2**k < lines[0]["rate"] <= 0.8 / 2**k
+    assert len(lived) == SURE.epochs
+    assert dead_share(student, data.x_train) <= 0.5
+    assert error_rate(student, data.x_validation, data.y_validation) <= 0.02
+
+
+def test_without_a_second_try_it_stays_dead_and_a_warning_says_so(data, monkeypatch):
+    monkeypatch.setattr(stages, "HALVINGS", 0)
+    with pytest.warns(DeadNeuronsWarning, match="lower learning rate"):
+        student = distilled(data, 0.8)
+    assert dead_share(student, data.x_train) > 0.5
+
+
+def test_a_student_that_diverges_begins_again_and_at_last_says_so(data):
+    progress = Recorder()
+    with pytest.warns(RuntimeWarning), pytest.raises(Diverged, match="lower the learning rate"):
+        distilled(data, 1e30, progress)
+    assert len(progress.begun) == 1 + stages.HALVINGS
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_student_that_died_is_resumed_as_if_not_broken_off(data, stage):
+    whole = Keeper()
+    expected = distilled(data, 0.8, whole)
+    part = Keeper(stop_at=stage)
+    with pytest.raises(KeyboardInterrupt):
+        distilled(data, 0.8, part)
+    again = Keeper(part.stages)
+    student = distilled(data, 0.8, again)
+    for a, b in zip(student.layers, expected.layers, strict=True):
+        assert all(np.array_equal(p, q) for p, q in zip(a.params, b.params, strict=True))
+    told = [[(b, [{**r, "seconds": 0} for _, r in steps]) for b, steps in zip(x.begun, x.steps, strict=True)]
+            for x in (again, whole)]
+    assert told[0] == told[1]
+
+
+def test_what_is_dead_from_the_beginning_is_no_sign(data):
+    """Of 30 neurons 18 are dead in the student as it comes: a low rate is no cure."""
+    student = stages.fresh(SURE, data, np.random.default_rng(3))
+    w, b = (p.copy() for p in student.layers[0].params)
+    w[:18], b[:18] = 0, -1
+    student = student.replace({0: replace(student.layers[0], params=(w, b))})
+    assert dead_share(student, data.x_train) == pytest.approx(0.6)
+    progress = Recorder()
+    recipe = replace(SURE, student_learning_rate=0.05)
+    teacher = train_teacher(Run(data, recipe, np.random.default_rng(1)))
+    transfer = stages.transfer_set(teacher, data, recipe)
+    with warnings.catch_warnings(action="ignore", category=DeadNeuronsWarning):
+        stages.distil_end_to_end(Run(data, recipe, np.random.default_rng(2), progress), student, transfer, "last", 3)
+    assert [stage for stage, _ in progress.begun] == ["last"]
+
+
+def test_the_share_that_is_dead_is_that_of_the_worst_layer():
+    """By the definition; layers of fewer than ten neurons are not looked at."""
+    network, x = perceptron([4, 16, 12, 5, 3], np.random.default_rng(0)), np.random.default_rng(1).normal(size=(50, 4))
+    layers = {}
+    for i, dead in ((0, 4), (2, 9), (4, 5)):
+        w, b = (p.copy() for p in network.layers[i].params)
+        w[:dead], b[:dead] = 0, -1
+        layers[i] = replace(network.layers[i], params=(w, b))
+    network, x = network.replace(layers), x.astype(np.float32)
+    shares = [np.mean([not any(a[m, j] for m in range(50)) for j in range(a.shape[1])])
+              for a in (network(x)[0][i + 1] for i in (1, 3))]
+    assert dead_share(network, x) == max(shares) >= 0.75
+    assert dead_share(perceptron([4, 5, 3], np.random.default_rng(0)), x) == 0.0
 
 
 # ---- what a run tells
