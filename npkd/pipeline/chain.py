@@ -23,7 +23,7 @@ import numpy as np
 from npkd.compression.unstructured import magnitude, train_masked
 from npkd.core.progress import NoProgress
 from npkd.core.validation import InputError
-from npkd.data.logit_cache import Answers
+from npkd.data.transfer import Transfer
 from npkd.nn.model import Model, content
 from npkd.nn.network import Network
 from npkd.pipeline import stages
@@ -85,12 +85,12 @@ def require(steps: Sequence[str], target: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Chain:
-    """What all steps share: the run, the words, the target, who is learnt from, and the model that is written."""
+    """What all steps share: the run, the words, the target, what students are shown, and the model that is written."""
 
     run: Run
     steps: Sequence[str]
     target: Target
-    source: Network | Answers
+    transfer: Transfer
     written: Callable[[Network], Model]
 
     def size(self, network: Network) -> float:
@@ -216,25 +216,28 @@ def distilled(chain: Chain, k: int, network: Network, size: float) -> tuple[Netw
     run, step, recipe = chain.run, chain.steps[k], chain.run.recipe
     last = not any(later in (*SIZED, *GRIDS) for later in chain.steps[k + 1:])
     epochs = recipe.epochs if last else max(recipe.epochs // 2, min(recipe.epochs, 1))
-    transfer = stages.transfer_set(chain.source, run.data, recipe)
     if step == "code":
         return network, network
+    transfer, seen = chain.transfer, run
+    if last and recipe.all_at_last and recipe.trained:
+        seen = replace(run, data=stages.everything(run.data))
+        transfer = stages.transfer_set(transfer.answer, seen.data, recipe)
     if step == "neurons" and (recipe.trained or math.isinf(size)):
         target = Target(chain.counted, size, geometry=geometry(network)) if math.isfinite(size) else chain.target
-        part = replace(run, recipe=replace(recipe, epochs=epochs))
-        student = stages.compress(part, network, target, chain.source if recipe.trained else None)
+        part = replace(run, recipe=replace(recipe, epochs=epochs, all_at_last=recipe.all_at_last and last))
+        student = stages.compress(part, network, target, chain.transfer if recipe.trained else None)
         return (network if recipe.trained else student), student
     cut = on_grid(run, network, step) if step in GRIDS else smaller(step, run, network, size, chain.counted)
     if not recipe.trained:
         return cut, cut
     if step == "weights":
         count = count_of(network, size, chain.counted)
-        fallen = stages.distil_end_to_end(run, network, transfer, f"{step}: fewer and fewer", epochs, 1.0,
+        fallen = stages.distil_end_to_end(seen, network, transfer, f"{step}: fewer and fewer", epochs, 1.0,
                                           lambda body: partial(train_masked, rule=fewer(run, network, count)))
         left = sum(fallen.layers[i].params[0].size for i in fallen.weight_layers)      # what was not read is cut out
         return cut, magnitude(fallen, min(count, left))
     if step in GRIDS:
         begin = on_grid(run, network, step, weights=False)
         return cut, short_biases(stages.distil_end_to_end(
-            run, begin, transfer, f"{step}: distillation", epochs, 0.5, lambda body: held(body, step)))
-    return cut, stages.distil_end_to_end(run, cut, transfer, f"{step}: distillation", epochs, 0.5)
+            seen, begin, transfer, f"{step}: distillation", epochs, 0.5, lambda body: held(body, step)))
+    return cut, stages.distil_end_to_end(seen, cut, transfer, f"{step}: distillation", epochs, 0.5)

@@ -113,7 +113,8 @@ def in_steps(run: stages.Run, inner: Network, goal: Target, answers: Answers | N
     if examples.units is not None and {*names} & {*GRIDS}:
         raise InputError("compress: the features have units that are far apart, which no grid suits; give the teacher "
                          "as a Model with its scaling")
-    return chain.compress(chain.Chain(run, names, goal, answers or inner, lambda network: replace(
+    transfer = stages.transfer_set(answers or inner, run.data, run.recipe)
+    return chain.compress(chain.Chain(run, names, goal, transfer, lambda network: replace(
         given, network=examples.outside(network))), inner)
 
 

@@ -196,9 +196,10 @@ def remove_round(run: Run, network: Network, target: Target, budget: float, name
     return removed.student
 
 
-def compress(run: Run, teacher: Network, target: Target, source: Network | Answers | None = None) -> Network:
+def compress(run: Run, teacher: Network, target: Target, source: Network | Answers | Transfer | None = None
+             ) -> Network:
     """The student of a teacher, within the target; rounds are reported in ``run.state``. ``source``: another network,
-    or its answers, to be learnt instead of the teacher's.
+    or its answers, to be learnt instead of the teacher's, or all that students are shown.
 
     For a target of size, R rounds with budgets (W11), each followed by a distillation, the last by the long one. For a
     target of error, rounds that halve the multiply-accumulates, each with a distillation, as long as the validation
@@ -210,8 +211,7 @@ def compress(run: Run, teacher: Network, target: Target, source: Network | Answe
     if source is not None and not recipe.trained:
         raise InputError("compress: there is a network to distil from, and epochs is 0; leave out one of them")
     run.state.teacher = run.state.student = run.outside(teacher)
-    source = source or teacher
-    transfer = transfer_set(source, run.data, recipe)
+    transfer = source if isinstance(source, Transfer) else transfer_set(source or teacher, run.data, recipe)
     whole = widths_of(teacher)
     if target.kind == "error":
         return compress_to_error(run, teacher, target, transfer, whole)
@@ -224,7 +224,7 @@ def compress(run: Run, teacher: Network, target: Target, source: Network | Answe
             student = distil_end_to_end(run, student, transfer, f"{name}: distillation", recipe.round_epochs, 0.5)
     if recipe.all_at_last and recipe.trained:
         run = replace(run, data=everything(run.data))
-        transfer = transfer_set(source, run.data, recipe)
+        transfer = transfer_set(transfer.answer, run.data, recipe)
     return distil_end_to_end(run, student, transfer, "final distillation", recipe.epochs)
 
 

@@ -12,12 +12,13 @@ from npkd.compression.integer import IntegerNetwork
 from npkd.core.grids import grid
 from npkd.core.validation import InputError
 from npkd.data.datasets import load
+from npkd.data.transfer import Transfer
 from npkd.nn.cost import of
 from npkd.nn.model import Model
 from npkd.nn.network import Layer, Network, perceptron
 from npkd.nn.optimisers import SGD
 from npkd.nn.training import TrainingSettings
-from npkd.pipeline import chain
+from npkd.pipeline import chain, stages
 from npkd.pipeline.chain import STEPS
 from npkd.pipeline.stages import Run, selecting, train_teacher
 from npkd.pipeline.steps import GRIDS, SIZED, held, nonzero
@@ -179,8 +180,8 @@ def test_a_file_that_cannot_be_so_small_is_refused_with_its_size(teacher, data):
 def test_the_goal_of_a_target_of_bytes_is_what_fits_without_training(teacher, data, words):
     names = tuple(words.split(","))
     run = Run(data, replace(RECIPE, steps=names), np.random.default_rng(0))
-    made = chain.Chain(run, names, parse("bytes=1800", teacher.network.widths, neurons=False), teacher.network,
-                       lambda network: Model(network, data.scaling))
+    made = chain.Chain(run, names, parse("bytes=1800", teacher.network.widths, neurons=False),
+                       Transfer(teacher.network), lambda network: Model(network, data.scaling))
     goal = chain.goal_of(made, teacher.network)
     size = made.size(made.untrained(teacher.network, {names[0]: goal}))
     assert 0.85 * 1800 < size < 1.05 * 1800
@@ -208,13 +209,43 @@ def test_shares_go_to_the_step_that_costs_less(teacher, data, monkeypatch):
     for cheap, dear in (("neurons", "weights"), ("weights", "neurons")):
         run = Run(data, replace(RECIPE, steps=("neurons", "weights")), np.random.default_rng(0))
         made = chain.Chain(run, ("neurons", "weights"), parse("parameters=100", teacher.network.widths, neurons=False),
-                            teacher.network, Model)
+                            Transfer(teacher.network), Model)
         monkeypatch.setattr(chain.Chain, "untrained", lambda self, network, sizes: sizes)
         monkeypatch.setattr(Run, "validation_error", lambda self, sizes, dear=dear: {
             "neurons": sizes["neurons"] < whole, "weights": sizes["weights"] < sizes["neurons"]}[dear])
         sizes = chain.shared(made, teacher.network, 100.0)
         assert sizes["weights"] == pytest.approx(100)
         assert sizes["neurons"] == pytest.approx(100 if cheap == "neurons" else whole)
+
+
+@pytest.mark.parametrize("words", ["neurons,weights,int4", "low-rank,weights", "neurons,low-rank", "neurons"])
+def test_the_last_distillation_of_a_chain_may_see_everything_and_no_other_one(teacher, data, monkeypatch, words):
+    seen, whole = [], len(data.x_train) + len(data.x_validation)
+
+    def watched(run, student, transfer, stage, *rest, distil=stages.distil_end_to_end):
+        seen.append((stage, len(run.data.x_train)))
+        return distil(run, student, transfer, stage, *rest)
+
+    monkeypatch.setattr(stages, "distil_end_to_end", watched)
+    compressed(teacher, data, words, "parameters=40%", all_at_last=True, rounds=2)
+    *before, (_, last) = seen
+    assert last == whole
+    assert {n for _, n in before} == {len(data.x_train)}
+    seen.clear()
+    compressed(teacher, data, words, "parameters=40%", rounds=2)
+    assert {n for _, n in seen} == {len(data.x_train)}
+
+
+def test_all_steps_share_the_answers_of_what_they_learn_from(teacher, data):
+    """A function that is asked takes long: each example is asked of it when it is checked, and once by all steps."""
+    asked = []
+
+    def answers(x):
+        asked.append(len(x))
+        return teacher.logits(x)
+
+    compressed(teacher, data, "neurons,weights,int4", "parameters=40%", distil_from=answers)
+    assert sum(asked) <= 2 * len(data.x_train) + 10
 
 
 def test_the_same_seed_gives_the_same_student(teacher, data):
