@@ -16,11 +16,11 @@ from npkd.nn.optimisers import Optimiser
 from npkd.nn.training import TrainingSettings
 
 EXAMPLES = 512
-"""Examples from which the bound is taken."""
+"""Examples from which the bound is taken, or by which a neuron is dead."""
 
 
 def examples_of(x: Array) -> Array:
-    """Which examples of x (N, ...) the bound is taken from: drawn, the same in every call."""
+    """Which examples of x (N, ...) are looked at: drawn, the same in every call."""
     whole("safe_clip", 1, examples=len(x))
     return np.random.default_rng(0).permutation(len(x))[:EXAMPLES]
 

@@ -23,7 +23,7 @@ from npkd.data.batches import MAPS, batches_of
 from npkd.data.datasets import Data
 from npkd.data.logit_cache import Answers
 from npkd.data.transfer import Transfer
-from npkd.distillation.safety import safe_clip
+from npkd.distillation.safety import examples_of, safe_clip
 from npkd.distillation.teacher import Teacher
 from npkd.interop.layers import outputs_of
 from npkd.nn.architectures import lenet5
@@ -39,8 +39,8 @@ from npkd.pipeline.task import error_of, is_regression, labels_of, objective_of
 from npkd.sparsity.layerwise import Distilled, distil, exactly, within
 from npkd.surgery.widths import widths_of
 
-HALVINGS, EXAMPLES = 3, 512
-"""How often a student that dies begins again at half the rate; examples by which a neuron is dead."""
+HALVINGS = 3
+"""How often a student that dies begins again at half the rate."""
 
 Training = Callable[..., Iterator[Record]]
 """``train``, or what takes its place."""
@@ -130,7 +130,7 @@ def distil_end_to_end(run: Run, student: Network, transfer: Transfer, stage: str
         return student
     kept, body = open_front(student)
     x_validation, few = (x if kept is None else np.take(x, kept, axis=1)
-                         for x in (data.x_validation, data.x_train[:EXAMPLES]))
+                         for x in (data.x_validation, data.x_train[examples_of(data.x_train)]))
     objective = objective_of(data.y_train, outputs_of(body), recipe.label_weight, 1.0, recipe.temperature)
     settings = TrainingSettings(epochs, recipe.batch_size, clip=recipe.clip, refresh=recipe.refresh,
                                 augmentation=lambda batch, rng: transfer(batch, rng, kept),

@@ -17,6 +17,7 @@ from npkd.nn import cost
 from npkd.nn.dead import DeadNeuronsWarning, dead_share
 from npkd.nn.model import Model, save
 from npkd.nn.network import perceptron
+from npkd.nn.training import train
 from npkd.pipeline import stages
 from npkd.pipeline.epochs import line_of, note_of
 from npkd.pipeline.result import certified, largest, layers_of
@@ -288,6 +289,22 @@ def test_what_is_dead_from_the_beginning_is_no_sign(data):
     transfer = stages.transfer_set(teacher, data, recipe)
     with warnings.catch_warnings(action="ignore", category=DeadNeuronsWarning):
         stages.distil_end_to_end(Run(data, recipe, np.random.default_rng(2), progress), student, transfer, "last", 3)
+    assert [stage for stage, _ in progress.begun] == ["last"]
+
+
+def test_examples_in_the_order_of_their_classes_do_not_look_dead():
+    """Neurons that come to answer to one class each are zero for all of a part that holds another one."""
+    rng, y = np.random.default_rng(0), np.repeat(np.arange(4), 800)
+    x = (np.eye(4)[y] + 0.05 * rng.standard_normal((len(y), 4))).astype(np.float32)
+    data = replace(from_arrays("sorted", [x, y, x[:9], y[:9]], seed=0), x_train=x, y_train=y)
+    begin, own = perceptron([4, 24, 4], rng), np.tile(10 * np.eye(4, dtype=np.float32), (6, 1))
+    broad, sharp = (begin.replace({0: replace(begin.layers[0], params=(own, np.full(24, b, np.float32)))})
+                    for b in (9, -3))
+    assert dead_share(broad, x[:512]) == 0
+    assert dead_share(sharp, x[:512]) == 0.75
+    progress, transfer = Recorder(), stages.transfer_set(sharp, data, SURE)
+    stages.distil_end_to_end(Run(data, SURE, rng, progress), broad, transfer, "last", 1, 1e-9,
+                             lambda body: lambda _, **how: train(sharp, **how))
     assert [stage for stage, _ in progress.begun] == ["last"]
 
 
