@@ -39,13 +39,9 @@ class Activity:
         self.active = {}
         return shares
 
-    def worst(self, shares: dict[int, float]) -> int | None:
-        """The layer with the largest share, of those with FEW neurons at least; None where there is none."""
-        return max((i for i in shares if self.widths[i] >= FEW), key=lambda i: shares[i], default=None)
-
     def warn(self, shares: dict[int, float], epoch: int, learning_rate: float) -> None:
         """Say once that more than half of a layer is dead, and what to do."""
-        worst = self.worst(shares)
+        worst = max((i for i in shares if self.widths[i] >= FEW), key=lambda i: shares[i], default=None)
         if worst is not None and shares[worst] > 0.5 and not self.warned:
             self.warned = True
             warnings.warn(f"train: after epoch {epoch} {shares[worst]:.0%} of the neurons of layer {worst} are zero "
@@ -53,10 +49,16 @@ class Activity:
                           f"is {learning_rate:g}), or bound the gradient with clip", DeadNeuronsWarning, stacklevel=3)
 
 
-def dead_share(network: Network, x: Array) -> float:
-    """The largest share of a layer that is zero for all examples x (N, ...), of layers with FEW neurons at least."""
+def dead_shares(network: Network, x: Array) -> list[tuple[float, int]]:
+    """Of each layer with an activation, in their order, the share of its neurons that are zero for all examples
+    x (N, ...), and how many neurons it has."""
     activity = Activity(network)
     activity.see(network(x)[0])
-    shares = activity.dead()
-    worst = activity.worst(shares)
-    return 0.0 if worst is None else shares[worst]
+    return [(share, activity.widths[i]) for i, share in activity.dead().items()]
+
+
+def died(before: Sequence[tuple[float, int]], now: Sequence[tuple[float, int]]) -> bool:
+    """Whether more than half of what lived of a layer is dead now, or all of one with fewer than FEW neurons; both as
+    ``dead_shares`` gives them."""
+    return any(share == 1 > old or (width >= FEW and share > (1 + old) / 2)
+               for (old, _), (share, width) in zip(before, now, strict=True))

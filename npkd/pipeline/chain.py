@@ -17,6 +17,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -206,6 +207,9 @@ def compress(chain: Chain, teacher: Network) -> tuple[Network, list[StepReport]]
                                  f"{chain.target.bound:.0f}; add a step that makes it smaller, or allow more")
             sizes[sized[-1]] *= 0.98 * chain.target.bound / size
             (k, student, rounds), tries = before[0], tries + 1
+            # its stages have the names of those of the first try, whose checkpoints they must not take
+            told = SimpleNamespace(begin=run.progress.begin, step=run.progress.step)
+            chain = replace(chain, run=replace(run, progress=told))
             del reports[k:], run.state.rounds[rounds:], run.state.budgets[rounds:]
     run.state.student = run.outside(student)
     return student, reports
@@ -218,10 +222,6 @@ def distilled(chain: Chain, k: int, network: Network, size: float) -> tuple[Netw
     epochs = recipe.epochs if last else max(recipe.epochs // 2, min(recipe.epochs, 1))
     if step == "code":
         return network, network
-    transfer, seen = chain.transfer, run
-    if last and recipe.all_at_last and recipe.trained:
-        seen = replace(run, data=stages.everything(run.data))
-        transfer = stages.transfer_set(transfer.answer, seen.data, recipe)
     if step == "neurons" and (recipe.trained or math.isinf(size)):
         target = Target(chain.counted, size, geometry=geometry(network)) if math.isfinite(size) else chain.target
         part = replace(run, recipe=replace(recipe, epochs=epochs, all_at_last=recipe.all_at_last and last))
@@ -230,6 +230,10 @@ def distilled(chain: Chain, k: int, network: Network, size: float) -> tuple[Netw
     cut = on_grid(run, network, step) if step in GRIDS else smaller(step, run, network, size, chain.counted)
     if not recipe.trained:
         return cut, cut
+    transfer, seen = chain.transfer, run
+    if last and recipe.all_at_last:
+        seen = replace(run, data=stages.everything(run.data))
+        transfer = stages.transfer_set(transfer.answer, seen.data, recipe)
     if step == "weights":
         count = count_of(network, size, chain.counted)
         fallen = stages.distil_end_to_end(seen, network, transfer, f"{step}: fewer and fewer", epochs, 1.0,

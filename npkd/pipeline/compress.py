@@ -91,7 +91,7 @@ def compress(teacher: Teacher, x: Any, target: str = "macs=10%", *, labels: Any 
         len(data.x_train) * recipe.trained, len(y), 1 - error_of(after, said), examples.labelled,
         error_of(before, y), error_of(after, y), max([float(restored), *(r.difference for r in run.state.rounds)]),
         reports, data.targets is not None, goal, target, entry or entry_of(given.network, data.shape),
-        given.about, checked_by)
+        given.about, checked_by, recipe.all_at_last and recipe.trained and goal.kind != "error")
 
 
 def entry_of(network: Network, shape: Sequence[int]) -> Entry:

@@ -50,7 +50,8 @@ class Recipe:
     refresh         epochs after which the student is shown newly augmented examples
     balance_exponent    q of (W10): how much a layer that has lost much is spared when a budget is allocated
     statistics      of a data set in memory, the first examples that the statistics of a round are taken from; 0: all
-    all_at_last     the last distillation is shown the validation part too: its errors are of examples that it knows
+    all_at_last     the last distillation is shown the validation part too: its errors are of examples that it knows;
+                    not of rounds until an error is reached, which that part judges
     keep_inputs     no input is removed
     steps           of a chain, in order, see pipeline.steps: ("neurons", "int8", "code"); none: neurons, in rounds
     task            "classification" or "regression", where labels and outputs do not tell

@@ -44,7 +44,8 @@ class CompressionResult:
     rounds, budgets     the rounds of removal, in order, as sparsity.layerwise.distil reports them; the size allowed
     examples, seen      how many examples the statistics were gathered from, and how many of them the last distillation
                         was shown, 0 without one
-    held_out            examples that neither was given: what follows is of them, the student saved and loaded again
+    held_out            examples that neither was given: what follows is of them, the student saved and loaded again;
+                        ``known``: the last distillation was (``all_at_last``)
     agreement           fraction to which student and teacher give the same class
     labelled            are there labels? Without, the teacher's classes are the labels of teacher_error (0) and
                         student_error (1 − agreement)
@@ -78,6 +79,7 @@ class CompressionResult:
     entry: Entry | None = None
     about: Mapping[str, Any] = field(default_factory=ABOUT.copy)
     checked: str = ""
+    known: bool = False
 
     @property
     def layers(self) -> list[LayerReport]:
@@ -132,17 +134,19 @@ class CompressionResult:
         widths = ["-".join(map(str, widths_of(network))) for network in (self.teacher, self.student)]
         wide = max(len(widths[0]), 12)
         rows = [("", "teacher", "student"), ("widths", *widths), ("multiply-accumulates", f"{before:,}", f"{after:,}")]
+        of, whose = ("seen at last", "that the last distillation saw") if self.known else ("held out", "held out")
         if self.labelled:
-            rows.append(("R², held out", f"{1 - self.teacher_error:.4f}", f"{1 - self.student_error:.4f}")
+            rows.append((f"R², {of}", f"{1 - self.teacher_error:.4f}", f"{1 - self.student_error:.4f}")
                         if self.regression else
-                        ("error, held out", f"{self.teacher_error:.2%}", f"{self.student_error:.2%}"))
+                        (f"error, {of}", f"{self.teacher_error:.2%}", f"{self.student_error:.2%}"))
         same = (f"R² of the student's outputs for the teacher's is {self.agreement:.4f} on {self.held_out:,}"
                 if self.regression else f"the same class as the teacher for {self.agreement:.2%} of {self.held_out:,}")
         lines = [f"{name:22}{a:>{wide}}  {b:>{wide}}".rstrip() for name, a, b in rows]
-        shown = f"{self.seen:,} of them in the distillation end to end" if self.seen else "no training"
+        more = " and those of the errors" if self.known else ""
+        shown = f"{self.seen:,} of them{more} in the distillation end to end" if self.seen else "no training"
         return "\n".join([
             *lines, "",
-            f"{after / before:.1%} of the multiply-accumulates; {same} examples held out.",
+            f"{after / before:.1%} of the multiply-accumulates; {same} examples {whose}.",
             f"Statistics of {self.examples:,} examples, {shown}{'' if self.labelled else '; no labels'}.",
             *([undecided(self.held_out)] if undecided(self.held_out) and not self.regression else []),
             *([certified([layer.duality_gap for layer in self.layers])] if self.rounds else []),

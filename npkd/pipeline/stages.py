@@ -6,7 +6,6 @@ A ``Progress`` is told what happens; nothing is printed or written, and the test
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -27,7 +26,7 @@ from npkd.distillation.safety import examples_of, safe_clip
 from npkd.distillation.teacher import Teacher
 from npkd.interop.layers import outputs_of
 from npkd.nn.architectures import lenet5
-from npkd.nn.dead import DeadNeuronsWarning, dead_share
+from npkd.nn.dead import dead_shares, died
 from npkd.nn.fast.workspace import predict
 from npkd.nn.network import Layer, Network, convolves, perceptron
 from npkd.nn.optimisers import SGD
@@ -122,8 +121,8 @@ def distil_end_to_end(run: Run, student: Network, transfer: Transfer, stage: str
     trainer  of the network behind a select: what trains it in the place of ``train``, such as one that holds zeros or a
     grid. It may carry a state, so such a stage keeps no checkpoints and begins anew when a run goes on
 
-    A student that diverges, or of which more than half of what lives of a layer dies, begins again at half the rate, at
-    most HALVINGS times: one that is deeper than its teacher, or whose teacher is very sure, may need less.
+    A student that diverges or has ``died`` begins again at half the rate, at most HALVINGS times: one that is deeper
+    than its teacher, or whose teacher is very sure, may need less.
     """
     data, recipe = run.data, run.recipe
     if not epochs:
@@ -137,16 +136,14 @@ def distil_end_to_end(run: Run, student: Network, transfer: Transfer, stage: str
                                 adversarial_eps=recipe.adversarial_eps,
                                 validate=lambda network: error_rate(network, x_validation, data.y_validation))
     progress = SimpleNamespace(begin=run.progress.begin, step=run.progress.step) if trainer else run.progress
-    most, left = (1 + dead_share(body, few)) / 2, HALVINGS
+    before, left = dead_shares(body, few), HALVINGS
     while True:
         training = partial(trainer(body) if trainer else train, data={"x": data.x_train, "y": data.y_train},
                            objective=objective, rng=run.rng, optimiser=SGD(
                                rate * recipe.student_learning_rate, weight_decay=recipe.student_weight_decay))
-        with warnings.catch_warnings(), contextlib.suppress(*[Diverged] if left else []):
-            if left:
-                warnings.simplefilter("ignore", DeadNeuronsWarning)
+        with contextlib.suppress(*[Diverged] if left else []):
             for now in epochs_of(stage, body, training, settings, run.rng, progress):
-                if left and dead_share(now.network, few) > most:
+                if left and died(before, dead_shares(now.network, few)):
                     progress.step(*now.epochs[-1])
                     break
                 trained = now.network if kept is None else selecting(kept, now.network)

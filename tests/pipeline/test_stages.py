@@ -3,6 +3,7 @@ at."""
 
 import warnings
 from dataclasses import fields, replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +15,7 @@ from npkd.data import batches
 from npkd.data.batches import batches_of
 from npkd.data.datasets import Data, from_arrays
 from npkd.nn import cost
-from npkd.nn.dead import DeadNeuronsWarning, dead_share
+from npkd.nn.dead import DeadNeuronsWarning, dead_shares, died
 from npkd.nn.model import Model, save
 from npkd.nn.network import perceptron
 from npkd.nn.training import train
@@ -211,9 +212,15 @@ STAGES = ["last", "last, half the rate", "last, half the rate, half the rate"]
 class Keeper(Recorder):
     """A progress that keeps checkpoints, and those of a run that was broken off."""
 
-    def __init__(self, stages=None, stop_at=None):
+    def __init__(self, stages=None, stop_at=None, after=0):
         super().__init__(stop_at)
-        self.stages = dict(stages or {})
+        self.stages, self.left = dict(stages or {}), after
+
+    def step(self, note, record=None):
+        super().step(note, record)
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
 
     def keep(self, stage, checkpoint):
         self.stages[stage] = checkpoint
@@ -232,7 +239,12 @@ def distilled(data, rate, progress=None):
     return stages.distil_end_to_end(shared, student, transfer, "last", recipe.epochs)
 
 
-@pytest.mark.filterwarnings("error::npkd.nn.dead.DeadNeuronsWarning")
+def dead_share(network, x):
+    """The largest share of a layer of ten neurons or more."""
+    return max(share for share, width in dead_shares(network, x) if width >= 10)
+
+
+@pytest.mark.filterwarnings("ignore::npkd.nn.dead.DeadNeuronsWarning")
 def test_a_student_that_dies_begins_again_at_half_the_rate(data):
     progress = Recorder()
     student = distilled(data, 0.8, progress)
@@ -308,8 +320,8 @@ def test_examples_in_the_order_of_their_classes_do_not_look_dead():
     assert [stage for stage, _ in progress.begun] == ["last"]
 
 
-def test_the_share_that_is_dead_is_that_of_the_worst_layer():
-    """By the definition; layers of fewer than ten neurons are not looked at."""
+def test_shares_that_are_dead_are_counted_by_layer():
+    """By the definition, in a loop over neurons and examples."""
     network, x = perceptron([4, 16, 12, 5, 3], np.random.default_rng(0)), np.random.default_rng(1).normal(size=(50, 4))
     layers = {}
     for i, dead in ((0, 4), (2, 9), (4, 5)):
@@ -317,10 +329,50 @@ def test_the_share_that_is_dead_is_that_of_the_worst_layer():
         w[:dead], b[:dead] = 0, -1
         layers[i] = replace(network.layers[i], params=(w, b))
     network, x = network.replace(layers), x.astype(np.float32)
-    shares = [np.mean([not any(a[m, j] for m in range(50)) for j in range(a.shape[1])])
-              for a in (network(x)[0][i + 1] for i in (1, 3))]
-    assert dead_share(network, x) == max(shares) >= 0.75
-    assert dead_share(perceptron([4, 5, 3], np.random.default_rng(0)), x) == 0.0
+    shares = [(np.mean([not any(a[m, j] for m in range(50)) for j in range(a.shape[1])]), a.shape[1])
+              for a in (network(x)[0][i + 1] for i in (1, 3, 5))]
+    assert dead_shares(network, x) == shares
+    assert [share for share, _ in shares][2] == 1
+
+
+@pytest.mark.parametrize(("before", "now", "expected"), [
+    ([(0.0, 20)], [(0.5, 20)], False), ([(0.0, 20)], [(0.55, 20)], True),
+    ([(0.6, 20)], [(0.8, 20)], False), ([(0.6, 20)], [(0.85, 20)], True),               # of what lived
+    ([(0.6, 20), (0.0, 20)], [(0.6, 20), (0.7, 20)], True),                             # layer by layer
+    ([(0.0, 9)], [(8 / 9, 9)], False), ([(0.0, 9)], [(1.0, 9)], True),                  # few neurons: all of them
+    ([(1.0, 9)], [(1.0, 9)], False), ([(1.0, 20)], [(1.0, 20)], False), ([], [], False)])
+def test_what_has_died(before, now, expected):
+    assert died(before, now) is expected
+
+
+@pytest.mark.filterwarnings("ignore::npkd.nn.dead.DeadNeuronsWarning")
+@pytest.mark.parametrize(("refresh", "held"), [(1, False), (2, False), (3, False), (1, True)])
+def test_behind_selected_inputs_and_in_stages_without_checkpoints(data, refresh, held):
+    """Noise, an adversary, examples shown twice; broken off after each of its epochs a run ends as if it was not."""
+    recipe = replace(SURE, refresh=refresh, noise_std=0.05, adversarial_eps=0.05)
+    teacher = train_teacher(Run(data, recipe, np.random.default_rng(1)))
+    body = perceptron([5, 30, 20, 3], np.random.default_rng(3))
+    student = stages.selecting(np.array([0, 2, 3, 4, 5]), body)
+
+    def last(progress):
+        more = (1.0, lambda body: partial(train, penalties={})) if held else ()
+        return stages.distil_end_to_end(Run(data, recipe, np.random.default_rng(2), progress), student,
+                                        stages.transfer_set(teacher, data, recipe), "last", recipe.epochs, *more)
+
+    whole = Keeper()
+    expected = last(whole)
+    assert len(whole.begun) > 1
+    assert bool(whole.stages) is not held
+    for stop in range(1, 1 + sum(map(len, whole.steps))):
+        part = Keeper(after=stop)
+        with pytest.raises(KeyboardInterrupt):
+            last(part)
+        again = Keeper(part.stages)
+        for a, b in zip(last(again).layers, expected.layers, strict=True):
+            assert all(np.array_equal(p, q) for p, q in zip(a.params, b.params, strict=True))
+        assert [b for b, _ in again.begun] == [b for b, _ in whole.begun]
+        assert [[r["loss"] for _, r in steps] for steps in again.steps] == \
+               [[r["loss"] for _, r in steps] for steps in whole.steps]
 
 
 # ---- what a run tells

@@ -23,6 +23,7 @@ from npkd.pipeline.chain import STEPS
 from npkd.pipeline.stages import Run, selecting, train_teacher
 from npkd.pipeline.steps import GRIDS, SIZED, held, nonzero
 from npkd.pipeline.target import parse
+from tests.pipeline.test_stages import Keeper
 from tests.tiny import fixed
 
 RECIPE = fixed(hidden=(24, 16), teacher_epochs=12, rounds=2, round_epochs=1, epochs=4, batch_size=32,
@@ -234,6 +235,46 @@ def test_the_last_distillation_of_a_chain_may_see_everything_and_no_other_one(te
     seen.clear()
     compressed(teacher, data, words, "parameters=40%", rounds=2)
     assert {n for _, n in seen} == {len(data.x_train)}
+
+
+def test_errors_of_examples_that_the_last_distillation_saw_are_not_called_held_out(teacher, data):
+    n, k = len(data.x_train), len(data.x_validation)
+    for words in ("neurons,int4", "neurons"):
+        said = str(result := compressed(teacher, data, words, "parameters=40%", all_at_last=True))
+        assert result.known
+        assert "held out" not in said
+        assert "error, seen at last" in said
+        assert f"of {k} examples that the last distillation saw" in said
+        assert f"Statistics of {n} examples, {n} of them and those of the errors in the distillation" in said
+    for changes in ({}, {"all_at_last": True, "epochs": 0, "rounds": 1, "round_epochs": 0}):
+        said = str(result := compressed(teacher, data, "neurons,int4", "parameters=40%", **changes))
+        assert not result.known
+        assert f"of {k} examples held out" in said
+    recipe = replace(RECIPE, all_at_last=True)                       # rounds until an error is reached never see it
+    assert not npkd.compress(teacher, data, "error=+20", recipe=recipe, seed=3).known
+
+
+@pytest.mark.parametrize(("words", "target"), [("neurons,int8,code", "bytes=1700"),
+                                               ("low-rank,int8,code", "bytes=2000")])
+def test_a_chain_whose_step_is_tried_again_is_resumed(teacher, data, monkeypatch, words, target):
+    """Stages of the second try have the names of the first: broken off anywhere a run ends as if it was not."""
+    goal_of = chain.goal_of
+    monkeypatch.setattr(chain, "goal_of", lambda made, network: 1.1 * goal_of(made, network))
+
+    def run(progress):
+        recipe = replace(RECIPE, steps=tuple(words.split(",")))
+        return weights(npkd.compress(teacher, data, target, recipe=recipe, seed=3, progress=progress).student)
+
+    whole = Keeper()
+    expected = run(whole)
+    last = [stage for stage, _ in whole.begun if "distillation" in stage][-1]
+    again = [i for i, (stage, _) in enumerate(whole.begun) if stage == last]
+    assert len(again) > 1, "it was not tried again"
+    for stop in range(1, sum(map(len, whole.steps)) + 1, 8):
+        part = Keeper(after=stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(part)
+        assert all(np.array_equal(a, b) for a, b in zip(run(Keeper(part.stages)), expected, strict=True))
 
 
 def test_all_steps_share_the_answers_of_what_they_learn_from(teacher, data):
