@@ -219,7 +219,7 @@ def test_a_logit_source_is_trained_once_and_asked(tmp_path, monkeypatch):
                         *rest: (asked.append(network), transfer_set(network, *rest))[1])
     runs.finish(unit, tmp_path)
     # the rounds' transfer set, and that of all examples
-    assert [network.widths for network in asked] == [[16, 9, 7, 3]] * 2
+    assert [getattr(one, "network", one).widths for one in asked] == [[16, 9, 7, 3]] * 2
     assert len(trained) == 2
     with pytest.raises(InputError, match="seed must agree"):
         replace(unit, distil_from=replace(distil_from, seed=1))
