@@ -13,6 +13,7 @@ What a step has fixed, zeros and grids, the distillations of later steps keep. D
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -153,8 +154,11 @@ def shared(chain: Chain, network: Network, goal: float) -> dict[str, float]:
         chain.run.progress.begin(f"shares of {', '.join(sized)}: {n + 1} of {SHARES}", len(sized))
         prices = list[tuple[float, int, str]]()
         for k, step in enumerate(sized):
-            tried = chain.untrained(network, sizes({**parts, step: parts[step] + 1}))
-            prices.append((chain.run.validation_error(tried), k, step))
+            price = math.inf                                          # of a step that cannot go so far
+            with contextlib.suppress(InputError):
+                tried = chain.untrained(network, sizes({**parts, step: parts[step] + 1}))
+                price = chain.run.validation_error(tried)
+            prices.append((price, k, step))
             chain.run.progress.step(f"{step}: {prices[-1][0]:.2%}")
         parts[min(prices)[2]] += 1
     return sizes(parts)

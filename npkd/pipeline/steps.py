@@ -62,7 +62,11 @@ def smaller(step: str, run: Run, network: Network, size: float, kind: str) -> Ne
         batches, layers = run.data.stream or batches_of(run.data.x_train), divisible(network)
         statistics = dict(zip(layers, collect_statistics(network, network, batches, layers), strict=True))
         budget = size if kind == "macs" else count_of(network, size, kind)
-        ranks = propose_ranks(network, statistics, budget, "macs" if kind == "macs" else "weights")
+        try:
+            ranks = propose_ranks(network, statistics, budget, "macs" if kind == "macs" else "weights")
+        except InputError as error:
+            raise InputError(f"steps: low-rank is to leave {size:.0f} {kind}, and rank one in every layer leaves more; "
+                             "allow more, or let a later step go further") from error
         return low_rank(network, batches, ranks)
     return brain_surgeon(network, run.data.x_train, count_of(network, size, kind))
 

@@ -237,6 +237,22 @@ def test_the_last_distillation_of_a_chain_may_see_everything_and_no_other_one(te
     assert {n for _, n in seen} == {len(data.x_train)}
 
 
+def test_a_step_that_cannot_go_so_far_gets_no_more(teacher, data, monkeypatch):
+    """Where all cost nothing the first step gets every factor, as far as ranks of one; the next step the others."""
+    run = Run(data, replace(RECIPE, steps=("low-rank", "weights")), np.random.default_rng(0))
+    made = chain.Chain(run, ("low-rank", "weights"), parse("parameters=150", teacher.network.widths, neurons=False),
+                       Transfer(teacher.network), Model)
+    monkeypatch.setattr(Run, "validation_error", lambda self, network: 0.0)
+    sizes = chain.shared(made, teacher.network, 150.0)
+    least = sum(sum(w.shape) for w in weights(teacher.network)) + sum(teacher.network.widths[1:])
+    whole = nonzero(teacher.network)[0]
+    assert least <= sizes["low-rank"] < whole
+    assert sizes["low-rank"] * (150 / whole) ** (1 / 6) < least
+    assert sizes["weights"] == pytest.approx(150)
+    with pytest.raises(InputError, match="steps: low-rank is to leave 100 parameters, and rank one in every layer"):
+        compressed(teacher, data, "low-rank", "parameters=100")
+
+
 def test_errors_of_examples_that_the_last_distillation_saw_are_not_called_held_out(teacher, data):
     n, k = len(data.x_train), len(data.x_validation)
     for words in ("neurons,int4", "neurons"):
