@@ -45,7 +45,7 @@ class CompressionResult:
     examples, seen      how many examples the statistics were gathered from, and how many of them the last distillation
                         was shown, 0 without one
     held_out            examples that neither was given: what follows is of them, the student saved and loaded again;
-                        ``known``: the last distillation was (``all_at_last``)
+                        with ``all_at_last`` the last distillation was
     agreement           fraction to which student and teacher give the same class
     labelled            are there labels? Without, the teacher's classes are the labels of teacher_error (0) and
                         student_error (1 − agreement)
@@ -79,7 +79,7 @@ class CompressionResult:
     entry: Entry | None = None
     about: Mapping[str, Any] = field(default_factory=ABOUT.copy)
     checked: str = ""
-    known: bool = False
+    all_at_last: bool = False
 
     @property
     def layers(self) -> list[LayerReport]:
@@ -134,7 +134,7 @@ class CompressionResult:
         widths = ["-".join(map(str, widths_of(network))) for network in (self.teacher, self.student)]
         wide = max(len(widths[0]), 12)
         rows = [("", "teacher", "student"), ("widths", *widths), ("multiply-accumulates", f"{before:,}", f"{after:,}")]
-        of, whose = ("seen at last", "that the last distillation saw") if self.known else ("held out", "held out")
+        of, whose = ("seen at last", "that the last distillation saw") if self.all_at_last else ("held out", "held out")
         if self.labelled:
             rows.append((f"R², {of}", f"{1 - self.teacher_error:.4f}", f"{1 - self.student_error:.4f}")
                         if self.regression else
@@ -142,7 +142,7 @@ class CompressionResult:
         same = (f"R² of the student's outputs for the teacher's is {self.agreement:.4f} on {self.held_out:,}"
                 if self.regression else f"the same class as the teacher for {self.agreement:.2%} of {self.held_out:,}")
         lines = [f"{name:22}{a:>{wide}}  {b:>{wide}}".rstrip() for name, a, b in rows]
-        more = " and those of the errors" if self.known else ""
+        more = " and those of the errors" if self.all_at_last else ""
         shown = f"{self.seen:,} of them{more} in the distillation end to end" if self.seen else "no training"
         return "\n".join([
             *lines, "",

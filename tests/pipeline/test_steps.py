@@ -257,17 +257,17 @@ def test_errors_of_examples_that_the_last_distillation_saw_are_not_called_held_o
     n, k = len(data.x_train), len(data.x_validation)
     for words in ("neurons,int4", "neurons"):
         said = str(result := compressed(teacher, data, words, "parameters=40%", all_at_last=True))
-        assert result.known
+        assert result.all_at_last
         assert "held out" not in said
         assert "error, seen at last" in said
         assert f"of {k} examples that the last distillation saw" in said
         assert f"Statistics of {n} examples, {n} of them and those of the errors in the distillation" in said
     for changes in ({}, {"all_at_last": True, "epochs": 0, "rounds": 1, "round_epochs": 0}):
         said = str(result := compressed(teacher, data, "neurons,int4", "parameters=40%", **changes))
-        assert not result.known
+        assert not result.all_at_last
         assert f"of {k} examples held out" in said
     recipe = replace(RECIPE, all_at_last=True)                       # rounds until an error is reached never see it
-    assert not npkd.compress(teacher, data, "error=+20", recipe=recipe, seed=3).known
+    assert not npkd.compress(teacher, data, "error=+20", recipe=recipe, seed=3).all_at_last
 
 
 @pytest.mark.parametrize(("words", "target"), [("neurons,int8,code", "bytes=1700"),
