@@ -41,10 +41,9 @@ STUDIES: Mapping[str, Study] = {"hinton2015": hinton2015, "survey2021": survey20
 """Published tables that can be reproduced."""
 
 CORE_HOURS: Mapping[str, float] = {"lenet300": 9.3, "lenet5": 8.5, "survey2021": 2.7, "ba2014": 0.8, "alvarez2017": 0.4,
-                                  "cintra2018": 0.4, "berthelier2020": 1.1, "hinton2015": 2.7, "romero2015": 6.4}
+                                  "cintra2018": 0.4, "berthelier2020": 1.1, "hinton2015": 2.7, "romero2015": 6.4,
+                                  "compression": 8.4}
 """What all runs took, as they are stored in reference/measured."""
-AT_MOST: Mapping[str, float] = {"compression": 20}
-"""Core hours of the bars of studies whose runs are not stored yet."""
 
 PARTS = ("all", "comparison", "post-training", "records")
 
@@ -119,19 +118,17 @@ def counted(options: Namespace) -> tuple[int, int]:
 def ahead(every: Sequence[Namespace]) -> str:
     """What ``npkd reproduce all`` is about to run: the runs that are missing, and their core hours as far as they are
     known."""
-    rows, sums = [["", "runs", "missing", "core hours left"]], {"": 0.0, "at most ": 0.0}
+    rows, hours_left = [["", "runs", "missing", "core hours left"]], 0.0
     for options in every:
         (total, left), whole = counted(options), counted(Namespace(**{**vars(options), "seeds": None}))[0]
-        hours, bound = {**CORE_HOURS, **AT_MOST}.get(options.name), "at most " * (options.name in AT_MOST)
-        word = "minutes" if options.quick else "not known"
+        hours, word = CORE_HOURS.get(options.name), "minutes" if options.quick else "not known"
         if not left or (hours is not None and not options.quick):
-            sums[bound] += (hours or 0.0) * left / whole
-            word = f"{bound if left else ''}{(hours or 0.0) * left / whole:.1f}"
+            hours_left += (hours or 0.0) * left / whole
+            word = f"{(hours or 0.0) * left / whole:.1f}"
         rows.append([options.name, str(total), str(left), word])
     count, unknown = every[0].workers, [row[0] for row in rows if row[-1] == "not known"]
     words = ["About {:.1f} core hours are left, {:.1f} hours on {} worker{}".format(
-        sums[""], sums[""] / count, count, "s" * (count > 1))]
-    words += [f"of runs that nobody has stored yet at most {sums['at most ']:.1f} core hours"] * (sums["at most "] > 0)
+        hours_left, hours_left / count, count, "s" * (count > 1))]
     words += [f"not known: {', '.join(unknown)}"] * bool(unknown)
     told = "A few minutes each: --quick shows that they run" if every[0].quick else "; ".join(words)
     return f"{tables.aligned(rows)}\n\n{told}.\n"
