@@ -259,6 +259,15 @@ def test_all_says_beforehand_what_is_missing_and_runs_it(two, monkeypatch, capsy
     assert "0 runs done, 7 missing" in capsys.readouterr().out
 
 
+def test_all_names_a_study_whose_hours_nobody_has_stored(two, monkeypatch, capsys):
+    monkeypatch.setattr(command, "CORE_HOURS", {"lenet300": 9.3})
+    monkeypatch.setattr(study, "shown", lambda told: nullcontext(Stop("hard, seed 1", 2)))
+    assert main(["reproduce", "all", "--workers", "1", "--runs", str(two / "runs")]) == 130
+    said = capsys.readouterr().out
+    assert ["hinton2015", "7", "7", "not", "known"] in [line.split() for line in said.splitlines()]
+    assert "About 9.3 core hours are left, 9.3 hours on 1 worker; not known: hinton2015." in said
+
+
 def test_all_replaces_no_file_of_others(two, capsys):
     (two / "json").mkdir()
     (two / "json/hinton2015.json").write_text('{"mine": 1}')
